@@ -1,0 +1,254 @@
+"""
+Where every field goes: the check that none is undecided, and the page that shows it.
+
+A source field is mapped, ignored with a reason, or rejected. Fields of `internal:` types are our
+own; each must be read by some mapping, not by every one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from codegen.operand import Scope
+from codegen.problem import Findings, Position, did_you_mean
+from codegen.rules import Block, MappingFile, Reason, Refusal
+from codegen.spec import Specs
+from codegen.types import ArrayType, Field, RawType, StructType, Type, arms
+
+OUR_OWN = ("internal", "call")
+
+
+@dataclass
+class Usage:
+    """What one translation did with the fields of its source."""
+
+    source: StructType | None
+    position: Position
+    used: set[str] = field(default_factory=set)
+    reached: dict[str, set[str]] = field(default_factory=dict)
+    ignored: dict[str, Reason] = field(default_factory=dict)
+    rejected: dict[str, Refusal] = field(default_factory=dict)
+    shared_ignored: dict[str, Reason] = field(default_factory=dict)
+
+    def note(self, scope: Scope, *roots: str) -> None:
+        """Take over what a scope read from some of its roots."""
+        for root in roots:
+            self.used |= scope.used.get(root, set())
+            for path, labels in scope.reached.get(root, {}).items():
+                self.reached.setdefault(path, set()).update(labels)
+
+    def note_plan(self, plan: Usage) -> None:
+        """Take over what the plan read before a call."""
+        self.used |= plan.used
+        for path, labels in plan.reached.items():
+            self.reached.setdefault(path, set()).update(labels)
+
+    def note_block(self, block: Block) -> None:
+        """Take over what a block leaves out or refuses."""
+        self.ignored.update(block.ignored)
+        self.rejected.update(block.rejected)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One field of one translation, for the page."""
+
+    mapping: str
+    label: str
+    source: StructType
+    path: str
+    outcome: str
+
+
+@dataclass
+class Coverage:
+    """Every translation's usage, checked as it comes and printed at the end."""
+
+    specs: Specs
+    findings: Findings
+    rows: list[Row] = field(default_factory=list)
+    answers: list[tuple[str, StructType, str, str]] = field(default_factory=list)
+    _shared_stale: dict[tuple[str, str], bool] = field(default_factory=dict)
+    _own_sources: set[StructType] = field(default_factory=set)
+    _read: set[tuple[StructType, str]] = field(default_factory=set)
+    _reasons: dict[tuple[str, str], Reason] = field(default_factory=dict)
+
+    def read(self, struct: StructType, name: str) -> None:
+        """Remember that some rule reads a field."""
+        self._read.add((struct, name))
+
+    def check(self, usage: Usage, file: MappingFile, label: str = "") -> None:
+        """Report undecided and stale fields of one translation, and keep it for the page."""
+        source = usage.source
+        if source is None:
+            return
+        if source.api in OUR_OWN:
+            self._own_sources.add(source)
+            self._read.update((source, name) for name in usage.ignored)
+            return
+        reasons = {**usage.shared_ignored, **usage.ignored}
+        paths = {path: found for path, found in _fields(self.specs, source)}
+        for path, found in paths.items():
+            if (owner := _owner(path, usage.used)) is not None:
+                goes = sorted(usage.reached.get(owner, set()))
+                self._row(file, label, source, path, "→ " + ", ".join(goes) if goes else "read")
+            elif (owner := _owner(path, usage.rejected)) is not None:
+                self._row(file, label, source, path, f"refused: {usage.rejected[owner].error}")
+            elif (owner := _owner(path, reasons)) is not None:
+                reason = reasons[owner]
+                by = f" (handled by {reason.handled_by})" if reason.handled_by else ""
+                self._row(file, label, source, path, f"ignored: {reason.text}{by}")
+            else:
+                self.findings.add(
+                    "source-unmapped",
+                    usage.position,
+                    f"`{path}` of {source} is neither mapped, ignored nor rejected",
+                    declared=found.position,
+                )
+        known = set(paths) | {ancestor for path in paths for ancestor in _ancestors(path)}
+        for path, reason in usage.ignored.items():
+            self._check_reason(path, reason, usage, known, source)
+        for path, reason in usage.shared_ignored.items():
+            key = (file.file, path)
+            self._reasons[key] = reason
+            live = path in known and not _under(path, usage.used)
+            self._shared_stale[key] = self._shared_stale.get(key, True) and not (
+                live or _is_wildcard(path, self.specs, source)
+            )
+
+    def _check_reason(
+        self, path: str, reason: Reason, usage: Usage, known: set[str], source: StructType
+    ) -> None:
+        if _is_wildcard(path, self.specs, source):
+            return
+        if path not in known or _under(path, usage.used):
+            self.findings.add(
+                "stale-ignore",
+                reason.position,
+                f"`{path}` ignores nothing: it is mapped, or the spec no longer has it",
+                hint=None if path in known else did_you_mean(path, known),
+            )
+
+    def note_answers(self, file: MappingFile, target: StructType, produced: set[str]) -> None:
+        """Keep what a mapping produces of an answer's fields."""
+        for name in self.specs.struct(target).fields:
+            reason = file.omitted.get(name)
+            text = f"never: {reason.text}" if reason else "produced" if name in produced else ""
+            self.answers.append((file.name, target, name, text))
+
+    def finish(self) -> None:
+        """Report what can only be known once every file is compiled."""
+        for key, stale in self._shared_stale.items():
+            if stale:
+                reason = self._reasons[key]
+                self.findings.add(
+                    "stale-ignore",
+                    reason.position,
+                    f"`{key[1]}` ignores nothing: every call maps it, or the spec no longer has it",
+                )
+        for source in sorted(self._own_sources, key=str):
+            for name, found in self.specs.struct(source).fields.items():
+                if (source, name) not in self._read and found.read_by is None:
+                    self.findings.add(
+                        "internal-unread",
+                        found.position,
+                        f"`{name}` of {source} is read by no mapping",
+                        hint="delete it, map it, or say `x-read-by: gateway.MODULE`",
+                    )
+
+    def page(self) -> str:
+        """Return COVERAGE.md: for every field of every served schema where it goes, or why not."""
+        lines = [
+            "<!-- Generated by codegen from specs/mappings. Do not edit; run `nox -s codegen`. -->",
+            "# Where every field goes",
+            "",
+            "Every field that a client may send and every field that LM Studio may answer is mapped,",
+            "ignored for a stated reason, or refused; generation fails otherwise.",
+        ]
+        for mapping in dict.fromkeys(row.mapping for row in self.rows):
+            lines += ["", f"## {mapping}"]
+            rows = [row for row in self.rows if row.mapping == mapping]
+            for label, source in dict.fromkeys((row.label, row.source) for row in rows):
+                lines += ["", f"### {label + ': ' if label else ''}from {source}", ""]
+                lines += ["| field | goes to |", "|---|---|"]
+                lines += [
+                    f"| `{row.path}` | {_cell(row.outcome)} |"
+                    for row in rows
+                    if (row.label, row.source) == (label, source)
+                ]
+            produced = [entry for entry in self.answers if entry[0] == mapping]
+            for target in dict.fromkeys(entry[1] for entry in produced):
+                lines += ["", f"### answers {target}", "", "| field | |", "|---|---|"]
+                lines += [
+                    f"| `{name}` | {_cell(text)} |"
+                    for _, kind, name, text in produced
+                    if kind == target
+                ]
+        return "\n".join(lines) + "\n"
+
+    def _row(self, file: MappingFile, label: str, source: StructType, path: str, text: str) -> None:
+        row = Row(file.name, label, source, path, text)
+        if row not in self.rows:
+            self.rows.append(row)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _fields(
+    specs: Specs, source: StructType, prefix: str = "", seen: tuple[StructType, ...] = ()
+) -> Iterator[tuple[str, Field]]:
+    for name, found in specs.struct(source).fields.items():
+        path = f"{prefix}{name}"
+        inner = [
+            (kind, suffix)
+            for arm in arms(found.type)
+            if (nested := _struct_within(arm)) is not None
+            for kind, suffix in [nested]
+            if kind not in (*seen, source)
+        ]
+        if inner:
+            for kind, suffix in inner:
+                yield from _fields(specs, kind, f"{path}{suffix}.", (*seen, source))
+        else:
+            yield path, found
+
+
+def _struct_within(type_: Type) -> tuple[StructType, str] | None:
+    match type_:
+        case StructType():
+            return type_, ""
+        case RawType(late=late) if late is not None:
+            return StructType(*late), ""
+        case ArrayType():
+            found = next(
+                (nested for arm in arms(type_.item) if (nested := _struct_within(arm))), None
+            )
+            return (found[0], ".*" + found[1]) if found else None
+        case _:
+            return None
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    parts = path.split(".")
+    for count in range(1, len(parts)):
+        yield ".".join(parts[:count])
+
+
+def _owner(path: str, among: dict[str, Reason] | dict[str, Refusal] | set[str]) -> str | None:
+    return next((name for name in (path, *_ancestors(path)) if name in among), None)
+
+
+def _under(path: str, among: set[str]) -> bool:
+    return _owner(path, among) is not None
+
+
+def _is_wildcard(path: str, specs: Specs, source: StructType) -> bool:
+    """`options.*`: keys that the spec does not declare; it never covers a declared one."""
+    head, star, tail = path.rpartition(".")
+    if tail != "*" or not star:
+        return False
+    found = specs.struct(source).fields.get(head)
+    return found is not None and isinstance(found.type, RawType) and found.type.late is not None

@@ -1,0 +1,288 @@
+"""
+The rule language as data: every construct, its keys, and what each key holds.
+
+The reader of rules takes its known keys from here and the JSON Schema for editors is printed from
+here, so the language has one definition. A kind is one of: `word`, `path`, `paths` (one or a
+list), `constant`, `flag`, `status`, `any`; the name of a construct; `map:KIND`; `list:KIND`;
+`A|B` for alternatives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One key of a construct."""
+
+    kind: str
+    meaning: str
+    required: bool = False
+
+
+Construct = dict[str, Entry]
+
+GRAMMAR: dict[str, Construct] = {
+    "file": {
+        "mapping": Entry(
+            "word", "the mapping's name, which is also its file's stem", required=True
+        ),
+        "client": Entry("client", "the operation of ours that this mapping serves"),
+        "plan": Entry("list:step", "what happens for a request, in order"),
+        "answers": Entry("map:answer", "one-object answers that steps name"),
+        "calls": Entry("map:call", "upstream calls that steps name"),
+        "shapes": Entry("map:shape", "object translations that `use:` names"),
+        "tables": Entry("map:table", "value translations that `table:` names"),
+        "errors": Entry("list:error_row", "what an upstream failure becomes for the client"),
+        "recover": Entry(
+            "list:recover_row", "which upstream failures are worth a load and a retry"
+        ),
+        "ignored": Entry("map:reason", "request fields that no call of this file uses, and why"),
+        "omitted": Entry("map:reason", "answer fields that this file never produces, and why"),
+        "unanswered": Entry("map:reason", "documented statuses that nothing here answers, and why"),
+    },
+    "client": {
+        "api": Entry("word", "the spec's name", required=True),
+        "operation": Entry("word|list:word", "`method /path`, or a list of them", required=True),
+    },
+    "upstream": {
+        "api": Entry("word", "the spec's name", required=True),
+        "operation": Entry("word", "`method /path`", required=True),
+    },
+    "step": {
+        "check": Entry("condition", "go on only when this holds"),
+        "model": Entry("paths", "resolve the model named by the first of these fields"),
+        "need": Entry("word", "refuse when the model is known to lack this capability"),
+        "decode": Entry("path", "decode a late value in its second stage"),
+        "answer": Entry("word", "end here with this answer; with `do`, after that step"),
+        "do": Entry("word", "run a step of `gateway.steps`"),
+        "call": Entry("word|list:choice", "end here with this upstream call"),
+        "refuse": Entry("refusal", "end here with an error"),
+        "when": Entry("condition", "take the step only when this holds"),
+        "else": Entry("refusal", "the error when a check or need fails"),
+        "missing": Entry("refusal", "the error for an absent or blank model name"),
+        "illegal": Entry("refusal", "the error for a name outside the grammar"),
+        "unknown": Entry("refusal", "the error for a name that no model has"),
+        "status": Entry("status", "the status of a refused late value"),
+        "via": Entry("word", "a transform that the decoded late value passes through"),
+        "with": Entry("map:argument", "named arguments of a transform or step"),
+    },
+    "choice": {
+        "call": Entry("word", "the call's name", required=True),
+        "when": Entry("condition", "take it only when this holds"),
+    },
+    "refusal": {
+        "status": Entry("status", "the HTTP status", required=True),
+        "error": Entry("word", "Ollama's text; braces name paths", required=True),
+    },
+    "condition": {
+        "empty": Entry("paths", "absent, null, an empty text or an empty list (all of them)"),
+        "nonempty": Entry("paths", "any of them has content"),
+        "present": Entry("paths", "any of them is there and not null"),
+        "absent": Entry("paths", "all of them are absent or null"),
+        "true": Entry("path", "is exactly true"),
+        "equals": Entry("list:any", "`[path, constant]`"),
+        "between": Entry("list:any", "`[path, low, high]`, both included; absent passes"),
+        "via": Entry("word", "a transform that answers yes or no, or names a problem in a check"),
+        "with": Entry("map:argument", "its arguments"),
+    },
+    "answer": {
+        "to": Entry("word", "the answer's type; the operation's own when left out"),
+        "like": Entry("word", "start from another answer of this file"),
+        "fields": Entry("map:rule", "its fields"),
+        "text": Entry("word", "a plain text answer"),
+        "omitted": Entry("map:reason", "fields of the target that are never produced, and why"),
+    },
+    "call": {
+        "upstream": Entry("upstream", "the operation called", required=True),
+        "request": Entry("block", "how its body is made"),
+        "streamed": Entry("rule", "whether this client wants frames; a fold of them otherwise"),
+        "stream": Entry("stream", "how its chunks become frames"),
+        "response": Entry("block", "how its one answer becomes ours"),
+    },
+    "block": {
+        "from": Entry("word", "the source's type", required=True),
+        "to": Entry("word", "the target's type", required=True),
+        "fields": Entry("map:rule", "the target's fields"),
+        "ignored": Entry("map:reason", "source fields left out on purpose, and why"),
+        "rejected": Entry("map:refusal", "source fields that are answered with an error"),
+        "omitted": Entry("map:reason", "target fields that are never produced, and why"),
+    },
+    "stream": {
+        "from": Entry("word", "the chunk's type", required=True),
+        "to": Entry("word", "the frame's type", required=True),
+        "state": Entry("map:state", "what is remembered from chunk to chunk"),
+        "complete": Entry("condition", "what must be known for the end to be a regular one"),
+        "emit": Entry("list:emit", "which frames, when", required=True),
+        "fold": Entry("fold", "the one-shot answer from the frames"),
+        "ignored": Entry("map:reason", "chunk fields left out on purpose, and why"),
+        "omitted": Entry("map:reason", "frame fields that are never produced, and why"),
+    },
+    "state": {
+        "first": Entry("path", "keep the first value seen"),
+        "last": Entry("path", "keep the last value seen"),
+        "sum": Entry("path", "add the values"),
+        "fold": Entry("path", "feed each value to a transform with what it returned before"),
+        "via": Entry("word", "the transform of a fold; its first parameter is what it returned"),
+        "with": Entry("map:argument", "the other arguments of a fold"),
+    },
+    "emit": {
+        "event": Entry("word", "`chunk` or `end`", required=True),
+        "when": Entry("condition", "only then"),
+        "fields": Entry("map:rule", "the frame's fields", required=True),
+    },
+    "fold": {
+        "concat": Entry("list:path", "texts joined over all frames"),
+        "append": Entry("list:path", "lists joined over all frames"),
+        "last": Entry("list:path", "taken from the last frame"),
+    },
+    "shape": {
+        "from": Entry("word", "the source's type", required=True),
+        "to": Entry("word", "the target's type"),
+        "fields": Entry("map:rule", "the target's fields"),
+        "match": Entry("path", "choose a case by this field"),
+        "cases": Entry("list:shape_case", "the cases"),
+        "ignored": Entry("map:reason", "source fields left out on purpose, and why"),
+        "omitted": Entry("map:reason", "target fields that are never produced, and why"),
+    },
+    "shape_case": {
+        "equals": Entry("constant", "when the field is this"),
+        "type": Entry("word", "when the field is of this JSON type"),
+        "otherwise": Entry("flag", "in all other cases"),
+        "to": Entry("word", "the target's type", required=True),
+        "fields": Entry("map:rule", "the target's fields", required=True),
+        "ignored": Entry("map:reason", "source fields left out in this case, and why"),
+    },
+    "rule": {
+        "from": Entry("paths", "copy; the first that is present"),
+        "default": Entry("constant", "used when the source is absent or null"),
+        "value": Entry("any", "a constant"),
+        "fields": Entry("map:rule", "build an object"),
+        "each": Entry("path", "map a list through a shape"),
+        "use": Entry("word", "the shape"),
+        "match": Entry("path", "choose by constant or JSON type"),
+        "cases": Entry("list:rule_case", "the cases"),
+        "table": Entry("word", "translate by a value table"),
+        "via": Entry("word", "call a transform"),
+        "with": Entry("map:argument", "its named arguments"),
+        "when": Entry("condition", "leave the field out unless"),
+    },
+    "rule_case": {
+        "equals": Entry("constant", "when the value is this"),
+        "type": Entry("word", "when the value is of this JSON type"),
+        "otherwise": Entry("flag", "in all other cases"),
+        "absent": Entry("flag", "leave the field out"),
+        "reject": Entry("refusal", "answer with an error"),
+        "from": Entry("paths", "copy"),
+        "value": Entry("any", "a constant"),
+        "fields": Entry("map:rule", "build an object"),
+        "via": Entry("word", "call a transform"),
+        "with": Entry("map:argument", "its named arguments"),
+    },
+    "constant_argument": {
+        "value": Entry("any", "a constant", required=True),
+    },
+    "table": {
+        "from": Entry("word", "`api:Component.path` whose values are translated"),
+        "to": Entry("word", "`api:Component.path` whose vocabulary is met"),
+        "rows": Entry("map:any", "source value: target value", required=True),
+        "otherwise": Entry("constant", "for every other value"),
+    },
+    "error_row": {
+        "status": Entry("any", "one status, a list of them, or a class such as 5xx"),
+        "code": Entry("word", "the upstream's error code"),
+        "fault": Entry("word|list:word", "a fault of transport or protocol"),
+        "message": Entry("word", "words that the upstream's message contains, any case"),
+        "otherwise": Entry("flag", "everything else"),
+        "as": Entry("status", "the status for the client", required=True),
+        "error": Entry("word", "the text; braces name paths", required=True),
+    },
+    "recover_row": {
+        "message": Entry("word", "words that the upstream's message contains, any case"),
+        "code": Entry("word", "the upstream's error code"),
+        "do": Entry("word", "the recovery", required=True),
+    },
+    "reason": {
+        "reason": Entry("word", "why", required=True),
+        "handled_by": Entry("word", "who deals with it instead"),
+    },
+}
+
+SHORTHANDS: dict[str, str] = {
+    "rule": "path",
+    "argument": "path|constant_argument",
+    "reason": "word",
+}
+"""Constructs that may be written as a plain word, and what that word then is."""
+
+EXCLUSIVE: dict[str, tuple[tuple[str, ...], ...]] = {
+    "rule": (("from", "value", "fields", "each", "match"), ("value", "via"), ("fields", "via")),
+    "rule_case": (
+        ("equals", "type", "otherwise"),
+        ("absent", "reject", "from", "value", "fields"),
+        ("absent", "via"),
+    ),
+    "shape_case": (("equals", "type", "otherwise"),),
+    "step": (
+        ("check", "model", "need", "decode", "answer", "call", "refuse"),
+        ("check", "model", "need", "decode", "do", "call", "refuse"),
+    ),
+    "state": (("first", "last", "sum", "fold"),),
+    "call": (("stream", "response"),),
+    "error_row": (("status", "fault", "otherwise"),),
+}
+"""Keys that can't stand together in one construct."""
+
+
+def json_schema() -> dict[str, object]:
+    """Return the JSON Schema of a mapping file, for editors to complete and check."""
+    definitions: dict[str, object] = {}
+    for name, construct in GRAMMAR.items():
+        body: dict[str, object] = {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                key: {**_schema(entry.kind), "description": entry.meaning}
+                for key, entry in construct.items()
+            },
+        }
+        required = [key for key, entry in construct.items() if entry.required]
+        if required:
+            body["required"] = required
+        definitions[name] = body
+    definitions["argument"] = _schema("path|constant_argument")
+    for name in ("rule", "reason"):
+        definitions[name] = {"anyOf": [{"type": "string"}, definitions[name]]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$comment": "Generated by codegen from codegen/grammar.py. Do not edit; run `nox -s codegen`.",
+        "title": "olgate mapping rules",
+        "$ref": "#/$defs/file",
+        "$defs": definitions,
+    }
+
+
+def _schema(kind: str) -> dict[str, object]:
+    if "|" in kind:
+        return {"anyOf": [_schema(part) for part in kind.split("|")]}
+    head, _, item = kind.partition(":")
+    match head:
+        case "map":
+            return {"type": "object", "additionalProperties": _schema(item)}
+        case "list":
+            return {"type": "array", "items": _schema(item)}
+        case "word" | "path":
+            return {"type": "string"}
+        case "paths":
+            return _schema("path|list:path")
+        case "flag":
+            return {"const": True}
+        case "status":
+            return {"type": "integer", "minimum": 100, "maximum": 599}
+        case "constant":
+            return {"type": ["string", "number", "boolean", "null"]}
+        case "any":
+            return {}
+        case _:
+            return {"$ref": f"#/$defs/{kind}"}

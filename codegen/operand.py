@@ -1,0 +1,242 @@
+"""
+Paths turned into Python expressions.
+
+An operand is an expression with what is known of it: its type, and whether it may be absent or
+null. A body collects the lines of one function and hoists what is read more than once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from codegen.problem import Findings, did_you_mean
+from codegen.rules import PathRef
+from codegen.spec import Specs
+from codegen.types import AnyType, ArrayType, Field, RawType, StructType, Type
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A Python expression and what is known of its value."""
+
+    code: str
+    type: Type
+    absent: bool = False
+    null: bool = False
+    checked: bool = True
+    """False for the result of a transform, whose type the type checker compares instead."""
+
+    @property
+    def presence(self) -> str:
+        """The expression that tells whether there is a value; "" when there always is."""
+        tests = []
+        if self.absent:
+            tests.append(f"{self.code} is not UNSET")
+        if self.null:
+            tests.append(f"{self.code} is not None")
+        return " and ".join(tests)
+
+
+@dataclass
+class Scope:
+    """What the paths of one block may start from, and what they used."""
+
+    roots: dict[str, Operand]
+    late: dict[StructType, str] = field(default_factory=dict)
+    used: dict[str, set[str]] = field(default_factory=dict)
+    reached: dict[str, dict[str, set[str]]] = field(default_factory=dict)
+    label: str = ""
+    """What is being written just now: the target field, or the plan's step."""
+    inspecting: bool = False
+    """While a condition only looks at values: looking at a field decides nothing of where it goes."""
+    inline: frozenset[str] = frozenset({"$call"})
+    """Roots that are read where they are named, because reading them later gives another value."""
+
+    def mark(self, root: str, path: str) -> None:
+        """Remember that a path of a root was taken somewhere."""
+        if self.inspecting:
+            return
+        self.used.setdefault(root, set()).add(path)
+        if self.label:
+            self.reached.setdefault(root, {}).setdefault(path, set()).add(self.label)
+
+
+@dataclass
+class Body:
+    """The lines of one function while it is written."""
+
+    lines: list[str] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    hoisted: dict[str, str] = field(default_factory=dict)
+    roots: set[str] = field(default_factory=set)
+
+    def fresh(self, *candidates: str) -> str:
+        """Return the first candidate that is no name here yet, numbered when all are taken."""
+        for name in candidates:
+            if name not in self.names:
+                self.names.add(name)
+                return name
+        number = 2
+        while f"{candidates[-1]}_{number}" in self.names:
+            number += 1
+        name = f"{candidates[-1]}_{number}"
+        self.names.add(name)
+        return name
+
+    def local(self, code: str, *candidates: str) -> str:
+        """Return a local variable that holds an expression; the same one for the same expression."""
+        known = self.hoisted.get(code)
+        if known is None:
+            known = self.fresh(*candidates)
+            self.hoisted[code] = known
+            self.lines.append(f"{known} = {code}")
+        return known
+
+
+class Resolver:
+    """Follows paths through the specs' types."""
+
+    def __init__(
+        self, specs: Specs, findings: Findings, read: Callable[[StructType, str], None]
+    ) -> None:
+        self._specs = specs
+        self._findings = findings
+        self._read = read
+
+    def resolve(
+        self, path: PathRef, scope: Scope, body: Body, *, mark: bool = True, hoist: bool = True
+    ) -> Operand | None:
+        """
+        Return the operand of a path, or record what is wrong with it and return None.
+
+        `mark` is False for a value that is only handed on to be decoded: its fields are still open.
+        `hoist` is False to read the last part where it is named, and not into a local variable.
+        """
+        start = scope.roots.get(path.root)
+        if start is None:
+            self._findings.add(
+                "no-such-path",
+                path.position,
+                f"`{path.text}`: {path.root or 'a plain path'} can't be read here",
+                hint=did_you_mean(path.root, [root for root in scope.roots if root]),
+            )
+            return None
+        body.roots.add(path.root)
+        current = start
+        walked: list[str] = []
+        for index, part in enumerate(path.parts):
+            is_last = index == len(path.parts) - 1
+            following = self._step(
+                current, part, path, scope, body, walked, hoist=hoist or not is_last
+            )
+            if following is None:
+                return None
+            current = following
+            walked.append("*" if part.isdigit() else part)
+        if mark:
+            scope.mark(path.root, ".".join(walked))
+        return current
+
+    def field_of(self, type_: StructType, name: str) -> Field | None:
+        """Return a struct's field by its name on the wire."""
+        return self._specs.struct(type_).fields.get(name)
+
+    def _step(
+        self,
+        base: Operand,
+        part: str,
+        path: PathRef,
+        scope: Scope,
+        body: Body,
+        walked: list[str],
+        *,
+        hoist: bool,
+    ) -> Operand | None:
+        if part.isdigit():
+            return self._item(base, part, path, body, walked)
+        type_ = base.type
+        if isinstance(type_, RawType) and type_.late is not None:
+            late = StructType(*type_.late)
+            code = scope.late.get(late)
+            if code is None:
+                self._findings.add(
+                    "late-not-decoded",
+                    path.position,
+                    f"`{path.text}`: `{'.'.join(walked)}` is decoded in a second stage",
+                    hint="put a `decode` step before it",
+                )
+                return None
+            base, type_ = Operand(code, late), late
+        if not isinstance(type_, StructType):
+            self._findings.add(
+                "no-such-path", path.position, f"`{path.text}`: {type_} has no field `{part}`"
+            )
+            return None
+        struct = self._specs.struct(type_)
+        found = struct.fields.get(part)
+        if found is None:
+            self._findings.add(
+                "no-such-path",
+                path.position,
+                f"`{path.text}`: no `{part}` here",
+                hint=did_you_mean(part, struct.fields),
+                declared=struct.position,
+            )
+            return None
+        self._read(type_, part)
+        result = Operand(
+            f"{base.code}.{found.attribute}",
+            found.type,
+            absent=not found.required,
+            null=found.nullable,
+        )
+        if base.presence:
+            holder = self._held(base, body, walked)
+            code = f"{holder.code}.{found.attribute} if {holder.presence} else UNSET"
+            result = replace(result, code=code, absent=True)
+        if path.root in scope.inline:
+            return replace(result, code=f"({result.code})" if base.presence else result.code)
+        is_late = isinstance(found.type, RawType) and found.type.late is not None
+        if hoist and not is_late and (result.presence or base.presence):
+            return replace(result, code=body.local(result.code, *_candidates(walked, part)))
+        return result
+
+    def _item(
+        self, base: Operand, part: str, path: PathRef, body: Body, walked: list[str]
+    ) -> Operand | None:
+        if not isinstance(base.type, ArrayType):
+            self._findings.add(
+                "no-such-path", path.position, f"`{path.text}`: {base.type} has no items"
+            )
+            return None
+        holder = self._held(base, body, walked)
+        tests = [f"{holder.code} is not UNSET"] if base.absent else []
+        tests.append(f"len({holder.code}) > {part}" if int(part) else holder.code)
+        code = f"{holder.code}[{part}] if {' and '.join(tests)} else UNSET"
+        return Operand(
+            body.local(code, *_candidates(walked, f"{walked[-1]}_{part}")),
+            base.type.item,
+            absent=True,
+        )
+
+    def _held(self, base: Operand, body: Body, walked: list[str]) -> Operand:
+        if base.code.isidentifier() or not base.presence:
+            return base
+        return replace(base, code=body.local(base.code, *_candidates(walked[:-1], walked[-1])))
+
+
+def _candidates(walked: list[str], part: str) -> tuple[str, ...]:
+    names = [name for name in walked if name != "*"]
+    leaf = part.lstrip("_")
+    return (_safe(leaf), _safe("_".join([*names[-1:], leaf])), _safe("_".join([*names, leaf])))
+
+
+def _safe(name: str) -> str:
+    reserved = {"request", "call", "run", "self", "type", "format", "input", "id", "from", "object"}
+    return name + "_" if name in reserved else name
+
+
+def any_operand(code: str) -> Operand:
+    """Return an operand whose type only the type checker knows."""
+    return Operand(code, AnyType(), checked=False)

@@ -1,0 +1,118 @@
+"""
+What is wrong in a spec or a mapping file, said so that a person can act on it.
+
+Only the data of a problem and how it is printed live here; no check does.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """A place in a file: `line` and `column` count from one; `file` is relative to the project."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One finding: a stable check id, where it is, what is wrong, and what would mend it."""
+
+    position: Position
+    check: str
+    message: str
+    hint: str | None = None
+    declared: Position | None = None
+
+    def headline(self) -> str:
+        """Return the finding as one line, the way compilers print theirs."""
+        return f"{self.position}: {self.check}: {self.message}"
+
+
+class GenerationFailed(Exception):
+    """The specs or rules have problems; nothing was written."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(problems))
+        super().__init__("\n".join(problem.headline() for problem in self.problems))
+
+
+@dataclass
+class Findings:
+    """Collects problems, so that one run reports all of them and not the first."""
+
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(
+        self,
+        check: str,
+        position: Position,
+        message: str,
+        *,
+        hint: str | None = None,
+        declared: Position | None = None,
+    ) -> None:
+        """Record a problem once, however many paths of the generator lead to it."""
+        problem = Problem(position, check, message, hint, declared)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def raise_if_any(self) -> None:
+        """Raise `GenerationFailed` with everything found so far."""
+        if self.problems:
+            raise GenerationFailed(self.problems)
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
+    """
+    Return a hint with the nearest candidate, or the list when it is short, else None.
+
+    >>> did_you_mean("num_predicts", ["num_predict", "seed"])
+    'did you mean `num_predict`?'
+    """
+    known = list(candidates)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean `{near[0]}`?"
+    if known and len(known) <= 12:
+        return "known here: " + ", ".join(f"`{name}`" for name in known)
+    return None
+
+
+def render(problems: Iterable[Problem], root: Path) -> str:
+    """Print problems with the source line, a caret under the column, and the hint beside it."""
+    blocks = []
+    for problem in problems:
+        lines = [problem.headline()]
+        text = _source_line(root, problem.position)
+        if text is not None:
+            gutter = f"{problem.position.line:5} | "
+            lines.append(gutter + text)
+            hints = [hint for hint in (problem.hint, _declared(problem)) if hint]
+            caret = " " * 5 + " | " + " " * (problem.position.column - 1) + "^"
+            lines.append(caret + (" " + "   ".join(hints) if hints else ""))
+        blocks.append("\n".join(lines))
+    return "\n".join(blocks)
+
+
+def _declared(problem: Problem) -> str | None:
+    return (
+        f"declared at {problem.declared.file}:{problem.declared.line}" if problem.declared else None
+    )
+
+
+def _source_line(root: Path, position: Position) -> str | None:
+    try:
+        return (root / position.file).read_text(encoding="utf-8").splitlines()[position.line - 1]
+    except (OSError, IndexError):
+        return None

@@ -1,0 +1,814 @@
+"""
+Mapping files as data: dataclasses that mirror the grammar, each knowing where it stands.
+
+Reading checks the form only (known keys, kinds, exclusive verbs); whether paths and types fit the
+specs is decided where rules are compiled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from codegen.grammar import EXCLUSIVE, GRAMMAR
+from codegen.problem import Findings, Position, did_you_mean
+from codegen.source import Key, Mapping, Plain, Scalar, Sequence, Value, load, plain
+
+THIN_REASONS = (
+    "",
+    "n/a",
+    "na",
+    "none",
+    "no",
+    "todo",
+    "unsupported",
+    "not supported",
+    "unused",
+    "ignored",
+    "-",
+)
+
+
+@dataclass(frozen=True)
+class PathRef:
+    """A dotted path as written; `root` is "" for the block's own source."""
+
+    text: str
+    position: Position
+
+    @property
+    def root(self) -> str:
+        """`$request`, `$call`, `$state`, `$upstream`, or "" for the source."""
+        return self.text.split(".", 1)[0] if self.text.startswith("$") else ""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names after the root."""
+        names = tuple(self.text.split("."))
+        return names[1:] if self.root else names
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A literal in a rule."""
+
+    value: Plain
+    position: Position
+
+
+Argument = PathRef | Constant
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error answer: status and text, braces in the text naming paths."""
+
+    status: int
+    error: str
+    position: Position
+
+
+@dataclass(frozen=True)
+class Condition:
+    """All of the stated tests hold."""
+
+    position: Position
+    empty: tuple[PathRef, ...] = ()
+    nonempty: tuple[PathRef, ...] = ()
+    present: tuple[PathRef, ...] = ()
+    absent: tuple[PathRef, ...] = ()
+    true: PathRef | None = None
+    equals: tuple[PathRef, Constant] | None = None
+    between: tuple[PathRef, Constant, Constant] | None = None
+    via: str | None = None
+    arguments: dict[str, Argument] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One arm of a match."""
+
+    position: Position
+    equals: Constant | None
+    type: str | None
+    otherwise: bool
+    absent: bool = False
+    reject: Refusal | None = None
+    rule: Rule | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one target field gets its value."""
+
+    position: Position
+    sources: tuple[PathRef, ...] = ()
+    default: Constant | None = None
+    value: Constant | None = None
+    fields: dict[str, Rule] | None = None
+    names: dict[str, Key] = field(default_factory=dict)
+    each: PathRef | None = None
+    use: str | None = None
+    match: PathRef | None = None
+    cases: tuple[Case, ...] = ()
+    table: str | None = None
+    via: str | None = None
+    arguments: dict[str, Argument] | None = None
+    when: Condition | None = None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a field is left out, and who deals with it instead."""
+
+    text: str
+    handled_by: str | None
+    position: Position
+
+
+@dataclass(frozen=True)
+class Block:
+    """A translation from one type to another."""
+
+    position: Position
+    source: str
+    source_position: Position
+    target: str
+    target_position: Position
+    fields: dict[str, Rule]
+    names: dict[str, Key]
+    ignored: dict[str, Reason]
+    ignored_position: Position
+    rejected: dict[str, Refusal]
+    omitted: dict[str, Reason]
+
+
+@dataclass(frozen=True)
+class ShapeCase:
+    """One arm of a shape that matches."""
+
+    position: Position
+    equals: Constant | None
+    type: str | None
+    otherwise: bool
+    block: Block
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A named translation of one object; either plain or a choice by a field."""
+
+    name: str
+    position: Position
+    block: Block
+    match: PathRef | None
+    cases: tuple[ShapeCase, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A total translation between two vocabularies."""
+
+    name: str
+    position: Position
+    source: str | None
+    target: str | None
+    rows: dict[str, tuple[Key, Constant]]
+    otherwise: Constant | None
+
+
+@dataclass(frozen=True)
+class StateRule:
+    """What is remembered from chunk to chunk."""
+
+    name: str
+    position: Position
+    reducer: str
+    source: PathRef | None
+    via: str | None
+    arguments: dict[str, Argument] | None
+
+
+@dataclass(frozen=True)
+class Emit:
+    """A frame and when it is sent."""
+
+    event: str
+    position: Position
+    when: Condition | None
+    fields: dict[str, Rule]
+    names: dict[str, Key]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """How frames join into the one-shot answer."""
+
+    position: Position
+    concat: tuple[PathRef, ...]
+    append: tuple[PathRef, ...]
+    last: tuple[PathRef, ...]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How chunks become frames."""
+
+    block: Block
+    state: dict[str, StateRule]
+    complete: Condition | None
+    emit: tuple[Emit, ...]
+    fold: Fold | None
+
+
+@dataclass(frozen=True)
+class CallRule:
+    """An upstream call: the operation, the body made for it, what its answer becomes."""
+
+    name: str
+    position: Position
+    api: str
+    operation: str
+    operation_position: Position
+    request: Block | None
+    streamed: Rule | None
+    stream: Stream | None
+    response: Block | None
+
+
+@dataclass(frozen=True)
+class AnswerRule:
+    """A one-object answer made without an upstream call."""
+
+    name: str
+    position: Position
+    target: str | None
+    like: str | None
+    text: str | None
+    fields: dict[str, Rule]
+    names: dict[str, Key]
+    omitted: dict[str, Reason]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a plan; `kind` is the verb, the rest what that verb takes."""
+
+    kind: str
+    position: Position
+    condition: Condition | None = None
+    paths: tuple[PathRef, ...] = ()
+    name: str = ""
+    do: str | None = None
+    choices: tuple[tuple[str, Position, Condition | None], ...] = ()
+    refusal: Refusal | None = None
+    when: Condition | None = None
+    otherwise: Refusal | None = None
+    missing: Refusal | None = None
+    illegal: Refusal | None = None
+    unknown: Refusal | None = None
+    status: int | None = None
+    via: str | None = None
+    arguments: dict[str, Argument] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ErrorRow:
+    """What one kind of upstream failure becomes."""
+
+    position: Position
+    statuses: tuple[str, ...]
+    code: str | None
+    faults: tuple[str, ...]
+    message: str | None
+    otherwise: bool
+    refusal: Refusal
+
+
+@dataclass(frozen=True)
+class RecoverRow:
+    """An upstream failure worth a recovery before the client is told."""
+
+    position: Position
+    message: str | None
+    code: str | None
+    do: str
+
+
+@dataclass(frozen=True)
+class MappingFile:
+    """One file of `specs/mappings/`."""
+
+    name: str
+    file: str
+    position: Position
+    api: str | None
+    operations: tuple[tuple[str, Position], ...]
+    plan: tuple[Step, ...]
+    plan_position: Position
+    answers: dict[str, AnswerRule]
+    calls: dict[str, CallRule]
+    shapes: dict[str, Shape]
+    tables: dict[str, Table]
+    errors: tuple[ErrorRow, ...]
+    errors_position: Position
+    recover: tuple[RecoverRow, ...]
+    ignored: dict[str, Reason]
+    ignored_position: Position
+    omitted: dict[str, Reason]
+    unanswered: dict[str, Reason]
+
+
+def read_mappings(folder: Path, root: Path, findings: Findings) -> list[MappingFile]:
+    """Read every mapping file of a folder, in the order of their names."""
+    return [
+        _Reader(findings).file(load(path, root, findings), path.relative_to(root).as_posix())
+        for path in sorted(folder.glob("*.yaml"))
+    ]
+
+
+class _Reader:
+    """Turns positioned YAML into rules; what has the wrong form is reported and left out."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+
+    def file(self, node: Mapping, file: str) -> MappingFile:
+        self._check_keys(node, "file")
+        client = self._mapping(node, "client")
+        operations: list[tuple[str, Position]] = []
+        api = None
+        if client is not None:
+            self._check_keys(client, "client")
+            api = self._word(client, "api")
+            operations = self._words(client, "operation")
+        plan = node.get("plan")
+        errors, ignored = node.get("errors"), node.get("ignored")
+        return MappingFile(
+            name=self._word(node, "mapping") or Path(file).stem,
+            file=file,
+            position=node.position,
+            api=api,
+            operations=tuple(operations),
+            plan=tuple(self._step(item) for item in self._list(node, "plan")),
+            plan_position=plan.position if plan else node.position,
+            answers={k.text: self._answer(k, m) for k, m in self._named(node, "answers")},
+            calls={k.text: self._call(k, m) for k, m in self._named(node, "calls")},
+            shapes={k.text: self._shape(k, m) for k, m in self._named(node, "shapes")},
+            tables={k.text: self._table(k, m) for k, m in self._named(node, "tables")},
+            errors=tuple(self._error_row(item) for item in self._list(node, "errors")),
+            errors_position=errors.position if errors else node.position,
+            recover=tuple(self._recover_row(item) for item in self._list(node, "recover")),
+            ignored=self._reasons(node, "ignored"),
+            ignored_position=ignored.position if ignored else node.position,
+            omitted=self._reasons(node, "omitted"),
+            unanswered=self._reasons(node, "unanswered"),
+        )
+
+    # -- constructs ---------------------------------------------------------------------------
+
+    def _step(self, node: Mapping) -> Step:
+        self._check_keys(node, "step")
+        verbs = (*EXCLUSIVE["step"][0], "do")
+        kind = next((verb for verb in verbs if verb in node), "")
+        if not kind:
+            self._findings.add(
+                "unknown-step", node.position, "a step needs one of " + ", ".join(verbs)
+            )
+        condition = self._condition(node, "check")
+        choices: list[tuple[str, Position, Condition | None]] = []
+        name = ""
+        value = node.get(kind) if kind else None
+        if kind == "call" and isinstance(value, Sequence):
+            for item in self._list(node, "call"):
+                self._check_keys(item, "choice")
+                choices.append(
+                    (self._word(item, "call") or "", item.position, self._condition(item, "when"))
+                )
+        elif kind in ("need", "do", "answer", "call"):
+            name = self._word(node, kind) or ""
+            if kind == "call":
+                choices.append((name, self._place(node, kind), None))
+        return Step(
+            kind=kind,
+            position=node.position,
+            condition=condition,
+            paths=self._paths(node, kind) if kind in ("model", "decode") else (),
+            name=name,
+            do=self._word(node, "do") if kind == "answer" else None,
+            choices=tuple(choices),
+            refusal=self._refusal(node, "refuse"),
+            when=self._condition(node, "when"),
+            otherwise=self._refusal(node, "else"),
+            missing=self._refusal(node, "missing"),
+            illegal=self._refusal(node, "illegal"),
+            unknown=self._refusal(node, "unknown"),
+            status=self._integer(node, "status"),
+            via=self._word(node, "via"),
+            arguments=self._arguments(node) or {},
+        )
+
+    def _answer(self, key: Key, node: Mapping) -> AnswerRule:
+        self._check_keys(node, "answer")
+        fields, names = self._rules(node, "fields")
+        return AnswerRule(
+            name=key.text,
+            position=key.position,
+            target=self._word(node, "to"),
+            like=self._word(node, "like"),
+            text=self._word(node, "text"),
+            fields=fields,
+            names=names,
+            omitted=self._reasons(node, "omitted"),
+        )
+
+    def _call(self, key: Key, node: Mapping) -> CallRule:
+        self._check_keys(node, "call")
+        upstream = self._mapping(node, "upstream") or Mapping({}, node.position)
+        self._check_keys(upstream, "upstream")
+        request = self._mapping(node, "request")
+        stream = self._mapping(node, "stream")
+        response = self._mapping(node, "response")
+        streamed = node.get("streamed")
+        return CallRule(
+            name=key.text,
+            position=key.position,
+            api=self._word(upstream, "api") or "",
+            operation=self._word(upstream, "operation") or "",
+            operation_position=self._place(upstream, "operation"),
+            request=self._block(request, "block") if request else None,
+            streamed=self._rule(streamed) if streamed is not None else None,
+            stream=self._stream(stream) if stream else None,
+            response=self._block(response, "block") if response else None,
+        )
+
+    def _stream(self, node: Mapping) -> Stream:
+        self._check_keys(node, "stream")
+        emits = []
+        for item in self._list(node, "emit"):
+            self._check_keys(item, "emit")
+            fields, names = self._rules(item, "fields")
+            emits.append(
+                Emit(
+                    event=self._word(item, "event") or "",
+                    position=item.position,
+                    when=self._condition(item, "when"),
+                    fields=fields,
+                    names=names,
+                )
+            )
+        fold = self._mapping(node, "fold")
+        if fold is not None:
+            self._check_keys(fold, "fold")
+        return Stream(
+            block=self._block(node, None),
+            state={k.text: self._state(k, m) for k, m in self._named(node, "state")},
+            complete=self._condition(node, "complete"),
+            emit=tuple(emits),
+            fold=Fold(
+                fold.position,
+                self._paths(fold, "concat"),
+                self._paths(fold, "append"),
+                self._paths(fold, "last"),
+            )
+            if fold
+            else None,
+        )
+
+    def _state(self, key: Key, node: Mapping) -> StateRule:
+        self._check_keys(node, "state")
+        reducer = next((name for name in ("first", "last", "sum", "fold") if name in node), "fold")
+        paths = self._paths(node, reducer)
+        return StateRule(
+            name=key.text,
+            position=key.position,
+            reducer=reducer,
+            source=paths[0] if paths else None,
+            via=self._word(node, "via"),
+            arguments=self._arguments(node),
+        )
+
+    def _shape(self, key: Key, node: Mapping) -> Shape:
+        self._check_keys(node, "shape")
+        match = self._paths(node, "match")
+        cases = []
+        for item in self._list(node, "cases"):
+            self._check_keys(item, "shape_case")
+            block = self._block(
+                item, None, source=(self._word(node, "from") or "", self._place(node, "from"))
+            )
+            cases.append(
+                ShapeCase(
+                    item.position,
+                    self._constant(item, "equals"),
+                    self._word(item, "type"),
+                    "otherwise" in item,
+                    block,
+                )
+            )
+        return Shape(
+            key.text,
+            key.position,
+            self._block(node, None),
+            match[0] if match else None,
+            tuple(cases),
+        )
+
+    def _block(
+        self, node: Mapping, construct: str | None, *, source: tuple[str, Position] | None = None
+    ) -> Block:
+        if construct is not None:
+            self._check_keys(node, construct)
+        fields, names = self._rules(node, "fields")
+        from_, place = source or (self._word(node, "from") or "", self._place(node, "from"))
+        ignored = node.get("ignored")
+        return Block(
+            position=node.position,
+            source=from_,
+            source_position=place,
+            target=self._word(node, "to") or "",
+            target_position=self._place(node, "to"),
+            fields=fields,
+            names=names,
+            ignored=self._reasons(node, "ignored"),
+            ignored_position=ignored.position if ignored else place,
+            rejected={
+                k.text: refusal
+                for k, m in self._named(node, "rejected")
+                if (refusal := self._refusal_of(m)) is not None
+            },
+            omitted=self._reasons(node, "omitted"),
+        )
+
+    def _rule(self, node: Value) -> Rule:
+        if isinstance(node, Scalar):
+            return Rule(node.position, sources=(self._path(node),))
+        if isinstance(node, Sequence):
+            self._findings.add(
+                "unknown-key", node.position, "a rule is a path or a mapping of verbs"
+            )
+            return Rule(node.position)
+        self._check_keys(node, "rule")
+        return self._rule_of(node)
+
+    def _rule_of(self, node: Mapping) -> Rule:
+        fields, names = self._rules(node, "fields")
+        each, match = self._paths(node, "each"), self._paths(node, "match")
+        return Rule(
+            position=node.position,
+            sources=self._paths(node, "from"),
+            default=self._constant(node, "default"),
+            value=self._constant(node, "value"),
+            fields=fields if "fields" in node else None,
+            names=names,
+            each=each[0] if each else None,
+            use=self._word(node, "use"),
+            match=match[0] if match else None,
+            cases=tuple(self._case(item) for item in self._list(node, "cases")),
+            table=self._word(node, "table"),
+            via=self._word(node, "via"),
+            arguments=self._arguments(node),
+            when=self._condition(node, "when"),
+        )
+
+    def _case(self, node: Mapping) -> Case:
+        self._check_keys(node, "rule_case")
+        absent = "absent" in node
+        reject = self._refusal(node, "reject")
+        return Case(
+            position=node.position,
+            equals=self._constant(node, "equals"),
+            type=self._word(node, "type"),
+            otherwise="otherwise" in node,
+            absent=absent,
+            reject=reject,
+            rule=None if absent or reject else self._rule_of(node),
+        )
+
+    def _table(self, key: Key, node: Mapping) -> Table:
+        self._check_keys(node, "table")
+        rows = self._mapping(node, "rows") or Mapping({}, node.position)
+        return Table(
+            name=key.text,
+            position=key.position,
+            source=self._word(node, "from"),
+            target=self._word(node, "to"),
+            rows={
+                row.text: (row, Constant(plain(value), value.position))
+                for row, value in rows.items()
+            },
+            otherwise=self._constant(node, "otherwise"),
+        )
+
+    def _error_row(self, node: Mapping) -> ErrorRow:
+        self._check_keys(node, "error_row")
+        statuses = node.get("status")
+        values = statuses.items if isinstance(statuses, Sequence) else (statuses,)
+        return ErrorRow(
+            position=node.position,
+            statuses=tuple(str(plain(value)) for value in values if value is not None),
+            code=self._word(node, "code"),
+            faults=tuple(word for word, _ in self._words(node, "fault")),
+            message=self._word(node, "message"),
+            otherwise="otherwise" in node,
+            refusal=Refusal(
+                self._integer(node, "as") or 0,
+                self._word(node, "error") or "",
+                self._place(node, "error"),
+            ),
+        )
+
+    def _recover_row(self, node: Mapping) -> RecoverRow:
+        self._check_keys(node, "recover_row")
+        return RecoverRow(
+            node.position,
+            self._word(node, "message"),
+            self._word(node, "code"),
+            self._word(node, "do") or "",
+        )
+
+    def _condition(self, node: Mapping, name: str) -> Condition | None:
+        body = self._mapping(node, name)
+        if body is None:
+            return None
+        self._check_keys(body, "condition")
+        true = self._paths(body, "true")
+        equals = self._operands(body, "equals", 2)
+        between = self._operands(body, "between", 3)
+        return Condition(
+            position=body.position,
+            empty=self._paths(body, "empty"),
+            nonempty=self._paths(body, "nonempty"),
+            present=self._paths(body, "present"),
+            absent=self._paths(body, "absent"),
+            true=true[0] if true else None,
+            equals=(equals[0], equals[1][0]) if equals else None,
+            between=(between[0], between[1][0], between[1][1]) if between else None,
+            via=self._word(body, "via"),
+            arguments=self._arguments(body) or {},
+        )
+
+    def _operands(
+        self, node: Mapping, name: str, count: int
+    ) -> tuple[PathRef, list[Constant]] | None:
+        value = node.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, Sequence) or len(value.items) != count:
+            self._findings.add("bad-value", value.position, f"`{name}` takes {count} items")
+            return None
+        first = value.items[0]
+        path = self._path(first) if isinstance(first, Scalar) else PathRef("", first.position)
+        return path, [Constant(plain(item), item.position) for item in value.items[1:]]
+
+    def _refusal(self, node: Mapping, name: str) -> Refusal | None:
+        body = self._mapping(node, name)
+        return self._refusal_of(body) if body is not None else None
+
+    def _refusal_of(self, node: Mapping) -> Refusal | None:
+        self._check_keys(node, "refusal")
+        return Refusal(
+            self._integer(node, "status") or 0,
+            self._word(node, "error") or "",
+            self._place(node, "error"),
+        )
+
+    def _reasons(self, node: Mapping, name: str) -> dict[str, Reason]:
+        reasons = {}
+        body = node.get(name)
+        for key, value in body.items() if isinstance(body, Mapping) else ():
+            handled_by = None
+            text = ""
+            if isinstance(value, Scalar):
+                text = str(value.value or "")
+            elif isinstance(value, Mapping):
+                self._check_keys(value, "reason")
+                text = self._word(value, "reason") or ""
+                handled_by = self._word(value, "handled_by")
+            if text.strip().lower() in THIN_REASONS:
+                self._findings.add(
+                    "thin-reason",
+                    value.position,
+                    f"`{key.text}` is left out without a reason",
+                    hint="say why a client or LM Studio loses nothing by it",
+                )
+            reasons[key.text] = Reason(text, handled_by, key.position)
+        return reasons
+
+    # -- values -------------------------------------------------------------------------------
+
+    def _rules(self, node: Mapping, name: str) -> tuple[dict[str, Rule], dict[str, Key]]:
+        body = node.get(name)
+        rules: dict[str, Rule] = {}
+        names: dict[str, Key] = {}
+        for key, value in body.items() if isinstance(body, Mapping) else ():
+            rules[key.text] = self._rule(value)
+            names[key.text] = key
+        return rules, names
+
+    def _arguments(self, node: Mapping) -> dict[str, Argument] | None:
+        body = self._mapping(node, "with")
+        if body is None:
+            return None
+        arguments: dict[str, Argument] = {}
+        for key, value in body.items():
+            if isinstance(value, Scalar):
+                arguments[key.text] = self._path(value)
+            elif isinstance(value, Mapping):
+                self._check_keys(value, "constant_argument")
+                arguments[key.text] = Constant(
+                    plain(value.get("value") or Scalar(None, value.position)), value.position
+                )
+        return arguments
+
+    def _named(self, node: Mapping, name: str) -> list[tuple[Key, Mapping]]:
+        body = self._mapping(node, name)
+        found = []
+        for key, value in body.items() if body else ():
+            if isinstance(value, Mapping):
+                found.append((key, value))
+            else:
+                self._findings.add("bad-value", value.position, f"`{key.text}` must be a mapping")
+        return found
+
+    def _list(self, node: Mapping, name: str) -> list[Mapping]:
+        value = node.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, Sequence):
+            self._findings.add("bad-value", value.position, f"`{name}` must be a list")
+            return []
+        return [item for item in value.items if isinstance(item, Mapping)]
+
+    def _mapping(self, node: Mapping, name: str) -> Mapping | None:
+        value = node.get(name)
+        if value is None or isinstance(value, Mapping):
+            return value
+        self._findings.add("bad-value", value.position, f"`{name}` must be a mapping")
+        return None
+
+    def _paths(self, node: Mapping, name: str) -> tuple[PathRef, ...]:
+        value = node.get(name)
+        if isinstance(value, Sequence):
+            return tuple(self._path(item) for item in value.items if isinstance(item, Scalar))
+        return (self._path(value),) if isinstance(value, Scalar) else ()
+
+    def _path(self, node: Scalar) -> PathRef:
+        return PathRef(str(node.value), node.position)
+
+    def _constant(self, node: Mapping, name: str) -> Constant | None:
+        value = node.get(name)
+        return Constant(plain(value), value.position) if value is not None else None
+
+    def _word(self, node: Mapping, name: str) -> str | None:
+        value = node.get(name)
+        if value is None:
+            return None
+        if isinstance(value, Scalar) and isinstance(value.value, str):
+            return value.value
+        self._findings.add("bad-value", value.position, f"`{name}` must be a word")
+        return None
+
+    def _words(self, node: Mapping, name: str) -> list[tuple[str, Position]]:
+        value = node.get(name)
+        items = value.items if isinstance(value, Sequence) else (value,)
+        return [(str(item.value), item.position) for item in items if isinstance(item, Scalar)]
+
+    def _integer(self, node: Mapping, name: str) -> int | None:
+        value = node.get(name)
+        if value is None:
+            return None
+        if isinstance(value, Scalar) and isinstance(value.value, int):
+            return value.value
+        self._findings.add("bad-value", value.position, f"`{name}` must be a whole number")
+        return None
+
+    def _place(self, node: Mapping, name: str) -> Position:
+        value = node.get(name)
+        return value.position if value is not None else node.position
+
+    def _check_keys(self, node: Mapping, construct: str) -> None:
+        known = GRAMMAR[construct]
+        for key, _ in node.items():
+            if key.text not in known:
+                self._findings.add(
+                    "unknown-key",
+                    key.position,
+                    f"`{key.text}` is not a key of a {construct.replace('_', ' ')}",
+                    hint=did_you_mean(key.text, known),
+                )
+        for name, entry in known.items():
+            if entry.required and name not in node:
+                self._findings.add(
+                    "unknown-key",
+                    node.position,
+                    f"this {construct.replace('_', ' ')} lacks `{name}`",
+                )
+        for group in EXCLUSIVE.get(construct, ()):
+            present = [name for name in group if name in node]
+            if len(present) > 1:
+                self._findings.add(
+                    "unknown-key",
+                    node.key(present[1]).position,
+                    f"`{present[1]}` excludes `{present[0]}`: one field has one way to its value",
+                )

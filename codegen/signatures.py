@@ -1,0 +1,114 @@
+"""
+What transforms and steps take and return, read from their text.
+
+The generator never imports the gateway: a generator that runs the code it generates for can't
+mend it when it is broken.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter as annotated."""
+
+    name: str
+    annotation: str
+    has_default: bool
+
+    @property
+    def takes_absent(self) -> bool:
+        """Whether an absent value may be passed."""
+        return "UnsetType" in _arms(self.annotation)
+
+    @property
+    def takes_null(self) -> bool:
+        """Whether None may be passed."""
+        return "None" in _arms(self.annotation)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A function's name, parameters and returned type."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    returns: str
+    documented: bool
+
+    @property
+    def may_be_absent(self) -> bool:
+        """Whether the function may return UNSET."""
+        return "UnsetType" in _arms(self.returns)
+
+    @property
+    def may_be_null(self) -> bool:
+        """Whether the function may return None."""
+        return "None" in _arms(self.returns)
+
+    def without(self, names: tuple[str, ...]) -> Signature:
+        """Return the signature less some parameters that the caller fills itself."""
+        kept = tuple(item for item in self.parameters if item.name not in names)
+        return Signature(self.name, kept, self.returns, self.documented)
+
+
+def read_signatures(path: Path) -> dict[str, Signature]:
+    """
+    Return the public functions of a module, or of a package's public modules, by name.
+
+    What does not exist has none.
+    """
+    if path.is_dir():
+        modules = [
+            module for module in sorted(path.glob("*.py")) if not module.name.startswith("_")
+        ]
+        return {
+            name: signature
+            for module in modules
+            for name, signature in read_signatures(module).items()
+        }
+    if not path.exists():
+        return {}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {
+        node.name: _signature(node)
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not node.name.startswith("_")
+    }
+
+
+def _arms(annotation: str) -> tuple[str, ...]:
+    """Return a union's arms at its top: `list[str | None] | UnsetType` has two."""
+    depth, start, found = 0, 0, []
+    for index, letter in enumerate(annotation):
+        depth += (letter in "[(") - (letter in "])")
+        if letter == "|" and depth == 0:
+            found.append(annotation[start:index].strip())
+            start = index + 1
+    return (*found, annotation[start:].strip())
+
+
+def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Signature:
+    arguments = node.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults = len(positional) - len(arguments.defaults)
+    parameters = [
+        Parameter(item.arg, _text(item.annotation), index >= defaults)
+        for index, item in enumerate(positional)
+    ]
+    parameters += [
+        Parameter(item.arg, _text(item.annotation), default is not None)
+        for item, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    ]
+    return Signature(
+        node.name, tuple(parameters), _text(node.returns), ast.get_docstring(node) is not None
+    )
+
+
+def _text(node: ast.expr | None) -> str:
+    return ast.unparse(node) if node is not None else ""

@@ -1,0 +1,198 @@
+"""
+The types that rules are checked against: JSON's, plus named structs of the specs.
+
+A field's absence and nullability belong to the field, not to its type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from keyword import iskeyword
+from typing import Literal, TypeAlias
+
+from codegen.problem import Position
+
+ScalarName = Literal["string", "integer", "number", "boolean"]
+
+PYTHON_SCALARS: dict[ScalarName, str] = {
+    "string": "str",
+    "integer": "int",
+    "number": "float",
+    "boolean": "bool",
+}
+
+
+@dataclass(frozen=True)
+class ScalarType:
+    """A string, integer, number or boolean; `enum` closes its vocabulary."""
+
+    name: ScalarName
+    enum: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class ArrayType:
+    """A list of one kind of item."""
+
+    item: Type
+
+    def __str__(self) -> str:
+        return f"array of {self.item}"
+
+
+@dataclass(frozen=True)
+class MapType:
+    """An object with free keys."""
+
+    value: Type
+
+    def __str__(self) -> str:
+        return "object with free keys"
+
+
+@dataclass(frozen=True)
+class RawType:
+    """JSON kept as bytes; `late` names the struct it is decoded into in a second stage."""
+
+    late: tuple[str, str] | None = None
+
+    def __str__(self) -> str:
+        return "raw JSON"
+
+
+@dataclass(frozen=True)
+class AnyType:
+    """Decoded JSON of any shape."""
+
+    def __str__(self) -> str:
+        return "any JSON value"
+
+
+@dataclass(frozen=True)
+class StructType:
+    """A named component of a spec; its fields are looked up, so that types may recurse."""
+
+    api: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.api}:{self.name}"
+
+
+@dataclass(frozen=True)
+class UnionType:
+    """One of several; null is never an arm (it is the field's `nullable`)."""
+
+    arms: tuple[Type, ...]
+
+    def __str__(self) -> str:
+        return "|".join(str(arm) for arm in self.arms)
+
+
+Type: TypeAlias = ScalarType | ArrayType | MapType | RawType | AnyType | StructType | UnionType
+
+
+@dataclass(frozen=True)
+class Field:
+    """A struct's field as the spec states it."""
+
+    name: str
+    type: Type
+    required: bool
+    nullable: bool
+    position: Position
+    refusal: str | None = None
+    item_refusal: str | None = None
+    description: str = ""
+    read_by: str | None = None
+
+    @property
+    def attribute(self) -> str:
+        """The field's name in the generated struct."""
+        return python_name(self.name)
+
+
+@dataclass(frozen=True)
+class Struct:
+    """A component with named fields, in the spec's order."""
+
+    type: StructType
+    position: Position
+    fields: dict[str, Field] = field(default_factory=dict)
+
+
+def python_name(name: str) -> str:
+    """
+    Return the attribute that datamodel-code-generator gives a property.
+
+    >>> python_name("from"), python_name("_debug_info"), python_name("model")
+    ('from_', 'field_debug_info', 'model')
+    """
+    if name.startswith("_"):
+        return "field" + name
+    return name + "_" if iskeyword(name) else name
+
+
+def annotation(type_: Type) -> str:
+    """Return the Python annotation of a type in generated code (without absence or null)."""
+    match type_:
+        case ScalarType():
+            return PYTHON_SCALARS[type_.name]
+        case ArrayType():
+            return f"list[{annotation(type_.item)}]"
+        case MapType():
+            return f"dict[str, {annotation(type_.value)}]"
+        case RawType():
+            return "msgspec.Raw"
+        case AnyType():
+            return "Any"
+        case StructType():
+            return f"{type_.api}.{type_.name}"
+        case UnionType():
+            return " | ".join(dict.fromkeys(annotation(arm) for arm in type_.arms))
+
+
+def arms(type_: Type) -> tuple[Type, ...]:
+    """Return a union's arms, or the type alone."""
+    return type_.arms if isinstance(type_, UnionType) else (type_,)
+
+
+def union(types: Iterable[Type]) -> Type:
+    """Join types into one, flattening unions and dropping repeats."""
+    flat = tuple(dict.fromkeys(arm for type_ in types for arm in arms(type_)))
+    return flat[0] if len(flat) == 1 else UnionType(flat)
+
+
+def fits(source: Type, target: Type) -> bool:
+    """
+    Tell whether every value of `source` is a value of `target`.
+
+    An integer is a number. An open string does not fit a closed vocabulary.
+    """
+    return all(any(_arm_fits(arm, other) for other in arms(target)) for arm in arms(source))
+
+
+def _arm_fits(source: Type, target: Type) -> bool:
+    match source, target:
+        case (_, AnyType()):
+            return not isinstance(source, RawType)
+        case (ScalarType(), ScalarType()):
+            if source.name != target.name:
+                return source.name == "integer" and target.name == "number"
+            if target.enum is None:
+                return True
+            return source.enum is not None and set(source.enum) <= set(target.enum)
+        case (ArrayType(), ArrayType()):
+            return fits(source.item, target.item)
+        case (MapType(), MapType()):
+            return fits(source.value, target.value)
+        case (RawType(), RawType()):
+            return True
+        case (StructType(), StructType()):
+            return source == target
+        case _:
+            return False

@@ -1,0 +1,134 @@
+"""
+The application: the generated endpoint table on Litestar, behind the edge.
+
+Routes come from the table; no endpoint is known here by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import groupby
+from typing import Any, cast
+
+from litestar import Litestar, asgi
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import Receive, Scope, Send
+
+from gateway import passthrough
+from gateway._generated.endpoints import ENDPOINTS
+from gateway.catalog import Catalog
+from gateway.client import (
+    AsgiClient,
+    ClientGone,
+    Incoming,
+    header,
+    read_body,
+    while_connected,
+)
+from gateway.edge import ASGIApp, Edge, RouteTable
+from gateway.encoding import JSON, encode_error
+from gateway.endpoint import Endpoint
+from gateway.faults import Refusal
+from gateway.health import answer_health
+from gateway.lifecycle import Lifecycle
+from gateway.passthrough import Passthrough
+from gateway.relay import Relay
+from gateway.settings import Settings
+from gateway.upstream import Upstream
+
+HEALTH = "/health"
+
+
+class Services:
+    """What one process holds for all its requests; made when the application starts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.upstream = Upstream(settings.upstream)
+        self.catalog = Catalog(self.upstream, settings.models)
+        self.lifecycle = Lifecycle(self.upstream, self.catalog, settings.models)
+        self.relay = Relay(settings, self.upstream, self.catalog, self.lifecycle)
+        self.passthrough = Passthrough(settings, self.upstream, self.catalog, self.lifecycle)
+
+    async def aclose(self) -> None:
+        """Stop timers and close connections."""
+        await self.lifecycle.aclose()
+        await self.upstream.aclose()
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """Return the complete ASGI application; connections are opened in its lifespan."""
+    services = Services(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await services.aclose()
+
+    handlers = [
+        _handler(path, _serve_endpoint({item.method: item for item in items}, services, settings))
+        for path, items in groupby(ENDPOINTS, key=lambda endpoint: endpoint.path)
+    ]
+    entries = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
+    mounts = [*passthrough.MOUNTS]
+    if settings.routes.lmstudio:
+        mounts += passthrough.LMSTUDIO_MOUNTS
+    handlers += [
+        _handler(mount.rstrip("/"), _serve_mount(mount, services), is_mount=True)
+        for mount in mounts
+    ]
+    if settings.routes.health:
+        handlers.append(_handler(HEALTH, _serve_health(services)))
+        entries.append(("GET", HEALTH))
+    inner = Litestar(
+        route_handlers=handlers, lifespan=[lifespan], openapi_config=None, logging_config=None
+    )
+    return Edge(cast("ASGIApp", inner), RouteTable(entries, mounts), settings)
+
+
+def _handler(path: str, app: ASGIApp, *, is_mount: bool = False) -> ASGIRouteHandler:
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(cast("Any", scope), cast("Any", receive), cast("Any", send))
+
+    route = path.replace("}", ":str}")
+    return asgi(route, is_mount=is_mount, copy_scope=is_mount)(handle)
+
+
+def _serve_endpoint(
+    endpoints: dict[str, Endpoint], services: Services, settings: Settings
+) -> ASGIApp:
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        client = AsgiClient(scope, send)
+        endpoint = endpoints[scope["method"]]
+        try:
+            body = await read_body(receive, settings.limits.body_bytes)
+        except ClientGone:
+            return
+        except Refusal as refusal:
+            await client.answer(refusal.status, JSON, encode_error(refusal.error))
+            return
+        work = services.relay.serve(endpoint, body, header(scope, b"user-agent"), client)
+        await while_connected(work, receive, client.leave)
+
+    return serve
+
+
+def _serve_mount(prefix: str, services: Services) -> ASGIApp:
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        # A mount strips its prefix; what the client sent is still in the raw path.
+        whole = {**scope, "path": prefix + scope["path"].strip("/")}
+        client = AsgiClient(whole, send)
+        incoming = Incoming(receive)
+        work = services.passthrough.serve(whole, incoming.receive, send, client)
+        await while_connected(work, incoming.wait, client.leave)
+
+    return serve
+
+
+def _serve_health(services: Services) -> ASGIApp:
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        await answer_health(services.catalog, services.upstream.url, AsgiClient(scope, send))
+
+    return serve

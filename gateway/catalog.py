@@ -1,0 +1,192 @@
+"""
+What LM Studio has: one cached view of its models, and names resolved against it.
+
+The view is fetched once however many requests wait for it. Which dialect a host speaks is told by
+what it answers, never by a version: native v1, else v0, else the plain OpenAI list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from gateway import names
+from gateway._generated import host, internal
+from gateway.call import local_text
+from gateway.faults import UpstreamFailure
+from gateway.journal import get_logger
+from gateway.outcome import FetchCall
+from gateway.rows import describe, spellings
+from gateway.settings import ModelSettings
+from gateway.upstream import Upstream
+
+Dialect = Literal["v1", "v0", "openai"]
+
+_DIALECTS: tuple[tuple[Dialect, Callable[[], FetchCall[Any, internal.HostModels]]], ...] = (
+    ("v1", host.list_v1),
+    ("v0", host.list_v0),
+    ("openai", host.list_openai),
+)
+_ROUTE_IS_MISSING = (404, 405, 501)
+
+
+@dataclass(frozen=True)
+class View:
+    """The models as of one moment, and every name they answer to."""
+
+    dialect: Dialect
+    taken_at: float
+    rows: list[internal.CatalogueRow]
+    exact: dict[str, internal.CatalogueRow] = field(default_factory=dict)
+    folded: dict[str, internal.CatalogueRow] = field(default_factory=dict)
+
+
+class Catalog:
+    """The host's models. All times are of the monotonic clock."""
+
+    def __init__(self, upstream: Upstream, settings: ModelSettings) -> None:
+        self._upstream = upstream
+        self._settings = settings
+        self._view: View | None = None
+        self._fetching: asyncio.Task[View] | None = None
+        self._first_seen: dict[str, str] = {}
+        self._log = get_logger()
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """The dialect that the host spoke last; None before it was asked."""
+        return self._view.dialect if self._view else None
+
+    def invalidate(self) -> None:
+        """Let the next look fetch anew: a model was loaded, unloaded or downloaded."""
+        if self._view is not None:
+            self._view = View(
+                self._view.dialect,
+                float("-inf"),
+                self._view.rows,
+                self._view.exact,
+                self._view.folded,
+            )
+
+    async def rows(self, *, fresh: bool = False) -> list[internal.CatalogueRow]:
+        """
+        Return every entry.
+
+        `fresh` asks the host even when the view is young. Raises UpstreamFailure.
+        """
+        return (await self._look(0.0 if fresh else self._settings.catalogue_ttl_s)).rows
+
+    async def find(self, name: str, *, legal: bool = True) -> internal.CatalogueRow | None:
+        """
+        Return the row that a name stands for, None when it stands for none.
+
+        An exact key or variant of LM Studio first, then Ollama's grammar in any letter case, then
+        an instance's number taken off. Never a neighbour. `legal` is False for a name outside the
+        grammar, which only an exact key can save; the host is not asked anew for it.
+        Raises UpstreamFailure when the host can't be asked.
+        """
+        text = name.strip()
+        if not legal:
+            try:
+                view = await self._look(self._settings.catalogue_ttl_s)
+            except UpstreamFailure:
+                return None
+            return view.exact.get(text)
+        view = await self._look(self._settings.catalogue_ttl_s)
+        row = self._match(view, text)
+        if row is None and time.monotonic() - view.taken_at > 1.0:
+            # It may have been downloaded since; asking at most once a second is no burden.
+            row = self._match(await self._look(0.0), text)
+        if row is None:
+            self._log.info(
+                "unknown model",
+                asked=text,
+                nearest=names.nearest(text, [r.name for r in view.rows]),
+            )
+        elif (warning := names.looks_suspicious(text)) is not None:
+            self._log.warning("suspicious model name", asked=text, served_by=row.name, why=warning)
+        return row
+
+    def key_behind(self, identifier: str) -> str | None:
+        """Return the key of a model or instance that an answer names, None when unknown."""
+        if self._view is None:
+            return None
+        row = self._view.exact.get(identifier) or self._match(self._view, identifier)
+        return row.key if row is not None else None
+
+    async def _look(self, max_age_s: float) -> View:
+        view = self._view
+        if view is not None and time.monotonic() - view.taken_at <= max_age_s:
+            return view
+        if self._fetching is None:
+            self._fetching = asyncio.create_task(self._fetch())
+            self._fetching.add_done_callback(self._fetched)
+        # Shielded: one client that leaves must not fail the others that wait for the same view.
+        return await asyncio.shield(self._fetching)
+
+    def _fetched(self, task: asyncio.Task[View]) -> None:
+        self._fetching = None
+        if not task.cancelled() and task.exception() is None:
+            self._view = task.result()
+
+    async def _fetch(self) -> View:
+        last: UpstreamFailure | None = None
+        known = self._view.dialect if self._view else None
+        for dialect, call in sorted(_DIALECTS, key=lambda item: item[0] != known):
+            try:
+                models = await self._ask(call())
+            except UpstreamFailure as failure:
+                if failure.fault != "unknown_endpoint" and failure.status not in _ROUTE_IS_MISSING:
+                    raise
+                last = failure
+                continue
+            return self._build(dialect, models)
+        assert last is not None
+        raise last
+
+    async def _ask(self, call: FetchCall[Any, internal.HostModels]) -> internal.HostModels:
+        data = await self._upstream.fetch(call.method, call.path)
+        try:
+            return call.translate(call.decoder.decode(data))
+        except msgspec.DecodeError as error:
+            raise UpstreamFailure(
+                f"its model list can't be read: {error}", fault="not_json"
+            ) from error
+
+    def _build(self, dialect: Dialect, models: internal.HostModels) -> View:
+        view = View(dialect, time.monotonic(), [])
+        for model in models.models:
+            seen = self._first_seen.setdefault(model.key, local_text(time.time()))
+            for row in describe(model, seen, self._settings.insert_architectures):
+                # LM Link may list one key twice; the first stands for both (wire sheet §14.16).
+                if row.name in view.exact:
+                    continue
+                view.rows.append(row)
+                for exact in (row.name, row.request_key):
+                    view.exact.setdefault(exact, row)
+                parsed = names.parse(row.name)
+                if parsed is not None:
+                    view.folded.setdefault(parsed.folded, row)
+            for spelling, name in spellings(model):
+                target = view.exact.get(name)
+                if target is not None:
+                    view.exact.setdefault(spelling, target)
+                    parsed = names.parse(spelling)
+                    if parsed is not None:
+                        view.folded.setdefault(parsed.folded, target)
+        return view
+
+    def _match(self, view: View, text: str) -> internal.CatalogueRow | None:
+        row = view.exact.get(text)
+        if row is not None:
+            return row
+        parsed = names.parse(text)
+        if parsed is not None and (row := view.folded.get(parsed.folded)) is not None:
+            return row
+        base, number = names.split_instance(text)
+        return self._match(view, base) if number is not None and base != text else None

@@ -1,0 +1,152 @@
+"""
+The client's side of one request, over ASGI: its body in, our answer out, and noticing that it left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from typing import Any, TypeAlias
+
+from gateway.encoding import NDJSON
+from gateway.faults import Refusal
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+
+class ClientGone(Exception):
+    """The client left before its request was whole."""
+
+
+class AsgiClient:
+    """Answers one request over ASGI; HEAD gets the headers of GET and no body."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._send = send
+        self._is_head = scope["method"] == "HEAD"
+        self._headers: list[tuple[bytes, bytes]] = []
+        self.is_started = False
+        self.is_gone = False
+        self.is_event_stream = False
+
+    def leave(self) -> None:
+        """Note that the client has left: whatever is sent from here on is heard by nobody."""
+        self.is_gone = True
+
+    def add_header(self, name: str, value: str) -> None:
+        """Add a header to an answer that is not started yet."""
+        self._headers.append((name.encode("ascii"), value.encode("latin-1", "replace")))
+
+    async def answer(self, status: int, content_type: bytes, body: bytes) -> None:
+        """Send a whole answer."""
+        length = (b"content-length", str(len(body)).encode("ascii"))
+        await self._start(status, [(b"content-type", content_type), length])
+        await self._send(
+            {
+                "type": "http.response.body",
+                "body": b"" if self._is_head else body,
+                "more_body": False,
+            }
+        )
+
+    async def send_lines(self, lines: bytes) -> None:
+        """Send NDJSON lines; the first ones start the answer with status 200."""
+        if not self.is_started:
+            await self._start(200, [(b"content-type", NDJSON)])
+        await self._send({"type": "http.response.body", "body": lines, "more_body": True})
+
+    async def finish(self) -> None:
+        """End a streamed answer."""
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.is_started = True
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [*headers, *self._headers],
+            }
+        )
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """Return a request header, "" when it is not there."""
+    value: bytes = next((value for key, value in scope["headers"] if key == name), b"")
+    return value.decode("latin-1")
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """
+    Return the client's whole body.
+
+    Raises Refusal (413) past `limit` bytes, and ClientGone.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            raise Refusal(413, f"the request body is larger than {limit} bytes")
+        pieces.append(piece)
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+
+
+class Incoming:
+    """
+    A request's messages, split in two: the body for who reads it, what follows for the watch.
+
+    Both would otherwise take each other's messages.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._body_is_read = asyncio.Event()
+
+    async def receive(self) -> Message:
+        """Return the next message of the body."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self._body_is_read.set()
+        return message
+
+    async def wait(self) -> Message:
+        """Return the next message after the body."""
+        await self._body_is_read.wait()
+        return await self._receive()
+
+
+async def while_connected(
+    work: Coroutine[Any, Any, None], receive: Receive, leave: Callable[[], None]
+) -> None:
+    """
+    Run `work` and end it at once when the client leaves; `leave` is called before that.
+
+    A server's `send` says nothing of a client that has gone, so leaving is watched beside the work.
+    """
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            leave()
+    finally:
+        watch.cancel()
+        if not task.done():
+            task.cancel()
+        await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

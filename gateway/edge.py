@@ -1,0 +1,276 @@
+"""
+The outermost layer: what every request meets before an endpoint is looked for.
+
+Here live the shape of paths (cleaning, redirects), the route table, 404 and 405 in Ollama's words,
+the refusal of protocol upgrades, the row of gates, and the one journal line per request. Not here:
+endpoints, bodies, and rules about who may call (each such rule is a gate, in a module of its own).
+
+It wraps the application from outside because Litestar's middleware does not see requests that no
+route takes, and its router forgives paths that Ollama redirects.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from html import escape
+from http import HTTPStatus
+from time import monotonic_ns
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from gateway.journal import get_logger, log_request
+from gateway.settings import Settings
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class Answer(NamedTuple):
+    """A whole answer that is given here; HEAD gets it without the body."""
+
+    status: int
+    body: bytes = b""
+    headers: Headers = ()
+
+
+Gate = Callable[[Scope, Settings], Answer | Headers]
+"""
+One rule about who may call. It is asked after the path is clean and before a route is looked for,
+so it sees requests that end as 404 too (ollama sheet §1.4). It returns the Answer that ends the
+request, or the headers that whatever answers later must carry (mostly none).
+"""
+
+
+class Route(NamedTuple):
+    """One path template and its methods in the order of registration."""
+
+    template: str
+    methods: tuple[str, ...]
+
+
+class RouteTable:
+    """Which paths there are. Knows nothing of what stands behind them."""
+
+    def __init__(self, entries: Iterable[tuple[str, str]], mounts: Iterable[str]) -> None:
+        """
+        Take (method, template) pairs in the order of registration, and the mounted prefixes.
+
+        A `{name}` segment of a template stands for one segment that is not empty. Below a mount
+        (`"/v1/"`) every method and path is taken, except where an entry says something else.
+        """
+        methods: dict[str, list[str]] = {}
+        for method, template in entries:
+            methods.setdefault(template, []).append(method)
+        routes = [Route(template, tuple(found)) for template, found in methods.items()]
+        self._fixed = {route.template: route for route in routes if "{" not in route.template}
+        self._patterns = [(_pattern(route), route) for route in routes if "{" in route.template]
+        self._mounts = tuple(mounts)
+
+    def find(self, path: str) -> Route | None:
+        """Find the route of a decoded path; a fixed one wins over one with parameters."""
+        if route := self._fixed.get(path):
+            return route
+        return next((route for pattern, route in self._patterns if pattern.fullmatch(path)), None)
+
+    def mount_of(self, path: str) -> str | None:
+        """
+        Find the mount that a decoded path lies below.
+
+        A path with `.` or `..` in it, which can only be there percent-encoded, lies below none:
+        the upstream would resolve it, and so be led out of the mount.
+        """
+        for mount in self._mounts:
+            if path.startswith(mount) and len(path) > len(mount):
+                return None if {".", ".."} & set(path.split("/")) else mount
+        return None
+
+
+class Edge:
+    """The application as a server sees it: `inner` behind everything that comes before routing."""
+
+    def __init__(
+        self, inner: ASGIApp, table: RouteTable, settings: Settings, gates: Sequence[Gate] = ()
+    ) -> None:
+        """Wrap `inner`; `gates` are asked in their order, and the first Answer ends the request."""
+        self._inner = inner
+        self._table = table
+        self._settings = settings
+        self._gates = gates
+        self._log = get_logger()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer here, or hand on unchanged; a lifespan scope is always handed on."""
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        started_ns = monotonic_ns()
+        exchange = _Exchange(receive, send)
+        failed = False
+        try:
+            verdict = self._judge(scope, exchange)
+            if verdict is None:
+                await self._inner(scope, exchange.receive, exchange.send)
+            else:
+                await _give(verdict, scope["method"], exchange.send)
+        except Exception:
+            failed = True
+            raise
+        finally:
+            log_request(
+                self._log,
+                method=scope["method"],
+                path=exchange.template or scope["path"],
+                status=exchange.status,
+                duration_ns=monotonic_ns() - started_ns,
+                user_agent=_header(scope, b"user-agent"),
+                outcome="failed" if failed else exchange.outcome,
+            )
+
+    def _judge(self, scope: Scope, exchange: "_Exchange") -> Answer | None:
+        """Decide between an answer of ours and None, which is to hand on."""
+        if redirect := _redirect_to_clean(scope):
+            return redirect
+        for gate in self._gates:
+            verdict = gate(scope, self._settings)
+            if isinstance(verdict, Answer):
+                return verdict
+            exchange.extra_headers += verdict
+        path: str = scope["path"]
+        route = self._table.find(path)
+        if route is not None:
+            exchange.template = route.template
+            if scope["method"] not in route.methods:
+                return _method_not_allowed(route)
+            return _refuse_upgrade(scope)
+        if mount := self._table.mount_of(path):
+            exchange.template = f"{mount}*"
+            return _refuse_upgrade(scope)
+        return self._redirect_to_sibling(scope) or _NOT_FOUND
+
+    def _redirect_to_sibling(self, scope: Scope) -> Answer | None:
+        """Redirect a path that is a route but for the slash at its end, if its method is served."""
+        path: str = scope["path"]
+        sibling = path[:-1] if path.endswith("/") else f"{path}/"
+        if path == "/" or not sibling:
+            return None
+        route = self._table.find(sibling)
+        if route is None or scope["method"] not in route.methods:
+            return None
+        permanent = scope["method"] == "GET"
+        status = HTTPStatus.MOVED_PERMANENTLY if permanent else HTTPStatus.TEMPORARY_REDIRECT
+        return _redirect(scope, status, quote(sibling, safe=_PATH_SAFE))
+
+
+_TEXT = (b"content-type", b"text/plain")
+_NOT_FOUND = Answer(404, b"404 page not found", (_TEXT,))
+_NO_UPGRADE = Answer(
+    501,
+    b"protocol upgrades (WebSocket and others) are not served here: send a plain HTTP request",
+    (_TEXT,),
+)
+_PATH_SAFE = "/:@!$&'()*+,;=~-._"
+
+
+def _method_not_allowed(route: Route) -> Answer:
+    allow = (b"allow", ", ".join(route.methods).encode("ascii"))
+    return Answer(405, b"405 method not allowed", (_TEXT, allow))
+
+
+def _refuse_upgrade(scope: Scope) -> Answer | None:
+    """
+    Refuse a request that wants another protocol. `h2c` is an offer, not a demand, and is ignored:
+    Java's HTTP client makes it with every first request.
+    """
+    wanted = _header(scope, b"upgrade").lower()
+    return _NO_UPGRADE if wanted and wanted != "h2c" else None
+
+
+def _redirect_to_clean(scope: Scope) -> Answer | None:
+    """Redirect a path that has `//`, `.` or `..` segments as sent (ollama sheet §1.3)."""
+    raw: str = scope["raw_path"].decode("latin-1") if scope.get("raw_path") else scope["path"]
+    if not raw.startswith("/") or not _UNCLEAN.search(raw):
+        return None
+    kept: list[str] = []
+    for segment in raw.split("/"):
+        if segment == "..":
+            del kept[-1:]
+        elif segment not in ("", "."):
+            kept.append(segment)
+    clean = "/" + "/".join(kept)
+    # A slash at the end is kept: whether it is right is the route table's question.
+    if raw.endswith("/") and kept:
+        clean += "/"
+    return _redirect(scope, HTTPStatus.TEMPORARY_REDIRECT, clean)
+
+
+_UNCLEAN = re.compile(r"//|/\.\.?(/|\Z)")
+
+
+def _redirect(scope: Scope, status: HTTPStatus, target: str) -> Answer:
+    """Point to a path on this server, the query kept; only GET gets the small page for people."""
+    if query := scope.get("query_string", b"").decode("latin-1"):
+        target += f"?{query}"
+    location = (b"location", target.encode("latin-1", "replace"))
+    if scope["method"] not in ("GET", "HEAD"):
+        return Answer(status, b"", (location,))
+    html = (b"content-type", b"text/html; charset=utf-8")
+    link = escape(target).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+    page = f'<a href="{link}">{status.phrase}</a>.\n\n' if scope["method"] == "GET" else ""
+    return Answer(status, page.encode("latin-1", "replace"), (html, location))
+
+
+async def _give(answer: Answer, method: str, send: Send) -> None:
+    """
+    Send a whole answer.
+
+    HEAD gets the length that GET would have; an answer to HEAD that never has a body, and a 204,
+    have no length at all, as Ollama's have none.
+    """
+    headers = list(answer.headers)
+    if answer.body or (method != "HEAD" and answer.status != HTTPStatus.NO_CONTENT):
+        headers.append((b"content-length", str(len(answer.body)).encode("ascii")))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    body = b"" if method == "HEAD" else answer.body
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class _Exchange:
+    """One request and its answer on their way through, and what the journal will say of them."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self.template: str | None = None
+        self.extra_headers: Headers = ()
+        self.status: int | None = None
+        self.outcome = "cut"
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and self.outcome == "cut":
+            self.outcome = "left"
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            if self.extra_headers:
+                message["headers"] = [*message.get("headers", ()), *self.extra_headers]
+        await self._send(message)
+        ends = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if ends and self.outcome == "cut":
+            self.outcome = "complete"
+
+
+def _pattern(route: Route) -> re.Pattern[str]:
+    parts = re.split(r"\{[^{}]+\}", route.template)
+    return re.compile("[^/]+".join(re.escape(part) for part in parts))
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    value: bytes = next((value for key, value in scope["headers"] if key == name), b"")
+    return value.decode("latin-1")

@@ -1,0 +1,51 @@
+"""
+Answers and frames as bytes, the way Ollama writes JSON.
+
+Compact, fields in the struct's order, and `<`, `>`, `&`, U+2028 and U+2029 escaped everywhere
+(ollama sheet §1.7).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+JSON = b"application/json; charset=utf-8"
+JSON_OF_STREAMS = b"application/json"
+"""What an error that comes before a stream's first line is sent as."""
+NDJSON = b"application/x-ndjson"
+TEXT = b"text/plain; charset=utf-8"
+
+_ESCAPES = (
+    (b"<", b"\\u003c"),
+    (b">", b"\\u003e"),
+    (b"&", b"\\u0026"),
+    ("\u2028".encode(), b"\\u2028"),
+    ("\u2029".encode(), b"\\u2029"),
+)
+_encoder = msgspec.json.Encoder()
+
+
+def encode(value: object) -> bytes:
+    """
+    Return a value as one JSON text.
+
+    These characters occur in JSON only inside strings, so replacing bytes is safe.
+
+    >>> encode({"a": "<b>"})
+    b'{"a":"\\\\u003cb\\\\u003e"}'
+    """
+    data = _encoder.encode(value)
+    for plain, escaped in _ESCAPES:
+        if plain in data:
+            data = data.replace(plain, escaped)
+    return data
+
+
+def encode_line(frame: object) -> bytes:
+    """Return a frame as one NDJSON line."""
+    return encode(frame) + b"\n"
+
+
+def encode_error(text: str) -> bytes:
+    """Return Ollama's error object."""
+    return encode({"error": text})

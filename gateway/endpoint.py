@@ -1,0 +1,39 @@
+"""
+The rows of the generated endpoint table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.outcome import Outcome
+from gateway.reading import read_body
+from gateway.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class BodyReader:
+    """How an operation's body becomes its request struct."""
+
+    kind: type[msgspec.Struct]
+    decoder: msgspec.json.Decoder[Any]
+    go_name: str
+    objects: Mapping[str, str]
+
+    def read(self, body: bytes) -> Any:
+        """Decode a body; raise `Refusal` with Ollama's words when it can't be."""
+        return read_body(body, self.kind, self.decoder, self.go_name, objects=self.objects)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One served operation; `reader` is None where no body is read."""
+
+    method: str
+    path: str
+    plan: Callable[[Any, Run], Awaitable[Outcome]]
+    reader: BodyReader | None

@@ -1,0 +1,180 @@
+"""
+Server-sent events: bytes in, events out.
+
+Only the framing lives here: no I/O, no JSON, no knowledge of what an event means.
+"""
+
+from typing import NamedTuple
+
+_BOM = b"\xef\xbb\xbf"
+_LF, _CR = b"\n\r"  # as numbers: looking for one is a plain memchr
+
+
+class Event(NamedTuple):
+    """One server-sent event; `name` is empty when no `event:` line gave one."""
+
+    name: str
+    data: bytes
+
+
+class EventTooLong(Exception):
+    """An event, or a line that never ends, grew beyond the decoder's limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a server-sent event is longer than {limit} bytes")
+        self.limit = limit
+
+
+class SseDecoder:
+    r"""
+    Cut a byte stream into events, whatever the boundaries of the pieces it arrives in.
+
+    Takes LF, CRLF and CR line ends, a byte order mark, comments, `data` with and without a
+    blank, and several `data` lines in one event; `id` and `retry` have no meaning here.
+    The work is linear in the bytes fed, also for one large event fed byte by byte.
+
+    >>> SseDecoder().feed(b'data: {}\n\nevent: error\ndata: 1\ndata: 2\n\ndata: unfinished')
+    [Event(name='', data=b'{}'), Event(name='error', data=b'1\n2')]
+    """
+
+    __slots__ = (
+        "_after_cr",
+        "_data",
+        "_has_cr",
+        "_is_idle",
+        "_limit",
+        "_name",
+        "_size",
+        "_started",
+        "_tail",
+    )
+
+    def __init__(self, max_event_bytes: int = 64 * 1024 * 1024) -> None:
+        self._limit = max_event_bytes
+        self._tail = bytearray()  # the line not yet ended; before the start, a piece of a mark
+        self._name = b""
+        self._data: list[bytes] = []
+        self._size = 0
+        self._started = False
+        self._after_cr = False
+        self._has_cr = False
+        self._is_idle = False  # between two events, in a stream of plain LF so far
+
+    def feed(self, data: bytes) -> list[Event]:
+        """
+        Take the next bytes and return the events that they complete.
+
+        Raises EventTooLong; the decoder is of no use afterwards.
+        """
+        if self._is_idle and data[:6] == b"data: " and data.find(b"\n") == len(data) - 2:
+            # One whole event of one line, as LM Studio sends them (wire sheet §5).
+            if data[-2:] == b"\n\n" and _CR not in data and len(data) - 8 <= self._limit:
+                return [Event("", data[6:-2])]
+        events = self._feed_pieces(data)
+        self._is_idle = self._started and not (
+            self._tail or self._data or self._name or self._has_cr
+        )
+        return events
+
+    def close(self) -> list[Event]:
+        """Return the event that the end of the stream left without its blank line, if any."""
+        events: list[Event] = []
+        line, self._tail = bytes(self._tail), bytearray()
+        if line:
+            self._take_lines([line], events)
+        self._dispatch(events)
+        return events
+
+    def _feed_pieces(self, data: bytes) -> list[Event]:
+        if not self._started:
+            data = self._strip_mark(data)
+        if self._after_cr and data:
+            self._after_cr = False
+            if data.startswith(b"\n"):
+                data = data[1:]
+        if not self._has_cr and _CR in data:
+            self._has_cr = True
+        if self._has_cr:
+            return self._feed_any(data)
+        events: list[Event] = []
+        if not self._is_idle:
+            # Finish the event that the last pieces left open; then whole events can follow.
+            cut = data.find(b"\n\n") + 2
+            if cut == 1:
+                return self._feed_any(data)
+            events = self._feed_any(data[:cut])
+            data = data[cut:]
+            if self._tail or self._data or self._name:
+                return events + self._feed_any(data)
+        blocks = data.split(b"\n\n")
+        rest = blocks.pop()
+        limit = self._limit
+        for block in blocks:
+            if block[:6] == b"data: " and _LF not in block and len(block) - 6 <= limit:
+                events.append(Event("", block[6:]))
+            else:
+                self._take_lines(block.split(b"\n"), events)
+                self._dispatch(events)
+        if rest:
+            events += self._feed_any(rest)
+        return events
+
+    def _strip_mark(self, data: bytes) -> bytes:
+        data = bytes(self._tail) + data
+        self._tail.clear()
+        if len(data) < len(_BOM) and _BOM.startswith(data):
+            self._tail += data
+            return b""
+        self._started = True
+        return data.removeprefix(_BOM)
+
+    def _feed_any(self, data: bytes) -> list[Event]:
+        """Take bytes line by line; correct in every state, for every kind of line end."""
+        events: list[Event] = []
+        if not self._started:
+            return events
+        cut = data.rfind(b"\n") + 1
+        if self._has_cr:
+            cut = max(cut, data.rfind(b"\r") + 1)
+        if cut:
+            whole = data[:cut]
+            if self._tail:
+                self._tail += whole
+                whole = bytes(self._tail)
+                self._tail.clear()
+            if self._has_cr:
+                self._after_cr = whole.endswith(b"\r")
+                lines = whole.splitlines()
+            else:
+                lines = whole.split(b"\n")
+                lines.pop()
+            self._take_lines(lines, events)
+            data = data[cut:]
+        self._tail += data
+        if len(self._tail) + self._size > self._limit + 8:  # the line still has its field name
+            raise EventTooLong(self._limit)
+        return events
+
+    def _take_lines(self, lines: list[bytes], events: list[Event]) -> None:
+        for line in lines:
+            if not line:
+                self._dispatch(events)
+                continue
+            field, _, value = line.partition(b":")
+            if field == b"data":
+                if value[:1] == b" ":
+                    value = value[1:]
+                self._data.append(value)
+                self._size += len(value) + 1
+                if self._size - 1 > self._limit:
+                    raise EventTooLong(self._limit)
+            elif field == b"event":
+                self._name = value[1:] if value[:1] == b" " else value
+
+    def _dispatch(self, events: list[Event]) -> None:
+        if self._data:
+            data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+            events.append(Event(self._name.decode("utf-8", "replace"), data))
+            self._data.clear()
+            self._size = 0
+        self._name = b""

@@ -1,0 +1,257 @@
+"""
+The engine: a request read, its plan run, the upstream called, the answer translated back.
+
+It knows records (endpoints, outcomes, translators), never an endpoint by name. Inference is always
+streamed from LM Studio; the one-shot answer is the fold of the frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Protocol
+
+import msgspec
+
+from gateway._generated.shared import recovery_for, refusal_for
+from gateway.call import Call
+from gateway.catalog import Catalog
+from gateway.encoding import JSON, JSON_OF_STREAMS, NDJSON, TEXT, encode, encode_error, encode_line
+from gateway.endpoint import Endpoint
+from gateway.faults import Refusal, UpstreamFailure, read_error
+from gateway.framing import Event
+from gateway.journal import get_logger
+from gateway.lifecycle import Lifecycle
+from gateway.outcome import Answer, FetchCall, StreamCall
+from gateway.run import Run
+from gateway.settings import Settings
+from gateway.upstream import EventStream, Upstream
+
+DONE = b"[DONE]"
+GOING_DOWN = "the gateway is shutting down"
+
+
+class Client(Protocol):
+    """Where an answer goes: the client of this request, over whatever protocol."""
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the status is sent; after that an error can only be a line."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the client has left."""
+
+    def add_header(self, name: str, value: str) -> None:
+        """Add a header to an answer that is not started yet."""
+
+    async def answer(self, status: int, content_type: bytes, body: bytes) -> None:
+        """Send a whole answer."""
+
+    async def send_lines(self, lines: bytes) -> None:
+        """Send one or more NDJSON lines; the first ones start the answer."""
+
+    async def finish(self) -> None:
+        """End a streamed answer."""
+
+
+class Relay:
+    """Serves the generated endpoints in front of one LM Studio."""
+
+    def __init__(
+        self, settings: Settings, upstream: Upstream, catalog: Catalog, lifecycle: Lifecycle
+    ) -> None:
+        self._settings = settings
+        self._upstream = upstream
+        self._catalog = catalog
+        self._lifecycle = lifecycle
+        self._log = get_logger()
+
+    async def serve(self, endpoint: Endpoint, body: bytes, user_agent: str, client: Client) -> None:
+        """Answer one request; every failure becomes an answer or, after the first line, a line."""
+        call = Call(self._settings, user_agent)
+        run = Run(call, self._catalog, self._lifecycle)
+        error_type = JSON
+        try:
+            request = endpoint.reader.read(body) if endpoint.reader is not None else None
+            outcome = await endpoint.plan(request, run)
+            match outcome:
+                case Answer(body=str() as text):
+                    await client.answer(200, TEXT, text.encode())
+                case Answer(body=answer):
+                    await client.answer(200, JSON, encode(answer))
+                case FetchCall():
+                    await self._fetch(outcome, run, client)
+                case StreamCall():
+                    error_type = JSON_OF_STREAMS if outcome.streamed else JSON
+                    await self._stream(outcome, run, client)
+        except Refusal as refusal:
+            await self._refuse(refusal, client, error_type)
+        except UpstreamFailure as failure:
+            self._note(failure, endpoint)
+            await self._refuse(refusal_for(failure, call), client, error_type)
+        except asyncio.CancelledError:
+            # A client that left hears nothing; one that stays is told why its stream ends.
+            if client.is_started and not client.is_gone:
+                await client.send_lines(encode_error(GOING_DOWN) + b"\n")
+                await client.finish()
+            raise
+        finally:
+            if run.lease is not None:
+                run.lease.release()
+
+    # -- one answer ---------------------------------------------------------------------------
+
+    async def _fetch(self, call: FetchCall[Any, msgspec.Struct], run: Run, client: Client) -> None:
+        body = encode(call.body) if call.body is not None else None
+        for attempt in range(2):
+            try:
+                data = await self._upstream.fetch(call.method, call.path, body)
+                break
+            except UpstreamFailure as failure:
+                await self._recover_or_raise(failure, run, client, attempt)
+        run.call.first_event_ns = time.monotonic_ns()
+        try:
+            source = call.decoder.decode(data)
+        except msgspec.DecodeError as error:
+            raise UpstreamFailure(f"its answer can't be read: {error}", fault="not_json") from error
+        self._check_model(source, run, client)
+        await client.answer(200, JSON, encode(call.translate(source)))
+
+    # -- a stream -----------------------------------------------------------------------------
+
+    async def _stream(self, call: StreamCall[Any, Any], run: Run, client: Client) -> None:
+        body = encode(call.body)
+        for attempt in range(2):
+            try:
+                async with self._upstream.stream(call.method, call.path, body) as events:
+                    run.call.first_event_ns = time.monotonic_ns()
+                    await self._translate(call, events, run, client)
+                return
+            except UpstreamFailure as failure:
+                await self._recover_or_raise(failure, run, client, attempt)
+
+    async def _translate(
+        self, call: StreamCall[Any, Any], events: EventStream, run: Run, client: Client
+    ) -> None:
+        if events.one_shot is not None:
+            raise UpstreamFailure("one JSON answer where a stream was asked for", fault="not_sse")
+        translator = call.translator()
+        fold = None if call.streamed else call.fold()
+        is_first = True
+        is_over = False
+        async for batch in events:
+            lines: list[bytes] = []
+            for event in batch:
+                if event.data == DONE:
+                    is_over = True
+                    break
+                try:
+                    chunk = self._decode(call, event)
+                    if is_first:
+                        self._check_model(chunk, run, client)
+                        is_first = False
+                    frame = translator.chunk(chunk)
+                except UpstreamFailure:
+                    # What came before it in the same read is the client's all the same.
+                    if lines:
+                        await client.send_lines(b"".join(lines))
+                    raise
+                if frame is None:
+                    continue
+                if fold is None:
+                    lines.append(encode_line(frame))
+                else:
+                    fold.add(frame)
+            if lines:
+                await client.send_lines(b"".join(lines))
+            if is_over:
+                break
+        if not translator.complete:
+            raise UpstreamFailure(
+                "its stream ended without saying that the answer is complete",
+                fault="empty" if is_first else "closed_mid_stream",
+            )
+        last = translator.end()
+        if fold is None:
+            await client.send_lines(encode_line(last))
+            await client.finish()
+        else:
+            fold.add(last)
+            await client.answer(200, JSON, encode(fold.result(last)))
+
+    def _decode(self, call: StreamCall[Any, Any], event: Event) -> Any:
+        if event.name == "error":
+            raise self._stated(event.data)
+        try:
+            chunk = call.chunks.decode(event.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UpstreamFailure(
+                f"an event of its stream can't be read: {error}", fault="not_json"
+            ) from error
+        # An error may come without its event line (wire sheet §5).
+        if chunk.error is not msgspec.UNSET and bytes(chunk.error) != b"null":
+            raise self._stated(event.data)
+        return chunk
+
+    def _stated(self, data: bytes) -> UpstreamFailure:
+        stated = read_error(data)
+        return UpstreamFailure(
+            stated.message if stated and stated.message else "it reported an error without words",
+            fault="upstream_error_200",
+            status=200,
+            code=stated.code if stated else None,
+        )
+
+    # -- failures -----------------------------------------------------------------------------
+
+    async def _recover_or_raise(
+        self, failure: UpstreamFailure, run: Run, client: Client, attempt: int
+    ) -> None:
+        """Do what a failure is worth, once and only while the client has seen nothing."""
+        row = run.call.resolved
+        if attempt or client.is_started or row is None or recovery_for(failure) is None:
+            raise failure
+        self._log.info("loading again", model=row.key, because=failure.message)
+        await self._lifecycle.recover(row)
+        run.call.loaded_ns = time.monotonic_ns()
+
+    def _check_model(self, source: Any, run: Run, client: Client) -> None:
+        """
+        Refuse an answer from another model than the one asked for.
+
+        LM Studio lets the one loaded model answer for any name (wire sheet §2). Only an id that is
+        known to be another model's is wrong; instances and aliases are not.
+        """
+        row, named = run.call.resolved, getattr(source, "model", None)
+        if row is None or not named or named in (row.key, row.request_key):
+            return
+        behind = self._catalog.key_behind(named)
+        if behind is None or behind == row.key:
+            return
+        text = f"asked for {row.key}, answered by {named}"
+        if self._settings.answers.wrong_model == "error":
+            raise UpstreamFailure(text, fault="wrong_model")
+        self._log.warning("another model answered", asked=row.key, answered=named)
+        client.add_header("x-olgate-warning", text)
+
+    async def _refuse(self, refusal: Refusal, client: Client, content_type: bytes) -> None:
+        if client.is_started:
+            await client.send_lines(encode_error(refusal.error) + b"\n")
+            await client.finish()
+            return
+        for name, value in refusal.headers:
+            client.add_header(name, value)
+        await client.answer(refusal.status, content_type, encode_error(refusal.error))
+
+    def _note(self, failure: UpstreamFailure, endpoint: Endpoint) -> None:
+        self._log.warning(
+            "upstream failure",
+            path=endpoint.path,
+            fault=failure.fault,
+            status=failure.status,
+            reason=failure.message,
+        )
+
+
+__all__ = ["NDJSON", "Client", "Relay"]

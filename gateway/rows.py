@@ -1,0 +1,182 @@
+"""
+A host's model turned into catalogue rows: names, variants, capabilities, digests.
+
+Pure. What the host does not say is estimated here from the name, and marked so by a capability
+that stays `unknown` (a refusal needs a stated no).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator
+from typing import Literal, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from gateway import estimates, fim, names
+from gateway._generated import internal
+
+T = TypeVar("T")
+Verdict: TypeAlias = Literal["yes", "no", "unknown"]
+
+
+def describe(
+    model: internal.HostModel, modified_at: str, insert_architectures: Collection[str]
+) -> Iterator[internal.CatalogueRow]:
+    """
+    Yield a model's rows: one under `latest`, and one per variant when it has several.
+
+    A single variant needs no entry of its own; its name still resolves (see `spellings`).
+    """
+    key, own_variant = names.split_variant(model.key)
+    variants = [names.split_variant(text)[1] for text in _or(model.variants, [])]
+    named = [variant for variant in variants if variant is not None]
+    selected = names.split_variant(_or(model.selected_variant, ""))[1]
+    yield _row(model, key, own_variant, model.key, modified_at, insert_architectures)
+    if len(named) > 1:
+        for variant in named:
+            is_selected = variant == selected
+            stated = model if is_selected else _unmeasured(model)
+            yield _row(stated, key, variant, f"{key}@{variant}", modified_at, insert_architectures)
+
+
+def spellings(model: internal.HostModel) -> Iterator[tuple[str, str]]:
+    """Yield further exact names of a model with the row's name that each stands for."""
+    key, own_variant = names.split_variant(model.key)
+    latest = names.canonical(key, own_variant)
+    several = len(_or(model.variants, [])) > 1
+    for text in _or(model.variants, []):
+        variant = names.split_variant(text)[1]
+        if variant is not None:
+            named = names.canonical(key, variant)
+            yield text, named if several else latest
+            if not several:
+                yield named, latest
+    for instance in _or(model.instances, []):
+        yield instance.id, latest
+
+
+def _row(
+    model: internal.HostModel,
+    key: str,
+    variant: str | None,
+    request_key: str,
+    modified_at: str,
+    insert_architectures: Collection[str],
+) -> internal.CatalogueRow:
+    architecture = _or(model.architecture, "") or estimates.architecture(key)
+    parameter_size = _or(model.parameters, "") or estimates.parameter_size(key)
+    quantization = _or(model.quantization, "") or estimates.quantization(variant or key)
+    count = estimates.parameter_count(parameter_size)
+    kind = _kind(model)
+    capabilities = _capabilities(model, kind, architecture, insert_architectures)
+    context = _or(model.max_context_length, 0)
+    row = internal.CatalogueRow(
+        key=model.key,
+        request_key=request_key,
+        name=names.canonical(key, variant),
+        kind=kind,
+        display_name=_or(model.display_name, "") or key.rsplit("/", 1)[-1],
+        architecture=architecture,
+        format=_or(model.format, ""),
+        quantization=quantization,
+        parameter_size=parameter_size,
+        parameter_count=count if count is not None else UNSET,
+        size_bytes=int(_or(model.size_bytes, 0)) or estimates.size_bytes(count, quantization),
+        max_context_length=int(context) if context else UNSET,
+        digest="",
+        modified_at=modified_at,
+        capabilities=capabilities,
+        shown_capabilities=_shown(capabilities, model.key),
+        reasoning_options=_or(model.reasoning_options, []),
+        reasoning_default=model.reasoning_default,
+        instances=_or(model.instances, []),
+    )
+    row.digest = _digest(row)
+    return row
+
+
+def _unmeasured(model: internal.HostModel) -> internal.HostModel:
+    """Return a model without what the host states of its selected variant only."""
+    return msgspec.structs.replace(model, quantization=UNSET, size_bytes=UNSET, instances=[])
+
+
+def _kind(model: internal.HostModel) -> Literal["llm", "embedding"]:
+    stated = _or(model.kind, "")
+    if stated:
+        return "embedding" if stated.startswith("embedding") else "llm"
+    return "embedding" if estimates.is_embedding(model.key) else "llm"
+
+
+def _capabilities(
+    model: internal.HostModel, kind: str, architecture: str, insert_architectures: Collection[str]
+) -> internal.Capabilities:
+    is_stated = model.kind is not UNSET
+    if kind == "embedding":
+        denied: Verdict = "no" if is_stated else "unknown"
+        return internal.Capabilities(
+            completion=denied,
+            embedding="yes",
+            insert=denied,
+            thinking=denied,
+            tools=denied,
+            vision=denied,
+        )
+    fills = fim.knows(architecture, model.key) or architecture in insert_architectures
+    return internal.Capabilities(
+        completion="yes",
+        embedding="no" if is_stated else "unknown",
+        insert="yes" if fills else "no",
+        thinking=_thinking(model),
+        tools=_verdict(model.uses_tools),
+        vision=_verdict(model.sees),
+    )
+
+
+def _thinking(model: internal.HostModel) -> Verdict:
+    options = model.reasoning_options
+    if options is UNSET:
+        return "unknown"
+    if any(option != "off" for option in options):
+        return "yes"
+    # Early 0.4 hosts state capabilities without a reasoning block for models that do reason.
+    return "unknown" if estimates.thinks(model.key) else "no"
+
+
+def _verdict(stated: bool | UnsetType) -> Verdict:
+    return "unknown" if stated is UNSET else "yes" if stated else "no"
+
+
+def _shown(capabilities: internal.Capabilities, key: str) -> list[str]:
+    guesses = {
+        "tools": estimates.uses_tools,
+        "vision": estimates.sees,
+        "thinking": estimates.thinks,
+    }
+    shown = []
+    for name in ("completion", "vision", "tools", "insert", "thinking", "embedding"):
+        verdict = getattr(capabilities, name)
+        guess = guesses.get(name)
+        if verdict == "yes" or (verdict == "unknown" and guess is not None and guess(key)):
+            shown.append(name)
+    return shown
+
+
+def _digest(row: internal.CatalogueRow) -> str:
+    """Return 64 hex digits that are the same as long as the model and what it can do are."""
+    identity = (
+        row.request_key,
+        row.name,
+        row.architecture,
+        row.format,
+        row.quantization,
+        row.parameter_size,
+        row.size_bytes,
+        row.shown_capabilities,
+    )
+    return hashlib.sha256(msgspec.json.encode(identity)).hexdigest()
+
+
+def _or(value: T | UnsetType, default: T) -> T:
+    return default if isinstance(value, UnsetType) else value

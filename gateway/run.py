@@ -1,0 +1,43 @@
+"""
+One request on its way through its plan: the context, and the services that steps act on.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from gateway import names
+from gateway._generated import internal
+from gateway.call import Call
+from gateway.catalog import Catalog
+from gateway.lifecycle import Lease, Lifecycle
+
+
+class Run:
+    """What a plan works with. `lease`, when a step took one, is given back after the answer."""
+
+    __slots__ = ("call", "catalog", "lease", "lifecycle")
+
+    def __init__(self, call: Call, catalog: Catalog, lifecycle: Lifecycle) -> None:
+        self.call = call
+        self.catalog = catalog
+        self.lifecycle = lifecycle
+        self.lease: Lease | None = None
+
+    async def find_model(self, name: str) -> Literal["found", "illegal", "unknown"]:
+        """
+        Resolve a name as the client sent it; on success `call.model` is there.
+
+        Raises UpstreamFailure when LM Studio can't be asked and nothing is known of the name.
+        """
+        parsed = names.parse(name.strip())
+        self.call.asked = internal.AskedName(
+            text=name,
+            display=parsed.display if parsed else name,
+            full=parsed.full if parsed else name,
+        )
+        row = await self.catalog.find(name, legal=parsed is not None)
+        if row is None:
+            return "unknown" if parsed is not None else "illegal"
+        self.call.model = row
+        return "found"

@@ -1,0 +1,135 @@
+"""
+How the text of single settings is read: addresses, durations, origins, tokens.
+
+Here live pure functions from text to a value, each with the rules of the place it follows. A value
+that cannot be read raises ValueError, whose text says what was expected and fits after the word
+"expected". Not here: where a text came from and which one wins (`settings`).
+"""
+
+import re
+from collections.abc import Iterable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from msgspec import UNSET
+
+from gateway.duration import parse_keep_alive, parse_setting
+
+
+def read_duration(text: str) -> float | None:
+    """
+    Seconds of a Go duration or of a bare whole number of seconds; None (negative) is forever.
+
+    Stricter than `duration.parse_setting`, which takes five minutes for what it cannot read: only
+    Ollama's own variables are to be read that leniently (ollama sheet §8.1).
+
+    >>> read_duration("1h30m"), read_duration("90"), read_duration("-1")
+    (5400.0, 90.0, None)
+    """
+    if re.fullmatch(r"[+-]?[0-9]{1,19}", text):
+        return parse_setting(text)
+    try:
+        seconds = parse_keep_alive(text)
+    except ValueError:
+        raise ValueError('a duration such as "5m" or "1h30m", or whole seconds') from None
+    return None if seconds is UNSET else seconds
+
+
+def read_ollama_host(text: str) -> tuple[str, int]:
+    """
+    Host and port of an OLLAMA_HOST value (ollama sheet §8.2); never fails, as Ollama never does.
+
+    An empty host is every interface. A bad port falls back to the default of the scheme.
+
+    >>> read_ollama_host("0.0.0.0"), read_ollama_host(":1234"), read_ollama_host("http://a")
+    (('0.0.0.0', 11434), ('', 1234), ('a', 80))
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = ("https", text) if text == "ollama.com" else ("http", text)
+    default = {"http": 80 if separator else 11434, "https": 443}.get(scheme, 11434)
+    authority = rest.partition("/")[0]
+    host, port = _split_port(authority)
+    if port is None:
+        return _bare_address(authority) or "127.0.0.1", default
+    number = int(port) if re.fullmatch(r"\+?[0-9]{1,9}", port) else -1
+    return host, number if 0 <= number <= 65535 else default
+
+
+def _split_port(authority: str) -> tuple[str, str | None]:
+    """Cut `host:port` and `[v6]:port`; the port is None where there is none to cut."""
+    if match := re.fullmatch(r"\[([^\[\]]*)\]:([^:\[\]]*)", authority):
+        return match[1], match[2]
+    host, colon, port = authority.partition(":")
+    if colon and not re.search(r"[:\[\]]", host + port):
+        return host, port
+    return authority, None
+
+
+def _bare_address(text: str) -> str:
+    """Write an IP address in its short form without brackets; leave any other text alone."""
+    try:
+        return str(ip_address(text.strip("[]")))
+    except ValueError:
+        return text
+
+
+def read_host(text: str) -> str:
+    """Take a host name or an address, in brackets or not; a port or a path in it is refused."""
+    host = _bare_address(text.strip())
+    if re.search(r"[/\s\[\]@?#]", host) or (":" in host and not re.search(r":.*:", host)):
+        raise ValueError("a host name or address alone (the port is a setting of its own)")
+    return host
+
+
+def read_upstream_url(text: str) -> str:
+    """
+    Normalise to `scheme://host[:port][/prefix]`, whatever of a URL people have at hand.
+
+    >>> read_upstream_url("mac.local"), read_upstream_url("http://10.0.0.2:1234/v1/")
+    ('http://mac.local:1234', 'http://10.0.0.2:1234')
+    """
+    wanted = "LM Studio's address, such as http://127.0.0.1:1234"
+    text = text.strip()
+    has_scheme = "://" in text
+    try:
+        parts = urlsplit(text if has_scheme else f"http://{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(wanted) from None
+    if parts.scheme not in ("http", "https"):
+        raise ValueError(f"{wanted} (http or https)")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(f"{wanted}, without credentials (a token belongs in LM_API_TOKEN)")
+    if not host or parts.query or parts.fragment or re.search(r"\s", text):
+        raise ValueError(wanted)
+    if port is None and not has_scheme:
+        port = 1234
+    path = re.sub(r"/(v1|api/v0|api/v1)\Z", "", parts.path.rstrip("/")).rstrip("/")
+    shown_host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown_host}{'' if port is None else f':{port}'}{path}"
+
+
+def read_token(text: str) -> str | None:
+    """Take what fits into a header; an empty text is no token."""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("a token of printable ASCII characters without spaces")
+    return text or None
+
+
+def read_keep_alive(text: str) -> str:
+    """Check that it is a duration, and keep it as it was written."""
+    read_duration(text)
+    return text
+
+
+def read_origins(origins: Iterable[str]) -> tuple[str, ...]:
+    """Drop empty origins; refuse those with which Ollama does not start (ollama sheet §1.5)."""
+    kept = tuple(origin.strip() for origin in origins if origin.strip())
+    for origin in kept:
+        if origin.count("*") > 1 or ("*" not in origin and "://" not in origin):
+            raise ValueError(
+                "origins such as https://example.com or https://*.example.com, "
+                f"at most one * in each; {origin!r} is none"
+            )
+    return kept

@@ -1,0 +1,102 @@
+"""
+Transforms: the functions that rules in `specs/mappings` call where their own verbs end.
+
+Every public function of a public module here is one: pure, no I/O, no request objects, each
+parameter and the result annotated in full (the generator reads the annotations as text, and
+`UnsetType` or `| None` in one says what may be passed), one example that runs as a test. Helpers
+are private, or live in modules whose names begin with an underscore.
+"""
+
+from gateway.transforms.counts import count_or_deltas as count_or_deltas
+from gateway.transforms.counts import count_or_number as count_or_number
+from gateway.transforms.counts import count_texts as count_texts
+from gateway.transforms.counts import elapsed_ns as elapsed_ns
+from gateway.transforms.counts import prompt_count as prompt_count
+from gateway.transforms.counts import prompt_text_count as prompt_text_count
+from gateway.transforms.fill import fill_prompt as fill_prompt
+from gateway.transforms.host import is_vision_type as is_vision_type
+from gateway.transforms.host import lists_tool_use as lists_tool_use
+from gateway.transforms.host import v0_instances as v0_instances
+from gateway.transforms.keep_alive import is_zero_duration as is_zero_duration
+from gateway.transforms.keep_alive import keep_alive_problem as keep_alive_problem
+from gateway.transforms.messages import images_problem as images_problem
+from gateway.transforms.messages import message_content as message_content
+from gateway.transforms.messages import messages_problem as messages_problem
+from gateway.transforms.messages import prompt_as_messages as prompt_as_messages
+from gateway.transforms.messages import with_tool_call_ids as with_tool_call_ids
+from gateway.transforms.sampling import positive_or_absent as positive_or_absent
+from gateway.transforms.sampling import seed_or_absent as seed_or_absent
+from gateway.transforms.sampling import whole as whole
+from gateway.transforms.sampling import with_defaults as with_defaults
+from gateway.transforms.show import families as families
+from gateway.transforms.show import model_info as model_info
+from gateway.transforms.show import modelfile as modelfile
+from gateway.transforms.show import parameters_text as parameters_text
+from gateway.transforms.show import template_hint as template_hint
+from gateway.transforms.speech import separate_speech as separate_speech
+from gateway.transforms.speech import text_or_absent as text_or_absent
+from gateway.transforms.structured import any_object_schema as any_object_schema
+from gateway.transforms.structured import asks_for_format as asks_for_format
+from gateway.transforms.thinking import asks_to_think as asks_to_think
+from gateway.transforms.thinking import reasoning_effort as reasoning_effort
+from gateway.transforms.thinking import reasoning_options as reasoning_options
+from gateway.transforms.thinking import think_problem as think_problem
+from gateway.transforms.thinking import thinking_support as thinking_support
+from gateway.transforms.tools import merge_tool_calls as merge_tool_calls
+from gateway.transforms.tools import object_or_absent as object_or_absent
+from gateway.transforms.tools import to_arguments as to_arguments
+from gateway.transforms.tools import to_json_text as to_json_text
+from gateway.transforms.vectors import embed_input as embed_input
+from gateway.transforms.vectors import first_vector as first_vector
+from gateway.transforms.vectors import input_count as input_count
+from gateway.transforms.vectors import input_problem as input_problem
+from gateway.transforms.vectors import is_empty_input as is_empty_input
+from gateway.transforms.vectors import unit_vectors as unit_vectors
+
+__all__ = [
+    "any_object_schema",
+    "asks_for_format",
+    "asks_to_think",
+    "count_or_deltas",
+    "count_or_number",
+    "count_texts",
+    "elapsed_ns",
+    "embed_input",
+    "families",
+    "fill_prompt",
+    "first_vector",
+    "images_problem",
+    "input_count",
+    "input_problem",
+    "is_empty_input",
+    "is_vision_type",
+    "is_zero_duration",
+    "keep_alive_problem",
+    "lists_tool_use",
+    "merge_tool_calls",
+    "message_content",
+    "messages_problem",
+    "model_info",
+    "modelfile",
+    "object_or_absent",
+    "parameters_text",
+    "positive_or_absent",
+    "prompt_as_messages",
+    "prompt_count",
+    "prompt_text_count",
+    "reasoning_effort",
+    "reasoning_options",
+    "seed_or_absent",
+    "separate_speech",
+    "template_hint",
+    "text_or_absent",
+    "think_problem",
+    "thinking_support",
+    "to_arguments",
+    "to_json_text",
+    "unit_vectors",
+    "v0_instances",
+    "whole",
+    "with_defaults",
+    "with_tool_call_ids",
+]

@@ -1,0 +1,103 @@
+"""
+Counts and durations of an answer.
+
+They are LM Studio's or measured; where there is none, an estimate of at least 1, since clients
+crash without counts and divide by durations.
+"""
+
+from __future__ import annotations
+
+from msgspec import UnsetType
+
+from gateway._generated import internal, ollama
+from gateway.transforms._estimate import stated, tokens
+
+
+def elapsed_ns(since: int, until: int) -> int:
+    """
+    Return the nanoseconds between two moments, at least 1.
+
+    (ollama sheet §4.1)
+
+    >>> elapsed_ns(5, 12), elapsed_ns(5, 5)
+    (7, 1)
+    """
+    return max(1, until - since)
+
+
+def prompt_count(
+    reported: int | float | UnsetType | None, messages: list[ollama.Message] | UnsetType
+) -> int:
+    """
+    Return the tokens of a conversation: as reported, else estimated from its texts.
+
+    (ollama sheet §4.1, wire sheet §14)
+
+    >>> prompt_count(22, []), prompt_count(0, [ollama.Message(content="Hello there")])
+    (22, 3)
+    """
+    count = stated(reported)
+    if count or isinstance(messages, UnsetType):
+        return count or 1
+    characters = 0
+    for message in messages:
+        characters += len(message.content or "")
+        for call in message.tool_calls or ():
+            if isinstance(call.function, ollama.ToolCallFunction):
+                arguments = call.function.arguments
+                if not isinstance(arguments, UnsetType):
+                    characters += len(memoryview(arguments))
+    return tokens(characters)
+
+
+def prompt_text_count(
+    reported: int | float | UnsetType | None, prompt: str | UnsetType, system: str | UnsetType
+) -> int:
+    """
+    Return the tokens of a prompt: as reported, else estimated from its texts.
+
+    (ollama sheet §4.1, wire sheet §14)
+
+    >>> prompt_text_count(None, "Hello there", "Be brief.")
+    5
+    """
+    return stated(reported) or tokens(len(prompt or "") + len(system or ""))
+
+
+def count_or_deltas(
+    reported: int | float | UnsetType | None, speech: internal.Speech | UnsetType
+) -> int:
+    """
+    Return the tokens of an answer: as reported, else the number of pieces it came in.
+
+    Pieces are not quite tokens. (parity notes §3, wire sheet §14)
+
+    >>> speech = internal.Speech(thinking="", content="", held="", phase="content", deltas=3)
+    >>> count_or_deltas(None, speech), count_or_deltas(8.0, speech)
+    (3, 8)
+    """
+    return stated(reported) or max(1, 0 if isinstance(speech, UnsetType) else speech.deltas)
+
+
+def count_texts(count: int | UnsetType, text: str) -> int:
+    """
+    Return how many texts that are not empty have come.
+
+    (wire sheet §14)
+
+    >>> count_texts(1, "a"), count_texts(1, "")
+    (2, 1)
+    """
+    return (0 if isinstance(count, UnsetType) else count) + (text != "")
+
+
+def count_or_number(reported: int | float | UnsetType | None, counted: int | UnsetType) -> int:
+    """
+    Return the tokens of an answer: as reported, else as counted.
+
+    (wire sheet §14)
+
+    >>> count_or_number(None, 3), count_or_number(8.0, 3)
+    (3, 8)
+    """
+    return stated(reported) or max(1, 0 if isinstance(counted, UnsetType) else counted)

@@ -1,0 +1,48 @@
+"""What older hosts say of their models, in the words of the newest one."""
+
+from __future__ import annotations
+
+from msgspec import UNSET, UnsetType
+
+from gateway._generated import internal
+
+
+def is_vision_type(kind: str) -> bool | UnsetType:
+    """
+    Whether a model sees, by the type that /api/v0 gives it; absent when the type does not tell.
+
+    (wire sheet §10)
+
+    >>> is_vision_type("vlm"), is_vision_type("llm"), is_vision_type("embeddings")
+    (True, False, UNSET)
+    """
+    return {"vlm": True, "llm": False}.get(kind, UNSET)
+
+
+def lists_tool_use(capabilities: list[str]) -> bool:
+    """
+    Whether a list of capabilities names tool use.
+
+    (wire sheet §10)
+
+    >>> lists_tool_use(["tool_use"]), lists_tool_use([])
+    (True, False)
+    """
+    return "tool_use" in capabilities
+
+
+def v0_instances(
+    id: str, state: str | UnsetType | None, context_length: int | float | UnsetType | None
+) -> list[internal.HostInstance]:
+    """
+    Return the loaded instances that a row of /api/v0 stands for: one, or none.
+
+    (wire sheet §10)
+
+    >>> v0_instances("m", "loaded", 4096), v0_instances("m", "not-loaded", UNSET)
+    ([HostInstance(id='m', context_length=4096, remaining_ttl_seconds=UNSET)], [])
+    """
+    if state != "loaded":
+        return []
+    known = UNSET if context_length is None else context_length
+    return [internal.HostInstance(id=id, context_length=known)]

@@ -1,0 +1,261 @@
+"""
+Messages of a request: what Ollama refuses in them, and how they are told to LM Studio.
+
+Pairing tool results with tool calls needs the whole conversation, which no rule sees at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec import UNSET, Raw, UnsetType
+
+from gateway._generated import internal, ollama, openai
+from gateway.transforms._media import base64_problem, media_type, without_line_ends
+from gateway.transforms._raw import kind_of
+
+_BAD_ARGUMENTS: Final = "Value looks like object, but can't find closing '}' symbol"
+_ID_CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
+_ID_LENGTH: Final = 8
+_SOUND_FORMATS: Final = {"audio/wav": "wav", "audio/mp3": "mp3"}
+
+
+def messages_problem(messages: list[ollama.Message] | UnsetType) -> str | UnsetType:
+    """
+    Return Ollama's text for the first image or tool call that it can't read, absent without one.
+
+    (ollama sheet §3.5, §3.6)
+
+    >>> messages_problem([ollama.Message(role="user", images=["data:image/png;base64,aGk="])])
+    'illegal base64 data at input byte 4'
+    """
+    if isinstance(messages, UnsetType):
+        return UNSET
+    for message in messages:
+        problem = images_problem(message.images)
+        if not isinstance(problem, UnsetType):
+            return problem
+        for call in message.tool_calls or ():
+            function = call.function
+            if isinstance(function, ollama.ToolCallFunction) and kind_of(
+                function.arguments
+            ) not in ("absent", "object"):
+                return _BAD_ARGUMENTS
+    return UNSET
+
+
+def images_problem(images: list[str | None] | UnsetType | None) -> str | UnsetType:
+    """
+    Return Go's text for the first image that is not base64, absent without one.
+
+    A null element is an empty image and fine. (ollama sheet §3.5)
+
+    >>> images_problem(["aGk=", None, "aG"])
+    'illegal base64 data at input byte 0'
+    """
+    for image in images or ():
+        if image is not None:
+            problem = base64_problem(image)
+            if not isinstance(problem, UnsetType):
+                return problem
+    return UNSET
+
+
+def with_tool_call_ids(messages: list[ollama.Message]) -> list[internal.IdentifiedMessage]:
+    """
+    Return the messages with an id on every tool call, and on every result the id of its call.
+
+    Most clients send results without ids, and many calls without. A result without one answers a
+    call, still unanswered, of the last turn that made calls: the one named by its `tool_name`, else
+    the first. (A run of assistant messages is one turn.) A sent id is kept; if it is of no call, a
+    call that lacks an id takes it. Other ids are made up from a call's place, so that they stay the
+    same when the conversation grows. (client notes §2, ollama sheet §3.6)
+
+    >>> call = ollama.ToolCall(function=ollama.ToolCallFunction(name="f", arguments=Raw(b"{}")))
+    >>> asked, told = with_tool_call_ids([
+    ...     ollama.Message(role="assistant", tool_calls=[call]),
+    ...     ollama.Message(role="tool", content="4"),
+    ... ])
+    >>> told.tool_call_id == asked.tool_calls[0].id
+    True
+    """
+    turns = _Pairing(messages).turns
+    taken = {turn.sent_id for turn in turns if turn.sent_id}
+    taken.update(call.id for turn in turns for call in turn.calls if call.id)
+    for place, turn in enumerate(turns):
+        for number, call in enumerate(turn.calls):
+            if not call.id:
+                call.id = _made_up_id(f"{place}.{number}.{call.name}", taken)
+                taken.add(call.id)
+    return [_identified(turn) for turn in turns]
+
+
+def prompt_as_messages(
+    prompt: str | UnsetType,
+    system: str | UnsetType,
+    images: list[str | None] | UnsetType | None,
+) -> list[internal.IdentifiedMessage]:
+    """
+    Return a prompt as a conversation: a system message when there is one, then a user message.
+
+    (ollama sheet §5.7)
+
+    >>> [message.role for message in prompt_as_messages("Hi", "Be brief.", UNSET)]
+    ['system', 'user']
+    """
+    messages = []
+    if not isinstance(system, UnsetType) and system:
+        messages.append(internal.IdentifiedMessage(role="system", content=system))
+    messages.append(internal.IdentifiedMessage(role="user", content=prompt, images=_images(images)))
+    return messages
+
+
+def message_content(
+    text: str | UnsetType, images: list[str] | UnsetType
+) -> str | list[openai.ContentPart]:
+    """
+    Return what a message says: its text, or parts when it has images or sound.
+
+    A text part comes first, if there is text; bytes are sniffed, as nothing declares what they are.
+    (ollama sheet §3.5, §14)
+
+    >>> message_content("Hi", UNSET)
+    'Hi'
+    >>> [part.type for part in message_content("What is it?", ["iVBORw0KGgo="])]
+    ['text', 'image_url']
+    """
+    said = "" if isinstance(text, UnsetType) else text
+    if isinstance(images, UnsetType) or not images:
+        return said
+    parts = [openai.ContentPart(type="text", text=said)] if said else []
+    parts += [_part(without_line_ends(image)) for image in images]
+    return parts
+
+
+def _part(data: str) -> openai.ContentPart:
+    kind = media_type(data)
+    if kind in _SOUND_FORMATS:
+        sound = openai.InputAudio(data=data, format=_SOUND_FORMATS[kind])
+        return openai.ContentPart(type="input_audio", input_audio=sound)
+    url = openai.ImageUrl(url=f"data:{kind};base64,{data}")
+    return openai.ContentPart(type="image_url", image_url=url)
+
+
+@dataclass(slots=True)
+class _Call:
+    """A tool call whose id may not be known yet ("")."""
+
+    id: str
+    name: str
+    arguments: Raw
+    is_answered: bool = False
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A message, its calls, and the call that it answers."""
+
+    message: ollama.Message
+    role: str
+    calls: list[_Call]
+    sent_id: str
+    answered: _Call | None = None
+
+
+class _Pairing:
+    """Goes through a conversation once and finds the call of every tool result."""
+
+    def __init__(self, messages: list[ollama.Message]) -> None:
+        self.turns = [
+            _Turn(
+                message=message,
+                role=(message.role or "user").lower(),
+                calls=_calls(message),
+                sent_id=message.tool_call_id or "",
+            )
+            for message in messages
+        ]
+        self._ids_of_calls = {call.id for turn in self.turns for call in turn.calls if call.id}
+        self._known: dict[str, _Call] = {}
+        self._pending: list[_Call] = []
+        role_before = ""
+        for turn in self.turns:
+            if turn.calls:
+                joins = turn.role == role_before == "assistant"
+                self._pending = [*self._pending, *turn.calls] if joins else list(turn.calls)
+                self._known.update((call.id, call) for call in turn.calls if call.id)
+            if turn.role == "tool":
+                turn.answered = self._find_call(turn)
+                if turn.answered is not None:
+                    turn.answered.is_answered = True
+            role_before = turn.role
+
+    def _find_call(self, turn: _Turn) -> _Call | None:
+        sent = turn.sent_id
+        if sent in self._known:
+            return self._known[sent]
+        if sent in self._ids_of_calls:
+            # A call that comes later has it; none before may take it.
+            return None
+        free = [call for call in self._pending if not call.is_answered and not (sent and call.id)]
+        if not free:
+            return None
+        name = turn.message.tool_name
+        found = next((call for call in free if name and call.name == name), free[0])
+        if sent:
+            found.id = sent
+            self._known[sent] = found
+        return found
+
+
+def _calls(message: ollama.Message) -> list[_Call]:
+    calls = []
+    for call in message.tool_calls or ():
+        name, arguments = "", Raw(b"{}")
+        if isinstance(call.function, ollama.ToolCallFunction):
+            name = call.function.name or ""
+            if kind_of(call.function.arguments) == "object":
+                arguments = call.function.arguments or arguments
+        calls.append(_Call(id=call.id or "", name=name, arguments=arguments))
+    return calls
+
+
+def _identified(turn: _Turn) -> internal.IdentifiedMessage:
+    message = turn.message
+    identity = turn.sent_id or (turn.answered.id if turn.answered is not None else "")
+    return internal.IdentifiedMessage(
+        role=turn.role,
+        content=UNSET if message.content is None else message.content,
+        thinking=UNSET if message.thinking is None else message.thinking,
+        images=_images(message.images),
+        tool_calls=[
+            internal.IdentifiedToolCall(id=call.id, name=call.name, arguments=call.arguments)
+            for call in turn.calls
+        ]
+        or UNSET,
+        tool_call_id=identity or UNSET,
+        tool_name=message.tool_name or UNSET,
+    )
+
+
+def _images(images: list[str | None] | UnsetType | None) -> list[str] | UnsetType:
+    # An empty image (null counts as one) would only be refused upstream.
+    return [image for image in images or () if image] or UNSET
+
+
+def _made_up_id(seed: str, taken: set[str]) -> str:
+    """Return an id that looks like Ollama's own. (ollama sheet §4.4)"""
+    attempt = 0
+    while True:
+        digest = hashlib.blake2b(f"{seed}.{attempt}".encode("utf-8", "replace"), digest_size=8)
+        number = int.from_bytes(digest.digest(), "big")
+        characters = []
+        for _ in range(_ID_LENGTH):
+            number, place = divmod(number, len(_ID_CHARACTERS))
+            characters.append(_ID_CHARACTERS[place])
+        identity = "call_" + "".join(characters)
+        if identity not in taken:
+            return identity
+        attempt += 1

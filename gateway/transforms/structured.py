@@ -1,0 +1,33 @@
+"""`format`: whether structured output is asked for, and the schema that stands for "any object"."""
+
+from __future__ import annotations
+
+from msgspec import Raw, UnsetType
+
+from gateway.transforms._raw import kind_of
+
+
+def asks_for_format(format: Raw | UnsetType) -> bool:
+    """
+    Whether structured output is asked for: by "json", or by a schema.
+
+    (ollama sheet §3.3)
+
+    >>> asks_for_format(Raw(b'"json"')), asks_for_format(Raw(b"{}")), asks_for_format(Raw(b'""'))
+    (True, True, False)
+    """
+    if isinstance(format, UnsetType):
+        return False
+    return kind_of(format) == "object" or bytes(format) == b'"json"'
+
+
+def any_object_schema() -> Raw:
+    """
+    Return a JSON schema that any object fits; LM Studio refuses the format `json_object`.
+
+    (wire sheet §5)
+
+    >>> bytes(any_object_schema())
+    b'{"type":"object"}'
+    """
+    return Raw(b'{"type":"object"}')

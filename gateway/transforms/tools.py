@@ -1,0 +1,153 @@
+"""Tool calls: arguments between objects and texts, and calls put together from fragments."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from gateway._generated import internal, openai
+from gateway.faults import UpstreamFailure
+from gateway.transforms._raw import kind_of
+
+_COMPACT: Final = -1
+_ESCAPE: Final = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a proper pair
+    r"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def to_json_text(arguments: Raw) -> str:
+    """
+    Return arguments as the JSON text that LM Studio wants, order of keys and numbers as sent.
+
+    Compact, so that a template renders the same call alike however the client spaced it.
+    (ollama sheet §14)
+
+    >>> to_json_text(Raw(b'{"b": 1.0, "a": "x"}'))
+    '{"b":1.0,"a":"x"}'
+    """
+    return msgspec.json.format(bytes(arguments), indent=_COMPACT).decode("utf-8", "replace")
+
+
+def object_or_absent(raw: Raw) -> Raw | UnsetType:
+    """
+    Return an object as it is; null, and whatever else is no object, is absent.
+
+    (ollama sheet §3.7)
+
+    >>> object_or_absent(Raw(b"null"))
+    UNSET
+    """
+    return raw if kind_of(raw) == "object" else UNSET
+
+
+def to_arguments(name: str, text: str) -> Raw:
+    """
+    Return the arguments text of a finished call as a compact object, order of keys kept.
+
+    No text, and null, is a call without arguments. Raises UpstreamFailure (`bad_tool_arguments`)
+    when it is no object. (ollama sheet §4.4, §5.8)
+
+    >>> bytes(to_arguments("f", '{"city": "Paris"}')), bytes(to_arguments("f", ""))
+    (b'{"city":"Paris"}', b'{}')
+    """
+    text = text.strip()
+    if text in ("", "null"):
+        return Raw(b"{}")
+    if "\\ud" in text or "\\uD" in text:
+        # JavaScript may cut a pair of surrogates in two; Go reads a lone one as U+FFFD.
+        text = _ESCAPE.sub(lambda found: "\\ufffd" if found["lone"] else found[0], text)
+    try:
+        compact = msgspec.json.format(text.encode("utf-8", "replace"), indent=_COMPACT)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _bad_arguments(name, str(error)) from None
+    kind = kind_of(Raw(compact))
+    if kind != "object":
+        raise _bad_arguments(name, f"expected an object, got {kind}")
+    return Raw(compact)
+
+
+def merge_tool_calls(
+    calls: list[internal.AssembledToolCall] | UnsetType, fragments: list[openai.ToolCallFragment]
+) -> list[internal.AssembledToolCall]:
+    """
+    Return the calls with what new fragments add; arguments stay text until the end.
+
+    Fragments of a known id or index belong together, but a new id under a used index is another
+    call (LM Studio 0.3.17 got indexes wrong). Without an index, a new id or a new name begins a
+    call. What names nothing continues the last call. Final indexes are 0, 1, ... in the order of
+    the calls' first fragments. (wire sheet §5)
+
+    >>> head = openai.ToolCallFragment(
+    ...     index=0, id="1", function=openai.FunctionFragment(name="f", arguments=""))
+    >>> tail = openai.ToolCallFragment(
+    ...     index=0, function=openai.FunctionFragment(arguments="{}"))
+    >>> merge_tool_calls(merge_tool_calls(UNSET, [head]), [tail])
+    [AssembledToolCall(index=0, id='1', name='f', arguments='{}')]
+    """
+    known = calls if isinstance(calls, _Calls) else _Calls(calls or ())
+    for fragment in fragments:
+        known.add(fragment)
+    return known
+
+
+class _Calls(list[internal.AssembledToolCall]):
+    """Calls, each with the index that LM Studio gives to its fragments."""
+
+    __slots__ = ("_places",)
+
+    _places: list[int | float | None]
+
+    def __init__(self, calls: list[internal.AssembledToolCall] | tuple[()]) -> None:
+        super().__init__(calls)
+        self._places = [call.index for call in calls]
+
+    def add(self, fragment: openai.ToolCallFragment) -> None:
+        """Add what a fragment says to its call, which may be a new one."""
+        place = None if isinstance(fragment.index, UnsetType) else fragment.index
+        identity = fragment.id or ""
+        name = arguments = ""
+        if isinstance(fragment.function, openai.FunctionFragment):
+            name = fragment.function.name or ""
+            arguments = fragment.function.arguments or ""
+        if not (identity or name or arguments):
+            return
+        call = self._find(place, identity, name)
+        if call is None:
+            call = internal.AssembledToolCall(index=len(self), name=name, arguments="")
+            self.append(call)
+            self._places.append(place)
+        if identity and isinstance(call.id, UnsetType):
+            call.id = identity
+        call.name = call.name or name
+        call.arguments += arguments
+
+    def _find(
+        self, place: int | float | None, identity: str, name: str
+    ) -> internal.AssembledToolCall | None:
+        if not self:
+            return None
+        if identity:
+            for call in self:
+                if call.id == identity:
+                    return call
+        if place is not None:
+            for call, known in zip(reversed(self), reversed(self._places), strict=True):
+                if known == place:
+                    is_other = bool(identity) and not isinstance(call.id, UnsetType)
+                    return None if is_other else call
+            return None if identity or name else self[-1]
+        if identity or (name and all(call.name != name for call in self)):
+            return None
+        return self[-1]
+
+
+def _bad_arguments(name: str, why: str) -> UpstreamFailure:
+    return UpstreamFailure(
+        f'LM Studio returned invalid tool call arguments for "{name}": {why}',
+        fault="bad_tool_arguments",
+    )

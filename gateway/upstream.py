@@ -1,0 +1,546 @@
+"""
+Calls to LM Studio: whole answers, event streams, and passing bytes through.
+
+Lives here: building the request, the time limits between bytes, telling an answer from an error
+by its body, and the repeat of harmless requests. What an event or an answer means does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.cookiejar
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, NoReturn
+
+import httpx
+
+from gateway.faults import (
+    FaultId,
+    UpstreamFailure,
+    describe,
+    is_unknown_endpoint,
+    read_error,
+    read_hidden_error,
+    shorten,
+)
+from gateway.framing import Event, EventTooLong, SseDecoder
+from gateway.transport import AiohttpTransport, BodyStream, TransportFault
+
+if TYPE_CHECKING:
+    from gateway.settings import UpstreamSettings
+
+MAX_ERROR_BYTES = 1024 * 1024
+"""How much is read of a body that is an error or makes no sense."""
+
+_BOM = b"\xef\xbb\xbf"
+_BLANKS = b" \t\r\n"
+_EVENT_FIELDS = (b"data", b"event", b"id", b"retry", b":")
+_SAMPLE_BYTES = 1024
+_HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+_NOT_FORWARDED = frozenset(
+    (b"host", b"content-length", b"expect", b"authorization", b"x-api-key", b"cookie")
+)
+
+
+class Upstream:
+    """
+    LM Studio as seen by the gateway; one per process, used within one event loop.
+
+    Settings: `url` may have a path, which all paths are put behind; `connect_timeout_s` covers
+    name, TCP and TLS; `first_byte_timeout_s` runs from there to the body's first byte, also
+    while the answer's headers are outstanding (a model being loaded sends nothing at all, wire
+    sheet §3), and is what a request waits for a free connection, too; `silence_timeout_s` is
+    for the gaps after it, counted only while somebody waits. None is no limit.
+    """
+
+    url: str
+
+    def __init__(
+        self, settings: UpstreamSettings, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self.url = settings.url.rstrip("/")
+        self._base = httpx.URL(self.url)
+        self._base_path = self._base.raw_path.rstrip(b"/")
+        self._first_byte_s = settings.first_byte_timeout_s
+        self._silence_s = settings.silence_timeout_s
+        self._timeout = {
+            "connect": settings.connect_timeout_s,
+            "pool": settings.first_byte_timeout_s,
+        }
+        self._token: list[tuple[bytes, bytes]] = []
+        if settings.token:
+            self._token.append((b"authorization", b"Bearer " + settings.token.encode()))
+        take_none = http.cookiejar.DefaultCookiePolicy(allowed_domains=())
+        self._client = httpx.AsyncClient(
+            transport=transport
+            or AiohttpTransport(
+                max_connections=settings.max_connections,
+                idle_connection_s=settings.idle_connection_s,
+            ),
+            cookies=http.cookiejar.CookieJar(take_none),
+            trust_env=False,
+        )
+
+    async def fetch(
+        self, method: str, path: str, body: bytes | None = None, *, timeout_s: float | None = None
+    ) -> bytes:
+        """
+        Return the whole JSON body of a success, a byte order mark removed.
+
+        `timeout_s` limits the whole call, in place of the limits between bytes. A GET is
+        repeated once when its failure allows it, unless that was a time limit.
+
+        Raises UpstreamFailure: faults of the wire, statuses that are no success, a 200 that
+        holds an error (unknown_endpoint, upstream_error_200), a body that is missing (empty)
+        or no JSON (not_json).
+        """
+        repeats = 1 if method == "GET" else 0
+        try:
+            async with asyncio.timeout(timeout_s) as limit:
+                while True:
+                    try:
+                        return await self._fetch_once(method, path, body, timeout_s)
+                    except UpstreamFailure as failure:
+                        cause = failure.__cause__
+                        timed_out = isinstance(cause, TransportFault) and cause.timed_out
+                        if not repeats or not failure.repeatable or timed_out:
+                            raise
+                        repeats -= 1
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise UpstreamFailure(
+                f"no complete answer within {timeout_s:g} s", fault="first_byte_timeout"
+            ) from None
+
+    @asynccontextmanager
+    async def stream(self, method: str, path: str, body: bytes) -> AsyncIterator[EventStream]:
+        """
+        Ask for server-sent events; entered when the first event is there.
+
+        What the answer is, is told by its body: LM Studio says errors as JSON under any status
+        and content type, and as first event (wire sheet §5, §14). A JSON success becomes
+        `EventStream.one_shot`.
+
+        Raises UpstreamFailure on entering: as `fetch`, and not_sse, empty (the body ended
+        without any event), upstream_error_200 (the first event is an error).
+        """
+        exchange = _Exchange(self._first_byte_s, self._silence_s)
+        headers = [(b"accept", b"text/event-stream"), *self._headers(body)]
+        try:
+            await self._send(exchange, method, self._target(path), headers, body)
+            if not exchange.is_success:
+                await exchange.raise_stated_error()
+            yield await _open_events(exchange)
+        finally:
+            await exchange.aclose()
+
+    @asynccontextmanager
+    async def forward(
+        self,
+        method: str,
+        raw_target: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes | AsyncIterator[bytes] | None,
+    ) -> AsyncIterator[RawAnswer]:
+        """
+        Pass a request through as it is; entered when the answer's headers are there.
+
+        The target is not normalised and the body not touched; headers that are about the
+        client's own connection, its host and its credentials stay behind, the gateway's token
+        goes along. A streamed body's source starts the first-byte limit anew with every piece.
+
+        Raises UpstreamFailure for faults of the wire only, on entering and while reading.
+        """
+        exchange = _Exchange(self._first_byte_s, self._silence_s)
+        kept = _drop_hop_by_hop(headers, _NOT_FORWARDED)
+        content: bytes | AsyncIterator[bytes] | None = body
+        length = [item for item in headers if item[0].lower() == b"content-length"]
+        if isinstance(body, bytes) and (body or length):
+            kept.append((b"content-length", b"%d" % len(body)))
+        elif body is not None and not isinstance(body, bytes):
+            content = exchange.watch_upload(body)
+            kept += length[:1]
+        try:
+            await self._send(
+                exchange,
+                method,
+                self._base_path + raw_target.encode("latin-1", "replace"),
+                kept + self._token,
+                content,
+            )
+            yield RawAnswer(exchange)
+        finally:
+            await exchange.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def _fetch_once(
+        self, method: str, path: str, body: bytes | None, timeout_s: float | None
+    ) -> bytes:
+        limits = (self._first_byte_s, self._silence_s) if timeout_s is None else (None, None)
+        exchange = _Exchange(*limits)
+        headers = [(b"accept", b"application/json"), *self._headers(body)]
+        try:
+            await self._send(exchange, method, self._target(path), headers, body)
+            if not exchange.is_success:
+                await exchange.raise_stated_error()
+            return _check_json(await exchange.read_rest())
+        finally:
+            await exchange.aclose()
+
+    async def _send(
+        self,
+        exchange: _Exchange,
+        method: str,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes | AsyncIterator[bytes] | None,
+    ) -> None:
+        request = httpx.Request(
+            method,
+            self._base,
+            headers=headers,
+            content=body,
+            extensions={
+                "timeout": self._timeout,
+                "target": target,
+                "connected": exchange.note_connection,
+            },
+        )
+        try:
+            async with exchange.header_limit:
+                response = await self._client.send(request, stream=True)
+        except TransportFault as fault:
+            raise _translate(fault) from fault
+        except httpx.TransportError as problem:
+            raise UpstreamFailure(shorten(str(problem), 200), fault="bad_http") from problem
+        except TimeoutError:
+            if not exchange.header_limit.expired():
+                raise
+            raise _translate(exchange.first_byte_fault()) from None
+        exchange.take(response)
+
+    def _headers(self, body: bytes | None) -> list[tuple[bytes, bytes]]:
+        headers = [(b"accept-encoding", b"identity"), (b"user-agent", b"olgate"), *self._token]
+        if body is not None:
+            headers.append((b"content-type", b"application/json"))
+        return headers
+
+    def _target(self, path: str) -> bytes:
+        return self._base_path + path.encode("latin-1")
+
+
+class EventStream:
+    """
+    The events of one answer; every step of the iteration returns those of one read.
+
+    `one_shot` holds the body when a JSON success came where events were asked for; the
+    iteration is empty then. It ends with the body's regular end; `[DONE]` is an event as any.
+
+    Raises UpstreamFailure: silence_timeout, closed_mid_stream, bad_http, not_sse (an event of
+    more bytes than the decoder takes).
+    """
+
+    one_shot: bytes | None
+
+    def __init__(self, exchange: _Exchange, one_shot: bytes | None = None) -> None:
+        self.one_shot = one_shot
+        self._read = exchange.read
+        self._decoder = SseDecoder()
+        self._feed = self._decoder.feed
+        self._ahead: list[Event] = []
+        self._has_ended = one_shot is not None
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        if self._ahead:
+            events, self._ahead = self._ahead, []
+            return events
+        while not self._has_ended:
+            if events := self.decode(await self._read()):
+                return events
+        raise StopAsyncIteration
+
+    def decode(self, data: bytes) -> list[Event]:
+        """Return the events that the next bytes complete; no bytes are the body's end."""
+        if not data:
+            self._has_ended = True
+            return self._decoder.close()
+        try:
+            return self._feed(data)
+        except EventTooLong as problem:
+            raise UpstreamFailure(str(problem), fault="not_sse") from problem
+
+    def put_back(self, events: list[Event]) -> None:
+        """Make these the first that the iteration returns."""
+        self._ahead = events
+
+
+class RawAnswer:
+    """An answer passed through: status, end-to-end headers (names in lower case), body bytes."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+
+    def __init__(self, exchange: _Exchange) -> None:
+        self.status = exchange.response.status_code
+        self.headers = [
+            (name.lower(), value)
+            for name, value in _drop_hop_by_hop(exchange.response.headers.raw, frozenset())
+        ]
+        self._exchange = exchange
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Iterate over the body as it arrives. Raises UpstreamFailure."""
+        while data := await self._exchange.read():
+            yield data
+
+
+class _Exchange:
+    """
+    One request and its answer, with the time limits of both.
+
+    Before the answer's headers an asyncio time limit, set when the connection is there, cancels
+    the request. From then on one timer of the loop watches the reads: a read only notes when
+    its waiting began, and the timer, when it fires, looks whether that is too long ago.
+    """
+
+    response: httpx.Response
+
+    def __init__(self, first_byte_s: float | None, silence_s: float | None) -> None:
+        self.header_limit = asyncio.timeout(None)
+        self._first_byte_s = first_byte_s
+        self._silence_s = silence_s
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
+        self._limit_s = first_byte_s
+        self._waiting_since: float | None = None
+        self._connected_at = self._now()
+        self._timer: asyncio.TimerHandle | None = None
+        self._body: BodyStream | None = None
+        self._had_byte = False
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.response.status_code < 300
+
+    def note_connection(self) -> None:
+        """Start the first-byte limit (anew)."""
+        self._connected_at = self._now()
+        if self._first_byte_s is not None:
+            self.header_limit.reschedule(self._connected_at + self._first_byte_s)
+
+    async def watch_upload(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for piece in body:
+            if self._body is None and not self.header_limit.expired():
+                self.note_connection()
+            yield piece
+
+    def take(self, response: httpx.Response) -> None:
+        """Take the answer whose headers have come; from here on `read` keeps the limits."""
+        self.response = response
+        self._body = response.extensions["body"]
+        self._waiting_since = self._connected_at
+        self._watch()
+
+    async def read(self) -> bytes:
+        """Return the next bytes of the body, empty at its end. Raises UpstreamFailure."""
+        assert self._body is not None
+        if self._had_byte:
+            self._waiting_since = self._now()
+        try:
+            data = await self._body.read()
+        except TransportFault as fault:
+            raise _translate(fault) from fault
+        self._waiting_since = None
+        if not self._had_byte:
+            self._had_byte = True
+            self._limit_s = self._silence_s
+            self._watch()
+        return data
+
+    async def read_rest(self, limit: int | None = None) -> bytes:
+        """Return the rest of the body, or its first `limit` bytes and a little more."""
+        parts: list[bytes] = []
+        size = 0
+        while data := await self.read():
+            parts.append(data)
+            size += len(data)
+            if limit is not None and size >= limit:
+                break
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def raise_stated_error(self) -> NoReturn:
+        """Raise what an answer says whose status is no success, cut short or not."""
+        status = self.response.status_code
+        if status < 400:
+            location = shorten(self.response.headers.get("location", "nowhere"), 200)
+            raise UpstreamFailure(
+                f"answered {status}, a redirect to {location}; set upstream.url to where it leads",
+                fault="bad_http",
+            )
+        body = b""
+        with suppress(UpstreamFailure):
+            while len(body) < MAX_ERROR_BYTES and (data := await self.read()):
+                body += data
+        stated = read_error(body)
+        if stated is None or not stated.message:
+            code = None if stated is None else stated.code
+            text = body.removeprefix(_BOM).strip()
+            if not text or text.startswith((b"<", b"{", b"[")):
+                message = f"status {status} with {describe(body)}"
+            else:
+                message = shorten(text.decode("utf-8", "replace"))
+            raise UpstreamFailure(message, status=status, code=code)
+        fault: FaultId | None = "unknown_endpoint" if is_unknown_endpoint(stated.message) else None
+        raise UpstreamFailure(stated.message, status=status, code=stated.code, fault=fault)
+
+    def first_byte_fault(self) -> TransportFault:
+        return TransportFault(
+            "first_byte_timeout", f"nothing came for {self._first_byte_s:g} s", timed_out=True
+        )
+
+    async def aclose(self) -> None:
+        """Stop the timer and close the connection, unless the body was read to its end."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._body is not None:
+            await self.response.aclose()
+
+    def _watch(self) -> None:
+        """Set the timer for the limit that now counts."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._limit_s is not None:
+            since = self._now() if self._waiting_since is None else self._waiting_since
+            self._timer = self._loop.call_at(since + self._limit_s, self._check)
+
+    def _check(self) -> None:
+        assert self._limit_s is not None
+        assert self._body is not None
+        since = self._waiting_since
+        if since is None or self._now() < since + self._limit_s:
+            self._watch()
+        elif self._had_byte:
+            detail = f"nothing came for {self._limit_s:g} s in the middle of the answer"
+            self._body.interrupt(TransportFault("silence_timeout", detail, timed_out=True))
+        else:
+            self._body.interrupt(self.first_byte_fault())
+
+
+async def _open_events(exchange: _Exchange) -> EventStream:
+    """Read until it is known what the answer is. Raises UpstreamFailure unless a success."""
+    start = b""
+    while not start or _BOM.startswith(start):
+        data = await exchange.read()
+        if not data:
+            raise UpstreamFailure("answered with an empty body", fault="empty")
+        start = (start + data).removeprefix(_BOM).lstrip(_BLANKS)
+    if start.startswith((b"{", b"[")):
+        body = _check_json(start + await exchange.read_rest())
+        return EventStream(exchange, one_shot=body)
+    if start.startswith(b"<"):
+        page = start + await exchange.read_rest(MAX_ERROR_BYTES)
+        raise UpstreamFailure(f"answered with {describe(page)}, not with events", fault="not_sse")
+    stream = EventStream(exchange)
+    sample = start
+    events = stream.decode(start)
+    while not events:
+        data = await exchange.read()
+        events = stream.decode(data)
+        if len(sample) < _SAMPLE_BYTES:
+            sample += data
+        if not data and not events:
+            raise _no_event(sample)
+    first = events[0]
+    if first.name == "error" or b'"error"' in first.data:
+        _raise_error_event(first)
+    stream.put_back(events)
+    return stream
+
+
+def _no_event(sample: bytes) -> UpstreamFailure:
+    if any(line.startswith(_EVENT_FIELDS) for line in sample.splitlines()):
+        return UpstreamFailure("the event stream ended without an event", fault="empty")
+    return UpstreamFailure(f"answered with {describe(sample)}, not with events", fault="not_sse")
+
+
+def _raise_error_event(event: Event) -> None:
+    """Raise the error that an event holds; return when it holds none."""
+    if event.name == "error":
+        stated = read_error(event.data)
+        message = stated.message if stated else shorten(event.data.decode("utf-8", "replace"))
+    else:
+        try:
+            stated = read_hidden_error(event.data)
+        except ValueError:
+            return
+        if stated is None:
+            return
+        message = stated.message
+    raise UpstreamFailure(
+        message or "an error without a message",
+        status=200,
+        fault="upstream_error_200",
+        code=stated.code if stated else None,
+    )
+
+
+def _check_json(body: bytes) -> bytes:
+    """Return the body of a success. Raises UpstreamFailure when it is none or no JSON."""
+    body = body.removeprefix(_BOM)
+    if not body.strip():
+        raise UpstreamFailure("answered with an empty body", fault="empty")
+    try:
+        stated = read_hidden_error(body)
+    except ValueError:
+        detail = f"answered with {describe(body)}, not with JSON"
+        raise UpstreamFailure(detail, fault="not_json") from None
+    if stated is None:
+        return body
+    is_unknown = is_unknown_endpoint(stated.message)
+    raise UpstreamFailure(
+        stated.message or "an error without a message",
+        status=200,
+        fault="unknown_endpoint" if is_unknown else "upstream_error_200",
+        code=stated.code,
+    )
+
+
+def _drop_hop_by_hop(
+    headers: Iterable[tuple[bytes, bytes]], also: frozenset[bytes]
+) -> list[tuple[bytes, bytes]]:
+    """Leave out what is about one connection only, including what `Connection` names."""
+    headers = list(headers)
+    named = {
+        token.strip().lower()
+        for name, value in headers
+        if name.lower() == b"connection"
+        for token in value.split(b",")
+    }
+    dropped = _HOP_BY_HOP | also | named
+    return [item for item in headers if item[0].lower() not in dropped]
+
+
+def _translate(fault: TransportFault) -> UpstreamFailure:
+    return UpstreamFailure(fault.message, fault=fault.fault, repeatable=fault.repeatable)

@@ -1,0 +1,47 @@
+"""
+Small readings of values that generated code needs at run time and that no rule names.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET
+
+T = TypeVar("T")
+
+_log = logging.getLogger("gateway.values")
+
+
+def value_of(raw: msgspec.Raw) -> Any:
+    """Return the value of raw JSON; None for null."""
+    return msgspec.json.decode(raw)
+
+
+def shown(value: object) -> str:
+    """
+    Return a value for the braces of an error text: nothing for absence, raw JSON as Go quotes it.
+
+    >>> shown("a"), shown(None), shown(msgspec.Raw(b'"xml"'))
+    ('a', '', '"\\\\"xml\\\\""')
+    """
+    if value is None or value is UNSET:
+        return ""
+    if isinstance(value, msgspec.Raw):
+        return json.dumps(bytes(value).decode("utf-8", "replace"), ensure_ascii=False)
+    return str(value)
+
+
+def decode_each(items: Iterable[msgspec.Raw], decoder: msgspec.json.Decoder[T]) -> Iterator[T]:
+    """Decode a list item by item; one that can't be is left out and logged, the others stay."""
+    for item in items:
+        try:
+            value = decoder.decode(item)
+        except msgspec.DecodeError as error:
+            _log.warning("left out an entry of LM Studio's list: %s", error)
+        else:
+            yield value

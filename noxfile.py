@@ -1,0 +1,92 @@
+"""
+Sessions: each calls modules, and none holds a program.
+
+All share the one environment that `dev` makes. nox has no such thing by itself, so every other
+session has none of its own, requires `dev`, and runs that environment's Python: installing once
+takes as long as one session's installation would.
+"""
+
+import os
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "drift", "tests", "conformance", "clients"]
+
+BIN = "Scripts" if os.name == "nt" else "bin"
+
+
+def run(session: nox.Session, *command: str) -> None:
+    """Run `python -m COMMAND` in the environment of `dev`."""
+    home = (session.env_dir.parent / dev.__name__).resolve()
+    path = os.pathsep.join([str(home / BIN), os.environ.get("PATH", "")])
+    session.run(
+        str(home / BIN / "python"),
+        "-m",
+        *command,
+        env={"PATH": path, "VIRTUAL_ENV": str(home)},
+        external=True,
+    )
+
+
+@nox.session(reuse_venv=True, default=False)
+def dev(session: nox.Session) -> None:
+    """Make the environment that the other sessions share: everything that develops olgate."""
+    session.install("-c", "constraints.txt", "-e", ".[dev,clients]")
+
+
+@nox.session(venv_backend="none", requires=["dev"], default=False)
+def codegen(session: nox.Session) -> None:
+    """Write gateway/_generated anew from specs/; arguments after `--` are for other sessions."""
+    run(session, "codegen")
+
+
+@nox.session(venv_backend="none", requires=["dev"], default=False)
+def serve(session: nox.Session) -> None:
+    """Serve LM Studio, or the stand-in where there is none: `nox -s serve -- --port 11435`."""
+    run(session, "conformance.demo", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"])
+def lint(session: nox.Session) -> None:
+    """Check style, specs and mapping rules."""
+    run(session, "ruff", "check")
+    run(session, "ruff", "format", "--check")
+    run(session, "codegen", "--lint")
+
+
+@nox.session(venv_backend="none", requires=["dev"])
+def types(session: nox.Session) -> None:
+    """Check types, generated code included."""
+    run(session, "mypy")
+
+
+@nox.session(venv_backend="none", requires=["dev"])
+def drift(session: nox.Session) -> None:
+    """Check that gateway/_generated is what specs/ gives."""
+    run(session, "codegen", "--check")
+
+
+@nox.session(venv_backend="none", requires=["dev"])
+def tests(session: nox.Session) -> None:
+    """Run the tests, real clients aside: `nox -s tests -- -k names`."""
+    run(session, "pytest", "--ignore=conformance/tests/clients", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"])
+def conformance(session: nox.Session) -> None:
+    """Run the case files against the gateway and the stand-in: `nox -s conformance -- list`."""
+    run(session, "conformance", *(session.posargs or ["run"]))
+
+
+@nox.session(venv_backend="none", requires=["dev"])
+def clients(session: nox.Session) -> None:
+    """Run real clients of Ollama against the gateway and the stand-in."""
+    run(session, "pytest", "conformance/tests/clients", *session.posargs)
+
+
+@nox.session(name="upstream-diff", venv_backend="none", requires=["dev"], default=False)
+def upstream_diff(session: nox.Session) -> None:
+    """Compare a vendor's new API description with ours: `nox -s upstream-diff -- FILE`."""
+    run(session, "codegen.upstream_diff", *session.posargs)

@@ -1,0 +1,205 @@
+"""
+`python -m conformance`: run, list and check cases, and run the shared black-box cases.
+
+Only the command line lives here. Exit codes: 0 all as expected, 1 something is not, 2 used wrongly.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import click
+import structlog
+
+from conformance.case import Case, Run, check_cases, load_cases, select
+from conformance.case_compare import Mismatch
+from conformance.case_known import FILE, KnownFailing, read_known_failing
+from conformance.case_source import SourceProblem
+from conformance.fixture import list_fixtures, load_fixture
+from conformance.runner import Bench
+from conformance.shared_cases import (
+    EMBED,
+    KNOWN_FAILING,
+    PLAIN,
+    SharedCase,
+    find_shared,
+    load_shared_cases,
+    missing_sentence,
+    run_shared,
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--log", default="critical", metavar="LEVEL", help="how much the gateway logs here")
+def main(log: str) -> None:
+    """Judge the gateway from outside, by cases."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(log))
+
+
+@main.command()
+@click.argument("patterns", nargs=-1)
+@click.option("--gateway", metavar="URL", help="judge a running gateway instead of starting one")
+@click.option(
+    "--standin", metavar="URL", help="the stand-in behind that gateway, to script and ask"
+)
+@click.option("--keep-times", is_flag=True, help="sleep as long as the fixtures say")
+def run(
+    patterns: Sequence[str], gateway: str | None, standin: str | None, keep_times: bool
+) -> None:
+    """Run the cases that match PATTERNS (all by default), e.g. 'chat/stream/*'."""
+    cases, known = _load(), _load_known(FILE)
+    runs = select(cases, patterns)
+    if not runs:
+        raise click.UsageError(f"no case matches {' '.join(patterns)}; see `conformance list`")
+    with Bench(gateway_url=gateway, standin_url=standin, keep_times=keep_times) as bench:
+        fitting = [one for one in runs if bench.applies(one.case)]
+        report = Report(known, "run")
+        for one in fitting:
+            report.add(one.name, one.case.why, lambda one=one: bench.run(one))  # type: ignore[misc]
+    if len(fitting) < len(runs):
+        left_out = len(runs) - len(fitting)
+        click.echo(f"{left_out} runs left out: they need a stand-in, or a gateway of their own")
+    if not patterns and not gateway:
+        report.add_unmatched([one.name for one in runs])
+    sys.exit(report.finish())
+
+
+@main.command("list")
+@click.argument("patterns", nargs=-1)
+def list_cases(patterns: Sequence[str]) -> None:
+    """Print the cases that match PATTERNS, with what each is for."""
+    known = _load_known(FILE)
+    named: dict[str, list[Run]] = {}
+    for one in select(_load(), patterns):
+        named.setdefault(one.case.name, []).append(one)
+    for name, runs in named.items():
+        mark = " (known to fail)" if any(known.find(one.name) for one in runs) else ""
+        ways = ", ".join(one.replay for one in runs)
+        click.echo(f"{name}{mark}\n    {runs[0].case.why}\n    {ways}   {runs[0].case.place}")
+
+
+@main.command()
+def check() -> None:
+    """Check cases, fixtures and the list of known failures themselves; starts nothing."""
+    cases, known = _load(), _load_known(FILE)
+    problems = list(check_cases(cases))
+    problems += check_fixtures(cases)
+    names = [one.name for one in select(cases, ())]
+    for entry in known.unmatched(names):
+        problems.append(f"{entry.place}: `{entry.pattern}` matches no case")
+    for problem in problems:
+        click.echo(problem)
+    click.echo(f"{len(cases)} cases, {len(names)} runs, {len(problems)} problems")
+    sys.exit(1 if problems else 0)
+
+
+@main.command()
+@click.argument("patterns", nargs=-1)
+@click.option("--gateway", metavar="URL", help="judge a running server instead of starting one")
+@click.option(
+    "--plain", default=PLAIN, metavar="NAME", show_default=True, help="stands for {{PLAIN}}"
+)
+@click.option(
+    "--embed", default=EMBED, metavar="NAME", show_default=True, help="stands for {{EMBED}}"
+)
+def shared(patterns: Sequence[str], gateway: str | None, plain: str, embed: str) -> None:
+    """Run the shared black-box cases, when the folder with them is there."""
+    folder = find_shared()
+    if folder is None:
+        click.echo(missing_sentence())
+        return
+    known = _load_known(KNOWN_FAILING)
+    cases = [
+        case
+        for case in load_shared_cases(folder, plain=plain, embed=embed)
+        if not patterns or any(fnmatch.fnmatchcase(case.id, one) for one in patterns)
+    ]
+    if not cases:
+        raise click.UsageError(f"no shared case matches {' '.join(patterns)}")
+    report = Report(known, "shared")
+    with Bench(gateway_url=gateway) as bench:
+        for case in cases:
+            report.add(case.id, case.why, _shared_work(bench, case))
+    if not patterns and not gateway:
+        report.add_unmatched([case.id for case in cases])
+    sys.exit(report.finish())
+
+
+def _shared_work(bench: Bench, case: SharedCase) -> Callable[[], list[Mismatch]]:
+    return lambda: run_shared(bench, case)
+
+
+def check_fixtures(cases: Iterable[Case]) -> list[str]:
+    """Return a line for each fixture that can't be read or that no case uses."""
+    used = {name for case in cases for name in (*case.upstream.fixtures, case.expect.bytes_of)}
+    problems: list[str] = []
+    for name in list_fixtures():
+        try:
+            load_fixture(name)
+        except SourceProblem as error:
+            problems += error.problems
+        if name not in used:
+            problems.append(f"conformance/fixtures/{name}.yaml: no case uses it")
+    return problems
+
+
+class Report:
+    """Counts runs, prints what is wrong as it comes, and turns the whole into an exit code."""
+
+    def __init__(self, known: KnownFailing, command: str) -> None:
+        self._known = known
+        self._command = command
+        self._passed = self._expected = self._wrong = 0
+
+    def add(self, name: str, why: str, work: Callable[[], list[Mismatch]]) -> None:
+        """Do one run and count it."""
+        problems = work()
+        entry = self._known.find(name)
+        if problems and entry:
+            self._expected += 1
+        elif problems:
+            self._wrong += 1
+            click.echo(f"\nFAIL {name}\n  {why}")
+            for problem in problems:
+                click.echo(f"  {problem}")
+            click.echo(f"  again: python -m conformance {self._command} '{name}'")
+        elif entry:
+            self._wrong += 1
+            click.echo(f"\nFAIL {name}\n  passes, but is listed at {entry.place}: take it out")
+        else:
+            self._passed += 1
+
+    def add_unmatched(self, names: Iterable[str]) -> None:
+        """Count list entries that match none of all names."""
+        for entry in self._known.unmatched(names):
+            self._wrong += 1
+            click.echo(f"\n{entry.place}: `{entry.pattern}` matches no case: take it out")
+
+    def finish(self) -> int:
+        """Print the sums; returns the exit code."""
+        known = f", {self._expected} failed as known" if self._expected else ""
+        click.echo(f"\n{self._passed} passed{known}, {self._wrong} wrong")
+        return 1 if self._wrong else 0
+
+
+def _load() -> list[Case]:
+    try:
+        return load_cases()
+    except SourceProblem as error:
+        click.echo(str(error))
+        sys.exit(1)
+
+
+def _load_known(path: Path) -> KnownFailing:
+    try:
+        return read_known_failing(path)
+    except SourceProblem as error:
+        click.echo(str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,303 @@
+"""
+Running cases: a gateway and a stand-in are started, the client's request is sent, the judge asked.
+
+Starting, resetting and driving live here. What a case says is `conformance.case`, what is wrong
+with an answer is `conformance.case_judge`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import msgspec
+import uvicorn
+
+from conformance.case import Case, ClientRequest, Run, method_of
+from conformance.case_compare import Mismatch
+from conformance.case_judge import Answer, judge
+from conformance.fixture import Fixture, Replay, load_fixture
+from conformance.runner_client import NoAnswer, ask
+from conformance.runner_standin import Control, open_standin
+
+AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
+GatewayFactory = Callable[[str, Mapping[str, Any]], AsgiApp]
+"""Makes a gateway for the address of LM Studio and the settings that differ."""
+
+RUN_LIMIT_S = 120.0
+LATER_MS = 1000
+
+
+def make_gateway(upstream_url: str, overrides: Mapping[str, Any]) -> AsgiApp:
+    """
+    Return the gateway as it is served, for the stand-in's address.
+
+    The catalogue is never cached here, since every case starts with other models loaded.
+    """
+    from gateway.app import create_app
+    from gateway.settings import Settings
+
+    base = {
+        "upstream": {"url": upstream_url},
+        "models": {"catalogue_ttl_s": 0},
+        "log": {"level": "error"},
+    }
+    return create_app(msgspec.convert(_merge(base, overrides), Settings))
+
+
+def _merge(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in more.items():
+        inner = merged.get(key)
+        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(inner, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn that leaves signals to whoever runs the cases."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serve_app(app: AsgiApp) -> AsyncIterator[str]:
+    """Serve an ASGI application as the gateway is served, on a free port; yields its address."""
+    from gateway.intake import ClientHttp
+
+    # Without the protocol stated, asyncio leaves Nagle on, and small answers wait 40 ms.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(128)
+    config = uvicorn.Config(
+        app,
+        http=ClientHttp,
+        lifespan="on",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    while not server.started:
+        if serving.done():
+            serving.result()
+            raise RuntimeError("the gateway ended while starting: see its log above")
+        await asyncio.sleep(0.002)
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
+        listening.close()
+
+
+@dataclass
+class Pair:
+    """A gateway, and the control of the LM Studio behind it (None when that is not ours)."""
+
+    gateway_url: str
+    control: Control | None
+    keep_times: bool = False
+
+    async def run(self, run: Run) -> list[Mismatch]:
+        """Run a case in one way and return everything that is wrong."""
+        case = run.case
+        if self.control is not None:
+            await self.control.reset()
+            await self.control.script(self._rules(run))
+            for change in case.upstream.models:
+                await self.control.change_models(change)
+        try:
+            problems = await self._send_earlier(case)
+            if problems:
+                return problems
+            answer = await self._send(case, _as_replayed(run))
+        except NoAnswer as error:
+            return [Mismatch("answer", "an HTTP answer", str(error))]
+        return await self._judge(run, answer)
+
+    async def _judge(self, run: Run, answer: Answer) -> list[Mismatch]:
+        if self.control is None:
+            return judge(run, answer, None)
+        seen = await self.control.seen()
+        problems = judge(run, answer, seen)
+        while problems and run.case.upstream.expect_requests:
+            # What is expected may come after the answer, as the unload of keep_alive 0 does.
+            later = await self.control.seen(len(seen) + 1, LATER_MS)
+            if len(later) == len(seen):
+                break
+            seen = later
+            problems = judge(run, answer, seen)
+        return problems
+
+    async def _send_earlier(self, case: Case) -> list[Mismatch]:
+        problems = []
+        for number, request in enumerate(case.before, 1):
+            answer = await self._send(case, request)
+            if answer.status != request.status:
+                got = f"{answer.status} {answer.body[:200].decode('utf-8', 'replace')}"
+                problems.append(Mismatch(f"before {number}: status", str(request.status), got))
+        return problems
+
+    async def _send(self, case: Case, request: ClientRequest) -> Answer:
+        return await ask(
+            self.gateway_url,
+            method_of(request),
+            case.path_of(request),
+            request.headers,
+            request.body,
+        )
+
+    def _rules(self, run: Run) -> list[dict[str, Any]]:
+        upstream = run.case.upstream
+        rules = [{"fixture": upstream.fixture}] if upstream.fixture else upstream.script
+        return [self._rule(rule, run) for rule in rules]
+
+    def _rule(self, rule: Mapping[str, Any], run: Run) -> dict[str, Any]:
+        sent = copy.deepcopy(dict(rule))
+        name = sent.pop("fixture", None)
+        if name is not None:
+            fixture = load_fixture(name)
+            sent["match"] = {"path": fixture.path, **sent.get("match", {})}
+            sent["answer"] = self._replay(fixture, run)
+        return sent
+
+    def _replay(self, fixture: Fixture, run: Run) -> dict[str, Any]:
+        how: Replay = (
+            "recorded" if run.replay == "one_shot" or not fixture.is_stream else run.replay
+        )
+        return fixture.replay(how, keep_times=self.keep_times)
+
+
+def _as_replayed(run: Run) -> ClientRequest:
+    if run.replay != "one_shot":
+        return run.case.client
+    request = {**run.case.client.request, "stream": False}
+    return msgspec.structs.replace(run.case.client, request=request)
+
+
+@dataclass
+class _Job:
+    work: Callable[[], Awaitable[Any]]
+    done: Future[Any] = field(default_factory=Future)
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop of the kind the gateway is served on."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+class Bench:
+    """
+    Runs cases from ordinary code: servers and client live in one thread with its own event loop.
+
+    One pair of gateway and stand-in per distinct settings, started when first needed, reset between
+    cases and ended with the bench. With `gateway_url` nothing is started.
+    """
+
+    def __init__(
+        self,
+        factory: GatewayFactory = make_gateway,
+        *,
+        gateway_url: str | None = None,
+        standin_url: str | None = None,
+        keep_times: bool = False,
+    ) -> None:
+        self._factory = factory
+        self._gateway_url = gateway_url
+        self._standin_url = standin_url
+        self._keep_times = keep_times
+        self._pairs: dict[str, Pair] = {}
+        self._loop = new_loop()
+        self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()
+        self._thread = threading.Thread(target=self._serve, name="bench", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._standin_url is not None:
+            self.submit(Control(self._standin_url).reset)
+        self._loop.call_soon_threadsafe(self._jobs.put_nowait, None)
+        self._thread.join(RUN_LIMIT_S)
+
+    def applies(self, case: Case) -> bool:
+        """Say whether the case can be run here at all: a running gateway is taken as it is."""
+        if self._gateway_url is None:
+            return True
+        if case.settings or case.host or case.own_pair:
+            return False
+        return self._standin_url is not None or not case.needs_standin
+
+    def run(self, run: Run) -> list[Mismatch]:
+        """Run a case in one way and return everything that is wrong."""
+        found: list[Mismatch] = self.submit(lambda: self._run(run))
+        return found
+
+    def submit(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Do something in the bench's loop, and wait for it."""
+        job = _Job(work)
+        self._loop.call_soon_threadsafe(self._jobs.put_nowait, job)
+        return job.done.result(RUN_LIMIT_S)
+
+    async def pair_for(
+        self, settings: Mapping[str, Any] | None = None, host: Mapping[str, Any] | None = None
+    ) -> Pair:
+        """Return the pair for these settings, started now if it is new. For `submit` only."""
+        key = json.dumps([settings or {}, host or {}], sort_keys=True)
+        if key not in self._pairs:
+            self._pairs[key] = await self._open(self._stack, settings or {}, host or {})
+        return self._pairs[key]
+
+    async def _run(self, run: Run) -> list[Mismatch]:
+        case = run.case
+        if case.own_pair and self._gateway_url is None:
+            async with AsyncExitStack() as stack:
+                pair = await self._open(stack, case.settings, case.host)
+                return await pair.run(run)
+        return await (await self.pair_for(case.settings, case.host)).run(run)
+
+    async def _open(
+        self, stack: AsyncExitStack, settings: Mapping[str, Any], host: Mapping[str, Any]
+    ) -> Pair:
+        if self._gateway_url is not None:
+            control = Control(self._standin_url) if self._standin_url else None
+            return Pair(self._gateway_url, control, self._keep_times)
+        control = await stack.enter_async_context(open_standin(host))
+        app = self._factory(control.url, settings)
+        url = await stack.enter_async_context(serve_app(app))
+        return Pair(url, control, self._keep_times)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._work())
+        finally:
+            self._loop.close()
+
+    async def _work(self) -> None:
+        async with AsyncExitStack() as self._stack:
+            while (job := await self._jobs.get()) is not None:
+                try:
+                    job.done.set_result(await job.work())
+                except BaseException as error:
+                    job.done.set_exception(error)

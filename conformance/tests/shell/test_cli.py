@@ -1,0 +1,120 @@
+"""The command line: its commands, its one-sentence complaints, and how little it loads."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import Settings, load
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m gateway` in a clean environment."""
+    kept = {key: value for key, value in os.environ.items() if key in ("PATH", "SYSTEMROOT")}
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        env=kept | {"HOME": "/nonexistent"} | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize("command", ["serve", "config"])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ("--port", "x"),
+            "olgate: --port: expected a whole number from 0 to 65535, got 'x'\n",
+        ),
+        (
+            ("--log-level", "loud"),
+            "olgate: --log-level: expected one of debug, info, warning, error, got 'loud'\n",
+        ),
+        (
+            ("--upstream", "a", "--upstream", "b"),
+            "olgate: --upstream: expected one address, since one gateway serves one LM Studio for "
+            "now, got 2; run one gateway for each\n",
+        ),
+        (
+            ("--config", "/nonexistent/olgate.toml"),
+            "olgate: the settings file /nonexistent/olgate.toml cannot be read: "
+            "No such file or directory\n",
+        ),
+    ],
+)
+def test_wrong_settings_get_one_sentence_and_code_2(
+    command: str, arguments: tuple[str, ...], sentence: str
+) -> None:
+    """Nothing on standard output, one sentence on standard error."""
+    ended = run(command, *arguments)
+
+    assert (2, "", sentence) == (ended.returncode, ended.stdout, ended.stderr)
+
+
+def test_a_wrong_variable_is_told_the_same_way() -> None:
+    """The place of the value makes no difference."""
+    ended = run("serve", OLGATE_LISTEN_PRT="1")
+
+    assert 2 == ended.returncode
+    assert (
+        "olgate: unknown variable OLGATE_LISTEN_PRT; did you mean OLGATE_LISTEN_PORT?\n"
+        == ended.stderr
+    )
+
+
+def test_config_prints_what_is_in_force_and_why() -> None:
+    """Each value with its source, and no secret."""
+    ended = run("config", "--port", "1", LM_API_TOKEN="hush", OLLAMA_KEEP_ALIVE="10m")
+
+    assert 0 == ended.returncode
+    assert "port = 1  # --port\n" in ended.stdout
+    assert 'keep_alive = "10m"  # OLLAMA_KEEP_ALIVE\n' in ended.stdout
+    assert "# token is set  # LM_API_TOKEN\n" in ended.stdout
+    assert "hush" not in ended.stdout + ended.stderr
+
+
+def test_what_config_prints_is_a_settings_file(tmp_path: Path) -> None:
+    """Read back as a file, the defaults are the defaults, and all sections are there."""
+    file = tmp_path / "config.toml"
+    file.write_text(run("config").stdout)
+
+    assert set(Settings.__struct_fields__) == set(tomllib.loads(file.read_text()))
+    assert Settings() == load({}, {}, file)
+
+
+def test_the_platforms_settings_file_is_read(tmp_path: Path) -> None:
+    """Without --config the file in the platform's folder counts, where there is one."""
+    if sys.platform != "linux":
+        folder = None
+    else:
+        folder = tmp_path / "olgate"
+        folder.mkdir()
+        (folder / "config.toml").write_text("[listen]\nport = 7\n")
+    ended = run("config", XDG_CONFIG_HOME=str(tmp_path))
+
+    assert ("port = 7  # " in ended.stdout) == (folder is not None)
+
+
+def test_help_and_version_need_no_settings() -> None:
+    """Both work although the environment is wrong."""
+    for flag in ("--help", "--version"):
+        ended = run(flag, OLGATE_NONSENSE="1")
+        assert (0, "") == (ended.returncode, ended.stderr)
+        assert "olgate" in ended.stdout
+
+
+def test_the_command_line_itself_loads_nothing_heavy() -> None:
+    """What serves is imported when serving begins."""
+    heavy = {"litestar", "uvicorn", "httpx", "aiohttp", "structlog", "msgspec", "asyncio"}
+    program = f"import sys, gateway.cli; print(sorted({heavy!r} & sys.modules.keys()))"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
+
+    assert "[]\n" == ended.stdout

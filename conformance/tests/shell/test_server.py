@@ -1,0 +1,340 @@
+"""The process: what it says, how it ends, and what it refuses before the application sees it."""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gateway.server import ListenProblem, bind, serve
+from gateway.settings import ListenSettings, Settings
+
+PATIENCE_S = 20.0
+
+
+class Child:
+    """A server process, and what it has said on standard error."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self.port = 0
+
+    async def until_said(self, words: str) -> str:
+        """Read standard error up to the line that has `words`."""
+        assert self.process.stderr is not None
+        while line := (await self.process.stderr.readline()).decode():
+            self.lines.append(line)
+            if words in line:
+                return line
+        raise AssertionError(f"the child ended without saying {words!r}: {self.lines}")
+
+    async def ended(self) -> int:
+        """Read the rest of standard error and return the exit code."""
+        assert self.process.stderr is not None
+        self.lines += (await self.process.stderr.read()).decode().splitlines(keepends=True)
+        return await self.process.wait()
+
+    @property
+    def said(self) -> str:
+        """Everything said so far."""
+        return "".join(self.lines)
+
+
+@asynccontextmanager
+async def running(*settings: str) -> AsyncIterator[Child]:
+    """Run a child until it listens, and end it in the end, come what may."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "conformance.tests.shell.child",
+        *settings,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    child = Child(process)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            line = await child.until_said("listening on")
+            child.port = int(line.rsplit(":", 1)[1])
+            yield child
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await child.ended()
+
+
+class Connection:
+    """One raw connection, so that nothing between hides what is on the wire."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, text: str) -> None:
+        """Write a text as it is."""
+        self.writer.write(text.encode())
+
+    async def until(self, text: str) -> str:
+        """Read up to `text` and with it."""
+        return (await self.reader.readuntil(text.encode())).decode()
+
+    async def rest(self) -> str:
+        """Read to the end of the connection."""
+        return (await self.reader.read()).decode()
+
+
+@asynccontextmanager
+async def connected(child: Child) -> AsyncIterator[Connection]:
+    """Connect, and close in the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", child.port, limit=2**24)
+    try:
+        yield Connection(reader, writer)
+    finally:
+        writer.close()
+
+
+async def ask(child: Child, head: str) -> str:
+    """Send one request on a connection of its own, and return all of the answer."""
+    async with connected(child) as connection:
+        connection.send(f"{head}\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        return await connection.rest()
+
+
+def chunk(text: str) -> str:
+    return f"{len(text):x}\r\n{text}\r\n"
+
+
+UPLOAD = "POST /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_lets_a_running_stream_finish(number: signal.Signals) -> None:
+    """After the signal nothing new is accepted, the stream gets its regular end, the code is 0."""
+    async with running() as child, connected(child) as connection:
+        connection.send(UPLOAD + chunk("one\n"))
+        await connection.until("one\n")
+        child.process.send_signal(number)
+        await child.until_said("draining")
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", child.port)
+        connection.send(chunk("two\n") + chunk("three\n") + "0\r\n\r\n")
+        rest = await connection.rest()
+
+        assert "two\n" in rest
+        assert "three\n" in rest
+        assert rest.endswith("0\r\n\r\n")
+        assert 0 == await child.ended()
+        assert "farewell" in child.said
+        assert "Traceback" not in child.said
+
+
+async def test_a_signal_ends_an_idle_process_with_code_0() -> None:
+    """Nothing runs: the application hears of the end, and an idle connection is closed."""
+    async with running() as child, connected(child) as connection:
+        connection.send("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await connection.until("0\r\n\r\n")
+        child.process.send_signal(signal.SIGTERM)
+
+        assert "" == await connection.rest()
+        assert 0 == await child.ended()
+        assert "farewell" in child.said
+
+
+async def test_the_second_signal_ends_at_once() -> None:
+    """A drain of an hour is over with the second signal; the cut answer has no regular end."""
+    async with running("limits.drain_s=3600") as child, connected(child) as connection:
+        connection.send(UPLOAD + chunk("one\n"))
+        await connection.until("one\n")
+        child.process.send_signal(signal.SIGTERM)
+        await child.until_said("draining")
+        child.process.send_signal(signal.SIGTERM)
+
+        assert "0\r\n\r\n" not in await connection.rest()
+        assert 0 == await child.ended()
+        assert "cutting" in child.said
+        assert "Traceback" not in child.said
+
+
+async def test_what_outlasts_the_drain_may_send_a_last_line() -> None:
+    """A cut answer carries what its handler sends in the end, and no end that looks regular."""
+    async with running("limits.drain_s=0") as child, connected(child) as connection:
+        connection.send("POST /last-words HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n")
+        await connection.until("first\n")
+        child.process.send_signal(signal.SIGTERM)
+        rest = await connection.rest()
+
+        assert "last\n" in rest
+        assert "0\r\n\r\n" not in rest
+        assert 0 == await child.ended()
+        assert "Traceback" not in child.said
+
+
+async def test_a_cut_request_without_an_answer_gets_a_503() -> None:
+    """The client learns why, in Ollama's shape."""
+    async with running("limits.drain_s=0") as child, connected(child) as connection:
+        connection.send("POST /stuck HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n")
+        await child.until_said("stuck")
+        child.process.send_signal(signal.SIGTERM)
+        answer = await connection.rest()
+
+        assert answer.startswith("HTTP/1.1 503 ")
+        assert answer.endswith('{"error":"the gateway is shutting down"}')
+        assert 0 == await child.ended()
+        assert "Traceback" not in child.said
+
+
+async def test_a_request_that_ignores_its_end_holds_nothing_up() -> None:
+    """A handler that waits on when it is cancelled is left behind."""
+    async with running("limits.drain_s=0") as child, connected(child) as connection:
+        connection.send("POST /stubborn HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n")
+        await connection.until("first\n")
+        child.process.send_signal(signal.SIGTERM)
+
+        assert "0\r\n\r\n" not in await connection.rest()
+        assert 0 == await child.ended()
+
+
+async def test_a_port_that_is_taken_is_said_in_one_sentence() -> None:
+    """Exit code 1, and the likely owner is named."""
+    async with running() as child:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "conformance.tests.shell.child",
+            f"listen.port={child.port}",
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await process.communicate()
+
+        assert 1 == process.returncode
+        assert (
+            f"olgate: port {child.port} on 127.0.0.1 is taken, most likely by a running Ollama "
+            "(or another olgate): stop it, or choose another port with --port\n"
+        ) == said.decode()
+
+
+async def test_an_application_that_does_not_start_ends_with_code_1() -> None:
+    """Nothing is said to be listening, and the socket is given back."""
+
+    async def failing(_scope: object, receive: object, send: object) -> None:
+        raise RuntimeError("no start")
+
+    listener = bind(ListenSettings(port=0))
+    port = listener.getsockname()[1]
+
+    assert 1 == await serve(Settings(), failing, listener)
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
+def test_an_address_that_is_not_ours_is_said_so() -> None:
+    """The sentence names the settings that may hold it."""
+    with pytest.raises(
+        ListenProblem, match=r"port 0 on 192\.0\.2\.1 is no address of this machine"
+    ):
+        bind(ListenSettings(host="192.0.2.1", port=0))
+
+
+def test_an_empty_host_is_reached_by_ipv4() -> None:
+    """Every interface includes IPv4's loopback, whatever family the socket has."""
+    with (
+        bind(ListenSettings(host="", port=0)) as listener,
+        socket.create_connection(("127.0.0.1", listener.getsockname()[1])),
+    ):
+        pass
+
+
+async def test_answers_carry_a_date_and_no_server_name() -> None:
+    """The headers are Ollama's (ollama sheet §1.1)."""
+    async with running() as child:
+        head = (await ask(child, "GET / HTTP/1.1")).partition("\r\n\r\n")[0].lower()
+
+        assert "\r\ndate: " in head
+        assert "\r\nserver: " not in head
+
+
+async def test_an_endless_head_is_refused() -> None:
+    """A head over the limit gets a 431 and the end of the connection."""
+    async with running() as child, connected(child) as connection:
+        connection.send("GET / HTTP/1.1\r\nX-Long: ")
+        for _ in range(20):
+            connection.send("x" * 65536)
+
+        assert (await connection.rest()).startswith("HTTP/1.1 431 ")
+
+
+async def test_long_heads_and_bodies_below_the_limit_pass() -> None:
+    """The limit counts one head at a time: neither bodies nor earlier requests add up."""
+    async with running() as child, connected(child) as connection:
+        for _ in range(3):
+            body = "x" * 500_000
+            connection.send(
+                f"POST /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: {'x' * 300_000}\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n{body}"
+            )
+            answer = await connection.until("0\r\n\r\n")
+
+            assert answer.startswith("HTTP/1.1 200 ")
+            assert len(body) == answer.partition("\r\n\r\n")[2].count("x")
+
+
+async def test_an_offer_of_http2_is_ignored() -> None:
+    """Java's client offers h2c with its first request; the connection goes on as it was."""
+    async with running() as child, connected(child) as connection:
+        connection.send(
+            "POST /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+            "Upgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+            "Content-Length: 8\r\n\r\nhell"
+        )
+        await connection.until("hell")
+        connection.send("o us")
+
+        assert "o us" in await connection.until("0\r\n\r\n")
+        connection.send("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert "here" in await connection.until("here")
+        child.process.send_signal(signal.SIGTERM)
+        assert 0 == await child.ended()
+        assert "pgrade" not in child.said
+
+
+async def test_a_websocket_is_refused_with_a_sentence() -> None:
+    """The refusal is an ordinary answer, so that a client can fall back to plain HTTP."""
+    async with running() as child, connected(child) as connection:
+        connection.send(
+            "GET /v1/realtime HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
+            "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            "Sec-WebSocket-Version: 13\r\n\r\n"
+        )
+        answer = await connection.until("plain HTTP request")
+
+        assert answer.startswith("HTTP/1.1 501 ")
+
+
+async def test_an_exception_is_a_500_and_a_traceback_in_the_journal() -> None:
+    """A fault of ours is never silent."""
+    async with running() as child:
+        answer = await ask(child, "GET /broken HTTP/1.1")
+        child.process.send_signal(signal.SIGTERM)
+
+        assert answer.startswith("HTTP/1.1 500 ")
+        assert 0 == await child.ended()
+        assert "outcome=failed" in child.said
+        assert "RuntimeError: broken on purpose" in child.said
+
+
+async def test_the_lengths_of_answers_to_head_are_those_of_get() -> None:
+    """No body, and the length that GET would have (ollama sheet §1.3)."""
+    async with running() as child:
+        unknown = await ask(child, "HEAD /nosuch HTTP/1.1")
+        wrong = await ask(child, "HEAD /echo HTTP/1.1")
+
+        assert unknown.startswith("HTTP/1.1 404 ")
+        assert "\r\ncontent-length: 18\r\n" in unknown
+        assert unknown.endswith("\r\n\r\n")
+        assert wrong.startswith("HTTP/1.1 405 ")
+        assert "\r\ncontent-length: 22\r\n" in wrong
+        assert "\r\nallow: POST\r\n" in wrong
+        assert wrong.endswith("\r\n\r\n")

@@ -1,0 +1,379 @@
+"""Settings: which source wins, how each text is read, and what a wrong one is told."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import Settings, SettingsProblem, UpstreamSettings, describe, load, read
+from gateway.settings_values import read_duration, read_ollama_host, read_upstream_url
+
+TOKEN = "lm-secret-token"
+
+
+def value_of(path: str, settings: Settings) -> object:
+    section, key = path.split(".")
+    return getattr(getattr(settings, section), key)
+
+
+def test_without_sources_every_value_is_its_default() -> None:
+    """The documented defaults hold when nothing is given."""
+    loaded = read({}, {}, None)
+
+    assert Settings() == loaded.settings
+    assert {"default"} == set(loaded.sources.values())
+    assert () == loaded.notes
+
+
+def test_each_source_is_stronger_than_the_one_after_it(tmp_path: Path) -> None:
+    """Flags beat our variables, these beat Ollama's, these beat the file, it beats the default."""
+    file = tmp_path / "config.toml"
+    file.write_text("[listen]\nport = 4\n")
+    flags = {"listen.port": "1"}
+    ours = {"OLGATE_LISTEN_PORT": "2"}
+    ollamas = {"OLLAMA_HOST": ":3"}
+
+    assert 1 == load(flags, ours | ollamas, file).listen.port
+    assert 2 == load({}, ours | ollamas, file).listen.port
+    assert 3 == load({}, ollamas, file).listen.port
+    assert 4 == load({}, {}, file).listen.port
+    assert 11434 == load({}, {}, None).listen.port
+
+
+def test_a_flag_that_is_not_given_leaves_the_rest_alone() -> None:
+    """None among the flags is the same as no flag."""
+    assert 2 == load({"listen.port": None}, {"OLGATE_LISTEN_PORT": "2"}, None).listen.port
+
+
+EVERY_KEY = {
+    "listen.host": ("::1", "::1"),
+    "listen.port": ("0", 0),
+    "listen.origins": ("https://a.test, https://*.b.test", ("https://a.test", "https://*.b.test")),
+    "upstream.url": ("mac.local", "http://mac.local:1234"),
+    "upstream.token": (TOKEN, TOKEN),
+    "upstream.connect_timeout_s": ("1.5", 1.5),
+    "upstream.first_byte_timeout_s": ("0", None),
+    "upstream.silence_timeout_s": ("0", None),
+    "upstream.max_connections": ("7", 7),
+    "upstream.idle_connection_s": ("1", 1.0),
+    "answers.thinking": ("merge", "merge"),
+    "answers.defaults": ("ollama", "ollama"),
+    "answers.version": ("0.12.6", "0.12.6"),
+    "answers.wrong_model": ("warn", "warn"),
+    "models.keep_alive": ("-1", "-1"),
+    "models.context_length": ("8192", 8192),
+    "models.load_timeout_s": ("0", math.inf),
+    "models.max_queue": ("0", 0),
+    "models.catalogue_ttl_s": ("0.5", 0.5),
+    "models.insert_architectures": ("qwen2,starcoder2", ("qwen2", "starcoder2")),
+    "limits.body_bytes": ("1024", 1024),
+    "limits.drain_s": ("0", 0.0),
+    "routes.health": ("off", False),
+    "routes.metrics": ("false", False),
+    "routes.lmstudio": ("0", False),
+    "log.level": ("error", "error"),
+    "log.format": ("json", "json"),
+}
+
+
+def test_the_table_of_keys_is_whole() -> None:
+    """A key added to the settings has to be added to the table above."""
+    assert set(describe(Settings())) == set(EVERY_KEY)
+
+
+@pytest.mark.parametrize("path", EVERY_KEY)
+def test_every_key_is_a_variable(path: str) -> None:
+    """OLGATE_SECTION_KEY sets `section.key`, and it alone."""
+    text, expected = EVERY_KEY[path]
+    settings = load({}, {f"OLGATE_{path.replace('.', '_').upper()}": text}, None)
+    changed = {each for each in EVERY_KEY if value_of(each, settings) != value_of(each, Settings())}
+
+    assert expected == value_of(path, settings)
+    assert {path} == changed
+
+
+@pytest.mark.parametrize("path", EVERY_KEY)
+def test_every_key_is_read_from_the_file(path: str, tmp_path: Path) -> None:
+    """The file takes TOML's own types, and gives the same as the variable."""
+    text, expected = EVERY_KEY[path]
+    written = text
+    if isinstance(expected, str):
+        written = f'"{text}"'
+    elif isinstance(expected, tuple):
+        written = str([part.strip() for part in text.split(",")])
+    elif isinstance(expected, bool):
+        written = "false"
+    file = tmp_path / "config.toml"
+    section, key = path.split(".")
+    file.write_text(f"[{section}]\n{key} = {written}\n")
+
+    assert expected == value_of(path, load({}, {}, file))
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("", "127.0.0.1", 11434),
+        ("1.2.3.4", "1.2.3.4", 11434),
+        ("example.com", "example.com", 11434),
+        (":1234", "", 1234),
+        ("0.0.0.0", "0.0.0.0", 11434),
+        ("[::]", "::", 11434),
+        ("::1", "::1", 11434),
+        ("[::1]:1337", "::1", 1337),
+        ("http://1.2.3.4", "1.2.3.4", 80),
+        ("https://1.2.3.4", "1.2.3.4", 443),
+        ("http://1.2.3.4:4321", "1.2.3.4", 4321),
+        ("https://example.com/ollama", "example.com", 443),
+        (":66000", "", 11434),
+        (":-1", "", 11434),
+        (":abc", "", 11434),
+        (":0", "", 0),
+        ("ollama.com", "ollama.com", 443),
+        (' "1.2.3.4:5" ', "1.2.3.4", 5),
+        ("'1.2.3.4:5'", "1.2.3.4", 5),
+    ],
+)
+def test_ollama_host_is_read_as_ollama_reads_it(text: str, host: str, port: int) -> None:
+    """The table of the ollama sheet §8.2."""
+    listen = load({}, {"OLLAMA_HOST": text}, None).listen
+
+    assert (host, port) == (listen.host, listen.port)
+
+
+def test_reading_ollama_host_never_fails() -> None:
+    """What makes no sense as an address is a host name to Ollama; binding it will say the rest."""
+    assert ("a:b:c", 11434) == read_ollama_host("a:b:c")
+    assert ("127.0.0.1", 80) == read_ollama_host("http://")
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("http://127.0.0.1:1234", "http://127.0.0.1:1234"),
+        ("http://127.0.0.1:1234/", "http://127.0.0.1:1234"),
+        ("http://127.0.0.1:1234/v1", "http://127.0.0.1:1234"),
+        ("http://127.0.0.1:1234/v1/", "http://127.0.0.1:1234"),
+        ("http://127.0.0.1:1234/api/v1", "http://127.0.0.1:1234"),
+        ("http://host/lm/v1", "http://host/lm"),
+        ("http://host/v1beta", "http://host/v1beta"),
+        ("https://lm.example.com", "https://lm.example.com"),
+        ("localhost", "http://localhost:1234"),
+        ("mac.local:5000", "http://mac.local:5000"),
+        ("10.0.0.2", "http://10.0.0.2:1234"),
+        ("[::1]:1234", "http://[::1]:1234"),
+        (" HTTP://Host:1/ ", "http://host:1"),
+    ],
+)
+def test_an_upstream_address_is_normalised(text: str, url: str) -> None:
+    """Whatever of LM Studio's address people have at hand becomes one form, and stays it."""
+    assert url == read_upstream_url(text)
+    assert url == read_upstream_url(url)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("5m", 300.0),
+        ("1h30m", 5400.0),
+        ("1.5s", 1.5),
+        (".5s", 0.5),
+        ("100ms", 0.1),
+        ("-1m", None),
+        ("+2s", 2.0),
+        ("0", 0.0),
+        ("90", 90.0),
+        ("-1", None),
+    ],
+)
+def test_durations_are_gos_or_whole_seconds(text: str, seconds: float | None) -> None:
+    """Go's durations and bare whole seconds; a negative one is for ever."""
+    assert seconds == pytest.approx(read_duration(text))
+
+
+@pytest.mark.parametrize("text", ["", "m", "5x", "5 m", "1.5", "1_000", "-", "5m-1s", "1e3s"])
+def test_other_texts_are_no_duration(text: str) -> None:
+    """What Go refuses is refused."""
+    with pytest.raises(ValueError, match="duration"):
+        read_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "path", "expected"),
+    [
+        (
+            "OLLAMA_ORIGINS",
+            "https://a.test,app://*",
+            "listen.origins",
+            ("https://a.test", "app://*"),
+        ),
+        ("OLLAMA_KEEP_ALIVE", "-1", "models.keep_alive", "-1"),
+        ("OLLAMA_CONTEXT_LENGTH", "8192", "models.context_length", 8192),
+        ("OLLAMA_CONTEXT_LENGTH", "0", "models.context_length", None),
+        ("OLLAMA_LOAD_TIMEOUT", "10m", "models.load_timeout_s", 600.0),
+        ("OLLAMA_LOAD_TIMEOUT", "-1", "models.load_timeout_s", math.inf),
+        ("OLLAMA_MAX_QUEUE", "3", "models.max_queue", 3),
+        ("OLLAMA_DEBUG", "1", "log.level", "debug"),
+        ("OLLAMA_DEBUG", "2", "log.level", "debug"),
+        ("OLLAMA_DEBUG", "please", "log.level", "debug"),
+        ("OLLAMA_DEBUG", "F", "log.level", "info"),
+        ("LMSTUDIO_URL", "10.0.0.2", "upstream.url", "http://10.0.0.2:1234"),
+        ("LM_API_TOKEN", f" '{TOKEN}' ", "upstream.token", TOKEN),
+    ],
+)
+def test_borrowed_variables_mean_what_they_mean_there(
+    variable: str, text: str, path: str, expected: object
+) -> None:
+    """Ollama's and LM Studio's variables set the setting that answers to them."""
+    loaded = read({}, {variable: text}, None)
+
+    assert expected == value_of(path, loaded.settings)
+    assert () == loaded.notes
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["OLLAMA_KEEP_ALIVE", "OLLAMA_CONTEXT_LENGTH", "OLLAMA_LOAD_TIMEOUT", "OLLAMA_MAX_QUEUE"],
+)
+def test_what_ollama_passes_over_is_passed_over_with_a_note(variable: str) -> None:
+    """A bad text leaves the default, and somebody hears of it."""
+    loaded = read({}, {variable: "soon"}, None)
+
+    assert Settings() == loaded.settings
+    assert 1 == len(loaded.notes)
+    assert loaded.notes[0].startswith(f"{variable}: expected ")
+
+
+def test_the_key_for_ollama_com_changes_nothing() -> None:
+    """OLLAMA_API_KEY belongs to clients."""
+    assert Settings() == load({}, {"OLLAMA_API_KEY": "abc"}, None)
+
+
+def test_what_container_platforms_set_is_no_unknown_variable() -> None:
+    """A service named olgate gets variables that look like ours and are none."""
+    environ = {
+        "OLGATE_SERVICE_HOST": "10.0.0.1",
+        "OLGATE_PORT": "tcp://10.0.0.1:11434",
+        "OLGATE_PORT_11434_TCP": "tcp://10.0.0.1:11434",
+    }
+
+    assert Settings() == load({}, environ, None)
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        (
+            {"OLGATE_ANSWERS_THINKIN": "merge"},
+            "unknown variable OLGATE_ANSWERS_THINKIN; did you mean OLGATE_ANSWERS_THINKING?",
+        ),
+        ({"OLGATE_PORT": "1"}, "unknown variable OLGATE_PORT; did you mean OLGATE_LISTEN_PORT?"),
+        ({"OLGATE_ZZZ": "1"}, "unknown variable OLGATE_ZZZ"),
+        (
+            {"OLGATE_ANSWERS_THINKING": "on"},
+            "OLGATE_ANSWERS_THINKING: expected one of field, merge, drop, got 'on'",
+        ),
+        (
+            {"OLGATE_LISTEN_PORT": "65536"},
+            "OLGATE_LISTEN_PORT: expected a whole number from 0 to 65535, got '65536'",
+        ),
+        (
+            {"OLGATE_LISTEN_PORT": "1.5"},
+            "OLGATE_LISTEN_PORT: expected a whole number from 0 to 65535, got '1.5'",
+        ),
+        (
+            {"OLGATE_UPSTREAM_CONNECT_TIMEOUT_S": "-1"},
+            "OLGATE_UPSTREAM_CONNECT_TIMEOUT_S: expected a number of seconds of at least 0, "
+            "got '-1'",
+        ),
+        (
+            {"OLGATE_UPSTREAM_SILENCE_TIMEOUT_S": "never"},
+            "OLGATE_UPSTREAM_SILENCE_TIMEOUT_S: expected a number of seconds from 0 (no limit), "
+            "got 'never'",
+        ),
+        (
+            {"OLGATE_ROUTES_HEALTH": "maybe"},
+            "OLGATE_ROUTES_HEALTH: expected true or false, got 'maybe'",
+        ),
+        (
+            {"OLGATE_LISTEN_HOST": "127.0.0.1:80"},
+            "OLGATE_LISTEN_HOST: expected a host name or address alone "
+            "(the port is a setting of its own), got '127.0.0.1:80'",
+        ),
+        (
+            {"OLGATE_ANSWERS_VERSION": "v0.1"},
+            "OLGATE_ANSWERS_VERSION: expected a version of dotted whole numbers, such as 0.34.4, "
+            "got 'v0.1'",
+        ),
+        (
+            {"LMSTUDIO_URL": "ws://localhost:1234"},
+            "LMSTUDIO_URL: expected LM Studio's address, such as http://127.0.0.1:1234 "
+            "(http or https), got 'ws://localhost:1234'",
+        ),
+        (
+            {"OLLAMA_ORIGINS": "example.com"},
+            "OLLAMA_ORIGINS: expected origins such as https://example.com or "
+            "https://*.example.com, at most one * in each; 'example.com' is none, "
+            "got 'example.com'",
+        ),
+    ],
+)
+def test_a_wrong_variable_gets_one_sentence(environ: dict[str, str], sentence: str) -> None:
+    """The sentence names the place, what was expected, and the nearest thing there is."""
+    with pytest.raises(SettingsProblem) as problem:
+        load({}, environ, None)
+
+    assert sentence == str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[answer]\n", "{file}: unknown section [answer]; did you mean answers?"),
+        ("[listen]\nprot = 1\n", "{file}: unknown key listen.prot; did you mean listen.port?"),
+        ("port = 1\n", "{file}: unknown section [port]"),
+        ("listen = 1\n", "{file}: listen must be a section: write [listen] above its keys"),
+        (
+            "[listen]\nport = true\n",
+            "{file}: listen.port: expected a whole number from 0 to 65535, got True",
+        ),
+        (
+            "[listen]\norigins = [1]\n",
+            "{file}: listen.origins: expected a list of texts, got [1]",
+        ),
+    ],
+)
+def test_a_wrong_file_gets_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:
+    """The sentence names the file and the key."""
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsProblem) as problem:
+        load({}, {}, file)
+
+    assert sentence.format(file=file) == str(problem.value)
+
+
+def test_a_file_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
+    """A file that was asked for must be there, and be TOML."""
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[listen\n")
+    with pytest.raises(SettingsProblem, match=r"none\.toml cannot be read: No such file"):
+        load({}, {}, tmp_path / "none.toml")
+    with pytest.raises(SettingsProblem, match=r"broken\.toml is not TOML: .*line 1"):
+        load({}, {}, broken)
+
+
+def test_a_secret_shows_nowhere() -> None:
+    """Neither a representation nor a description nor a complaint tells a token or a password."""
+    settings = load({}, {"LM_API_TOKEN": TOKEN}, None)
+    with pytest.raises(SettingsProblem) as bad_token:
+        load({}, {"LM_API_TOKEN": f"{TOKEN} {TOKEN}"}, None)
+    with pytest.raises(SettingsProblem) as bad_url:
+        load({}, {"LMSTUDIO_URL": f"http://me:{TOKEN}@host"}, None)
+
+    assert TOKEN == settings.upstream.token
+    shown = [repr(settings), str(describe(settings)), str(bad_token.value), str(bad_url.value)]
+    assert [] == [text for text in shown if TOKEN in text]
+    assert "set" == describe(settings)["upstream.token"]
+    assert "not set" == describe(Settings())["upstream.token"]
+    assert "token=not set" in repr(UpstreamSettings())

@@ -1,0 +1,236 @@
+"""Tool calls: texts and objects, and fragments put together whatever their cuts."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import UNSET, Raw, UnsetType
+
+from gateway._generated import internal, openai
+from gateway.faults import UpstreamFailure
+from gateway.transforms import merge_tool_calls, object_or_absent, to_arguments, to_json_text
+
+
+def fragment(
+    index: int | float | UnsetType | None = UNSET,
+    id: str | UnsetType | None = UNSET,
+    name: str | UnsetType | None = UNSET,
+    arguments: str | UnsetType | None = UNSET,
+) -> openai.ToolCallFragment:
+    return openai.ToolCallFragment(
+        index=index, id=id, function=openai.FunctionFragment(name=name, arguments=arguments)
+    )
+
+
+def made(index: int, id: str | UnsetType, name: str, arguments: str) -> internal.AssembledToolCall:
+    return internal.AssembledToolCall(index=index, id=id, name=name, arguments=arguments)
+
+
+def merge(*chunks: list[openai.ToolCallFragment]) -> list[internal.AssembledToolCall]:
+    calls: list[internal.AssembledToolCall] | UnsetType = UNSET
+    for chunk in chunks:
+        calls = merge_tool_calls(calls, chunk)
+    assert not isinstance(calls, UnsetType)
+    return calls
+
+
+# -- texts and objects
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (b"{}", "{}"),
+        (b'{ "b": 1.0,\n "a": [1e5, "\\u00e9 x"] }', '{"b":1.0,"a":[1e5,"\\u00e9 x"]}'),
+        ('{"a":"é"}'.encode(), '{"a":"é"}'),
+    ],
+)
+def test_arguments_keep_order_and_numbers_as_text(arguments: bytes, text: str) -> None:
+    """Only blanks between tokens go."""
+    assert text == to_json_text(Raw(arguments))
+
+
+def test_only_objects_are_parameters() -> None:
+    """Null is absent, an object stays as it was sent."""
+    sent = Raw(b'{"type": "object"}')
+
+    assert sent is object_or_absent(sent)
+    assert UNSET is object_or_absent(Raw(b"null"))
+    assert UNSET is object_or_absent(Raw(b"[]"))
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("", b"{}"),
+        (" \n", b"{}"),
+        ("null", b"{}"),
+        ("{}", b"{}"),
+        (' {"b": 1.0, "a": {"c": [ ]}} ', b'{"b":1.0,"a":{"c":[]}}'),
+        ('{"a":"\\ud83d\\ude00 \\ud83d x"}', b'{"a":"\\ud83d\\ude00 \\ufffd x"}'),
+        ('{"a":"\\\\ud83d"}', b'{"a":"\\\\ud83d"}'),
+    ],
+)
+def test_finished_arguments_are_an_object(text: str, arguments: bytes) -> None:
+    """Compact, order kept, and nothing said is an empty one."""
+    assert arguments == bytes(to_arguments("f", text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a"', "{a:1}", "[]", '"{}"', "1", "true", '{"a":1}{"b":2}', '{"a":NaN}', '{"a":' * 5000],
+)
+def test_bad_arguments_are_an_upstream_failure(text: str) -> None:
+    """The message names the tool."""
+    with pytest.raises(UpstreamFailure) as caught:
+        to_arguments("get_tide", text)
+
+    assert "bad_tool_arguments" == caught.value.fault
+    start = 'LM Studio returned invalid tool call arguments for "get_tide": '
+    assert caught.value.message.startswith(start)
+    assert len(caught.value.message) > len(start)
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=4),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+            ),
+            max_leaves=6,
+        ),
+        max_size=4,
+    )
+)
+def test_arguments_survive_both_ways(value: dict[str, object]) -> None:
+    """A client that sends back what it got sends the same call."""
+    arguments = to_arguments("f", json.dumps(value))
+
+    assert value == json.loads(bytes(arguments))
+    assert to_json_text(arguments) == to_json_text(Raw(json.dumps(value).encode()))
+
+
+# -- fragments
+
+
+def test_a_call_in_two_fragments() -> None:
+    """The head names it, the rest says its arguments."""
+    assert [made(0, "1", "f", '{"a":1}')] == merge(
+        [fragment(0, "1", "f", "")], [fragment(0, arguments='{"a":1}')]
+    )
+
+
+def test_empty_names_and_nulls_continue_a_call() -> None:
+    """Old versions repeat an empty name; others send null for what does not change."""
+    assert [made(0, "1", "f", "{}")] == merge(
+        [fragment(0, "1", "f", None)],
+        [fragment(0, "", "", "{")],
+        [fragment(0, None, None, "}")],
+        [openai.ToolCallFragment(index=0, function=None), openai.ToolCallFragment()],
+    )
+
+
+def test_fragments_that_say_nothing_make_no_call() -> None:
+    """An empty list of calls is an answer without calls."""
+    assert [] == merge([openai.ToolCallFragment(index=0), fragment(1, "", "", "")])
+
+
+def test_a_new_id_under_a_used_index_is_another_call() -> None:
+    """What comes under that index afterwards belongs to the newer one."""
+    assert [made(0, "1", "f", "{}"), made(1, "2", "f", '{"a":1}')] == merge(
+        [fragment(0, "1", "f", "")],
+        [fragment(0, arguments="{}")],
+        [fragment(0, "2", "f", "")],
+        [fragment(0, arguments='{"a":1}')],
+    )
+
+
+def test_an_index_that_no_call_was_begun_under_continues_the_last_call() -> None:
+    """The other way to get indexes wrong."""
+    assert [made(0, "1", "f", "{}")] == merge(
+        [fragment(0, "1", "f", "{")], [fragment(1, arguments="}")]
+    )
+
+
+def test_an_id_repeated_in_every_fragment() -> None:
+    """Fragments of one id are one call, even under another index."""
+    assert [made(0, "1", "f", "{}"), made(1, "2", "g", "{}")] == merge(
+        [fragment(0, "1", "f", "{"), fragment(1, "2", "g", "{")],
+        [fragment(0, "2", "g", "}"), fragment(0, "1", "f", "}")],
+    )
+
+
+def test_indexes_count_from_zero_whatever_came() -> None:
+    """Some begin at one, some leave gaps."""
+    assert [made(0, "1", "f", "{}"), made(1, "2", "g", "{}")] == merge(
+        [fragment(1, "1", "f", ""), fragment(7.0, "2", "g", "")],
+        [fragment(7, arguments="{}"), fragment(1, arguments="{}")],
+    )
+
+
+def test_without_index_an_id_or_a_name_begins_a_call() -> None:
+    """A call without an id stays without one."""
+    assert [made(0, UNSET, "f", "{}"), made(1, UNSET, "g", "{}"), made(2, "3", "f", "")] == merge(
+        [fragment(name="f", arguments="{"), fragment(arguments="}")],
+        [fragment(name="g", arguments="{"), fragment(name="g", arguments="}")],
+        [fragment(id="3", name="f")],
+    )
+
+
+def test_calls_begun_elsewhere_go_on() -> None:
+    """A plain list is as good as one that was returned."""
+    calls = [made(0, "1", "f", "{")]
+
+    assert [made(0, "1", "f", "{}")] == merge_tool_calls(calls, [fragment(0, arguments="}")])
+
+
+calls = st.lists(
+    st.tuples(st.sampled_from(["f", "g"]), st.lists(st.sampled_from(["{", '"a', "}"]), max_size=4)),
+    min_size=1,
+    max_size=4,
+)
+INDEXINGS: dict[str, Callable[[int], int | float | UnsetType | None]] = {
+    "right": lambda number: number,
+    "from one": lambda number: number + 1,
+    "floats": float,
+    "all zero": lambda number: 0,
+    "none": lambda number: UNSET,
+    "null": lambda number: None,
+}
+indexings = st.sampled_from(sorted(INDEXINGS))
+
+
+@given(calls, indexings, st.data())
+def test_any_cut_gives_the_same_calls(
+    wanted: list[tuple[str, list[str]]], indexing: str, data: st.DataObject
+) -> None:
+    """Cut anywhere, in chunks of any size, one call after another or (with indexes) mixed."""
+    place = INDEXINGS[indexing]
+    queues = [
+        [
+            fragment(place(number), str(number), name, ""),
+            *(fragment(place(number), arguments=piece) for piece in pieces),
+        ]
+        for number, (name, pieces) in enumerate(wanted)
+    ]
+    fragments = [queue.pop(0) for queue in queues] if indexing in ("right", "floats") else []
+    while any(queues):
+        open_queues = [queue for queue in queues if queue]
+        mixed = indexing in ("right", "floats")
+        queue = data.draw(st.sampled_from(open_queues)) if mixed else open_queues[0]
+        fragments.append(queue.pop(0))
+    chunks = []
+    while fragments:
+        size = data.draw(st.integers(1, 3))
+        chunks.append(fragments[:size])
+        fragments = fragments[size:]
+
+    assert [
+        made(number, str(number), name, "".join(pieces))
+        for number, (name, pieces) in enumerate(wanted)
+    ] == merge(*chunks)

@@ -1,0 +1,111 @@
+"""Embedding: inputs and vectors."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import UNSET, Raw, UnsetType
+
+from gateway._generated import openai
+from gateway.transforms import (
+    embed_input,
+    first_vector,
+    input_problem,
+    is_empty_input,
+    unit_vectors,
+)
+
+
+@pytest.mark.parametrize(
+    ("sent", "value", "is_empty"),
+    [
+        (b"null", "", True),
+        (b'""', "", True),
+        (b"[]", [], True),
+        (b'"a"', "a", False),
+        (b'["a", "\\u00e9"]', ["a", "é"], False),
+        (b'[""]', [""], False),
+    ],
+)
+def test_inputs_that_ollama_takes(sent: bytes, value: str | list[str], is_empty: bool) -> None:
+    """An empty text in a list is something to embed."""
+    assert UNSET is input_problem(Raw(sent))
+    assert value == embed_input(Raw(sent))
+    assert is_empty is is_empty_input(Raw(sent))
+
+
+@pytest.mark.parametrize("sent", [b"1", b"true", b"{}", b"[1]", b'["a", null]', b'[["a"]]'])
+def test_inputs_that_ollama_refuses(sent: bytes) -> None:
+    """Anything but texts."""
+    assert "invalid input type" == input_problem(Raw(sent))
+
+
+def test_no_input() -> None:
+    """Absent is nothing to embed, and no problem."""
+    assert UNSET is input_problem(UNSET)
+    assert is_empty_input(UNSET)
+
+
+def embedding(
+    vector: list[float], index: int | float | UnsetType | None = UNSET
+) -> openai.Embedding:
+    return openai.Embedding(embedding=vector, index=index)
+
+
+def test_vectors_come_in_the_order_of_their_indexes() -> None:
+    """Without indexes, as they came."""
+    data = [embedding([0.0, 2.0], 1), embedding([3.0, 0.0], 0.0)]
+    unnumbered = [embedding([0.0, 2.0]), embedding([3.0, 0.0], None)]
+
+    assert [[1.0, 0.0], [0.0, 1.0]] == unit_vectors(data, UNSET)
+    assert [3.0, 0.0] == first_vector(data)
+    assert [[0.0, 1.0], [1.0, 0.0]] == unit_vectors(unnumbered, UNSET)
+    assert [0.0, 2.0] == first_vector(unnumbered)
+    assert [] == unit_vectors([], 3)
+    assert [] == first_vector([])
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "vector"),
+    [
+        (UNSET, [0.6, 0.8, 0.0]),
+        (2, [0.6, 0.8]),
+        (1, [1.0]),
+        (3, [0.6, 0.8, 0.0]),
+        (4, [0.6, 0.8, 0.0]),
+        (0, [0.6, 0.8, 0.0]),
+        (-1, [0.6, 0.8, 0.0]),
+    ],
+)
+def test_only_real_cuts_are_made(dimensions: int | UnsetType, vector: list[float]) -> None:
+    """And the length is 1 afterwards."""
+    assert [vector] == unit_vectors([embedding([3.0, 4.0, 0.0])], dimensions)
+
+
+def test_zero_and_unit_vectors_keep_their_numbers() -> None:
+    """There is nothing to divide by, or no need to."""
+    nearly = [0.6000000238418579, 0.800000011920929]
+
+    assert [[0.0, 0.0], nearly] == unit_vectors([embedding([0.0, 0.0]), embedding(nearly)], UNSET)
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6).map(lambda x: round(x, 3)), min_size=1, max_size=16),
+    st.integers(-2, 20),
+)
+def test_vectors_have_length_one(vector: list[float], dimensions: int) -> None:
+    """Unless they are zero; the direction stays."""
+    (found,) = unit_vectors([embedding(vector)], dimensions)
+    cut = vector[: len(found)]
+
+    assert (dimensions if 0 < dimensions < len(vector) else len(vector)) == len(found)
+    if any(cut):
+        assert math.isclose(1, math.hypot(*found), rel_tol=2e-6)
+        length = math.hypot(*cut)
+        assert all(
+            math.isclose(number, other * length, rel_tol=1e-5)
+            for number, other in zip(cut, found, strict=True)
+        )
+    else:
+        assert cut == found

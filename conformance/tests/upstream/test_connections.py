@@ -1,0 +1,476 @@
+"""Connections: used again only when alive, left at once, read no faster than asked."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+
+import pytest
+
+from conformance.tests.upstream.servers import Call, Connect, Serve
+from gateway.faults import UpstreamFailure
+from gateway.upstream import Upstream
+
+PATH = "/v1/chat/completions"
+EVENT = b'data: {"choices":[]}\n\n'
+
+
+class IdleCloser:
+    """A server in a thread that answers once and hangs up on its idle connection when told."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.requests = 0
+        self.may_close = threading.Event()
+        self.has_closed = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def run(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                with connection:
+                    self.answer(connection)
+                    self.may_close.wait()
+                self.has_closed.set()
+
+    def answer(self, connection: socket.socket) -> None:
+        got = b""
+        while b"\r\n\r\n" not in got:
+            got += connection.recv(65536)
+        self.requests += 1
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+
+@pytest.fixture
+def idle_closer() -> Iterator[IdleCloser]:
+    server = IdleCloser()
+    yield server
+    server.may_close.set()
+    server.listener.shutdown(socket.SHUT_RDWR)
+    server.listener.close()
+    server.thread.join()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_stale_connection_is_replaced(
+    idle_closer: IdleCloser, connect: Connect, method: str
+) -> None:
+    """A hang-up not yet noticed costs no request, not even one that must not be repeated."""
+    upstream = connect(idle_closer.url)
+    await upstream.fetch(method, "/x", None)
+    idle_closer.may_close.set()
+    idle_closer.has_closed.wait()  # blocks the loop, so that the hang-up stays unnoticed
+
+    assert b"{}" == await upstream.fetch(method, "/x", None)
+    assert 2 == idle_closer.requests
+
+
+async def hang_up_on_the_second(serve: Serve) -> tuple[str, list[bytes]]:
+    """Start a server that takes the second request on its first connection and hangs up."""
+    seen: list[bytes] = []
+
+    async def handle(call: Call) -> None:
+        seen.append(call.request_line)
+        if len(seen) == 2:
+            await call.read_body()
+            call.cut()
+        else:
+            await call.answer(b"{}")
+
+    return (await serve(handle)).url, seen
+
+
+async def test_a_get_lost_on_a_used_connection_is_repeated_once(
+    serve: Serve, connect: Connect
+) -> None:
+    """A GET that crossed with the hang-up of an idle connection is sent once more."""
+    url, seen = await hang_up_on_the_second(serve)
+    upstream = connect(url)
+    await upstream.fetch("GET", "/1")
+
+    assert b"{}" == await upstream.fetch("GET", "/2")
+    assert [b"GET /1 HTTP/1.1", b"GET /2 HTTP/1.1", b"GET /2 HTTP/1.1"] == seen
+
+
+async def test_a_post_lost_on_a_used_connection_is_not(serve: Serve, connect: Connect) -> None:
+    """A POST that the server took before it hung up may have been run: it is sent once."""
+    url, seen = await hang_up_on_the_second(serve)
+    upstream = connect(url)
+    await upstream.fetch("GET", "/1")
+    with pytest.raises(UpstreamFailure) as caught:
+        await upstream.fetch("POST", "/2", b"{}")
+
+    assert ("closed_before_headers", False) == (caught.value.fault, caught.value.repeatable)
+    assert [b"GET /1 HTTP/1.1", b"POST /2 HTTP/1.1"] == seen
+
+
+async def test_repeats_are_bounded(serve: Serve, connect: Connect) -> None:
+    """A GET that fails again after its repeat is given up."""
+    seen: list[bytes] = []
+
+    async def handle(call: Call) -> None:
+        seen.append(call.request_line)
+        if len(seen) > 1:
+            call.cut()
+        else:
+            await call.answer(b"{}")
+
+    upstream = connect((await serve(handle)).url)
+    await upstream.fetch("GET", "/")
+    with pytest.raises(UpstreamFailure):
+        await upstream.fetch("GET", "/")
+
+    assert 3 == len(seen)
+
+
+# Leaving
+
+
+async def enter(upstream: Upstream, entered: asyncio.Event) -> None:
+    async with upstream.stream("POST", PATH, b"{}") as stream:
+        async for _ in stream:
+            entered.set()
+
+
+async def test_cancelling_before_headers(serve: Serve, connect: Connect) -> None:
+    """Cancelling while the server is silent closes its connection."""
+
+    async def handle(call: Call) -> None:
+        await call.wait_for_hang_up()
+
+    server = await serve(handle)
+    task = asyncio.create_task(enter(connect(server.url), asyncio.Event()))
+    await server.has_call.wait()
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await server.client_left.wait()
+
+
+async def test_cancelling_mid_stream(serve: Serve, connect: Connect) -> None:
+    """Cancelling while waiting for the next event closes the server's connection."""
+
+    async def handle(call: Call) -> None:
+        await call.start_events()
+        await call.send_chunks(EVENT)
+        await call.wait_for_hang_up()
+
+    server = await serve(handle)
+    entered = asyncio.Event()
+    task = asyncio.create_task(enter(connect(server.url), entered))
+    await entered.wait()
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await server.client_left.wait()
+
+
+async def test_cancelling_an_upload(serve: Serve, connect: Connect) -> None:
+    """Cancelling while the server does not read drops what is left to send, and closes."""
+    may_read = asyncio.Event()
+    received = 0
+
+    async def handle(call: Call) -> None:
+        nonlocal received
+        await may_read.wait()
+        with suppress(ConnectionError):
+            while got := await call.reader.read(65536):
+                received += len(got)
+
+    server = await serve(handle)
+    body = b"x" * (64 * 1024 * 1024)
+    task = asyncio.create_task(connect(server.url).fetch("POST", PATH, body))
+    await server.has_call.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    may_read.set()
+    await server.client_left.wait()
+
+    assert received < len(body) / 2
+
+
+async def test_leaving_early(serve: Serve, connect: Connect) -> None:
+    """Leaving the context closes the connection of an answer not read to its end."""
+
+    async def handle(call: Call) -> None:
+        await call.start_events()
+        await call.send_chunks(EVENT)
+        await call.wait_for_hang_up()
+
+    server = await serve(handle)
+    upstream = connect(server.url, max_connections=1)
+    for _ in range(2):
+        server.client_left.clear()
+        async with upstream.stream("POST", PATH, b"{}"):
+            pass
+        await server.client_left.wait()
+
+    assert 2 == server.connections
+
+
+async def test_reads_only_when_asked(serve: Serve, connect: Connect) -> None:
+    """A reader that stops holds the server back: what is sent ahead is bounded."""
+    total = 64 * 1024 * 1024
+    sent = 0
+
+    async def handle(call: Call) -> None:
+        nonlocal sent
+        await call.start_events()
+        while sent < total:
+            await call.send_chunks(b"data: " + b"x" * 65536 + b"\n\n")
+            sent += 65536
+        await call.finish()
+
+    upstream = connect((await serve(handle)).url)
+    received = 0
+    async with upstream.stream("POST", PATH, b"{}") as stream:
+        for _ in range(2000):
+            await asyncio.sleep(0)
+        held_at = sent
+        async for events in stream:
+            received += sum(len(event.data) for event in events)
+
+    assert held_at < total / 2
+    assert total == received
+
+
+# Passing through
+
+
+async def forward(
+    upstream: Upstream,
+    method: str = "POST",
+    target: str = "/v1/x",
+    headers: list[tuple[bytes, bytes]] | None = None,
+    body: bytes | AsyncIterator[bytes] | None = None,
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    async with upstream.forward(method, target, headers or [], body) as answer:
+        return answer.status, answer.headers, b"".join([x async for x in answer.chunks()])
+
+
+async def test_forwards_what_belongs_to_both_ends(serve: Serve, connect: Connect) -> None:
+    """End-to-end headers pass; the connection's, the host's and the credentials stay behind."""
+    seen: list[bytes] = []
+
+    async def handle(call: Call) -> None:
+        seen.append(call.head)
+        await call.answer(await call.read_body())
+
+    server = await serve(handle)
+    headers = [
+        (b"host", b"gateway:11434"),
+        (b"authorization", b"Bearer client"),
+        (b"x-api-key", b"client"),
+        (b"cookie", b"a=b"),
+        (b"connection", b"keep-alive, X-Mine"),
+        (b"x-mine", b"1"),
+        (b"te", b"trailers"),
+        (b"upgrade", b"h2c"),
+        (b"expect", b"100-continue"),
+        (b"transfer-encoding", b"chunked"),
+        (b"accept", b"*/*"),
+        (b"x-twice", b"1"),
+        (b"x-twice", b"caf\xc3\xa9"),
+    ]
+    answer = await forward(connect(server.url, token="t0"), headers=headers, body=b"[1]")
+
+    assert b"[1]" == answer[2]
+    lines = seen[0].rstrip(b"\r\n").split(b"\r\n")
+    assert b"POST /v1/x HTTP/1.1" == lines[0]
+    assert sorted(line.lower() for line in lines[1:]) == sorted(
+        [
+            b"host: " + server.url.removeprefix("http://").encode(),
+            b"authorization: bearer t0",
+            b"accept: */*",
+            b"x-twice: 1",
+            b"x-twice: caf\xc3\xa9",
+            b"content-length: 3",
+        ]
+    )
+
+
+async def test_the_client_s_key_stays_behind_without_a_token(
+    serve: Serve, connect: Connect
+) -> None:
+    """Without a token of the gateway's own no credentials are sent at all."""
+    seen: list[dict[bytes, bytes]] = []
+
+    async def handle(call: Call) -> None:
+        seen.append(call.headers)
+        await call.answer(b"")
+
+    upstream = connect((await serve(handle)).url)
+    await forward(upstream, "GET", headers=[(b"Authorization", b"Bearer client")])
+
+    assert [b"host"] == list(seen[0])
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/v1/models/a%2Fb%41%c3", "/v1/../x/./y", "//x//", "/x?a=%20b+c&d", "/x?a=b?c", "/x;y=z@!$"],
+)
+async def test_the_target_is_not_touched(serve: Serve, connect: Connect, target: str) -> None:
+    """Path and query are sent as the client wrote them."""
+
+    async def handle(call: Call) -> None:
+        await call.answer(call.request_line.split(b" ")[1])
+
+    upstream = connect((await serve(handle)).url)
+
+    assert target.encode() == (await forward(upstream, "GET", target))[2]
+
+
+async def test_the_answer_is_not_touched(serve: Serve, connect: Connect) -> None:
+    """Status, end-to-end headers and compressed bytes arrive as sent, redirects included."""
+
+    async def handle(call: Call) -> None:
+        await call.send(
+            b"HTTP/1.1 302 Found\r\nContent-Encoding: gzip\r\nLocation: /y\r\nSet-Cookie: a=1\r\n"
+            b"Set-Cookie: b=2\r\nConnection: keep-alive, x-mine\r\nX-Mine: 1\r\n"
+            b'Keep-Alive: timeout=5\r\nETag: W/"1"\r\nTransfer-Encoding: chunked\r\n\r\n'
+        )
+        await call.send_chunks(b"\x1f\x8b not really", b" gzip")
+        await call.finish()
+
+    status, headers, body = await forward(connect((await serve(handle)).url), "GET")
+
+    assert (302, b"\x1f\x8b not really gzip") == (status, body)
+    assert headers == [
+        (b"content-encoding", b"gzip"),
+        (b"location", b"/y"),
+        (b"set-cookie", b"a=1"),
+        (b"set-cookie", b"b=2"),
+        (b"etag", b'W/"1"'),
+    ]
+
+
+async def test_errors_are_answers_too(serve: Serve, connect: Connect) -> None:
+    """A status of 400 and above, and a 200 that holds an error, pass as they are."""
+    body = b'{"error":"Unexpected endpoint or method. (POST /v1/x)"}'
+
+    async def handle(call: Call) -> None:
+        await call.answer(body, b"418 Teapot")
+
+    status, headers, got = await forward(connect((await serve(handle)).url), body=b"")
+
+    assert (418, body) == (status, got)
+    assert (b"content-length", b"%d" % len(body)) in headers
+
+
+async def test_a_head_has_its_length_and_no_body(serve: Serve, connect: Connect) -> None:
+    """The answer to HEAD keeps the length of the body that it does not have."""
+
+    async def handle(call: Call) -> None:
+        await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+
+    answer = await forward(connect((await serve(handle)).url), "HEAD")
+
+    assert (200, [(b"content-length", b"5")], b"") == answer
+
+
+async def source(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+async def test_a_streamed_body(serve: Serve, connect: Connect) -> None:
+    """A streamed body keeps the length its sender gave, and is chunked without one."""
+    seen: list[tuple[bytes | None, bytes]] = []
+
+    async def handle(call: Call) -> None:
+        length = call.headers.get(b"content-length")
+        end = b"0\r\n\r\n" if length is None else b"def"
+        seen.append((length, await call.reader.readuntil(end)))
+        call.body = b""
+        await call.answer(b"{}")
+
+    upstream = connect((await serve(handle)).url)
+    await forward(upstream, body=source(b"abc", b"def"), headers=[(b"content-length", b"6")])
+    await forward(upstream, body=source(b"abc", b"def"))
+
+    assert [(b"6", b"abcdef"), (None, b"3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n")] == seen
+
+
+async def test_a_slow_sender_is_not_the_server_s_silence(serve: Serve, connect: Connect) -> None:
+    """An upload longer than the first-byte limit is fine while its own gaps are shorter."""
+    count, gap_s = 12, 0.05
+
+    async def send_slowly() -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield b"x"
+            await asyncio.sleep(gap_s)
+
+    async def handle(call: Call) -> None:
+        await call.answer(await call.read_body())
+
+    upstream = connect((await serve(handle)).url, first_byte_timeout_s=10 * gap_s)
+    headers = [(b"content-length", b"%d" % count)]
+
+    assert b"x" * count == (await forward(upstream, headers=headers, body=send_slowly()))[2]
+
+
+class SenderLeft(Exception):
+    """What a streamed body's source raises."""
+
+
+async def test_a_source_that_fails(serve: Serve, connect: Connect) -> None:
+    """What a streamed body's source raises comes out as it is, and the connection is closed."""
+
+    async def leave() -> AsyncIterator[bytes]:
+        yield b"abc"
+        raise SenderLeft
+
+    async def handle(call: Call) -> None:
+        await call.wait_for_hang_up()
+
+    server = await serve(handle)
+    with pytest.raises(SenderLeft):
+        await forward(connect(server.url), body=leave())
+    await server.client_left.wait()
+
+
+async def test_forwarded_faults_are_named(serve: Serve, connect: Connect) -> None:
+    """Faults before and within a forwarded answer are those of every other call."""
+
+    async def handle(call: Call) -> None:
+        if call.request_line.startswith(b"GET"):
+            await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+        call.cut()
+
+    upstream = connect((await serve(handle)).url)
+    for method, fault in (("GET", "closed_mid_stream"), ("DELETE", "closed_before_headers")):
+        with pytest.raises(UpstreamFailure) as caught:
+            await forward(upstream, method)
+
+        assert (fault, False) == (caught.value.fault, caught.value.repeatable)
+
+
+async def test_forwarded_answers_keep_the_limits(serve: Serve, connect: Connect) -> None:
+    """A forwarded answer that starts and stops, or never starts, is ended by the limits."""
+
+    async def handle(call: Call) -> None:
+        await call.start_events()
+        if b"later" in call.request_line:
+            await call.send_chunks(EVENT)
+        await call.wait_for_hang_up()
+
+    server = await serve(handle)
+    limits = {"first_byte_timeout_s": 0.05, "silence_timeout_s": 0.05}
+    upstream = connect(server.url, **limits)
+    for target, fault in (("/never", "first_byte_timeout"), ("/later", "silence_timeout")):
+        async with upstream.forward("GET", target, [], None) as answer:
+            assert 200 == answer.status
+            with pytest.raises(UpstreamFailure) as caught:
+                [chunk async for chunk in answer.chunks()]
+
+        assert fault == caught.value.fault

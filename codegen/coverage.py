@@ -67,12 +67,17 @@ class Coverage:
 
     specs: Specs
     findings: Findings
-    rows: list[Row] = field(default_factory=list)
     answers: list[tuple[str, StructType, str, str]] = field(default_factory=list)
+    _rows: dict[Row, None] = field(default_factory=dict)
     _shared_stale: dict[tuple[str, str], bool] = field(default_factory=dict)
     _own_sources: set[StructType] = field(default_factory=set)
     _read: set[tuple[StructType, str]] = field(default_factory=set)
     _reasons: dict[tuple[str, str], Reason] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> list[Row]:
+        """Every field of every translation once, in the order of the files."""
+        return list(self._rows)
 
     def read(self, struct: StructType, name: str) -> None:
         """Remember that some rule reads a field."""
@@ -106,6 +111,7 @@ class Coverage:
                     f"`{path}` of {source} is neither mapped, ignored nor rejected",
                     declared=found.position,
                 )
+        self._check_undeclared(usage, source, reasons)
         known = set(paths) | {ancestor for path in paths for ancestor in _ancestors(path)}
         for path, reason in usage.ignored.items():
             self._check_reason(path, reason, usage, known, source)
@@ -116,6 +122,21 @@ class Coverage:
             self._shared_stale[key] = self._shared_stale.get(key, True) and not (
                 live or _is_wildcard(path, self.specs, source)
             )
+
+    def _check_undeclared(
+        self, usage: Usage, source: StructType, reasons: dict[str, Reason]
+    ) -> None:
+        """Keys of a late value that no spec declares are dropped too, which needs a reason."""
+        for name, found in self.specs.struct(source).fields.items():
+            late = isinstance(found.type, RawType) and found.type.late is not None
+            if late and not {name, f"{name}.*"} & {*reasons, *usage.rejected, *usage.used}:
+                self.findings.add(
+                    "source-unmapped",
+                    usage.position,
+                    f"`{name}.*` of {source}, keys that the spec does not declare, is not decided",
+                    hint=f"ignore `{name}.*` for a reason",
+                    declared=found.position,
+                )
 
     def _check_reason(
         self, path: str, reason: Reason, usage: Usage, known: set[str], source: StructType
@@ -166,9 +187,10 @@ class Coverage:
             "Every field that a client may send and every field that LM Studio may answer is mapped,",
             "ignored for a stated reason, or refused; generation fails otherwise.",
         ]
-        for mapping in dict.fromkeys(row.mapping for row in self.rows):
+        every = self.rows
+        for mapping in dict.fromkeys(row.mapping for row in every):
             lines += ["", f"## {mapping}"]
-            rows = [row for row in self.rows if row.mapping == mapping]
+            rows = [row for row in every if row.mapping == mapping]
             for label, source in dict.fromkeys((row.label, row.source) for row in rows):
                 lines += ["", f"### {label + ': ' if label else ''}from {source}", ""]
                 lines += ["| field | goes to |", "|---|---|"]
@@ -188,9 +210,7 @@ class Coverage:
         return "\n".join(lines) + "\n"
 
     def _row(self, file: MappingFile, label: str, source: StructType, path: str, text: str) -> None:
-        row = Row(file.name, label, source, path, text)
-        if row not in self.rows:
-            self.rows.append(row)
+        self._rows[Row(file.name, label, source, path, text)] = None
 
 
 def _cell(text: str) -> str:

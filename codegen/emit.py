@@ -16,6 +16,12 @@ from codegen import ir
 from codegen.structs import header_for
 
 TEMPLATES = Path(__file__).parent / "templates"
+RUFF = (
+    *("--isolated", "--target-version", "py311", "--line-length", "100"),
+    *("--config", "lint.isort.known-first-party = ['gateway']"),
+)
+"""Stated here and not read from files: the text must not depend on where the generator runs, nor
+on what has been generated before."""
 
 
 class Printer:
@@ -48,16 +54,18 @@ class Printer:
 
 
 def format_python(files: dict[str, str]) -> dict[str, str]:
-    """Return Python texts sorted and formatted by ruff, with the project's own settings."""
+    """Return Python texts sorted and formatted by ruff, as the project's own files are."""
     formatted = {}
     for name, text in files.items():
-        sorted_text = _ruff(["check", "--select", "I,F401,UP,SIM,RUF", "--fix", "-q"], name, text)
+        sorted_text = _ruff(
+            ["check", "--select", "I,F401,UP,RUF", "--ignore", "RUF001", "--fix", "-q"], name, text
+        )
         formatted[name] = _ruff(["format", "-q"], name, sorted_text)
     return formatted
 
 
 def _ruff(arguments: list[str], name: str, text: str) -> str:
-    command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", name, "-"]
+    command = [sys.executable, "-m", "ruff", *arguments, *RUFF, "--stdin-filename", name, "-"]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1) or (not done.stdout and text):
         raise RuntimeError(f"ruff could not read the generated {name}: {done.stderr}")

@@ -7,12 +7,22 @@ here. What whole mappings compile to is another module's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from codegen.operand import Body, Operand, Resolver, Scope, any_operand
 from codegen.problem import Findings, Position, did_you_mean
-from codegen.rules import Argument, Case, Condition, Constant, PathRef, Refusal, Rule, Table
+from codegen.rules import (
+    Argument,
+    Case,
+    Condition,
+    Constant,
+    PathRef,
+    Refusal,
+    Rule,
+    ShapeCase,
+    Table,
+)
 from codegen.signatures import Parameter, Signature
 from codegen.source import Key, Plain
 from codegen.spec import Specs
@@ -217,6 +227,7 @@ class Expressions:
         if found is None:
             return None
         code, table = found
+        self._check_translated(rule, operand, table)
         values = tuple(str(constant.value) for _, constant in table.rows.values())
         if table.otherwise is not None:
             values = (*values, str(table.otherwise.value))
@@ -230,6 +241,27 @@ class Expressions:
         if held.presence:
             return Operand(f"{lookup} if {held.presence} else UNSET", kind, absent=True)
         return Operand(lookup, kind)
+
+    def _check_translated(self, rule: Rule, operand: Operand, table: Table) -> None:
+        """A table takes words, and without `otherwise` only those that it has rows for."""
+        if not operand.checked:
+            return
+        if not isinstance(operand.type, ScalarType) or operand.type.name != "string":
+            self._findings.add(
+                "type-mismatch",
+                rule.position,
+                f"`{table.name}` translates words, its source here is {operand.type}",
+            )
+        elif table.otherwise is None:
+            words = operand.type.enum
+            missing = [word for word in words or () if word not in table.rows]
+            if words is None or missing:
+                self._findings.add(
+                    "table-not-total",
+                    rule.position,
+                    f"`{table.name}` has no row for "
+                    + (", ".join(missing) if words else "every word that may stand here"),
+                )
 
     # -- lists --------------------------------------------------------------------------------
 
@@ -290,7 +322,7 @@ class Expressions:
         operand = self.path(rule.match)
         if operand is None:
             return None
-        self._check_exhaustive(rule, operand, label)
+        self.check_exhaustive(rule.match, rule.cases, operand, f"`{label}`: ")
         held = self._held(operand)
         subject = held.code
         if isinstance(operand.type, RawType):
@@ -315,7 +347,7 @@ class Expressions:
             del self._known[rule.match.text]
             if outcome is None:
                 continue
-            test = _case_test(case, subject)
+            test = case_test(case, subject)
             head = f"{keyword} {test}:" if test else ("else:" if branches else "if True:")
             branches.append(indent + head)
             line = outcome if outcome.startswith("raise ") else f"{result} = {outcome}"
@@ -336,46 +368,40 @@ class Expressions:
         operand = self.rule(case.rule, target, case.position, label)
         return self._fitted(operand, target, case.position, label).code if operand else None
 
-    def _check_exhaustive(self, rule: Rule, operand: Operand, label: str) -> None:
-        assert rule.match is not None
-        caught = any(case.otherwise for case in rule.cases)
+    def check_exhaustive(
+        self, match: PathRef, cases: Sequence[Case | ShapeCase], operand: Operand, label: str = ""
+    ) -> None:
+        """Report values without a case, and an `otherwise` that is missing or of no use."""
+        caught = any(case.otherwise for case in cases)
         vocabulary = operand.type.enum if isinstance(operand.type, ScalarType) else None
-        open_source = vocabulary is None
-        named = {str(case.equals.value) for case in rule.cases if case.equals is not None}
-        kinds = {case.type for case in rule.cases if case.type is not None}
+        named = {str(case.equals.value) for case in cases if case.equals is not None}
+        kinds = {case.type for case in cases if case.type is not None}
         if isinstance(operand.type, UnionType):
-            missing = [
-                str(arm) for arm in operand.type.arms if _json_type(arm) not in kinds and not caught
-            ]
-            if missing:
-                self._findings.add(
-                    "match-not-exhaustive",
-                    rule.match.position,
-                    f"`{label}`: `{rule.match.text}` may also be {', '.join(missing)}",
-                    hint="add a case, or `otherwise`",
-                )
-            return
-        if open_source and not caught:
+            missing = [str(arm) for arm in operand.type.arms if _json_type(arm) not in kinds]
+        elif vocabulary is not None:
+            missing = [word for word in vocabulary if word not in named]
+        elif not caught:
             self._findings.add(
                 "open-without-otherwise",
-                rule.match.position,
-                f"`{label}`: `{rule.match.text}` may hold any value, so the cases need an `otherwise`",
+                match.position,
+                f"{label}`{match.text}` may hold any value, so the cases need an `otherwise`",
             )
-        if vocabulary is not None:
-            missing = [word for word in vocabulary if word not in named]
-            if missing and not caught:
-                self._findings.add(
-                    "match-not-exhaustive",
-                    rule.match.position,
-                    f"`{label}`: `{rule.match.text}` may also be {', '.join(missing)}",
-                    hint="add a case, or `otherwise`",
-                )
-            if not missing and caught:
-                self._findings.add(
-                    "closed-with-otherwise",
-                    rule.match.position,
-                    f"`{label}`: every value of `{rule.match.text}` has a case, `otherwise` never applies",
-                )
+            return
+        else:
+            return
+        if missing and not caught:
+            self._findings.add(
+                "match-not-exhaustive",
+                match.position,
+                f"{label}`{match.text}` may also be {', '.join(missing)}",
+                hint="add a case, or `otherwise`",
+            )
+        if not missing and caught:
+            self._findings.add(
+                "closed-with-otherwise",
+                match.position,
+                f"{label}every value of `{match.text}` has a case, `otherwise` never applies",
+            )
 
     # -- transforms ---------------------------------------------------------------------------
 
@@ -492,6 +518,12 @@ class Expressions:
 
     def condition(self, condition: Condition) -> str:
         """Return the Python test of a condition; problems leave `False` behind."""
+        inspecting, self._scope.inspecting = self._scope.inspecting, True
+        test = self._tests(condition)
+        self._scope.inspecting = inspecting
+        return test
+
+    def _tests(self, condition: Condition) -> str:
         tests: list[str] = []
         tests += [f"not {code}" for code in self._tested(condition.empty)]
         some = self._tested(condition.nonempty)
@@ -642,7 +674,8 @@ def _is_simple(code: str) -> bool:
     return all(part.isidentifier() for part in code.split("."))
 
 
-def _case_test(case: Case, subject: str) -> str:
+def case_test(case: Case | ShapeCase, subject: str) -> str:
+    """Return the Python test of a case, "" for `otherwise`."""
     if case.equals is not None:
         return f"{subject} == {_literal(case.equals.value)}"
     if case.type is not None:

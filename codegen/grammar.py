@@ -156,7 +156,7 @@ GRAMMAR: dict[str, Construct] = {
     },
     "rule": {
         "from": Entry("paths", "copy; the first that is present"),
-        "default": Entry("constant", "used when the source is absent or null"),
+        "default": Entry("any", "used when the source is absent or null"),
         "value": Entry("any", "a constant"),
         "fields": Entry("map:rule", "build an object"),
         "each": Entry("path", "map a list through a shape"),
@@ -217,7 +217,12 @@ SHORTHANDS: dict[str, str] = {
 """Constructs that may be written as a plain word, and what that word then is."""
 
 EXCLUSIVE: dict[str, tuple[tuple[str, ...], ...]] = {
-    "rule": (("from", "value", "fields", "each", "match"), ("value", "via"), ("fields", "via")),
+    "rule": (
+        ("from", "value", "fields", "each", "match"),
+        *((verb, "via") for verb in ("value", "fields", "match")),
+        *((verb, "table") for verb in ("value", "fields", "each", "match")),
+        *((verb, "default") for verb in ("value", "fields")),
+    ),
     "rule_case": (
         ("equals", "type", "otherwise"),
         ("absent", "reject", "from", "value", "fields"),
@@ -228,11 +233,70 @@ EXCLUSIVE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("check", "model", "need", "decode", "answer", "call", "refuse"),
         ("check", "model", "need", "decode", "do", "call", "refuse"),
     ),
-    "state": (("first", "last", "sum", "fold"),),
-    "call": (("stream", "response"),),
-    "error_row": (("status", "fault", "otherwise"),),
+    "state": (
+        ("first", "last", "sum", "fold"),
+        *((word, "via") for word in ("first", "last", "sum")),
+    ),
+    "call": (("stream", "response"), ("streamed", "response")),
+    "answer": (("text", "fields"), ("text", "like"), ("text", "to")),
+    "shape": (("match", "to"), ("match", "fields")),
+    "error_row": (
+        ("status", "fault", "otherwise"),
+        ("otherwise", "code"),
+        ("otherwise", "message"),
+    ),
 }
 """Keys that can't stand together in one construct."""
+
+COMPANIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "rule": {"use": ("each",), "cases": ("match",), "with": ("via",)},
+    "rule_case": {"with": ("via",)},
+    "condition": {"with": ("via",)},
+    "state": {"with": ("via",), "fold": ("via",)},
+    "shape": {"cases": ("match",)},
+    "step": {
+        "when": ("check", "need", "answer", "do", "call", "refuse"),
+        "else": ("check", "need"),
+        "missing": ("model",),
+        "illegal": ("model",),
+        "unknown": ("model",),
+        "status": ("decode",),
+        "via": ("decode",),
+        "with": ("do", "via"),
+    },
+}
+"""Keys that mean something only beside one of others."""
+
+FORMS: dict[str, str] = {
+    "word": "a word",
+    "path": "a path",
+    "constant": "a constant",
+    "flag": "`true`, or left out",
+    "status": "a status from 100 to 599",
+    "map": "a mapping",
+    "list": "a list",
+}
+"""How each kind is called in a problem."""
+
+
+def alternatives(kind: str) -> tuple[str, ...]:
+    """
+    Return the kinds that a value of this kind may have, each without alternatives.
+
+    >>> alternatives("paths"), alternatives("map:rule")
+    (('path', 'list:path'), ('map:rule',))
+    """
+    kinds: list[str] = []
+    for part in kind.split("|"):
+        if part == "paths":
+            kinds += ["path", "list:path"]
+        elif part == "argument":
+            kinds += alternatives(SHORTHANDS[part])
+        elif part in SHORTHANDS:
+            kinds += [SHORTHANDS[part], part]
+        else:
+            kinds.append(part)
+    return tuple(kinds)
 
 
 def json_schema() -> dict[str, object]:

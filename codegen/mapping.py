@@ -97,6 +97,7 @@ class MappingCompiler:
         self._shapes: dict[str, ShapeRef | None] = {}
         self._tables: dict[str, str] = {}
         self._decoders: dict[str, str] = {}
+        self._answers: dict[str, str] = {}
         self._used: set[tuple[str, str]] = set()
         self._late: dict[StructType, str] = {}
         self._produced: dict[StructType, set[str]] = {}
@@ -356,6 +357,8 @@ class MappingCompiler:
         """Compile an answer to a function and return the call that makes it."""
         if answer.text is not None:
             return repr(answer.text)
+        if answer.name in self._answers:
+            return self._answers[answer.name]
         fields, names = self._inherited(answer)
         target = (
             self._specs.find_struct(answer.target, answer.position)
@@ -374,7 +377,8 @@ class MappingCompiler:
         code = Expressions(self._context, scope, body).build(target, fields, names, answer.position)
         body.lines.append(f"return {code}")
         self._note_request(usage, scope)
-        self._note_produced(target, fields)
+        self._note_produced(target, fields, answer.omitted)
+        self._check_stale(target, set(fields), answer.omitted)
         extra = self._extra(body)
         self.module.functions.append(
             ir.Function(
@@ -386,7 +390,8 @@ class MappingCompiler:
                 origin=str(answer.position),
             )
         )
-        return f"{answer.name}_answer({', '.join(extra)})"
+        self._answers[answer.name] = f"{answer.name}_answer({', '.join(extra)})"
+        return self._answers[answer.name]
 
     def _inherited(self, answer: AnswerRule) -> tuple[dict[str, Rule], dict[str, Key]]:
         if answer.like is None:
@@ -402,6 +407,14 @@ class MappingCompiler:
             return answer.fields, answer.names
         self._used.add(("answer", base.name))
         fields, names = self._inherited(base)
+        for name, key in answer.names.items():
+            if name not in fields:
+                self._findings.add(
+                    "no-such-target",
+                    key.position,
+                    f"`{name}`: `{base.name}`, which `{answer.name}` is like, sets no such field",
+                    hint=did_you_mean(name, fields),
+                )
         return {**fields, **answer.fields}, {**names, **answer.names}
 
     # -- calls --------------------------------------------------------------------------------
@@ -447,6 +460,7 @@ class MappingCompiler:
                 body.lines.append(f"    raise {expressions.refusal(refusal)}")
         code = expressions.build(target, block.fields, block.names, call.position)
         body.lines.append(f"return {code}")
+        self._check_target(target, block)
         usage = Usage(source, block.source_position)
         usage.note(scope, "", "$request")
         usage.note_block(block)
@@ -496,6 +510,7 @@ class MappingCompiler:
         usage.note_block(block)
         self.project.coverage.check(usage, self.file, label=f"call {call.name}")
         self._note_produced(target, block.fields, block.omitted)
+        self._check_stale(target, set(block.fields), block.omitted)
         extra = self._extra(body)
         self.module.functions.append(
             ir.Function(
@@ -593,6 +608,8 @@ class MappingCompiler:
         self.project.coverage.check(usage, self.file, label=f"call {call.name}")
         for emit in stream.emit:
             self._note_produced(target, emit.fields, block.omitted)
+        sent = {name for emit in stream.emit for name in emit.fields}
+        self._check_stale(target, sent, block.omitted)
 
         extra = tuple(
             root
@@ -722,6 +739,11 @@ class MappingCompiler:
     def _fold(self, call: CallRule, stream: Stream, target: StructType) -> str:
         fold = stream.fold
         if fold is None:
+            self._findings.add(
+                "fold-missing",
+                stream.block.position,
+                f"`{call.name}` lacks a `fold`, the answer for clients that want no frames",
+            )
             return "None"
         name = "".join(part.capitalize() for part in call.name.split("_")) + "Fold"
         listed = {path.text: path for path in (*fold.concat, *fold.append, *fold.last)}
@@ -730,6 +752,11 @@ class MappingCompiler:
             if leaf not in listed:
                 self._findings.add(
                     "fold-missing", fold.position, f"`{leaf}` is set in frames and not in the fold"
+                )
+        for leaf, path in listed.items():
+            if leaf not in produced:
+                self._findings.add(
+                    "fold-missing", path.position, f"`{leaf}` is in the fold and set in no frame"
                 )
         kind = annotation(target)
         slots: list[str] = []
@@ -1255,7 +1282,7 @@ class MappingCompiler:
                 )
             tests: list[str] = []
             if row.faults:
-                tests.append(f"failure.fault in {row.faults!r}")
+                tests.append(f"failure.fault in {tuple(name for name, _ in row.faults)!r}")
             if row.statuses:
                 tests.append(_status_test(row.statuses))
             if row.code is not None:
@@ -1358,6 +1385,38 @@ class MappingCompiler:
         known = self._produced.setdefault(target, set())
         known.update(fields)
         known.update(omitted or {})
+
+    def _check_target(self, target: StructType, block: Block) -> None:
+        """Every field of an upstream request is set, or left out with a reason."""
+        for name, found in self._specs.struct(target).fields.items():
+            if name not in block.fields and name not in block.omitted:
+                self._findings.add(
+                    "target-undecided",
+                    block.target_position,
+                    f"`{name}` of {target} is never sent; say why under `omitted`",
+                    declared=found.position,
+                )
+        self._check_stale(target, set(block.fields), block.omitted)
+
+    def _check_stale(
+        self, target: StructType, produced: set[str], omitted: dict[str, Reason]
+    ) -> None:
+        """What a block says it omits, it must neither produce nor make up."""
+        known = self._specs.struct(target).fields
+        for name, reason in omitted.items():
+            if name in produced:
+                self._findings.add(
+                    "stale-ignore",
+                    reason.position,
+                    f"`{name}` is said to be omitted and is produced",
+                )
+            elif name not in known:
+                self._findings.add(
+                    "stale-ignore",
+                    reason.position,
+                    f"`{name}` omits nothing: {target} has no such field",
+                    hint=did_you_mean(name, known),
+                )
 
     def _check_omitted(self) -> None:
         """Every field of an answer's type is produced somewhere, or left out with a reason."""

@@ -49,13 +49,17 @@ class Scope:
     label: str = ""
     """What is being written just now: the target field, or the plan's step."""
     inspecting: bool = False
-    """While a condition only looks at values: looking at a field decides nothing of where it goes."""
+    """
+    While a condition only looks at values: looking at a field decides nothing of where it goes.
+
+    What a stream remembers goes nowhere, so looking at it is use enough.
+    """
     inline: frozenset[str] = frozenset({"$call"})
     """Roots that are read where they are named, because reading them later gives another value."""
 
     def mark(self, root: str, path: str) -> None:
         """Remember that a path of a root was taken somewhere."""
-        if self.inspecting:
+        if self.inspecting and root != "$state":
             return
         self.used.setdefault(root, set()).add(path)
         if self.label:

@@ -7,10 +7,11 @@ specs is decided where rules are compiled.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from codegen.grammar import EXCLUSIVE, GRAMMAR
+from codegen.grammar import COMPANIONS, EXCLUSIVE, FORMS, GRAMMAR, alternatives
 from codegen.problem import Findings, Position, did_you_mean
 from codegen.source import Key, Mapping, Plain, Scalar, Sequence, Value, load, plain
 
@@ -279,7 +280,7 @@ class ErrorRow:
     position: Position
     statuses: tuple[str, ...]
     code: str | None
-    faults: tuple[str, ...]
+    faults: tuple[tuple[str, Position], ...]
     message: str | None
     otherwise: bool
     refusal: Refusal
@@ -335,6 +336,19 @@ class _Reader:
 
     def file(self, node: Mapping, file: str) -> MappingFile:
         self._check_keys(node, "file")
+        name = self._word(node, "mapping")
+        if name is not None and name != Path(file).stem:
+            self._findings.add(
+                "bad-value",
+                self._place(node, "mapping"),
+                f"`mapping` must be `{Path(file).stem}`, as the file",
+            )
+        if "plan" in node and "client" not in node:
+            self._findings.add(
+                "unknown-key",
+                node.key("plan").position,
+                "a `plan` needs a `client`, the operation that it serves",
+            )
         client = self._mapping(node, "client")
         operations: list[tuple[str, Position]] = []
         api = None
@@ -345,7 +359,7 @@ class _Reader:
         plan = node.get("plan")
         errors, ignored = node.get("errors"), node.get("ignored")
         return MappingFile(
-            name=self._word(node, "mapping") or Path(file).stem,
+            name=Path(file).stem,
             file=file,
             position=node.position,
             api=api,
@@ -477,6 +491,10 @@ class _Reader:
 
     def _state(self, key: Key, node: Mapping) -> StateRule:
         self._check_keys(node, "state")
+        if not any(word in node for word in ("first", "last", "sum", "fold", "via")):
+            self._findings.add(
+                "unknown-key", key.position, f"`{key.text}` says nothing of what it remembers"
+            )
         reducer = next((name for name in ("first", "last", "sum", "fold") if name in node), "fold")
         paths = self._paths(node, reducer)
         return StateRule(
@@ -543,11 +561,7 @@ class _Reader:
     def _rule(self, node: Value) -> Rule:
         if isinstance(node, Scalar):
             return Rule(node.position, sources=(self._path(node),))
-        if isinstance(node, Sequence):
-            self._findings.add(
-                "unknown-key", node.position, "a rule is a path or a mapping of verbs"
-            )
-            return Rule(node.position)
+        assert isinstance(node, Mapping)
         self._check_keys(node, "rule")
         return self._rule_of(node)
 
@@ -604,11 +618,22 @@ class _Reader:
         self._check_keys(node, "error_row")
         statuses = node.get("status")
         values = statuses.items if isinstance(statuses, Sequence) else (statuses,)
+        for value in values:
+            if value is not None and not re.fullmatch(r"[1-5](\d\d|xx)", str(plain(value))):
+                self._findings.add(
+                    "bad-value",
+                    value.position,
+                    f"`{plain(value)}` is neither a status nor a class such as 5xx",
+                )
         return ErrorRow(
             position=node.position,
-            statuses=tuple(str(plain(value)) for value in values if value is not None),
+            statuses=tuple(
+                text
+                for value in values
+                if value is not None and re.fullmatch(r"[1-5](\d\d|xx)", text := str(plain(value)))
+            ),
             code=self._word(node, "code"),
-            faults=tuple(word for word, _ in self._words(node, "fault")),
+            faults=tuple(self._words(node, "fault")),
             message=self._word(node, "message"),
             otherwise="otherwise" in node,
             refusal=Refusal(
@@ -632,6 +657,8 @@ class _Reader:
         if body is None:
             return None
         self._check_keys(body, "condition")
+        if not any(key.text in GRAMMAR["condition"] for key, _ in body.items()):
+            self._findings.add("bad-value", body.position, f"`{name}` tests nothing")
         true = self._paths(body, "true")
         equals = self._operands(body, "equals", 2)
         between = self._operands(body, "between", 3)
@@ -702,8 +729,9 @@ class _Reader:
         rules: dict[str, Rule] = {}
         names: dict[str, Key] = {}
         for key, value in body.items() if isinstance(body, Mapping) else ():
-            rules[key.text] = self._rule(value)
-            names[key.text] = key
+            if any(_has_form(value, kind) for kind in alternatives("rule")):
+                rules[key.text] = self._rule(value)
+                names[key.text] = key
         return rules, names
 
     def _arguments(self, node: Mapping) -> dict[str, Argument] | None:
@@ -727,25 +755,16 @@ class _Reader:
         for key, value in body.items() if body else ():
             if isinstance(value, Mapping):
                 found.append((key, value))
-            else:
-                self._findings.add("bad-value", value.position, f"`{key.text}` must be a mapping")
         return found
 
     def _list(self, node: Mapping, name: str) -> list[Mapping]:
         value = node.get(name)
-        if value is None:
-            return []
-        if not isinstance(value, Sequence):
-            self._findings.add("bad-value", value.position, f"`{name}` must be a list")
-            return []
-        return [item for item in value.items if isinstance(item, Mapping)]
+        items = value.items if isinstance(value, Sequence) else ()
+        return [item for item in items if isinstance(item, Mapping)]
 
     def _mapping(self, node: Mapping, name: str) -> Mapping | None:
         value = node.get(name)
-        if value is None or isinstance(value, Mapping):
-            return value
-        self._findings.add("bad-value", value.position, f"`{name}` must be a mapping")
-        return None
+        return value if isinstance(value, Mapping) else None
 
     def _paths(self, node: Mapping, name: str) -> tuple[PathRef, ...]:
         value = node.get(name)
@@ -762,12 +781,7 @@ class _Reader:
 
     def _word(self, node: Mapping, name: str) -> str | None:
         value = node.get(name)
-        if value is None:
-            return None
-        if isinstance(value, Scalar) and isinstance(value.value, str):
-            return value.value
-        self._findings.add("bad-value", value.position, f"`{name}` must be a word")
-        return None
+        return value.value if isinstance(value, Scalar) and isinstance(value.value, str) else None
 
     def _words(self, node: Mapping, name: str) -> list[tuple[str, Position]]:
         value = node.get(name)
@@ -776,12 +790,7 @@ class _Reader:
 
     def _integer(self, node: Mapping, name: str) -> int | None:
         value = node.get(name)
-        if value is None:
-            return None
-        if isinstance(value, Scalar) and isinstance(value.value, int):
-            return value.value
-        self._findings.add("bad-value", value.position, f"`{name}` must be a whole number")
-        return None
+        return value.value if isinstance(value, Scalar) and isinstance(value.value, int) else None
 
     def _place(self, node: Mapping, name: str) -> Position:
         value = node.get(name)
@@ -789,8 +798,10 @@ class _Reader:
 
     def _check_keys(self, node: Mapping, construct: str) -> None:
         known = GRAMMAR[construct]
-        for key, _ in node.items():
-            if key.text not in known:
+        for key, value in node.items():
+            if key.text in known:
+                self._check_form(key.text, value, known[key.text].kind)
+            else:
                 self._findings.add(
                     "unknown-key",
                     key.position,
@@ -812,3 +823,51 @@ class _Reader:
                     node.key(present[1]).position,
                     f"`{present[1]}` excludes `{present[0]}`: one field has one way to its value",
                 )
+        for name, partners in COMPANIONS.get(construct, {}).items():
+            if name in node and not any(partner in node for partner in partners):
+                self._findings.add(
+                    "unknown-key",
+                    node.key(name).position,
+                    f"`{name}` means nothing here without "
+                    + " or ".join(f"`{partner}`" for partner in partners),
+                )
+
+    def _check_form(self, name: str, value: Value, kind: str) -> None:
+        """Report a value that is none of the forms of its kind; its items are checked likewise."""
+        kinds = alternatives(kind)
+        found = next((part for part in kinds if _has_form(value, part)), None)
+        if found is None:
+            forms = dict.fromkeys(FORMS.get(part.split(":")[0], "a mapping") for part in kinds)
+            self._findings.add(
+                "bad-value", value.position, f"`{name}` must be {' or '.join(forms)}"
+            )
+            return
+        head, _, item = found.partition(":")
+        if head == "map" and isinstance(value, Mapping):
+            for key, inner in value.items():
+                self._check_form(key.text, inner, item)
+        elif head == "list" and isinstance(value, Sequence):
+            for inner in value:
+                self._check_form(name, inner, item)
+
+
+def _has_form(value: Value, kind: str) -> bool:
+    match kind.split(":")[0]:
+        case "any":
+            return True
+        case "word" | "path":
+            return isinstance(value, Scalar) and isinstance(value.value, str)
+        case "constant":
+            return isinstance(value, Scalar)
+        case "flag":
+            return isinstance(value, Scalar) and value.value is True
+        case "status":
+            return isinstance(value, Scalar) and _is_status(value.value)
+        case "list":
+            return isinstance(value, Sequence)
+        case _:
+            return isinstance(value, Mapping)
+
+
+def _is_status(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599

@@ -55,6 +55,7 @@ class Specs:
     def __init__(self, folder: Path, root: Path, findings: Findings) -> None:
         self._findings = findings
         self._structs: dict[StructType, Struct] = {}
+        self._operations: dict[str, tuple[Operation, ...]] = {}
         self.documents: dict[str, Mapping] = {}
         for path in sorted(folder.glob("*.yaml")):
             self.documents[path.name.split(".")[0]] = load(path, root, findings)
@@ -89,8 +90,13 @@ class Specs:
             return {}
         return {key.text: value for key, value in schemas.items() if isinstance(value, Mapping)}
 
-    def operations(self, api: str) -> Iterator[Operation]:
-        """Iterate over an API's operations in the order of its file."""
+    def operations(self, api: str) -> tuple[Operation, ...]:
+        """Return an API's operations in the order of its file."""
+        if api not in self._operations:
+            self._operations[api] = tuple(self._read_operations(api))
+        return self._operations[api]
+
+    def _read_operations(self, api: str) -> Iterator[Operation]:
         document = self.documents.get(api)
         paths = document.get("paths") if document else None
         if not isinstance(paths, Mapping):
@@ -168,6 +174,14 @@ class Specs:
             return AnyType(), True
         if _word(schema, "x-decode") == "raw":
             late = _word(schema, "x-late")
+            if late is not None and late not in self.components(api):
+                self._findings.add(
+                    "no-such-reference",
+                    schema.key("x-late").position,
+                    f"`{late}` is no component of {api}",
+                    hint=did_you_mean(late, self.components(api)),
+                )
+                late = None
             # Null reaches a raw field as the bytes `null`, so the field itself is never None.
             return RawType((api, late) if late else None), False
         if "$ref" in schema:

@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 from itertools import groupby
 from typing import Any, cast
 
-from litestar import Litestar, asgi
-from litestar.handlers import ASGIRouteHandler
-from litestar.types import Receive, Scope, Send
+from litestar import Litestar, asgi, route
+from litestar.handlers import ASGIRouteHandler, BaseRouteHandler, HTTPRouteHandler
+from litestar.types import ASGIApp as LitestarApp
+from litestar.types import Method, Receive, Scope, Send
 
 from gateway import passthrough
 from gateway._generated.endpoints import ENDPOINTS
@@ -67,8 +68,8 @@ def create_app(settings: Settings) -> ASGIApp:
         finally:
             await services.aclose()
 
-    handlers = [
-        _handler(path, _serve_endpoint({item.method: item for item in items}, services, settings))
+    handlers: list[BaseRouteHandler] = [
+        _route(path, {item.method: item for item in items}, services, settings)
         for path, items in groupby(ENDPOINTS, key=lambda endpoint: endpoint.path)
     ]
     entries = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
@@ -88,12 +89,24 @@ def create_app(settings: Settings) -> ASGIApp:
     return Edge(cast("ASGIApp", inner), RouteTable(entries, mounts), settings)
 
 
+def _route(
+    path: str, endpoints: dict[str, Endpoint], services: Services, settings: Settings
+) -> HTTPRouteHandler:
+    answer = cast("LitestarApp", _serve_endpoint(endpoints, services, settings))
+
+    async def handle() -> LitestarApp:
+        return answer
+
+    # Litestar's own ASGI handlers take no path parameters, so every endpoint is an HTTP route.
+    methods = [cast("Method", method) for method in endpoints]
+    return route(path.replace("}", ":str}"), http_method=methods, status_code=200)(handle)
+
+
 def _handler(path: str, app: ASGIApp, *, is_mount: bool = False) -> ASGIRouteHandler:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         await app(cast("Any", scope), cast("Any", receive), cast("Any", send))
 
-    route = path.replace("}", ":str}")
-    return asgi(route, is_mount=is_mount, copy_scope=is_mount)(handle)
+    return asgi(path, is_mount=is_mount, copy_scope=is_mount)(handle)
 
 
 def _serve_endpoint(

@@ -7,7 +7,7 @@ Everything here is filled before a mapping reads it; reading changes nothing.
 from __future__ import annotations
 
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from gateway._generated import internal
 from gateway.settings import Settings
@@ -26,17 +26,28 @@ def utc_text(epoch_ns: int) -> str:
 
 
 def local_text(epoch_s: float) -> str:
-    """Return a time as Ollama writes `modified_at` and `expires_at`: in the server's own zone."""
-    text = datetime.fromtimestamp(epoch_s, timezone.utc).astimezone().isoformat()
-    return text[:-6] + "Z" if text.endswith("+00:00") else text
+    """
+    Return a time as Ollama writes `modified_at` and `expires_at`: in the server's own zone.
+
+    The fraction's trailing zeros are dropped, and UTC is `Z` (ollama sheet §1.9).
+    """
+    moment = datetime.fromtimestamp(epoch_s, UTC).astimezone()
+    fraction = f".{moment.microsecond:06d}".rstrip("0").rstrip(".")
+    zone = moment.strftime("%z")
+    offset = "Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:5]}"
+    return moment.strftime("%Y-%m-%dT%H:%M:%S") + fraction + offset
 
 
 class Call:
-    """One request's context. Times are nanoseconds of the monotonic clock."""
+    """
+    One request's context. Times are nanoseconds of the monotonic clock.
+
+    `asked` is the model's name as the client sent it, empty until a plan has asked for the model.
+    """
 
     __slots__ = (
-        "_asked",
         "_model",
+        "asked",
         "first_event_ns",
         "loaded_ns",
         "models",
@@ -54,7 +65,7 @@ class Call:
         self.started_ns = self.loaded_ns = self.first_event_ns = time.monotonic_ns()
         self.models: list[internal.CatalogueRow] = []
         self.running: list[internal.RunningInstance] = []
-        self._asked: internal.AskedName | None = None
+        self.asked = internal.AskedName(text="", display="", full="")
         self._model: internal.CatalogueRow | None = None
 
     @property
@@ -66,16 +77,6 @@ class Call:
     def monotonic_ns(self) -> int:
         """The monotonic clock, now."""
         return time.monotonic_ns()
-
-    @property
-    def asked(self) -> internal.AskedName:
-        """The model's name as the client sent it; there once a plan has asked for the model."""
-        assert self._asked is not None, "a plan reads the asked name after its model step"
-        return self._asked
-
-    @asked.setter
-    def asked(self, name: internal.AskedName) -> None:
-        self._asked = name
 
     @property
     def model(self) -> internal.CatalogueRow:

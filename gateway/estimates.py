@@ -42,7 +42,7 @@ def parameter_size(name: str) -> str:
     """
     Return the size that a name states, in Ollama's style, or "".
 
-    >>> parameter_size("qwen2.5-coder-7b-instruct"), parameter_size("mixtral-8x7b"), parameter_size("phi")
+    >>> parameter_size("coder-7b-instruct"), parameter_size("mixture-8x7b"), parameter_size("phi")
     ('7B', '8x7B', '')
     """
     found = _SIZE.search(name)

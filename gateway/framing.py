@@ -143,7 +143,7 @@ class SseDecoder:
                 whole = bytes(self._tail)
                 self._tail.clear()
             if self._has_cr:
-                self._after_cr = whole.endswith(b"\r")
+                self._after_cr = cut == len(data) and whole.endswith(b"\r")
                 lines = whole.splitlines()
             else:
                 lines = whole.split(b"\n")

@@ -47,6 +47,11 @@ class _Hold:
     expires_at: float | None = None
     loading: asyncio.Task[None] | None = None
 
+    def forget_load(self, task: asyncio.Task[None]) -> None:
+        """Make room for the next load; a failure that nobody waits for any more ends here."""
+        self.loading = None
+        _retrieve(task)
+
 
 class Lease:
     """One request's hold on a model, from before it is loaded until its answer has ended."""
@@ -55,7 +60,7 @@ class Lease:
         self,
         lifecycle: Lifecycle,
         row: internal.CatalogueRow,
-        keep_alive: float | None | UnsetType,
+        keep_alive: float | UnsetType | None,
         num_ctx: float | UnsetType,
     ) -> None:
         self._lifecycle = lifecycle
@@ -104,7 +109,7 @@ class Lifecycle:
     def lease(
         self,
         row: internal.CatalogueRow,
-        keep_alive: float | None | UnsetType = UNSET,
+        keep_alive: float | UnsetType | None = UNSET,
         num_ctx: float | UnsetType = UNSET,
     ) -> Lease:
         """Return a hold that is not taken yet. `keep_alive` in seconds, None for ever."""
@@ -112,7 +117,7 @@ class Lifecycle:
 
     # -- for leases ---------------------------------------------------------------------------
 
-    def hold(self, row: internal.CatalogueRow, keep_alive: float | None | UnsetType) -> None:
+    def hold(self, row: internal.CatalogueRow, keep_alive: float | UnsetType | None) -> None:
         """Count one more request on a model; an explicit keep-alive is the model's from now on."""
         hold = self._hold_of(row)
         hold.busy += 1
@@ -141,7 +146,7 @@ class Lifecycle:
             if row.instances or self._catalog.dialect != "v1":
                 return
             hold.loading = asyncio.create_task(self._load(row, hold, num_ctx))
-            hold.loading.add_done_callback(lambda _: setattr(hold, "loading", None))
+            hold.loading.add_done_callback(hold.forget_load)
         # Shielded: the load goes on for the others when one of them leaves.
         await asyncio.shield(hold.loading)
 
@@ -167,7 +172,7 @@ class Lifecycle:
         if task is None:
             task = asyncio.create_task(self._recover(row))
             self._recovering[row.key] = task
-            task.add_done_callback(lambda _: self._recovering.pop(row.key, None))
+            task.add_done_callback(lambda done: self._recovered(row.key, done))
         await asyncio.shield(task)
 
     def running(self, rows: list[internal.CatalogueRow]) -> list[internal.RunningInstance]:
@@ -244,6 +249,10 @@ class Lifecycle:
         else:
             await self._catalog.rows(fresh=True)
 
+    def _recovered(self, key: str, task: asyncio.Task[None]) -> None:
+        self._recovering.pop(key, None)
+        _retrieve(task)
+
     async def _unload_all(self, row: internal.CatalogueRow) -> None:
         hold = self._hold_of(row)
         for current in await self._catalog.rows(fresh=True):
@@ -315,6 +324,12 @@ class Lifecycle:
             return hold.expires_at or now + hold.keep_alive_s
         remaining = instance.remaining_ttl_seconds
         return now + (FOREVER_S if isinstance(remaining, UnsetType) else float(remaining))
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Take note of a task's failure, so that the loop does not report it as forgotten."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _local(epoch_s: float) -> str:

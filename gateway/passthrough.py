@@ -23,6 +23,7 @@ from gateway.faults import Refusal, UpstreamFailure, read_error
 from gateway.framing import SseDecoder
 from gateway.journal import get_logger
 from gateway.lifecycle import Lifecycle
+from gateway.repairs import repair
 from gateway.settings import Settings
 from gateway.upstream import RawAnswer, Upstream
 
@@ -32,6 +33,8 @@ LMSTUDIO_MOUNTS = ("/api/v0/", "/api/v1/")
 NAMES_NO_MODEL_HERE = ("/api/v1/models/download",)
 """Routes whose `model` is not one of the catalogue's."""
 
+_OUR_TOKEN_REFUSED = (401, 403)
+"""The client's key never gets there, so what LM Studio refuses is the gateway's own."""
 _JSON_LIKE = ("json", "text/plain", "x-www-form-urlencoded")
 _ERROR_BYTES = 1024 * 1024
 _ERROR_TYPES = {400: "invalid_request_error", 404: "not_found_error", 413: "invalid_request_error"}
@@ -101,10 +104,11 @@ class Passthrough:
         row = await self._catalog.find(asked, legal=names.parse(asked.strip()) is not None)
         if row is None:
             raise Refusal(404, f"model '{asked}' not found")
-        if asked == row.request_key:
-            return body, row
-        fields["model"] = msgspec.Raw(msgspec.json.encode(row.request_key))
-        return msgspec.json.encode(fields), row
+        changed = repair(path, fields)
+        if asked != row.request_key:
+            fields["model"] = msgspec.Raw(msgspec.json.encode(row.request_key))
+            changed = True
+        return (msgspec.json.encode(fields) if changed else body), row
 
     async def _forward(
         self,
@@ -123,6 +127,8 @@ class Passthrough:
             async with self._upstream.forward(scope["method"], target, headers, body) as answer:
                 chunks = answer.chunks()
                 held, failure = await _peek(answer, chunks)
+                if answer.status in _OUR_TOKEN_REFUSED:
+                    raise failure or UpstreamFailure("no reason given", status=answer.status)
                 if (
                     failure is None
                     or row is None

@@ -29,6 +29,7 @@ from gateway.upstream import EventStream, Upstream
 
 DONE = b"[DONE]"
 GOING_DOWN = "the gateway is shutting down"
+INTERNAL = "internal error of the gateway; its log says more"
 
 
 class Client(Protocol):
@@ -96,6 +97,9 @@ class Relay:
                 await client.send_lines(encode_error(GOING_DOWN) + b"\n")
                 await client.finish()
             raise
+        except Exception:
+            self._log.exception("a request failed by a fault of ours", path=endpoint.path)
+            await self._refuse(Refusal(500, INTERNAL), client, error_type)
         finally:
             if run.lease is not None:
                 run.lease.release()

@@ -95,15 +95,17 @@ def bind(listen: ListenSettings) -> socket.socket:
     where = f"port {listen.port} on {listen.host or 'every interface'}"
     try:
         if not listen.host and socket.has_dualstack_ipv6():
-            return socket.create_server(
-                ("", listen.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048
+            return _as_tcp(
+                socket.create_server(
+                    ("", listen.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048
+                )
             )
         found = socket.getaddrinfo(
             listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         # `localhost` has both; clients of Ollama try IPv4.
         family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
-        return socket.create_server(address[:2], family=family, backlog=2048)
+        return _as_tcp(socket.create_server(address[:2], family=family, backlog=2048))
     except socket.gaierror:
         raise ListenProblem(
             f"cannot listen on {listen.host}: no such host here; give an address of this machine "
@@ -111,6 +113,17 @@ def bind(listen: ListenSettings) -> socket.socket:
         ) from None
     except OSError as failure:
         raise ListenProblem(_explain(where, failure)) from None
+
+
+def _as_tcp(listener: socket.socket) -> socket.socket:
+    """
+    Return the listening socket with its protocol named.
+
+    asyncio's own loop turns off Nagle's algorithm only on connections of a socket that says TCP;
+    without that every answer on a reused connection waits for the client's delayed ACK.
+    """
+    family, kind = listener.family, listener.type
+    return socket.socket(family, kind, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
 def _explain(where: str, failure: OSError) -> str:

@@ -34,7 +34,7 @@ async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetT
 
 
 async def acquire(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
-    """Have the model ready, loaded once however many requests wait, and held while this one runs."""
+    """Have the model ready and hold it while this request runs; loads once for all who wait."""
     lease = run.lifecycle.lease(run.call.model, parse_keep_alive(keep_alive), num_ctx)
     run.lease = lease
     await lease.prepare()

@@ -104,6 +104,7 @@ def finished_tool_call(source: internal.AssembledToolCall) -> ollama.ResponseToo
 
 def refusal_for(failure: UpstreamFailure, call: Call) -> Refusal:
     """Return what an upstream failure becomes for the client."""
+    message = failure.message.lower()
     if failure.fault in ("connect", "dns", "tls", "pool", "write"):
         return Refusal(503, f"cannot reach LM Studio at {call.upstream_url}: {failure.message}")
     if failure.fault in ("first_byte_timeout", "silence_timeout"):
@@ -119,6 +120,26 @@ def refusal_for(failure: UpstreamFailure, call: Call) -> Refusal:
         return Refusal(500, failure.message)
     if failure.fault in ("bad_http", "not_json", "not_sse", "empty", "wrong_model"):
         return Refusal(502, f"unexpected answer from LM Studio: {failure.message}")
+    if failure.fault in ("upstream_error_200",) and "context length" in message:
+        return Refusal(400, failure.message)
+    if failure.fault in ("upstream_error_200",) and "fit in context" in message:
+        return Refusal(400, failure.message)
+    if failure.fault in ("upstream_error_200",) and "context size" in message:
+        return Refusal(400, failure.message)
+    if failure.fault in ("upstream_error_200",) and "n_ctx" in message:
+        return Refusal(400, failure.message)
+    if failure.fault in ("upstream_error_200",) and "keep the first" in message:
+        return Refusal(400, failure.message)
+    if failure.fault in ("upstream_error_200",) and "not support images" in message:
+        return Refusal(400, failure.message)
+    if failure.fault in ("upstream_error_200",):
+        return Refusal(502, failure.message)
+    if "failed to load" in message:
+        return Refusal(500, failure.message)
+    if failure.code == "model_not_found":
+        return Refusal(404, f'model "{call.asked.text}" not found, try pulling it first')
+    if failure.code == "model_load_failed":
+        return Refusal(500, failure.message)
     if failure.status in (401, 403):
         return Refusal(502, "LM Studio refused the gateway's token: set LM_API_TOKEN")
     if failure.status in (404,):

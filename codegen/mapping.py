@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from codegen import ir
 from codegen.coverage import Coverage, Usage
-from codegen.expressions import Context, Expressions, ShapeRef
+from codegen.expressions import Context, Expressions, ShapeRef, case_test
 from codegen.operand import Body, Operand, Scope
 from codegen.problem import Findings, Position, did_you_mean
 from codegen.rules import (
@@ -95,6 +95,7 @@ class MappingCompiler:
             name=file.name, source=file.file, doc=f"The mapping `{file.name}`, compiled."
         )
         self._shapes: dict[str, ShapeRef | None] = {}
+        self._open_shapes: set[str] = set()
         self._tables: dict[str, str] = {}
         self._decoders: dict[str, str] = {}
         self._answers: dict[str, str] = {}
@@ -142,7 +143,14 @@ class MappingCompiler:
         return self.module
 
     def _request_type(self) -> StructType | None:
-        kinds = {operation.request for operation in self._operations}
+        kinds = dict.fromkeys(operation.request for operation in self._operations)
+        if len(kinds) > 1:
+            self._findings.add(
+                "type-mismatch",
+                self.file.operations[1][1],
+                f"`{self.file.name}` serves operations whose bodies differ",
+                hint="give each its own mapping",
+            )
         found = next(iter(kinds), None)
         return found if isinstance(found, StructType) else None
 
@@ -178,7 +186,11 @@ class MappingCompiler:
         self._used.add(("shape", name))
         if name not in self._shapes:
             self._shapes[name] = None
+            self._open_shapes.add(name)
             self._shapes[name] = self._compile_shape(self.file.shapes[name])
+            self._open_shapes.remove(name)
+        elif name in self._open_shapes:
+            self._findings.add("bad-value", place, f"the shape `{name}` uses itself")
         return self._shapes[name]
 
     def _compile_shape(self, shape: Shape) -> ShapeRef | None:
@@ -202,25 +214,18 @@ class MappingCompiler:
             subject = expressions.path(shape.match)
             if subject is None:
                 return None
-            keyword = "if"
-            for case in shape.cases:
+            expressions.check_exhaustive(shape.match, shape.cases, subject)
+            for index, case in enumerate(shape.cases):
                 target = self._specs.find_struct(case.block.target, case.block.target_position)
                 if target is None:
                     return None
                 targets.append(target)
                 inner = Expressions(self._context, scope, body)
                 code = inner.build(target, case.block.fields, case.block.names, case.position)
-                test = f"{subject.code} == {case.equals.value!r}" if case.equals else ""
-                body.lines.append(f"{keyword} {test}:" if test else "else:")
-                body.lines.append(f"    return {code}")
-                keyword = "elif"
+                # The cases are total, so what is left for the last one needs no test.
+                test = case_test(case, subject.code) if index < len(shape.cases) - 1 else ""
+                body.lines += _guarded(test, f"return {code}")
                 usage.note_block(case.block)
-            if not any(case.otherwise for case in shape.cases):
-                self._findings.add(
-                    "open-without-otherwise",
-                    shape.match.position,
-                    f"`{shape.match.text}` may hold any value, so the cases need an `otherwise`",
-                )
             usage.ignored.update(shape.block.ignored)
         usage.note(scope, "")
         self.project.coverage.check(usage, self.file, label=f"shape {shape.name}")
@@ -323,15 +328,22 @@ class MappingCompiler:
             return None
         name, _, path = text.partition(".")
         kind: Type | None = self._specs.find_struct(name, place)
+        if kind is None:
+            return None
         for part in path.split("."):
+            fields = self._specs.struct(kind).fields if isinstance(kind, StructType) else {}
             if part == "*" and isinstance(kind, ArrayType):
                 kind = kind.item
-            elif isinstance(kind, StructType):
-                found = self._specs.struct(kind).fields.get(part)
-                if found is None:
-                    self._findings.add("no-such-path", place, f"`{text}`: no `{part}` here")
-                    return None
-                kind = found.type
+            elif part in fields:
+                kind = fields[part].type
+            else:
+                self._findings.add(
+                    "no-such-path",
+                    place,
+                    f"`{text}`: no `{part}` here",
+                    hint=did_you_mean(part, fields),
+                )
+                return None
         return kind.enum if isinstance(kind, ScalarType) else None
 
     def _decoder(self, type_: StructType) -> str:
@@ -454,7 +466,7 @@ class MappingCompiler:
         scope = self._request_scope(source)
         expressions = Expressions(self._context, scope, body)
         for rejected, refusal in block.rejected.items():
-            operand = expressions.path(PathRef(rejected, refusal.position))
+            operand = expressions.path(PathRef(rejected, refusal.position), mark=False)
             if operand is not None and operand.presence:
                 body.lines.append(f"if {operand.presence}:")
                 body.lines.append(f"    raise {expressions.refusal(refusal)}")
@@ -508,6 +520,7 @@ class MappingCompiler:
         usage = Usage(source, block.ignored_position)
         usage.note(scope, "")
         usage.note_block(block)
+        self._check_rejected(block)
         self.project.coverage.check(usage, self.file, label=f"call {call.name}")
         self._note_produced(target, block.fields, block.omitted)
         self._check_stale(target, set(block.fields), block.omitted)
@@ -1385,6 +1398,13 @@ class MappingCompiler:
         known = self._produced.setdefault(target, set())
         known.update(fields)
         known.update(omitted or {})
+
+    def _check_rejected(self, block: Block) -> None:
+        """An upstream's answer can't be refused: only a client is there to be told."""
+        for name, refusal in block.rejected.items():
+            self._findings.add(
+                "bad-value", refusal.position, f"`{name}`: only a request's fields can be `rejected`"
+            )
 
     def _check_target(self, target: StructType, block: Block) -> None:
         """Every field of an upstream request is set, or left out with a reason."""

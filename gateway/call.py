@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from gateway._generated import internal
 from gateway.settings import Settings
@@ -21,8 +22,13 @@ def utc_text(epoch_ns: int) -> str:
     '2023-11-14T22:13:20.12Z'
     """
     seconds, fraction = divmod(epoch_ns, 1_000_000_000)
-    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{text}.{fraction:09d}".rstrip("0").rstrip(".") + "Z"
+    return f"{_second(seconds)}.{fraction:09d}".rstrip("0").rstrip(".") + "Z"
+
+
+@lru_cache(maxsize=8)
+def _second(epoch_s: int) -> str:
+    """Return the part that all frames of one second share; making it costs most of the whole."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(epoch_s))
 
 
 def local_text(epoch_s: float) -> str:

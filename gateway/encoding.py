@@ -22,6 +22,8 @@ _ESCAPES = (
     ("\u2028".encode(), b"\\u2028"),
     ("\u2029".encode(), b"\\u2029"),
 )
+_SEPARATORS = "\u2028".encode()[:2]
+"""How both separators begin; other punctuation does, too, and then nothing is found to replace."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -35,8 +37,8 @@ def encode(value: object) -> bytes:
     b'{"a":"\\\\u003cb\\\\u003e"}'
     """
     data = _encoder.encode(value)
-    for plain, escaped in _ESCAPES:
-        if plain in data:
+    if b"<" in data or b">" in data or b"&" in data or _SEPARATORS in data:
+        for plain, escaped in _ESCAPES:
             data = data.replace(plain, escaped)
     return data
 

@@ -60,14 +60,14 @@ class Passthrough:
         lease = None
         path: str = scope["path"]
         try:
-            body: bytes | AsyncIterator[bytes] | None
+            body: bytes | AsyncIterator[bytes] | None = None
             row = None
-            if _is_json(scope):
-                body, row = await self._resolved(
-                    await read_body(receive, self._settings.limits.body_bytes), path
-                )
+            if _has_body(scope) and not _is_json(scope):
+                body = _pieces(receive)
             else:
-                body = _pieces(receive) if _has_body(scope) else None
+                whole = await read_body(receive, self._settings.limits.body_bytes)
+                if _has_body(scope):
+                    body, row = await self._resolved(whole, path)
             if row is not None:
                 lease = self._lifecycle.lease(row)
                 await lease.prepare()
@@ -220,7 +220,7 @@ def envelope(path: str, status: int, message: str) -> dict[str, Any]:
 
 def _is_json(scope: Scope) -> bool:
     kind = header(scope, b"content-type").lower()
-    return _has_body(scope) and (not kind or any(word in kind for word in _JSON_LIKE))
+    return not kind or any(word in kind for word in _JSON_LIKE)
 
 
 def _has_body(scope: Scope) -> bool:

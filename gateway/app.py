@@ -31,6 +31,7 @@ from gateway.edge import ASGIApp, Edge, RouteTable
 from gateway.encoding import JSON, encode_error
 from gateway.endpoint import Endpoint
 from gateway.faults import Refusal
+from gateway.gates import GATES
 from gateway.health import answer_health
 from gateway.lifecycle import Lifecycle
 from gateway.passthrough import Passthrough
@@ -86,7 +87,7 @@ def create_app(settings: Settings) -> ASGIApp:
     inner = Litestar(
         route_handlers=handlers, lifespan=[lifespan], openapi_config=None, logging_config=None
     )
-    return Edge(cast("ASGIApp", inner), RouteTable(entries, mounts), settings)
+    return Edge(cast("ASGIApp", inner), RouteTable(entries, mounts), settings, GATES)
 
 
 def _route(

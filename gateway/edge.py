@@ -17,6 +17,7 @@ from time import monotonic_ns
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from gateway.client import header
 from gateway.journal import get_logger, log_request
 from gateway.settings import Settings
 
@@ -126,7 +127,7 @@ class Edge:
                 path=exchange.template or scope["path"],
                 status=exchange.status,
                 duration_ns=monotonic_ns() - started_ns,
-                user_agent=_header(scope, b"user-agent"),
+                user_agent=header(scope, b"user-agent"),
                 outcome="failed" if failed else exchange.outcome,
             )
 
@@ -185,7 +186,7 @@ def _refuse_upgrade(scope: Scope) -> Answer | None:
     Refuse a request that wants another protocol. `h2c` is an offer, not a demand, and is ignored:
     Java's HTTP client makes it with every first request.
     """
-    wanted = _header(scope, b"upgrade").lower()
+    wanted = header(scope, b"upgrade").lower()
     return _NO_UPGRADE if wanted and wanted != "h2c" else None
 
 
@@ -270,7 +271,3 @@ def _pattern(route: Route) -> re.Pattern[str]:
     parts = re.split(r"\{[^{}]+\}", route.template)
     return re.compile("[^/]+".join(re.escape(part) for part in parts))
 
-
-def _header(scope: Scope, name: bytes) -> str:
-    value: bytes = next((value for key, value in scope["headers"] if key == name), b"")
-    return value.decode("latin-1")

@@ -1,0 +1,152 @@
+"""
+Who may call: Ollama's rules for the Origin and the Host of a request, as gates of the edge.
+
+They keep web pages that a user happens to visit away from a gateway on the user's own machine.
+(ollama sheet §1.4, §1.5)
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from functools import lru_cache
+
+from gateway.client import header
+from gateway.edge import Answer, Gate, Headers, Scope
+from gateway.settings import Settings
+
+LOCAL_NAMES = ("localhost", "127.0.0.1", "0.0.0.0")
+APPLICATION_SCHEMES = ("app", "file", "tauri", "vscode-webview", "vscode-file")
+LOCAL_SUFFIXES = (".localhost", ".local", ".internal")
+PRIVATE_NETWORKS = tuple(
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+)
+DEFAULT_ORIGINS = (
+    *(f"{scheme}://{name}" for name in LOCAL_NAMES for scheme in ("http", "https")),
+    *(f"{scheme}://{name}:*" for name in LOCAL_NAMES for scheme in ("http", "https")),
+    *(f"{scheme}://*" for scheme in APPLICATION_SCHEMES),
+)
+ALLOWED_METHODS = b"GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"
+ALLOWED_HEADERS = (
+    b"Authorization,Content-Type,User-Agent,Accept,X-Requested-With,Openai-Beta,"
+    b"X-Stainless-Arch,X-Stainless-Async,X-Stainless-Custom-Poll-Interval,"
+    b"X-Stainless-Helper-Method,X-Stainless-Lang,X-Stainless-Os,X-Stainless-Package-Version,"
+    b"X-Stainless-Poll-Helper,X-Stainless-Retry-Count,X-Stainless-Runtime,"
+    b"X-Stainless-Runtime-Version,X-Stainless-Timeout"
+)
+PREFLIGHT_LASTS_S = 43200
+
+_FORBIDDEN = Answer(403)
+_DONE = Answer(204)
+
+
+def check_origin(scope: Scope, settings: Settings) -> Answer | Headers:
+    """
+    Refuse a foreign Origin, answer a preflight, and let the page of an allowed one read the answer.
+
+    A request without Origin, or from the gateway's own pages, passes without any of these headers.
+    """
+    origin = header(scope, b"origin")
+    host = header(scope, b"host")
+    if not origin or origin in (f"http://{host}", f"https://{host}"):
+        return ()
+    if "*" in settings.listen.origins:
+        allowed: Headers = ((b"access-control-allow-origin", b"*"),)
+        varies: Headers = ()
+    elif any(_matches(origin, rule) for rule in (*settings.listen.origins, *DEFAULT_ORIGINS)):
+        allowed = ((b"access-control-allow-origin", origin.encode("latin-1")),)
+        varies = ((b"vary", b"Origin"),)
+    else:
+        return _FORBIDDEN
+    if scope["method"] != "OPTIONS":
+        return (*allowed, *varies)
+    asked = (
+        (b"vary", b"Access-Control-Request-Method"),
+        (b"vary", b"Access-Control-Request-Headers"),
+    )
+    return Answer(
+        204,
+        b"",
+        (
+            *allowed,
+            (b"access-control-allow-methods", ALLOWED_METHODS),
+            (b"access-control-allow-headers", ALLOWED_HEADERS),
+            (b"access-control-max-age", str(PREFLIGHT_LASTS_S).encode("ascii")),
+            *((*varies, *asked) if varies else ()),
+        ),
+    )
+
+
+def check_host(scope: Scope, settings: Settings) -> Answer | Headers:
+    """
+    Refuse a Host that is not this machine's, when only this machine can reach the gateway.
+
+    Otherwise a name that an attacker's DNS points at 127.0.0.1 would pass for the gateway's own
+    page. A gateway that listens on the network is meant to be found under names unknown to it.
+    """
+    if not _is_loopback(settings.listen.host):
+        return ()
+    host = _without_port(header(scope, b"host")).lower()
+    address = _address(host)
+    if address is not None:
+        return () if _is_near(address) else _FORBIDDEN
+    if host and host not in _own_names() and not host.endswith(LOCAL_SUFFIXES):
+        return _FORBIDDEN
+    return _DONE if scope["method"] == "OPTIONS" else ()
+
+
+GATES: tuple[Gate, ...] = (check_origin, check_host)
+"""In Ollama's order: a foreign Origin is refused whatever the Host is."""
+
+
+def _matches(origin: str, rule: str) -> bool:
+    """Tell whether an origin is what a rule says; one `*` in it stands for anything."""
+    head, star, tail = rule.partition("*")
+    if not star:
+        return origin == rule
+    long_enough = len(origin) >= len(head) + len(tail)
+    return long_enough and origin.startswith(head) and origin.endswith(tail)
+
+
+def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return address.is_loopback if address is not None else host.lower() == "localhost"
+
+
+def _is_near(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return (
+        address.is_loopback
+        or address.is_unspecified
+        or any(address in network for network in PRIVATE_NETWORKS)
+        or str(address) in _own_addresses()
+    )
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text.strip("[]"))
+    except ValueError:
+        return None
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() and ":" not in name else host
+
+
+@lru_cache(maxsize=1)
+def _own_names() -> frozenset[str]:
+    return frozenset(("localhost", socket.gethostname().lower()))
+
+
+@lru_cache(maxsize=1)
+def _own_addresses() -> frozenset[str]:
+    try:
+        found = socket.getaddrinfo(socket.gethostname(), None)
+    except OSError:
+        return frozenset()
+    return frozenset(str(entry[4][0]) for entry in found)
+

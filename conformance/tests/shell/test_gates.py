@@ -126,7 +126,7 @@ def test_settings_add_origins() -> None:
 
 
 def test_preflight() -> None:
-    """A preflight of an allowed origin is 204 and says what may be sent, and how long that holds."""
+    """A preflight of an allowed origin says what may be sent, and for how long that holds."""
     answer = check_origin(scope("OPTIONS", origin="app://obsidian.md"), LOOPBACK)
 
     assert isinstance(answer, Answer)

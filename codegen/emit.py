@@ -34,7 +34,7 @@ class Printer:
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
-            autoescape=False,  # noqa: S701 - it prints Python, not HTML
+            autoescape=False,  # it prints Python, not HTML
         )
 
     def mapping(self, module: ir.Module) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from codegen.operand import Body, Operand, Resolver, Scope, any_operand
-from codegen.problem import Findings, Position, did_you_mean
+from codegen.problem import Findings, Position, did_you_mean, nearest
 from codegen.rules import (
     Argument,
     Case,
@@ -39,6 +39,7 @@ from codegen.types import (
     annotation,
     arms,
     fits,
+    union,
 )
 
 JSON_TYPES = {
@@ -60,6 +61,15 @@ class ShapeRef:
     extra: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class TableRef:
+    """A compiled table: its constant, its rules, and the words that its source may hold."""
+
+    code: str
+    table: Table
+    covers: tuple[str, ...] | None
+
+
 @dataclass
 class Context:
     """What every rule of one file may name."""
@@ -69,7 +79,7 @@ class Context:
     transforms: dict[str, Signature]
     steps: dict[str, Signature]
     shape: Callable[[str, Position], ShapeRef | None]
-    table: Callable[[str, Position], tuple[str, Table] | None]
+    table: Callable[[str, Position], TableRef | None]
     decoder: Callable[[StructType], str]
     used_transforms: set[str]
     read: Callable[[StructType, str], None]
@@ -113,7 +123,11 @@ class Expressions:
                     f"`{prefix}{name}`: {target} has no such field",
                     hint=did_you_mean(name, struct.fields),
                     declared=struct.position,
+                    about=f"{prefix}{nearest(name, struct.fields)}",
                 )
+                # What it reads is decided all the same.
+                for path in rule.sources:
+                    self.path(path)
                 continue
             if rule.fields is None:
                 self._scope.label = f"`{prefix}{name}`"
@@ -127,6 +141,7 @@ class Expressions:
                     position,
                     f"`{prefix}{name}` of {target} is required and never set",
                     declared=found.position,
+                    about=f"{prefix}{name}",
                 )
         ordered = [
             f"{found.attribute}={values[name]}"
@@ -185,9 +200,7 @@ class Expressions:
 
     def _first_present(self, rule: Rule) -> Operand | None:
         if not rule.sources:
-            self._findings.add(
-                "unknown-key", rule.position, "this rule says nothing of where its value comes from"
-            )
+            # The reader of the rule has said so.
             return None
         operands = [self.path(path) for path in rule.sources]
         found = [operand for operand in operands if operand is not None]
@@ -226,8 +239,8 @@ class Expressions:
         found = self._context.table(rule.table, rule.position)
         if found is None:
             return None
-        code, table = found
-        self._check_translated(rule, operand, table)
+        code, table = found.code, found.table
+        self._check_translated(rule, operand, found)
         values = tuple(str(constant.value) for _, constant in table.rows.values())
         if table.otherwise is not None:
             values = (*values, str(table.otherwise.value))
@@ -242,24 +255,24 @@ class Expressions:
             return Operand(f"{lookup} if {held.presence} else UNSET", kind, absent=True)
         return Operand(lookup, kind)
 
-    def _check_translated(self, rule: Rule, operand: Operand, table: Table) -> None:
-        """A table takes words, and without `otherwise` only those that it has rows for."""
+    def _check_translated(self, rule: Rule, operand: Operand, found: TableRef) -> None:
+        """A table takes words, and without `otherwise` only those that it is made for."""
         if not operand.checked:
             return
         if not isinstance(operand.type, ScalarType) or operand.type.name != "string":
             self._findings.add(
                 "type-mismatch",
                 rule.position,
-                f"`{table.name}` translates words, its source here is {operand.type}",
+                f"`{found.table.name}` translates words, its source here is {operand.type}",
             )
-        elif table.otherwise is None:
+        elif found.table.otherwise is None and found.covers is not None:
             words = operand.type.enum
-            missing = [word for word in words or () if word not in table.rows]
+            missing = [word for word in words or () if word not in found.covers]
             if words is None or missing:
                 self._findings.add(
                     "table-not-total",
                     rule.position,
-                    f"`{table.name}` has no row for "
+                    f"`{found.table.name}` has no row for "
                     + (", ".join(missing) if words else "every word that may stand here"),
                 )
 
@@ -296,7 +309,8 @@ class Expressions:
             self._findings.add(
                 "type-mismatch",
                 rule.each.position,
-                f"`{rule.each.text}` holds {operand.type.item}, the shape `{rule.use}` takes {shape.source}",
+                f"`{rule.each.text}` holds {operand.type.item}, "
+                f"the shape `{rule.use}` takes {shape.source}",
             )
         for root in shape.extra:
             self.body.roots.add("$" + root)
@@ -342,12 +356,14 @@ class Expressions:
         indent = "    " if guard else ""
         keyword = "if"
         for case in rule.cases:
-            self._known[rule.match.text] = replace(held, absent=False, null=False)
+            self._known[rule.match.text] = replace(
+                held, type=_narrowed(operand.type, case.type), absent=False, null=False
+            )
             outcome = self._case(case, target, place, label)
             del self._known[rule.match.text]
             if outcome is None:
                 continue
-            test = case_test(case, subject)
+            test = case_test(case, subject, operand.type)
             head = f"{keyword} {test}:" if test else ("else:" if branches else "if True:")
             branches.append(indent + head)
             line = outcome if outcome.startswith("raise ") else f"{result} = {outcome}"
@@ -369,11 +385,43 @@ class Expressions:
         return self._fitted(operand, target, case.position, label).code if operand else None
 
     def check_exhaustive(
-        self, match: PathRef, cases: Sequence[Case | ShapeCase], operand: Operand, label: str = ""
+        self,
+        match: PathRef,
+        cases: Sequence[Case | ShapeCase],
+        operand: Operand,
+        label: str = "",
+        *,
+        or_absent: bool = False,
     ) -> None:
-        """Report values without a case, and an `otherwise` that is missing or of no use."""
+        """
+        Report values without a case, and an `otherwise` that is missing or of no use.
+
+        `or_absent` is True where a value that is not there needs a case too.
+        """
         caught = any(case.otherwise for case in cases)
         vocabulary = operand.type.enum if isinstance(operand.type, ScalarType) else None
+        possible = [_json_type(arm) for arm in arms(operand.type)]
+        for case in cases:
+            if case.type is not None and case.type not in JSON_TYPES:
+                self._findings.add(
+                    "bad-value",
+                    case.position,
+                    f"`{case.type}` is no type of JSON",
+                    hint=did_you_mean(case.type, JSON_TYPES),
+                )
+            elif case.type is not None and not {case.type, "any"} & {*possible}:
+                self._findings.add(
+                    "bad-value",
+                    case.position,
+                    f"{label}`{match.text}` is never of type {case.type}",
+                )
+            if case.equals is not None and vocabulary and case.equals.value not in vocabulary:
+                self._findings.add(
+                    "bad-value",
+                    case.equals.position,
+                    f"{label}`{match.text}` is never {_literal(case.equals.value)}",
+                    hint=did_you_mean(str(case.equals.value), vocabulary),
+                )
         named = {str(case.equals.value) for case in cases if case.equals is not None}
         kinds = {case.type for case in cases if case.type is not None}
         if isinstance(operand.type, UnionType):
@@ -389,6 +437,8 @@ class Expressions:
             return
         else:
             return
+        if or_absent and operand.presence:
+            missing.append("absent")
         if missing and not caught:
             self._findings.add(
                 "match-not-exhaustive",
@@ -646,10 +696,17 @@ class Expressions:
         else:
             fine = any(_constant_fits(constant.value, arm) for arm in arms(target.type))
         if not fine:
+            words = [
+                word
+                for arm in arms(target.type)
+                if isinstance(arm, ScalarType)
+                for word in arm.enum or ()
+            ]
             self._findings.add(
                 "bad-value",
                 constant.position,
                 f"`{label}` wants {target.type}, not {_literal(constant.value)}",
+                hint=did_you_mean(str(constant.value), words),
                 declared=target.position,
             )
 
@@ -674,13 +731,22 @@ def _is_simple(code: str) -> bool:
     return all(part.isidentifier() for part in code.split("."))
 
 
-def case_test(case: Case | ShapeCase, subject: str) -> str:
-    """Return the Python test of a case, "" for `otherwise`."""
+def case_test(case: Case | ShapeCase, subject: str, type_: Type) -> str:
+    """Return the Python test of a case for a subject of this type, "" for `otherwise`."""
     if case.equals is not None:
         return f"{subject} == {_literal(case.equals.value)}"
     if case.type is not None:
+        structs = [annotation(arm) for arm in arms(type_) if isinstance(arm, StructType)]
+        if case.type == "object" and structs:
+            return f"isinstance({subject}, {' | '.join(structs)})"
         return f"isinstance({subject}, {JSON_TYPES.get(case.type, case.type)})"
     return ""
+
+
+def _narrowed(type_: Type, json_type: str | None) -> Type:
+    """Return what is left of a union once its JSON type is known."""
+    left = [arm for arm in arms(type_) if _json_type(arm) == json_type]
+    return union(left) if left else type_
 
 
 def _json_type(type_: Type) -> str:

@@ -5,14 +5,17 @@ OpenAPI.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from referencing.exceptions import Unresolvable
 
 from codegen.mapping import SHARED, Project
 from codegen.problem import Findings, Position
-from codegen.source import load, plain
+from codegen.signatures import Signature
+from codegen.source import Mapping, Sequence, Value, load, plain
 
 SERVED = "ollama"
 
@@ -23,34 +26,46 @@ def validate_documents(root: Path, findings: Findings) -> None:
         document = load(path, root, findings)
         if "openapi" not in document:
             continue
-        for error in OpenAPIV31SpecValidator(cast("dict[str, Any]", plain(document))).iter_errors():
-            where = "/".join(str(part) for part in error.absolute_path)
-            findings.add(
-                "not-openapi",
-                Position(path.relative_to(root).as_posix(), 1, 1),
-                f"{where}: {error.message[:200]}",
-            )
+        validator = OpenAPIV31SpecValidator(cast("dict[str, Any]", plain(document)))
+        try:
+            for error in validator.iter_errors():
+                where = "/".join(str(part) for part in error.absolute_path)
+                findings.add(
+                    "not-openapi",
+                    _position_at(document, error.absolute_path),
+                    f"{where}: {error.message.splitlines()[0][:200]}",
+                )
+        except Unresolvable:
+            # A reference that leads nowhere is reported where it stands, by `check_project`.
+            continue
+
+
+def _position_at(value: Value, path: Iterable[str | int]) -> Position:
+    position = value.position
+    for part in path:
+        if isinstance(value, Mapping) and str(part) in value:
+            position = value.key(str(part)).position
+            value = value.entries[str(part)][1]
+        elif isinstance(value, Sequence) and isinstance(part, int):
+            value = value.items[part]
+            position = value.position
+    return position
 
 
 def check_project(project: Project) -> None:
     """Report dead transforms and shared rules, and endpoints of the spec that no plan serves."""
-    transforms_file = "gateway/transforms"
     for name, signature in project.transforms.items():
         if name not in project.used_transforms:
-            project.findings.add(
-                "unused-transform", Position(transforms_file, 1, 1), f"no rule calls `{name}`"
-            )
+            project.findings.add("unused-transform", _place(signature), f"no rule calls `{name}`")
         if not signature.documented:
             project.findings.add(
                 "undocumented-transform",
-                Position(transforms_file, 1, 1),
+                _place(signature),
                 f"`{name}` needs a docstring that says what it does, with one example",
             )
-    for name in project.steps:
+    for name, signature in project.steps.items():
         if name not in project.used_steps:
-            project.findings.add(
-                "unused-step", Position("gateway/steps.py", 1, 1), f"no plan runs `{name}`"
-            )
+            project.findings.add("unused-step", _place(signature), f"no plan runs `{name}`")
     shared = project.files.get(SHARED)
     if shared is not None:
         for kind, items in (("shape", shared.shapes), ("table", shared.tables)):
@@ -60,10 +75,45 @@ def check_project(project: Project) -> None:
                         f"unused-{kind}", item.position, f"no mapping uses the {kind} `{name}`"
                     )
     _check_served(project)
+    for api, document in project.specs.documents.items():
+        _check_notes(project, api, document)
+
+
+def _place(signature: Signature) -> Position:
+    return Position(signature.file, signature.line, 1)
+
+
+def _check_notes(project: Project, api: str, value: Value) -> None:
+    """
+    Follow every reference, and have every note that documents and wire differ name its source.
+
+    A source is named as in `wire sheet §5`.
+    """
+    if isinstance(value, Sequence):
+        for item in value:
+            _check_notes(project, api, item)
+    elif isinstance(value, Mapping):
+        project.specs.follow(api, value)
+        for key, item in value.items():
+            if key.text == "x-wire" and "§" not in str(plain(item)):
+                project.findings.add(
+                    "wire-unproved",
+                    item.position,
+                    "this note names no source",
+                    hint="say where the fact stands, such as `(wire sheet §5)`",
+                )
+            _check_notes(project, api, item)
 
 
 def _check_served(project: Project) -> None:
-    served = {name for file in project.files.values() for name, _ in file.operations}
+    served: set[str] = set()
+    for file in project.files.values():
+        for name, place in file.operations:
+            if name in served:
+                project.findings.add(
+                    "endpoint-served-twice", place, f"{name} is served by another mapping too"
+                )
+            served.add(name)
     for operation in project.specs.operations(SERVED):
         if operation.name not in served:
             project.findings.add(

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 
 from codegen import ir
 from codegen.coverage import Coverage, Usage
-from codegen.expressions import Context, Expressions, ShapeRef, case_test
+from codegen.expressions import Context, Expressions, ShapeRef, TableRef, case_test
 from codegen.operand import Body, Operand, Scope
 from codegen.problem import Findings, Position, did_you_mean
 from codegen.rules import (
     AnswerRule,
     Block,
     CallRule,
+    ErrorRow,
     MappingFile,
     PathRef,
     Reason,
@@ -96,7 +97,7 @@ class MappingCompiler:
         )
         self._shapes: dict[str, ShapeRef | None] = {}
         self._open_shapes: set[str] = set()
-        self._tables: dict[str, str] = {}
+        self._tables: dict[str, TableRef] = {}
         self._decoders: dict[str, str] = {}
         self._answers: dict[str, str] = {}
         self._used: set[tuple[str, str]] = set()
@@ -214,7 +215,7 @@ class MappingCompiler:
             subject = expressions.path(shape.match)
             if subject is None:
                 return None
-            expressions.check_exhaustive(shape.match, shape.cases, subject)
+            expressions.check_exhaustive(shape.match, shape.cases, subject, or_absent=True)
             for index, case in enumerate(shape.cases):
                 target = self._specs.find_struct(case.block.target, case.block.target_position)
                 if target is None:
@@ -223,7 +224,11 @@ class MappingCompiler:
                 inner = Expressions(self._context, scope, body)
                 code = inner.build(target, case.block.fields, case.block.names, case.position)
                 # The cases are total, so what is left for the last one needs no test.
-                test = case_test(case, subject.code) if index < len(shape.cases) - 1 else ""
+                test = (
+                    case_test(case, subject.code, subject.type)
+                    if index < len(shape.cases) - 1
+                    else ""
+                )
                 body.lines += _guarded(test, f"return {code}")
                 usage.note_block(case.block)
             usage.ignored.update(shape.block.ignored)
@@ -243,25 +248,26 @@ class MappingCompiler:
         )
         return ShapeRef(self.module.functions[-1].name, source, kind, extra)
 
-    def _find_table(self, name: str, place: Position) -> tuple[str, Table] | None:
+    def _find_table(self, name: str, place: Position) -> TableRef | None:
         if name in self.file.tables:
-            return self.table(name), self.file.tables[name]
+            return self.table(name)
         shared = self.project.files.get(SHARED)
         if shared is not None and name in shared.tables and shared is not self.file:
             self.project.used_shared.add(name)
-            return f"{SHARED}.{self.project.compiler(SHARED).table(name)}", shared.tables[name]
+            found = self.project.compiler(SHARED).table(name)
+            return replace(found, code=f"{SHARED}.{found.code}")
         known = [*self.file.tables, *(shared.tables if shared else ())]
         self._findings.add(
             "no-such-table", place, f"`{name}` is no table here", hint=did_you_mean(name, known)
         )
         return None
 
-    def table(self, name: str) -> str:
-        """Return the constant of a table of this file, compiling it at its first use."""
+    def table(self, name: str) -> TableRef:
+        """Return a table of this file, compiling it at its first use."""
         self._used.add(("table", name))
         if name not in self._tables:
             table = self.file.tables[name]
-            self._check_table(table)
+            covers = self._check_table(table)
             constant = name.upper()
             values = [str(value.value) for _, value in table.rows.values()]
             if table.otherwise is not None:
@@ -276,10 +282,11 @@ class MappingCompiler:
                     str(table.position),
                 )
             )
-            self._tables[name] = constant
+            self._tables[name] = TableRef(constant, table, covers)
         return self._tables[name]
 
-    def _check_table(self, table: Table) -> None:
+    def _check_table(self, table: Table) -> tuple[str, ...] | None:
+        """Check a table's rows; return the words that its source may hold, None for any."""
         source = self._vocabulary(table.source, table.position)
         target = self._vocabulary(table.target, table.position)
         if target is not None:
@@ -300,7 +307,7 @@ class MappingCompiler:
                     table.position,
                     f"`{table.name}` translates an open vocabulary and has no `otherwise`",
                 )
-            return
+            return None
         for name, (key, _) in table.rows.items():
             if name not in source:
                 self._findings.add(
@@ -320,8 +327,10 @@ class MappingCompiler:
             self._findings.add(
                 "closed-with-otherwise",
                 table.otherwise.position,
-                f"`{table.name}`: every value of {table.source} has a row, `otherwise` never applies",
+                f"`{table.name}`: every value of {table.source} has a row, "
+                "`otherwise` never applies",
             )
+        return source
 
     def _vocabulary(self, text: str | None, place: Position) -> tuple[str, ...] | None:
         if text is None:
@@ -365,13 +374,20 @@ class MappingCompiler:
 
     # -- answers ------------------------------------------------------------------------------
 
-    def _answer(self, answer: AnswerRule, usage: Usage) -> str:
-        """Compile an answer to a function and return the call that makes it."""
+    def _answer(self, answer: AnswerRule, usage: Usage, plan: Scope) -> str:
+        """
+        Compile an answer to a function and return the call that makes it.
+
+        `plan` is the plan's scope at the step: what is decoded and resolved by then.
+        """
         if answer.text is not None:
             return repr(answer.text)
         if answer.name in self._answers:
             return self._answers[answer.name]
-        fields, names = self._inherited(answer)
+        inherited = self._inherited(answer)
+        if inherited is None:
+            return "''"
+        fields, names = inherited
         target = (
             self._specs.find_struct(answer.target, answer.position)
             if answer.target is not None
@@ -384,28 +400,29 @@ class MappingCompiler:
                 f"`{answer.name}`: this operation answers no object",
             )
             return "''"
-        body = Body(names={"request", "call", "item"})
+        body = Body(names={"request", "call", "item", *plan.late.values()})
         scope = self._request_scope()
+        scope.late, scope.unresolved = plan.late, plan.unresolved
         code = Expressions(self._context, scope, body).build(target, fields, names, answer.position)
         body.lines.append(f"return {code}")
         self._note_request(usage, scope)
         self._note_produced(target, fields, answer.omitted)
         self._check_stale(target, set(fields), answer.omitted)
-        extra = self._extra(body)
+        parameters = self._request_parameters(body)
         self.module.functions.append(
             ir.Function(
                 name=f"{answer.name}_answer",
-                parameters=self._parameters(extra),
+                parameters=parameters,
                 returns=annotation(target),
                 doc=f"Answer `{answer.name}`.",
                 lines=tuple(body.lines),
                 origin=str(answer.position),
             )
         )
-        self._answers[answer.name] = f"{answer.name}_answer({', '.join(extra)})"
+        self._answers[answer.name] = f"{answer.name}_answer({', '.join(_names(parameters))})"
         return self._answers[answer.name]
 
-    def _inherited(self, answer: AnswerRule) -> tuple[dict[str, Rule], dict[str, Key]]:
+    def _inherited(self, answer: AnswerRule) -> tuple[dict[str, Rule], dict[str, Key]] | None:
         if answer.like is None:
             return answer.fields, answer.names
         base = self.file.answers.get(answer.like)
@@ -416,9 +433,12 @@ class MappingCompiler:
                 f"`{answer.like}` is no answer here",
                 hint=did_you_mean(answer.like, self.file.answers),
             )
-            return answer.fields, answer.names
+            return None
         self._used.add(("answer", base.name))
-        fields, names = self._inherited(base)
+        inherited = self._inherited(base)
+        if inherited is None:
+            return None
+        fields, names = inherited
         for name, key in answer.names.items():
             if name not in fields:
                 self._findings.add(
@@ -432,6 +452,8 @@ class MappingCompiler:
     # -- calls --------------------------------------------------------------------------------
 
     def _compile_call(self, call: CallRule, plan_usage: Usage | None) -> CompiledCall | None:
+        if not call.api or not call.operation:
+            return None
         operation = self._specs.operation(call.api, call.operation, call.operation_position)
         if operation is None:
             return None
@@ -468,8 +490,9 @@ class MappingCompiler:
         for rejected, refusal in block.rejected.items():
             operand = expressions.path(PathRef(rejected, refusal.position), mark=False)
             if operand is not None and operand.presence:
-                body.lines.append(f"if {operand.presence}:")
-                body.lines.append(f"    raise {expressions.refusal(refusal)}")
+                # Written first: what its text hoists must stand before the test.
+                refused = f"raise {expressions.refusal(refusal)}"
+                body.lines += _guarded(operand.presence, refused)
         code = expressions.build(target, block.fields, block.names, call.position)
         body.lines.append(f"return {code}")
         self._check_target(target, block)
@@ -483,28 +506,18 @@ class MappingCompiler:
             usage.note_plan(plan_usage)
             usage.shared_ignored.update(self.file.ignored)
         self.project.coverage.check(usage, self.file, label=f"call {call.name}")
-        text = "\n".join(body.lines)
-        late = tuple(
-            f"{code}: {annotation(kind)}"
-            for kind, code in self._late.items()
-            if re.search(rf"\b{code}\b", text)
-        )
-        extra = self._extra(body)
-        parameters = list(self._parameters(extra, source))
-        at = 1 if extra and extra[0] == "request" else 0
-        parameters[at:at] = late
-        names = tuple(parameter.partition(":")[0] for parameter in parameters)
+        parameters = self._request_parameters(body, source)
         self.module.functions.append(
             ir.Function(
                 name=f"{call.name}_request",
-                parameters=tuple(parameters),
+                parameters=parameters,
                 returns=annotation(target),
                 doc=f"Call `{call.name}`: the body for `{call.operation}`.",
                 lines=tuple(body.lines),
                 origin=str(block.position),
             )
         )
-        return f"{call.name}_request", names
+        return f"{call.name}_request", _names(parameters)
 
     def _response(self, call: CallRule, block: Block) -> tuple[str, str] | None:
         source = self._specs.find_struct(block.source, block.source_position)
@@ -705,22 +718,7 @@ class MappingCompiler:
     def _reduce(self, rule: StateRule, expressions: Expressions, body: Body) -> None:
         state = f"self.{rule.name}"
         if rule.via is not None:
-            self.project.used_transforms.add(rule.via)
-            signature = self.project.transforms[rule.via]
-            if rule.source is None:
-                accumulator = signature.parameters[0].name if signature.parameters else ""
-                operand = expressions.call_transform(
-                    rule.via, rule.arguments or {}, rule.position, skip=(accumulator,)
-                )
-                if operand is not None:
-                    inner = operand.code.split("(", 1)[1]
-                    body.lines.append(f"{state} = transforms.{rule.via}({state}, {inner}")
-                return
-            value = expressions.path(rule.source)
-            if value is None:
-                return
-            call = f"transforms.{rule.via}({state}, {value.code})"
-            body.lines += _guarded(value.presence, f"{state} = {call}")
+            self._feed(rule, rule.via, expressions, body)
             return
         assert rule.source is not None
         value = expressions.path(rule.source)
@@ -735,6 +733,42 @@ class MappingCompiler:
                 body.lines += _guarded(value.presence, code)
             case _:
                 body.lines += _guarded(value.presence, f"{state} = {value.code}")
+
+    def _feed(self, rule: StateRule, name: str, expressions: Expressions, body: Body) -> None:
+        """Give a transform what it returned before, and a value or what every chunk has."""
+        state = f"self.{rule.name}"
+        parameters = self.project.transforms[name].parameters
+        if not parameters:
+            self._findings.add(
+                "transform-args",
+                rule.position,
+                f"`{name}` takes nothing, the first parameter of a fold is what it returned before",
+            )
+            return
+        value = given = None
+        if rule.source is not None:
+            value = expressions.path(rule.source)
+            if value is None:
+                return
+            given = replace(value, absent=False, null=False)
+        operand = expressions.call_transform(
+            name, rule.arguments or {}, rule.position, given=given, skip=(parameters[0].name,)
+        )
+        if operand is None:
+            return
+        if operand.code.endswith(" else UNSET"):
+            self._findings.add(
+                "transform-args",
+                rule.position,
+                f"`{name}` would be left out for a chunk that lacks an argument",
+                hint="let its parameters take `UnsetType`",
+            )
+            return
+        passed = operand.code.split("(", 1)[1]
+        if value is not None and not rule.arguments:
+            passed = f"{value.code})"
+        call = f"{state} = transforms.{name}({state}, {passed}"
+        body.lines += _guarded(value.presence if value is not None else "", call)
 
     def _check_emits(self, stream: Stream, states: dict[str, Operand], used: set[str]) -> None:
         for emit in stream.emit:
@@ -854,7 +888,7 @@ class MappingCompiler:
 
     def _plan(self) -> None:
         file = self.file
-        body = Body(names={"request", "run", "call", "item"})
+        body = Body(names={"request", "run", "call", "item", "name", "found"})
         scope = self._request_scope()
         expressions = Expressions(self._context, scope, body)
         place = file.plan_position
@@ -863,7 +897,7 @@ class MappingCompiler:
         for step in file.plan:
             if step.kind == "decode":
                 self._register_late(step)
-        scope.late = {}
+        scope.late, scope.unresolved = {}, frozenset({"asked", "model"})
         finished = False
         calls: list[CompiledCall] = []
         pending: list[Step] = []
@@ -897,11 +931,11 @@ class MappingCompiler:
                 if compiled is not None:
                     calls.append(compiled)
         self._fill_calls(body, calls, expressions)
-        if self._request is not None and not calls:
+        if self._request is not None and not pending:
             usage.shared_ignored.update(file.ignored)
             if self._refuses_all() and (refusal := file.plan[0].refusal) is not None:
                 usage.rejected.update(
-                    {name: refusal for name in self._specs.struct(self._request).fields}
+                    dict.fromkeys(self._specs.struct(self._request).fields, refusal)
                 )
             self.project.coverage.check(usage, file)
         self._check_statuses()
@@ -973,7 +1007,7 @@ class MappingCompiler:
             case "check":
                 self._check_step(step, expressions, body, when)
             case "model":
-                self._model_step(step, expressions, body)
+                self._model_step(step, expressions, scope, body)
             case "need":
                 if step.name not in CAPABILITIES:
                     self._findings.add(
@@ -1007,7 +1041,7 @@ class MappingCompiler:
                     )
                     return not when
                 self._used.add(("answer", step.name))
-                lines.append(f"return Answer({self._answer(answer, usage)})")
+                lines.append(f"return Answer({self._answer(answer, usage, scope)})")
                 body.lines += _guarded(when, *lines)
                 return not when
             case "call":
@@ -1067,12 +1101,11 @@ class MappingCompiler:
             return
         body.lines += _guarded(test, f"raise {expressions.refusal(refusal)}")
 
-    def _model_step(self, step: Step, expressions: Expressions, body: Body) -> None:
+    def _model_step(self, step: Step, expressions: Expressions, scope: Scope, body: Body) -> None:
         operands = [
             operand for path in step.paths if (operand := expressions.path(path, hoist=False))
         ]
         code = " or ".join(f"shown({operand.code})" for operand in operands)
-        body.names.add("name")
         body.lines.append(f"name = {code}")
         for refusal, word in (
             (step.missing, "missing"),
@@ -1088,6 +1121,7 @@ class MappingCompiler:
         if step.missing is not None:
             body.lines += _guarded("not name.strip()", f"raise {expressions.refusal(step.missing)}")
         body.lines.append("found = await run.find_model(name)")
+        scope.unresolved = frozenset({"model"})
         if step.illegal is not None:
             body.lines += _guarded(
                 "found == 'illegal'", f"raise {expressions.refusal(step.illegal)}"
@@ -1096,6 +1130,7 @@ class MappingCompiler:
             body.lines += _guarded(
                 "found == 'unknown'", f"raise {expressions.refusal(step.unknown)}"
             )
+        scope.unresolved = frozenset()
 
     def _decode_step(self, step: Step, expressions: Expressions, scope: Scope, body: Body) -> None:
         for path in step.paths:
@@ -1121,7 +1156,8 @@ class MappingCompiler:
             )
             decoder = self._decoder(kind)
             body.names.add(name)
-            value = f"read_late({operand.code}, {decoder}, {annotation(kind)}(), {table}, {step.status or 400})"
+            empty, status = f"{annotation(kind)}()", step.status or 400
+            value = f"read_late({operand.code}, {decoder}, {empty}, {table}, {status})"
             body.lines.append(f"{name} = {value}")
             scope.late[kind] = name
             if step.via is not None:
@@ -1175,7 +1211,8 @@ class MappingCompiler:
         request = (
             f"{call.request}({', '.join(call.request_parameters)})" if call.request else "None"
         )
-        head = f"method={call.operation.method.upper()!r}, path={call.operation.path!r}, body={request}"
+        method, path = call.operation.method.upper(), call.operation.path
+        head = f"method={method!r}, path={path!r}, body={request}"
         if call.rule.stream is None:
             return f"FetchCall({head}, decoder={call.decoder}, translate={call.target})"
         streamed = "False"
@@ -1190,7 +1227,8 @@ class MappingCompiler:
                 at -= 1
             body.lines[at:at] = hoisted
             streamed = operand.code if operand is not None else "False"
-        return f"StreamCall({head}, chunks={call.decoder}, translator={call.target}, streamed={streamed})"
+        tail = f"translator={call.target}, streamed={streamed}"
+        return f"StreamCall({head}, chunks={call.decoder}, {tail})"
 
     def _refuses_all(self) -> bool:
         """Whether the plan is one refusal: an operation that is described and not served."""
@@ -1206,6 +1244,14 @@ class MappingCompiler:
                     f"{step.kind}-before-model",
                     step.position,
                     f"a `{step.kind}` needs the model, which no step before it resolves",
+                )
+            name = step.name if step.kind == "do" else step.do
+            signature = self.project.steps.get(name or "")
+            if signature is not None and signature.needs_model and not resolved:
+                self._findings.add(
+                    "do-before-model",
+                    step.position,
+                    f"`{name}` works on the model, which no step before it resolves",
                 )
 
     def _check_statuses(self) -> None:
@@ -1288,11 +1334,20 @@ class MappingCompiler:
             self._context, Scope(roots, inline=frozenset({"$call", "$upstream"})), body
         )
         caught = False
+        taken: set[str] = set()
         for row in self.file.errors:
+            self._check_faults(row)
+            mine = {*row.statuses, *(name for name, _ in row.faults)}
             if caught:
                 self._findings.add(
                     "row-unreachable", row.position, "a row before this one takes everything"
                 )
+            elif mine and all(name in taken or f"{name[0]}xx" in taken for name in mine):
+                self._findings.add(
+                    "row-unreachable", row.position, "rows before this one take all of it"
+                )
+            if row.code is None and row.message is None:
+                taken |= mine
             tests: list[str] = []
             if row.faults:
                 tests.append(f"failure.fault in {tuple(name for name, _ in row.faults)!r}")
@@ -1323,6 +1378,15 @@ class MappingCompiler:
             )
         )
         self._recoveries()
+
+    def _check_faults(self, row: ErrorRow) -> None:
+        found = self._specs.struct(StructType("call", "Failure")).fields.get("fault")
+        known = found.type.enum if found and isinstance(found.type, ScalarType) else None
+        for name, place in row.faults:
+            if known is not None and name not in known:
+                self._findings.add(
+                    "bad-row", place, f"`{name}` is no fault", hint=did_you_mean(name, known)
+                )
 
     def _recoveries(self) -> None:
         lines = ["message = failure.message.lower()"]
@@ -1380,6 +1444,19 @@ class MappingCompiler:
         text = "\n".join(body.lines)
         return tuple(name for name in extra if re.search(rf"\b{name}\b", text))
 
+    def _request_parameters(self, body: Body, source: StructType | None = None) -> tuple[str, ...]:
+        """Return what a function of a plan takes: the request, its late values, the context."""
+        extra = self._extra(body)
+        parameters = list(self._parameters(extra, source))
+        text = "\n".join(body.lines)
+        at = 1 if extra and extra[0] == "request" else 0
+        parameters[at:at] = [
+            f"{code}: {annotation(kind)}"
+            for kind, code in self._late.items()
+            if re.search(rf"\b{code}\b", text)
+        ]
+        return tuple(parameters)
+
     def _parameters(
         self, extra: tuple[str, ...], source: StructType | None = None
     ) -> tuple[str, ...]:
@@ -1403,7 +1480,9 @@ class MappingCompiler:
         """An upstream's answer can't be refused: only a client is there to be told."""
         for name, refusal in block.rejected.items():
             self._findings.add(
-                "bad-value", refusal.position, f"`{name}`: only a request's fields can be `rejected`"
+                "bad-value",
+                refusal.position,
+                f"`{name}`: only a request can be `rejected`",
             )
 
     def _check_target(self, target: StructType, block: Block) -> None:
@@ -1415,6 +1494,7 @@ class MappingCompiler:
                     block.target_position,
                     f"`{name}` of {target} is never sent; say why under `omitted`",
                     declared=found.position,
+                    about=name,
                 )
         self._check_stale(target, set(block.fields), block.omitted)
 
@@ -1460,6 +1540,7 @@ class MappingCompiler:
                         self.file.position,
                         f"`{name}` of {target} is never produced; say why under `omitted`",
                         declared=found.position,
+                        about=name,
                     )
             self.project.coverage.note_answers(self.file, target, produced)
         for name, reason in self.file.omitted.items():
@@ -1543,6 +1624,10 @@ def parse_annotation(text: str, specs: Specs) -> Type:
         "bool": ScalarType("boolean"),
     }
     return scalars.get(text, AnyType())
+
+
+def _names(parameters: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(parameter.partition(":")[0] for parameter in parameters)
 
 
 def _guarded(test: str, *lines: str) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from codegen.problem import Findings, did_you_mean
+from codegen.problem import Findings, did_you_mean, nearest
 from codegen.rules import PathRef
 from codegen.spec import Specs
 from codegen.types import AnyType, ArrayType, Field, RawType, StructType, Type
@@ -54,6 +54,8 @@ class Scope:
 
     What a stream remembers goes nowhere, so looking at it is use enough.
     """
+    unresolved: frozenset[str] = frozenset()
+    """Fields of `$call` that no step has filled yet."""
     inline: frozenset[str] = frozenset({"$call"})
     """Roots that are read where they are named, because reading them later gives another value."""
 
@@ -89,7 +91,7 @@ class Body:
         return name
 
     def local(self, code: str, *candidates: str) -> str:
-        """Return a local variable that holds an expression; the same one for the same expression."""
+        """Return a local variable that holds an expression; the same for the same expression."""
         known = self.hoisted.get(code)
         if known is None:
             known = self.fresh(*candidates)
@@ -126,6 +128,12 @@ class Resolver:
                 hint=did_you_mean(path.root, [root for root in scope.roots if root]),
             )
             return None
+        if path.root == "$call" and path.parts[:1] and path.parts[0] in scope.unresolved:
+            self._findings.add(
+                "model-unresolved",
+                path.position,
+                f"`{path.text}` is read before a `model` step has filled it",
+            )
         body.roots.add(path.root)
         current = start
         walked: list[str] = []
@@ -180,12 +188,14 @@ class Resolver:
         struct = self._specs.struct(type_)
         found = struct.fields.get(part)
         if found is None:
+            meant = nearest(part, struct.fields)
             self._findings.add(
                 "no-such-path",
                 path.position,
                 f"`{path.text}`: no `{part}` here",
                 hint=did_you_mean(part, struct.fields),
                 declared=struct.position,
+                about=".".join([*walked, meant]) if meant else None,
             )
             return None
         self._read(type_, part)

@@ -33,6 +33,8 @@ class Problem:
     message: str
     hint: str | None = None
     declared: Position | None = None
+    about: str | None = field(default=None, compare=False)
+    """The field that is undecided, or that a misspelt one was meant to be."""
 
     def headline(self) -> str:
         """Return the finding as one line, the way compilers print theirs."""
@@ -61,16 +63,61 @@ class Findings:
         *,
         hint: str | None = None,
         declared: Position | None = None,
+        about: str | None = None,
     ) -> None:
         """Record a problem once, however many paths of the generator lead to it."""
-        problem = Problem(position, check, message, hint, declared)
+        problem = Problem(position, check, message, hint, declared, about)
         if problem not in self.problems:
             self.problems.append(problem)
 
     def raise_if_any(self) -> None:
-        """Raise `GenerationFailed` with everything found so far."""
+        """Raise `GenerationFailed` with everything found so far, less what only follows from it."""
         if self.problems:
-            raise GenerationFailed(self.problems)
+            raise GenerationFailed(without_consequences(self.problems))
+
+
+MISSPELT = {
+    "no-such-path": ("source-unmapped",),
+    "stale-ignore": ("source-unmapped",),
+    "no-such-target": ("target-uncovered", "target-undecided"),
+}
+"""What a misspelt field also leads to: the field that was meant is left undecided."""
+
+LEAVES = tuple(f"unused-{kind}" for kind in ("shape", "state", "step", "table", "transform"))
+"""What only rules use: told once no rule has a problem that would explain it."""
+
+
+def without_consequences(problems: Iterable[Problem]) -> list[Problem]:
+    """
+    Leave out what would go away with another problem.
+
+    A field is undecided because a rule that means it misspells it; an answer is unused because the
+    step that means it does; a transform is unused because the rule that calls it does not compile.
+    """
+    found = list(problems)
+    follows = {
+        (check, problem.position.file, problem.about)
+        for problem in found
+        for check in MISSPELT.get(problem.check, ())
+        if problem.about is not None
+    }
+    misnamed = {
+        (problem.check.replace("no-such-", "unused-"), problem.position.file)
+        for problem in found
+        if problem.check in ("no-such-answer", "no-such-call")
+    }
+    kept = [
+        problem
+        for problem in found
+        if (problem.check, problem.position.file, problem.about) not in follows
+        and (problem.check, problem.position.file) not in misnamed
+    ]
+    return [problem for problem in kept if problem.check not in LEAVES] or kept
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate that a word was probably meant to be."""
+    return next(iter(difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)), None)
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
@@ -81,9 +128,9 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
     'did you mean `num_predict`?'
     """
     known = list(candidates)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean `{near[0]}`?"
+    near = nearest(word, known)
+    if near is not None:
+        return f"did you mean `{near}`?"
     if known and len(known) <= 12:
         return "known here: " + ", ".join(f"`{name}`" for name in known)
     return None

@@ -79,8 +79,8 @@ class Generator:
         self.root = root
         self.findings = Findings()
         self.specs = Specs(root / "specs", root, self.findings)
-        transforms = read_signatures(root / "gateway" / "transforms")
-        steps = read_signatures(root / "gateway" / "steps.py")
+        transforms = read_signatures(root / "gateway" / "transforms", root)
+        steps = read_signatures(root / "gateway" / "steps.py", root)
         mappings = read_mappings(root / "specs" / "mappings", root, self.findings)
         self.project = Project(
             specs=self.specs,

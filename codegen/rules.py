@@ -29,6 +29,8 @@ THIN_REASONS = (
     "-",
 )
 
+VALUE_VERBS = ("from", "value", "fields", "each", "match", "via")
+
 
 @dataclass(frozen=True)
 class PathRef:
@@ -335,7 +337,11 @@ class _Reader:
         self._findings = findings
 
     def file(self, node: Mapping, file: str) -> MappingFile:
-        self._check_keys(node, "file")
+        is_readable = node.entries or all(
+            problem.position.file != file for problem in self._findings.problems
+        )
+        if is_readable:
+            self._check_keys(node, "file")
         name = self._word(node, "mapping")
         if name is not None and name != Path(file).stem:
             self._findings.add(
@@ -563,6 +569,11 @@ class _Reader:
             return Rule(node.position, sources=(self._path(node),))
         assert isinstance(node, Mapping)
         self._check_keys(node, "rule")
+        is_known = all(key.text in GRAMMAR["rule"] for key, _ in node.items())
+        if is_known and not any(verb in node for verb in VALUE_VERBS):
+            self._findings.add(
+                "unknown-key", node.position, "this rule says nothing of where its value comes from"
+            )
         return self._rule_of(node)
 
     def _rule_of(self, node: Mapping) -> Rule:
@@ -715,7 +726,7 @@ class _Reader:
             if text.strip().lower() in THIN_REASONS:
                 self._findings.add(
                     "thin-reason",
-                    value.position,
+                    _place_of(key, value),
                     f"`{key.text}` is left out without a reason",
                     hint="say why a client or LM Studio loses nothing by it",
                 )
@@ -800,7 +811,7 @@ class _Reader:
         known = GRAMMAR[construct]
         for key, value in node.items():
             if key.text in known:
-                self._check_form(key.text, value, known[key.text].kind)
+                self._check_form(f"`{key.text}`", key, value, known[key.text].kind)
             else:
                 self._findings.add(
                     "unknown-key",
@@ -832,23 +843,29 @@ class _Reader:
                     + " or ".join(f"`{partner}`" for partner in partners),
                 )
 
-    def _check_form(self, name: str, value: Value, kind: str) -> None:
+    def _check_form(self, label: str, key: Key, value: Value, kind: str) -> None:
         """Report a value that is none of the forms of its kind; its items are checked likewise."""
         kinds = alternatives(kind)
         found = next((part for part in kinds if _has_form(value, part)), None)
         if found is None:
             forms = dict.fromkeys(FORMS.get(part.split(":")[0], "a mapping") for part in kinds)
             self._findings.add(
-                "bad-value", value.position, f"`{name}` must be {' or '.join(forms)}"
+                "bad-value", _place_of(key, value), f"{label} must be {' or '.join(forms)}"
             )
             return
         head, _, item = found.partition(":")
         if head == "map" and isinstance(value, Mapping):
-            for key, inner in value.items():
-                self._check_form(key.text, inner, item)
+            for inner_key, inner in value.items():
+                self._check_form(f"`{inner_key.text}`", inner_key, inner, item)
         elif head == "list" and isinstance(value, Sequence):
             for inner in value:
-                self._check_form(name, inner, item)
+                self._check_form(f"an item of `{key.text}`", key, inner, item)
+
+
+def _place_of(key: Key, value: Value) -> Position:
+    """Return where a value stands; one that is left out has no place but its key's."""
+    left_out = isinstance(value, Scalar) and value.value is None
+    return key.position if left_out else value.position
 
 
 def _has_form(value: Value, kind: str) -> bool:

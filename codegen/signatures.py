@@ -8,7 +8,8 @@ mend it when it is broken.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -39,6 +40,10 @@ class Signature:
     parameters: tuple[Parameter, ...]
     returns: str
     documented: bool
+    file: str
+    line: int
+    needs_model: bool
+    """Whether it reads `call.model`; only a step can."""
 
     @property
     def may_be_absent(self) -> bool:
@@ -53,10 +58,10 @@ class Signature:
     def without(self, names: tuple[str, ...]) -> Signature:
         """Return the signature less some parameters that the caller fills itself."""
         kept = tuple(item for item in self.parameters if item.name not in names)
-        return Signature(self.name, kept, self.returns, self.documented)
+        return replace(self, parameters=kept)
 
 
-def read_signatures(path: Path) -> dict[str, Signature]:
+def read_signatures(path: Path, root: Path) -> dict[str, Signature]:
     """
     Return the public functions of a module, or of a package's public modules, by name.
 
@@ -69,13 +74,13 @@ def read_signatures(path: Path) -> dict[str, Signature]:
         return {
             name: signature
             for module in modules
-            for name, signature in read_signatures(module).items()
+            for name, signature in read_signatures(module, root).items()
         }
     if not path.exists():
         return {}
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {
-        node.name: _signature(node)
+        node.name: _signature(node, path.relative_to(root).as_posix())
         for node in tree.body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and not node.name.startswith("_")
@@ -93,7 +98,7 @@ def _arms(annotation: str) -> tuple[str, ...]:
     return (*found, annotation[start:].strip())
 
 
-def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Signature:
+def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef, file: str) -> Signature:
     arguments = node.args
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = len(positional) - len(arguments.defaults)
@@ -106,7 +111,13 @@ def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Signature:
         for item, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     ]
     return Signature(
-        node.name, tuple(parameters), _text(node.returns), ast.get_docstring(node) is not None
+        node.name,
+        tuple(parameters),
+        _text(node.returns),
+        ast.get_docstring(node) is not None,
+        file,
+        node.lineno,
+        "call.model" in re.findall(r"\bcall\.\w+", ast.unparse(node)),
     )
 
 

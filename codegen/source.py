@@ -18,7 +18,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from codegen.problem import Findings, Position
 
-Plain: TypeAlias = "str | int | float | bool | None | list[Plain] | dict[str, Plain]"
+Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | None"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def load(path: Path, root: Path, findings: Findings) -> Mapping:
     name = path.relative_to(root).as_posix()
     start = Position(name, 1, 1)
     try:
-        node = YAML(typ="rt", pure=True).compose(path)
+        node = YAML(typ="safe", pure=True).compose(path)
     except MarkedYAMLError as error:
         mark = error.problem_mark
         position = Position(name, mark.line + 1, mark.column + 1) if mark else start

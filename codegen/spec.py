@@ -113,6 +113,14 @@ class Specs:
         known = {operation.name: operation for operation in self.operations(api)}
         if name in known:
             return known[name]
+        if api not in self.documents:
+            self._findings.add(
+                "no-such-operation",
+                position,
+                f"`{name}`: there is no spec of {api}",
+                hint=did_you_mean(api, self.documents),
+            )
+            return None
         self._findings.add(
             "no-such-operation",
             position,
@@ -136,7 +144,7 @@ class Specs:
         responses = body.get("responses")
         if isinstance(responses, Mapping):
             for status, answer in responses.items():
-                answer = self._follow(api, answer)[1]
+                answer = self.follow(api, answer)[1]
                 media = _descend(answer, "content")
                 answers[status.text] = (
                     {
@@ -236,14 +244,15 @@ class Specs:
                 return None
 
     def _reference(self, api: str, schema: Mapping) -> tuple[Type, bool]:
-        target_api, target = self._follow(api, schema)
+        target_api, target = self.follow(api, schema)
         text = _word(schema, "$ref") or ""
         name = text.rsplit("/", 1)[-1]
         if isinstance(target, Mapping) and "/schemas/" in text and _is_struct(target):
             return StructType(target_api, name), False
         return self._type(target_api, target)
 
-    def _follow(self, api: str, value: Value) -> tuple[str, Value]:
+    def follow(self, api: str, value: Value) -> tuple[str, Value]:
+        """Return where a `$ref` leads and in which API that is; anything else leads to itself."""
         text = _word(value, "$ref")
         if text is None or not isinstance(value, Mapping):
             return api, value

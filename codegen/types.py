@@ -141,6 +141,8 @@ def annotation(type_: Type) -> str:
     """Return the Python annotation of a type in generated code (without absence or null)."""
     match type_:
         case ScalarType():
+            if type_.enum is not None:
+                return f"Literal[{', '.join(repr(word) for word in type_.enum)}]"
             return PYTHON_SCALARS[type_.name]
         case ArrayType():
             return f"list[{annotation(type_.item)}]"

@@ -151,7 +151,7 @@ class ShowRequest(Struct, kw_only=True):
     system: str | UnsetType | None = UNSET
     template: str | UnsetType | None = UNSET
     verbose: bool | UnsetType | None = UNSET
-    options: Raw | UnsetType = UNSET
+    options: dict[str, Any] | UnsetType | None = UNSET
     name: str | UnsetType | None = UNSET
 
 

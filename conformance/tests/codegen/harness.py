@@ -1,0 +1,151 @@
+"""
+What the generator's tests share: copies of projects, edits of them, and what the generator says.
+
+No test stands here, and nothing that knows a single check.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from codegen import source
+from codegen.lint import validate_documents
+from codegen.problem import Findings, GenerationFailed, Problem
+from codegen.project import Files, Generator
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[2]
+FIXTURE = HERE / "project"
+
+RUNTIME = ("endpoint", "faults", "outcome", "reading", "values")
+"""The gateway's own modules that generated code stands on; the fixture project borrows them."""
+
+_read: dict[tuple[str, bytes], tuple[source.Mapping, tuple[Problem, ...]]] = {}
+
+
+def load_once(path: Path, root: Path, findings: Findings) -> source.Mapping:
+    """Read a file as the generator does, each text of it only once: reading takes most time."""
+    key = (path.relative_to(root).as_posix(), path.read_bytes())
+    if key not in _read:
+        own = Findings()
+        _read[key] = source.load(path, root, own), tuple(own.problems)
+    document, problems = _read[key]
+    for problem in problems:
+        findings.add(problem.check, problem.position, problem.message, hint=problem.hint)
+    return document
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Let the generator read through `load_once`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("spec", "rules", "lint"):
+            patch.setattr(f"codegen.{module}.load", load_once)
+        yield
+
+
+def copy_fixture(folder: Path) -> Path:
+    """Return a copy of the fixture project, with what it borrows from the gateway."""
+    root = folder / "project"
+    shutil.copytree(FIXTURE, root, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in RUNTIME:
+        shutil.copy(REPOSITORY / "gateway" / f"{name}.py", root / "gateway")
+    shutil.copy(REPOSITORY / "pyproject.toml", root)
+    return root
+
+
+def copy_real(folder: Path) -> Path:
+    """Return a copy of what the generator reads of the real project."""
+    root = folder / "real"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "specs", root / "specs")
+    shutil.copytree(
+        REPOSITORY / "gateway" / "transforms", root / "gateway" / "transforms", ignore=ignored
+    )
+    shutil.copy(REPOSITORY / "gateway" / "steps.py", root / "gateway")
+    return root
+
+
+@contextmanager
+def edited(root: Path, texts: Mapping[str, str]) -> Iterator[None]:
+    """Have other texts in some files of a copy; afterwards all is as it was."""
+    before = {
+        name: (root / name).read_text(encoding="utf-8") if (root / name).exists() else None
+        for name in texts
+    }
+    try:
+        for name, text in texts.items():
+            (root / name).write_text(text, encoding="utf-8")
+        yield
+    finally:
+        for name, old in before.items():
+            if old is None:
+                (root / name).unlink()
+            else:
+                (root / name).write_text(old, encoding="utf-8")
+
+
+def replaced(root: Path, name: str, old: str, new: str) -> str:
+    """Return a file's text with one passage exchanged; the passage must stand there once."""
+    text = (root / name).read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{name} holds {text.count(old)} times: {old}"
+    return text.replace(old, new)
+
+
+def problems_of(root: Path, *, documents: bool = False) -> tuple[Problem, ...]:
+    """
+    Return what the generator finds in a project.
+
+    `documents` also validates the specs as OpenAPI, as a whole run does; that is slow.
+    """
+    generator = Generator(root)
+    if documents:
+        validate_documents(root, generator.findings)
+    try:
+        generator.compile()
+    except GenerationFailed as failure:
+        return failure.problems
+    return ()
+
+
+def written(files: Files, root: Path) -> None:
+    """Write generated files without the note that the command prints."""
+    for name, text in files.texts.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def gateway_of(root: Path) -> Iterator[Mapping[str, ModuleType]]:
+    """
+    Import a project's own `gateway` in place of the real one, for as long as the context lasts.
+
+    Yields its modules by name: `call`, `run`, `steps`, and the generated ones.
+    """
+    real = {name: module for name, module in sys.modules.items() if _is_gateway(name)}
+    for name in real:
+        del sys.modules[name]
+    sys.path.insert(0, str(root))
+    importlib.invalidate_caches()
+    try:
+        generated = sorted(path.stem for path in (root / "gateway/_generated").glob("[a-z]*.py"))
+        names = {name: f"gateway.{name}" for name in ("call", "faults", "outcome", "run")}
+        names |= {name: f"gateway._generated.{name}" for name in generated}
+        yield {name: importlib.import_module(full) for name, full in names.items()}
+    finally:
+        sys.path.remove(str(root))
+        for name in [name for name in sys.modules if _is_gateway(name)]:
+            del sys.modules[name]
+        sys.modules.update(real)
+
+
+def _is_gateway(name: str) -> bool:
+    return name == "gateway" or name.startswith("gateway.")

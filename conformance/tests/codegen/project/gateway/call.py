@@ -1,0 +1,21 @@
+# mypy: disable-error-code="name-defined, attr-defined"
+"""The context of one request; types are those that the fixture project generates."""
+
+from __future__ import annotations
+
+from gateway._generated import internal
+
+
+class Call:
+    """What rules read as `$call`; the clock stands still."""
+
+    def __init__(self) -> None:
+        self.now = "now"
+        self.started_ns = 1
+        self.monotonic_ns = 42
+        self.shown = "both"
+        self.models: list[internal.Row] = []
+        self.asked = internal.Asked(text="")
+        self.model = internal.Row(
+            key="", name="", capabilities=internal.Capabilities(completion="no", tools="no")
+        )

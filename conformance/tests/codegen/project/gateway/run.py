@@ -1,0 +1,29 @@
+# mypy: disable-error-code="name-defined, attr-defined, call-arg, has-type"
+"""One request on its way through its plan, with a catalogue in memory and a list of deeds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from gateway._generated import internal
+from gateway.call import Call
+
+
+class Run:
+    """What a plan works with; `deeds` says what steps did, in order."""
+
+    def __init__(self, rows: dict[str, internal.Row]) -> None:
+        self.call = Call()
+        self.rows = rows
+        self.deeds: list[str] = []
+
+    async def find_model(self, name: str) -> Literal["found", "illegal", "unknown"]:
+        """Resolve a name; blanks are illegal in one."""
+        self.call.asked = internal.Asked(text=name)
+        if " " in name:
+            return "illegal"
+        row = self.rows.get(name)
+        if row is None:
+            return "unknown"
+        self.call.model = row
+        return "found"

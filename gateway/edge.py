@@ -270,4 +270,3 @@ class _Exchange:
 def _pattern(route: Route) -> re.Pattern[str]:
     parts = re.split(r"\{[^{}]+\}", route.template)
     return re.compile("[^/]+".join(re.escape(part) for part in parts))
-

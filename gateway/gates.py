@@ -149,4 +149,3 @@ def _own_addresses() -> frozenset[str]:
     except OSError:
         return frozenset()
     return frozenset(str(entry[4][0]) for entry in found)
-

@@ -66,10 +66,16 @@ class SseDecoder:
 
         Raises EventTooLong; the decoder is of no use afterwards.
         """
-        if self._is_idle and data[:6] == b"data: " and data.find(b"\n") == len(data) - 2:
+        if (
             # One whole event of one line, as LM Studio sends them (wire sheet §5).
-            if data[-2:] == b"\n\n" and _CR not in data and len(data) - 8 <= self._limit:
-                return [Event("", data[6:-2])]
+            self._is_idle
+            and data[:6] == b"data: "
+            and data[-2:] == b"\n\n"
+            and data.find(b"\n") == len(data) - 2
+            and _CR not in data
+            and len(data) - 8 <= self._limit
+        ):
+            return [Event("", data[6:-2])]
         events = self._feed_pieces(data)
         self._is_idle = self._started and not (
             self._tail or self._data or self._name or self._has_cr

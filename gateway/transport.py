@@ -32,7 +32,6 @@ _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _ADDED_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _PIECE_BYTES = 64 * 1024
 _MAX_HEADER_BYTES = 64 * 1024
-_MAX_HEADERS = 256
 
 
 class TransportFault(httpx.TransportError):
@@ -211,6 +210,11 @@ class BodyStream(httpx.AsyncByteStream):
             self._free()
         return data
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether a read would return at once."""
+        return bool(self._answer.content._buffer) or self._answer.content.is_eof()
+
     def interrupt(self, fault: TransportFault) -> None:
         """Make the read that is waiting, and every later one, raise `fault`."""
         self._answer.content.set_exception(fault)
@@ -262,7 +266,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 self._slots.release()
             if exchange.wire is not None:
                 exchange.wire.abort()
-            if exchange.body_error is not None:
+            if exchange.body_error is not None and isinstance(problem, Exception):
                 raise exchange.body_error from None
             if isinstance(problem, aiohttp.ClientError | OSError | ValueError):
                 raise exchange.name(problem, request) from problem
@@ -308,19 +312,24 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         else:
             assert isinstance(request.stream, httpx.AsyncByteStream)
             data = exchange.send_stream(request.stream)
-        _exchange.set(exchange)
-        return await session.request(
-            request.method,
-            URL(f"{url.scheme}://{url.netloc.decode()}{target.decode('latin-1')}", encoded=True),
-            headers=[
-                (name.decode("latin-1"), value.decode("utf-8", "replace"))
-                for name, value in request.headers.raw
-                if name.lower() != b"transfer-encoding"  # aiohttp frames the body by itself
-            ],
-            data=data,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(connect=connect_s),
-        )
+        mark = _exchange.set(exchange)
+        try:
+            return await session.request(
+                request.method,
+                URL(
+                    f"{url.scheme}://{url.netloc.decode()}{target.decode('latin-1')}", encoded=True
+                ),
+                headers=[
+                    (name.decode("latin-1"), value.decode("utf-8", "replace"))
+                    for name, value in request.headers.raw
+                    if name.lower() != b"transfer-encoding"  # aiohttp frames the body by itself
+                ],
+                data=data,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(connect=connect_s),
+            )
+        finally:
+            _exchange.reset(mark)
 
     def _open_session(self) -> aiohttp.ClientSession:
         connector = _Connector(
@@ -338,7 +347,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             read_bufsize=64 * 1024,
             max_line_size=_MAX_HEADER_BYTES,
             max_field_size=_MAX_HEADER_BYTES,
-            max_headers=_MAX_HEADERS,
         )
         session._retry_connection = False
         return session

@@ -68,9 +68,7 @@ class Upstream:
 
     url: str
 
-    def __init__(
-        self, settings: UpstreamSettings, transport: httpx.AsyncBaseTransport | None = None
-    ) -> None:
+    def __init__(self, settings: UpstreamSettings) -> None:
         self.url = settings.url.rstrip("/")
         self._base = httpx.URL(self.url)
         self._base_path = self._base.raw_path.rstrip(b"/")
@@ -85,8 +83,7 @@ class Upstream:
             self._token.append((b"authorization", b"Bearer " + settings.token.encode()))
         take_none = http.cookiejar.DefaultCookiePolicy(allowed_domains=())
         self._client = httpx.AsyncClient(
-            transport=transport
-            or AiohttpTransport(
+            transport=AiohttpTransport(
                 max_connections=settings.max_connections,
                 idle_connection_s=settings.idle_connection_s,
             ),
@@ -405,7 +402,9 @@ class _Exchange:
         if stated is None or not stated.message:
             code = None if stated is None else stated.code
             text = body.removeprefix(_BOM).strip()
-            if not text or text.startswith((b"<", b"{", b"[")):
+            if text.startswith((b"{", b"[")):
+                message = f"status {status} without a message"
+            elif not text or text.startswith(b"<"):
                 message = f"status {status} with {describe(body)}"
             else:
                 message = shorten(text.decode("utf-8", "replace"))
@@ -439,7 +438,8 @@ class _Exchange:
         assert self._limit_s is not None
         assert self._body is not None
         since = self._waiting_since
-        if since is None or self._now() < since + self._limit_s:
+        is_early = since is None or self._now() < since + self._limit_s
+        if is_early or self._body.has_arrived:
             self._watch()
         elif self._had_byte:
             detail = f"nothing came for {self._limit_s:g} s in the middle of the answer"

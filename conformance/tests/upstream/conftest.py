@@ -32,8 +32,8 @@ async def serve() -> AsyncIterator[Serve]:
                     await handler(call)
                     if writer.is_closing():
                         break
-            except (asyncio.IncompleteReadError, ConnectionError):
-                pass
+            except (asyncio.IncompleteReadError, ConnectionError, RuntimeError):
+                pass  # uvloop says RuntimeError when writing to who has left
             except asyncio.CancelledError:
                 writer.transport.abort()
                 return

@@ -182,7 +182,7 @@ async def test_json_where_events_were_asked_for(serve: Serve, connect: Connect) 
         (404, b'{"error":{"message":"text","code":"model_not_found"}}', "text", "model_not_found"),
         (500, b'{"title":"text"}', "text", None),
         (500, b"llama_decode returned -1", "llama_decode returned -1", None),
-        (401, b'{"error":{"type":"invalid"}}', "status 401 with broken JSON", "invalid"),
+        (401, b'{"error":{"type":"invalid"}}', "status 401 without a message", "invalid"),
         (502, PAGE, 'status 502 with an HTML page titled "502 Bad Gateway"', None),
         (503, b"", "status 503 with an empty body", None),
     ],
@@ -418,7 +418,7 @@ async def test_connecting_takes_too_long(connect: Connect) -> None:
 
 
 async def test_no_connection_is_free(serve: Serve, connect: Connect) -> None:
-    """With all connections in use the next waits, fails as `pool`, and succeeds once one is free."""
+    """With all connections in use the next one waits and fails as `pool`, until one is free."""
 
     async def handle(call: Call) -> None:
         await call.start_events()

@@ -1,0 +1,35 @@
+"""One gateway and one stand-in for all tests of this folder, and the names of its models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from conformance.runner import Bench
+from conformance.standin.catalogue import DEFAULT
+
+MOST_CAPABLE = "harbor/lantern-8b"
+
+
+@pytest.fixture(scope="package")
+def gateway_bench() -> Iterator[Bench]:
+    """Return a bench that starts the real gateway, which logs nothing here."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
+    try:
+        with Bench() as bench:
+            yield bench
+    finally:
+        structlog.reset_defaults()
+
+
+@pytest.fixture(scope="package")
+def names() -> dict[str, list[str]]:
+    """Return the stand-in's models by kind, the most capable first."""
+    found = {
+        kind: [model.key for model in DEFAULT if model.type == kind]
+        for kind in ("llm", "embedding")
+    }
+    found["llm"].sort(key=lambda name: name != MOST_CAPABLE)
+    return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
@@ -64,14 +64,11 @@ class Catalog:
 
     def invalidate(self) -> None:
         """Let the next look fetch anew: a model was loaded, unloaded or downloaded."""
+        # A list that is on its way may still show what was before: those who wait for it get it,
+        # but nobody else does.
+        self._fetching = None
         if self._view is not None:
-            self._view = View(
-                self._view.dialect,
-                float("-inf"),
-                self._view.rows,
-                self._view.exact,
-                self._view.folded,
-            )
+            self._view = _outdated(self._view)
 
     async def rows(self, *, fresh: bool = False) -> list[internal.CatalogueRow]:
         """
@@ -130,9 +127,15 @@ class Catalog:
         return await asyncio.shield(self._fetching)
 
     def _fetched(self, task: asyncio.Task[View]) -> None:
-        self._fetching = None
-        if not task.cancelled() and task.exception() is None:
+        is_current = task is self._fetching
+        if is_current:
+            self._fetching = None
+        if task.cancelled() or task.exception() is not None:
+            return
+        if is_current:
             self._view = task.result()
+        elif self._view is None:
+            self._view = _outdated(task.result())
 
     async def _fetch(self) -> View:
         last: UpstreamFailure | None = None
@@ -160,20 +163,25 @@ class Catalog:
 
     def _build(self, dialect: Dialect, models: internal.HostModels) -> View:
         view = View(dialect, time.monotonic(), [])
+        named: dict[str, internal.CatalogueRow] = {}
         for model in models.models:
             seen = self._first_seen.setdefault(model.key, local_text(time.time()))
             for row in describe(model, seen, self._settings.insert_architectures):
                 # LM Link may list one key twice; the first stands for both (wire sheet §14.16).
-                if row.name in view.exact:
+                if (twin := named.get(row.name)) is not None:
+                    twin.instances = [*twin.instances, *row.instances]
                     continue
+                named[row.name] = row
                 view.rows.append(row)
                 for exact in (row.name, row.request_key):
                     view.exact.setdefault(exact, row)
                 parsed = names.parse(row.name)
                 if parsed is not None:
                     view.folded.setdefault(parsed.folded, row)
+        # What somebody called an instance never hides a model of that name.
+        for model in models.models:
             for spelling, name in spellings(model):
-                target = view.exact.get(name)
+                target = named.get(name)
                 if target is not None:
                     view.exact.setdefault(spelling, target)
                     parsed = names.parse(spelling)
@@ -190,3 +198,7 @@ class Catalog:
             return row
         base, number = names.split_instance(text)
         return self._match(view, base) if number is not None and base != text else None
+
+
+def _outdated(view: View) -> View:
+    return replace(view, taken_at=float("-inf"))

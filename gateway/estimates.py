@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 _SIZE = re.compile(
-    r"(?<![a-z0-9.])(?:(\d+)x)?e?(\d+(?:\.\d+)?)\s*([bm])(?![a-z0-9])", re.IGNORECASE
+    r"(?<![a-z0-9.])(?:(\d{1,3})x)?e?(\d{1,5}(?:\.\d{1,4})?)\s*([bm])(?![a-z0-9])", re.IGNORECASE
 )
 _QUANTIZATION = re.compile(
     r"(?<![a-z0-9])(iq\d_[a-z]+|q\d_k(?:_[sml])?|q\d_\d|bf16|f16|fp16|f32|mxfp4|nvfp4|int[48]|[348]bit)(?![a-z0-9])",
@@ -17,9 +17,11 @@ _QUANTIZATION = re.compile(
 )
 _ARCHITECTURES = (
     ("qwen3", "qwen3"), ("qwen2", "qwen2"), ("qwen", "qwen2"), ("gpt-oss", "gptoss"),
-    ("deepseek", "deepseek2"), ("gemma-3", "gemma3"), ("gemma3", "gemma3"), ("gemma", "gemma2"),
+    ("deepseek", "deepseek2"), ("gemma-4", "gemma4"), ("gemma-3-", "gemma3"),
+    ("gemma-3n", "gemma3n"), ("gemma3", "gemma3"), ("gemma", "gemma2"), ("qwq", "qwen2"),
     ("codellama", "llama"), ("llama", "llama"), ("mixtral", "llama"), ("devstral", "mistral"),
-    ("codestral", "mistral"), ("magistral", "mistral"), ("mistral", "mistral"), ("phi", "phi3"),
+    ("codestral", "mistral"), ("magistral", "mistral"), ("ministral", "mistral"),
+    ("mistral", "mistral"), ("phi", "phi3"),
     ("granite", "granite"), ("starcoder", "starcoder2"), ("command", "command-r"), ("glm", "glm4"),
     ("nomic", "nomic-bert"), ("bge", "bert"), ("minilm", "bert"), ("mxbai", "bert"),
 )  # fmt: skip
@@ -33,7 +35,8 @@ _TOOLS = re.compile(
     re.IGNORECASE,
 )
 _VISION = re.compile(
-    r"vision|llava|(?<![a-z])vl(?![a-z])|pixtral|gemma-?3|moondream|minicpm-v", re.IGNORECASE
+    r"vision|llava|(?<![a-z])vl(?![a-z])|pixtral|gemma-?[34](?!\d)|moondream|minicpm-v",
+    re.IGNORECASE,
 )
 _BITS = {"f32": 32.0, "f16": 16.0, "fp16": 16.0, "bf16": 16.0}
 

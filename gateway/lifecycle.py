@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from gateway import names
 from gateway._generated import host, internal
 from gateway.call import local_text
 from gateway.catalog import Catalog
@@ -43,9 +43,11 @@ class _Hold:
     busy: int = 0
     owned: set[str] = field(default_factory=set)
     unload_when_idle: bool = False
+    is_due: bool = False
     timer: asyncio.TimerHandle | None = None
     expires_at: float | None = None
     loading: asyncio.Task[None] | None = None
+    unloading: asyncio.Task[None] | None = None
 
     def forget_load(self, task: asyncio.Task[None]) -> None:
         """Make room for the next load; a failure that nobody waits for any more ends here."""
@@ -102,8 +104,6 @@ class Lifecycle:
         self._settings = settings
         self._default_keep_alive_s = parse_setting(settings.keep_alive)
         self._holds: dict[str, _Hold] = {}
-        self._recovering: dict[str, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._log = get_logger()
 
     def lease(
@@ -121,6 +121,7 @@ class Lifecycle:
         """Count one more request on a model; an explicit keep-alive is the model's from now on."""
         hold = self._hold_of(row)
         hold.busy += 1
+        hold.is_due = False
         self._stop_timer(hold)
         if not isinstance(keep_alive, UnsetType):
             hold.keep_alive_s = keep_alive
@@ -130,25 +131,20 @@ class Lifecycle:
         """Count one request less; the last one starts the timer."""
         hold = self._hold_of(row)
         hold.busy -= 1
-        if hold.busy > 0:
-            return
-        if hold.unload_when_idle:
-            hold.unload_when_idle = False
-            hold.keep_alive_s = self._default_keep_alive_s
-            self._start(self._unload_all(row))
-        elif hold.owned:
-            self._start_timer(hold, row)
+        # A load that nobody waits for any more settles it at its own end.
+        if not hold.busy and hold.loading is None:
+            self._settle(hold, row)
 
     async def ensure_loaded(self, row: internal.CatalogueRow, num_ctx: float | UnsetType) -> None:
         """Load a model once, however many requests wait for it. Raises UpstreamFailure."""
         hold = self._hold_of(row)
-        if hold.loading is None:
-            if row.instances or self._catalog.dialect != "v1":
-                return
-            hold.loading = asyncio.create_task(self._load(row, hold, num_ctx))
-            hold.loading.add_done_callback(hold.forget_load)
-        # Shielded: the load goes on for the others when one of them leaves.
-        await asyncio.shield(hold.loading)
+        if hold.unloading is not None:
+            # The instances that the row shows are on their way out.
+            await asyncio.wait({hold.unloading})
+        elif hold.loading is None and row.instances:
+            return
+        if self._catalog.dialect == "v1":
+            await self._load_once(row, hold, num_ctx)
 
     # -- for steps and the relay --------------------------------------------------------------
 
@@ -156,10 +152,11 @@ class Lifecycle:
         """Unload every instance of a model, at once when it is idle, else when it becomes so."""
         hold = self._hold_of(row)
         self._stop_timer(hold)
-        if hold.busy:
-            hold.unload_when_idle = True
-        else:
-            await self._unload_all(row)
+        hold.unload_when_idle = True
+        if hold.unloading is not None:
+            await asyncio.wait({hold.unloading})
+        if hold.unload_when_idle and not hold.busy and hold.loading is None:
+            await asyncio.shield(self._unload_once(hold, row))
 
     async def recover(self, row: internal.CatalogueRow) -> None:
         """
@@ -168,12 +165,10 @@ class Lifecycle:
         A native load where there is one; else asking for the list, after which LM Studio loads by
         itself. Raises UpstreamFailure.
         """
-        task = self._recovering.get(row.key)
-        if task is None:
-            task = asyncio.create_task(self._recover(row))
-            self._recovering[row.key] = task
-            task.add_done_callback(lambda done: self._recovered(row.key, done))
-        await asyncio.shield(task)
+        if self._catalog.dialect == "v1":
+            await self._load_once(row, self._hold_of(row), UNSET)
+        else:
+            await self._catalog.rows(fresh=True)
 
     def running(self, rows: list[internal.CatalogueRow]) -> list[internal.RunningInstance]:
         """Return every loaded instance with its model, the one that lives longest first."""
@@ -181,7 +176,9 @@ class Lifecycle:
         found: dict[str, tuple[float, internal.RunningInstance]] = {}
         for row in rows:
             for instance in row.instances:
-                if instance.id in found:
+                # A model is shown as its variant when its instance names one.
+                named = names.split_instance(instance.id)[0]
+                if instance.id in found and named != row.request_key:
                     continue
                 expires = self._expires_at(row, instance, now)
                 found[instance.id] = (
@@ -199,8 +196,8 @@ class Lifecycle:
         """Stop every timer and wait for what is under way; nothing is unloaded for it."""
         for hold in self._holds.values():
             self._stop_timer(hold)
-        pending = [*self._tasks, *self._recovering.values()]
-        pending += [hold.loading for hold in self._holds.values() if hold.loading is not None]
+        under_way = [(hold.loading, hold.unloading) for hold in self._holds.values()]
+        pending = [task for tasks in under_way for task in tasks if task is not None]
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
@@ -212,6 +209,22 @@ class Lifecycle:
         if hold is None:
             hold = self._holds[row.key] = _Hold(row.key, self._default_keep_alive_s)
         return hold
+
+    async def _load_once(
+        self, row: internal.CatalogueRow, hold: _Hold, num_ctx: float | UnsetType
+    ) -> None:
+        if hold.loading is None:
+            hold.loading = asyncio.create_task(self._load_and_settle(row, hold, num_ctx))
+            hold.loading.add_done_callback(hold.forget_load)
+        # Shielded: the load goes on for the others when one of them leaves.
+        await asyncio.shield(hold.loading)
+
+    async def _load_and_settle(
+        self, row: internal.CatalogueRow, hold: _Hold, num_ctx: float | UnsetType
+    ) -> None:
+        await self._load(row, hold, num_ctx)
+        if not hold.busy:
+            self._settle(hold, row)
 
     async def _load(
         self, row: internal.CatalogueRow, hold: _Hold, num_ctx: float | UnsetType
@@ -242,38 +255,52 @@ class Lifecycle:
         limit = row.max_context_length or CONTEXT_CAP
         return min(int(wanted), int(limit), CONTEXT_CAP)
 
-    async def _recover(self, row: internal.CatalogueRow) -> None:
-        if self._catalog.dialect == "v1":
-            hold = self._hold_of(row)
-            await self._load(row, hold, UNSET)
-        else:
-            await self._catalog.rows(fresh=True)
+    def _settle(self, hold: _Hold, row: internal.CatalogueRow) -> None:
+        """See what becomes of a model that nobody uses now."""
+        if hold.unload_when_idle:
+            self._unload_once(hold, row)
+        elif hold.owned:
+            self._start_timer(hold, row)
 
-    def _recovered(self, key: str, task: asyncio.Task[None]) -> None:
-        self._recovering.pop(key, None)
-        _retrieve(task)
+    def _unload_once(self, hold: _Hold, row: internal.CatalogueRow) -> asyncio.Task[None]:
+        """Unload what may go; a failure that nobody waits for is for the log."""
+        if hold.unloading is None:
+            hold.unloading = asyncio.create_task(self._unload(hold, row))
+            hold.unloading.add_done_callback(self._note_unload)
+        return hold.unloading
 
-    async def _unload_all(self, row: internal.CatalogueRow) -> None:
-        hold = self._hold_of(row)
+    async def _unload(self, hold: _Hold, row: internal.CatalogueRow) -> None:
+        """
+        Unload all instances when somebody asked for that, else those of ours that are due.
+
+        Ends early when somebody uses the model meanwhile, or wants it to stay.
+        """
+        try:
+            for identifier in await self._loaded(row):
+                if hold.busy or not (hold.unload_when_idle or hold.is_due):
+                    return
+                if hold.unload_when_idle or identifier in hold.owned:
+                    await self._unload_instance(identifier)
+            hold.owned.clear()
+            hold.unload_when_idle = hold.is_due = False
+            if not hold.busy:
+                # What a client wanted was for the load that has ended (ollama sheet §3.1).
+                hold.keep_alive_s = self._default_keep_alive_s
+        except UpstreamFailure:
+            hold.unload_when_idle = hold.is_due = False
+            raise
+        finally:
+            hold.unloading = None
+
+    async def _loaded(self, row: internal.CatalogueRow) -> list[str]:
         for current in await self._catalog.rows(fresh=True):
             if current.key == row.key:
-                for instance in current.instances:
-                    await self._unload_instance(instance.id)
-                break
-        hold.owned.clear()
+                return [instance.id for instance in current.instances]
+        return []
 
-    async def _unload_owned(self, row: internal.CatalogueRow) -> None:
-        hold = self._hold_of(row)
-        loaded = {
-            instance.id
-            for current in await self._catalog.rows(fresh=True)
-            for instance in current.instances
-        }
-        for identifier in sorted(hold.owned & loaded):
-            if hold.busy:
-                return
-            await self._unload_instance(identifier)
-        hold.owned.clear()
+    def _note_unload(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and isinstance(failure := task.exception(), UpstreamFailure):
+            self._log.warning("could not unload", reason=failure.message)
 
     async def _unload_instance(self, identifier: str) -> None:
         await self._call(host.unload(internal.UnloadWish(instance_id=identifier)))
@@ -294,25 +321,17 @@ class Lifecycle:
             return
         hold.expires_at = time.time() + hold.keep_alive_s
         loop = asyncio.get_running_loop()
-        hold.timer = loop.call_later(
-            hold.keep_alive_s, lambda: self._start(self._unload_owned(row))
-        )
+        hold.timer = loop.call_later(hold.keep_alive_s, self._end_time, hold, row)
+
+    def _end_time(self, hold: _Hold, row: internal.CatalogueRow) -> None:
+        hold.timer = None
+        hold.is_due = True
+        self._unload_once(hold, row)
 
     def _stop_timer(self, hold: _Hold) -> None:
         if hold.timer is not None:
             hold.timer.cancel()
         hold.timer = hold.expires_at = None
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        async def quietly() -> None:
-            try:
-                await work
-            except UpstreamFailure as failure:
-                self._log.warning("could not unload", reason=failure.message)
-
-        task = asyncio.create_task(quietly())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def _expires_at(
         self, row: internal.CatalogueRow, instance: internal.HostInstance, now: float

@@ -23,6 +23,8 @@ from gateway.faults import Refusal, UpstreamFailure, read_error
 from gateway.framing import SseDecoder
 from gateway.journal import get_logger
 from gateway.lifecycle import Lifecycle
+from gateway.members import put_together, take_apart
+from gateway.relay import INTERNAL
 from gateway.repairs import repair
 from gateway.settings import Settings
 from gateway.upstream import RawAnswer, Upstream
@@ -32,6 +34,8 @@ LMSTUDIO_MOUNTS = ("/api/v0/", "/api/v1/")
 
 NAMES_NO_MODEL_HERE = ("/api/v1/models/download",)
 """Routes whose `model` is not one of the catalogue's."""
+CHANGE_MODELS = ("/api/v1/models/",)
+"""Routes that load and unload by themselves: nothing is made ready for them."""
 
 _OUR_TOKEN_REFUSED = (401, 403)
 """The client's key never gets there, so what LM Studio refuses is the gateway's own."""
@@ -68,6 +72,8 @@ class Passthrough:
                 whole = await read_body(receive, self._settings.limits.body_bytes)
                 if _has_body(scope):
                     body, row = await self._resolved(whole, path)
+            if path.startswith(CHANGE_MODELS):
+                row = None
             if row is not None:
                 lease = self._lifecycle.lease(row)
                 await lease.prepare()
@@ -85,18 +91,23 @@ class Passthrough:
             )
             told = refusal_for(failure, Call(self._settings, ""))
             await _refuse(told, path, client, send)
+        except Exception:
+            self._log.exception("a request failed by a fault of ours", path=path)
+            await _refuse(Refusal(500, INTERNAL), path, client, send)
         finally:
             if lease is not None:
                 lease.release()
+            if path.startswith(CHANGE_MODELS):
+                self._catalog.invalidate()
 
     async def _resolved(self, body: bytes, path: str) -> tuple[bytes, internal.CatalogueRow | None]:
         """Return the body with its model's name as LM Studio knows it, and the model's row."""
         if path.startswith(NAMES_NO_MODEL_HERE):
             return body, None
+        fields = _fields_of(body)
         try:
-            fields = _decode_body(body)
             asked = msgspec.json.decode(fields["model"])
-        except (msgspec.DecodeError, KeyError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, KeyError, UnicodeDecodeError):
             # Not an object, or no model in it: what to say of that is LM Studio's.
             return body, None
         if not isinstance(asked, str) or not asked.strip():
@@ -104,11 +115,15 @@ class Passthrough:
         row = await self._catalog.find(asked, legal=names.parse(asked.strip()) is not None)
         if row is None:
             raise Refusal(404, f"model '{asked}' not found")
-        changed = repair(path, fields)
+        try:
+            changed = repair(path, fields)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            # What can't be read can't be mended either.
+            changed = False
         if asked != row.request_key:
             fields["model"] = msgspec.Raw(msgspec.json.encode(row.request_key))
             changed = True
-        return (msgspec.json.encode(fields) if changed else body), row
+        return (put_together(fields) if changed else body), row
 
     async def _forward(
         self,
@@ -139,6 +154,14 @@ class Passthrough:
                     await _send_on(answer, held, chunks, send, client)
                     return
             await self._lifecycle.recover(row)
+
+
+def _fields_of(body: bytes) -> _Body:
+    """Return the members of an object, none when the body is none."""
+    try:
+        return _decode_body(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return take_apart(body) or {}
 
 
 async def _peek(

@@ -36,8 +36,7 @@ def describe(
     yield _row(model, key, own_variant, model.key, modified_at, insert_architectures)
     if len(named) > 1:
         for variant in named:
-            is_selected = variant == selected
-            stated = model if is_selected else _unmeasured(model)
+            stated = _variant_of(model, variant, is_selected=variant == selected)
             yield _row(stated, key, variant, f"{key}@{variant}", modified_at, insert_architectures)
 
 
@@ -46,15 +45,17 @@ def spellings(model: internal.HostModel) -> Iterator[tuple[str, str]]:
     key, own_variant = names.split_variant(model.key)
     latest = names.canonical(key, own_variant)
     several = len(_or(model.variants, [])) > 1
+    by_variant: dict[str | None, str] = {}
     for text in _or(model.variants, []):
         variant = names.split_variant(text)[1]
         if variant is not None:
             named = names.canonical(key, variant)
-            yield text, named if several else latest
+            by_variant[variant] = named if several else latest
+            yield text, by_variant[variant]
             if not several:
                 yield named, latest
     for instance in _or(model.instances, []):
-        yield instance.id, latest
+        yield instance.id, by_variant.get(_variant_in(instance.id), latest)
 
 
 def _row(
@@ -97,9 +98,23 @@ def _row(
     return row
 
 
-def _unmeasured(model: internal.HostModel) -> internal.HostModel:
-    """Return a model without what the host states of its selected variant only."""
-    return msgspec.structs.replace(model, quantization=UNSET, size_bytes=UNSET, instances=[])
+def _variant_of(
+    model: internal.HostModel, variant: str, *, is_selected: bool
+) -> internal.HostModel:
+    """
+    Return a model as one of its variants.
+
+    What the host states is the selected one's, and so is an instance whose id names no variant.
+    """
+    own = [None, variant] if is_selected else [variant]
+    instances = [one for one in _or(model.instances, []) if _variant_in(one.id) in own]
+    if is_selected:
+        return msgspec.structs.replace(model, instances=instances)
+    return msgspec.structs.replace(model, quantization=UNSET, size_bytes=UNSET, instances=instances)
+
+
+def _variant_in(instance_id: str) -> str | None:
+    return names.split_variant(names.split_instance(instance_id)[0])[1]
 
 
 def _kind(model: internal.HostModel) -> Literal["llm", "embedding"]:
@@ -154,10 +169,12 @@ def _shown(capabilities: internal.Capabilities, key: str) -> list[str]:
         "vision": estimates.sees,
         "thinking": estimates.thinks,
     }
+    # An embedding model's name may hold that of a model with many more talents.
+    is_embedding = capabilities.embedding == "yes"
     shown = []
     for name in ("completion", "vision", "tools", "insert", "thinking", "embedding"):
         verdict = getattr(capabilities, name)
-        guess = guesses.get(name)
+        guess = None if is_embedding else guesses.get(name)
         if verdict == "yes" or (verdict == "unknown" and guess is not None and guess(key)):
             shown.append(name)
     return shown

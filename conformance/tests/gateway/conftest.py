@@ -1,0 +1,65 @@
+"""
+Fixtures: a gateway in front of a stand-in, both in their default state.
+
+All tests here run in one loop, so that a pair can outlive a test: making a gateway takes longer
+than most of what is asked of it.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from conformance.tests.gateway.support import Pair, caching, open_pair
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the tests of this folder share a loop."""
+    for item in items:
+        if HERE in item.path.parents and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def lasting_pair() -> AsyncIterator[Pair]:
+    """Run a pair for all tests that leave nothing in it."""
+    async with open_pair() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def pair(lasting_pair: Pair) -> Pair:
+    """
+    Lend the pair that lasts, its stand-in as at the start.
+
+    The gateway asks for the catalogue with each request. What it knows of models in use and of
+    their time stays from test to test: who looks at that needs a `fresh` one.
+    """
+    await lasting_pair.reset()
+    return lasting_pair
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def lasting_kept() -> AsyncIterator[Pair]:
+    """Run a pair as `kept` lends it."""
+    async with open_pair(caching()) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def kept(lasting_kept: Pair) -> Pair:
+    """Lend a pair whose gateway keeps the catalogue, and has just seen the stand-in's start."""
+    await lasting_kept.reset()
+    await lasting_kept.get("/health")
+    lasting_kept.forget()
+    return lasting_kept
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def fresh() -> AsyncIterator[Pair]:
+    """Run a pair for one test."""
+    async with open_pair() as running:
+        yield running

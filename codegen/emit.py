@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -54,19 +55,24 @@ class Printer:
 
 
 def format_python(files: dict[str, str]) -> dict[str, str]:
-    """Return Python texts sorted and formatted by ruff, as the project's own files are."""
-    formatted = {}
-    for name, text in files.items():
-        sorted_text = _ruff(
-            ["check", "--select", "I,F401,UP,RUF", "--ignore", "RUF001", "--fix", "-q"], name, text
-        )
-        formatted[name] = _ruff(["format", "-q"], name, sorted_text)
-    return formatted
+    """
+    Return Python texts sorted and formatted by ruff, as the project's own files are.
+
+    Raises RuntimeError, with what ruff says, when a text is no Python.
+    """
+    with TemporaryDirectory() as folder:
+        paths = {name: Path(folder) / name for name in files}
+        for name, path in paths.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files[name], encoding="utf-8", newline="\n")
+        _ruff("check", "--select", "I,F401,UP,RUF", "--ignore", "RUF001", "--fix", folder=folder)
+        told = _ruff("format", folder=folder)
+        if told:
+            raise RuntimeError(f"ruff could not read what was generated: {told}")
+        return {name: path.read_text(encoding="utf-8") for name, path in paths.items()}
 
 
-def _ruff(arguments: list[str], name: str, text: str) -> str:
-    command = [sys.executable, "-m", "ruff", *arguments, *RUFF, "--stdin-filename", name, "-"]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 1) or (not done.stdout and text):
-        raise RuntimeError(f"ruff could not read the generated {name}: {done.stderr}")
-    return done.stdout
+def _ruff(*arguments: str, folder: str) -> str:
+    """Run ruff over a folder; return what it complains of."""
+    command = [sys.executable, "-m", "ruff", *arguments, "--quiet", "--no-cache", *RUFF, folder]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stderr

@@ -356,9 +356,7 @@ class Expressions:
         indent = "    " if guard else ""
         keyword = "if"
         for case in rule.cases:
-            self._known[rule.match.text] = replace(
-                held, type=_narrowed(operand.type, case.type), absent=False, null=False
-            )
+            self.narrow(rule.match, replace(held, absent=False, null=False), case)
             outcome = self._case(case, target, place, label)
             del self._known[rule.match.text]
             if outcome is None:
@@ -374,6 +372,13 @@ class Expressions:
             self.body.lines.append(f"if {guard}:")
         self.body.lines.extend(branches)
         return Operand(result, target.type, absent=absent, checked=False)
+
+    def narrow(self, match: PathRef, operand: Operand, case: Case | ShapeCase) -> None:
+        """Remember what is known of a matched value inside a case."""
+        if not case.otherwise:
+            kind = _narrowed(operand.type, case.type)
+            operand = replace(operand, type=kind, absent=False, null=False)
+        self._known[match.text] = operand
 
     def _case(self, case: Case, target: Field, place: Position, label: str) -> str | None:
         if case.absent:

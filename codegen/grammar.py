@@ -239,7 +239,7 @@ EXCLUSIVE: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "call": (("stream", "response"), ("streamed", "response")),
     "answer": (("text", "fields"), ("text", "like"), ("text", "to")),
-    "shape": (("match", "to"), ("match", "fields")),
+    "shape": (("match", "to"), ("match", "fields"), ("match", "omitted")),
     "error_row": (
         ("status", "fault", "otherwise"),
         ("otherwise", "code"),

@@ -211,6 +211,7 @@ class MappingCompiler:
             code = expressions.build(target, shape.block.fields, shape.block.names, shape.position)
             body.lines.append(f"return {code}")
             usage.note_block(shape.block)
+            self._check_stale(target, set(shape.block.fields), shape.block.omitted)
         else:
             subject = expressions.path(shape.match)
             if subject is None:
@@ -222,6 +223,7 @@ class MappingCompiler:
                     return None
                 targets.append(target)
                 inner = Expressions(self._context, scope, body)
+                inner.narrow(shape.match, subject, case)
                 code = inner.build(target, case.block.fields, case.block.names, case.position)
                 # The cases are total, so what is left for the last one needs no test.
                 test = (
@@ -559,6 +561,11 @@ class MappingCompiler:
         target = self._specs.find_struct(block.target, block.target_position)
         if source is None or target is None:
             return None
+        for emit in stream.emit:
+            if emit.event not in ("chunk", "end"):
+                self._findings.add(
+                    "bad-value", emit.position, f"`{emit.event}`: an event is `chunk` or `end`"
+                )
         name = "".join(part.capitalize() for part in call.name.split("_")) + "Stream"
         states = {
             rule.name: state
@@ -629,7 +636,7 @@ class MappingCompiler:
             complete = Expressions(context, end_scope, complete_body).condition(stream.complete)
         used_states |= end_scope.used.get("$state", set())
         roots |= end_body.roots | complete_body.roots
-        self._check_emits(stream, states, used_states)
+        self._check_states(stream, states, used_states)
         usage.note_block(block)
         self.project.coverage.check(usage, self.file, label=f"call {call.name}")
         for emit in stream.emit:
@@ -770,12 +777,7 @@ class MappingCompiler:
         call = f"{state} = transforms.{name}({state}, {passed}"
         body.lines += _guarded(value.presence if value is not None else "", call)
 
-    def _check_emits(self, stream: Stream, states: dict[str, Operand], used: set[str]) -> None:
-        for emit in stream.emit:
-            if emit.event not in ("chunk", "end"):
-                self._findings.add(
-                    "bad-value", emit.position, f"`{emit.event}`: an event is `chunk` or `end`"
-                )
+    def _check_states(self, stream: Stream, states: dict[str, Operand], used: set[str]) -> None:
         roots = {path.split(".", 1)[0] for path in used}
         for rule in stream.state.values():
             if rule.name in states and rule.name not in roots:

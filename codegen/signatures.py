@@ -8,7 +8,6 @@ mend it when it is broken.
 from __future__ import annotations
 
 import ast
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -117,7 +116,17 @@ def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef, file: str) -> Signa
         ast.get_docstring(node) is not None,
         file,
         node.lineno,
-        "call.model" in re.findall(r"\bcall\.\w+", ast.unparse(node)),
+        any(_is_model(inner) for inner in ast.walk(node)),
+    )
+
+
+def _is_model(node: ast.AST) -> bool:
+    """Whether this is `run.call.model`, however the run is named."""
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr == "model"
+        and isinstance(node.value, ast.Attribute)
+        and node.value.attr == "call"
     )
 
 

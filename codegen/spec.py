@@ -56,6 +56,7 @@ class Specs:
         self._findings = findings
         self._structs: dict[StructType, Struct] = {}
         self._operations: dict[str, tuple[Operation, ...]] = {}
+        self._components: dict[str, dict[str, Mapping]] = {}
         self.documents: dict[str, Mapping] = {}
         for path in sorted(folder.glob("*.yaml")):
             self.documents[path.name.split(".")[0]] = load(path, root, findings)
@@ -84,11 +85,13 @@ class Specs:
 
     def components(self, api: str) -> dict[str, Mapping]:
         """Return the component schemas of one spec by name."""
-        document = self.documents.get(api)
-        schemas = _descend(document, "components", "schemas") if document else None
-        if not isinstance(schemas, Mapping):
-            return {}
-        return {key.text: value for key, value in schemas.items() if isinstance(value, Mapping)}
+        if api not in self._components:
+            schemas = _descend(self.documents.get(api), "components", "schemas")
+            items = schemas.items() if isinstance(schemas, Mapping) else ()
+            self._components[api] = {
+                key.text: value for key, value in items if isinstance(value, Mapping)
+            }
+        return self._components[api]
 
     def operations(self, api: str) -> tuple[Operation, ...]:
         """Return an API's operations in the order of its file."""

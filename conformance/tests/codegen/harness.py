@@ -16,10 +16,11 @@ from types import ModuleType
 
 import pytest
 
-from codegen import source
+from codegen import signatures, source
 from codegen.lint import validate_documents
 from codegen.problem import Findings, GenerationFailed, Problem
 from codegen.project import Files, Generator
+from codegen.signatures import Signature
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
@@ -29,6 +30,7 @@ RUNTIME = ("endpoint", "faults", "outcome", "reading", "values")
 """The gateway's own modules that generated code stands on; the fixture project borrows them."""
 
 _read: dict[tuple[str, bytes], tuple[source.Mapping, tuple[Problem, ...]]] = {}
+_signed: dict[tuple[str, tuple[bytes, ...]], dict[str, Signature]] = {}
 
 
 def load_once(path: Path, root: Path, findings: Findings) -> source.Mapping:
@@ -43,12 +45,22 @@ def load_once(path: Path, root: Path, findings: Findings) -> source.Mapping:
     return document
 
 
+def sign_once(path: Path, root: Path) -> dict[str, Signature]:
+    """Read the signatures of transforms or steps as the generator does, each text only once."""
+    modules = sorted(path.glob("*.py")) if path.is_dir() else [path]
+    key = (path.relative_to(root).as_posix(), tuple(module.read_bytes() for module in modules))
+    if key not in _signed:
+        _signed[key] = signatures.read_signatures(path, root)
+    return _signed[key]
+
+
 @contextmanager
 def reading_once() -> Iterator[None]:
-    """Let the generator read through `load_once`."""
+    """Let the generator read through `load_once` and `sign_once`."""
     with pytest.MonkeyPatch.context() as patch:
         for module in ("spec", "rules", "lint"):
             patch.setattr(f"codegen.{module}.load", load_once)
+        patch.setattr("codegen.project.read_signatures", sign_once)
         yield
 
 

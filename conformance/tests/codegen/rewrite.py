@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from codegen.project import Generator
-from conformance.tests.codegen.bad import bad_files, read_bad
+from conformance.tests.codegen.bad_file import bad_files, read_bad
 from conformance.tests.codegen.harness import HERE, copy_fixture, reading_once
 
 GOLDEN = HERE / "golden" / "measure.py.txt"

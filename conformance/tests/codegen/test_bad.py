@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import codegen
-from conformance.tests.codegen.bad import bad_files, read_bad
+from conformance.tests.codegen.bad_file import bad_files, read_bad
 
 WRITTEN_AS = {
     "unused-{}": ("unused-answer", "unused-call", "unused-shape", "unused-table"),

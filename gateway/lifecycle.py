@@ -19,7 +19,7 @@ from gateway import names
 from gateway._generated import host, internal
 from gateway.call import local_text
 from gateway.catalog import Catalog
-from gateway.duration import parse_setting
+from gateway.duration import parse_setting, shown
 from gateway.encoding import encode
 from gateway.faults import UpstreamFailure
 from gateway.journal import get_logger
@@ -244,7 +244,7 @@ class Lifecycle:
         )
         hold.owned.add(loaded.instance_id or row.request_key)
         self._catalog.invalidate()
-        self._log.info("loaded", model=row.key, seconds=round(time.monotonic() - started, 2))
+        self._log.info("loaded", model=row.key, took=shown(time.monotonic() - started))
 
     def _context_length(
         self, row: internal.CatalogueRow, num_ctx: float | UnsetType

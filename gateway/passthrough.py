@@ -89,7 +89,10 @@ class Passthrough:
                 status=failure.status,
                 reason=failure.message,
             )
-            told = refusal_for(failure, Call(self._settings, ""))
+            call = Call(self._settings, "")
+            if row is not None:
+                call.asked = internal.AskedName(text=row.name, display=row.name, full=row.name)
+            told = refusal_for(failure, call)
             await _refuse(told, path, client, send)
         except Exception:
             self._log.exception("a request failed by a fault of ours", path=path)

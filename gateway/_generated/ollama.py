@@ -12,13 +12,13 @@ class ErrorResponse(Struct, kw_only=True):
     signin_url: str | UnsetType = UNSET
 
 
-class ToolCallFunction(Struct, kw_only=True):
+class ToolCallFunction(Struct, forbid_unknown_fields=True, kw_only=True):
     index: int | UnsetType | None = UNSET
     name: str | UnsetType | None = UNSET
     arguments: Raw | UnsetType = UNSET
 
 
-class ToolFunction(Struct, kw_only=True):
+class ToolFunction(Struct, forbid_unknown_fields=True, kw_only=True):
     name: str | UnsetType | None = UNSET
     description: str | UnsetType | None = UNSET
     parameters: Raw | UnsetType = UNSET
@@ -64,7 +64,7 @@ class TokenLogprob(Struct, kw_only=True):
     bytes: list[int] | UnsetType = UNSET
 
 
-class GenerateRequest(Struct, kw_only=True):
+class GenerateRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     prompt: str | UnsetType | None = UNSET
     suffix: str | UnsetType | None = UNSET
@@ -87,7 +87,7 @@ class GenerateRequest(Struct, kw_only=True):
     )
 
 
-class EmbedRequest(Struct, kw_only=True):
+class EmbedRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     input: Raw | UnsetType = UNSET
     truncate: bool | UnsetType | None = UNSET
@@ -104,7 +104,7 @@ class EmbedResponse(Struct, kw_only=True):
     prompt_eval_count: int | UnsetType = UNSET
 
 
-class EmbeddingRequest(Struct, kw_only=True):
+class EmbeddingRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     prompt: str | UnsetType | None = UNSET
     keep_alive: Raw | UnsetType = UNSET
@@ -146,7 +146,7 @@ class RunningModel(Struct, kw_only=True):
     context_length: int
 
 
-class ShowRequest(Struct, kw_only=True):
+class ShowRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     system: str | UnsetType | None = UNSET
     template: str | UnsetType | None = UNSET
@@ -166,7 +166,7 @@ class Tensor(Struct, kw_only=True):
     shape: list[int]
 
 
-class PullRequest(Struct, kw_only=True):
+class PullRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     insecure: bool | UnsetType | None = UNSET
     username: str | UnsetType | None = UNSET
@@ -175,7 +175,7 @@ class PullRequest(Struct, kw_only=True):
     name: str | UnsetType | None = UNSET
 
 
-class PushRequest(Struct, kw_only=True):
+class PushRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     insecure: bool | UnsetType | None = UNSET
     username: str | UnsetType | None = UNSET
@@ -191,7 +191,7 @@ class ProgressResponse(Struct, kw_only=True):
     completed: int | UnsetType = UNSET
 
 
-class CreateInfo(Struct, kw_only=True):
+class CreateInfo(Struct, forbid_unknown_fields=True, kw_only=True):
     capabilities: list[str] | UnsetType | None = UNSET
     model_family: str | UnsetType | None = UNSET
     base_name: str | UnsetType | None = UNSET
@@ -201,12 +201,12 @@ class CreateInfo(Struct, kw_only=True):
     embedding_length: int | UnsetType | None = UNSET
 
 
-class CopyRequest(Struct, kw_only=True):
+class CopyRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     source: str | UnsetType | None = UNSET
     destination: str | UnsetType | None = UNSET
 
 
-class DeleteRequest(Struct, kw_only=True):
+class DeleteRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     name: str | UnsetType | None = UNSET
 
@@ -231,7 +231,7 @@ class UserResponse(Struct, kw_only=True):
     plan: str
 
 
-class WebSearchRequest(Struct, kw_only=True):
+class WebSearchRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     query: str | UnsetType | None = UNSET
     max_results: int | UnsetType | None = UNSET
 
@@ -242,7 +242,7 @@ class WebSearchResult(Struct, kw_only=True):
     content: str
 
 
-class WebFetchRequest(Struct, kw_only=True):
+class WebFetchRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     url: str | UnsetType | None = UNSET
 
 
@@ -261,12 +261,12 @@ class Recommendation(Struct, kw_only=True):
     required_plan: str | UnsetType = UNSET
 
 
-class ToolCall(Struct, kw_only=True):
+class ToolCall(Struct, forbid_unknown_fields=True, kw_only=True):
     id: str | UnsetType | None = UNSET
     function: ToolCallFunction | UnsetType | None = UNSET
 
 
-class Tool(Struct, kw_only=True):
+class Tool(Struct, forbid_unknown_fields=True, kw_only=True):
     type: str | UnsetType | None = UNSET
     items: Raw | UnsetType = UNSET
     function: ToolFunction | UnsetType | None = UNSET
@@ -334,7 +334,7 @@ class RecommendationsResponse(Struct, kw_only=True):
     recommendations: list[Recommendation]
 
 
-class Message(Struct, kw_only=True):
+class Message(Struct, forbid_unknown_fields=True, kw_only=True):
     role: str | UnsetType | None = UNSET
     content: str | UnsetType | None = UNSET
     thinking: str | UnsetType | None = UNSET
@@ -377,7 +377,7 @@ class ShowResponse(Struct, kw_only=True):
     requires: str | UnsetType = UNSET
 
 
-class CreateRequest(Struct, kw_only=True):
+class CreateRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     stream: bool | UnsetType | None = UNSET
     quantize: str | UnsetType | None = UNSET
@@ -400,7 +400,7 @@ class CreateRequest(Struct, kw_only=True):
     quantization: str | UnsetType | None = UNSET
 
 
-class ChatRequest(Struct, kw_only=True):
+class ChatRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     messages: list[Message] | UnsetType | None = UNSET
     stream: bool | UnsetType | None = UNSET

@@ -6,7 +6,6 @@ OpenAPI.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, cast
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -15,15 +14,21 @@ from referencing.exceptions import Unresolvable
 from codegen.mapping import SHARED, Project
 from codegen.problem import Findings, Position
 from codegen.signatures import Signature
-from codegen.source import Mapping, Sequence, Value, load, plain
+from codegen.source import Mapping, Sequence, Value, plain
+from codegen.spec import Specs
 
 SERVED = "ollama"
 
 
-def validate_documents(root: Path, findings: Findings) -> None:
-    """Report every spec that is not valid OpenAPI 3.1."""
-    for path in sorted((root / "specs").glob("*.yaml")):
-        document = load(path, root, findings)
+def validate_documents(specs: Specs, findings: Findings) -> None:
+    """
+    Report what is wrong with the specs themselves, whether or not a rule uses it.
+
+    Those that call themselves OpenAPI must be valid OpenAPI 3.1; in all of them references lead
+    somewhere, and notes of how the wire differs from documents name their source.
+    """
+    for api, document in specs.documents.items():
+        _check_notes(specs, findings, api, document)
         if "openapi" not in document:
             continue
         validator = OpenAPIV31SpecValidator(cast("dict[str, Any]", plain(document)))
@@ -36,7 +41,7 @@ def validate_documents(root: Path, findings: Findings) -> None:
                     f"{where}: {error.message.splitlines()[0][:200]}",
                 )
         except Unresolvable:
-            # A reference that leads nowhere is reported where it stands, by `check_project`.
+            # A reference that leads nowhere has been reported where it stands.
             continue
 
 
@@ -75,15 +80,13 @@ def check_project(project: Project) -> None:
                         f"unused-{kind}", item.position, f"no mapping uses the {kind} `{name}`"
                     )
     _check_served(project)
-    for api, document in project.specs.documents.items():
-        _check_notes(project, api, document)
 
 
 def _place(signature: Signature) -> Position:
     return Position(signature.file, signature.line, 1)
 
 
-def _check_notes(project: Project, api: str, value: Value) -> None:
+def _check_notes(specs: Specs, findings: Findings, api: str, value: Value) -> None:
     """
     Follow every reference, and have every note that documents and wire differ name its source.
 
@@ -91,18 +94,18 @@ def _check_notes(project: Project, api: str, value: Value) -> None:
     """
     if isinstance(value, Sequence):
         for item in value:
-            _check_notes(project, api, item)
+            _check_notes(specs, findings, api, item)
     elif isinstance(value, Mapping):
-        project.specs.follow(api, value)
+        specs.follow(api, value)
         for key, item in value.items():
             if key.text == "x-wire" and "§" not in str(plain(item)):
-                project.findings.add(
+                findings.add(
                     "wire-unproved",
                     item.position,
                     "this note names no source",
                     hint="say where the fact stands, such as `(wire sheet §5)`",
                 )
-            _check_notes(project, api, item)
+            _check_notes(specs, findings, api, item)
 
 
 def _check_served(project: Project) -> None:

@@ -105,7 +105,7 @@ class Generator:
 
         Raises GenerationFailed, with every problem found, when the specs or rules don't fit.
         """
-        validate_documents(self.root, self.findings)
+        validate_documents(self.specs, self.findings)
         modules = self.compile()
         if lint_only:
             return Files({})

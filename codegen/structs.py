@@ -8,6 +8,7 @@ in the spec's order: the order of a struct is the order on the wire.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
@@ -56,7 +57,8 @@ def generate_structs(
         "paths": {},
         "components": {"schemas": schemas},
     }
-    options: dict[str, Any] = {name: {"forbid_unknown_fields": True} for name in requests & closure}
+    strict = {"base_class_kwargs": {"forbid_unknown_fields": True}}
+    options: dict[str, Any] = {name: deepcopy(strict) for name in requests & closure}
     return _generate(document, header, options)
 
 

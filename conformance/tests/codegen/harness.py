@@ -16,11 +16,13 @@ from types import ModuleType
 
 import pytest
 
-from codegen import signatures, source
+from codegen import rules, signatures, source
 from codegen.lint import validate_documents
 from codegen.problem import Findings, GenerationFailed, Problem
 from codegen.project import Files, Generator
+from codegen.rules import MappingFile
 from codegen.signatures import Signature
+from codegen.spec import Specs
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
@@ -29,38 +31,75 @@ FIXTURE = HERE / "project"
 RUNTIME = ("endpoint", "faults", "outcome", "reading", "values")
 """The gateway's own modules that generated code stands on; the fixture project borrows them."""
 
-_read: dict[tuple[str, bytes], tuple[source.Mapping, tuple[Problem, ...]]] = {}
-_signed: dict[tuple[str, tuple[bytes, ...]], dict[str, Signature]] = {}
+Known = tuple[str, bytes]
+
+_documents: dict[Known, tuple[source.Mapping, tuple[Problem, ...]]] = {}
+_mappings: dict[Known, tuple[MappingFile, tuple[Problem, ...]]] = {}
+_signatures: dict[tuple[str, tuple[bytes, ...]], dict[str, Signature]] = {}
+_specs: dict[tuple[Known, ...], Specs] = {}
 
 
 def load_once(path: Path, root: Path, findings: Findings) -> source.Mapping:
     """Read a file as the generator does, each text of it only once: reading takes most time."""
-    key = (path.relative_to(root).as_posix(), path.read_bytes())
-    if key not in _read:
+    key = _known(path, root)
+    if key not in _documents:
         own = Findings()
-        _read[key] = source.load(path, root, own), tuple(own.problems)
-    document, problems = _read[key]
-    for problem in problems:
-        findings.add(problem.check, problem.position, problem.message, hint=problem.hint)
+        _documents[key] = source.load(path, root, own), tuple(own.problems)
+    document, problems = _documents[key]
+    findings.problems.extend(problems)
     return document
+
+
+def read_once(folder: Path, root: Path, findings: Findings) -> list[MappingFile]:
+    """Read mapping files as the generator does, each text only once."""
+    files = []
+    for path in sorted(folder.glob("*.yaml")):
+        key = _known(path, root)
+        if key not in _mappings:
+            own = Findings()
+            document = load_once(path, root, own)
+            reader = rules._Reader(own)
+            _mappings[key] = reader.file(document, key[0]), tuple(own.problems)
+        file, problems = _mappings[key]
+        findings.problems.extend(problems)
+        files.append(file)
+    return files
 
 
 def sign_once(path: Path, root: Path) -> dict[str, Signature]:
     """Read the signatures of transforms or steps as the generator does, each text only once."""
     modules = sorted(path.glob("*.py")) if path.is_dir() else [path]
     key = (path.relative_to(root).as_posix(), tuple(module.read_bytes() for module in modules))
-    if key not in _signed:
-        _signed[key] = signatures.read_signatures(path, root)
-    return _signed[key]
+    if key not in _signatures:
+        _signatures[key] = signatures.read_signatures(path, root)
+    return _signatures[key]
+
+
+def specs_once(folder: Path, root: Path, findings: Findings) -> Specs:
+    """Return the specs of a project; those without problems keep what they have worked out."""
+    key = tuple(_known(path, root) for path in sorted(folder.glob("*.yaml")))
+    specs = Specs(folder, root, findings)
+    known = _specs.get(key)
+    if known is not None and not known._findings.problems:
+        specs._structs, specs._components = known._structs, known._components
+        specs._operations = known._operations
+    else:
+        _specs[key] = specs
+    return specs
+
+
+def _known(path: Path, root: Path) -> Known:
+    return path.relative_to(root).as_posix(), path.read_bytes()
 
 
 @contextmanager
 def reading_once() -> Iterator[None]:
-    """Let the generator read through `load_once` and `sign_once`."""
+    """Let the generator read no text twice: it is run some hundred times here."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("spec", "rules", "lint"):
-            patch.setattr(f"codegen.{module}.load", load_once)
+        patch.setattr("codegen.spec.load", load_once)
+        patch.setattr("codegen.project.read_mappings", read_once)
         patch.setattr("codegen.project.read_signatures", sign_once)
+        patch.setattr("codegen.project.Specs", specs_once)
         yield
 
 
@@ -120,7 +159,7 @@ def problems_of(root: Path, *, documents: bool = False) -> tuple[Problem, ...]:
     """
     generator = Generator(root)
     if documents:
-        validate_documents(root, generator.findings)
+        validate_documents(generator.specs, generator.findings)
     try:
         generator.compile()
     except GenerationFailed as failure:

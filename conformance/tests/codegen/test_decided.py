@@ -11,6 +11,7 @@ import pytest
 
 from codegen import source
 from codegen.problem import Findings, Problem
+from codegen.rules import MappingFile, _Reader
 from codegen.source import Key, Mapping, Scalar, Sequence, Value
 from conformance.tests.codegen import harness
 from conformance.tests.codegen.harness import REPOSITORY, edited, problems_of, replaced
@@ -87,13 +88,15 @@ def test_a_deleted_line_stops_generation(
     """Delete any one decision: the field is named, with file and line."""
     chat = harness.load_once(real / CHAT, real, Findings())
     shortened = without(chat, key)
+    assert isinstance(shortened, Mapping)
 
-    def load(path: Path, root: Path, findings: Findings) -> Value:
+    def read(folder: Path, root: Path, findings: Findings) -> list[MappingFile]:
         # The line is taken out of the parsed file: reading the text anew takes longest.
-        is_chat = path == real / CHAT
-        return shortened if is_chat else harness.load_once(path, root, findings)
+        files = harness.read_once(folder, root, findings)
+        chat = _Reader(findings).file(shortened, CHAT)
+        return [chat if file.name == chat.name else file for file in files]
 
-    monkeypatch.setattr("codegen.rules.load", load)
+    monkeypatch.setattr("codegen.project.read_mappings", read)
     problems = problems_of(real)
 
     # A block that has lost its only line can't tell which it was.

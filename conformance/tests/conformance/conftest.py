@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from conformance.runner import Bench
 from conformance.shared_cases import find_shared
@@ -16,10 +15,6 @@ collect_ignore = [] if find_shared() else ["test_shared_streams.py", "test_share
 
 @pytest.fixture(scope="package")
 def gateway_bench() -> Iterator[Bench]:
-    """Return a bench that starts the real gateway, which logs nothing here."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
-    try:
-        with Bench() as bench:
-            yield bench
-    finally:
-        structlog.reset_defaults()
+    """Return a bench that starts the real gateway."""
+    with Bench() as bench:
+        yield bench

@@ -47,37 +47,37 @@ async def leave(task: asyncio.Task[httpx.Response]) -> None:
 
 @pytest.mark.parametrize(("path", "body", "upstream"), INFERENCE.values(), ids=INFERENCE.keys())
 async def test_leaving_before_anything_came_ends_the_request(
-    fresh: Pair, path: str, body: dict[str, Any], upstream: str
+    pair: Pair, path: str, body: dict[str, Any], upstream: str
 ) -> None:
     """LM Studio may stop reading the prompt; the next request is served."""
-    fresh.script({"match": {"path": upstream}, "hold": "prompt", "nth": 1})
-    asking = asyncio.create_task(fresh.post(path, body))
-    await fresh.until_asked(upstream)
+    pair.script({"match": {"path": upstream}, "hold": "prompt", "nth": 1})
+    asking = asyncio.create_task(pair.post(path, body))
+    await pair.until_asked(upstream)
     await leave(asking)
-    await fresh.until_left(upstream)
-    answer = await fresh.post(path, body)
+    await pair.until_left(upstream)
+    answer = await pair.post(path, body)
     assert 200 == answer.status_code
-    assert 1 == sum(one.left for one in fresh.asked(upstream))
+    assert 1 == sum(one.left for one in pair.asked(upstream))
 
 
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate", CHAT])
-async def test_leaving_midway_ends_the_stream(fresh: Pair, path: str) -> None:
+async def test_leaving_midway_ends_the_stream(pair: Pair, path: str) -> None:
     """The stream at LM Studio is closed where it stands."""
     body = generate(stream=True) if path == "/api/generate" else chat(stream=True)
-    fresh.script({"match": {"path": CHAT}, "hold": "rest", "after": 2, "nth": 1})
-    async with fresh.client.stream("POST", path, json=body) as answer:
+    pair.script({"match": {"path": CHAT}, "hold": "rest", "after": 2, "nth": 1})
+    async with pair.client.stream("POST", path, json=body) as answer:
         await anext(answer.aiter_lines())
-    await fresh.until_left(CHAT)
-    assert 200 == (await fresh.post(path, body)).status_code
+    await pair.until_left(CHAT)
+    assert 200 == (await pair.post(path, body)).status_code
 
 
-async def test_leaving_a_one_shot_answer_midway_ends_the_stream_behind_it(fresh: Pair) -> None:
+async def test_leaving_a_one_shot_answer_midway_ends_the_stream_behind_it(pair: Pair) -> None:
     """A client that waits for one object is watched all the same."""
-    fresh.script({"match": {"path": CHAT}, "hold": "rest", "after": 2, "nth": 1})
-    asking = asyncio.create_task(fresh.post("/api/chat", chat()))
-    await fresh.until(lambda: any(one.started_ms is not None for one in fresh.asked(CHAT)))
+    pair.script({"match": {"path": CHAT}, "hold": "rest", "after": 2, "nth": 1})
+    asking = asyncio.create_task(pair.post("/api/chat", chat()))
+    await pair.until(lambda: any(one.started_ms is not None for one in pair.asked(CHAT)))
     await leave(asking)
-    await fresh.until_left(CHAT)
+    await pair.until_left(CHAT)
 
 
 @pytest.mark.parametrize("path", ["/api/chat", CHAT])
@@ -159,18 +159,18 @@ async def test_one_who_leaves_does_not_take_the_load_of_the_others(loading: Pair
     assert 1 == len(loading.asked(CHAT))
 
 
-async def test_one_who_leaves_does_not_take_the_list_of_the_others(fresh: Pair) -> None:
+async def test_one_who_leaves_does_not_take_the_list_of_the_others(pair: Pair) -> None:
     """The model list is fetched once for all who wait, whoever asked first."""
-    fresh.script({"match": {"path": LIST}, "hold": "list", "nth": 1})
-    first = asyncio.create_task(fresh.client.get("/api/tags"))
-    await fresh.until_asked(LIST)
-    second = asyncio.create_task(fresh.client.get("/api/tags"))
-    await fresh.let_pass("/api/version")
+    pair.script({"match": {"path": LIST}, "hold": "list", "nth": 1})
+    first = asyncio.create_task(pair.client.get("/api/tags"))
+    await pair.until_asked(LIST)
+    second = asyncio.create_task(pair.client.get("/api/tags"))
+    await pair.let_pass("/api/version")
     await leave(first)
-    await fresh.let_pass("/api/version")
-    fresh.release("list")
+    await pair.let_pass("/api/version")
+    pair.release("list")
     assert 200 == (await second).status_code
-    assert 1 == len(fresh.asked(LIST))
+    assert 1 == len(pair.asked(LIST))
 
 
 async def test_one_who_leaves_does_not_take_the_load_again_of_the_others() -> None:
@@ -193,16 +193,16 @@ async def test_one_who_leaves_does_not_take_the_load_again_of_the_others() -> No
         assert 1 == len(pair.asked(LOAD))
 
 
-async def test_leaving_a_request_without_a_body_ends_it(fresh: Pair) -> None:
+async def test_leaving_a_request_without_a_body_ends_it(pair: Pair) -> None:
     """Also a GET that is passed through is watched."""
-    fresh.script({"match": {"path": "/v1/models"}, "hold": "list", "nth": 1})
-    asking = asyncio.create_task(fresh.client.get("/v1/models"))
-    await fresh.until_asked("/v1/models")
+    pair.script({"match": {"path": "/v1/models"}, "hold": "list", "nth": 1})
+    asking = asyncio.create_task(pair.client.get("/v1/models"))
+    await pair.until_asked("/v1/models")
     await leave(asking)
-    await fresh.until_left("/v1/models")
+    await pair.until_left("/v1/models")
 
 
-async def test_leaving_in_the_middle_of_an_upload_ends_it(fresh: Pair) -> None:
+async def test_leaving_in_the_middle_of_an_upload_ends_it(pair: Pair) -> None:
     """A body that is streamed on is cut upstream where the client cut it."""
     cut = asyncio.Event()
 
@@ -212,11 +212,11 @@ async def test_leaving_in_the_middle_of_an_upload_ends_it(fresh: Pair) -> None:
 
     headers = {"content-type": "multipart/form-data; boundary=x"}
     path = "/v1/audio/transcriptions"
-    upload = asyncio.create_task(fresh.client.post(path, content=pieces(), headers=headers))
-    await fresh.until_asked(path)
+    upload = asyncio.create_task(pair.client.post(path, content=pieces(), headers=headers))
+    await pair.until_asked(path)
     await leave(upload)
-    await fresh.until_left(path)
-    assert 200 == (await fresh.client.get("/v1/models")).status_code
+    await pair.until_left(path)
+    assert 200 == (await pair.client.get("/v1/models")).status_code
 
 
 async def test_many_who_leave_leave_nothing_behind() -> None:

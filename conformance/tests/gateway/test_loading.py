@@ -67,11 +67,11 @@ async def test_a_model_is_loaded_natively_before_its_first_request(
         assert 1 == len(pair.asked(LOAD))
 
 
-async def test_a_loaded_model_is_not_loaded(fresh: Pair) -> None:
+async def test_a_loaded_model_is_not_loaded(pair: Pair) -> None:
     """What somebody loaded by hand serves as it is."""
-    await fresh.post("/api/chat", chat())
-    await fresh.post("/api/embed", {"model": LOADED_EMBEDDER, "input": "Why?"})
-    assert [] == fresh.asked(LOAD)
+    await pair.post("/api/chat", chat())
+    await pair.post("/api/embed", {"model": LOADED_EMBEDDER, "input": "Why?"})
+    assert [] == pair.asked(LOAD)
 
 
 async def test_a_model_is_loaded_where_lm_studio_would_not() -> None:
@@ -91,17 +91,17 @@ async def test_a_host_without_native_loading_loads_by_itself() -> None:
 
 
 @pytest.mark.parametrize(("path", "body"), PRELOADS.values(), ids=PRELOADS.keys())
-async def test_a_request_for_nothing_loads(fresh: Pair, path: str, body: dict[str, Any]) -> None:
+async def test_a_request_for_nothing_loads(pair: Pair, path: str, body: dict[str, Any]) -> None:
     """It says `load`, loads once, and asks nothing of the model (field notes, check 157)."""
-    answer = await fresh.post(path, body)
+    answer = await pair.post(path, body)
     assert 200 == answer.status_code
     (frame,) = frames(answer.text)
     assert ("load", True, COLD) == (frame["done_reason"], frame["done"], frame["model"])
-    assert [{"model": COLD}] == fresh.bodies(LOAD)
-    assert [] == fresh.asked(CHAT)
-    again = await fresh.post(path, body)
+    assert [{"model": COLD}] == pair.bodies(LOAD)
+    assert [] == pair.asked(CHAT)
+    again = await pair.post(path, body)
     assert "load" == again.json()["done_reason"]
-    assert 1 == len(fresh.asked(LOAD))
+    assert 1 == len(pair.asked(LOAD))
 
 
 async def test_an_embedder_is_loaded_by_an_empty_input() -> None:
@@ -129,24 +129,24 @@ async def test_an_embedder_is_loaded_by_an_empty_input() -> None:
 )
 @pytest.mark.parametrize("route", ["chat", "generate", "preload"])
 async def test_num_ctx_is_the_context_of_the_load(
-    fresh: Pair, route: str, num_ctx: float | None, expected: int | None
+    pair: Pair, route: str, num_ctx: float | None, expected: int | None
 ) -> None:
     """It is capped, since some clients ask for a model's maximum with every chat."""
     path = "/api/generate" if route == "generate" else "/api/chat"
     body = {"chat": chat(COLD), "generate": generate(COLD), "preload": {"model": COLD}}[route]
-    answer = await fresh.post(path, {**body, "options": {"num_ctx": num_ctx}})
+    answer = await pair.post(path, {**body, "options": {"num_ctx": num_ctx}})
     assert 200 == answer.status_code, answer.text
-    (sent,) = fresh.bodies(LOAD)
+    (sent,) = pair.bodies(LOAD)
     assert expected == sent.get("context_length")
-    (shown,) = (one for one in (await fresh.running()).values() if one["model"].startswith(COLD))
+    (shown,) = (one for one in (await pair.running()).values() if one["model"].startswith(COLD))
     assert (expected or 32768) == shown["context_length"]
 
 
-async def test_num_ctx_is_capped_by_the_model(fresh: Pair) -> None:
+async def test_num_ctx_is_capped_by_the_model(pair: Pair) -> None:
     """No more than the model was made for."""
-    await fresh.change("unload", LOADED)
-    await fresh.post("/api/chat", chat(LOADED, options={"num_ctx": 20000}))
-    assert [{"model": LOADED, "context_length": 8192}] == fresh.bodies(LOAD)
+    await pair.change("unload", LOADED)
+    await pair.post("/api/chat", chat(LOADED, options={"num_ctx": 20000}))
+    assert [{"model": LOADED, "context_length": 8192}] == pair.bodies(LOAD)
 
 
 async def test_the_setting_is_the_context_of_a_load_without_num_ctx() -> None:
@@ -157,14 +157,14 @@ async def test_the_setting_is_the_context_of_a_load_without_num_ctx() -> None:
         assert [6000, 5000] == [body["context_length"] for body in pair.bodies(LOAD)]
 
 
-async def test_a_variant_is_loaded_under_its_own_key(fresh: Pair) -> None:
+async def test_a_variant_is_loaded_under_its_own_key(pair: Pair) -> None:
     """The name's tag says which quantisation; LM Studio writes it after an at sign."""
-    answer = await fresh.post("/api/chat", chat(f"{VARIED}:q8_0"))
+    answer = await pair.post("/api/chat", chat(f"{VARIED}:q8_0"))
     assert 200 == answer.status_code
-    assert [{"model": f"{VARIED}@q8_0"}] == fresh.bodies(LOAD)
-    assert [f"{VARIED}@q8_0"] == [body["model"] for body in fresh.bodies(CHAT)]
-    await fresh.post("/api/chat", chat(f"{VARIED}:q8_0"))
-    assert 1 == len(fresh.asked(LOAD))
+    assert [{"model": f"{VARIED}@q8_0"}] == pair.bodies(LOAD)
+    assert [f"{VARIED}@q8_0"] == [body["model"] for body in pair.bodies(CHAT)]
+    await pair.post("/api/chat", chat(f"{VARIED}:q8_0"))
+    assert 1 == len(pair.asked(LOAD))
 
 
 @pytest.mark.parametrize(("path", "body"), FIRST.values(), ids=FIRST.keys())
@@ -181,17 +181,17 @@ async def test_a_load_that_fails_is_told(path: str, body: dict[str, Any]) -> Non
         assert 200 == later.status_code
 
 
-async def test_a_load_that_fails_fails_for_all_who_wait(fresh: Pair) -> None:
+async def test_a_load_that_fails_fails_for_all_who_wait(pair: Pair) -> None:
     """One attempt, not one per request."""
-    fresh.script({"match": {"path": LOAD}, "hold": "load", "nth": 1})
-    await fresh.change("fail_load", message="The disk is full.")
-    asking = [asyncio.create_task(fresh.post("/api/chat", chat(COLD))) for _ in range(5)]
-    await fresh.until_asked(LOAD)
-    await fresh.let_pass()
-    fresh.release("load")
+    pair.script({"match": {"path": LOAD}, "hold": "load", "nth": 1})
+    await pair.change("fail_load", message="The disk is full.")
+    asking = [asyncio.create_task(pair.post("/api/chat", chat(COLD))) for _ in range(5)]
+    await pair.until_asked(LOAD)
+    await pair.let_pass()
+    pair.release("load")
     answers = await gather_all(*asking)
     assert [500] * 5 == [answer.status_code for answer in answers]
-    assert 1 == len(fresh.asked(LOAD))
+    assert 1 == len(pair.asked(LOAD))
 
 
 async def test_a_load_that_takes_too_long_is_told() -> None:
@@ -238,12 +238,12 @@ async def test_a_second_client_waits_for_the_load_of_the_first() -> None:
 
 
 @pytest.mark.parametrize("name", [COLD, f"{COLD}:latest"])
-async def test_a_load_that_is_passed_through_is_the_only_one(fresh: Pair, name: str) -> None:
+async def test_a_load_that_is_passed_through_is_the_only_one(pair: Pair, name: str) -> None:
     """LM Studio's own load route does what it says; the gateway adds no load of its own."""
-    answer = await fresh.post(LOAD, {"model": name, "context_length": 5000})
+    answer = await pair.post(LOAD, {"model": name, "context_length": 5000})
     assert 200 == answer.status_code, answer.text
-    assert [{"model": COLD, "context_length": 5000}] == fresh.bodies(LOAD)
-    assert [COLD] == fresh.instances(COLD)
+    assert [{"model": COLD, "context_length": 5000}] == pair.bodies(LOAD)
+    assert [COLD] == pair.instances(COLD)
 
 
 async def test_what_was_loaded_through_the_gateway_is_known_at_once() -> None:

@@ -227,32 +227,37 @@ async def test_an_error_within_a_success_is_an_error(pair: Pair) -> None:
 GRADED = "harbor/lantern-8b"
 
 
-@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "one-shot"])
-@pytest.mark.parametrize("route", ["chat", "generate"])
-async def test_thinking_goes_where_the_setting_says(route: str, streamed: bool) -> None:
+async def tell(pair: Pair, route: str, streamed: bool) -> tuple[str, str]:
+    """Return what a model thinks and what it says."""
+    body = chat(GRADED) if route == "chat" else generate(GRADED)
+    answer = await pair.post(f"/api/{route}", {**body, "stream": streamed})
+    lines = frames(answer.text)
+    assert lines[-1]["done"] is True
+    parts = [line.get("message", line) for line in lines]
+    text = "content" if route == "chat" else "response"
+    return (
+        "".join(part.get("thinking", "") for part in parts),
+        "".join(part.get(text, "") for part in parts),
+    )
+
+
+async def test_thinking_goes_where_the_setting_says() -> None:
     """A field of its own, merged into the text between tags, or dropped."""
-    told: dict[str, tuple[str, str]] = {}
+    ways = [(route, streamed) for route in ("chat", "generate") for streamed in (True, False)]
+    told: dict[str, list[tuple[str, str]]] = {}
     for policy in ("field", "merge", "drop"):
         async with open_pair({**caching(), "answers": {"thinking": policy}}) as pair:
-            body = chat(GRADED, stream=streamed) if route == "chat" else generate(GRADED)
-            answer = await pair.post(f"/api/{route}", {**body, "stream": streamed})
-            lines = frames(answer.text)
-            assert lines[-1]["done"] is True
-            parts = [line.get("message", line) for line in lines]
-            text = "content" if route == "chat" else "response"
-            told[policy] = (
-                "".join(part.get("thinking", "") for part in parts),
-                "".join(part.get(text, "") for part in parts),
-            )
-    thinking, content = told["field"]
-    assert thinking.strip()
-    assert content.strip()
-    assert ("", content) == told["drop"]
-    assert "" == told["merge"][0]
-    assert told["merge"][1].startswith("<think>")
-    assert thinking.strip() in told["merge"][1]
-    assert told["merge"][1].endswith(content)
-    assert "</think>" in told["merge"][1]
+            told[policy] = [await tell(pair, *way) for way in ways]
+    for field, merged, dropped in zip(told["field"], told["merge"], told["drop"], strict=True):
+        thinking, content = field
+        assert thinking.strip()
+        assert content.strip()
+        assert ("", content) == dropped
+        assert "" == merged[0]
+        assert merged[1].startswith("<think>")
+        assert thinking.strip() in merged[1]
+        assert "</think>" in merged[1]
+        assert merged[1].endswith(content)
 
 
 async def test_the_version_is_the_settings() -> None:

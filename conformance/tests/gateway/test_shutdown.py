@@ -36,20 +36,20 @@ async def read_until_cancelled(pair: Pair, path: str, body: dict[str, Any]) -> l
     [("/api/chat", chat(stream=True)), ("/api/generate", generate(stream=True))],
 )
 async def test_a_stream_ends_with_a_line_that_says_why(
-    fresh: Pair, path: str, body: dict[str, Any]
+    pair: Pair, path: str, body: dict[str, Any]
 ) -> None:
     """Never with a line that says it is done, and never without a word."""
-    *before, last = await read_until_cancelled(fresh, path, body)
+    *before, last = await read_until_cancelled(pair, path, body)
     assert GOING_DOWN == last
     assert before
     assert all('"done":false' in line for line in before)
 
 
-async def test_a_stream_that_is_passed_through_is_cut(fresh: Pair) -> None:
+async def test_a_stream_that_is_passed_through_is_cut(pair: Pair) -> None:
     """Its end is missing, so that it can't pass for whole."""
     with pytest.raises(httpx.RemoteProtocolError):
-        await read_until_cancelled(fresh, CHAT, chat(stream=True))
-    await fresh.until_left(CHAT)
+        await read_until_cancelled(pair, CHAT, chat(stream=True))
+    await pair.until_left(CHAT)
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ async def test_a_stream_that_is_passed_through_is_cut(fresh: Pair) -> None:
     ids=["chat", "streamed chat", "embed", "passed"],
 )
 async def test_a_request_without_an_answer_yet_is_closed_upstream(
-    fresh: Pair, path: str, body: dict[str, Any]
+    pair: Pair, path: str, body: dict[str, Any]
 ) -> None:
     """What is then said to the client is the server's business; LM Studio may stop at once."""
-    fresh.script({"match": {"path": "/v1/*"}, "hold": "prompt"})
-    asking = asyncio.create_task(fresh.post(path, body))
-    await fresh.until(lambda: any(one.path.startswith("/v1/") for one in fresh.standin.seen))
-    fresh.app.tasks[path].cancel()
-    await fresh.until(lambda: any(one.left for one in fresh.standin.seen))
+    pair.script({"match": {"path": "/v1/*"}, "hold": "prompt"})
+    asking = asyncio.create_task(pair.post(path, body))
+    await pair.until(lambda: any(one.path.startswith("/v1/") for one in pair.standin.seen))
+    pair.app.tasks[path].cancel()
+    await pair.until(lambda: any(one.left for one in pair.standin.seen))
     answer = (await asyncio.gather(asking, return_exceptions=True))[0]
     assert not isinstance(answer, httpx.Response) or answer.status_code >= 500

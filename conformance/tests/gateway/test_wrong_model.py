@@ -1,9 +1,11 @@
 """LM Studio may let another model answer than the one asked for (wire sheet §2, check 163)."""
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from conformance.standin.catalogue import DEFAULT, Loaded, Model, q4
 from conformance.tests.gateway.support import (
@@ -42,6 +44,20 @@ WRONG = {
 }
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def wary() -> AsyncIterator[Pair]:
+    """Run a gateway that takes another model's answer for an error, before two embedders."""
+    async with open_pair(models=MODELS) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def lenient() -> AsyncIterator[Pair]:
+    """Run a gateway that only warns of it."""
+    async with open_pair(WARN, models=MODELS) as running:
+        yield running
+
+
 def answer_as(model: str) -> dict[str, Any]:
     """Return a rule by which a stream is answered in the name of some model."""
     events = [
@@ -55,33 +71,35 @@ def answer_as(model: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("path", "body", "upstream"), WRONG.values(), ids=WRONG.keys())
 async def test_an_answer_of_another_model_is_an_error(
-    path: str, body: dict[str, Any], upstream: str
+    wary: Pair, path: str, body: dict[str, Any], upstream: str
 ) -> None:
     """Before the first line there is a status, and the words name both models."""
-    async with open_pair(models=MODELS) as pair:
-        pair.script({"match": {"path": upstream}, "fault": "wrong_model"})
-        answer = await pair.post(path, body)
-        assert 502 == answer.status_code, answer.text
-        assert f"asked for {body['model']}, answered by " in answer.json()["error"]
-        assert 1 == len(pair.asked(upstream))
+    await wary.reset()
+    wary.script({"match": {"path": upstream}, "fault": "wrong_model"})
+    answer = await wary.post(path, body)
+    assert 502 == answer.status_code, answer.text
+    assert f"asked for {body['model']}, answered by " in answer.json()["error"]
+    assert 1 == len(wary.asked(upstream))
 
 
 @pytest.mark.parametrize(("path", "body", "upstream"), WRONG.values(), ids=WRONG.keys())
-async def test_the_setting_warns_instead(path: str, body: dict[str, Any], upstream: str) -> None:
+async def test_the_setting_warns_instead(
+    lenient: Pair, path: str, body: dict[str, Any], upstream: str
+) -> None:
     """The answer goes through, and a header tells of it."""
-    async with open_pair(WARN, models=MODELS) as pair:
-        pair.script({"match": {"path": upstream}, "fault": "wrong_model"})
-        answer = await pair.post(path, body)
-        assert 200 == answer.status_code, answer.text
-        assert f"asked for {body['model']}" in answer.headers["x-olgate-warning"]
-        assert "error" not in frames(answer.text)[-1]
+    await lenient.reset()
+    lenient.script({"match": {"path": upstream}, "fault": "wrong_model"})
+    answer = await lenient.post(path, body)
+    assert 200 == answer.status_code, answer.text
+    assert f"asked for {body['model']}" in answer.headers["x-olgate-warning"]
+    assert "error" not in frames(answer.text)[-1]
 
 
-async def test_a_right_answer_is_not_warned_of() -> None:
+async def test_a_right_answer_is_not_warned_of(lenient: Pair) -> None:
     """The header is there for nothing else."""
-    async with open_pair(WARN) as pair:
-        answer = await pair.post("/api/chat", chat())
-        assert "x-olgate-warning" not in answer.headers
+    await lenient.reset()
+    answer = await lenient.post("/api/chat", chat())
+    assert "x-olgate-warning" not in answer.headers
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from conformance.runner import Bench
 from conformance.standin.catalogue import DEFAULT
@@ -15,13 +14,9 @@ MOST_CAPABLE = "harbor/lantern-8b"
 
 @pytest.fixture(scope="package")
 def gateway_bench() -> Iterator[Bench]:
-    """Return a bench that starts the real gateway, which logs nothing here."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
-    try:
-        with Bench() as bench:
-            yield bench
-    finally:
-        structlog.reset_defaults()
+    """Return a bench that starts the real gateway."""
+    with Bench() as bench:
+        yield bench
 
 
 @pytest.fixture(scope="package")

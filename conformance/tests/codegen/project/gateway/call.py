@@ -1,4 +1,3 @@
-# mypy: disable-error-code="name-defined, attr-defined"
 """The context of one request; types are those that the fixture project generates."""
 
 from __future__ import annotations

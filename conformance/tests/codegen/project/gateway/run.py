@@ -1,4 +1,3 @@
-# mypy: disable-error-code="name-defined, attr-defined, call-arg, has-type"
 """One request on its way through its plan, with a catalogue in memory and a list of deeds."""
 
 from __future__ import annotations

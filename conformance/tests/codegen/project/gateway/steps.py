@@ -1,4 +1,3 @@
-# mypy: disable-error-code="attr-defined, assignment"
 """The steps that plans of the fixture project name."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="name-defined, attr-defined"
 """What a chunk says, and how long it took."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="name-defined, attr-defined"
 """Words, lines and numbers."""
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ here. What whole mappings compile to is another module's business.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -420,12 +421,12 @@ class Expressions:
                     case.position,
                     f"{label}`{match.text}` is never of type {case.type}",
                 )
-            if case.equals is not None and vocabulary and case.equals.value not in vocabulary:
+            if case.equals is not None and not _may_equal(case.equals.value, operand.type):
                 self._findings.add(
                     "bad-value",
                     case.equals.position,
-                    f"{label}`{match.text}` is never {_literal(case.equals.value)}",
-                    hint=did_you_mean(str(case.equals.value), vocabulary),
+                    f"{label}`{match.text}` is never {json.dumps(case.equals.value)}",
+                    hint=did_you_mean(str(case.equals.value), vocabulary or ()),
                 )
         named = {str(case.equals.value) for case in cases if case.equals is not None}
         kinds = {case.type for case in cases if case.type is not None}
@@ -710,7 +711,7 @@ class Expressions:
             self._findings.add(
                 "bad-value",
                 constant.position,
-                f"`{label}` wants {target.type}, not {_literal(constant.value)}",
+                f"`{label}` wants {target.type}, not {json.dumps(constant.value)}",
                 hint=did_you_mean(str(constant.value), words),
                 declared=target.position,
             )
@@ -772,6 +773,13 @@ def _vocabulary_differs(source: Type, target: Type) -> bool:
         and isinstance(target, ScalarType)
         and source.name == target.name == "string"
     )
+
+
+def _may_equal(value: Plain, type_: Type) -> bool:
+    """Whether a matched value of a type, which is there and not null, can be this constant."""
+    if value is None:
+        return False
+    return any(isinstance(arm, RawType) or _constant_fits(value, arm) for arm in arms(type_))
 
 
 def _constant_fits(value: Plain, type_: Type) -> bool:

@@ -186,8 +186,8 @@ GRAMMAR: dict[str, Construct] = {
     "table": {
         "from": Entry("word", "`api:Component.path` whose values are translated"),
         "to": Entry("word", "`api:Component.path` whose vocabulary is met"),
-        "rows": Entry("map:any", "source value: target value", required=True),
-        "otherwise": Entry("constant", "for every other value"),
+        "rows": Entry("map:word", "source word: target word", required=True),
+        "otherwise": Entry("word", "for every other word"),
     },
     "error_row": {
         "status": Entry("any", "one status, a list of them, or a class such as 5xx"),

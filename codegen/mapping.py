@@ -424,9 +424,16 @@ class MappingCompiler:
         self._answers[answer.name] = f"{answer.name}_answer({', '.join(_names(parameters))})"
         return self._answers[answer.name]
 
-    def _inherited(self, answer: AnswerRule) -> tuple[dict[str, Rule], dict[str, Key]] | None:
+    def _inherited(
+        self, answer: AnswerRule, seen: tuple[str, ...] = ()
+    ) -> tuple[dict[str, Rule], dict[str, Key]] | None:
         if answer.like is None:
             return answer.fields, answer.names
+        if answer.name in seen:
+            self._findings.add(
+                "bad-value", answer.position, f"`{answer.name}` is, in the end, like itself"
+            )
+            return None
         base = self.file.answers.get(answer.like)
         if base is None:
             self._findings.add(
@@ -437,7 +444,7 @@ class MappingCompiler:
             )
             return None
         self._used.add(("answer", base.name))
-        inherited = self._inherited(base)
+        inherited = self._inherited(base, (*seen, answer.name))
         if inherited is None:
             return None
         fields, names = inherited
@@ -1070,6 +1077,8 @@ class MappingCompiler:
             operand = expressions.call_transform(
                 condition.via or "", condition.arguments, step.position
             )
+            if step.otherwise is None:
+                self._raise(None, step, expressions, body, when)
             if operand is None or step.otherwise is None:
                 return
             problem = body.local(operand.code, "problem")

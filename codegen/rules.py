@@ -457,7 +457,7 @@ class _Reader:
             operation=self._word(upstream, "operation") or "",
             operation_position=self._place(upstream, "operation"),
             request=self._block(request, "block") if request else None,
-            streamed=self._rule(streamed) if streamed is not None else None,
+            streamed=self._rule(streamed) if streamed and _is_rule(streamed) else None,
             stream=self._stream(stream) if stream else None,
             response=self._block(response, "block") if response else None,
         )
@@ -740,7 +740,7 @@ class _Reader:
         rules: dict[str, Rule] = {}
         names: dict[str, Key] = {}
         for key, value in body.items() if isinstance(body, Mapping) else ():
-            if any(_has_form(value, kind) for kind in alternatives("rule")):
+            if _is_rule(value):
                 rules[key.text] = self._rule(value)
                 names[key.text] = key
         return rules, names
@@ -866,6 +866,10 @@ def _place_of(key: Key, value: Value) -> Position:
     """Return where a value stands; one that is left out has no place but its key's."""
     left_out = isinstance(value, Scalar) and value.value is None
     return key.position if left_out else value.position
+
+
+def _is_rule(value: Value) -> bool:
+    return any(_has_form(value, kind) for kind in alternatives("rule"))
 
 
 def _has_form(value: Value, kind: str) -> bool:

@@ -160,7 +160,12 @@ class Specs:
         return Operation(api, method, path, position, request, answers)
 
     def _read_struct(self, type_: StructType) -> Struct:
-        schema = self.components(type_.api)[type_.name]
+        schema = self.components(type_.api).get(type_.name)
+        if schema is None:
+            document = self.documents.get(type_.api)
+            position = document.position if document else Position("specs", 1, 1)
+            self._findings.add("no-such-type", position, f"`{type_}`: no such component")
+            return Struct(type_, position)
         required = _words(schema.get("required"))
         fields: dict[str, Field] = {}
         properties = schema.get("properties")

@@ -8,6 +8,7 @@ import pytest
 
 import codegen
 from conformance.tests.codegen.bad_file import bad_files, read_bad
+from conformance.tests.codegen.harness import REPOSITORY, edited, problems_of
 
 WRITTEN_AS = {
     "unused-{}": ("unused-answer", "unused-call", "unused-shape", "unused-table"),
@@ -32,6 +33,28 @@ def test_every_check_has_a_bad_file() -> None:
     tried = {read_bad(path).check for path in bad_files()}
 
     assert _ids_of_checks() == tried
+
+
+def test_every_check_is_explained() -> None:
+    """The documentation of the rules has a line for each check."""
+    rules = (REPOSITORY / "docs" / "rules.md").read_text(encoding="utf-8")
+
+    assert [] == sorted(check for check in _ids_of_checks() if f"`{check}`" not in rules)
+
+
+def test_no_damage_makes_the_generator_fall_over(project: Path) -> None:
+    """Whatever line is missing or left half written: there is code, or problems, never a crash."""
+    mapping = "specs/mappings/measure.yaml"
+    lines = (project / mapping).read_text(encoding="utf-8").splitlines(keepends=True)
+    seen = 0
+
+    for index, line in enumerate(lines):
+        for damaged in {"", f"{line.partition(':')[0]}:\n"} - {line}:
+            text = "".join([*lines[:index], damaged, *lines[index + 1 :]])
+            with edited(project, {mapping: text}):
+                seen += bool(problems_of(project))
+
+    assert seen > len(lines)
 
 
 def test_a_bad_file_is_named_after_its_check() -> None:

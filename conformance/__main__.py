@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -58,7 +59,7 @@ def run(
         fitting = [one for one in runs if bench.applies(one.case)]
         report = Report(known, "run")
         for one in fitting:
-            report.add(one.name, one.case.why, lambda one=one: bench.run(one))  # type: ignore[misc]
+            report.add(one.name, one.case.why, partial(bench.run, one))
     if len(fitting) < len(runs):
         left_out = len(runs) - len(fitting)
         click.echo(f"{left_out} runs left out: they need a stand-in, or a gateway of their own")

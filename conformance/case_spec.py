@@ -139,7 +139,8 @@ class Spec:
 
 def _badness(error: ValidationError) -> tuple[int, int]:
     branch = error.schema_path[0]
-    siblings = [part for part in error.parent.context if part.schema_path[0] == branch]  # type: ignore[union-attr]
+    context = error.parent.context if error.parent is not None else None
+    siblings = [part for part in context or () if part.schema_path[0] == branch]
     return len(siblings), -len(error.absolute_path)
 
 

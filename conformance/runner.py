@@ -57,8 +57,10 @@ def _merge(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in more.items():
         inner = merged.get(key)
-        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge(inner, value) if both else value  # type: ignore[arg-type]
+        if isinstance(inner, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merge(inner, value)
+        else:
+            merged[key] = value
     return merged
 
 

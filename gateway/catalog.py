@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import msgspec
-
 from gateway import names
 from gateway._generated import host, internal
 from gateway.call import local_text
@@ -78,17 +76,17 @@ class Catalog:
         """
         return (await self._look(0.0 if fresh else self._settings.catalogue_ttl_s)).rows
 
-    async def find(self, name: str, *, legal: bool = True) -> internal.CatalogueRow | None:
+    async def find(self, name: str) -> internal.CatalogueRow | None:
         """
         Return the row that a name stands for, None when it stands for none.
 
         An exact key or variant of LM Studio first, then Ollama's grammar in any letter case, then
-        an instance's number taken off. Never a neighbour. `legal` is False for a name outside the
-        grammar, which only an exact key can save; the host is not asked anew for it.
+        an instance's number taken off. Never a neighbour. A name outside the grammar can only be an
+        exact key; the host is not asked anew for it.
         Raises UpstreamFailure when the host can't be asked.
         """
         text = name.strip()
-        if not legal:
+        if names.parse(text) is None:
             try:
                 view = await self._look(self._settings.catalogue_ttl_s)
             except UpstreamFailure:
@@ -153,13 +151,7 @@ class Catalog:
         raise last
 
     async def _ask(self, call: FetchCall[Any, internal.HostModels]) -> internal.HostModels:
-        data = await self._upstream.fetch(call.method, call.path)
-        try:
-            return call.translate(call.decoder.decode(data))
-        except msgspec.DecodeError as error:
-            raise UpstreamFailure(
-                f"its model list can't be read: {error}", fault="not_json"
-            ) from error
+        return call.translate(call.decode(await self._upstream.fetch(call.method, call.path)))
 
     def _build(self, dialect: Dialect, models: internal.HostModels) -> View:
         view = View(dialect, time.monotonic(), [])

@@ -191,12 +191,14 @@ def _parse(body: bytes) -> object | None:
     """Parse JSON as leniently as possible; None for `null` and for what is no JSON."""
     body = body.removeprefix(_BOM)
     try:
-        return msgspec.json.decode(body)  # type: ignore[no-any-return]
+        found: object = msgspec.json.decode(body)
+        return found
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
         # The standard parser takes lone surrogates, which msgspec does not.
-        return json.loads(body.decode("utf-8", "replace"))  # type: ignore[no-any-return]
+        lenient: object = json.loads(body.decode("utf-8", "replace"))
+        return lenient
     except (ValueError, RecursionError):
         return None
 

@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway import names
@@ -77,22 +76,15 @@ class Lease:
 
         A host without native loading loads with the first request. Raises UpstreamFailure.
         """
-        self._hold()
+        self._is_held = True
+        self._lifecycle.hold(self._row, self._keep_alive)
         await self._lifecycle.ensure_loaded(self._row, self._num_ctx)
-
-    async def load(self) -> None:
-        """Hold and load the model, whatever the host takes for it. Raises UpstreamFailure."""
-        await self.prepare()
 
     def release(self) -> None:
         """Let the model go; its keep-alive counts from here. A second call does nothing."""
         if self._is_held:
             self._is_held = False
             self._lifecycle.let_go(self._row)
-
-    def _hold(self) -> None:
-        self._is_held = True
-        self._lifecycle.hold(self._row, self._keep_alive)
 
 
 class Lifecycle:
@@ -186,7 +178,7 @@ class Lifecycle:
                     internal.RunningInstance(
                         row=row,
                         context_length=int(instance.context_length or row.max_context_length or 0),
-                        expires_at=_local(expires),
+                        expires_at=local_text(expires),
                     ),
                 )
         ordered = sorted(found.values(), key=lambda item: -item[0])
@@ -310,10 +302,7 @@ class Lifecycle:
     async def _call(self, call: FetchCall[Any, Any], timeout_s: float | None = None) -> Any:
         body = encode(call.body) if call.body is not None else None
         data = await self._upstream.fetch(call.method, call.path, body, timeout_s=timeout_s)
-        try:
-            return call.translate(call.decoder.decode(data))
-        except msgspec.DecodeError as error:
-            raise UpstreamFailure(f"its answer can't be read: {error}", fault="not_json") from error
+        return call.translate(call.decode(data))
 
     def _start_timer(self, hold: _Hold, row: internal.CatalogueRow) -> None:
         self._stop_timer(hold)
@@ -349,7 +338,3 @@ def _retrieve(task: asyncio.Task[None]) -> None:
     """Take note of a task's failure, so that the loop does not report it as forgotten."""
     if not task.cancelled():
         task.exception()
-
-
-def _local(epoch_s: float) -> str:
-    return local_text(epoch_s)

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from gateway import names
 from gateway._generated import internal
 from gateway._generated.shared import recovery_for, refusal_for
 from gateway.call import Call
@@ -115,7 +114,7 @@ class Passthrough:
             return body, None
         if not isinstance(asked, str) or not asked.strip():
             return body, None
-        row = await self._catalog.find(asked, legal=names.parse(asked.strip()) is not None)
+        row = await self._catalog.find(asked)
         if row is None:
             raise Refusal(404, f"model '{asked}' not found")
         try:
@@ -181,15 +180,15 @@ async def _peek(
                 break
         return held, _stated(b"".join(held), answer.status)
     if _is_event_stream(answer):
+        decoder, size = SseDecoder(), 0
         async for chunk in chunks:
             held.append(chunk)
-            events = SseDecoder().feed(b"".join(held))
-            if events or len(held) > 1:
+            size += len(chunk)
+            events = decoder.feed(chunk)
+            if events and (events[0].name == "error" or b'"error"' in events[0].data):
+                return held, _stated(events[0].data, 200)
+            if events or size > _ERROR_BYTES:
                 break
-        else:
-            return held, None
-        if events and (events[0].name == "error" or b'"error"' in events[0].data):
-            return held, _stated(events[0].data, 200)
     return held, None
 
 

@@ -16,7 +16,7 @@ import msgspec
 from gateway._generated.shared import recovery_for, refusal_for
 from gateway.call import Call
 from gateway.catalog import Catalog
-from gateway.encoding import JSON, JSON_OF_STREAMS, NDJSON, TEXT, encode, encode_error, encode_line
+from gateway.encoding import JSON, JSON_OF_STREAMS, TEXT, encode, encode_error, encode_line
 from gateway.endpoint import Endpoint
 from gateway.faults import Refusal, UpstreamFailure, read_error
 from gateway.framing import Event
@@ -115,10 +115,7 @@ class Relay:
             except UpstreamFailure as failure:
                 await self._recover_or_raise(failure, run, client, attempt)
         run.call.first_event_ns = time.monotonic_ns()
-        try:
-            source = call.decoder.decode(data)
-        except msgspec.DecodeError as error:
-            raise UpstreamFailure(f"its answer can't be read: {error}", fault="not_json") from error
+        source = call.decode(data)
         self._check_model(source, run, client)
         await client.answer(200, JSON, encode(call.translate(source)))
 
@@ -256,6 +253,3 @@ class Relay:
             status=failure.status,
             reason=failure.message,
         )
-
-
-__all__ = ["NDJSON", "Client", "Relay"]

@@ -36,7 +36,7 @@ class Run:
             display=parsed.display if parsed else name,
             full=parsed.full if parsed else name,
         )
-        row = await self.catalog.find(name, legal=parsed is not None)
+        row = await self.catalog.find(name)
         if row is None:
             return "unknown" if parsed is not None else "illegal"
         self.call.model = row

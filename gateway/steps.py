@@ -25,14 +25,6 @@ async def running(run: Run) -> None:
     run.call.running = run.lifecycle.running(await run.catalog.rows(fresh=True))
 
 
-async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
-    """Load the model now, though nothing is asked of it, and count its keep-alive from here."""
-    lease = run.lifecycle.lease(run.call.model, parse_keep_alive(keep_alive), num_ctx)
-    run.lease = lease
-    await lease.load()
-    run.call.loaded_ns = time.monotonic_ns()
-
-
 async def acquire(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
     """Have the model ready and hold it while this request runs; loads once for all who wait."""
     lease = run.lifecycle.lease(run.call.model, parse_keep_alive(keep_alive), num_ctx)

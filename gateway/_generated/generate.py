@@ -74,45 +74,11 @@ def load_answer(request: ollama.GenerateRequest, call: Call) -> ollama.GenerateR
     )
 
 
-def raw_request(
+def untemplated_request(
     request: ollama.GenerateRequest, options: ollama.Options, call: Call
 ) -> openai.CompletionRequest:
-    """Call `raw`: the body for `post /v1/completions`."""
-    prompt = request.prompt
-    temperature = options.temperature
-    top_p = options.top_p
-    top_k = options.top_k
-    min_p = options.min_p
-    repeat_penalty = options.repeat_penalty
-    presence_penalty = options.presence_penalty
-    frequency_penalty = options.frequency_penalty
-    seed = options.seed
-    stop = options.stop
-    num_predict = options.num_predict
-    return openai.CompletionRequest(
-        model=call.model.request_key,
-        prompt=prompt if prompt is not UNSET and prompt is not None else "",
-        stream=True,
-        stream_options=openai.StreamOptions(include_usage=True),
-        temperature=UNSET if temperature is None else temperature,
-        top_p=UNSET if top_p is None else top_p,
-        top_k=transforms.whole(top_k) if top_k is not UNSET and top_k is not None else UNSET,
-        min_p=UNSET if min_p is None else min_p,
-        repeat_penalty=UNSET if repeat_penalty is None else repeat_penalty,
-        presence_penalty=UNSET if presence_penalty is None else presence_penalty,
-        frequency_penalty=UNSET if frequency_penalty is None else frequency_penalty,
-        seed=transforms.seed_or_absent(seed) if seed is not UNSET and seed is not None else UNSET,
-        stop=UNSET if stop is None else stop,
-        max_tokens=transforms.positive_or_absent(num_predict)
-        if num_predict is not UNSET and num_predict is not None
-        else UNSET,
-    )
-
-
-def fill_request(
-    request: ollama.GenerateRequest, options: ollama.Options, call: Call
-) -> openai.CompletionRequest:
-    """Call `fill`: the body for `post /v1/completions`."""
+    """Call `untemplated`: the body for `post /v1/completions`."""
+    raw = request.raw
     prompt = request.prompt
     suffix = request.suffix
     temperature = options.temperature
@@ -127,7 +93,8 @@ def fill_request(
     num_predict = options.num_predict
     return openai.CompletionRequest(
         model=call.model.request_key,
-        prompt=transforms.fill_prompt(
+        prompt=transforms.untemplated_prompt(
+            raw=raw,
             architecture=call.model.architecture,
             prompt=UNSET if prompt is None else prompt,
             suffix=UNSET if suffix is None else suffix,
@@ -224,8 +191,8 @@ def templated_request(
     )
 
 
-class RawFold:
-    """Call `raw`: the one-shot answer from the frames."""
+class UntemplatedFold:
+    """Call `untemplated`: the one-shot answer from the frames."""
 
     __slots__ = ("response",)
 
@@ -242,134 +209,8 @@ class RawFold:
         return last
 
 
-class RawStream:
-    """Call `raw`: chunks of `post /v1/completions` as frames."""
-
-    __slots__ = (
-        "_call",
-        "_request",
-        "cached_tokens",
-        "deltas",
-        "eval_tokens",
-        "finish_reason",
-        "prompt_tokens",
-    )
-
-    def __init__(self, request: ollama.GenerateRequest, call: Call) -> None:
-        self._request = request
-        self._call = call
-        self.finish_reason: str | UnsetType = UNSET
-        self.prompt_tokens: int | float | UnsetType = UNSET
-        self.cached_tokens: int | float | UnsetType = UNSET
-        self.eval_tokens: int | float | UnsetType = UNSET
-        self.deltas: int | UnsetType = UNSET
-
-    def chunk(self, chunk: openai.CompletionChunk) -> ollama.GenerateResponse | None:
-        """Take in a chunk; return the frame that it makes, if it makes one."""
-        choices = chunk.choices
-        choices_0 = choices[0] if choices is not UNSET and choices else UNSET
-        finish_reason = choices_0.finish_reason if choices_0 is not UNSET else UNSET
-        if finish_reason is not UNSET and finish_reason is not None:
-            self.finish_reason = finish_reason
-        usage = chunk.usage
-        prompt_tokens = usage.prompt_tokens if usage is not UNSET and usage is not None else UNSET
-        if prompt_tokens is not UNSET and prompt_tokens is not None:
-            self.prompt_tokens = prompt_tokens
-        prompt_tokens_details = (
-            usage.prompt_tokens_details if usage is not UNSET and usage is not None else UNSET
-        )
-        cached_tokens = (
-            prompt_tokens_details.cached_tokens
-            if prompt_tokens_details is not UNSET and prompt_tokens_details is not None
-            else UNSET
-        )
-        if cached_tokens is not UNSET and cached_tokens is not None:
-            self.cached_tokens = cached_tokens
-        completion_tokens = (
-            usage.completion_tokens if usage is not UNSET and usage is not None else UNSET
-        )
-        if completion_tokens is not UNSET and completion_tokens is not None:
-            self.eval_tokens = completion_tokens
-        text = choices_0.text if choices_0 is not UNSET else UNSET
-        if text is not UNSET and text is not None:
-            self.deltas = transforms.count_texts(self.deltas, text)
-        if bool(text):
-            return ollama.GenerateResponse(
-                model=self._request.model
-                if self._request.model is not UNSET and self._request.model is not None
-                else "",
-                created_at=self._call.now,
-                response=text if text is not UNSET and text is not None else "",
-                done=False,
-            )
-        return None
-
-    @property
-    def complete(self) -> bool:
-        """Whether what has come by now may be the whole answer."""
-        finish_reason = self.finish_reason
-        return finish_reason is not UNSET
-
-    def end(self) -> ollama.GenerateResponse:
-        """Return the last frame."""
-        finish_reason = self.finish_reason
-        prompt_tokens = self.prompt_tokens
-        cached_tokens = self.cached_tokens
-        value = transforms.whole(cached_tokens) if cached_tokens is not UNSET else UNSET
-        eval_tokens = self.eval_tokens
-        deltas = self.deltas
-        return ollama.GenerateResponse(
-            model=self._request.model
-            if self._request.model is not UNSET and self._request.model is not None
-            else "",
-            created_at=self._call.now,
-            response="",
-            done=True,
-            done_reason=shared.DONE_REASON.get(finish_reason, "stop")
-            if finish_reason is not UNSET
-            else UNSET,
-            total_duration=transforms.elapsed_ns(
-                since=self._call.started_ns, until=self._call.monotonic_ns
-            ),
-            load_duration=transforms.elapsed_ns(
-                since=self._call.started_ns, until=self._call.loaded_ns
-            ),
-            prompt_eval_count=transforms.prompt_text_count(
-                reported=prompt_tokens,
-                prompt=UNSET if self._request.prompt is None else self._request.prompt,
-                system=UNSET if self._request.system is None else self._request.system,
-            ),
-            prompt_eval_cached_count=value if value is not UNSET else 0,
-            prompt_eval_duration=transforms.elapsed_ns(
-                since=self._call.loaded_ns, until=self._call.first_event_ns
-            ),
-            eval_count=transforms.count_or_number(reported=eval_tokens, counted=deltas),
-            eval_duration=transforms.elapsed_ns(
-                since=self._call.first_event_ns, until=self._call.monotonic_ns
-            ),
-        )
-
-
-class FillFold:
-    """Call `fill`: the one-shot answer from the frames."""
-
-    __slots__ = ("response",)
-
-    def __init__(self) -> None:
-        self.response: list[str] = []
-
-    def add(self, frame: ollama.GenerateResponse) -> None:
-        """Take in a frame."""
-        self.response.append(frame.response)
-
-    def result(self, last: ollama.GenerateResponse) -> ollama.GenerateResponse:
-        """Return the last frame, with everything that the frames before it held."""
-        last.response = "".join(self.response)
-        return last
-
-
-class FillStream:
-    """Call `fill`: chunks of `post /v1/completions` as frames."""
+class UntemplatedStream:
+    """Call `untemplated`: chunks of `post /v1/completions` as frames."""
 
     __slots__ = (
         "_call",
@@ -716,7 +557,9 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     # specs/mappings/generate.yaml:39: answer
     num_ctx = options.num_ctx
     if not prompt:
-        await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
+        await steps.acquire(
+            run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx
+        )
         return Answer(load_answer(request, call))
     # specs/mappings/generate.yaml:43: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
@@ -726,20 +569,20 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         return StreamCall(
             method="POST",
             path="/v1/completions",
-            body=raw_request(request, options, call),
+            body=untemplated_request(request, options, call),
             chunks=DECODE_COMPLETION_CHUNK,
-            translator=lambda: RawStream(request, call),
-            fold=RawFold,
+            translator=lambda: UntemplatedStream(request, call),
+            fold=UntemplatedFold,
             streamed=stream if stream is not UNSET and stream is not None else True,
         )
     if bool(suffix):
         return StreamCall(
             method="POST",
             path="/v1/completions",
-            body=fill_request(request, options, call),
+            body=untemplated_request(request, options, call),
             chunks=DECODE_COMPLETION_CHUNK,
-            translator=lambda: FillStream(request, call),
-            fold=FillFold,
+            translator=lambda: UntemplatedStream(request, call),
+            fold=UntemplatedFold,
             streamed=stream if stream is not UNSET and stream is not None else True,
         )
     return StreamCall(

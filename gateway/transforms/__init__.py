@@ -13,7 +13,7 @@ from gateway.transforms.counts import count_texts as count_texts
 from gateway.transforms.counts import elapsed_ns as elapsed_ns
 from gateway.transforms.counts import prompt_count as prompt_count
 from gateway.transforms.counts import prompt_text_count as prompt_text_count
-from gateway.transforms.fill import fill_prompt as fill_prompt
+from gateway.transforms.fill import untemplated_prompt as untemplated_prompt
 from gateway.transforms.host import is_vision_type as is_vision_type
 from gateway.transforms.host import lists_tool_use as lists_tool_use
 from gateway.transforms.host import v0_instances as v0_instances
@@ -63,7 +63,6 @@ __all__ = [
     "elapsed_ns",
     "embed_input",
     "families",
-    "fill_prompt",
     "first_vector",
     "images_problem",
     "input_count",
@@ -95,6 +94,7 @@ __all__ = [
     "to_arguments",
     "to_json_text",
     "unit_vectors",
+    "untemplated_prompt",
     "v0_instances",
     "whole",
     "with_defaults",

@@ -1,4 +1,4 @@
-"""The prompt that asks a model to fill in what stands between two texts."""
+"""Prompts that go out without a template: raw ones, and those that ask to fill in a gap."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ from msgspec import UnsetType
 from gateway.fim import MARKERS
 
 
-def fill_prompt(architecture: str, prompt: str | UnsetType, suffix: str | UnsetType) -> str:
+def untemplated_prompt(
+    raw: bool | UnsetType | None,
+    architecture: str,
+    prompt: str | UnsetType,
+    suffix: str | UnsetType,
+) -> str:
     """
-    Return prompt and suffix between the fill-in-the-middle markers of an architecture.
+    Return a prompt that no template is applied to: a raw one as it is, else one to be filled in.
 
-    Where no markers are known it is the prompt alone: what the model says then at least begins in
-    the right place. (ollama sheet §5.7)
+    Prompt and suffix then stand between the fill-in-the-middle markers of the architecture; where
+    no markers are known it is the prompt alone, so that what the model says at least begins in the
+    right place. (ollama sheet §5.7)
 
-    >>> fill_prompt("qwen2", "def f(", "): pass")
+    >>> untemplated_prompt(False, "qwen2", "def f(", "): pass")
     '<|fim_prefix|>def f(<|fim_suffix|>): pass<|fim_middle|>'
     """
     before = "" if isinstance(prompt, UnsetType) else prompt
     after = "" if isinstance(suffix, UnsetType) else suffix
-    markers = MARKERS.get(architecture.lower())
+    markers = None if raw is True else MARKERS.get(architecture.lower())
     return before if markers is None else markers.fill(before, after)

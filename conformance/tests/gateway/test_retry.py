@@ -122,6 +122,22 @@ async def test_a_stream_that_begins_with_an_error_is_asked_for_again(kept: Pair,
     assert 2 == len(kept.asked(CHAT))
 
 
+@pytest.mark.parametrize("path", ["/api/chat", CHAT])
+async def test_a_first_event_in_pieces_is_understood(kept: Pair, path: str) -> None:
+    """However the network cuts the event that says it, the request is asked again."""
+    await unload_by_hand(kept, action="unload")
+    rule = refuse_in_stream("Model is unloaded.")
+    ((_, text),) = rule["answer"]["chunks"]
+    headers = {"content-type": "text/event-stream"}
+    pieces = [[index, letter] for index, letter in enumerate(text)]
+    kept.script({**rule, "answer": {"headers": headers, "chunks": pieces}})
+    answer = await kept.post(path, chat(stream=True))
+    assert 200 == answer.status_code
+    assert "unloaded" not in answer.text
+    assert 1 == len(kept.asked(LOAD))
+    assert 2 == len(kept.asked(CHAT))
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

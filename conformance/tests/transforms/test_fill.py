@@ -4,7 +4,7 @@ import pytest
 from msgspec import UNSET
 
 from gateway.fim import MARKERS, knows
-from gateway.transforms import fill_prompt
+from gateway.transforms import untemplated_prompt
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,14 @@ def test_others_are_not_guessed(architecture: str, key: str) -> None:
 )
 def test_prompts(architecture: str, prompt: str) -> None:
     """Texts stand between the markers as they are; without markers the prompt stands alone."""
-    assert prompt == fill_prompt(architecture, "a{b}", "c")
+    assert prompt == untemplated_prompt(UNSET, architecture, "a{b}", "c")
 
 
 def test_missing_texts_are_empty() -> None:
     """Nothing before, nothing after."""
-    assert "<|fim_prefix|><|fim_suffix|><|fim_middle|>" == fill_prompt("qwen2", UNSET, UNSET)
+    assert "<|fim_prefix|><|fim_suffix|><|fim_middle|>" == untemplated_prompt(
+        UNSET, "qwen2", UNSET, UNSET
+    )
 
 
 @pytest.mark.parametrize("architecture", MARKERS)
@@ -87,3 +89,8 @@ def test_every_row_can_be_known(architecture: str) -> None:
     assert architecture == architecture.lower()
     assert all(knows(architecture, word) for word in markers.words)
     assert markers.template.count("{prompt}") == markers.template.count("{suffix}") == 1
+
+
+def test_a_raw_prompt_goes_out_as_it_is() -> None:
+    """No markers are put around it, whatever the model and whatever stands in suffix."""
+    assert "a" == untemplated_prompt(True, "qwen2", "a", "c")

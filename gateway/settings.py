@@ -101,6 +101,16 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     insert_architectures: tuple[str, ...] = ()
 
 
+class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where aliases and what this gateway loaded are remembered."""
+
+    path: str | None = None
+    """
+    The SQLite file. None keeps everything in memory only; the command `olgate` puts the platform's
+    data directory there where nobody named a file.
+    """
+
+
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What one request, and the end of the process, may take."""
 
@@ -130,6 +140,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upstream: UpstreamSettings = UpstreamSettings()
     answers: AnswerSettings = AnswerSettings()
     models: ModelSettings = ModelSettings()
+    store: StoreSettings = StoreSettings()
     limits: LimitSettings = LimitSettings()
     routes: RouteSettings = RouteSettings()
     log: LogSettings = LogSettings()

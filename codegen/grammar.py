@@ -34,6 +34,7 @@ GRAMMAR: dict[str, Construct] = {
         "calls": Entry("map:call", "upstream calls that steps name"),
         "shapes": Entry("map:shape", "object translations that `use:` names"),
         "tables": Entry("map:table", "value translations that `table:` names"),
+        "streams": Entry("map:stream_base", "what several streams share, which `like:` names"),
         "errors": Entry("list:error_row", "what an upstream failure becomes for the client"),
         "recover": Entry(
             "list:recover_row", "which upstream failures are worth a load and a retry"
@@ -110,7 +111,8 @@ GRAMMAR: dict[str, Construct] = {
         "omitted": Entry("map:reason", "target fields that are never produced, and why"),
     },
     "stream": {
-        "from": Entry("word", "the chunk's type", required=True),
+        "like": Entry("word", "start from what a file's `streams`, or shared.yaml's, has there"),
+        "from": Entry("word", "the chunk's type"),
         "to": Entry("word", "the frame's type", required=True),
         "state": Entry("map:state", "what is remembered from chunk to chunk"),
         "complete": Entry("condition", "what must be known for the end to be a regular one"),
@@ -118,6 +120,12 @@ GRAMMAR: dict[str, Construct] = {
         "fold": Entry("fold", "the one-shot answer from the frames"),
         "ignored": Entry("map:reason", "chunk fields left out on purpose, and why"),
         "omitted": Entry("map:reason", "frame fields that are never produced, and why"),
+    },
+    "stream_base": {
+        "from": Entry("word", "the chunk's type", required=True),
+        "state": Entry("map:state", "what is remembered from chunk to chunk"),
+        "complete": Entry("condition", "what must be known for the end to be a regular one"),
+        "ignored": Entry("map:reason", "chunk fields left out on purpose, and why"),
     },
     "state": {
         "first": Entry("path", "keep the first value seen"),
@@ -238,6 +246,7 @@ EXCLUSIVE: dict[str, tuple[tuple[str, ...], ...]] = {
         *((word, "via") for word in ("first", "last", "sum")),
     ),
     "call": (("stream", "response"), ("streamed", "response")),
+    "stream": (("like", "from"),),
     "answer": (("text", "fields"), ("text", "like"), ("text", "to")),
     "shape": (("match", "to"), ("match", "fields"), ("match", "omitted")),
     "error_row": (

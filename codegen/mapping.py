@@ -14,6 +14,7 @@ from codegen.expressions import Context, Expressions, ShapeRef, TableRef, case_t
 from codegen.operand import Body, Operand, Scope
 from codegen.problem import Findings, Position, did_you_mean
 from codegen.rules import (
+    SHARED,
     AnswerRule,
     Block,
     CallRule,
@@ -47,7 +48,6 @@ from codegen.types import (
 
 CAPABILITIES = ("completion", "embedding", "insert", "thinking", "tools", "vision")
 RECOVERIES = ("load",)
-SHARED = "shared"
 
 
 @dataclass

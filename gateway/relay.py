@@ -136,7 +136,8 @@ class Relay:
         self, call: StreamCall[Any, Any], events: EventStream, run: Run, client: Client
     ) -> None:
         if events.one_shot is not None:
-            raise UpstreamFailure("one JSON answer where a stream was asked for", fault="not_sse")
+            # The whole answer is one more chunk, and the only one.
+            events.put_back([Event("", events.one_shot)])
         translator = call.translator()
         fold = None if call.streamed else call.fold()
         is_first = True
@@ -170,8 +171,14 @@ class Relay:
                 break
         if not translator.complete:
             raise UpstreamFailure(
-                "its stream ended without saying that the answer is complete",
-                fault="empty" if is_first else "closed_mid_stream",
+                "its stream ended without saying that the answer is complete"
+                if events.one_shot is None
+                else "it answered with JSON that is no answer",
+                fault="not_sse"
+                if events.one_shot is not None
+                else "empty"
+                if is_first
+                else "closed_mid_stream",
             )
         last = translator.end()
         if fold is None:

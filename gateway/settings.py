@@ -82,6 +82,8 @@ class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How answers look where Ollama's clients differ in what they want."""
 
     thinking: Literal["field", "merge", "drop"] = "field"
+    think_tags: Literal["split", "keep"] = "split"
+    """What becomes of thinking that comes as content, between tags (wire sheet §5)."""
     defaults: Literal["absent", "ollama"] = "absent"
     version: Annotated[str, Meta(pattern=r"^\d+(\.\d+){1,3}\Z")] = "0.34.4"
     """Dotted whole numbers only: several clients compare the parts as numbers."""

@@ -197,7 +197,7 @@ class Upstream:
             await self._send(exchange, method, self._target(path), headers, body)
             if not exchange.is_success:
                 await exchange.raise_stated_error()
-            return _check_json(await exchange.read_rest())
+            return _check_json(_out_of_events(await exchange.read_rest()))
         finally:
             await exchange.aclose()
 
@@ -504,6 +504,25 @@ def _raise_error_event(event: Event) -> None:
         fault="upstream_error_200",
         code=stated.code if stated else None,
     )
+
+
+def _out_of_events(body: bytes) -> bytes:
+    """
+    Return the one answer that came as events where JSON was asked for, any other body as it is.
+
+    Raises UpstreamFailure for an error among the events, and for several answers (not_json).
+    """
+    start = body.removeprefix(_BOM).lstrip(_BLANKS)
+    if not start.startswith(_EVENT_FIELDS):
+        return body
+    decoder = SseDecoder(max(len(body), 1))
+    events = [event for event in decoder.feed(body) + decoder.close() if event.data != b"[DONE]"]
+    for event in events:
+        _raise_error_event(event)
+    if len(events) != 1:
+        detail = f"answered with {len(events)} events, not with JSON"
+        raise UpstreamFailure(detail, fault="not_json" if events else "empty")
+    return events[0].data
 
 
 def _check_json(body: bytes) -> bytes:

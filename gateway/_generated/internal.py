@@ -41,6 +41,8 @@ class Speech(Struct, kw_only=True):
     held: str
     phase: Literal["start", "thinking", "content"]
     deltas: int
+    tagged: Literal["unknown", "no", "inside"]
+    pending: str
 
 
 class LoadWish(Struct, kw_only=True):

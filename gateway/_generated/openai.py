@@ -227,6 +227,7 @@ class ChatCompletionRequest(Struct, kw_only=True):
 class ChunkChoice(Struct, kw_only=True):
     index: int | float | UnsetType | None = UNSET
     delta: Delta | UnsetType | None = UNSET
+    message: Delta | UnsetType | None = UNSET
     logprobs: ChoiceLogprobs | UnsetType | None = UNSET
     finish_reason: str | UnsetType | None = UNSET
 

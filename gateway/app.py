@@ -18,6 +18,7 @@ from litestar.types import Method, Receive, Scope, Send
 
 from gateway import passthrough
 from gateway._generated.endpoints import ENDPOINTS
+from gateway.answered import AnswerCheck
 from gateway.catalog import Catalog
 from gateway.client import (
     AsgiClient,
@@ -49,8 +50,10 @@ class Services:
         self.upstream = Upstream(settings.upstream)
         self.catalog = Catalog(self.upstream, settings.models)
         self.lifecycle = Lifecycle(self.upstream, self.catalog, settings.models)
-        self.relay = Relay(settings, self.upstream, self.catalog, self.lifecycle)
-        self.passthrough = Passthrough(settings, self.upstream, self.catalog, self.lifecycle)
+        shared = (settings, self.upstream, self.catalog, self.lifecycle)
+        self.check = AnswerCheck(settings, self.catalog)
+        self.relay = Relay(*shared, self.check)
+        self.passthrough = Passthrough(*shared, self.check)
 
     async def aclose(self) -> None:
         """Stop timers and close connections."""

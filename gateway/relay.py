@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from gateway._generated.shared import recovery_for, refusal_for
+from gateway.answered import AnswerCheck
 from gateway.call import Call
 from gateway.catalog import Catalog
 from gateway.encoding import JSON, JSON_OF_STREAMS, TEXT, encode, encode_error, encode_line
@@ -60,12 +61,18 @@ class Relay:
     """Serves the generated endpoints in front of one LM Studio."""
 
     def __init__(
-        self, settings: Settings, upstream: Upstream, catalog: Catalog, lifecycle: Lifecycle
+        self,
+        settings: Settings,
+        upstream: Upstream,
+        catalog: Catalog,
+        lifecycle: Lifecycle,
+        check: AnswerCheck,
     ) -> None:
         self._settings = settings
         self._upstream = upstream
         self._catalog = catalog
         self._lifecycle = lifecycle
+        self._check = check
         self._log = get_logger()
 
     async def serve(self, endpoint: Endpoint, body: bytes, user_agent: str, client: Client) -> None:
@@ -225,23 +232,12 @@ class Relay:
         run.call.loaded_ns = time.monotonic_ns()
 
     def _check_model(self, source: Any, run: Run, client: Client) -> None:
-        """
-        Refuse an answer from another model than the one asked for.
-
-        LM Studio lets the one loaded model answer for any name (wire sheet §2). Only an id that is
-        known to be another model's is wrong; instances and aliases are not.
-        """
+        """Refuse an answer from another model than the one asked for, or warn of it."""
         row, named = run.call.resolved, getattr(source, "model", None)
-        if row is None or not named or named in (row.key, row.request_key):
+        if row is None or not named:
             return
-        behind = self._catalog.key_behind(named)
-        if behind is None or behind == row.key:
-            return
-        text = f"asked for {row.key}, answered by {named}"
-        if self._settings.answers.wrong_model == "error":
-            raise UpstreamFailure(text, fault="wrong_model")
-        self._log.warning("another model answered", asked=row.key, answered=named)
-        client.add_header("x-olgate-warning", text)
+        if (warning := self._check.warning(row, named)) is not None:
+            client.add_header("x-olgate-warning", warning)
 
     async def _refuse(self, refusal: Refusal, client: Client, content_type: bytes) -> None:
         if client.is_started:

@@ -79,8 +79,9 @@ def merge_tool_calls(
 
     Fragments of a known id or index belong together, but a new id under a used index is another
     call (LM Studio 0.3.17 got indexes wrong). Without an index, a new id or a new name begins a
-    call, and so does the same name once its arguments are whole. What names nothing continues the last call. Final indexes are 0, 1, ... in the order of
-    the calls' first fragments. (wire sheet §5)
+    call, and so does the same name once its arguments are whole. What names nothing continues the
+    last call. Final indexes are 0, 1, ... in the order of the calls' first fragments.
+    (wire sheet §5)
 
     >>> head = openai.ToolCallFragment(
     ...     index=0, id="1", function=openai.FunctionFragment(name="f", arguments=""))

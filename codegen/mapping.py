@@ -963,9 +963,11 @@ class MappingCompiler:
                 is_async=True,
             )
         )
+        streams = self._wants_stream()
         for operation in self._operations:
             self.module.endpoints.append(
                 ir.Endpoint(
+                    streams=streams,
                     method=operation.method.upper(),
                     path=operation.path,
                     module=file.name,
@@ -1240,6 +1242,31 @@ class MappingCompiler:
             streamed = operand.code if operand is not None else "False"
         tail = f"translator={call.target}, streamed={streamed}"
         return f"StreamCall({head}, chunks={call.decoder}, {tail})"
+
+    def _wants_stream(self) -> bool:
+        """Write the function that tells from the request alone whether frames are wanted."""
+        rules = [call.streamed for call in self.file.calls.values() if call.stream is not None]
+        if self._request is None or not rules or rules[0] is None:
+            return False
+        place = self.file.plan_position
+        scope = Scope({"": Operand("request", self._request)}, inline=frozenset({""}))
+        target = Field("streamed", ScalarType("boolean"), True, False, place)
+        operand = Expressions(self._context, scope, Body(names={"request"})).rule(
+            rules[0], target, place, "streamed"
+        )
+        if operand is None:
+            return False
+        self.module.functions.append(
+            ir.Function(
+                name="wants_stream",
+                parameters=(f"request: {annotation(self._request)}",),
+                returns="bool",
+                doc="Whether the client of a request wants frames, and not their fold.",
+                lines=(f"return {operand.code}",),
+                origin=str(place),
+            )
+        )
+        return True
 
     def _refuses_all(self) -> bool:
         """Whether the plan is one refusal: an operation that is described and not served."""

@@ -31,6 +31,17 @@ class AsgiClient:
         self.is_started = False
         self.is_gone = False
         self.is_event_stream = False
+        self._early: asyncio.Future[None] | None = None
+
+    def start_after(self, seconds: float) -> None:
+        """Begin a streamed answer by itself after a time, unless it or another has begun."""
+        self._early = asyncio.ensure_future(self._start_early(seconds))
+
+    def stop_waiting(self) -> None:
+        """Forget `start_after`."""
+        if self._early is not None:
+            self._early.cancel()
+            self._early = None
 
     def leave(self) -> None:
         """Note that the client has left: whatever is sent from here on is heard by nobody."""
@@ -42,6 +53,7 @@ class AsgiClient:
 
     async def answer(self, status: int, content_type: bytes, body: bytes) -> None:
         """Send a whole answer."""
+        await self._settle()
         length = (b"content-length", str(len(body)).encode("ascii"))
         await self._start(status, [(b"content-type", content_type), length])
         await self._send(
@@ -54,6 +66,8 @@ class AsgiClient:
 
     async def send_lines(self, lines: bytes) -> None:
         """Send NDJSON lines; the first ones start the answer with status 200."""
+        if self._early is not None:
+            await self._settle()
         if not self.is_started:
             await self._start(200, [(b"content-type", NDJSON)])
         await self._send({"type": "http.response.body", "body": lines, "more_body": True})
@@ -61,6 +75,19 @@ class AsgiClient:
     async def finish(self) -> None:
         """End a streamed answer."""
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _start_early(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        if not self.is_started and not self.is_gone:
+            await self._start(200, [(b"content-type", NDJSON)])
+
+    async def _settle(self) -> None:
+        """Have the early start happen whole or not at all."""
+        early, self._early = self._early, None
+        if early is not None and self.is_started:
+            await early
+        elif early is not None:
+            early.cancel()
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.is_started = True

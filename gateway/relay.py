@@ -44,6 +44,12 @@ class Client(Protocol):
     def is_gone(self) -> bool:
         """Whether the client has left."""
 
+    def start_after(self, seconds: float) -> None:
+        """Begin a streamed answer by itself after a time, unless it or another has begun."""
+
+    def stop_waiting(self) -> None:
+        """Forget `start_after`."""
+
     def add_header(self, name: str, value: str) -> None:
         """Add a header to an answer that is not started yet."""
 
@@ -82,8 +88,14 @@ class Relay:
         error_type = JSON
         try:
             request = endpoint.reader.read(body) if endpoint.reader is not None else None
+            early_s = self._settings.answers.early_headers_s
+            if early_s is not None and endpoint.wants_stream and endpoint.wants_stream(request):
+                client.start_after(early_s)
             outcome = await endpoint.plan(request, run)
             match outcome:
+                case Answer(body=msgspec.Struct() as frame) if client.is_started:
+                    await client.send_lines(encode_line(frame))
+                    await client.finish()
                 case Answer(body=str() as text):
                     await client.answer(200, TEXT, text.encode())
                 case Answer(body=answer):
@@ -108,6 +120,7 @@ class Relay:
             self._log.exception("a request failed by a fault of ours", path=endpoint.path)
             await self._refuse(Refusal(500, INTERNAL), client, error_type)
         finally:
+            client.stop_waiting()
             if run.lease is not None:
                 run.lease.release()
 

@@ -88,6 +88,11 @@ class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
     version: Annotated[str, Meta(pattern=r"^\d+(\.\d+){1,3}\Z")] = "0.34.4"
     """Dotted whole numbers only: several clients compare the parts as numbers."""
     wrong_model: Literal["error", "warn"] = "error"
+    early_headers_s: Seconds | None = None
+    """
+    Seconds of waiting after which a streamed answer's status and headers are sent, for clients that
+    give up without them; a failure after that is an error line. None is never: a status stays one.
+    """
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):

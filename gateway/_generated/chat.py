@@ -153,6 +153,11 @@ def chat_request(
     )
 
 
+def wants_stream(request: ollama.ChatRequest) -> bool:
+    """Whether the client of a request wants frames, and not their fold."""
+    return request.stream if request.stream is not UNSET and request.stream is not None else True
+
+
 class ChatFold:
     """Call `chat`: the one-shot answer from the frames."""
 

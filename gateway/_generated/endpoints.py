@@ -56,6 +56,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             go_name="ChatRequest",
             objects={"options": "map[string]interface {}"},
         ),
+        wants_stream=chat.wants_stream,
     ),
     Endpoint(
         method="POST",
@@ -122,6 +123,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             go_name="GenerateRequest",
             objects={"options": "map[string]interface {}"},
         ),
+        wants_stream=generate.wants_stream,
     ),
     Endpoint(
         method="POST",

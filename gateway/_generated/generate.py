@@ -191,6 +191,11 @@ def templated_request(
     )
 
 
+def wants_stream(request: ollama.GenerateRequest) -> bool:
+    """Whether the client of a request wants frames, and not their fold."""
+    return request.stream if request.stream is not UNSET and request.stream is not None else True
+
+
 class UntemplatedFold:
     """Call `untemplated`: the one-shot answer from the frames."""
 

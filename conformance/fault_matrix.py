@@ -127,12 +127,13 @@ async def ask(client: httpx.AsyncClient, route: str, form: str) -> str:
     """Ask a route as its clients do; return what came in the words of the table."""
     streamed = form == "streamed"
     said = [{"role": "user", "content": "Why?"}]
-    path, body = {
+    requests: dict[str, tuple[str, dict[str, Any]]] = {
         "chat": ("/api/chat", {"model": PLAIN.key, "messages": said}),
         "generate": ("/api/generate", {"model": PLAIN.key, "prompt": "Why?"}),
         "embed": ("/api/embed", {"model": EMBEDDING.key, "input": "Why?"}),
         "v1": ("/v1/chat/completions", {"model": PLAIN.key, "messages": said}),
-    }[route]
+    }
+    path, body = requests[route]
     try:
         answer = await client.post(path, json={**body, "stream": streamed})
     except httpx.RemoteProtocolError:

@@ -48,13 +48,13 @@ async def pointed_at(where: str) -> AsyncIterator[Pair]:
         closed = bind("127.0.0.1", 0)
         port = closed.getsockname()[1]
         closed.close()
-        upstream: Mapping[str, Any] = {
+        places: Mapping[str, Mapping[str, Any]] = {
             "closed": {"url": f"http://127.0.0.1:{port}"},
             "dns": {"url": "http://nowhere.invalid"},
             "tls": {"url": standin.url.replace("http:", "https:")},
             "pool": {"max_connections": 1, "first_byte_timeout_s": SHORT_S},
-        }[where]
-        async with open_gateway(standin, {"upstream": upstream}) as pair:
+        }
+        async with open_gateway(standin, {"upstream": places[where]}) as pair:
             yield pair
 
 

@@ -53,12 +53,17 @@ class Catalog:
         self._view: View | None = None
         self._fetching: asyncio.Task[View] | None = None
         self._first_seen: dict[str, str] = {}
+        self._watchers: list[Callable[[list[internal.CatalogueRow]], None]] = []
         self._log = get_logger()
 
     @property
     def dialect(self) -> Dialect | None:
         """The dialect that the host spoke last; None before it was asked."""
         return self._view.dialect if self._view else None
+
+    def watch(self, watcher: Callable[[list[internal.CatalogueRow]], None]) -> None:
+        """Have a function called with the rows of every view that becomes the current one."""
+        self._watchers.append(watcher)
 
     def invalidate(self) -> None:
         """Let the next look fetch anew: a model was loaded, unloaded or downloaded."""
@@ -132,6 +137,8 @@ class Catalog:
             return
         if is_current:
             self._view = task.result()
+            for watcher in self._watchers:
+                watcher(self._view.rows)
         elif self._view is None:
             self._view = _outdated(task.result())
 

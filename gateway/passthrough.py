@@ -21,7 +21,7 @@ from gateway.encoding import JSON, encode
 from gateway.faults import Refusal, UpstreamFailure, read_error
 from gateway.framing import SseDecoder
 from gateway.journal import get_logger
-from gateway.lifecycle import Lifecycle
+from gateway.lifecycle import Lease, Lifecycle
 from gateway.members import put_together, take_apart
 from gateway.relay import INTERNAL
 from gateway.repairs import repair
@@ -76,7 +76,7 @@ class Passthrough:
             if row is not None:
                 lease = self._lifecycle.lease(row)
                 await lease.prepare()
-            await self._forward(scope, body, row, send, client)
+            await self._forward(scope, body, lease, send, client)
         except ClientGone:
             client.leave()
         except Refusal as refusal:
@@ -131,7 +131,7 @@ class Passthrough:
         self,
         scope: Scope,
         body: bytes | AsyncIterator[bytes] | None,
-        row: internal.CatalogueRow | None,
+        lease: Lease | None,
         send: Send,
         client: AsgiClient,
     ) -> None:
@@ -139,8 +139,8 @@ class Passthrough:
         if scope["query_string"]:
             target += "?" + scope["query_string"].decode("latin-1")
         headers = list(scope["headers"])
-        may_repeat = row is not None and isinstance(body, bytes)
-        for attempt in range(2):
+        may_repeat = isinstance(body, bytes)
+        while True:
             async with self._upstream.forward(scope["method"], target, headers, body) as answer:
                 chunks = answer.chunks()
                 held, failure = await _peek(answer, chunks)
@@ -148,14 +148,20 @@ class Passthrough:
                     raise failure or UpstreamFailure("no reason given", status=answer.status)
                 if (
                     failure is None
-                    or row is None
+                    or lease is None
                     or not may_repeat
-                    or attempt
                     or recovery_for(failure) is None
                 ):
                     await _send_on(answer, held, chunks, send, client)
                     return
-            await self._lifecycle.recover(row)
+            try:
+                await lease.recover(failure)
+            except UpstreamFailure as last:
+                if last is not failure:
+                    raise
+                # Read whole above, or an event stream of which nothing follows its error.
+                await _send_on(answer, held, _nothing(), send, client)
+                return
 
 
 def _fields_of(body: bytes) -> _Body:
@@ -190,6 +196,11 @@ async def _peek(
             if events or size > _ERROR_BYTES:
                 break
     return held, None
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
 
 
 def _is_event_stream(answer: RawAnswer) -> bool:

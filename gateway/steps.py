@@ -27,7 +27,9 @@ async def running(run: Run) -> None:
 
 async def acquire(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
     """Have the model ready and hold it while this request runs; loads once for all who wait."""
-    lease = run.lifecycle.lease(run.call.model, parse_keep_alive(keep_alive), num_ctx)
+    lease = run.lifecycle.lease(
+        run.call.model, parse_keep_alive(keep_alive), num_ctx, run.warnings.append
+    )
     run.lease = lease
     await lease.prepare()
     run.call.loaded_ns = time.monotonic_ns()

@@ -43,10 +43,26 @@ def _v1_instance(source: lmstudio.V1Instance) -> internal.HostInstance:
     """Shape `v1_instance`: lmstudio:V1Instance as internal:HostInstance."""
     config = source.config
     context_length = config.context_length if config is not UNSET and config is not None else UNSET
+    eval_batch_size = (
+        config.eval_batch_size if config is not UNSET and config is not None else UNSET
+    )
+    flash_attention = (
+        config.flash_attention if config is not UNSET and config is not None else UNSET
+    )
+    num_experts = config.num_experts if config is not UNSET and config is not None else UNSET
+    offload_kv_cache_to_gpu = (
+        config.offload_kv_cache_to_gpu if config is not UNSET and config is not None else UNSET
+    )
     remaining_ttl_seconds = source.remaining_ttl_seconds
     return internal.HostInstance(
         id=source.id,
         context_length=UNSET if context_length is None else context_length,
+        eval_batch_size=UNSET if eval_batch_size is None else eval_batch_size,
+        flash_attention=UNSET if flash_attention is None else flash_attention,
+        num_experts=UNSET if num_experts is None else num_experts,
+        offload_kv_cache_to_gpu=UNSET
+        if offload_kv_cache_to_gpu is None
+        else offload_kv_cache_to_gpu,
         remaining_ttl_seconds=UNSET if remaining_ttl_seconds is None else remaining_ttl_seconds,
     )
 
@@ -195,7 +211,18 @@ def list_openai() -> FetchCall[openai.ModelList, internal.HostModels]:
 def load_request(request: internal.LoadWish) -> lmstudio.LoadRequest:
     """Call `load`: the body for `post /api/v1/models/load`."""
     context_length = request.context_length
-    return lmstudio.LoadRequest(model=request.model, context_length=context_length)
+    eval_batch_size = request.eval_batch_size
+    flash_attention = request.flash_attention
+    num_experts = request.num_experts
+    offload_kv_cache_to_gpu = request.offload_kv_cache_to_gpu
+    return lmstudio.LoadRequest(
+        model=request.model,
+        context_length=context_length,
+        eval_batch_size=eval_batch_size,
+        flash_attention=flash_attention,
+        num_experts=num_experts,
+        offload_kv_cache_to_gpu=offload_kv_cache_to_gpu,
+    )
 
 
 def load_response(response: lmstudio.LoadResponse) -> internal.LoadedInstance:

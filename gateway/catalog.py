@@ -53,6 +53,7 @@ class Catalog:
         self._view: View | None = None
         self._fetching: asyncio.Task[View] | None = None
         self._first_seen: dict[str, str] = {}
+        self._is_same_host = False
         self._watchers: list[Callable[[list[internal.CatalogueRow]], None]] = []
         self._log = get_logger()
 
@@ -144,7 +145,9 @@ class Catalog:
 
     async def _fetch(self) -> View:
         last: UpstreamFailure | None = None
-        known = self._view.dialect if self._view else None
+        # A host that was away may have come back as a newer one.
+        known = self.dialect if self._is_same_host else None
+        self._is_same_host = False
         for dialect, call in sorted(_DIALECTS, key=lambda item: item[0] != known):
             try:
                 models = await self._ask(call())
@@ -153,6 +156,7 @@ class Catalog:
                     raise
                 last = failure
                 continue
+            self._is_same_host = True
             return self._build(dialect, models)
         assert last is not None
         raise last

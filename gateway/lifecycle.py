@@ -37,8 +37,10 @@ FOREVER_S = (2**63 - 1) / 1e9
 """What "forever" is shown as: now plus the longest duration that Go has (ollama sheet §1.9)."""
 RETRY_S = 30.0
 """After a failed unload, when to try again."""
-WINDOW_S = 20.0
-"""How long a host may contradict its own list; 5 to 10 s were seen (wire sheet §3)."""
+WINDOW_S = 12.0
+"""How long a host may refuse while it reloads a model; 5 to 10 s were seen (wire sheet §3)."""
+CONTRADICTION_S = 2.0
+"""How long it may call unloaded what it lists: it does so for a model of the wrong kind, too."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 PENDING_S = 600.0
 """How long a load may go on after we lost sight of it."""
@@ -102,8 +104,11 @@ class Lease:
         now = time.monotonic()
         if self._refused_since is None:
             self._refused_since = self._quiet_since = now
+        is_listed = self.hold is not None and bool(self.hold.instances)
+        is_contradiction = is_listed and "no model" in failure.message.lower()
+        quiet_s = CONTRADICTION_S if is_contradiction else WINDOW_S
         over_at = min(
-            self._refused_since + self._lifecycle.load_timeout_s, self._quiet_since + WINDOW_S
+            self._refused_since + self._lifecycle.load_timeout_s, self._quiet_since + quiet_s
         )
         if now + self._pause_s >= over_at:
             raise failure
@@ -111,6 +116,10 @@ class Lease:
         self._pause_s = min(max(2 * self._pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
         if loads:
             self._quiet_since = time.monotonic()
+
+    async def warm(self) -> None:
+        """Get a prepared model loaded by a host that loads for requests only, if it is not yet."""
+        await self._lifecycle.warm(self.row)
 
     def release(self) -> None:
         """Let the model go; its keep-alive counts from here. A second call does nothing."""
@@ -209,10 +218,9 @@ class Lifecycle:
             verdict = self._judge(hold, lease)
             if verdict.note is not None:
                 self._tell(lease, verdict.note)
-            if not verdict.is_reload or grown:
+            if not verdict.is_reload:
                 break
-            assert verdict.tokens is not None
-            if (why := self._why_not(hold, verdict.tokens)) is not None:
+            if (why := self._why_not(hold, verdict.tokens, grown)) is not None:
                 self._tell_of_context(lease, hold, why)
                 break
             if not await self._wait_until_idle(hold, lease, until):
@@ -224,6 +232,15 @@ class Lifecycle:
         hold.grower = None if hold.grower is lease else hold.grower
         lease.is_running = True
         return loads
+
+    async def warm(self, row: internal.CatalogueRow) -> None:
+        """
+        Make the smallest request, where LM Studio has no load route and lists the model unloaded.
+
+        Another server of the OpenAI dialect is left alone: it says nothing of loading.
+        """
+        if self._catalog.dialect == "v0" and not row.instances:
+            await self._loader.warm(row)
 
     async def look_again(self, lease: Lease, pause_s: float) -> bool:
         """Look at the host anew after a pause, which a change ends, and make the model ready."""
@@ -583,12 +600,15 @@ class Lifecycle:
             cap=self._settings.context_cap,
         )
 
-    def _why_not(self, hold: Hold, tokens: int) -> str | None:
+    def _why_not(self, hold: Hold, tokens: int | None, grown: bool) -> str | None:
         """Return what speaks against a reload, None when nothing does."""
         if not hold.is_ours:
             return "it was not loaded by this gateway"
         exact = self._settings.context_policy == "exact"
-        if tokens in hold.refused or (not exact and any(one <= tokens for one in hold.refused)):
+        is_refused = any(
+            one == tokens if exact or tokens is None else one <= tokens for one in hold.refused
+        )
+        if grown or is_refused:
             return "LM Studio gave no other when it was asked"
         return None
 

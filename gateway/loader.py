@@ -76,6 +76,14 @@ class Loader:
         identifier = loaded.instance_id or model
         return internal.HostInstance(id=identifier, context_length=wish.context_length)
 
+    async def warm(self, row: internal.CatalogueRow) -> None:
+        """Have the host load a model for a request of one token. Raises UpstreamFailure."""
+        call = host.warm_embedding if row.kind == "embedding" else host.warm_llm
+        try:
+            await self._call(call(internal.WarmWish(model=row.request_key)), self._timeout_s)
+        finally:
+            self._catalog.invalidate()
+
     async def unload(self, identifier: str) -> None:
         """Unload one copy. Raises UpstreamFailure."""
         try:

@@ -35,6 +35,14 @@ async def acquire(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | Uns
     run.call.loaded_ns = time.monotonic_ns()
 
 
+async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
+    """Have the model loaded although nothing is asked of it, and hold it like a request's."""
+    await acquire(run, keep_alive=keep_alive, num_ctx=num_ctx)
+    assert run.lease is not None
+    await run.lease.warm()
+    run.call.loaded_ns = time.monotonic_ns()
+
+
 async def unload(run: Run) -> None:
     """Unload every instance of the model, once no request runs on it."""
     await run.lifecycle.unload(run.call.model)

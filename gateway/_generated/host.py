@@ -34,6 +34,12 @@ DECODE_MODEL_LIST: Final[msgspec.json.Decoder[openai.ModelList]] = msgspec.json.
 DECODE_LOAD_RESPONSE: Final[msgspec.json.Decoder[lmstudio.LoadResponse]] = msgspec.json.Decoder(
     lmstudio.LoadResponse
 )
+DECODE_COMPLETION: Final[msgspec.json.Decoder[openai.Completion]] = msgspec.json.Decoder(
+    openai.Completion
+)
+DECODE_EMBEDDINGS_RESPONSE: Final[msgspec.json.Decoder[openai.EmbeddingsResponse]] = (
+    msgspec.json.Decoder(openai.EmbeddingsResponse)
+)
 DECODE_UNLOAD_RESPONSE: Final[msgspec.json.Decoder[lmstudio.UnloadResponse]] = msgspec.json.Decoder(
     lmstudio.UnloadResponse
 )
@@ -239,6 +245,52 @@ def load(request: internal.LoadWish) -> FetchCall[lmstudio.LoadResponse, interna
         body=load_request(request),
         decoder=DECODE_LOAD_RESPONSE,
         translate=lambda response: load_response(response),
+    )
+
+
+def warm_llm_request(request: internal.WarmWish) -> openai.CompletionRequest:
+    """Call `warm_llm`: the body for `post /v1/completions`."""
+    return openai.CompletionRequest(model=request.model, prompt=".", max_tokens=1)
+
+
+def warm_llm_response(response: openai.Completion) -> internal.WarmedModel:
+    """Call `warm_llm`: what its answer becomes."""
+    model = response.model
+    return internal.WarmedModel(model=UNSET if model is None else model)
+
+
+def warm_llm(request: internal.WarmWish) -> FetchCall[openai.Completion, internal.WarmedModel]:
+    """The call `post /v1/completions` of openai."""
+    return FetchCall(
+        method="POST",
+        path="/v1/completions",
+        body=warm_llm_request(request),
+        decoder=DECODE_COMPLETION,
+        translate=lambda response: warm_llm_response(response),
+    )
+
+
+def warm_embedding_request(request: internal.WarmWish) -> openai.EmbeddingsRequest:
+    """Call `warm_embedding`: the body for `post /v1/embeddings`."""
+    return openai.EmbeddingsRequest(model=request.model, input=".")
+
+
+def warm_embedding_response(response: openai.EmbeddingsResponse) -> internal.WarmedModel:
+    """Call `warm_embedding`: what its answer becomes."""
+    model = response.model
+    return internal.WarmedModel(model=UNSET if model is None else model)
+
+
+def warm_embedding(
+    request: internal.WarmWish,
+) -> FetchCall[openai.EmbeddingsResponse, internal.WarmedModel]:
+    """The call `post /v1/embeddings` of openai."""
+    return FetchCall(
+        method="POST",
+        path="/v1/embeddings",
+        body=warm_embedding_request(request),
+        decoder=DECODE_EMBEDDINGS_RESPONSE,
+        translate=lambda response: warm_embedding_response(response),
     )
 
 

@@ -60,6 +60,14 @@ class LoadedInstance(Struct, kw_only=True):
     instance_id: str | UnsetType = UNSET
 
 
+class WarmWish(Struct, kw_only=True):
+    model: str
+
+
+class WarmedModel(Struct, kw_only=True):
+    model: str | UnsetType = UNSET
+
+
 class UnloadWish(Struct, kw_only=True):
     instance_id: str
 

@@ -35,9 +35,11 @@ from gateway.faults import Refusal
 from gateway.gates import GATES
 from gateway.health import answer_health
 from gateway.lifecycle import Lifecycle
+from gateway.ownership import Ownership
 from gateway.passthrough import Passthrough
 from gateway.relay import Relay
 from gateway.settings import Settings
+from gateway.store import Store
 from gateway.upstream import Upstream
 
 HEALTH = "/health"
@@ -49,16 +51,23 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self.upstream = Upstream(settings.upstream)
         self.catalog = Catalog(self.upstream, settings.models)
-        self.lifecycle = Lifecycle(self.upstream, self.catalog, settings.models)
+        self.store = Store(settings.store.path)
+        ownership = Ownership(self.store, settings.store.path, self.upstream.url)
+        self.lifecycle = Lifecycle(self.upstream, self.catalog, settings.models, ownership)
         shared = (settings, self.upstream, self.catalog, self.lifecycle)
         self.check = AnswerCheck(settings, self.catalog)
         self.relay = Relay(*shared, self.check)
         self.passthrough = Passthrough(*shared, self.check)
 
+    async def start(self) -> None:
+        """Take up what a process before this one left."""
+        await self.lifecycle.start()
+
     async def aclose(self) -> None:
         """Stop timers and close connections."""
         await self.lifecycle.aclose()
         await self.upstream.aclose()
+        self.store.close()
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -67,6 +76,7 @@ def create_app(settings: Settings) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await services.start()
         try:
             yield
         finally:

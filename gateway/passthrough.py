@@ -24,7 +24,7 @@ from gateway.encoding import JSON, encode
 from gateway.faults import Refusal, UpstreamFailure, describe, read_error
 from gateway.framing import Event, SseDecoder
 from gateway.journal import get_logger
-from gateway.lifecycle import Lifecycle
+from gateway.lifecycle import Lease, Lifecycle
 from gateway.members import put_together, take_apart
 from gateway.relay import INTERNAL
 from gateway.repairs import repair
@@ -92,7 +92,7 @@ class Passthrough:
             if row is not None:
                 lease = self._lifecycle.lease(row)
                 await lease.prepare()
-            await self._forward(scope, body, row, send, client)
+            await self._forward(scope, body, lease, send, client)
         except ClientGone:
             client.leave()
         except Refusal as refusal:
@@ -147,7 +147,7 @@ class Passthrough:
         self,
         scope: Scope,
         body: bytes | AsyncIterator[bytes] | None,
-        row: internal.CatalogueRow | None,
+        lease: Lease | None,
         send: Send,
         client: AsgiClient,
     ) -> None:
@@ -156,8 +156,8 @@ class Passthrough:
             target += "?" + scope["query_string"].decode("latin-1")
         path: str = scope["path"]
         headers = list(scope["headers"])
-        may_repeat = row is not None and isinstance(body, bytes)
-        for attempt in range(2):
+        may_repeat = isinstance(body, bytes)
+        while True:
             async with self._upstream.forward(scope["method"], target, headers, body) as answer:
                 chunks = answer.chunks()
                 start = await _look_at(answer, chunks, is_inference=row is not None)
@@ -171,9 +171,8 @@ class Passthrough:
                         answer.headers.append((b"x-olgate-warning", value))
                 if (
                     failure is None
-                    or row is None
+                    or lease is None
                     or not may_repeat
-                    or attempt
                     or recovery_for(failure) is None
                 ):
                     if failure is not None and answer.status < 400:
@@ -184,7 +183,14 @@ class Passthrough:
                         return
                     await _send_on(answer, start, chunks, path, send, client)
                     return
-            await self._lifecycle.recover(row)
+            try:
+                await lease.recover(failure)
+            except UpstreamFailure as last:
+                if last is not failure:
+                    raise
+                # Read whole above, or an event stream of which nothing follows its error.
+                await _send_on(answer, held, _nothing(), send, client)
+                return
 
 
 def _fields_of(body: bytes) -> _Body:
@@ -288,6 +294,11 @@ def _model_of(body: bytes) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     return next((one for one in (named.model, named.model_instance_id) if isinstance(one, str)), "")
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
 
 
 def _is_event_stream(answer: RawAnswer) -> bool:

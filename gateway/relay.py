@@ -92,6 +92,7 @@ class Relay:
             if early_s is not None and endpoint.wants_stream and endpoint.wants_stream(request):
                 client.start_after(early_s)
             outcome = await endpoint.plan(request, run)
+            self._send_warnings(run, client)
             match outcome:
                 case Answer(body=msgspec.Struct() as frame) if client.is_started:
                     await client.send_lines(encode_line(frame))
@@ -128,12 +129,12 @@ class Relay:
 
     async def _fetch(self, call: FetchCall[Any, msgspec.Struct], run: Run, client: Client) -> None:
         body = encode(call.body) if call.body is not None else None
-        for attempt in range(2):
+        while True:
             try:
                 data = await self._upstream.fetch(call.method, call.path, body)
                 break
             except UpstreamFailure as failure:
-                await self._recover_or_raise(failure, run, client, attempt)
+                await self._recover_or_raise(failure, run, client)
         run.call.first_event_ns = time.monotonic_ns()
         source = call.decode(data)
         self._check_model(source, run, client)
@@ -143,14 +144,14 @@ class Relay:
 
     async def _stream(self, call: StreamCall[Any, Any], run: Run, client: Client) -> None:
         body = encode(call.body)
-        for attempt in range(2):
+        while True:
             try:
                 async with self._upstream.stream(call.method, call.path, body) as events:
                     run.call.first_event_ns = time.monotonic_ns()
                     await self._translate(call, events, run, client)
                 return
             except UpstreamFailure as failure:
-                await self._recover_or_raise(failure, run, client, attempt)
+                await self._recover_or_raise(failure, run, client)
 
     async def _translate(
         self, call: StreamCall[Any, Any], events: EventStream, run: Run, client: Client
@@ -233,16 +234,20 @@ class Relay:
 
     # -- failures -----------------------------------------------------------------------------
 
-    async def _recover_or_raise(
-        self, failure: UpstreamFailure, run: Run, client: Client, attempt: int
-    ) -> None:
-        """Do what a failure is worth, once and only while the client has seen nothing."""
-        row = run.call.resolved
-        if attempt or client.is_started or row is None or recovery_for(failure) is None:
+    async def _recover_or_raise(self, failure: UpstreamFailure, run: Run, client: Client) -> None:
+        """Do what a failure is worth, as long as it is and the client has seen nothing."""
+        lease = run.lease
+        if client.is_started or lease is None or recovery_for(failure) is None:
             raise failure
-        self._log.info("loading again", model=row.key, because=failure.message)
-        await self._lifecycle.recover(row)
+        self._log.info("loading again", model=lease.row.key, because=failure.message)
+        await lease.recover(failure)
         run.call.loaded_ns = time.monotonic_ns()
+        self._send_warnings(run, client)
+
+    def _send_warnings(self, run: Run, client: Client) -> None:
+        for text in run.warnings:
+            client.add_header("x-olgate-warning", text)
+        run.warnings.clear()
 
     def _check_model(self, source: Any, run: Run, client: Client) -> None:
         """Refuse an answer from another model than the one asked for, or warn of it."""

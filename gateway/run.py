@@ -14,15 +14,21 @@ from gateway.lifecycle import Lease, Lifecycle
 
 
 class Run:
-    """What a plan works with. `lease`, when a step took one, is given back after the answer."""
+    """
+    What a plan works with.
 
-    __slots__ = ("call", "catalog", "lease", "lifecycle")
+    `lease`, when a step took one, is given back after the answer. `warnings` are for the client: a
+    step adds a sentence, the relay sends each in a header while the answer has not begun.
+    """
+
+    __slots__ = ("call", "catalog", "lease", "lifecycle", "warnings")
 
     def __init__(self, call: Call, catalog: Catalog, lifecycle: Lifecycle) -> None:
         self.call = call
         self.catalog = catalog
         self.lifecycle = lifecycle
         self.lease: Lease | None = None
+        self.warnings: list[str] = []
 
     async def find_model(self, name: str) -> Literal["found", "illegal", "unknown"]:
         """

@@ -101,6 +101,11 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive: str = "5m"
     """A Go duration or whole seconds; negative is forever, 0 is unload at once."""
     context_length: Count | None = None
+    context_cap: Count = 32768
+    """The most that a request may make a model grow to; 0 is no cap."""
+    context_policy: Literal["grow", "exact", "ignore"] = "grow"
+    make_room: bool = True
+    evict_others: bool = False
     load_timeout_s: Seconds = 300.0
     """`math.inf` (written 0) is no limit."""
     max_queue: Count = 512

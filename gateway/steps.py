@@ -27,9 +27,19 @@ async def running(run: Run) -> None:
 
 async def acquire(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
     """Have the model ready and hold it while this request runs; loads once for all who wait."""
-    lease = run.lifecycle.lease(run.call.model, parse_keep_alive(keep_alive), num_ctx)
+    lease = run.lifecycle.lease(
+        run.call.model, parse_keep_alive(keep_alive), num_ctx, run.warnings.append
+    )
     run.lease = lease
     await lease.prepare()
+    run.call.loaded_ns = time.monotonic_ns()
+
+
+async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
+    """Have the model loaded although nothing is asked of it, and hold it like a request's."""
+    await acquire(run, keep_alive=keep_alive, num_ctx=num_ctx)
+    assert run.lease is not None
+    await run.lease.warm()
     run.call.loaded_ns = time.monotonic_ns()
 
 

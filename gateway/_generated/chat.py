@@ -403,9 +403,7 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     # specs/mappings/chat.yaml:33: answer
     num_ctx = options.num_ctx
     if not messages:
-        await steps.acquire(
-            run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx
-        )
+        await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request, call))
     # specs/mappings/chat.yaml:37: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)

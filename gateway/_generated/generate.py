@@ -581,9 +581,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     # specs/mappings/generate.yaml:39: answer
     num_ctx = options.num_ctx
     if not prompt:
-        await steps.acquire(
-            run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx
-        )
+        await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request, call))
     # specs/mappings/generate.yaml:43: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)

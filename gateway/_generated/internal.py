@@ -10,6 +10,10 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 class HostInstance(Struct, kw_only=True):
     id: str
     context_length: int | float | UnsetType = UNSET
+    eval_batch_size: int | float | UnsetType = UNSET
+    flash_attention: bool | UnsetType = UNSET
+    num_experts: int | float | UnsetType = UNSET
+    offload_kv_cache_to_gpu: bool | UnsetType = UNSET
     remaining_ttl_seconds: int | float | UnsetType = UNSET
 
 
@@ -48,10 +52,22 @@ class Speech(Struct, kw_only=True):
 class LoadWish(Struct, kw_only=True):
     model: str
     context_length: int | UnsetType = UNSET
+    eval_batch_size: int | UnsetType = UNSET
+    flash_attention: bool | UnsetType = UNSET
+    num_experts: int | UnsetType = UNSET
+    offload_kv_cache_to_gpu: bool | UnsetType = UNSET
 
 
 class LoadedInstance(Struct, kw_only=True):
     instance_id: str | UnsetType = UNSET
+
+
+class WarmWish(Struct, kw_only=True):
+    model: str
+
+
+class WarmedModel(Struct, kw_only=True):
+    model: str | UnsetType = UNSET
 
 
 class UnloadWish(Struct, kw_only=True):
@@ -98,6 +114,7 @@ class Capabilities(Struct, kw_only=True):
 class CatalogueRow(Struct, kw_only=True):
     key: str
     request_key: str
+    copies_of: str
     name: str
     kind: Literal["llm", "embedding"]
     display_name: str

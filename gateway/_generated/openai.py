@@ -245,6 +245,17 @@ class CompletionChunk(Struct, kw_only=True):
     message: str | UnsetType | None = UNSET
 
 
+class Completion(Struct, kw_only=True):
+    id: str | UnsetType | None = UNSET
+    object: str | UnsetType | None = UNSET
+    created: int | float | UnsetType | None = UNSET
+    model: str | UnsetType | None = UNSET
+    choices: list[CompletionChoice] | UnsetType | None = UNSET
+    usage: Usage | UnsetType | None = UNSET
+    stats: Stats | UnsetType | None = UNSET
+    system_fingerprint: str | UnsetType | None = UNSET
+
+
 class ChatCompletionChunk(Struct, kw_only=True):
     id: str | UnsetType | None = UNSET
     object: str | UnsetType | None = UNSET

@@ -32,6 +32,7 @@ GRAMMAR: dict[str, Construct] = {
         "plan": Entry("list:step", "what happens for a request, in order"),
         "answers": Entry("map:answer", "one-object answers that steps name"),
         "calls": Entry("map:call", "upstream calls that steps name"),
+        "reports": Entry("map:report", "progress told line by line, that steps name"),
         "shapes": Entry("map:shape", "object translations that `use:` names"),
         "tables": Entry("map:table", "value translations that `table:` names"),
         "streams": Entry("map:stream_base", "what several streams share, which `like:` names"),
@@ -59,6 +60,7 @@ GRAMMAR: dict[str, Construct] = {
         "answer": Entry("word", "end here with this answer; with `do`, after that step"),
         "do": Entry("word", "run a step of `gateway.steps`"),
         "call": Entry("word|list:choice", "end here with this upstream call"),
+        "report": Entry("word", "end here with this progress"),
         "refuse": Entry("refusal", "end here with an error"),
         "when": Entry("condition", "take the step only when this holds"),
         "else": Entry("refusal", "the error when a check or need fails"),
@@ -93,6 +95,8 @@ GRAMMAR: dict[str, Construct] = {
         "like": Entry("word", "start from another answer of this file"),
         "fields": Entry("map:rule", "its fields"),
         "text": Entry("word", "a plain text answer"),
+        "empty": Entry("flag", "no body at all"),
+        "status": Entry("status", "the answer's status; 200 when left out"),
         "omitted": Entry("map:reason", "fields of the target that are never produced, and why"),
     },
     "call": {
@@ -101,6 +105,14 @@ GRAMMAR: dict[str, Construct] = {
         "streamed": Entry("rule", "whether this client wants frames; a fold of them otherwise"),
         "stream": Entry("stream", "how its chunks become frames"),
         "response": Entry("block", "how its one answer becomes ours"),
+    },
+    "report": {
+        "do": Entry("word", "the step of `gateway.steps` that yields records", required=True),
+        "streamed": Entry("rule", "whether this client wants frames; the last alone otherwise"),
+        "from": Entry("word", "a record's type", required=True),
+        "to": Entry("word", "a frame's type", required=True),
+        "fields": Entry("map:rule", "the frame's fields", required=True),
+        "omitted": Entry("map:reason", "frame fields that are never produced, and why"),
     },
     "block": {
         "from": Entry("word", "the source's type", required=True),
@@ -238,8 +250,8 @@ EXCLUSIVE: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "shape_case": (("equals", "type", "otherwise"),),
     "step": (
-        ("check", "model", "need", "decode", "answer", "call", "refuse"),
-        ("check", "model", "need", "decode", "do", "call", "refuse"),
+        ("check", "model", "need", "decode", "answer", "call", "report", "refuse"),
+        ("check", "model", "need", "decode", "do", "call", "report", "refuse"),
     ),
     "state": (
         ("first", "last", "sum", "fold"),
@@ -247,7 +259,12 @@ EXCLUSIVE: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "call": (("stream", "response"), ("streamed", "response")),
     "stream": (("like", "from"),),
-    "answer": (("text", "fields"), ("text", "like"), ("text", "to")),
+    "answer": (
+        ("text", "fields"),
+        *((word, other) for word in ("text", "empty") for other in ("like", "to")),
+        ("empty", "fields"),
+        ("empty", "text"),
+    ),
     "shape": (("match", "to"), ("match", "fields"), ("match", "omitted")),
     "error_row": (
         ("status", "fault", "otherwise"),
@@ -264,14 +281,14 @@ COMPANIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "state": {"with": ("via",), "fold": ("via",)},
     "shape": {"cases": ("match",)},
     "step": {
-        "when": ("check", "need", "answer", "do", "call", "refuse"),
+        "when": ("check", "need", "answer", "do", "call", "report", "refuse"),
         "else": ("check", "need"),
         "missing": ("model",),
         "illegal": ("model",),
         "unknown": ("model",),
         "status": ("decode",),
         "via": ("decode",),
-        "with": ("do", "via"),
+        "with": ("do", "report", "via"),
     },
 }
 """Keys that mean something only beside one of others."""

@@ -44,7 +44,7 @@ class PathRef:
 
     @property
     def root(self) -> str:
-        """`$request`, `$call`, `$state`, `$upstream`, or "" for the source."""
+        """`$request`, `$call`, `$state`, `$upstream`, `$path`, or "" for the source."""
         return self.text.split(".", 1)[0] if self.text.startswith("$") else ""
 
     @property
@@ -253,9 +253,22 @@ class AnswerRule:
     target: str | None
     like: str | None
     text: str | None
+    is_empty: bool
+    status: int
     fields: dict[str, Rule]
     names: dict[str, Key]
     omitted: dict[str, Reason]
+
+
+@dataclass(frozen=True)
+class ReportRule:
+    """Progress told line by line: the step that yields records, and what a record becomes."""
+
+    name: str
+    position: Position
+    do: str
+    streamed: Rule | None
+    block: Block
 
 
 @dataclass(frozen=True)
@@ -316,6 +329,7 @@ class MappingFile:
     plan_position: Position
     answers: dict[str, AnswerRule]
     calls: dict[str, CallRule]
+    reports: dict[str, ReportRule]
     shapes: dict[str, Shape]
     tables: dict[str, Table]
     streams: dict[str, Stream]
@@ -428,6 +442,7 @@ class _Reader:
             plan_position=plan.position if plan else node.position,
             answers={k.text: self._answer(k, m) for k, m in self._named(node, "answers")},
             calls={k.text: self._call(k, m) for k, m in self._named(node, "calls")},
+            reports={k.text: self._report(k, m) for k, m in self._named(node, "reports")},
             shapes={k.text: self._shape(k, m) for k, m in self._named(node, "shapes")},
             tables={k.text: self._table(k, m) for k, m in self._named(node, "tables")},
             streams={k.text: self._stream_base(k, m) for k, m in self._named(node, "streams")},
@@ -460,7 +475,7 @@ class _Reader:
                 choices.append(
                     (self._word(item, "call") or "", item.position, self._condition(item, "when"))
                 )
-        elif kind in ("need", "do", "answer", "call"):
+        elif kind in ("need", "do", "answer", "call", "report"):
             name = self._word(node, kind) or ""
             if kind == "call":
                 choices.append((name, self._place(node, kind), None))
@@ -492,9 +507,22 @@ class _Reader:
             target=self._word(node, "to"),
             like=self._word(node, "like"),
             text=self._word(node, "text"),
+            is_empty="empty" in node,
+            status=self._integer(node, "status") or 200,
             fields=fields,
             names=names,
             omitted=self._reasons(node, "omitted"),
+        )
+
+    def _report(self, key: Key, node: Mapping) -> ReportRule:
+        self._check_keys(node, "report")
+        streamed = node.get("streamed")
+        return ReportRule(
+            name=key.text,
+            position=key.position,
+            do=self._word(node, "do") or "",
+            streamed=self._rule(streamed) if streamed is not None else None,
+            block=self._block(node, None),
         )
 
     def _call(self, key: Key, node: Mapping) -> CallRule:

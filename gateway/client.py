@@ -5,20 +5,16 @@ The client's side of one request, over ASGI: its body in, our answer out, and no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, TypeAlias
 
 from gateway.encoding import NDJSON
-from gateway.faults import Refusal
+from gateway.faults import ClientGone, Refusal
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-
-
-class ClientGone(Exception):
-    """The client left before its request was whole."""
 
 
 class AsgiClient:
@@ -55,7 +51,8 @@ class AsgiClient:
         """Send a whole answer."""
         await self._settle()
         length = (b"content-length", str(len(body)).encode("ascii"))
-        await self._start(status, [(b"content-type", content_type), length])
+        typed = [(b"content-type", content_type)] if content_type else []
+        await self._start(status, [*typed, length])
         await self._send(
             {
                 "type": "http.response.body",
@@ -144,6 +141,16 @@ class Incoming:
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
             self._body_is_read.set()
         return message
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes, none of it kept. Raises ClientGone."""
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            yield message.get("body", b"")
+            if not message.get("more_body", False):
+                return
 
     async def wait(self) -> Message:
         """Return the next message after the body."""

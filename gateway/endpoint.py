@@ -42,3 +42,5 @@ class Endpoint:
     plan: Callable[[Any, Run], Awaitable[Outcome]]
     reader: BodyReader | None
     wants_stream: Callable[[Any], bool] | None = None
+    reads_bytes: bool = False
+    """Whether its body is a file, which a step of its plan reads as it comes."""

@@ -89,6 +89,10 @@ class UpstreamFailure(Exception):
         return f"UpstreamFailure({', '.join(parts)})"
 
 
+class ClientGone(Exception):
+    """The client left before its request was whole."""
+
+
 class Refusal(Exception):
     """An answer to the client that is an error: its status, Ollama's text, extra headers."""
 

@@ -17,17 +17,17 @@ from gateway._generated import internal
 from gateway._generated.shared import recovery_for, refusal_for
 from gateway.answered import AnswerCheck
 from gateway.call import Call
-from gateway.catalog import Catalog
-from gateway.client import AsgiClient, ClientGone, Receive, Scope, Send, header, read_body
+from gateway.client import AsgiClient, Receive, Scope, Send, header, read_body
 from gateway.dialects import END_BYTES, ends_well, envelope, error_event, is_in_dialect
 from gateway.encoding import JSON, encode
-from gateway.faults import Refusal, UpstreamFailure, describe, read_error
+from gateway.faults import ClientGone, Refusal, UpstreamFailure, describe, read_error
 from gateway.framing import Event, SseDecoder
 from gateway.journal import get_logger
-from gateway.lifecycle import Lease, Lifecycle
+from gateway.lifecycle import Lease
 from gateway.members import put_together, take_apart
 from gateway.relay import INTERNAL
 from gateway.repairs import repair
+from gateway.run import Services
 from gateway.settings import Settings
 from gateway.upstream import RawAnswer, Upstream, check_json, raise_error_event
 
@@ -61,14 +61,13 @@ class Passthrough:
         self,
         settings: Settings,
         upstream: Upstream,
-        catalog: Catalog,
-        lifecycle: Lifecycle,
+        services: Services,
         check: AnswerCheck,
     ) -> None:
         self._settings = settings
         self._upstream = upstream
-        self._catalog = catalog
-        self._lifecycle = lifecycle
+        self._catalog = services.catalog
+        self._lifecycle = services.lifecycle
         self._check = check
         self._log = get_logger()
 
@@ -92,7 +91,7 @@ class Passthrough:
             if row is not None:
                 lease = self._lifecycle.lease(row)
                 await lease.prepare()
-            await self._forward(scope, body, lease, send, client)
+            await self._forward(scope, body, row, lease, send, client)
         except ClientGone:
             client.leave()
         except Refusal as refusal:
@@ -147,6 +146,7 @@ class Passthrough:
         self,
         scope: Scope,
         body: bytes | AsyncIterator[bytes] | None,
+        row: internal.CatalogueRow | None,
         lease: Lease | None,
         send: Send,
         client: AsgiClient,
@@ -175,13 +175,7 @@ class Passthrough:
                     or not may_repeat
                     or recovery_for(failure) is None
                 ):
-                    if failure is not None and answer.status < 400:
-                        raise failure
-                    if failure is not None and not is_in_dialect(path, b"".join(start.held)):
-                        error = envelope(path, answer.status, failure.message)
-                        await client.answer(answer.status, JSON, encode(error))
-                        return
-                    await _send_on(answer, start, chunks, path, send, client)
+                    await _conclude(answer, start, chunks, path, send, client)
                     return
             try:
                 await lease.recover(failure)
@@ -189,7 +183,7 @@ class Passthrough:
                 if last is not failure:
                     raise
                 # Read whole above, or an event stream of which nothing follows its error.
-                await _send_on(answer, held, _nothing(), send, client)
+                await _conclude(answer, start, _nothing(), path, send, client)
                 return
 
 
@@ -311,6 +305,25 @@ def _stated(body: bytes, status: int) -> UpstreamFailure:
         return UpstreamFailure(stated.message, status=status, code=stated.code)
     code = None if stated is None else stated.code
     return UpstreamFailure(f"status {status} with {describe(body)}", status=status, code=code)
+
+
+async def _conclude(
+    answer: RawAnswer,
+    start: _Start,
+    chunks: AsyncIterator[bytes],
+    path: str,
+    send: Send,
+    client: AsgiClient,
+) -> None:
+    """Send an answer on, an error in the caller's dialect. Raises UpstreamFailure."""
+    failure = start.failure
+    if failure is not None and answer.status < 400:
+        raise failure
+    if failure is not None and not is_in_dialect(path, b"".join(start.held)):
+        error = envelope(path, answer.status, failure.message)
+        await client.answer(answer.status, JSON, encode(error))
+        return
+    await _send_on(answer, start, chunks, path, send, client)
 
 
 async def _send_on(

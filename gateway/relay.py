@@ -9,22 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from gateway._generated.shared import recovery_for, refusal_for
 from gateway.answered import AnswerCheck
-from gateway.call import Call
-from gateway.catalog import Catalog
-from gateway.encoding import JSON, JSON_OF_STREAMS, TEXT, encode, encode_error, encode_line
+from gateway.call import EMPTY, Call
+from gateway.encoding import (
+    JSON,
+    JSON_OF_STREAMS,
+    NO_TYPE,
+    TEXT,
+    encode,
+    encode_error,
+    encode_line,
+)
 from gateway.endpoint import Endpoint
-from gateway.faults import Refusal, UpstreamFailure, read_error
+from gateway.faults import ClientGone, Refusal, UpstreamFailure, read_error
 from gateway.framing import Event
 from gateway.journal import get_logger
-from gateway.lifecycle import Lifecycle
-from gateway.outcome import Answer, FetchCall, StreamCall
-from gateway.run import Run
+from gateway.outcome import Answer, FetchCall, Report, StreamCall
+from gateway.run import Run, Services
 from gateway.settings import Settings
 from gateway.upstream import EventStream, Upstream
 
@@ -43,6 +51,9 @@ class Client(Protocol):
     @property
     def is_gone(self) -> bool:
         """Whether the client has left."""
+
+    def leave(self) -> None:
+        """Note that the client has left."""
 
     def start_after(self, seconds: float) -> None:
         """Begin a streamed answer by itself after a time, unless it or another has begun."""
@@ -70,24 +81,38 @@ class Relay:
         self,
         settings: Settings,
         upstream: Upstream,
-        catalog: Catalog,
-        lifecycle: Lifecycle,
+        services: Services,
         check: AnswerCheck,
     ) -> None:
         self._settings = settings
         self._upstream = upstream
-        self._catalog = catalog
-        self._lifecycle = lifecycle
+        self._services = services
         self._check = check
         self._log = get_logger()
 
-    async def serve(self, endpoint: Endpoint, body: bytes, user_agent: str, client: Client) -> None:
-        """Answer one request; every failure becomes an answer or, after the first line, a line."""
-        call = Call(self._settings, user_agent)
-        run = Run(call, self._catalog, self._lifecycle)
+    async def serve(
+        self,
+        endpoint: Endpoint,
+        body: bytes | AsyncIterator[bytes],
+        user_agent: str,
+        client: Client,
+        path: Mapping[str, str] = EMPTY,
+    ) -> None:
+        """
+        Answer one request; every failure becomes an answer or, after the first line, a line.
+
+        `body` is whole, or comes in pieces where the endpoint `reads_bytes`; `path` holds the
+        values of the path's parameters.
+        """
+        call = Call(self._settings, user_agent, path)
+        run = Run(call, self._services)
         error_type = JSON
         try:
-            request = endpoint.reader.read(body) if endpoint.reader is not None else None
+            request = None
+            if not isinstance(body, bytes):
+                run.incoming = body
+            elif endpoint.reader is not None:
+                request = endpoint.reader.read(body)
             early_s = self._settings.answers.early_headers_s
             if early_s is not None and endpoint.wants_stream and endpoint.wants_stream(request):
                 client.start_after(early_s)
@@ -97,10 +122,15 @@ class Relay:
                 case Answer(body=msgspec.Struct() as frame) if client.is_started:
                     await client.send_lines(encode_line(frame))
                     await client.finish()
-                case Answer(body=str() as text):
-                    await client.answer(200, TEXT, text.encode())
-                case Answer(body=answer):
-                    await client.answer(200, JSON, encode(answer))
+                case Answer(body=None, status=status):
+                    await client.answer(status, NO_TYPE, b"")
+                case Answer(body=str() as text, status=status):
+                    await client.answer(status, TEXT, text.encode())
+                case Answer(body=msgspec.Struct() as answer, status=status):
+                    await client.answer(status, JSON, encode(answer))
+                case Report():
+                    error_type = JSON_OF_STREAMS if outcome.streamed else JSON
+                    await self._tell(outcome, client)
                 case FetchCall():
                     await self._fetch(outcome, run, client)
                 case StreamCall():
@@ -111,6 +141,8 @@ class Relay:
         except UpstreamFailure as failure:
             self._note(failure, endpoint)
             await self._refuse(refusal_for(failure, call), client, error_type)
+        except ClientGone:
+            client.leave()
         except asyncio.CancelledError:
             # A client that left hears nothing; one that stays is told why its stream ends.
             if client.is_started and not client.is_gone:
@@ -124,6 +156,21 @@ class Relay:
             client.stop_waiting()
             if run.lease is not None:
                 run.lease.release()
+
+    # -- progress -----------------------------------------------------------------------------
+
+    async def _tell(self, report: Report[Any, msgspec.Struct], client: Client) -> None:
+        last: msgspec.Struct | None = None
+        # Closed when the client leaves: what the records hold must not wait for a collector.
+        async with aclosing(cast("AsyncGenerator[Any, None]", report.records)) as records:
+            async for record in records:
+                last = report.translate(record)
+                if report.streamed:
+                    await client.send_lines(encode_line(last))
+        if report.streamed:
+            await client.finish()
+        elif last is not None:
+            await client.answer(200, JSON, encode(last))
 
     # -- one answer ---------------------------------------------------------------------------
 

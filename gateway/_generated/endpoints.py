@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from gateway._generated import (
+    blob_check,
     blobs,
     chat,
     copy,
@@ -37,7 +38,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint(
         method="HEAD",
         path="/api/blobs/{digest}",
-        plan=blobs.plan,
+        plan=blob_check.plan,
         reader=None,
     ),
     Endpoint(
@@ -45,6 +46,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         path="/api/blobs/{digest}",
         plan=blobs.plan,
         reader=None,
+        reads_bytes=True,
     ),
     Endpoint(
         method="POST",
@@ -158,6 +160,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             go_name="PushRequest",
             objects={},
         ),
+        wants_stream=push.wants_stream,
     ),
     Endpoint(
         method="GET",

@@ -49,6 +49,13 @@ class Speech(Struct, kw_only=True):
     pending: str
 
 
+class Progress(Struct, kw_only=True):
+    status: str
+    digest: str | UnsetType = UNSET
+    total: int | UnsetType = UNSET
+    completed: int | UnsetType = UNSET
+
+
 class LoadWish(Struct, kw_only=True):
     model: str
     context_length: int | UnsetType = UNSET

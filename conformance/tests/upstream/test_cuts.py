@@ -25,13 +25,14 @@ from gateway._generated import internal, ollama
 from gateway._generated.chat import ChatFold, ChatStream
 from gateway._generated.openai import ChatCompletionChunk
 from gateway.answered import AnswerCheck
+from gateway.blobs import Blobs
 from gateway.catalog import Catalog
 from gateway.endpoint import Endpoint
 from gateway.faults import UpstreamFailure
 from gateway.lifecycle import Lifecycle
 from gateway.outcome import StreamCall
 from gateway.relay import Relay
-from gateway.run import Run
+from gateway.run import Run, Services
 from gateway.settings import Settings
 
 SETTINGS = Settings()
@@ -41,6 +42,7 @@ YES = internal.Capabilities(
 ROW = internal.CatalogueRow(
     key="harbor/lantern-8b",
     request_key="harbor/lantern-8b",
+    copies_of="harbor/lantern-8b",
     name="lantern-8b:latest",
     kind="llm",
     display_name="",
@@ -137,6 +139,9 @@ class Client:
         self.is_started = True
         self.got += lines
 
+    def leave(self) -> None:
+        """Nobody leaves here."""
+
     async def finish(self) -> None:
         """Note the end."""
         self.is_finished = True
@@ -162,8 +167,7 @@ def answer(pieces: list[bytes], *, streamed: bool = True, is_cut: bool = False) 
     relay = Relay(
         SETTINGS,
         cast("upstream.Upstream", Source(Body(pieces, is_cut=is_cut))),
-        catalog,
-        cast("Lifecycle", None),
+        Services(catalog, cast("Lifecycle", None), Blobs()),
         AnswerCheck(SETTINGS, catalog),
     )
     asyncio.run(relay.serve(Endpoint("POST", "/api/chat", plan, None), b"", "", client))

@@ -112,6 +112,10 @@ class Catalog:
         view = await self._look(self._settings.catalogue_ttl_s)
         return list(view.kept.values())
 
+    def made_named(self, name: str) -> internal.CatalogueRow | None:
+        """Return the made model of a name as of the last look."""
+        return self._view.kept.get(_folded(name)) if self._view is not None else None
+
     async def keep(self, alias: Alias) -> None:
         """Keep a made model. Raises sqlite3.Error."""
         await self._aliases.keep(alias)
@@ -131,10 +135,6 @@ class Catalog:
             return "configured"
         await self._aliases.refresh()
         return "stored" if parsed.folded in self._aliases.kept else "none"
-
-    def own_row(self, request_key: str) -> internal.CatalogueRow | None:
-        """Return LM Studio's own row of a key or variant as of the last look, None when gone."""
-        return self._view.exact.get(request_key) if self._view is not None else None
 
     async def find(self, name: str) -> internal.CatalogueRow | None:
         """

@@ -40,7 +40,13 @@ _OUR_TOKEN_REFUSED = (401, 403)
 """The client's key never gets there, so what LM Studio refuses is the gateway's own."""
 _JSON_LIKE = ("json", "text/plain", "x-www-form-urlencoded")
 _ERROR_BYTES = 1024 * 1024
-_ERROR_TYPES = {400: "invalid_request_error", 404: "not_found_error", 413: "invalid_request_error"}
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "not_found_error",
+    408: "invalid_request_error",
+    413: "invalid_request_error",
+}
 
 _Body = dict[str, msgspec.Raw]
 _decode_body = msgspec.json.Decoder(_Body).decode

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.envelopes import JSON, error_body
+from gateway.dialects import error_body
+from gateway.encoding import JSON
 from gateway.settings import LimitSettings
 
 SLOWEST_BYTES = 1024

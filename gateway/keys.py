@@ -11,8 +11,9 @@ from hashlib import sha256
 from hmac import compare_digest
 
 from gateway.client import header
+from gateway.dialects import error_body
 from gateway.edge import Answer, Headers, Scope
-from gateway.envelopes import JSON, error_body
+from gateway.encoding import JSON
 from gateway.settings import Settings
 
 HEALTH = "/health"

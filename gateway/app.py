@@ -28,12 +28,13 @@ from gateway.client import (
     while_connected,
 )
 from gateway.dialects import LMSTUDIO_MOUNTS, MOUNTS
-from gateway.edge import ASGIApp, Edge, RouteTable
+from gateway.edge import ASGIApp, Edge, Gate, RouteTable
 from gateway.encoding import JSON, encode_error
 from gateway.endpoint import Endpoint
 from gateway.faults import ClientGone, Refusal
 from gateway.gates import GATES
-from gateway.health import answer_health
+from gateway.health import HEALTH, answer_health
+from gateway.keys import KeyGate
 from gateway.lifecycle import Lifecycle
 from gateway.ownership import Ownership
 from gateway.passthrough import Passthrough
@@ -42,8 +43,6 @@ from gateway.run import Services
 from gateway.settings import Settings
 from gateway.store import Store
 from gateway.upstream import Upstream
-
-HEALTH = "/health"
 
 
 class Process:
@@ -95,12 +94,14 @@ def create_app(settings: Settings) -> ASGIApp:
         _handler(mount.rstrip("/"), _serve_mount(mount, process), is_mount=True) for mount in mounts
     ]
     if settings.routes.health:
-        handlers.append(_handler(HEALTH, _serve_health(process)))
+        handlers.append(_handler(HEALTH, _serve_health(process, settings)))
         entries.append(("GET", HEALTH))
     inner = Litestar(
         route_handlers=handlers, lifespan=[lifespan], openapi_config=None, logging_config=None
     )
-    return Edge(cast("ASGIApp", inner), RouteTable(entries, mounts), settings, GATES)
+    # Last, so that a browser's preflight, which never has a key, is answered before it.
+    gates: tuple[Gate, ...] = (*GATES, KeyGate(settings))
+    return Edge(cast("ASGIApp", inner), RouteTable(entries, mounts), settings, gates)
 
 
 def _route(
@@ -160,8 +161,13 @@ def _serve_mount(prefix: str, process: Process) -> ASGIApp:
     return serve
 
 
-def _serve_health(process: Process) -> ASGIApp:
+def _serve_health(process: Process, settings: Settings) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        await answer_health(process.catalog, process.upstream.url, AsgiClient(scope, send))
+        await answer_health(
+            process.catalog,
+            process.upstream.url,
+            AsgiClient(scope, send),
+            settings.limits.health_s,
+        )
 
     return serve

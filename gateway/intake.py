@@ -162,10 +162,10 @@ class ClientHttp(HttpToolsProtocol):
         """
         self._is_refused = True
         self._stop_timer()
-        if self.cycle is not None and self.cycle.response_started:
-            if not self.cycle.response_complete:
-                self.transport.abort()
-                return
+        cycle = self.cycle
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.transport.abort()
+            return
         line = f"{status.value} {status.phrase}".encode("ascii")
         if status is HTTPStatus.REQUEST_TIMEOUT:
             what = f"at least {SLOWEST_BYTES} bytes of the body within {self.limits.body_s:g} s"

@@ -14,9 +14,9 @@ from gateway.client import header
 from gateway.dialects import error_body
 from gateway.edge import Answer, Headers, Scope
 from gateway.encoding import JSON
+from gateway.health import HEALTH
 from gateway.settings import Settings
 
-HEALTH = "/health"
 SENT_AS_X_API_KEY = "/v1/messages"
 """Where Anthropic's clients send their key in a header of its own."""
 

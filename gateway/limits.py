@@ -1,8 +1,9 @@
 """
 How much one request may hold: how deep its values nest, and how many messages and images it has.
 
-Counted on what is read already, or on bytes, and cheap where a request is an ordinary one. How large
-a body may be is looked at while it is read (`client`), how slowly it may come before that (`intake`).
+Counted on what is read already, or on bytes, and cheap where a request is an ordinary one. How
+large a body may be is looked at while it is read (`client`), how slowly it may come before that
+(`intake`).
 """
 
 from __future__ import annotations
@@ -41,15 +42,13 @@ def check_counts(request: object, limits: LimitSettings) -> None:
     _check("images", sum(_images(each) for each in (request, *messages)), limits.images)
 
 
-def check_raw_counts(
-    body: bytes, fields: Mapping[str, msgspec.Raw], limits: LimitSettings
-) -> None:
+def check_raw_counts(body: bytes, fields: Mapping[str, msgspec.Raw], limits: LimitSettings) -> None:
     """Do what `check_counts` does for a body that is passed through, of whatever API."""
     for name in _LISTS:
         raw = fields.get(name)
         if raw is not None and len(raw) > limits.messages:
             _check("messages", _length(raw), limits.messages)
-    if len(body) > limits.images:
+    if body.count(b"image") > limits.images:
         _check("images", sum(1 for _ in _IMAGE.finditer(body)), limits.images)
 
 

@@ -7,6 +7,7 @@ any other body is streamed and never sent twice. Errors of ours come in the call
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator
 from typing import NamedTuple
@@ -18,12 +19,21 @@ from gateway._generated.shared import recovery_for, refusal_for
 from gateway.answered import AnswerCheck
 from gateway.call import Call
 from gateway.client import AsgiClient, Receive, Scope, Send, header, read_body
-from gateway.dialects import END_BYTES, ends_well, envelope, error_body, error_event, is_in_dialect
+from gateway.dialects import (
+    END_BYTES,
+    GOING_DOWN,
+    ends_well,
+    envelope,
+    error_body,
+    error_event,
+    is_in_dialect,
+)
 from gateway.encoding import JSON, encode
 from gateway.faults import ClientGone, Refusal, UpstreamFailure, describe, read_error
 from gateway.framing import Event, SseDecoder
 from gateway.journal import get_logger
 from gateway.lifecycle import Lease
+from gateway.limits import check_depth, check_raw_counts
 from gateway.members import put_together, take_apart
 from gateway.relay import INTERNAL
 from gateway.repairs import repair
@@ -82,6 +92,7 @@ class Passthrough:
                 whole = await read_body(receive, limit)
                 if _has_body(scope):
                     whole = _unpacked(scope, whole, limit)
+                    check_depth(whole, self._settings.limits)
                     body, row = await self._resolved(whole, path)
             if path.startswith(CHANGE_MODELS):
                 row = None
@@ -105,6 +116,11 @@ class Passthrough:
                 call.asked = internal.AskedName(text=row.name, display=row.name, full=row.name)
             told = refusal_for(failure, call)
             await _refuse(told, path, client, send)
+        except asyncio.CancelledError:
+            # A client that left hears nothing; one that stays is told why its stream ends.
+            if client.is_started and not client.is_gone:
+                await _refuse(Refusal(503, GOING_DOWN), path, client, send)
+            raise
         except Exception:
             self._log.exception("a request failed by a fault of ours", path=path)
             await _refuse(Refusal(500, INTERNAL), path, client, send)
@@ -119,6 +135,7 @@ class Passthrough:
         if path.startswith(NAMES_NO_MODEL_HERE):
             return body, None
         fields = _fields_of(body)
+        check_raw_counts(body, fields, self._settings.limits)
         try:
             asked = msgspec.json.decode(fields["model"])
         except (msgspec.DecodeError, KeyError, UnicodeDecodeError):

@@ -133,5 +133,3 @@ def note_load(outcome: str) -> None:
     record = _current.get()
     if record is not None and record.observer is not None:
         record.observer.note_load(outcome)
-
-

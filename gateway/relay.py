@@ -18,6 +18,7 @@ import msgspec
 from gateway._generated.shared import recovery_for, refusal_for
 from gateway.answered import AnswerCheck
 from gateway.call import EMPTY, Call
+from gateway.dialects import GOING_DOWN
 from gateway.encoding import (
     JSON,
     JSON_OF_STREAMS,
@@ -31,13 +32,13 @@ from gateway.endpoint import Endpoint
 from gateway.faults import ClientGone, Refusal, UpstreamFailure, read_error
 from gateway.framing import Event
 from gateway.journal import get_logger
+from gateway.limits import check_counts, check_depth
 from gateway.outcome import Answer, FetchCall, Report, StreamCall
 from gateway.run import Run, Services
 from gateway.settings import Settings
 from gateway.upstream import EventStream, Upstream
 
 DONE = b"[DONE]"
-GOING_DOWN = "the gateway is shutting down"
 INTERNAL = "internal error of the gateway; its log says more"
 
 
@@ -112,7 +113,9 @@ class Relay:
             if not isinstance(body, bytes):
                 run.incoming = body
             elif endpoint.reader is not None:
+                check_depth(body, self._settings.limits)
                 request = endpoint.reader.read(body)
+                check_counts(request, self._settings.limits)
             early_s = self._settings.answers.early_headers_s
             if early_s is not None and endpoint.wants_stream and endpoint.wants_stream(request):
                 client.start_after(early_s)

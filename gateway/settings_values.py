@@ -1,8 +1,8 @@
 """
 How the text of single settings is read: addresses, durations, origins, tokens.
 
-Here live functions from text (or a file of it) to a value, each with the rules of its place. A value
-that cannot be read raises ValueError, whose text says what was expected and fits after the word
+Here live functions from text (or a file of it) to a value, each with the rules of its place. What
+cannot be read raises ValueError, whose text says what was expected and fits after the word
 "expected". Not here: where a text came from and which one wins (`settings`).
 """
 

@@ -16,6 +16,7 @@ from litestar.handlers import ASGIRouteHandler, BaseRouteHandler, HTTPRouteHandl
 from litestar.types import ASGIApp as LitestarApp
 from litestar.types import Method, Receive, Scope, Send
 
+from gateway import metrics
 from gateway._generated.endpoints import ENDPOINTS
 from gateway.answered import AnswerCheck
 from gateway.blobs import Blobs
@@ -36,6 +37,7 @@ from gateway.gates import GATES
 from gateway.health import HEALTH, answer_health
 from gateway.keys import KeyGate
 from gateway.lifecycle import Lifecycle
+from gateway.metrics import Metrics
 from gateway.ownership import Ownership
 from gateway.passthrough import Passthrough
 from gateway.relay import Relay
@@ -49,6 +51,7 @@ class Process:
     """What one process holds for all its requests; made when the application starts."""
 
     def __init__(self, settings: Settings) -> None:
+        self.metrics = Metrics() if settings.routes.metrics else None
         self.upstream = Upstream(settings.upstream)
         self.catalog = Catalog(self.upstream, settings.models)
         self.store = Store(settings.store.path)
@@ -96,12 +99,17 @@ def create_app(settings: Settings) -> ASGIApp:
     if settings.routes.health:
         handlers.append(_handler(HEALTH, _serve_health(process, settings)))
         entries.append(("GET", HEALTH))
+    if process.metrics is not None:
+        handlers.append(_handler(metrics.PATH, _serve_metrics(process.metrics)))
+        entries.append(("GET", metrics.PATH))
     inner = Litestar(
         route_handlers=handlers, lifespan=[lifespan], openapi_config=None, logging_config=None
     )
     # Last, so that a browser's preflight, which never has a key, is answered before it.
     gates: tuple[Gate, ...] = (*GATES, KeyGate(settings))
-    return Edge(cast("ASGIApp", inner), RouteTable(entries, mounts), settings, gates)
+    return Edge(
+        cast("ASGIApp", inner), RouteTable(entries, mounts), settings, gates, process.metrics
+    )
 
 
 def _route(
@@ -157,6 +165,13 @@ def _serve_mount(prefix: str, process: Process) -> ASGIApp:
         incoming = Incoming(receive)
         work = process.passthrough.serve(whole, incoming.receive, send, client)
         await while_connected(work, incoming.wait, client.leave)
+
+    return serve
+
+
+def _serve_metrics(counted: Metrics) -> ASGIApp:
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        await AsgiClient(scope, send).answer(200, metrics.CONTENT_TYPE, counted.text())
 
     return serve
 

@@ -8,22 +8,34 @@ request has ended, or a load, but for the streams that run: nothing here is call
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from time import monotonic_ns
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
-from gateway.faults import shorten
 from gateway.journal import get_logger
-from gateway.record import Record
+from gateway.record import Look, Record
 from gateway.unknown_keys import Sampler, find_unknown
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 OTHER = "other"
 """The route of what no route takes, and the method that HTTP does not name."""
+PATH = "/metrics"
+MOST_KEYS = 100
+"""So many keys have a label of their own; those that come later share one."""
 WAITS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 LASTS_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+_PLAIN = re.compile(r"[A-Za-z0-9_.\[\]\-]{1,100}")
 
 
 class Metrics:
@@ -32,8 +44,10 @@ class Metrics:
     def __init__(self) -> None:
         self.running_streams = 0
         self._sampler = Sampler()
+        self._keys: set[tuple[str, str]] = set()
         self._log = get_logger()
         registry = self._registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self._requests = Counter(
             "olgate_requests",
             "Requests that have ended; status 0 is one that got no answer.",
@@ -77,7 +91,7 @@ class Metrics:
         )
         self._faults = Counter(
             "olgate_faults",
-            "Requests that failed: a fault upstream, `status` for an error that LM Studio stated, "
+            "Requests that failed: a fault upstream, `stated` for an error that LM Studio stated, "
             "`internal` for one of ours.",
             ("fault",),
             registry=registry,
@@ -85,7 +99,7 @@ class Metrics:
         self._unknown = Counter(
             "olgate_unknown_upstream_keys",
             "Keys in sampled answers of LM Studio that its description lacks.",
-            ("type",),
+            ("type", "key"),
             registry=registry,
         )
         running = Gauge(
@@ -119,20 +133,25 @@ class Metrics:
         """Count a load that has ended."""
         self._loads.labels(outcome).inc()
 
-    def look_at(self, data: bytes, kind: object) -> None:
-        """Look for unknown keys, in one body of many; each is said once."""
-        if not self._sampler.wants(kind):
-            return
+    def sampled(self, kind: object) -> Look | None:
+        """Return what to look at a body of a kind with, None for the many that are let be."""
+        return partial(self._look_at, kind) if self._sampler.wants(kind) else None
+
+    def _look_at(self, kind: object, data: bytes) -> None:
+        """Count the unknown keys of one body; each is said once. Values are not kept."""
         try:
             value = msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
-        name = getattr(kind, "__name__", "?")
+        name = getattr(kind, "__name__", OTHER)
         for path in find_unknown(value, kind):
-            self._unknown.labels(name).inc()
-            if self._sampler.is_new(kind, path):
+            key = path if _PLAIN.fullmatch(path) else OTHER
+            is_new = self._sampler.is_new(kind, key)
+            if is_new and len(self._keys) < MOST_KEYS:
+                self._keys.add((name, key))
+            label = key if (name, key) in self._keys else OTHER
+            self._unknown.labels(name, label).inc()
+            if is_new:
                 self._log.warning(
-                    "LM Studio sent a key that its description lacks",
-                    type=name,
-                    key=shorten(path, 100),
+                    "LM Studio sent a key that its description lacks", type=name, key=key
                 )

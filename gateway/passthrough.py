@@ -35,6 +35,7 @@ from gateway.journal import get_logger
 from gateway.lifecycle import Lease
 from gateway.limits import check_depth, check_raw_counts
 from gateway.members import put_together, take_apart
+from gateway.record import INTERNAL_FAULT, STATED, current
 from gateway.relay import INTERNAL
 from gateway.repairs import repair
 from gateway.run import Services
@@ -82,6 +83,7 @@ class Passthrough:
         """Forward one request. `receive` is given up once the body is read."""
         lease = None
         path: str = scope["path"]
+        record = current()
         try:
             body: bytes | AsyncIterator[bytes] | None = None
             row = None
@@ -97,6 +99,7 @@ class Passthrough:
             if path.startswith(CHANGE_MODELS):
                 row = None
             if row is not None:
+                record.model = row.name
                 lease = self._lifecycle.lease(row)
                 await lease.prepare()
             await self._forward(scope, body, row, lease, send, client)
@@ -105,11 +108,12 @@ class Passthrough:
         except Refusal as refusal:
             await _refuse(refusal, path, client, send)
         except UpstreamFailure as failure:
+            record.fault = failure.fault or STATED
             self._log.warning(
                 "upstream failure",
                 fault=failure.fault,
                 status=failure.status,
-                reason=failure.message,
+                reason=failure.loggable(bodies=self._settings.log.bodies),
             )
             call = Call(self._settings, "")
             if row is not None:
@@ -122,6 +126,7 @@ class Passthrough:
                 await _refuse(Refusal(503, GOING_DOWN), path, client, send)
             raise
         except Exception:
+            record.fault = INTERNAL_FAULT
             self._log.exception("a request failed by a fault of ours", path=path)
             await _refuse(Refusal(500, INTERNAL), path, client, send)
         finally:
@@ -171,6 +176,7 @@ class Passthrough:
         path: str = scope["path"]
         headers = list(scope["headers"])
         may_repeat = isinstance(body, bytes)
+        record = current()
         while True:
             async with self._upstream.forward(scope["method"], target, headers, body) as answer:
                 chunks = answer.chunks()
@@ -193,6 +199,7 @@ class Passthrough:
                     return
             try:
                 await lease.recover(failure)
+                record.retries += 1
             except UpstreamFailure as last:
                 if last is not failure:
                     raise
@@ -333,6 +340,8 @@ async def _conclude(
     failure = start.failure
     if failure is not None and answer.status < 400:
         raise failure
+    if failure is not None:
+        current().fault = failure.fault or STATED
     if failure is not None and not is_in_dialect(path, b"".join(start.held)):
         error = envelope(path, answer.status, failure.message)
         await client.answer(answer.status, JSON, encode(error))
@@ -359,6 +368,7 @@ async def _send_on(
     async for chunk in chunks:
         end = (end + chunk)[-END_BYTES:]
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    current().note_usage(b"".join(start.held[:1])[:END_BYTES] + end)
     if client.is_event_stream and not ends_well(path, end):
         raise UpstreamFailure(
             "its stream ended without saying that the answer is complete", fault="closed_mid_stream"

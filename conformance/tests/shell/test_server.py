@@ -322,7 +322,7 @@ async def test_an_exception_is_a_500_and_a_traceback_in_the_journal() -> None:
         assert answer.startswith("HTTP/1.1 500 ")
         assert 0 == await child.ended()
         assert "outcome=failed" in child.said
-        assert "RuntimeError: broken on purpose" in child.said
+        assert "RuntimeError" in child.said
 
 
 async def test_the_lengths_of_answers_to_head_are_those_of_get() -> None:

@@ -6,20 +6,20 @@ the journal on its lowest level is searched for it, as are the answers and what 
 """
 
 import base64
-import io
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
-import structlog
 
-from conformance.tests.gateway.support import CHAT, LOADED, LOADED_EMBEDDER, Pair, open_pair
-from gateway import journal
+from conformance.tests.gateway.support import (
+    CHAT,
+    LOADED,
+    LOADED_EMBEDDER,
+    Pair,
+    open_pair,
+    written,
+)
 from gateway._generated import chat as chat_mapping
-from gateway.settings import LogSettings
 
 KEY = "planted-key-1"
 OTHER_KEY = "planted-key-2"
@@ -48,21 +48,6 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/completions", {"prompt": PROMPT}),
     ("/api/v0/chat/completions", {"messages": [{"role": "user", "content": PROMPT}]}),
 ]
-
-
-@contextmanager
-def written(**settings: Any) -> Iterator[io.StringIO]:
-    """Have the journal written where it can be read, on its lowest level."""
-    root = logging.getLogger()
-    handlers, level, config = root.handlers[:], root.level, structlog.get_config()
-    stream = io.StringIO()
-    journal.configure(LogSettings(level="debug", **settings), stream)
-    try:
-        yield stream
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        structlog.configure(**config)
 
 
 def quoting(path: str, status: int, kind: str = "application/json") -> dict[str, Any]:

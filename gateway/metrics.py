@@ -8,6 +8,7 @@ request has ended, or a load, but for the streams that run: nothing here is call
 
 from __future__ import annotations
 
+import asyncio
 import re
 from functools import partial
 from time import monotonic_ns
@@ -102,6 +103,12 @@ class Metrics:
             ("type", "key"),
             registry=registry,
         )
+        tasks = Gauge(
+            "olgate_running_tasks",
+            "Tasks of the event loop, those of idle times included.",
+            registry=registry,
+        )
+        tasks.set_function(lambda: len(asyncio.all_tasks()))
         running = Gauge(
             "olgate_running_streams", "Streamed answers that are being sent.", registry=registry
         )

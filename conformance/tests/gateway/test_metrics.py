@@ -89,10 +89,10 @@ async def test_tokens_and_times_are_noted(path: str, route: str, body: dict[str,
         found = await counted(pair)
         host = pair.standin.url.partition("://")[2]
 
-    tokens = [line.get("tokens_in"), line.get("tokens_out")]
-    assert found[f"olgate_tokens_total['{route}', 'in']"] == tokens[0] > 0
-    if path != "/api/embed":
-        assert found[f"olgate_tokens_total['{route}', 'out']"] == tokens[1] > 0
+    sides = [("in", "tokens_in"), ("out", "tokens_out")][: 1 if path == "/api/embed" else 2]
+    for side, name in sides:
+        assert line[name] > 0
+        assert line[name] == found[f"olgate_tokens_total['{route}', '{side}']"]
     assert (host, 200) == (line["upstream"], line["upstream_status"])
     assert body["model"] in line["model"]
     is_stream = bool(body.get("stream"))

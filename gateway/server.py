@@ -74,7 +74,8 @@ async def serve(
 
     Prints `listening on http://HOST:PORT` on standard error once connections are accepted. `app`
     is the gateway's application unless another is given; `listener` a socket of `bind`. Exit code
-    1 with a sentence: the address cannot be bound, or the application does not start.
+    1 with a sentence: the address cannot be bound, the store cannot be used, or the application
+    does not start.
     """
     try:
         listener = listener or bind(settings.listen)
@@ -83,8 +84,14 @@ async def serve(
         return 1
     if app is None:
         from gateway.app import create_app
+        from gateway.store import StoreProblem
 
-        app = create_app(settings)
+        try:
+            app = create_app(settings)
+        except StoreProblem as problem:
+            listener.close()
+            _say(f"olgate: {problem}")
+            return 1
     _allow_open_files()
     return await _Server(settings, app).run_on(listener)
 

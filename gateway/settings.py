@@ -32,6 +32,7 @@ from gateway.settings_values import (
     read_keys_file,
     read_ollama_host,
     read_origins,
+    read_store_path,
     read_token,
     read_upstream_url,
 )
@@ -136,8 +137,8 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str | None = None
     """
-    The SQLite file. None keeps everything in memory only; the command `olgate` puts the platform's
-    data directory there where nobody named a file.
+    The SQLite file. None, written `:memory:`, keeps everything in memory only; the command `olgate`
+    puts the platform's data directory there where nobody named a file.
     """
 
 
@@ -376,6 +377,7 @@ _READERS: dict[str, Callable[..., object]] = {
     "upstream.url": read_upstream_url,
     "upstream.token": read_token,
     "models.keep_alive": read_keep_alive,
+    "store.path": read_store_path,
 }
 
 

@@ -47,6 +47,7 @@ class Gateway:
     requests: int = 0
     tracebacks: int = 0
     peak_mib: float = 0.0
+    said: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def seen(self) -> psutil.Process:
@@ -85,6 +86,14 @@ class Gateway:
             self.requests += " request " in line
             self.tracebacks += line.startswith("Traceback")
             self.lines.append(line.rstrip())
+            self.said.set()
+
+    async def until_said(self, words: str) -> None:
+        """Wait until one of the last lines has `words`. Raises TimeoutError."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not any(words in line for line in self.lines):
+                self.said.clear()
+                await self.said.wait()
 
 
 @asynccontextmanager
@@ -110,7 +119,8 @@ async def run_gateway(upstream_url: str, more: Mapping[str, str]) -> AsyncIterat
         gateway = Gateway(await _address(process), process)
         reading = asyncio.create_task(gateway.read())
         yield gateway
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
         async with asyncio.timeout(PATIENCE_S):
             await process.wait()
     finally:

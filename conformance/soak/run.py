@@ -44,6 +44,8 @@ SETTLES_S = 20.0
 MOST_GROWTH = {"tasks": 1.0, "files": 1.1, "sockets": 1.1, "memory": 1.25}
 """How many times as much as after the warm-up there may be in the end."""
 SWEEP_S = 0.5
+MOST_LATE = 0.02
+"""Which part of the healthy requests may meet a time limit, because the machine is too busy."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,9 @@ class Soak:
     exchanges: dict[str, Exchange] = field(default_factory=dict)
     untagged: int = 0
     number: int = 0
+    healthy: int = 0
+    late: int = 0
+    lag_s: float = 0.0
 
     async def load(self, seconds: float) -> None:
         """Keep as many clients busy as wished, for a time."""
@@ -130,6 +135,9 @@ class Soak:
         self.outcomes[asking.manner] += 1
         if asking.fault is not None:
             self.outcomes[f"fault {asking.fault}"] += 1
+        else:
+            self.healthy += 1
+            self.late += outcome == Outcome.LATE
         if outcome == Outcome.LEFT:
             self.lefts.append(Left(asking, self.standin.log.now_ms()))
         if is_wrong(asking, outcome):
@@ -140,7 +148,9 @@ class Soak:
 
     async def _watch(self) -> None:
         while True:
+            began = time.monotonic()
             await asyncio.sleep(SWEEP_S)
+            self.lag_s = max(self.lag_s, time.monotonic() - began - SWEEP_S)
             self.gateway.note_rss()
             self._sweep()
 
@@ -210,6 +220,13 @@ class Soak:
             figures[f"  {manner}"] = str(self.outcomes[manner])
         faults = {name: self.outcomes[f"fault {name}"] for name in FAULT_IDS}
         figures["faults"] = f"{sum(faults.values())} of {sum(map(bool, faults.values()))} kinds"
+        figures["healthy and late"] = f"{self.late} of {self.healthy}"
+        if self.late > self.healthy * MOST_LATE:
+            self.report.problems.append(
+                f"{self.late} of {self.healthy} healthy requests met a time limit: "
+                "fewer --streams, when the machine is busy"
+            )
+        figures["most lag of the clients"] = f"{self.lag_s:.2f} s"
         figures["most memory under load"] = f"{self.gateway.peak_mib:.0f} MiB"
 
 

@@ -22,6 +22,7 @@ from conformance.standin.faults import FAULTS
 PATIENCE_S = 60.0
 """No answer of the soak takes that long unless something hangs."""
 
+LAST_WORDS = 300
 SLOW_READ_BYTES = 64 * 1024
 SLOW_READ_S = 0.2
 IN_TIME = b"did not answer in time"
@@ -101,32 +102,35 @@ def draw(dice: random.Random, tag: str) -> Asking:
             return Asking(tag, "/v1/chat/completions", body, manner, fault)
 
 
-async def ask(session: aiohttp.ClientSession, asking: Asking, dice: random.Random) -> Outcome:
-    """Carry a request out in its client's manner."""
+async def ask(
+    session: aiohttp.ClientSession, asking: Asking, dice: random.Random
+) -> tuple[Outcome, str]:
+    """Carry a request out in its client's manner; return what became of it, and its last words."""
     try:
         async with asyncio.timeout(PATIENCE_S):
             if asking.manner == Manner.LEAVES_EARLY:
-                return await _leave_early(session, asking, dice.random() * 0.5)
+                await _leave_early(session, asking, dice.random() * 0.5)
+                return Outcome.LEFT, ""
             async with session.post(asking.path, json=asking.body) as answer:
                 if asking.manner == Manner.LEAVES_MIDWAY and answer.status == 200:
                     await answer.content.readany()
                     answer.close()
-                    return Outcome.LEFT
+                    return Outcome.LEFT, ""
                 end = await _read(answer, is_slow=asking.manner == Manner.READS_SLOWLY)
-                return judge(asking, answer.status, end)
+                words = f"{answer.status} {end[-LAST_WORDS:].decode('utf-8', 'replace')}"
+                return judge(asking, answer.status, end), words
     except TimeoutError:
-        return Outcome.HUNG
-    except aiohttp.ClientError:
-        return Outcome.CUT
+        return Outcome.HUNG, ""
+    except aiohttp.ClientError as problem:
+        return Outcome.CUT, repr(problem)
 
 
-async def _leave_early(session: aiohttp.ClientSession, asking: Asking, after_s: float) -> Outcome:
+async def _leave_early(session: aiohttp.ClientSession, asking: Asking, after_s: float) -> None:
     try:
         async with asyncio.timeout(after_s), session.post(asking.path, json=asking.body) as answer:
             answer.close()
     except TimeoutError:
-        pass
-    return Outcome.LEFT
+        return
 
 
 async def _read(answer: aiohttp.ClientResponse, *, is_slow: bool) -> bytes:

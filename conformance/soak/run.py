@@ -126,10 +126,10 @@ class Soak:
         while time.monotonic() < end:
             self.number += 1
             asking = draw(dice, f"{self.number:x}")
-            outcome = await ask(self.session, asking, dice)
-            self._note(asking, outcome)
+            outcome, words = await ask(self.session, asking, dice)
+            self._note(asking, outcome, words)
 
-    def _note(self, asking: Asking, outcome: Outcome) -> None:
+    def _note(self, asking: Asking, outcome: Outcome, words: str) -> None:
         self.outcomes["all"] += 1
         self.outcomes[outcome] += 1
         self.outcomes[asking.manner] += 1
@@ -143,7 +143,7 @@ class Soak:
         if is_wrong(asking, outcome):
             self.report.problems.append(
                 f"{asking.path} stream={asking.is_stream} fault={asking.fault}, "
-                f"a client that {asking.manner}: {outcome}"
+                f"a client that {asking.manner}: {outcome} {words}"
             )
 
     async def _watch(self) -> None:

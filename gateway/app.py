@@ -56,7 +56,7 @@ class Process:
         self.metrics = Metrics() if settings.routes.metrics else None
         self.upstream = Upstream(settings.upstream)
         self.store = Store(settings.store.path)
-        self.aliases = Aliases(self.store, {})
+        self.aliases = Aliases(self.store, settings.aliases)
         first_seen = FirstSeen(self.store, self.upstream.url)
         self.catalog = Catalog(self.upstream, settings.models, self.aliases, first_seen)
         ownership = Ownership(self.store, settings.store.path, self.upstream.url)

@@ -19,12 +19,12 @@ import aiohttp
 from conformance.standin.catalogue import EMBEDDING, PLAIN
 from conformance.standin.faults import FAULTS
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """No answer of the soak takes that long unless something hangs."""
 
 LAST_WORDS = 300
 SLOW_READ_BYTES = 64 * 1024
-SLOW_READ_S = 0.2
+SLOW_READ_S = 0.1
 IN_TIME = b"did not answer in time"
 """What the gateway says of a time limit."""
 LARGE = "large-answer;"

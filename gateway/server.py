@@ -290,6 +290,8 @@ class _Guard:
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         has_begun = False
+        # Kept: a router may change the scope.
+        path = scope.get("path", "")
 
         async def noting_send(message: "Message") -> None:
             nonlocal has_begun
@@ -301,7 +303,7 @@ class _Guard:
         except asyncio.CancelledError:
             if has_begun or not self._server.is_cutting or scope["type"] != "http":
                 raise
-            await _give_shutting_down(scope["path"], send)
+            await _give_shutting_down(path, send)
 
 
 async def _give_shutting_down(path: str, send: "Send") -> None:

@@ -130,7 +130,9 @@ ENGINE = (
     EngineMutant("ends first", _on_streams(lambda x: [x[-1], *x[:-1]]), ("end", "line")),
     EngineMutant("lost frames", _on_streams(_without_frames), ("joined",)),
     EngineMutant("frames backwards", _on_streams(lambda x: [*x[-2::-1], x[-1]]), ("joined",)),
-    EngineMutant("no last newline", _on_streams(lambda x: [*x[:-1], x[-1].rstrip()]), ("line",)),
+    EngineMutant(
+        "no last newline", _on_streams(lambda x: [*x[:-1], x[-1].rstrip()]), ("line", "body")
+    ),
     EngineMutant("wrong status", _created, ("status",)),
     EngineMutant("wrong type of a stream", _renamed, ("content-type",)),
     EngineMutant("wrong type of an object", _of_text, ("content-type",)),

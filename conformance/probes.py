@@ -147,7 +147,7 @@ def can_be_left_out(kind: type, name: str) -> bool:
     """Say whether a struct can be made without a field; else codegen refuses to drop its rule."""
     return any(
         one.name == name and not one.required
-        for one in msgspec.structs.fields(kind)  # type: ignore[arg-type]
+        for one in msgspec.structs.fields(kind)
     )
 
 

@@ -145,10 +145,7 @@ def wire_name(kind: type, name: str) -> str:
 
 def can_be_left_out(kind: type, name: str) -> bool:
     """Say whether a struct can be made without a field; else codegen refuses to drop its rule."""
-    return any(
-        one.name == name and not one.required
-        for one in msgspec.structs.fields(kind)
-    )
+    return any(one.name == name and not one.required for one in msgspec.structs.fields(kind))
 
 
 # -- putting them in -------------------------------------------------------------------------------

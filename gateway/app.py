@@ -18,6 +18,7 @@ from litestar.types import Method, Receive, Scope, Send
 
 from gateway import passthrough
 from gateway._generated.endpoints import ENDPOINTS
+from gateway.aliases import Aliases
 from gateway.answered import AnswerCheck
 from gateway.blobs import Blobs
 from gateway.catalog import Catalog
@@ -32,6 +33,7 @@ from gateway.edge import ASGIApp, Edge, RouteTable
 from gateway.encoding import JSON, encode_error
 from gateway.endpoint import Endpoint
 from gateway.faults import ClientGone, Refusal
+from gateway.first_seen import FirstSeen
 from gateway.gates import GATES
 from gateway.health import answer_health
 from gateway.lifecycle import Lifecycle
@@ -51,8 +53,10 @@ class Process:
 
     def __init__(self, settings: Settings) -> None:
         self.upstream = Upstream(settings.upstream)
-        self.catalog = Catalog(self.upstream, settings.models)
         self.store = Store(settings.store.path)
+        self.aliases = Aliases(self.store, {})
+        first_seen = FirstSeen(self.store, self.upstream.url)
+        self.catalog = Catalog(self.upstream, settings.models, self.aliases, first_seen)
         ownership = Ownership(self.store, settings.store.path, self.upstream.url)
         self.lifecycle = Lifecycle(self.upstream, self.catalog, settings.models, ownership)
         services = Services(self.catalog, self.lifecycle, Blobs())
@@ -62,6 +66,7 @@ class Process:
 
     async def start(self) -> None:
         """Take up what a process before this one left."""
+        await self.aliases.refresh()
         await self.lifecycle.start()
 
     async def aclose(self) -> None:

@@ -94,13 +94,25 @@ class ClientGone(Exception):
 
 
 class Refusal(Exception):
-    """An answer to the client that is an error: its status, Ollama's text, extra headers."""
+    """
+    An answer to the client that is an error: its status, Ollama's text, extra headers.
 
-    def __init__(self, status: int, error: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+    A late one is what Ollama finds only once its stream is set up; its content type says so.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        headers: tuple[tuple[str, str], ...] = (),
+        *,
+        is_late: bool = False,
+    ) -> None:
         super().__init__(status, error)
         self.status = status
         self.error = error
         self.headers = headers
+        self.is_late = is_late
 
 
 class StatedError(NamedTuple):

@@ -24,7 +24,9 @@ from gateway.faults import ClientGone, Refusal, UpstreamFailure, describe, read_
 from gateway.framing import Event, SseDecoder
 from gateway.journal import get_logger
 from gateway.lifecycle import Lease
+from gateway.made_values import add_made, context_length
 from gateway.members import put_together, take_apart
+from gateway.model_lists import merged
 from gateway.relay import INTERNAL
 from gateway.repairs import repair
 from gateway.run import Services
@@ -78,6 +80,11 @@ class Passthrough:
         try:
             body: bytes | AsyncIterator[bytes] | None = None
             row = None
+            if scope["method"] == "GET":
+                listed = await merged(path, self._catalog, self._upstream)
+                if listed is not None:
+                    await client.answer(200, JSON, listed)
+                    return
             if _has_body(scope) and not _is_json(scope):
                 body = _pieces(receive)
             else:
@@ -89,7 +96,7 @@ class Passthrough:
             if path.startswith(CHANGE_MODELS):
                 row = None
             if row is not None:
-                lease = self._lifecycle.lease(row)
+                lease = self._lifecycle.lease(row, num_ctx=context_length(row.made))
                 await lease.prepare()
             await self._forward(scope, body, row, lease, send, client)
         except ClientGone:
@@ -133,7 +140,7 @@ class Passthrough:
         if row is None:
             raise Refusal(404, f"model '{asked}' not found")
         try:
-            changed = repair(path, fields)
+            changed = add_made(path, fields, row.made) | repair(path, fields)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             # What can't be read can't be mended either.
             changed = False

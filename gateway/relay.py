@@ -311,6 +311,7 @@ class Relay:
             return
         for name, value in refusal.headers:
             client.add_header(name, value)
+        content_type = JSON_OF_STREAMS if refusal.is_late else content_type
         await client.answer(refusal.status, content_type, encode_error(refusal.error))
 
     def _note(self, failure: UpstreamFailure, endpoint: Endpoint) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import math
 import sys
 import time
+from typing import cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -42,6 +43,8 @@ class Yield(msgspec.Struct, kw_only=True):
     """What came of a job; times in nanoseconds."""
 
     requests: int = 0
+    tokens: int = 0
+    """How many stamped ones came; of their times a part may be kept."""
     bytes: int = 0
     wall_ns: int = 0
     cpu_ns: int = 0
@@ -66,8 +69,7 @@ class _Client(asyncio.Protocol):
         self._is_chunked = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._next()
 
     def data_received(self, data: bytes) -> None:
@@ -156,6 +158,7 @@ async def _drive(job: Job) -> Yield:
     result.problems += sorted({str(each) for each in failures if each is not None})[:5]
     for client in clients:
         _look_into(client, result)
+    result.tokens = len(result.token)
     step = math.ceil(len(result.token) / MAX_SAMPLES)
     if step > 1:
         result.token = sorted(result.token)[step // 2 :: step]

@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from typing import cast
 
 import httptools
 import msgspec
@@ -97,6 +98,11 @@ _ROUTES: dict[bytes, wire.Route] = {
 _UNKNOWN = b'{"error":"Unexpected endpoint or method."}'
 
 
+def _set_plan(plan: Plan) -> None:
+    global _plan
+    _plan = plan
+
+
 class _Connection(asyncio.Protocol):
     """One connection: requests one after another, streams by timer or as fast as they are taken."""
 
@@ -112,8 +118,7 @@ class _Connection(asyncio.Protocol):
     # -- what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -159,8 +164,7 @@ class _Connection(asyncio.Protocol):
             texts = _read_asked(self._body).input
             self.transport.write(_whole(_embeddings(1 if isinstance(texts, str) else len(texts))))
         elif path == b"/__bench/plan":
-            global _plan
-            _plan = _read_plan(self._body)
+            _set_plan(_read_plan(self._body))
             self.transport.write(_whole(b"{}"))
         elif path == b"/api/v1/models/load":
             self.transport.write(

@@ -14,7 +14,7 @@ Route = Literal["chat", "completions"]
 MODEL = "bench/model"
 EMBEDDER = "text-embedding-bench"
 STAMP_DIGITS = 20
-"""A stamped token is the monotonic clock in nanoseconds, of fixed width so that it fits in place."""
+"""A stamped token is the monotonic clock in nanoseconds, of a width that fits in place."""
 DIMENSIONS = 768
 CONTEXT = 32768
 

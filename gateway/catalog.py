@@ -22,6 +22,7 @@ from gateway.faults import UpstreamFailure
 from gateway.first_seen import FirstSeen
 from gateway.journal import get_logger
 from gateway.outcome import FetchCall
+from gateway.record import sampled
 from gateway.rows import describe, spellings
 from gateway.settings import ModelSettings
 from gateway.upstream import Upstream
@@ -219,7 +220,10 @@ class Catalog:
         raise last
 
     async def _ask(self, call: FetchCall[Any, internal.HostModels]) -> internal.HostModels:
-        return call.translate(call.decode(await self._upstream.fetch(call.method, call.path)))
+        data = await self._upstream.fetch(call.method, call.path)
+        if look := sampled(call.decoder.type):
+            look(data)
+        return call.translate(call.decode(data))
 
     def _build(self, dialect: Dialect, models: internal.HostModels) -> View:
         view = View(dialect, time.monotonic(), [])

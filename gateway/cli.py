@@ -8,6 +8,7 @@ one sentence, whatever the value's source). Nothing heavy is imported before a c
 import json
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -172,8 +173,12 @@ def _as_toml(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
         elif value is None:
             lines.append(f"# {key} is not set")
         else:
+            key = key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
             lines.append(f"{key} = {_as_toml_value(value)}  # {sources[path]}")
     return "\n".join(lines) + "\n"
+
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def _as_toml_value(value: object) -> str:

@@ -44,6 +44,24 @@ _UNKNOWN_ENDPOINT = "Unexpected endpoint or method."
 _BOM = b"\xef\xbb\xbf"
 
 
+_CODE = re.compile(r"[A-Za-z0-9_\-]{1,64}")
+_IN_OUR_WORDS = frozenset[str | None](
+    (
+        "connect",
+        "dns",
+        "tls",
+        "pool",
+        "first_byte_timeout",
+        "silence_timeout",
+        "closed_before_headers",
+        "closed_mid_stream",
+        "empty",
+        "wrong_model",
+    )
+)
+"""The faults whose messages quote nothing of what was sent or received."""
+
+
 class UpstreamFailure(Exception):
     """
     What went wrong upstream: a fault of transport or protocol, or an error LM Studio stated.
@@ -78,6 +96,12 @@ class UpstreamFailure(Exception):
         self.status = status
         self.code = code
         self.repeatable = repeatable
+
+    def loggable(self, *, bodies: bool) -> str:
+        """Return the message as it may be logged: LM Studio's words may quote a request."""
+        if bodies or (self.status is None and self.fault in _IN_OUR_WORDS):
+            return self.message
+        return f"code {self.code}" if _CODE.fullmatch(self.code or "") else "not shown"
 
     def __repr__(self) -> str:
         parts = [repr(self.message)]

@@ -3,7 +3,7 @@ What can be set, where each value may come from, and how its text is read.
 
 Here live the frozen `Settings` tree and the merging of its sources. Not here: how the text of an
 address, a duration or an origin is read (`settings_values`), what a value does (its user's
-business), logging, and any I/O beyond reading the one settings file.
+business), logging, and any I/O beyond reading the one settings file and the one of keys.
 
 Order of strength: flags, then `OLGATE_SECTION_KEY` variables, then Ollama's and LM Studio's own
 variables, then the file, then the defaults. `OLLAMA_API_KEY` is not read: clients set it for
@@ -23,10 +23,13 @@ from typing import Annotated, Literal, NamedTuple, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Meta
 
+from gateway import names
 from gateway.settings_values import (
     read_duration,
     read_host,
     read_keep_alive,
+    read_keys,
+    read_keys_file,
     read_ollama_host,
     read_origins,
     read_token,
@@ -39,7 +42,7 @@ Bytes = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 
 
-SECRETS = frozenset({"upstream.token"})
+SECRETS = frozenset({"upstream.token", "listen.keys"})
 """Paths (`section.key`) whose value is never shown."""
 
 
@@ -54,6 +57,14 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: Port = 11434
     origins: tuple[str, ...] = ()
     """Origins allowed beside Ollama's default ones (ollama sheet §1.5)."""
+    keys: tuple[str, ...] = ()
+    """Any one of these must come with a request; none is no key at all."""
+    keys_file: str | None = None
+    """A file with one more key a line; its keys are in `keys` once the settings are read."""
+
+    def __repr__(self) -> str:
+        """Show everything but the keys, which show as set or not set."""
+        return _show_without(self, "keys")
 
 
 class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,11 +82,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Show everything but the token, which shows as set or not set."""
-        values = ", ".join(
-            f"{name}={secret_shown(self.token) if name == 'token' else repr(getattr(self, name))}"
-            for name in self.__struct_fields__
-        )
-        return f"{type(self).__name__}({values})"
+        return _show_without(self, "token")
 
 
 class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +120,17 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     insert_architectures: tuple[str, ...] = ()
 
 
+class DownloadSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a download in LM Studio is followed."""
+
+    poll_interval_s: Annotated[float, Meta(ge=0.01, le=60)] = 1.0
+    """Between two looks at a job that a client waits for."""
+    stall_timeout_s: Seconds | None = 600.0
+    """How long no byte may come before waiting ends; a paused job may pause. None is for ever."""
+    away_timeout_s: Seconds = 60.0
+    """How long LM Studio may be away while it downloads."""
+
+
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where aliases and what this gateway loaded are remembered."""
 
@@ -127,6 +145,20 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What one request, and the end of the process, may take."""
 
     body_bytes: Bytes = 256 * 1024 * 1024
+    header_bytes: Bytes = 1024 * 1024
+    """Request line and headers together; Go's limit, and so Ollama's."""
+    headers: Bytes = 256
+    """How many headers."""
+    header_s: Seconds = 60.0
+    """How long the head of a request may take to come; 0 is no limit, here and below."""
+    body_s: Seconds = 60.0
+    """A body of which less than a KiB comes in this time is given up."""
+    json_depth: Bytes = 200
+    """How deep the values of a body may nest."""
+    messages: Bytes = 10_000
+    images: Bytes = 200
+    health_s: Seconds = 5.0
+    """How long `/health` waits for LM Studio; 0 is no limit."""
     drain_s: Seconds = 30.0
 
 
@@ -134,6 +166,8 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Paths beyond Ollama's, each of which can be switched off."""
 
     health: bool = True
+    open_health: bool = True
+    """Whether `/health` is answered without a key where keys are set."""
     metrics: bool = True
     lmstudio: bool = True
 
@@ -143,6 +177,17 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
+    bodies: bool = False
+    """Whether prompts, images and LM Studio's own words may be written, too."""
+
+
+def _show_without(settings: msgspec.Struct, secret: str) -> str:
+    values = ", ".join(
+        f"{name}={secret_shown(value) if name == secret else repr(value)}"
+        for name in settings.__struct_fields__
+        for value in (getattr(settings, name),)
+    )
+    return f"{type(settings).__name__}({values})"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +197,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upstream: UpstreamSettings = UpstreamSettings()
     answers: AnswerSettings = AnswerSettings()
     models: ModelSettings = ModelSettings()
+    downloads: DownloadSettings = DownloadSettings()
+    pull: dict[str, str] = {}
+    """Free-form: what `/api/pull` downloads for a name, as `names.parse` reads names."""
+    aliases: dict[str, str] = {}
+    """Free-form: names of the user's, and the models that they stand for."""
     store: StoreSettings = StoreSettings()
     limits: LimitSettings = LimitSettings()
     routes: RouteSettings = RouteSettings()
@@ -173,10 +223,15 @@ class _Given(NamedTuple):
     place: str
 
 
-_SECTIONS: dict[str, type[msgspec.Struct]] = {
-    name: kind
-    for name, kind in get_type_hints(Settings).items()
+_HINTS_OF_SECTIONS = {
+    name: hint
+    for name, hint in get_type_hints(Settings).items()
     if name in Settings.__struct_fields__
+}
+_MAPS = tuple(name for name, hint in _HINTS_OF_SECTIONS.items() if get_origin(hint) is dict)
+"""Free-form sections: maps of text to text whose keys are the user's, in the file only."""
+_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    name: kind for name, kind in _HINTS_OF_SECTIONS.items() if name not in _MAPS
 }
 _HINTS: dict[str, object] = {
     f"{section}.{key}": hint
@@ -215,6 +270,7 @@ _NO_LIMIT = {
     "upstream.silence_timeout_s": None,
     "models.context_length": None,
     "models.load_timeout_s": math.inf,
+    "downloads.stall_timeout_s": None,
 }
 _TRUE_WORDS = frozenset({"1", "t", "true", "yes", "on"})
 _FALSE_WORDS = frozenset({"0", "f", "false", "no", "off"})
@@ -246,7 +302,8 @@ def read(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | N
     ):
         given |= layer
     values = {path: _settle(path, each) for path, each in given.items()}
-    sections = {
+    _add_keys_of_file(values, given)
+    sections: dict[str, object] = {
         section: kind(
             **{
                 key: values[path]
@@ -256,8 +313,35 @@ def read(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | N
         )
         for section, kind in _SECTIONS.items()
     }
+    for section in _MAPS:
+        prefix = f"{section}."
+        sections[section] = {
+            path.removeprefix(prefix): value
+            for path, value in values.items()
+            if path.startswith(prefix)
+        }
     sources = {path: given[path].place if path in given else "default" for path in _HINTS}
+    sources |= {path: each.place for path, each in given.items()}
     return Loaded(msgspec.convert(sections, Settings, from_attributes=True), sources, tuple(notes))
+
+
+def _add_keys_of_file(values: dict[str, object], given: dict[str, _Given]) -> None:
+    """Put the keys of `listen.keys_file` to those of `listen.keys`; a file without any is wrong."""
+    path = "listen.keys_file"
+    if not (name := values.get(path)):
+        return
+    try:
+        keys = read_keys_file(Path(str(name)))
+    except OSError as failure:
+        raise SettingsProblem(
+            f"{given[path].place}: the file of keys {name} cannot be read: {failure.strerror}"
+        ) from None
+    except ValueError as wanted:
+        raise SettingsProblem(f"{given[path].place}: expected {wanted} in {name}") from None
+    stated = values.get("listen.keys", ())
+    assert isinstance(stated, tuple)
+    values["listen.keys"] = (*stated, *keys)
+    given.setdefault("listen.keys", given[path])
 
 
 def describe(settings: Settings) -> dict[str, object]:
@@ -267,6 +351,8 @@ def describe(settings: Settings) -> dict[str, object]:
         for section, kind in _SECTIONS.items()
         for key in kind.__struct_fields__
     }
+    for section in _MAPS:
+        flat |= {f"{section}.{key}": each for key, each in getattr(settings, section).items()}
     return flat | {path: secret_shown(flat[path]) for path in SECRETS}
 
 
@@ -286,6 +372,7 @@ def default_file() -> Path | None:
 _READERS: dict[str, Callable[..., object]] = {
     "listen.host": read_host,
     "listen.origins": read_origins,
+    "listen.keys": read_keys,
     "upstream.url": read_upstream_url,
     "upstream.token": read_token,
     "models.keep_alive": read_keep_alive,
@@ -305,9 +392,9 @@ def _read_file(file: Path | None) -> dict[str, _Given]:
         raise SettingsProblem(f"the settings file {file} is not TOML: {failure}") from None
     given: dict[str, _Given] = {}
     for section, keys in content.items():
-        if section not in _SECTIONS:
+        if section not in _HINTS_OF_SECTIONS:
             raise SettingsProblem(
-                f"{file}: unknown section [{section}]{_suggest(section, _SECTIONS)}"
+                f"{file}: unknown section [{section}]{_suggest(section, _HINTS_OF_SECTIONS)}"
             )
         if not isinstance(keys, dict):
             raise SettingsProblem(
@@ -315,7 +402,7 @@ def _read_file(file: Path | None) -> dict[str, _Given]:
             )
         for key, value in keys.items():
             path = f"{section}.{key}"
-            if path not in _HINTS:
+            if section not in _MAPS and path not in _HINTS:
                 raise SettingsProblem(f"{file}: unknown key {path}{_suggest(path, _HINTS)}")
             given[path] = _Given(value, f"{file}: {path}")
     return given
@@ -395,8 +482,10 @@ def _last_word(name: str) -> str:
 
 def _settle(path: str, given: _Given) -> object:
     """Turn what was given into the field's type, or raise SettingsProblem with one sentence."""
-    hint = _HINTS[path]
+    hint = _HINTS.get(path, str)
     value = given.value
+    if path not in _HINTS and names.parse(path.partition(".")[2]) is None:
+        raise SettingsProblem(f"{given.place}: the key is no model's name")
     if _accepts(hint, tuple) and isinstance(value, str):
         value = value.split(",")
     try:

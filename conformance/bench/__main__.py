@@ -58,8 +58,8 @@ def main(
             size = msgspec.structs.replace(size, rounds=rounds)
         try:
             results = measure(size, against, standin_url)
-        except StartProblem as problem:
-            sys.exit(f"bench: {problem}")
+        except StartProblem as missing:
+            sys.exit(f"bench: {missing}")
         out.mkdir(parents=True, exist_ok=True)
         (out / "results.json").write_text(as_json(results), "utf-8")
     click.echo(report.tables(results))

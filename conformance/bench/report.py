@@ -9,7 +9,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from conformance.bench.measures import Paced, Results, Spread
+from conformance.bench.measures import Burst, Paced, Results, Spread
 
 DIRECT = "direct"
 FLOOR = "bare pass-through"
@@ -135,21 +135,20 @@ def _cpu_table(results: Results) -> str:
         cells = [name + (" (the stand-in's own)" if name == DIRECT else "")]
         for streams in counts:
             own, floor = paced(name, streams), paced(FLOOR, streams)
-            cells.append(_ratio(own and own.cpu_us_per_token, floor and floor.cpu_us_per_token))
+            cells.append(_ratio(own, floor))
         burst, floor_burst = bursts.get(name), bursts.get(FLOOR)
-        cells.append(
-            _ratio(burst and burst.cpu_us_per_token, floor_burst and floor_burst.cpu_us_per_token)
-        )
+        cells.append(_ratio(burst, floor_burst))
         cells.append(f"{burst.tokens_per_cpu_s:,.0f}" if burst else "")
         rows.append(cells)
     head = ["server"] + [f"µs/token, {n} paced" for n in counts]
     return _table([*head, "µs/token, burst", "burst tokens/s on one core"], rows)
 
 
-def _ratio(own: float | None, floor: float | None) -> str:
+def _ratio(own: Paced | Burst | None, floor: Paced | Burst | None) -> str:
     if own is None:
         return ""
-    return f"{own:.1f}" + (f" ({own / floor:.2f}x)" if floor else "")
+    cost = own.cpu_us_per_token
+    return f"{cost:.1f}" + (f" ({cost / floor.cpu_us_per_token:.2f}x)" if floor else "")
 
 
 def _request_table(results: Results) -> str:

@@ -30,7 +30,8 @@ def make(upstream: str) -> Litestar:
     )
 
     def chat_body(data: dict[str, Any]) -> dict[str, Any]:
-        body = {key: data[key] for key in ("model", "messages", "tools") if key in data}
+        kept = ("model", "messages", "tools")
+        body: dict[str, Any] = {key: data[key] for key in kept if key in data}
         options = data.get("options") or {}
         renamed = {"num_predict": "max_tokens", "temperature": "temperature", "top_p": "top_p"}
         body |= {renamed[key]: value for key, value in options.items() if key in renamed}

@@ -132,15 +132,16 @@ async def _drive(job: Job) -> Yield:
     message = request(job.dialect, job.task, job.model)
     assert message is not None, "the bench asks only for what a dialect has"
     where = urlsplit(job.url)
+    assert where.hostname is not None
+    assert where.port is not None
+    host, port = where.hostname, where.port
     loop = asyncio.get_running_loop()
     result = Yield()
     clients: list[_Client] = []
 
     async def work(number: int) -> None:
         await asyncio.sleep(job.stagger_s * number / job.workers)
-        _, client = await loop.create_connection(
-            lambda: _Client(message, job.cycles), where.hostname, where.port
-        )
+        _, client = await loop.create_connection(lambda: _Client(message, job.cycles), host, port)
         clients.append(client)
         await client.done
 

@@ -98,7 +98,12 @@ def found(name: str, url: str, dialect: Dialect = "ollama") -> Target:
     """Take a server that somebody else has started on this machine. Raises StartProblem."""
     port = urlsplit(url).port
     for each in psutil.net_connections("tcp"):
-        if each.status == psutil.CONN_LISTEN and each.laddr.port == port and each.pid:
+        if (
+            each.status == psutil.CONN_LISTEN
+            and each.laddr
+            and each.laddr.port == port
+            and each.pid
+        ):
             return Target(name, url.rstrip("/"), dialect, each.pid)
     raise StartProblem(
         f"{name}: no process of yours listens at {url}; start it before the bench, on this machine"

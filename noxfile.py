@@ -120,3 +120,9 @@ def soak(session: nox.Session) -> None:
 def upstream_diff(session: nox.Session) -> None:
     """Compare a vendor's new API description with ours: `nox -s upstream-diff -- FILE`."""
     run(session, "codegen.upstream_diff", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"], default=False)
+def bench(session: nox.Session) -> None:
+    """Measure the gateway beside its yardsticks: `nox -s bench -- --quick`."""
+    run(session, "conformance.bench", *session.posargs)

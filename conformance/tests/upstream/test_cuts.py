@@ -143,9 +143,10 @@ class Client:
     def leave(self) -> None:
         """Nobody leaves here."""
 
-    async def finish(self) -> None:
-        """Note the end."""
-        self.is_finished = True
+    async def finish(self, lines: bytes = b"") -> None:
+        """Keep lines, and note the end."""
+        self.is_started = self.is_finished = True
+        self.got += lines
 
 
 def answer(pieces: list[bytes], *, streamed: bool = True, is_cut: bool = False) -> Client:

@@ -13,7 +13,8 @@ from codegen import ir
 from codegen.coverage import Coverage
 from codegen.emit import Printer, format_python
 from codegen.grammar import json_schema
-from codegen.lint import check_project, validate_documents
+from codegen.go_rules import GoRules, collect_go_rules
+from codegen.lint import SERVED, check_project, validate_documents
 from codegen.mapping import Project
 from codegen.problem import Findings
 from codegen.rules import read_mappings
@@ -78,6 +79,7 @@ class Generator:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.findings = Findings()
+        self.rules = GoRules()
         self.specs = Specs(root / "specs", root, self.findings)
         transforms = read_signatures(root / "gateway" / "transforms", root)
         steps = read_signatures(root / "gateway" / "steps.py", root)
@@ -94,6 +96,14 @@ class Generator:
     def compile(self) -> list[ir.Module]:
         """Return every compiled module; raise GenerationFailed when anything is wrong."""
         modules = [self.project.compiler(name).compile() for name in self.project.files]
+        self.rules = collect_go_rules(
+            self.specs,
+            SERVED,
+            self._request_structs(),
+            self.project.transforms,
+            self.project.used_transforms,
+            self.findings,
+        )
         self.project.coverage.finish()
         check_project(self.project)
         self.findings.raise_if_any()
@@ -118,7 +128,7 @@ class Generator:
         printer = Printer()
         for module in modules:
             python[f"{GENERATED}/{module.name}.py"] = printer.mapping(module)
-        python[f"{GENERATED}/endpoints.py"] = printer.endpoints(modules)
+        python[f"{GENERATED}/endpoints.py"] = printer.endpoints(modules, self.rules)
         texts = format_python(python)
         texts["COVERAGE.md"] = self.project.coverage.page()
         texts["specs/mappings/rules.schema.json"] = json.dumps(json_schema(), indent=2) + "\n"

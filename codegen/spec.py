@@ -41,6 +41,8 @@ class Operation:
     path: str
     position: Position
     request: Type | None
+    reads_body: bool = True
+    """Whether more is asked of a body than that it is there."""
     answers: dict[str, dict[str, Type]] = field(default_factory=dict)
 
     @property
@@ -157,7 +159,11 @@ class Specs:
                     if isinstance(media, Mapping)
                     else {}
                 )
-        return Operation(api, method, path, position, request, answers)
+        unread = body.get("x-go-unread")
+        reads_body = not (isinstance(unread, Scalar) and unread.value is True)
+        if not reads_body:
+            request = None
+        return Operation(api, method, path, position, request, reads_body, answers)
 
     def _read_struct(self, type_: StructType) -> Struct:
         schema = self.components(type_.api).get(type_.name)

@@ -4,7 +4,7 @@ One request on its way through its plan: the context, and the services that step
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal, TypeAlias
 
 from gateway import names
 from gateway._generated import internal
@@ -13,31 +13,60 @@ from gateway.catalog import Catalog
 from gateway.lifecycle import Lease, Lifecycle
 
 
+NEAREST: Final = "x-olgate-nearest"
+
+Verdict: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "conflict"]
+
+
 class Run:
     """What a plan works with. `lease`, when a step took one, is given back after the answer."""
 
-    __slots__ = ("call", "catalog", "lease", "lifecycle")
+    __slots__ = ("call", "catalog", "hints", "lease", "lifecycle")
 
     def __init__(self, call: Call, catalog: Catalog, lifecycle: Lifecycle) -> None:
         self.call = call
         self.catalog = catalog
         self.lifecycle = lifecycle
         self.lease: Lease | None = None
+        self.hints: tuple[tuple[str, str], ...] = ()
+        """Headers for the refusal of an unknown name: which known names are near it."""
 
-    async def find_model(self, name: str) -> Literal["found", "illegal", "unknown"]:
+    async def find_model(
+        self, name: str, *, takes_cloud: bool = False, match_case: bool = False
+    ) -> Verdict:
         """
         Resolve a name as the client sent it; on success `call.model` is there.
 
+        A name of ollama.com is "cloud", unless the endpoint takes it for one like any other; one
+        that says both places is in "conflict". With `match_case` a row whose own name differs in
+        nothing but letter case is not meant (ollama sheet §2.3, §2.4).
+
         Raises UpstreamFailure when LM Studio can't be asked and nothing is known of the name.
         """
-        parsed = names.parse(name.strip())
-        self.call.asked = internal.AskedName(
-            text=name,
-            display=parsed.display if parsed else name,
-            full=parsed.full if parsed else name,
-        )
-        row = await self.catalog.find(name)
-        if row is None:
-            return "unknown" if parsed is not None else "illegal"
+        text = name.strip()
+        self.call.asked = internal.AskedName(text=name, display=name, full=name)
+        try:
+            base, place = names.split_place(text)
+        except ValueError:
+            return "conflict" if not takes_cloud else "illegal"
+        if place == "cloud" and takes_cloud:
+            base = text
+        parsed = names.parse(base)
+        if parsed is not None:
+            self.call.asked.display, self.call.asked.full = parsed.display, parsed.full
+            if place == "cloud" and not takes_cloud:
+                return "cloud"
+        row = await self.catalog.find(base)
+        if row is None or (match_case and parsed is not None and _differs_in_case(parsed, row)):
+            if parsed is None:
+                return "illegal"
+            near = names.nearest(base, [known.name for known in await self.catalog.rows()])
+            self.hints = ((NEAREST, ", ".join(near)),) if near else ()
+            return "unknown"
         self.call.model = row
         return "found"
+
+
+def _differs_in_case(asked: names.Name, row: internal.CatalogueRow) -> bool:
+    own = names.parse(row.name)
+    return own is not None and own.folded == asked.folded and own.full != asked.full

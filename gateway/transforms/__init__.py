@@ -19,9 +19,7 @@ from gateway.transforms.host import lists_tool_use as lists_tool_use
 from gateway.transforms.host import v0_instances as v0_instances
 from gateway.transforms.keep_alive import is_zero_duration as is_zero_duration
 from gateway.transforms.keep_alive import keep_alive_problem as keep_alive_problem
-from gateway.transforms.messages import images_problem as images_problem
 from gateway.transforms.messages import message_content as message_content
-from gateway.transforms.messages import messages_problem as messages_problem
 from gateway.transforms.messages import prompt_as_messages as prompt_as_messages
 from gateway.transforms.messages import with_tool_call_ids as with_tool_call_ids
 from gateway.transforms.sampling import positive_or_absent as positive_or_absent
@@ -64,7 +62,6 @@ __all__ = [
     "embed_input",
     "families",
     "first_vector",
-    "images_problem",
     "input_count",
     "input_problem",
     "is_empty_input",
@@ -74,7 +71,6 @@ __all__ = [
     "lists_tool_use",
     "merge_tool_calls",
     "message_content",
-    "messages_problem",
     "model_info",
     "modelfile",
     "object_or_absent",

@@ -4,32 +4,47 @@ One request on its way through its plan: the context, and the services that step
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from gateway import names
 from gateway._generated import internal
+from gateway.blobs import Blobs
 from gateway.call import Call
 from gateway.catalog import Catalog
 from gateway.lifecycle import Lease, Lifecycle
 
 
-NEAREST: Final = "x-olgate-nearest"
-
 Verdict: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "conflict"]
 
 
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What steps of plans act on; one set for all requests of a process."""
+
+    catalog: Catalog
+    lifecycle: Lifecycle
+    blobs: Blobs
+
+
 class Run:
-    """What a plan works with. `lease`, when a step took one, is given back after the answer."""
+    """
+    What a plan works with.
 
-    __slots__ = ("call", "catalog", "hints", "lease", "lifecycle")
+    `lease`, when a step took one, is given back after the answer. `warnings` are for the client: a
+    step adds a sentence, the relay sends each in a header while the answer has not begun.
+    `incoming` is the client's body where it is a file, to be read once.
+    """
 
-    def __init__(self, call: Call, catalog: Catalog, lifecycle: Lifecycle) -> None:
+    __slots__ = ("call", "incoming", "lease", "services", "warnings")
+
+    def __init__(self, call: Call, services: Services) -> None:
         self.call = call
-        self.catalog = catalog
-        self.lifecycle = lifecycle
+        self.services = services
         self.lease: Lease | None = None
-        self.hints: tuple[tuple[str, str], ...] = ()
-        """Headers for the refusal of an unknown name: which known names are near it."""
+        self.incoming: AsyncIterator[bytes] | None = None
+        self.warnings: list[str] = []
 
     async def find_model(
         self, name: str, *, takes_cloud: bool = False, match_case: bool = False
@@ -48,7 +63,7 @@ class Run:
         try:
             base, place = names.split_place(text)
         except ValueError:
-            return "conflict" if not takes_cloud else "illegal"
+            return "illegal" if takes_cloud else "conflict"
         if place == "cloud" and takes_cloud:
             base = text
         parsed = names.parse(base)
@@ -56,17 +71,16 @@ class Run:
             self.call.asked.display, self.call.asked.full = parsed.display, parsed.full
             if place == "cloud" and not takes_cloud:
                 return "cloud"
-        row = await self.catalog.find(base)
-        if row is None or (match_case and parsed is not None and _differs_in_case(parsed, row)):
-            if parsed is None:
-                return "illegal"
-            near = names.nearest(base, [known.name for known in await self.catalog.rows()])
-            self.hints = ((NEAREST, ", ".join(near)),) if near else ()
-            return "unknown"
+        row = await self.services.catalog.find(base)
+        if row is None or (match_case and _differs_in_case(base, row)):
+            return "unknown" if parsed is not None else "illegal"
         self.call.model = row
         return "found"
 
 
-def _differs_in_case(asked: names.Name, row: internal.CatalogueRow) -> bool:
-    own = names.parse(row.name)
-    return own is not None and own.folded == asked.folded and own.full != asked.full
+def _differs_in_case(asked: str, row: internal.CatalogueRow) -> bool:
+    """Whether a row was found under a name that is its own in another letter case only."""
+    parsed, own = names.parse(asked), names.parse(row.name)
+    if parsed is None or own is None or asked == row.key:
+        return False
+    return own.folded == parsed.folded and own.full != parsed.full

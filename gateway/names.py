@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 __all__ = [
+    "differ_in_case",
     "IrreversibleName",
     "Name",
     "canonical",
@@ -134,6 +135,14 @@ def _split_last_place(text: str) -> tuple[str, Place | None]:
     if word.endswith("-cloud"):
         return f"{base}:{last.strip()[: -len('-cloud')]}", "cloud"
     return text, None
+
+
+def differ_in_case(one: str, other: str) -> bool:
+    """Whether two texts are the same model's name but for letter case. (ollama sheet §2.3)"""
+    left, right = parse(one), parse(other)
+    if left is None or right is None:
+        return False
+    return left.folded == right.folded and left.full != right.full
 
 
 def stated(model: object, name: object) -> str:

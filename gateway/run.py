@@ -71,15 +71,7 @@ class Run:
             if place == "cloud" and not takes_cloud:
                 return "cloud"
         row = await self.services.catalog.find(base)
-        if row is None or (match_case and _differs_in_case(base, row)):
+        if row is None or (match_case and base != row.key and names.differ_in_case(base, row.name)):
             return "unknown" if parsed is not None else "illegal"
         self.call.model = row
         return "found"
-
-
-def _differs_in_case(asked: str, row: internal.CatalogueRow) -> bool:
-    """Whether a row was found under a name that is its own in another letter case only."""
-    parsed, own = names.parse(asked), names.parse(row.name)
-    if parsed is None or own is None or asked == row.key:
-        return False
-    return own.folded == parsed.folded and own.full != parsed.full

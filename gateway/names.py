@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 __all__ = [
-    "differ_in_case",
     "IrreversibleName",
     "Name",
     "canonical",
+    "differ_in_case",
     "key_of",
     "looks_suspicious",
     "nearest",

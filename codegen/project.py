@@ -17,6 +17,7 @@ from codegen.grammar import json_schema
 from codegen.lint import SERVED, check_project, validate_documents
 from codegen.mapping import Project
 from codegen.problem import Findings
+from codegen.routes import page_of_routes
 from codegen.rules import read_mappings, share_streams
 from codegen.signatures import read_signatures
 from codegen.spec import Specs
@@ -132,6 +133,10 @@ class Generator:
             python[f"{GENERATED}/{module.name}.py"] = printer.mapping(module)
         python[f"{GENERATED}/endpoints.py"] = printer.endpoints(modules, self.rules)
         texts = format_python(python)
+        routes = page_of_routes(self.specs, SERVED, self.project.files, self.findings)
+        self.findings.raise_if_any()
+        if routes is not None:
+            texts["docs/routes.md"] = routes
         texts["COVERAGE.md"] = self.project.coverage.page()
         texts["specs/mappings/rules.schema.json"] = json.dumps(json_schema(), indent=2) + "\n"
         return Files(texts)

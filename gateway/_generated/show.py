@@ -72,9 +72,13 @@ async def plan(request: ollama.ShowRequest, run: Run) -> Outcome:
     if not name.strip():
         raise Refusal(400, "model is required")
     found = await run.find_model(name)
+    if found == "conflict":
+        raise Refusal(400, f'use either :local or :cloud, not both: "{call.asked.text}"')
     if found == "illegal":
         raise Refusal(400, "invalid model name")
+    if found == "cloud":
+        raise Refusal(403, "ollama cloud is disabled: remote model details are unavailable")
     if found == "unknown":
         raise Refusal(404, f"model '{call.asked.display}' not found")
-    # specs/mappings/show.yaml:10: answer
+    # specs/mappings/show.yaml:12: answer
     return Answer(show_answer(request, call))

@@ -1,0 +1,171 @@
+"""
+Which clients there are: how each is driven, in what it comes, and what it must pass.
+
+A scenario that a client is expected to fail has its reason here; one that passes all the same
+fails the run until its line is gone. How a driver is installed is `toolchain`'s business.
+"""
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+
+from conformance.clients.toolchain import (
+    SOURCES,
+    Command,
+    build_go,
+    build_ollama,
+    install_javascript,
+    make_python,
+)
+
+PULL = "pull is answered 501"
+COPY = "copy is answered 501"
+CREATE = "create is answered 501"
+DELETE = "delete is answered 501"
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client: `command` installs what it needs and says how its driver is run."""
+
+    key: str
+    name: str
+    version: Callable[[], str]
+    command: Callable[[], Command]
+    scenarios: str
+    deviations: Mapping[str, str] = field(default_factory=dict)
+    """Scenarios that fail for a known reason."""
+    leaves_one: bool = False
+    """Whether it leaves one answer early, which the gateway must leave then."""
+    is_default: bool = False
+
+
+def run_here(module: str) -> Command:
+    """Return the command of a driver whose client is in this environment."""
+    return [sys.executable, "-m", f"conformance.clients.{module}"]
+
+
+def run_apart(environment: str, module: str) -> Command:
+    """Return the command of a driver whose client has an environment of its own."""
+    return [make_python(environment), "-m", f"conformance.clients.{module}"]
+
+
+def run_node(within: str, driver: str) -> Command:
+    """Return the command of a driver in JavaScript."""
+    folder = install_javascript(within)
+    return [shutil.which("node") or "node", folder / driver]
+
+
+def run_command() -> Command:
+    """Return the command of the driver of the `ollama` command."""
+    return [*run_here("command_ollama"), build_ollama()]
+
+
+def listed(environment: str, package: str) -> str:
+    """Return the version of a package in a list of a Python environment."""
+    return find_version(f"python/{environment}.txt", rf"^{re.escape(package)}==(\S+)$")
+
+
+def locked(within: str, package: str) -> str:
+    """Return the version of a package in a lock file of npm's."""
+    lock = json.loads((SOURCES / "javascript" / within / "package-lock.json").read_text("utf-8"))
+    return str(lock["packages"][f"node_modules/{package}"]["version"])
+
+
+def find_version(path: str, pattern: str) -> str:
+    """Return the version that a pattern finds in a file of this folder."""
+    found = re.search(pattern, (SOURCES / path).read_text("utf-8"), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{path} names no version by {pattern!r}")
+    return found[1]
+
+
+GO_VERSION = r"github.com/ollama/ollama v(\S+)"
+
+CLIENTS: tuple[Client, ...] = (
+    Client(
+        "python_ollama",
+        "ollama (Python)",
+        partial(version, "ollama"),
+        partial(run_here, "python_ollama"),
+        """
+        list_models show ps chat chat_stream chat_options_keepalive chat_multi_turn
+        think think_stream think_level think_false
+        tools_single tools_parallel tools_stream tools_roundtrip tools_from_function
+        format_json format_schema format_schema_stream image_bytes image_path
+        generate generate_stream generate_system generate_format generate_raw generate_image
+        generate_think embed_one embed_batch embed_dimensions embeddings_legacy preload_and_unload
+        missing_model_chat missing_model_chat_stream missing_model_generate
+        missing_model_generate_stream missing_model_show missing_model_embed
+        missing_model_embeddings async_chat_stream async_concurrent stream_abort stream_breaks_off
+        """,
+        leaves_one=True,
+        is_default=True,
+    ),
+    Client(
+        "python_langchain",
+        "langchain-ollama",
+        partial(version, "langchain-ollama"),
+        partial(run_here, "python_langchain"),
+        """
+        invoke stream options keep_alive_int validate_model_on_init tools_roundtrip tools_stream
+        structured_json_schema structured_function_calling structured_json_mode
+        reasoning reasoning_false vision ainvoke_astream llm_invoke_stream
+        embed_documents_query aembed missing_model stream_abort stream_breaks_off
+        """,
+        leaves_one=True,
+        is_default=True,
+    ),
+    Client(
+        "javascript_ollama",
+        "ollama (JavaScript)",
+        partial(locked, "", "ollama"),
+        partial(run_node, "", "ollama.mjs"),
+        """
+        list show version chat chat_stream chat_options think think_stream think_level think_false
+        tools_roundtrip tools_parallel tools_stream format_schema format_json
+        image_buffer image_base64 generate generate_stream generate_raw generate_image_format
+        embed embed_string embeddings_legacy ps_load_and_unload
+        missing_model missing_model_stream missing_model_generate missing_model_show
+        missing_model_embed concurrent stream_abort stream_breaks_off
+        """,
+        leaves_one=True,
+        is_default=True,
+    ),
+    Client(
+        "javascript_ai_sdk",
+        "ollama-ai-provider-v2",
+        partial(locked, "", "ollama-ai-provider-v2"),
+        partial(run_node, "", "ai_sdk.mjs"),
+        """
+        generateText streamText options tools tools_stream structured structured_json_schema
+        think vision embed missing_model stream_breaks_off
+        """,
+        is_default=True,
+    ),
+    Client(
+        "go_api",
+        "Ollama's Go package",
+        partial(find_version, "golang/go.mod", GO_VERSION),
+        lambda: [build_go()],
+        """
+        heartbeat version list show list_running chat chat_stream chat_options chat_image
+        think_stream think_level think_false tools_roundtrip tools_parallel_stream format_schema
+        generate generate_stream embed embeddings_legacy load_and_unload
+        missing_model_chat missing_model_generate missing_model_show missing_model_embed
+        stream_abort stream_breaks_off
+        """,
+        leaves_one=True,
+        is_default=True,
+    ),
+)
+
+
+def chosen(*, include_all: bool) -> list[Client]:
+    """Return the clients of the default set, or all."""
+    return [client for client in CLIENTS if include_all or client.is_default]

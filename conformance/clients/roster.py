@@ -163,6 +163,63 @@ CLIENTS: tuple[Client, ...] = (
         leaves_one=True,
         is_default=True,
     ),
+    Client(
+        "command_ollama",
+        "ollama (command)",
+        partial(find_version, "golang/command/go.mod", GO_VERSION),
+        run_command,
+        """
+        version list_models show run run_think run_verbose run_format run_image run_embedding
+        ps_and_stop pull cp_and_rm create missing_model missing_model_rm abort
+        """,
+        deviations={
+            "pull": PULL,
+            "cp_and_rm": COPY,
+            "create": CREATE,
+            "missing_model_rm": DELETE,
+        },
+        leaves_one=True,
+        is_default=True,
+    ),
+    Client(
+        "python_openai",
+        "openai (Python) on /v1",
+        partial(listed, "sdks", "openai"),
+        partial(run_apart, "sdks", "python_openai"),
+        """
+        models chat chat_stream options tools_roundtrip tools_stream tool_choice format_schema
+        format_json vision responses completions embed missing_model stream_abort stream_breaks_off
+        """,
+        leaves_one=True,
+        is_default=True,
+    ),
+    Client(
+        "python_anthropic",
+        "anthropic (Python) on /v1/messages",
+        partial(listed, "sdks", "anthropic"),
+        partial(run_apart, "sdks", "python_anthropic"),
+        """
+        chat chat_stream tools_roundtrip tools_stream vision missing_model stream_abort
+        """,
+        leaves_one=True,
+        is_default=True,
+    ),
+    Client(
+        "python_litellm",
+        "litellm",
+        partial(listed, "sdks", "litellm"),
+        partial(run_apart, "sdks", "python_litellm"),
+        """
+        chat chat_stream chat_options chat_tools_roundtrip chat_tools_stream chat_json_schema
+        chat_json_object chat_reasoning chat_vision generate_provider async_chat embed model_info
+        model_info_tools missing_model stream_abort
+        """,
+        deviations={
+            "model_info_tools": "it looks for tools in the template, which LM Studio does not give"
+        },
+        leaves_one=True,
+        is_default=True,
+    ),
 )
 
 

@@ -220,6 +220,35 @@ CLIENTS: tuple[Client, ...] = (
         leaves_one=True,
         is_default=True,
     ),
+    Client(
+        "javascript_langchain",
+        "@langchain/ollama",
+        partial(locked, "more", "@langchain/ollama"),
+        partial(run_node, "more", "langchain.mjs"),
+        """
+        invoke stream options tools_roundtrip tools_stream structured_json_schema
+        structured_function_calling think vision llm embeddings check_or_pull_model missing_model
+        """,
+    ),
+    Client(
+        "javascript_ai_sdk_ollama",
+        "ai-sdk-ollama",
+        partial(locked, "more", "ai-sdk-ollama"),
+        partial(run_node, "more", "ai_sdk_ollama.mjs"),
+        """
+        generateText streamText options tools tools_stream structured think vision embed
+        missing_model
+        """,
+    ),
+    Client(
+        "javascript_llamaindex",
+        "@llamaindex/ollama",
+        partial(locked, "more", "@llamaindex/ollama"),
+        partial(run_node, "more", "llamaindex.mjs"),
+        """
+        chat chat_stream complete complete_stream tools vision embedding missing_model
+        """,
+    ),
 )
 
 

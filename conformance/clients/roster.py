@@ -249,6 +249,73 @@ CLIENTS: tuple[Client, ...] = (
         chat chat_stream complete complete_stream tools vision embedding missing_model
         """,
     ),
+    Client(
+        "python_llama_index",
+        "llama-index (llms and embeddings)",
+        partial(listed, "frameworks", "llama-index-llms-ollama"),
+        partial(run_apart, "frameworks", "python_llama_index"),
+        """
+        complete chat stream_chat context_window_from_show json_mode structured chat_with_tools
+        stream_chat_with_tools thinking vision async_chat embeddings missing_model stream_abort
+        """,
+        leaves_one=True,
+    ),
+    Client(
+        "python_strands",
+        "strands-agents",
+        partial(listed, "frameworks", "strands-agents"),
+        partial(run_apart, "frameworks", "python_strands"),
+        """
+        run tools structured image missing_model
+        """,
+    ),
+    Client(
+        "python_haystack",
+        "ollama-haystack",
+        partial(listed, "frameworks", "ollama-haystack"),
+        partial(run_apart, "frameworks", "python_haystack"),
+        """
+        chat chat_stream tools_roundtrip tools_stream response_format think vision embed
+        missing_model
+        """,
+    ),
+    Client(
+        "python_autogen",
+        "autogen-ext",
+        partial(listed, "frameworks", "autogen-ext"),
+        partial(run_apart, "frameworks", "python_autogen"),
+        """
+        create create_stream tools structured_output json_output vision assistant_agent
+        missing_model
+        """,
+    ),
+    Client(
+        "python_pydantic_ai",
+        "pydantic-ai on /v1",
+        partial(listed, "frameworks", "pydantic-ai-slim"),
+        partial(run_apart, "frameworks", "python_pydantic_ai"),
+        """
+        chat chat_stream tools output_tool output_native vision missing_model
+        """,
+    ),
+    Client(
+        "python_any_llm",
+        "any-llm-sdk",
+        partial(listed, "frameworks", "any-llm-sdk"),
+        partial(run_apart, "frameworks", "python_any_llm"),
+        """
+        models chat stream tools response_format reasoning vision embed missing_model
+        """,
+    ),
+    Client(
+        "python_llm",
+        "llm with llm-ollama",
+        partial(listed, "frameworks", "llm-ollama"),
+        partial(run_apart, "frameworks", "python_llm"),
+        """
+        models prompt usage schema tools image embed missing_model
+        """,
+    ),
 )
 
 

@@ -1,5 +1,5 @@
 // Drives ai-sdk-ollama beneath the Vercel AI SDK: it stands on the official client.
-// It heeds an abort only when the next chunk comes, so no scenario leaves an answer.
+// None of its scenarios leaves an answer.
 
 import { embedMany, generateText, Output, stepCountIs, streamText, tool } from "ai";
 import { createOllama } from "ai-sdk-ollama";

@@ -16,7 +16,7 @@ from codegen.grammar import json_schema
 from codegen.lint import check_project, validate_documents
 from codegen.mapping import Project
 from codegen.problem import Findings
-from codegen.rules import read_mappings
+from codegen.rules import read_mappings, share_streams
 from codegen.signatures import read_signatures
 from codegen.spec import Specs
 from codegen.structs import generate_structs, header_for
@@ -81,7 +81,9 @@ class Generator:
         self.specs = Specs(root / "specs", root, self.findings)
         transforms = read_signatures(root / "gateway" / "transforms", root)
         steps = read_signatures(root / "gateway" / "steps.py", root)
-        mappings = read_mappings(root / "specs" / "mappings", root, self.findings)
+        mappings = share_streams(
+            read_mappings(root / "specs" / "mappings", root, self.findings), self.findings
+        )
         self.project = Project(
             specs=self.specs,
             findings=self.findings,

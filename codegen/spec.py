@@ -42,6 +42,8 @@ class Operation:
     position: Position
     request: Type | None
     answers: dict[str, dict[str, Type]] = field(default_factory=dict)
+    takes_bytes: bool = False
+    """Whether its body is a file and not JSON."""
 
     @property
     def name(self) -> str:
@@ -68,6 +70,10 @@ class Specs:
             known = self._read_struct(type_)
             self._structs[type_] = known
         return known
+
+    def add_struct(self, struct: Struct) -> None:
+        """Make known a struct that no spec describes."""
+        self._structs[struct.type] = struct
 
     def find_struct(self, text: str, position: Position) -> StructType | None:
         """Return the type that a rule names as `api:Component`, or record `no-such-type`."""
@@ -157,7 +163,8 @@ class Specs:
                     if isinstance(media, Mapping)
                     else {}
                 )
-        return Operation(api, method, path, position, request, answers)
+        takes_bytes = _descend(body, "requestBody", "content", "application/octet-stream")
+        return Operation(api, method, path, position, request, answers, takes_bytes is not None)
 
     def _read_struct(self, type_: StructType) -> Struct:
         schema = self.components(type_.api).get(type_.name)

@@ -53,12 +53,18 @@ class Catalog:
         self._view: View | None = None
         self._fetching: asyncio.Task[View] | None = None
         self._first_seen: dict[str, str] = {}
+        self._is_same_host = False
+        self._watchers: list[Callable[[list[internal.CatalogueRow]], None]] = []
         self._log = get_logger()
 
     @property
     def dialect(self) -> Dialect | None:
         """The dialect that the host spoke last; None before it was asked."""
         return self._view.dialect if self._view else None
+
+    def watch(self, watcher: Callable[[list[internal.CatalogueRow]], None]) -> None:
+        """Have a function called with the rows of every view that becomes the current one."""
+        self._watchers.append(watcher)
 
     def invalidate(self) -> None:
         """Let the next look fetch anew: a model was loaded, unloaded or downloaded."""
@@ -132,12 +138,16 @@ class Catalog:
             return
         if is_current:
             self._view = task.result()
+            for watcher in self._watchers:
+                watcher(self._view.rows)
         elif self._view is None:
             self._view = _outdated(task.result())
 
     async def _fetch(self) -> View:
         last: UpstreamFailure | None = None
-        known = self._view.dialect if self._view else None
+        # A host that was away may have come back as a newer one.
+        known = self.dialect if self._is_same_host else None
+        self._is_same_host = False
         for dialect, call in sorted(_DIALECTS, key=lambda item: item[0] != known):
             try:
                 models = await self._ask(call())
@@ -146,6 +156,7 @@ class Catalog:
                     raise
                 last = failure
                 continue
+            self._is_same_host = True
             return self._build(dialect, models)
         assert last is not None
         raise last

@@ -89,6 +89,10 @@ class UpstreamFailure(Exception):
         return f"UpstreamFailure({', '.join(parts)})"
 
 
+class ClientGone(Exception):
+    """The client left before its request was whole."""
+
+
 class Refusal(Exception):
     """An answer to the client that is an error: its status, Ollama's text, extra headers."""
 
@@ -125,7 +129,7 @@ def read_error(body: bytes) -> StatedError | None:
     >>> read_error(b'{"error":{"message":"gone","type":"invalid_request","code":null}}')
     StatedError(message='gone', code='invalid_request')
     """
-    document = _parse(body)
+    document = parse(body)
     return None if document is None else _read_envelope(document)
 
 
@@ -143,7 +147,7 @@ def read_hidden_error(body: bytes) -> StatedError | None:
     except msgspec.ValidationError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        document = _parse(body)
+        document = parse(body)
         if document is None:
             raise ValueError("not JSON") from None
         if not isinstance(document, dict) or not document.get("error"):
@@ -187,8 +191,8 @@ def shorten(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
     return text if len(text) <= limit else text[: limit - 1] + _ELLIPSIS
 
 
-def _parse(body: bytes) -> object | None:
-    """Parse JSON as leniently as possible; None for `null` and for what is no JSON."""
+def parse(body: bytes) -> object | None:
+    """Read JSON as leniently as possible; None for `null` and for what is no JSON."""
     body = body.removeprefix(_BOM)
     try:
         found: object = msgspec.json.decode(body)
@@ -221,7 +225,7 @@ def _find_message(value: object, depth: int = 0) -> str:
         return ""
     if isinstance(value, str):
         text = value.strip()
-        if text.startswith("{") and (inner := _parse(text.encode("utf-8", "replace"))):
+        if text.startswith("{") and (inner := parse(text.encode("utf-8", "replace"))):
             return _find_message(inner, depth + 1) or text
         return text
     if isinstance(value, list):

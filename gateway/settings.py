@@ -82,10 +82,17 @@ class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How answers look where Ollama's clients differ in what they want."""
 
     thinking: Literal["field", "merge", "drop"] = "field"
+    think_tags: Literal["split", "keep"] = "split"
+    """What becomes of thinking that comes as content, between tags (wire sheet §5)."""
     defaults: Literal["absent", "ollama"] = "absent"
     version: Annotated[str, Meta(pattern=r"^\d+(\.\d+){1,3}\Z")] = "0.34.4"
     """Dotted whole numbers only: several clients compare the parts as numbers."""
     wrong_model: Literal["error", "warn"] = "error"
+    early_headers_s: Seconds | None = None
+    """
+    Seconds of waiting after which a streamed answer's status and headers are sent, for clients that
+    give up without them; a failure after that is an error line. None is never: a status stays one.
+    """
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +101,11 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive: str = "5m"
     """A Go duration or whole seconds; negative is forever, 0 is unload at once."""
     context_length: Count | None = None
+    context_cap: Count = 32768
+    """The most that a request may make a model grow to; 0 is no cap."""
+    context_policy: Literal["grow", "exact", "ignore"] = "grow"
+    make_room: bool = True
+    evict_others: bool = False
     load_timeout_s: Seconds = 300.0
     """`math.inf` (written 0) is no limit."""
     max_queue: Count = 512

@@ -197,7 +197,7 @@ class Upstream:
             await self._send(exchange, method, self._target(path), headers, body)
             if not exchange.is_success:
                 await exchange.raise_stated_error()
-            return _check_json(await exchange.read_rest())
+            return check_json(out_of_events(await exchange.read_rest()))
         finally:
             await exchange.aclose()
 
@@ -457,7 +457,7 @@ async def _open_events(exchange: _Exchange) -> EventStream:
             raise UpstreamFailure("answered with an empty body", fault="empty")
         start = (start + data).removeprefix(_BOM).lstrip(_BLANKS)
     if start.startswith((b"{", b"[")):
-        body = _check_json(start + await exchange.read_rest())
+        body = check_json(start + await exchange.read_rest())
         return EventStream(exchange, one_shot=body)
     if start.startswith(b"<"):
         page = start + await exchange.read_rest(MAX_ERROR_BYTES)
@@ -474,7 +474,7 @@ async def _open_events(exchange: _Exchange) -> EventStream:
             raise _no_event(sample)
     first = events[0]
     if first.name == "error" or b'"error"' in first.data:
-        _raise_error_event(first)
+        raise_error_event(first)
     stream.put_back(events)
     return stream
 
@@ -485,7 +485,7 @@ def _no_event(sample: bytes) -> UpstreamFailure:
     return UpstreamFailure(f"answered with {describe(sample)}, not with events", fault="not_sse")
 
 
-def _raise_error_event(event: Event) -> None:
+def raise_error_event(event: Event) -> None:
     """Raise the error that an event holds; return when it holds none."""
     if event.name == "error":
         stated = read_error(event.data)
@@ -506,7 +506,26 @@ def _raise_error_event(event: Event) -> None:
     )
 
 
-def _check_json(body: bytes) -> bytes:
+def out_of_events(body: bytes) -> bytes:
+    """
+    Return the one answer that came as events where JSON was asked for, any other body as it is.
+
+    Raises UpstreamFailure for an error among the events, and for several answers (not_json).
+    """
+    start = body.removeprefix(_BOM).lstrip(_BLANKS)
+    if not start.startswith(_EVENT_FIELDS):
+        return body
+    decoder = SseDecoder(max(len(body), 1))
+    events = [event for event in decoder.feed(body) + decoder.close() if event.data != b"[DONE]"]
+    for event in events:
+        raise_error_event(event)
+    if len(events) != 1:
+        detail = f"answered with {len(events)} events, not with JSON"
+        raise UpstreamFailure(detail, fault="not_json" if events else "empty")
+    return events[0].data
+
+
+def check_json(body: bytes) -> bytes:
     """Return the body of a success. Raises UpstreamFailure when it is none or no JSON."""
     body = body.removeprefix(_BOM)
     if not body.strip():

@@ -112,9 +112,7 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
     # specs/mappings/embed.yaml:16: answer
     num_ctx = options.num_ctx
     if transforms.is_empty_input(input=input_):
-        await steps.acquire(
-            run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx
-        )
+        await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request))
     # specs/mappings/embed.yaml:20: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)

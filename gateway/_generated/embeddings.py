@@ -90,9 +90,7 @@ async def plan(request: ollama.EmbeddingRequest, run: Run) -> Outcome:
     prompt = request.prompt
     num_ctx = options.num_ctx
     if not prompt:
-        await steps.acquire(
-            run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx
-        )
+        await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer())
     # specs/mappings/embeddings.yaml:18: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)

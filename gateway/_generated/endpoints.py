@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from gateway._generated import (
+    blob_check,
     blobs,
     chat,
     copy,
@@ -37,7 +38,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint(
         method="HEAD",
         path="/api/blobs/{digest}",
-        plan=blobs.plan,
+        plan=blob_check.plan,
         reader=None,
     ),
     Endpoint(
@@ -45,6 +46,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         path="/api/blobs/{digest}",
         plan=blobs.plan,
         reader=None,
+        reads_bytes=True,
     ),
     Endpoint(
         method="POST",
@@ -56,6 +58,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             go_name="ChatRequest",
             objects={"options": "map[string]interface {}"},
         ),
+        wants_stream=chat.wants_stream,
     ),
     Endpoint(
         method="POST",
@@ -122,6 +125,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             go_name="GenerateRequest",
             objects={"options": "map[string]interface {}"},
         ),
+        wants_stream=generate.wants_stream,
     ),
     Endpoint(
         method="POST",
@@ -156,6 +160,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             go_name="PushRequest",
             objects={},
         ),
+        wants_stream=push.wants_stream,
     ),
     Endpoint(
         method="GET",

@@ -191,6 +191,11 @@ def templated_request(
     )
 
 
+def wants_stream(request: ollama.GenerateRequest) -> bool:
+    """Whether the client of a request wants frames, and not their fold."""
+    return request.stream if request.stream is not UNSET and request.stream is not None else True
+
+
 class UntemplatedFold:
     """Call `untemplated`: the one-shot answer from the frames."""
 
@@ -396,19 +401,38 @@ class TemplatedStream:
         if completion_tokens is not UNSET and completion_tokens is not None:
             self.eval_tokens = completion_tokens
         delta = choices_0.delta if choices_0 is not UNSET else UNSET
-        tool_calls = delta.tool_calls if delta is not UNSET and delta is not None else UNSET
+        message = choices_0.message if choices_0 is not UNSET else UNSET
+        delta_or_message = delta or message
+        tool_calls = (
+            delta_or_message.tool_calls
+            if delta_or_message is not UNSET and delta_or_message is not None
+            else UNSET
+        )
         if tool_calls is not UNSET and tool_calls is not None:
             self.tool_calls = transforms.merge_tool_calls(self.tool_calls, tool_calls)
         reasoning_content = (
-            delta.reasoning_content if delta is not UNSET and delta is not None else UNSET
+            delta_or_message.reasoning_content
+            if delta_or_message is not UNSET and delta_or_message is not None
+            else UNSET
         )
-        reasoning = delta.reasoning if delta is not UNSET and delta is not None else UNSET
-        content = delta.content if delta is not UNSET and delta is not None else UNSET
+        reasoning = (
+            delta_or_message.reasoning
+            if delta_or_message is not UNSET and delta_or_message is not None
+            else UNSET
+        )
+        content = (
+            delta_or_message.content
+            if delta_or_message is not UNSET and delta_or_message is not None
+            else UNSET
+        )
         self.speech = transforms.separate_speech(
             self.speech,
             reasoning_content=reasoning_content,
             reasoning=reasoning,
             content=content,
+            finish_reason=finish_reason,
+            reasons=self._call.model.capabilities.thinking,
+            tags=self._call.settings.answers.think_tags,
             policy=self._call.settings.answers.thinking,
         )
         logprobs = choices_0.logprobs if choices_0 is not UNSET else UNSET
@@ -557,9 +581,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     # specs/mappings/generate.yaml:39: answer
     num_ctx = options.num_ctx
     if not prompt:
-        await steps.acquire(
-            run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx
-        )
+        await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request, call))
     # specs/mappings/generate.yaml:43: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)

@@ -10,6 +10,10 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 class HostInstance(Struct, kw_only=True):
     id: str
     context_length: int | float | UnsetType = UNSET
+    eval_batch_size: int | float | UnsetType = UNSET
+    flash_attention: bool | UnsetType = UNSET
+    num_experts: int | float | UnsetType = UNSET
+    offload_kv_cache_to_gpu: bool | UnsetType = UNSET
     remaining_ttl_seconds: int | float | UnsetType = UNSET
 
 
@@ -41,15 +45,36 @@ class Speech(Struct, kw_only=True):
     held: str
     phase: Literal["start", "thinking", "content"]
     deltas: int
+    tagged: Literal["unknown", "no", "inside"]
+    pending: str
+
+
+class Progress(Struct, kw_only=True):
+    status: str
+    digest: str | UnsetType = UNSET
+    total: int | UnsetType = UNSET
+    completed: int | UnsetType = UNSET
 
 
 class LoadWish(Struct, kw_only=True):
     model: str
     context_length: int | UnsetType = UNSET
+    eval_batch_size: int | UnsetType = UNSET
+    flash_attention: bool | UnsetType = UNSET
+    num_experts: int | UnsetType = UNSET
+    offload_kv_cache_to_gpu: bool | UnsetType = UNSET
 
 
 class LoadedInstance(Struct, kw_only=True):
     instance_id: str | UnsetType = UNSET
+
+
+class WarmWish(Struct, kw_only=True):
+    model: str
+
+
+class WarmedModel(Struct, kw_only=True):
+    model: str | UnsetType = UNSET
 
 
 class UnloadWish(Struct, kw_only=True):
@@ -96,6 +121,7 @@ class Capabilities(Struct, kw_only=True):
 class CatalogueRow(Struct, kw_only=True):
     key: str
     request_key: str
+    copies_of: str
     name: str
     kind: Literal["llm", "embedding"]
     display_name: str

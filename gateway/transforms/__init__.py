@@ -19,6 +19,8 @@ from gateway.transforms.host import lists_tool_use as lists_tool_use
 from gateway.transforms.host import v0_instances as v0_instances
 from gateway.transforms.keep_alive import is_zero_duration as is_zero_duration
 from gateway.transforms.keep_alive import keep_alive_problem as keep_alive_problem
+from gateway.transforms.library import is_digest as is_digest
+from gateway.transforms.library import is_some_name as is_some_name
 from gateway.transforms.messages import images_problem as images_problem
 from gateway.transforms.messages import message_content as message_content
 from gateway.transforms.messages import messages_problem as messages_problem
@@ -67,7 +69,9 @@ __all__ = [
     "images_problem",
     "input_count",
     "input_problem",
+    "is_digest",
     "is_empty_input",
+    "is_some_name",
     "is_vision_type",
     "is_zero_duration",
     "keep_alive_problem",

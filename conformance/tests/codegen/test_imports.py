@@ -36,6 +36,7 @@ ONLY_IN = {
 
 WITH_PATHS = {
     "gateway/app.py": "answers /health, which no client API describes",
+    "gateway/dialects.py": "tells the dialects that it speaks by the start of their paths",
     "gateway/passthrough.py": "hands other dialects through, told by the start of their paths",
     "gateway/repairs.py": "mends requests of the one passed-through route that LM Studio refuses",
 }

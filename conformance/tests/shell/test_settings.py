@@ -59,13 +59,20 @@ EVERY_KEY = {
     "answers.thinking": ("merge", "merge"),
     "answers.defaults": ("ollama", "ollama"),
     "answers.version": ("0.12.6", "0.12.6"),
+    "answers.think_tags": ("keep", "keep"),
+    "answers.early_headers_s": ("2.5", 2.5),
     "answers.wrong_model": ("warn", "warn"),
     "models.keep_alive": ("-1", "-1"),
     "models.context_length": ("8192", 8192),
+    "models.context_cap": ("0", 0),
+    "models.context_policy": ("exact", "exact"),
+    "models.make_room": ("false", False),
+    "models.evict_others": ("yes", True),
     "models.load_timeout_s": ("0", math.inf),
     "models.max_queue": ("0", 0),
     "models.catalogue_ttl_s": ("0.5", 0.5),
     "models.insert_architectures": ("qwen2,starcoder2", ("qwen2", "starcoder2")),
+    "store.path": ("/tmp/a.db", "/tmp/a.db"),
     "limits.body_bytes": ("1024", 1024),
     "limits.drain_s": ("0", 0.0),
     "routes.health": ("off", False),
@@ -102,7 +109,7 @@ def test_every_key_is_read_from_the_file(path: str, tmp_path: Path) -> None:
     elif isinstance(expected, tuple):
         written = str([part.strip() for part in text.split(",")])
     elif isinstance(expected, bool):
-        written = "false"
+        written = str(expected).lower()
     file = tmp_path / "config.toml"
     section, key = path.split(".")
     file.write_text(f"[{section}]\n{key} = {written}\n")

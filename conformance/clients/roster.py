@@ -18,7 +18,9 @@ from conformance.clients.toolchain import (
     SOURCES,
     Command,
     build_go,
+    build_java,
     build_ollama,
+    build_rust,
     install_javascript,
     make_python,
 )
@@ -170,12 +172,12 @@ CLIENTS: tuple[Client, ...] = (
         run_command,
         """
         version list_models show run run_think run_verbose run_format run_image run_embedding
-        ps_and_stop pull cp_and_rm create missing_model missing_model_rm abort
+        ps_and_stop pull cp_and_rm create_model missing_model missing_model_rm abort
         """,
         deviations={
             "pull": PULL,
             "cp_and_rm": COPY,
-            "create": CREATE,
+            "create_model": CREATE,
             "missing_model_rm": DELETE,
         },
         leaves_one=True,
@@ -315,6 +317,18 @@ CLIENTS: tuple[Client, ...] = (
         """
         models prompt usage schema tools image embed missing_model
         """,
+    ),
+    Client(
+        "rust_ollama",
+        "ollama-rs",
+        partial(find_version, "rust/Cargo.toml", r'^ollama-rs = .*"=([^"]+)"'),
+        lambda: [build_rust()],
+        """
+        list show chat chat_stream chat_options tools tools_roundtrip format_schema format_json
+        think vision generate generate_stream embed pull missing_model stream_abort
+        """,
+        deviations={"pull": PULL},
+        leaves_one=True,
     ),
 )
 

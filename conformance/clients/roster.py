@@ -330,6 +330,19 @@ CLIENTS: tuple[Client, ...] = (
         deviations={"pull": PULL},
         leaves_one=True,
     ),
+    Client(
+        "java_langchain4j",
+        "langchain4j-ollama",
+        partial(
+            find_version, "java/pom.xml", r"<artifactId>langchain4j-ollama.*\n\s*<version>(.+)<"
+        ),
+        build_java,
+        """
+        list show ps chat chat_stream options tools_roundtrip tools_stream format_schema format_json
+        think think_stream vision generate generate_stream embed missing_model stream_abort
+        """,
+        leaves_one=True,
+    ),
 )
 
 

@@ -101,11 +101,13 @@ CLIENTS: tuple[Client, ...] = (
         tools_single tools_parallel tools_stream tools_roundtrip tools_from_function
         format_json format_schema format_schema_stream image_bytes image_path
         generate generate_stream generate_system generate_format generate_raw generate_image
-        generate_think embed_one embed_batch embed_dimensions embeddings_legacy preload_and_unload
+        generate_think embed_one embed_batch embed_dimensions embeddings_legacy pull
+        preload_and_unload
         missing_model_chat missing_model_chat_stream missing_model_generate
         missing_model_generate_stream missing_model_show missing_model_embed
         missing_model_embeddings async_chat_stream async_concurrent stream_abort stream_breaks_off
         """,
+        deviations={"pull": PULL},
         leaves_one=True,
         is_default=True,
     ),
@@ -132,10 +134,11 @@ CLIENTS: tuple[Client, ...] = (
         list show version chat chat_stream chat_options think think_stream think_level think_false
         tools_roundtrip tools_parallel tools_stream format_schema format_json
         image_buffer image_base64 generate generate_stream generate_raw generate_image_format
-        embed embed_string embeddings_legacy ps_load_and_unload
+        embed embed_string embeddings_legacy pull ps_load_and_unload
         missing_model missing_model_stream missing_model_generate missing_model_show
         missing_model_embed concurrent stream_abort stream_breaks_off
         """,
+        deviations={"pull": PULL},
         leaves_one=True,
         is_default=True,
     ),

@@ -161,10 +161,11 @@ CLIENTS: tuple[Client, ...] = (
         """
         heartbeat version list show list_running chat chat_stream chat_options chat_image
         think_stream think_level think_false tools_roundtrip tools_parallel_stream format_schema
-        generate generate_stream embed embeddings_legacy load_and_unload
+        generate generate_stream embed embeddings_legacy pull load_and_unload
         missing_model_chat missing_model_generate missing_model_show missing_model_embed
         stream_abort stream_breaks_off
         """,
+        deviations={"pull": PULL},
         leaves_one=True,
         is_default=True,
     ),

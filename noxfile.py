@@ -12,7 +12,16 @@ import nox
 
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "types", "drift", "tests", "conformance", "mutants", "clients"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "drift",
+    "tests",
+    "conformance",
+    "mutants",
+    "engine",
+    "clients",
+]
 
 BIN = "Scripts" if os.name == "nt" else "bin"
 
@@ -33,7 +42,7 @@ def run(session: nox.Session, *command: str) -> None:
 @nox.session(reuse_venv=True, default=False)
 def dev(session: nox.Session) -> None:
     """Make the environment that the other sessions share: everything that develops olgate."""
-    session.install("-c", "constraints.txt", "-e", ".[dev,clients]")
+    session.install("-c", "constraints.txt", "-e", ".[dev,clients,engine]")
 
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)
@@ -70,8 +79,9 @@ def drift(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"])
 def tests(session: nox.Session) -> None:
-    """Run the tests, real clients aside: `nox -s tests -- -k names`."""
-    run(session, "pytest", "--ignore=conformance/tests/clients", *session.posargs)
+    """Run the tests, real clients and engine aside: `nox -s tests -- -k names`."""
+    apart = ["--ignore=conformance/tests/clients", "--ignore=conformance/tests/engine"]
+    run(session, "pytest", *apart, *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"])
@@ -106,8 +116,17 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"])
 def clients(session: nox.Session) -> None:
-    """Run real clients of Ollama against the gateway and the stand-in."""
-    run(session, "pytest", "conformance/tests/clients", *session.posargs)
+    """Run real clients of Ollama: `-- --all` for all, `-- --write` for the page of them."""
+    if {"--matrix", "--write"} & set(session.posargs):
+        run(session, "conformance.clients", *session.posargs)
+    else:
+        run(session, "pytest", "conformance/tests/clients", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"])
+def engine(session: nox.Session) -> None:
+    """Run the gateway in front of a real llama.cpp with tiny models."""
+    run(session, "pytest", "conformance/tests/engine", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)

@@ -1,17 +1,12 @@
 """
 The gateway and the stand-in as processes, as their users start them, and drivers run against them.
 
-What a driver does lives in `conformance/clients`; how a driver in another language comes to be
-there is `toolchain`'s business.
+Which drivers there are is `roster`'s business, and how they come to be there `toolchain`'s.
 """
 
 import contextlib
 import json
-import os
-import queue
 import subprocess
-import sys
-import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-ROOT = Path(__file__).parents[3]
+from conformance.processes import ROOT, START_LIMIT_S, clean_environment, listening
+
 CHAT_MODEL = "harbor/lantern-8b"
 """The model of the stand-in that has tools, vision and levels of thinking."""
 EMBEDDING_MODEL = "text-embedding-tiny-v1"
@@ -32,8 +28,6 @@ RULES: list[dict[str, Any]] = [
     {"match": {"body_contains": BROKEN}, "fault": "closed_mid_stream", "after": 3},
 ]
 
-START_LIMIT_S = 60.0
-STOP_LIMIT_S = 15.0
 DRIVER_LIMIT_S = 180.0
 
 
@@ -43,55 +37,6 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     ok: bool
     detail: str
-
-
-def clean_environment() -> dict[str, str]:
-    """Return the environment without what would turn the gateway or a client elsewhere."""
-    unwanted = ("OLGATE_", "OLLAMA_", "LANGCHAIN_", "LANGSMITH_")
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.upper().startswith(unwanted) and not name.lower().endswith("_proxy")
-    }
-    return {**kept, "OLGATE_STORE_PATH": ":memory:", "PYTHONUNBUFFERED": "1"}
-
-
-@contextlib.contextmanager
-def listening(*module: str) -> Iterator[str]:
-    """Run a Python module that says where it listens; yield that address."""
-    said: list[str] = []
-    address: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-
-    def read(lines: Iterable[str]) -> None:
-        # To the end: a pipe that nobody reads would stop a process that has much to say.
-        for line in lines:
-            said.append(line)
-            if "listening on http" in line:
-                address.put(line.split()[-1])
-        address.put(None)
-
-    with subprocess.Popen(
-        [sys.executable, "-m", *module],
-        cwd=ROOT,
-        env=clean_environment(),
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        reading = threading.Thread(target=read, args=[process.stderr])
-        reading.start()
-        try:
-            url = address.get(timeout=START_LIMIT_S)
-            if url is None:
-                raise RuntimeError(f"{module[0]} ended, it said:\n{''.join(said)}")
-            yield url
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            reading.join()
 
 
 @dataclass(frozen=True)
@@ -147,11 +92,6 @@ def open_pair(settings: Path) -> Iterator[Pair]:
         pair = Pair(stack.enter_context(listening("gateway", *serve)), standin_url)
         pair.add_rules()
         yield pair
-
-
-def python_driver(module: str) -> list[str]:
-    """Return the command of a driver in Python."""
-    return [sys.executable, "-m", f"conformance.clients.{module}"]
 
 
 def drive(command: Sequence[str | Path], url: str, *names: str) -> list[Outcome]:

@@ -1,4 +1,4 @@
-"""LM Studio's own APIs under schemathesis: the stand-in is held to them, and what passes through."""
+"""LM Studio's own APIs under schemathesis: the stand-in's answers, and what is passed through."""
 
 from __future__ import annotations
 

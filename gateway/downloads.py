@@ -32,6 +32,9 @@ NOT_FOUND = "pull model manifest: file does not exist"
 NO_DOWNLOADS = (
     "this LM Studio can't be told to download: get the model in its window, or update LM Studio"
 )
+GOING_DOWN = "the gateway is shutting down"
+MOST_ABANDONED = 64
+"""How many jobs are remembered that nobody waits for any more."""
 _ROUTE_IS_MISSING = (405, 501)
 _Key: TypeAlias = tuple[str, str]
 
@@ -48,6 +51,8 @@ class Job:
         self.failure: Exception | None = None
         self.waiters = 0
         self.task: asyncio.Task[None] | None = None
+        self.told = 0
+        """How often there was news; who waits says which was the last that it knows."""
         self._news = asyncio.Event()
 
     @property
@@ -62,13 +67,15 @@ class Job:
         return self.is_done or self.failure is not None
 
     def tell(self) -> None:
-        """Wake everyone who waits."""
+        """Have news for everyone who waits."""
+        self.told += 1
         self._news.set()
         self._news = asyncio.Event()
 
-    async def news(self) -> None:
-        """Wait until something was told."""
-        await self._news.wait()
+    async def news(self, known: int) -> None:
+        """Wait for news after the one that is known; what came meanwhile is news at once."""
+        while self.told == known:
+            await self._news.wait()
 
 
 class Downloads:
@@ -91,6 +98,7 @@ class Downloads:
         key = (wish.model, _or_nothing(wish.quantization))
         job = self._jobs.get(key)
         if job is None or job.is_over:
+            self._forget_abandoned()
             job = self._jobs[key] = Job(wish)
         job.waiters += 1
         try:
@@ -99,11 +107,13 @@ class Downloads:
             while True:
                 if job.failure is not None:
                     raise job.failure
-                if job.id or job.is_done:
+                # Taken before the yield: a slow reader must miss neither the end nor a failure.
+                known, is_done = job.told, job.is_done
+                if job.id or is_done:
                     yield job
-                if job.is_done:
+                if is_done:
                     return
-                await job.news()
+                await job.news(known)
         finally:
             job.waiters -= 1
             if not job.waiters and job.task is not None:
@@ -114,11 +124,20 @@ class Downloads:
                 del self._jobs[key]
 
     async def aclose(self) -> None:
-        """Stop asking after jobs; they go on in LM Studio."""
+        """Stop asking after jobs, which go on in LM Studio, and end all waiting for them."""
+        for job in self._jobs.values():
+            job.failure = job.failure or Refusal(503, GOING_DOWN)
+            job.tell()
         tasks = [job.task for job in self._jobs.values() if job.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _forget_abandoned(self) -> None:
+        """Forget the oldest jobs that nobody waits for, when there are many."""
+        idle = [key for key, job in self._jobs.items() if not job.waiters]
+        for key in idle[: max(0, len(idle) - MOST_ABANDONED)]:
+            del self._jobs[key]
 
     async def _attend(self, job: Job) -> None:
         """Begin a job or take it up again, and ask after it until it is over."""

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -10,6 +12,15 @@ import pytest
 
 from conformance.standin.loading import SIZE_BYTES
 from conformance.tests.gateway.support import COLD, Pair, chat, frames, open_pair
+from gateway._generated import internal
+from gateway.aliases import Aliases
+from gateway.catalog import Catalog
+from gateway.downloads import Downloads
+from gateway.faults import Refusal
+from gateway.first_seen import FirstSeen
+from gateway.settings import DownloadSettings, ModelSettings, UpstreamSettings
+from gateway.store import Store
+from gateway.upstream import Upstream
 
 DOWNLOAD = "/api/v1/models/download"
 STATUS = re.compile(r"/api/v1/models/download/status/")
@@ -257,3 +268,51 @@ async def test_hosts_without_downloads_say_so(version: str) -> None:
 
     assert 501 == answer.status_code
     assert "can't be told to download" in answer.json()["error"]
+
+
+@asynccontextmanager
+async def downloads_of(pair: Pair) -> AsyncIterator[Downloads]:
+    """Follow downloads of the stand-in without a gateway around it."""
+    upstream = Upstream(UpstreamSettings(url=pair.standin.url))
+    store = Store(None)
+    first_seen = FirstSeen(store, pair.standin.url)
+    catalog = Catalog(upstream, ModelSettings(), Aliases(store, {}), first_seen)
+    downloads = Downloads(upstream, catalog, DownloadSettings(poll_interval_s=0.01))
+    try:
+        yield downloads
+    finally:
+        await downloads.aclose()
+        await upstream.aclose()
+        store.close()
+
+
+async def test_a_slow_reader_misses_neither_the_end_nor_a_failure() -> None:
+    """What happens while it is busy with a line is told with its next look."""
+    async with open_pair() as pair, downloads_of(pair) as downloads:
+        failing = downloads.follow(internal.DownloadWish(model="harbor/missing-9b"))
+        ending = downloads.follow(internal.DownloadWish(model=NEW))
+        bad, good = await anext(failing), await anext(ending)
+        for job in (bad, good):
+            while not job.is_over:
+                await job.news(job.told)
+        with pytest.raises(Refusal, match="could not be found"):
+            await anext(failing)
+        last = await anext(ending)
+        with pytest.raises(StopAsyncIteration):
+            await anext(ending)
+
+    assert last.is_done
+    assert SIZE_BYTES == last.completed
+
+
+async def test_the_end_of_the_process_ends_all_waiting() -> None:
+    """With a word, and without waiting for LM Studio."""
+    async with open_pair() as pair, downloads_of(pair) as downloads:
+        pair.script({"match": {"path": ANY_STATUS}, "hold": "state"})
+        waiting = downloads.follow(internal.DownloadWish(model=NEW))
+        await anext(waiting)
+        next_one = asyncio.create_task(anext(waiting))
+        await pair.until(lambda: asked_after(pair) >= 1)
+        await downloads.aclose()
+        with pytest.raises(Refusal, match="shutting down"):
+            await next_one

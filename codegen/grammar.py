@@ -32,8 +32,10 @@ GRAMMAR: dict[str, Construct] = {
         "plan": Entry("list:step", "what happens for a request, in order"),
         "answers": Entry("map:answer", "one-object answers that steps name"),
         "calls": Entry("map:call", "upstream calls that steps name"),
+        "reports": Entry("map:report", "progress told line by line, that steps name"),
         "shapes": Entry("map:shape", "object translations that `use:` names"),
         "tables": Entry("map:table", "value translations that `table:` names"),
+        "streams": Entry("map:stream_base", "what several streams share, which `like:` names"),
         "errors": Entry("list:error_row", "what an upstream failure becomes for the client"),
         "recover": Entry(
             "list:recover_row", "which upstream failures are worth a load and a retry"
@@ -58,6 +60,7 @@ GRAMMAR: dict[str, Construct] = {
         "answer": Entry("word", "end here with this answer; with `do`, after that step"),
         "do": Entry("word", "run a step of `gateway.steps`"),
         "call": Entry("word|list:choice", "end here with this upstream call"),
+        "report": Entry("word", "end here with this progress"),
         "refuse": Entry("refusal", "end here with an error"),
         "when": Entry("condition", "take the step only when this holds"),
         "else": Entry("refusal", "the error when a check or need fails"),
@@ -78,6 +81,7 @@ GRAMMAR: dict[str, Construct] = {
     "refusal": {
         "status": Entry("status", "the HTTP status", required=True),
         "error": Entry("word", "Ollama's text; braces name paths", required=True),
+        "late": Entry("flag", "sent as what Ollama finds once its stream is set up: no charset"),
     },
     "condition": {
         "empty": Entry("paths", "absent, null, an empty text or an empty list (all of them)"),
@@ -95,6 +99,8 @@ GRAMMAR: dict[str, Construct] = {
         "like": Entry("word", "start from another answer of this file"),
         "fields": Entry("map:rule", "its fields"),
         "text": Entry("word", "a plain text answer"),
+        "empty": Entry("flag", "no body at all"),
+        "status": Entry("status", "the answer's status; 200 when left out"),
         "omitted": Entry("map:reason", "fields of the target that are never produced, and why"),
     },
     "call": {
@@ -103,6 +109,14 @@ GRAMMAR: dict[str, Construct] = {
         "streamed": Entry("rule", "whether this client wants frames; a fold of them otherwise"),
         "stream": Entry("stream", "how its chunks become frames"),
         "response": Entry("block", "how its one answer becomes ours"),
+    },
+    "report": {
+        "do": Entry("word", "the step of `gateway.steps` that yields records", required=True),
+        "streamed": Entry("rule", "whether this client wants frames; the last alone otherwise"),
+        "from": Entry("word", "a record's type", required=True),
+        "to": Entry("word", "a frame's type", required=True),
+        "fields": Entry("map:rule", "the frame's fields", required=True),
+        "omitted": Entry("map:reason", "frame fields that are never produced, and why"),
     },
     "block": {
         "from": Entry("word", "the source's type", required=True),
@@ -113,7 +127,8 @@ GRAMMAR: dict[str, Construct] = {
         "omitted": Entry("map:reason", "target fields that are never produced, and why"),
     },
     "stream": {
-        "from": Entry("word", "the chunk's type", required=True),
+        "like": Entry("word", "start from what a file's `streams`, or shared.yaml's, has there"),
+        "from": Entry("word", "the chunk's type"),
         "to": Entry("word", "the frame's type", required=True),
         "state": Entry("map:state", "what is remembered from chunk to chunk"),
         "complete": Entry("condition", "what must be known for the end to be a regular one"),
@@ -121,6 +136,12 @@ GRAMMAR: dict[str, Construct] = {
         "fold": Entry("fold", "the one-shot answer from the frames"),
         "ignored": Entry("map:reason", "chunk fields left out on purpose, and why"),
         "omitted": Entry("map:reason", "frame fields that are never produced, and why"),
+    },
+    "stream_base": {
+        "from": Entry("word", "the chunk's type", required=True),
+        "state": Entry("map:state", "what is remembered from chunk to chunk"),
+        "complete": Entry("condition", "what must be known for the end to be a regular one"),
+        "ignored": Entry("map:reason", "chunk fields left out on purpose, and why"),
     },
     "state": {
         "first": Entry("path", "keep the first value seen"),
@@ -233,15 +254,21 @@ EXCLUSIVE: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "shape_case": (("equals", "type", "otherwise"),),
     "step": (
-        ("check", "model", "need", "decode", "answer", "call", "refuse"),
-        ("check", "model", "need", "decode", "do", "call", "refuse"),
+        ("check", "model", "need", "decode", "answer", "call", "report", "refuse"),
+        ("check", "model", "need", "decode", "do", "call", "report", "refuse"),
     ),
     "state": (
         ("first", "last", "sum", "fold"),
         *((word, "via") for word in ("first", "last", "sum")),
     ),
     "call": (("stream", "response"), ("streamed", "response")),
-    "answer": (("text", "fields"), ("text", "like"), ("text", "to")),
+    "stream": (("like", "from"),),
+    "answer": (
+        ("text", "fields"),
+        *((word, other) for word in ("text", "empty") for other in ("like", "to")),
+        ("empty", "fields"),
+        ("empty", "text"),
+    ),
     "shape": (("match", "to"), ("match", "fields"), ("match", "omitted")),
     "error_row": (
         ("status", "fault", "otherwise"),
@@ -258,7 +285,7 @@ COMPANIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "state": {"with": ("via",), "fold": ("via",)},
     "shape": {"cases": ("match",)},
     "step": {
-        "when": ("check", "need", "answer", "do", "call", "refuse"),
+        "when": ("check", "need", "answer", "do", "call", "report", "refuse"),
         "else": ("check", "need"),
         "missing": ("model",),
         "illegal": ("model",),
@@ -268,7 +295,7 @@ COMPANIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "match_case": ("model",),
         "status": ("decode",),
         "via": ("decode",),
-        "with": ("do", "via"),
+        "with": ("do", "report", "via"),
     },
 }
 """Keys that mean something only beside one of others."""

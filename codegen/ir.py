@@ -68,6 +68,8 @@ class Endpoint:
     request: str | None
     objects: dict[str, str] = field(default_factory=dict)
     reads_body: bool = True
+    streams: bool = False
+    reads_bytes: bool = False
 
 
 @dataclass
@@ -109,6 +111,7 @@ _GATEWAY = [
     (r"\bRefusal\(|\bRefusal\b", "from gateway.faults import Refusal"),
     (r"\bUpstreamFailure\b", "from gateway.faults import UpstreamFailure"),
     (r"\bAnswer\(", "from gateway.outcome import Answer"),
+    (r"\bReport\(", "from gateway.outcome import Report"),
     (r"\bStreamCall\(", "from gateway.outcome import StreamCall"),
     (r"\bFetchCall\b", "from gateway.outcome import FetchCall"),
     (r"\bOutcome\b", "from gateway.outcome import Outcome"),

@@ -11,8 +11,9 @@ from typing import Any, cast
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from referencing.exceptions import Unresolvable
 
-from codegen.mapping import SHARED, Project
+from codegen.mapping import Project
 from codegen.problem import Findings, Position
+from codegen.rules import SHARED
 from codegen.signatures import Signature
 from codegen.source import Mapping, Sequence, Value, plain
 from codegen.spec import Specs

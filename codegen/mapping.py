@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 
 from codegen import ir
 from codegen.coverage import Coverage, Usage
-from codegen.expressions import Context, Expressions, ShapeRef, TableRef, case_test
+from codegen.expressions import Context, Expressions, ShapeRef, TableRef, case_test, refusal_code
 from codegen.operand import Body, Operand, Scope
 from codegen.problem import Findings, Position, did_you_mean
 from codegen.rules import (
+    SHARED,
     AnswerRule,
     Block,
     CallRule,
@@ -47,7 +48,6 @@ from codegen.types import (
 
 CAPABILITIES = ("completion", "embedding", "insert", "thinking", "tools", "vision")
 RECOVERIES = ("load",)
-SHARED = "shared"
 
 
 @dataclass
@@ -120,6 +120,7 @@ class MappingCompiler:
             if (operation := self._specs.operation(file.api or "", name, place)) is not None
         ]
         self._request = self._request_type()
+        self._path = self._path_type()
 
     # -- the whole file -----------------------------------------------------------------------
 
@@ -154,6 +155,18 @@ class MappingCompiler:
             )
         found = next(iter(kinds), None)
         return found if isinstance(found, StructType) else None
+
+    def _path_type(self) -> StructType | None:
+        """Return what `$path` holds: the parameters that all paths of this file have."""
+        found = [re.findall(r"\{(\w+)\}", operation.path) for operation in self._operations]
+        names = [name for name in found[0] if all(name in one for one in found)] if found else []
+        if not names:
+            return None
+        kind, place = StructType("$path", self.file.name), self.file.position
+        text = ScalarType("string")
+        fields = {name: Field(name, text, True, False, place) for name in names}
+        self._specs.add_struct(Struct(kind, place, fields))
+        return kind
 
     def _answer_type(self) -> Type | None:
         for operation in self._operations:
@@ -384,6 +397,8 @@ class MappingCompiler:
         """
         if answer.text is not None:
             return repr(answer.text)
+        if answer.is_empty:
+            return "None"
         if answer.name in self._answers:
             return self._answers[answer.name]
         inherited = self._inherited(answer)
@@ -948,6 +963,7 @@ class MappingCompiler:
                 )
             self.project.coverage.check(usage, file)
         self._check_statuses()
+        body.lines = _without_unread(body.lines, self._late.values())
         uses_call = any(re.search(r"\bcall\b", line) for line in body.lines)
         request = annotation(self._request) if self._request else "None"
         self.module.functions.append(
@@ -963,9 +979,12 @@ class MappingCompiler:
                 is_async=True,
             )
         )
+        streams = self._wants_stream()
         for operation in self._operations:
             self.module.endpoints.append(
                 ir.Endpoint(
+                    streams=streams,
+                    reads_bytes=operation.takes_bytes,
                     method=operation.method.upper(),
                     path=operation.path,
                     module=file.name,
@@ -1051,7 +1070,9 @@ class MappingCompiler:
                     )
                     return not when
                 self._used.add(("answer", step.name))
-                lines.append(f"return Answer({self._answer(answer, usage, scope)})")
+                made = self._answer(answer, usage, scope)
+                status = f", status={answer.status}" if answer.status != 200 else ""
+                lines.append(f"return Answer({made}{status})")
                 body.lines += _guarded(when, *lines)
                 return not when
             case "call":
@@ -1061,6 +1082,10 @@ class MappingCompiler:
                     joined = " and ".join(part for part in (when, test) if part)
                     body.lines += _guarded(joined, f"return <<{name}>>")
                 return not when and any(condition is None for _, _, condition in step.choices)
+            case "report":
+                scope.inspecting = False
+                body.lines += _guarded(when, *self._report(step, expressions, body))
+                return not when
             case "refuse":
                 self._raise(step.refusal, step, expressions, body, when)
                 return not when
@@ -1089,7 +1114,7 @@ class MappingCompiler:
             tests = [when] if when else []
             tests.append(f"{problem} is not UNSET")
             body.lines += _guarded(
-                " and ".join(tests), f"raise Refusal({step.otherwise.status}, {text})"
+                " and ".join(tests), f"raise {refusal_code(step.otherwise, text)}"
             )
             return
         held = expressions.condition(condition)
@@ -1098,7 +1123,7 @@ class MappingCompiler:
             step,
             expressions,
             body,
-            f"{when} and not ({held})" if when else f"not ({held})",
+            f"{when} and {_negated(held)}" if when else _negated(held),
         )
 
     def _raise(
@@ -1158,7 +1183,7 @@ class MappingCompiler:
                 )
         if step.unknown is not None:
             made = expressions.refusal(step.unknown).removesuffix(")")
-            body.lines += _guarded("found == 'unknown'", f"raise {made}, run.hints)")
+            body.lines += _guarded("found == 'unknown'", f"raise {made}, headers=run.hints)")
         scope.unresolved = frozenset()
 
     def _decode_step(self, step: Step, expressions: Expressions, scope: Scope, body: Body) -> None:
@@ -1214,6 +1239,58 @@ class MappingCompiler:
         )
         return f"await steps.{name}(run{passed})"
 
+    def _report(self, step: Step, expressions: Expressions, body: Body) -> list[str]:
+        """Return the lines that end a plan with progress."""
+        report = self.file.reports.get(step.name)
+        if report is None:
+            self._findings.add(
+                "no-such-report",
+                step.position,
+                f"`{step.name}` is no report here",
+                hint=did_you_mean(step.name, self.file.reports),
+            )
+            return ["raise AssertionError"]
+        self._used.add(("report", report.name))
+        block = report.block
+        source = self._specs.find_struct(block.source, block.source_position)
+        target = self._specs.find_struct(block.target, block.target_position)
+        records = self._do(report.do, step, expressions).removeprefix("await ")
+        streamed = "True"
+        if report.streamed is not None:
+            wanted = Field("streamed", ScalarType("boolean"), True, False, report.position)
+            operand = expressions.rule(report.streamed, wanted, report.position, "streamed")
+            streamed = operand.code if operand is not None else streamed
+        if source is None or target is None:
+            return ["raise AssertionError"]
+        inner = Body(names={"source", "request", "call", "item"})
+        scope = self._scope(Operand("source", source))
+        code = Expressions(self._context, scope, inner).build(
+            target, block.fields, block.names, report.position
+        )
+        usage = Usage(source, block.source_position)
+        usage.note(scope, "")
+        usage.note_block(block)
+        self.project.coverage.check(usage, self.file, label=f"report {report.name}")
+        self._note_produced(target, block.fields, block.omitted)
+        self._check_stale(target, set(block.fields), block.omitted)
+        extra = tuple(root[1:] for root in ("$request", "$call") if root in inner.roots)
+        self.module.functions.append(
+            ir.Function(
+                name=f"{report.name}_frame",
+                parameters=(f"source: {annotation(source)}", *self._parameters(extra)),
+                returns=annotation(target),
+                doc=f"Report `{report.name}`: what a record of `{report.do}` becomes.",
+                lines=(*inner.lines, f"return {code}"),
+                origin=str(report.position),
+            )
+        )
+        made = ", ".join(["source", *extra])
+        translate = f"lambda source: {report.name}_frame({made})" if extra else made
+        if not extra:
+            translate = f"{report.name}_frame"
+        body.names.add("source")
+        return [f"return Report({records}, translate={translate}, streamed={streamed})"]
+
     def _passed(
         self, signature: Signature, key: str, operand: Operand, expressions: Expressions
     ) -> str:
@@ -1259,6 +1336,32 @@ class MappingCompiler:
         tail = f"translator={call.target}, streamed={streamed}"
         return f"StreamCall({head}, chunks={call.decoder}, {tail})"
 
+    def _wants_stream(self) -> bool:
+        """Write the function that tells from the request alone whether frames are wanted."""
+        rules = [call.streamed for call in self.file.calls.values() if call.stream is not None]
+        rules += [report.streamed for report in self.file.reports.values()]
+        if self._request is None or not rules or rules[0] is None:
+            return False
+        place = self.file.plan_position
+        scope = Scope({"": Operand("request", self._request)}, inline=frozenset({""}))
+        target = Field("streamed", ScalarType("boolean"), True, False, place)
+        operand = Expressions(self._context, scope, Body(names={"request"})).rule(
+            rules[0], target, place, "streamed"
+        )
+        if operand is None:
+            return False
+        self.module.functions.append(
+            ir.Function(
+                name="wants_stream",
+                parameters=(f"request: {annotation(self._request)}",),
+                returns="bool",
+                doc="Whether the client of a request wants frames, and not their fold.",
+                lines=(f"return {operand.code}",),
+                origin=str(place),
+            )
+        )
+        return True
+
     def _refuses_all(self) -> bool:
         """Whether the plan is one refusal: an operation that is described and not served."""
         plan = self.file.plan
@@ -1274,7 +1377,7 @@ class MappingCompiler:
                     step.position,
                     f"a `{step.kind}` needs the model, which no step before it resolves",
                 )
-            name = step.name if step.kind == "do" else step.do
+            name = self._step_named(step)
             signature = self.project.steps.get(name or "")
             if signature is not None and signature.needs_model and not resolved:
                 self._findings.add(
@@ -1282,6 +1385,13 @@ class MappingCompiler:
                     step.position,
                     f"`{name}` works on the model, which no step before it resolves",
                 )
+
+    def _step_named(self, step: Step) -> str | None:
+        """Return the step of `gateway.steps` that a plan's step runs, if it runs one."""
+        if step.kind == "report":
+            report = self.file.reports.get(step.name)
+            return report.do if report is not None else None
+        return step.name if step.kind == "do" else step.do
 
     def _check_statuses(self) -> None:
         """Every error status that the spec documents must come from some step or error row."""
@@ -1304,7 +1414,8 @@ class MappingCompiler:
         stated |= {step.status for step in self.file.plan if step.status is not None}
         if self._request is not None:
             stated.add(400)
-        if any(step.kind in ("model", "call", "do") or step.do for step in self.file.plan):
+        working = ("model", "call", "do", "report")
+        if any(step.kind in working or step.do for step in self.file.plan):
             stated |= {
                 row.refusal.status for file in self.project.files.values() for row in file.errors
             }
@@ -1465,6 +1576,8 @@ class MappingCompiler:
     def _request_scope(self, source: StructType | None = None) -> Scope:
         kind = source or self._request
         roots = {"$call": Operand("call", StructType("call", "Call"))}
+        if self._path is not None:
+            roots["$path"] = Operand("call.path", self._path)
         if kind is not None:
             roots[""] = roots["$request"] = Operand("request", kind)
         return Scope(roots, late=dict(self._late))
@@ -1595,6 +1708,7 @@ class MappingCompiler:
             ("table", self.file.tables),
             ("answer", self.file.answers),
             ("call", self.file.calls),
+            ("report", self.file.reports),
         ):
             for name, item in names.items():
                 if (kind, name) not in self._used and not shared:
@@ -1665,6 +1779,24 @@ def parse_annotation(text: str, specs: Specs) -> Type:
 
 def _names(parameters: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(parameter.partition(":")[0] for parameter in parameters)
+
+
+def _without_unread(lines: list[str], names: Iterable[str]) -> list[str]:
+    """Drop assignments of late values that nothing reads: decoding was the check."""
+    kept = lines
+    for name in names:
+        is_read = re.compile(rf"(?<![.\w]){name}\b(?!\s*=(?!=))")
+        if not any(is_read.search(line) for line in kept):
+            kept = [line.removeprefix(f"{name} = ") for line in kept]
+    return kept
+
+
+def _negated(test: str) -> str:
+    """Return the opposite of a test, as it is best read."""
+    left, is_plain, right = test.partition(" is ")
+    if is_plain and re.fullmatch(r"[\w.]+", left) and right in ("True", "False"):
+        return f"{left} is not {right}"
+    return f"not ({test})"
 
 
 def _guarded(test: str, *lines: str) -> list[str]:

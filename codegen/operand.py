@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 from codegen.problem import Findings, did_you_mean, nearest
 from codegen.rules import PathRef
@@ -139,16 +140,46 @@ class Resolver:
         walked: list[str] = []
         for index, part in enumerate(path.parts):
             is_last = index == len(path.parts) - 1
-            following = self._step(
-                current, part, path, scope, body, walked, hoist=hoist or not is_last
-            )
-            if following is None:
+            names = part.split("|")
+            found = [
+                self._step(current, name, path, scope, body, walked, hoist=hoist or not is_last)
+                for name in names
+            ]
+            following = [each for each in found if each is not None]
+            if len(following) < len(names):
                 return None
-            current = following
+            current = following[0]
+            if len(names) > 1:
+                joined = self._first_of(following, names, path, body)
+                if joined is None:
+                    return None
+                current = joined
             walked.append("*" if part.isdigit() else part)
         if mark:
-            scope.mark(path.root, ".".join(walked))
+            for trail in product(*(part.split("|") for part in walked)):
+                scope.mark(path.root, ".".join(trail))
         return current
+
+    def _first_of(
+        self, found: list[Operand], names: list[str], path: PathRef, body: Body
+    ) -> Operand | None:
+        """Return the first of several objects that is there; all must be of one type."""
+        types = {each.type for each in found}
+        if len(types) > 1 or not isinstance(found[0].type, StructType):
+            self._findings.add(
+                "no-such-path",
+                path.position,
+                f"`{path.text}`: {' and '.join(names)} are not objects of one type",
+            )
+            return None
+        # An object is always true, absence and null never are.
+        code = body.local(" or ".join(each.code for each in found), _safe("_or_".join(names)))
+        return Operand(
+            code,
+            found[0].type,
+            absent=any(each.absent for each in found),
+            null=any(each.null for each in found),
+        )
 
     def field_of(self, type_: StructType, name: str) -> Field | None:
         """Return a struct's field by its name on the wire."""
@@ -241,7 +272,7 @@ class Resolver:
 
 
 def _candidates(walked: list[str], part: str) -> tuple[str, ...]:
-    names = [name for name in walked if name != "*"]
+    names = [name.replace("|", "_or_") for name in walked if name != "*"]
     leaf = part.lstrip("_")
     return (_safe(leaf), _safe("_".join([*names[-1:], leaf])), _safe("_".join([*names, leaf])))
 

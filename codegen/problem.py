@@ -76,6 +76,9 @@ class Findings:
             raise GenerationFailed(without_consequences(self.problems))
 
 
+NAMED_IN_A_FILE = ("no-such-answer", "no-such-call", "no-such-report", "no-such-stream")
+"""Checks of names whose entry is then unused as well, by the same mistake."""
+
 MISSPELT = {
     "no-such-path": ("source-unmapped",),
     "stale-ignore": ("source-unmapped",),
@@ -104,7 +107,7 @@ def without_consequences(problems: Iterable[Problem]) -> list[Problem]:
     misnamed = {
         (problem.check.replace("no-such-", "unused-"), problem.position.file)
         for problem in found
-        if problem.check in ("no-such-answer", "no-such-call")
+        if problem.check in NAMED_IN_A_FILE
     }
     kept = [
         problem

@@ -17,7 +17,7 @@ from codegen.go_rules import GoRules, collect_go_rules
 from codegen.lint import SERVED, check_project, validate_documents
 from codegen.mapping import Project
 from codegen.problem import Findings
-from codegen.rules import read_mappings
+from codegen.rules import read_mappings, share_streams
 from codegen.signatures import read_signatures
 from codegen.spec import Specs
 from codegen.structs import generate_structs, header_for
@@ -83,7 +83,9 @@ class Generator:
         self.specs = Specs(root / "specs", root, self.findings)
         transforms = read_signatures(root / "gateway" / "transforms", root)
         steps = read_signatures(root / "gateway" / "steps.py", root)
-        mappings = read_mappings(root / "specs" / "mappings", root, self.findings)
+        mappings = share_streams(
+            read_mappings(root / "specs" / "mappings", root, self.findings), self.findings
+        )
         self.project = Project(
             specs=self.specs,
             findings=self.findings,

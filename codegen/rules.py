@@ -8,12 +8,15 @@ specs is decided where rules are compiled.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from codegen.grammar import COMPANIONS, EXCLUSIVE, FORMS, GRAMMAR, alternatives
 from codegen.problem import Findings, Position, did_you_mean
 from codegen.source import Key, Mapping, Plain, Scalar, Sequence, Value, load, plain
+
+SHARED = "shared"
+"""The mapping file whose shapes, tables and streams may be named from every file."""
 
 THIN_REASONS = (
     "",
@@ -41,7 +44,7 @@ class PathRef:
 
     @property
     def root(self) -> str:
-        """`$request`, `$call`, `$state`, `$upstream`, or "" for the source."""
+        """`$request`, `$call`, `$state`, `$upstream`, `$path`, or "" for the source."""
         return self.text.split(".", 1)[0] if self.text.startswith("$") else ""
 
     @property
@@ -69,6 +72,7 @@ class Refusal:
     status: int
     error: str
     position: Position
+    is_late: bool = False
 
 
 @dataclass(frozen=True)
@@ -222,6 +226,8 @@ class Stream:
     complete: Condition | None
     emit: tuple[Emit, ...]
     fold: Fold | None
+    like: str | None = None
+    like_position: Position | None = None
 
 
 @dataclass(frozen=True)
@@ -248,9 +254,22 @@ class AnswerRule:
     target: str | None
     like: str | None
     text: str | None
+    is_empty: bool
+    status: int
     fields: dict[str, Rule]
     names: dict[str, Key]
     omitted: dict[str, Reason]
+
+
+@dataclass(frozen=True)
+class ReportRule:
+    """Progress told line by line: the step that yields records, and what a record becomes."""
+
+    name: str
+    position: Position
+    do: str
+    streamed: Rule | None
+    block: Block
 
 
 @dataclass(frozen=True)
@@ -314,8 +333,10 @@ class MappingFile:
     plan_position: Position
     answers: dict[str, AnswerRule]
     calls: dict[str, CallRule]
+    reports: dict[str, ReportRule]
     shapes: dict[str, Shape]
     tables: dict[str, Table]
+    streams: dict[str, Stream]
     errors: tuple[ErrorRow, ...]
     errors_position: Position
     recover: tuple[RecoverRow, ...]
@@ -331,6 +352,54 @@ def read_mappings(folder: Path, root: Path, findings: Findings) -> list[MappingF
         _Reader(findings).file(load(path, root, findings), path.relative_to(root).as_posix())
         for path in sorted(folder.glob("*.yaml"))
     ]
+
+
+def share_streams(files: list[MappingFile], findings: Findings) -> list[MappingFile]:
+    """Fill every stream that says `like` with what it starts from; report what nothing names."""
+    shared = next((file.streams for file in files if file.name == SHARED), {})
+    used: set[int] = set()
+
+    def filled(file: MappingFile, stream: Stream | None) -> Stream | None:
+        if stream is None or stream.like is None:
+            return stream
+        known = {**shared, **file.streams}
+        base = known.get(stream.like)
+        if base is None:
+            findings.add(
+                "no-such-stream",
+                stream.like_position or stream.block.position,
+                f"`{stream.like}` is no stream here",
+                hint=did_you_mean(stream.like, known),
+            )
+            return None
+        used.add(id(base))
+        return replace(
+            stream,
+            block=replace(
+                stream.block,
+                source=base.block.source,
+                source_position=base.block.source_position,
+                ignored={**base.block.ignored, **stream.block.ignored},
+            ),
+            state={**base.state, **stream.state},
+            complete=stream.complete or base.complete,
+        )
+
+    merged = [
+        replace(
+            file,
+            calls={
+                name: replace(call, stream=filled(file, call.stream))
+                for name, call in file.calls.items()
+            },
+        )
+        for file in files
+    ]
+    for file in files:
+        for name, base in file.streams.items():
+            if id(base) not in used:
+                findings.add("unused-stream", base.block.position, f"no stream says `like: {name}`")
+    return merged
 
 
 class _Reader:
@@ -377,8 +446,10 @@ class _Reader:
             plan_position=plan.position if plan else node.position,
             answers={k.text: self._answer(k, m) for k, m in self._named(node, "answers")},
             calls={k.text: self._call(k, m) for k, m in self._named(node, "calls")},
+            reports={k.text: self._report(k, m) for k, m in self._named(node, "reports")},
             shapes={k.text: self._shape(k, m) for k, m in self._named(node, "shapes")},
             tables={k.text: self._table(k, m) for k, m in self._named(node, "tables")},
+            streams={k.text: self._stream_base(k, m) for k, m in self._named(node, "streams")},
             errors=tuple(self._error_row(item) for item in self._list(node, "errors")),
             errors_position=errors.position if errors else node.position,
             recover=tuple(self._recover_row(item) for item in self._list(node, "recover")),
@@ -408,7 +479,7 @@ class _Reader:
                 choices.append(
                     (self._word(item, "call") or "", item.position, self._condition(item, "when"))
                 )
-        elif kind in ("need", "do", "answer", "call"):
+        elif kind in ("need", "do", "answer", "call", "report"):
             name = self._word(node, kind) or ""
             if kind == "call":
                 choices.append((name, self._place(node, kind), None))
@@ -443,9 +514,22 @@ class _Reader:
             target=self._word(node, "to"),
             like=self._word(node, "like"),
             text=self._word(node, "text"),
+            is_empty="empty" in node,
+            status=self._integer(node, "status") or 200,
             fields=fields,
             names=names,
             omitted=self._reasons(node, "omitted"),
+        )
+
+    def _report(self, key: Key, node: Mapping) -> ReportRule:
+        self._check_keys(node, "report")
+        streamed = node.get("streamed")
+        return ReportRule(
+            name=key.text,
+            position=key.position,
+            do=self._word(node, "do") or "",
+            streamed=self._rule(streamed) if streamed is not None else None,
+            block=self._block(node, None),
         )
 
     def _call(self, key: Key, node: Mapping) -> CallRule:
@@ -470,6 +554,8 @@ class _Reader:
 
     def _stream(self, node: Mapping) -> Stream:
         self._check_keys(node, "stream")
+        if "like" not in node and "from" not in node:
+            self._findings.add("unknown-key", node.position, "this stream lacks `from` or `like`")
         emits = []
         for item in self._list(node, "emit"):
             self._check_keys(item, "emit")
@@ -499,6 +585,18 @@ class _Reader:
             )
             if fold
             else None,
+            like=self._word(node, "like"),
+            like_position=self._place(node, "like"),
+        )
+
+    def _stream_base(self, key: Key, node: Mapping) -> Stream:
+        self._check_keys(node, "stream_base")
+        return Stream(
+            block=replace(self._block(node, None), position=key.position),
+            state={k.text: self._state(k, m) for k, m in self._named(node, "state")},
+            complete=self._condition(node, "complete"),
+            emit=(),
+            fold=None,
         )
 
     def _state(self, key: Key, node: Mapping) -> StateRule:
@@ -715,6 +813,7 @@ class _Reader:
             self._integer(node, "status") or 0,
             self._word(node, "error") or "",
             self._place(node, "error"),
+            "late" in node,
         )
 
     def _reasons(self, node: Mapping, name: str) -> dict[str, Reason]:

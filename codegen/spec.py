@@ -44,6 +44,8 @@ class Operation:
     reads_body: bool = True
     """Whether more is asked of a body than that it is there."""
     answers: dict[str, dict[str, Type]] = field(default_factory=dict)
+    takes_bytes: bool = False
+    """Whether its body is a file and not JSON."""
 
     @property
     def name(self) -> str:
@@ -70,6 +72,10 @@ class Specs:
             known = self._read_struct(type_)
             self._structs[type_] = known
         return known
+
+    def add_struct(self, struct: Struct) -> None:
+        """Make known a struct that no spec describes."""
+        self._structs[struct.type] = struct
 
     def find_struct(self, text: str, position: Position) -> StructType | None:
         """Return the type that a rule names as `api:Component`, or record `no-such-type`."""
@@ -161,9 +167,17 @@ class Specs:
                 )
         unread = body.get("x-go-unread")
         reads_body = not (isinstance(unread, Scalar) and unread.value is True)
-        if not reads_body:
-            request = None
-        return Operation(api, method, path, position, request, reads_body, answers)
+        takes_bytes = _descend(body, "requestBody", "content", "application/octet-stream")
+        return Operation(
+            api,
+            method,
+            path,
+            position,
+            request if reads_body else None,
+            reads_body,
+            answers,
+            takes_bytes is not None,
+        )
 
     def _read_struct(self, type_: StructType) -> Struct:
         schema = self.components(type_.api).get(type_.name)

@@ -16,84 +16,111 @@ from litestar.handlers import ASGIRouteHandler, BaseRouteHandler, HTTPRouteHandl
 from litestar.types import ASGIApp as LitestarApp
 from litestar.types import Method, Receive, Scope, Send
 
-from gateway import passthrough
+from gateway import metrics
 from gateway._generated.endpoints import ENDPOINTS
+from gateway.aliases import Aliases
+from gateway.answered import AnswerCheck
+from gateway.blobs import Blobs
 from gateway.catalog import Catalog
 from gateway.client import (
     AsgiClient,
-    ClientGone,
     Incoming,
     header,
     read_body,
     while_connected,
 )
-from gateway.edge import ASGIApp, Edge, RouteTable
+from gateway.dialects import LMSTUDIO_MOUNTS, MOUNTS
+from gateway.edge import ASGIApp, Edge, Gate, RouteTable
 from gateway.encoding import JSON, encode_error
 from gateway.endpoint import Endpoint
-from gateway.faults import Refusal
+from gateway.faults import ClientGone, Refusal
+from gateway.first_seen import FirstSeen
 from gateway.gates import GATES
-from gateway.health import answer_health
+from gateway.health import HEALTH, answer_health
+from gateway.keys import KeyGate
 from gateway.lifecycle import Lifecycle
+from gateway.metrics import Metrics
+from gateway.ownership import Ownership
 from gateway.passthrough import Passthrough
 from gateway.relay import Relay
+from gateway.run import Services
 from gateway.settings import Settings
+from gateway.store import Store
 from gateway.upstream import Upstream
 
-HEALTH = "/health"
 
-
-class Services:
+class Process:
     """What one process holds for all its requests; made when the application starts."""
 
     def __init__(self, settings: Settings) -> None:
+        self.metrics = Metrics() if settings.routes.metrics else None
         self.upstream = Upstream(settings.upstream)
-        self.catalog = Catalog(self.upstream, settings.models)
-        self.lifecycle = Lifecycle(self.upstream, self.catalog, settings.models)
-        self.relay = Relay(settings, self.upstream, self.catalog, self.lifecycle)
-        self.passthrough = Passthrough(settings, self.upstream, self.catalog, self.lifecycle)
+        self.store = Store(settings.store.path)
+        self.aliases = Aliases(self.store, {})
+        first_seen = FirstSeen(self.store, self.upstream.url)
+        self.catalog = Catalog(self.upstream, settings.models, self.aliases, first_seen)
+        ownership = Ownership(self.store, settings.store.path, self.upstream.url)
+        self.lifecycle = Lifecycle(self.upstream, self.catalog, settings.models, ownership)
+        services = Services(self.catalog, self.lifecycle, Blobs())
+        check = AnswerCheck(settings, self.catalog)
+        self.relay = Relay(settings, self.upstream, services, check)
+        self.passthrough = Passthrough(settings, self.upstream, services, check)
+
+    async def start(self) -> None:
+        """Take up what a process before this one left."""
+        await self.aliases.refresh()
+        await self.lifecycle.start()
 
     async def aclose(self) -> None:
         """Stop timers and close connections."""
         await self.lifecycle.aclose()
         await self.upstream.aclose()
+        self.store.close()
 
 
 def create_app(settings: Settings) -> ASGIApp:
     """Return the complete ASGI application; connections are opened in its lifespan."""
-    services = Services(settings)
+    process = Process(settings)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await process.start()
         try:
             yield
         finally:
-            await services.aclose()
+            await process.aclose()
 
     handlers: list[BaseRouteHandler] = [
-        _route(path, {item.method: item for item in items}, services, settings)
+        _route(path, {item.method: item for item in items}, process, settings)
         for path, items in groupby(ENDPOINTS, key=lambda endpoint: endpoint.path)
     ]
     entries = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
-    mounts = [*passthrough.MOUNTS]
+    mounts = [*MOUNTS]
     if settings.routes.lmstudio:
-        mounts += passthrough.LMSTUDIO_MOUNTS
+        mounts += LMSTUDIO_MOUNTS
     handlers += [
-        _handler(mount.rstrip("/"), _serve_mount(mount, services), is_mount=True)
-        for mount in mounts
+        _handler(mount.rstrip("/"), _serve_mount(mount, process), is_mount=True) for mount in mounts
     ]
     if settings.routes.health:
-        handlers.append(_handler(HEALTH, _serve_health(services)))
+        handlers.append(_handler(HEALTH, _serve_health(process, settings)))
         entries.append(("GET", HEALTH))
+    if process.metrics is not None:
+        handlers.append(_handler(metrics.PATH, _serve_metrics(process.metrics)))
+        entries.append(("GET", metrics.PATH))
     inner = Litestar(
         route_handlers=handlers, lifespan=[lifespan], openapi_config=None, logging_config=None
     )
-    return Edge(cast("ASGIApp", inner), RouteTable(entries, mounts), settings, GATES)
+    # Last, so that a browser's preflight, which never has a key, is answered before it.
+    gates: tuple[Gate, ...] = (*GATES, KeyGate(settings))
+    return Edge(
+        cast("ASGIApp", inner), RouteTable(entries, mounts), settings, gates, process.metrics
+    )
 
 
 def _route(
-    path: str, endpoints: dict[str, Endpoint], services: Services, settings: Settings
+    path: str, endpoints: dict[str, Endpoint], process: Process, settings: Settings
 ) -> HTTPRouteHandler:
-    answer = cast("LitestarApp", _serve_endpoint(endpoints, services, settings))
+    answer = cast("LitestarApp", _serve_endpoint(endpoints, process, settings))
 
     async def handle() -> LitestarApp:
         return answer
@@ -111,11 +138,17 @@ def _handler(path: str, app: ASGIApp, *, is_mount: bool = False) -> ASGIRouteHan
 
 
 def _serve_endpoint(
-    endpoints: dict[str, Endpoint], services: Services, settings: Settings
+    endpoints: dict[str, Endpoint], process: Process, settings: Settings
 ) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         client = AsgiClient(scope, send)
         endpoint = endpoints[scope["method"]]
+        agent, path = header(scope, b"user-agent"), scope["path_params"]
+        if endpoint.reads_bytes:
+            incoming = Incoming(receive)
+            work = process.relay.serve(endpoint, incoming.pieces(), agent, client, path)
+            await while_connected(work, incoming.wait, client.leave)
+            return
         try:
             body = await read_body(receive, settings.limits.body_bytes)
         except ClientGone:
@@ -123,26 +156,38 @@ def _serve_endpoint(
         except Refusal as refusal:
             await client.answer(refusal.status, JSON, encode_error(refusal.error))
             return
-        work = services.relay.serve(endpoint, body, header(scope, b"user-agent"), client)
+        work = process.relay.serve(endpoint, body, agent, client, path)
         await while_connected(work, receive, client.leave)
 
     return serve
 
 
-def _serve_mount(prefix: str, services: Services) -> ASGIApp:
+def _serve_mount(prefix: str, process: Process) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         # A mount strips its prefix; what the client sent is still in the raw path.
         whole = {**scope, "path": prefix + scope["path"].strip("/")}
         client = AsgiClient(whole, send)
         incoming = Incoming(receive)
-        work = services.passthrough.serve(whole, incoming.receive, send, client)
+        work = process.passthrough.serve(whole, incoming.receive, send, client)
         await while_connected(work, incoming.wait, client.leave)
 
     return serve
 
 
-def _serve_health(services: Services) -> ASGIApp:
+def _serve_metrics(counted: Metrics) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        await answer_health(services.catalog, services.upstream.url, AsgiClient(scope, send))
+        await AsgiClient(scope, send).answer(200, metrics.CONTENT_TYPE, counted.text())
+
+    return serve
+
+
+def _serve_health(process: Process, settings: Settings) -> ASGIApp:
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        await answer_health(
+            process.catalog,
+            process.upstream.url,
+            AsgiClient(scope, send),
+            settings.limits.health_s,
+        )
 
     return serve

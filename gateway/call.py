@@ -7,11 +7,16 @@ Everything here is filled before a mapping reads it; reading changes nothing.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import MappingProxyType
+from typing import Literal
 
 from gateway._generated import internal
 from gateway.settings import Settings
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 def utc_text(epoch_ns: int) -> str:
@@ -44,6 +49,18 @@ def local_text(epoch_s: float) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S") + fraction + offset
 
 
+class PathValues:
+    """What stands in an operation's path for its parameters, decoded; rules read it as `$path`."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    def __getattr__(self, name: str) -> str:
+        return self._values[name]
+
+
 class Call:
     """
     One request's context. Times are nanoseconds of the monotonic clock.
@@ -55,8 +72,11 @@ class Call:
         "_model",
         "asked",
         "first_event_ns",
+        "is_blob_known",
+        "kept_name",
         "loaded_ns",
         "models",
+        "path",
         "running",
         "settings",
         "started_ns",
@@ -64,11 +84,16 @@ class Call:
         "user_agent",
     )
 
-    def __init__(self, settings: Settings, user_agent: str) -> None:
+    def __init__(
+        self, settings: Settings, user_agent: str, path: Mapping[str, str] = EMPTY
+    ) -> None:
         self.settings = settings
         self.user_agent = user_agent
+        self.path = PathValues(path)
         self.upstream_url = settings.upstream.url
         self.started_ns = self.loaded_ns = self.first_event_ns = time.monotonic_ns()
+        self.is_blob_known = False
+        self.kept_name: Literal["stored", "configured", "none"] = "none"
         self.models: list[internal.CatalogueRow] = []
         self.running: list[internal.RunningInstance] = []
         self.asked = internal.AskedName(text="", display="", full="")

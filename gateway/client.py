@@ -5,20 +5,16 @@ The client's side of one request, over ASGI: its body in, our answer out, and no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, TypeAlias
 
 from gateway.encoding import NDJSON
-from gateway.faults import Refusal
+from gateway.faults import ClientGone, Refusal
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-
-
-class ClientGone(Exception):
-    """The client left before its request was whole."""
 
 
 class AsgiClient:
@@ -31,6 +27,17 @@ class AsgiClient:
         self.is_started = False
         self.is_gone = False
         self.is_event_stream = False
+        self._early: asyncio.Future[None] | None = None
+
+    def start_after(self, seconds: float) -> None:
+        """Begin a streamed answer by itself after a time, unless it or another has begun."""
+        self._early = asyncio.ensure_future(self._start_early(seconds))
+
+    def stop_waiting(self) -> None:
+        """Forget `start_after`."""
+        if self._early is not None:
+            self._early.cancel()
+            self._early = None
 
     def leave(self) -> None:
         """Note that the client has left: whatever is sent from here on is heard by nobody."""
@@ -42,8 +49,10 @@ class AsgiClient:
 
     async def answer(self, status: int, content_type: bytes, body: bytes) -> None:
         """Send a whole answer."""
+        await self._settle()
         length = (b"content-length", str(len(body)).encode("ascii"))
-        await self._start(status, [(b"content-type", content_type), length])
+        typed = [(b"content-type", content_type)] if content_type else []
+        await self._start(status, [*typed, length])
         await self._send(
             {
                 "type": "http.response.body",
@@ -54,6 +63,8 @@ class AsgiClient:
 
     async def send_lines(self, lines: bytes) -> None:
         """Send NDJSON lines; the first ones start the answer with status 200."""
+        if self._early is not None:
+            await self._settle()
         if not self.is_started:
             await self._start(200, [(b"content-type", NDJSON)])
         await self._send({"type": "http.response.body", "body": lines, "more_body": True})
@@ -61,6 +72,19 @@ class AsgiClient:
     async def finish(self) -> None:
         """End a streamed answer."""
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _start_early(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        if not self.is_started and not self.is_gone:
+            await self._start(200, [(b"content-type", NDJSON)])
+
+    async def _settle(self) -> None:
+        """Have the early start happen whole or not at all."""
+        early, self._early = self._early, None
+        if early is not None and self.is_started:
+            await early
+        elif early is not None:
+            early.cancel()
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.is_started = True
@@ -117,6 +141,16 @@ class Incoming:
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
             self._body_is_read.set()
         return message
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes, none of it kept. Raises ClientGone."""
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            yield message.get("body", b"")
+            if not message.get("more_body", False):
+                return
 
     async def wait(self) -> Message:
         """Return the next message after the body."""

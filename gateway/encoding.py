@@ -14,6 +14,8 @@ JSON_OF_STREAMS = b"application/json"
 """What an error that comes before a stream's first line is sent as."""
 NDJSON = b"application/x-ndjson"
 TEXT = b"text/plain; charset=utf-8"
+NO_TYPE = b""
+"""For an answer without a body: Ollama names no type then."""
 
 _ESCAPES = (
     (b"<", b"\\u003c"),

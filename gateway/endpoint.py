@@ -47,9 +47,16 @@ class UnreadBody:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One served operation; `reader` is None where no body is read."""
+    """
+    One served operation; `reader` is None where no body is read.
+
+    `wants_stream` tells from a request whether its answer is frames; None where it never is.
+    """
 
     method: str
     path: str
     plan: Callable[[Any, Run], Awaitable[Outcome]]
     reader: BodyReader | UnreadBody | None
+    wants_stream: Callable[[Any], bool] | None = None
+    reads_bytes: bool = False
+    """Whether its body is a file, which a step of its plan reads as it comes."""

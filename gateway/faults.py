@@ -44,6 +44,24 @@ _UNKNOWN_ENDPOINT = "Unexpected endpoint or method."
 _BOM = b"\xef\xbb\xbf"
 
 
+_CODE = re.compile(r"[A-Za-z0-9_\-]{1,64}")
+_IN_OUR_WORDS = frozenset[str | None](
+    (
+        "connect",
+        "dns",
+        "tls",
+        "pool",
+        "first_byte_timeout",
+        "silence_timeout",
+        "closed_before_headers",
+        "closed_mid_stream",
+        "empty",
+        "wrong_model",
+    )
+)
+"""The faults whose messages quote nothing of what was sent or received."""
+
+
 class UpstreamFailure(Exception):
     """
     What went wrong upstream: a fault of transport or protocol, or an error LM Studio stated.
@@ -79,6 +97,12 @@ class UpstreamFailure(Exception):
         self.code = code
         self.repeatable = repeatable
 
+    def loggable(self, *, bodies: bool) -> str:
+        """Return the message as it may be logged: LM Studio's words may quote a request."""
+        if bodies or (self.status is None and self.fault in _IN_OUR_WORDS):
+            return self.message
+        return f"code {self.code}" if _CODE.fullmatch(self.code or "") else "not shown"
+
     def __repr__(self) -> str:
         parts = [repr(self.message)]
         for name in ("fault", "status", "code"):
@@ -89,14 +113,30 @@ class UpstreamFailure(Exception):
         return f"UpstreamFailure({', '.join(parts)})"
 
 
-class Refusal(Exception):
-    """An answer to the client that is an error: its status, Ollama's text, extra headers."""
+class ClientGone(Exception):
+    """The client left before its request was whole."""
 
-    def __init__(self, status: int, error: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+
+class Refusal(Exception):
+    """
+    An answer to the client that is an error: its status, Ollama's text, extra headers.
+
+    A late one is what Ollama finds only once its stream is set up; its content type says so.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        headers: tuple[tuple[str, str], ...] = (),
+        *,
+        is_late: bool = False,
+    ) -> None:
         super().__init__(status, error)
         self.status = status
         self.error = error
         self.headers = headers
+        self.is_late = is_late
 
 
 class StatedError(NamedTuple):
@@ -125,7 +165,7 @@ def read_error(body: bytes) -> StatedError | None:
     >>> read_error(b'{"error":{"message":"gone","type":"invalid_request","code":null}}')
     StatedError(message='gone', code='invalid_request')
     """
-    document = _parse(body)
+    document = parse(body)
     return None if document is None else _read_envelope(document)
 
 
@@ -143,7 +183,7 @@ def read_hidden_error(body: bytes) -> StatedError | None:
     except msgspec.ValidationError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        document = _parse(body)
+        document = parse(body)
         if document is None:
             raise ValueError("not JSON") from None
         if not isinstance(document, dict) or not document.get("error"):
@@ -187,8 +227,8 @@ def shorten(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
     return text if len(text) <= limit else text[: limit - 1] + _ELLIPSIS
 
 
-def _parse(body: bytes) -> object | None:
-    """Parse JSON as leniently as possible; None for `null` and for what is no JSON."""
+def parse(body: bytes) -> object | None:
+    """Read JSON as leniently as possible; None for `null` and for what is no JSON."""
     body = body.removeprefix(_BOM)
     try:
         found: object = msgspec.json.decode(body)
@@ -221,7 +261,7 @@ def _find_message(value: object, depth: int = 0) -> str:
         return ""
     if isinstance(value, str):
         text = value.strip()
-        if text.startswith("{") and (inner := _parse(text.encode("utf-8", "replace"))):
+        if text.startswith("{") and (inner := parse(text.encode("utf-8", "replace"))):
             return _find_message(inner, depth + 1) or text
         return text
     if isinstance(value, list):

@@ -31,6 +31,7 @@ __all__ = [
     "split_place",
     "split_instance",
     "split_variant",
+    "stated",
 ]
 
 DEFAULT_HOST: Final = "registry.ollama.ai"
@@ -133,6 +134,16 @@ def _split_last_place(text: str) -> tuple[str, Place | None]:
     if word.endswith("-cloud"):
         return f"{base}:{last.strip()[: -len('-cloud')]}", "cloud"
     return text, None
+
+
+def stated(model: object, name: object) -> str:
+    """Return the name in a request with two keys for it: `model` unless it is empty.
+
+    Blanks are not empty. (ollama sheet §2.5)
+    """
+    if isinstance(model, str) and model:
+        return model
+    return name if isinstance(name, str) else ""
 
 
 # From a key to its name.

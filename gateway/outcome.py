@@ -6,7 +6,7 @@ Records only; the relay acts on them and knows nothing else of an endpoint.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -48,9 +48,10 @@ class Fold(Protocol[FrameT]):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer made without an upstream call: an object, or plain text."""
+    """An answer made without an upstream call: an object, plain text, or no body at all."""
 
-    body: msgspec.Struct | str
+    body: msgspec.Struct | str | None
+    status: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +85,20 @@ class FetchCall(Generic[SourceT, TargetT]):
             raise UpstreamFailure(f"its answer can't be read: {error}", fault="not_json") from error
 
 
-Outcome: TypeAlias = Answer | StreamCall[Any, Any] | FetchCall[Any, msgspec.Struct]
+@dataclass(frozen=True, slots=True)
+class Report(Generic[SourceT, TargetT]):
+    """
+    Progress told line by line; `streamed` is what the client asked for.
+
+    A client that wants one answer gets the last frame. What the records raise after the first of
+    them is told in a last line, as any late failure.
+    """
+
+    records: AsyncIterator[SourceT]
+    translate: Callable[[SourceT], TargetT]
+    streamed: bool
+
+
+Outcome: TypeAlias = (
+    Answer | StreamCall[Any, Any] | FetchCall[Any, msgspec.Struct] | Report[Any, msgspec.Struct]
+)

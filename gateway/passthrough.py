@@ -7,29 +7,42 @@ any other body is streamed and never sent twice. Errors of ours come in the call
 
 from __future__ import annotations
 
+import asyncio
+import zlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 
 from gateway._generated import internal
 from gateway._generated.shared import recovery_for, refusal_for
+from gateway.answered import AnswerCheck
 from gateway.call import Call
-from gateway.catalog import Catalog
-from gateway.client import AsgiClient, ClientGone, Receive, Scope, Send, header, read_body
+from gateway.client import AsgiClient, Receive, Scope, Send, header, read_body
+from gateway.dialects import (
+    END_BYTES,
+    GOING_DOWN,
+    ends_well,
+    envelope,
+    error_body,
+    error_event,
+    is_in_dialect,
+)
 from gateway.encoding import JSON, encode
-from gateway.faults import Refusal, UpstreamFailure, read_error
-from gateway.framing import SseDecoder
+from gateway.faults import ClientGone, Refusal, UpstreamFailure, describe, read_error
+from gateway.framing import Event, SseDecoder
 from gateway.journal import get_logger
-from gateway.lifecycle import Lifecycle
+from gateway.lifecycle import Lease
+from gateway.limits import check_depth, check_raw_counts
+from gateway.made_values import add_made, context_length
 from gateway.members import put_together, take_apart
+from gateway.model_lists import merged
+from gateway.record import INTERNAL_FAULT, STATED, current
 from gateway.relay import INTERNAL
 from gateway.repairs import repair
+from gateway.run import Services
 from gateway.settings import Settings
-from gateway.upstream import RawAnswer, Upstream
-
-MOUNTS = ("/v1/",)
-LMSTUDIO_MOUNTS = ("/api/v0/", "/api/v1/")
+from gateway.upstream import RawAnswer, Upstream, check_json, raise_error_event
 
 NAMES_NO_MODEL_HERE = ("/api/v1/models/download",)
 """Routes whose `model` is not one of the catalogue's."""
@@ -40,7 +53,12 @@ _OUR_TOKEN_REFUSED = (401, 403)
 """The client's key never gets there, so what LM Studio refuses is the gateway's own."""
 _JSON_LIKE = ("json", "text/plain", "x-www-form-urlencoded")
 _ERROR_BYTES = 1024 * 1024
-_ERROR_TYPES = {400: "invalid_request_error", 404: "not_found_error", 413: "invalid_request_error"}
+_JSON_BYTES = 1024 * 1024
+"""So much of an inference's answer is held to look at it whole; longer ones pass as they come."""
+_EVENT_FIELDS = (b"data:", b"event:", b":", b"id:", b"retry:")
+_WIRE_FAULTS = ("first_byte_timeout", "silence_timeout", "closed_mid_stream", "bad_http")
+_UNPACKED = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_KNOWN_ENCODINGS = "gzip, deflate or none"
 
 _Body = dict[str, msgspec.Raw]
 _decode_body = msgspec.json.Decoder(_Body).decode
@@ -50,50 +68,72 @@ class Passthrough:
     """Forwards requests below the mounted prefixes."""
 
     def __init__(
-        self, settings: Settings, upstream: Upstream, catalog: Catalog, lifecycle: Lifecycle
+        self,
+        settings: Settings,
+        upstream: Upstream,
+        services: Services,
+        check: AnswerCheck,
     ) -> None:
         self._settings = settings
         self._upstream = upstream
-        self._catalog = catalog
-        self._lifecycle = lifecycle
+        self._catalog = services.catalog
+        self._lifecycle = services.lifecycle
+        self._check = check
         self._log = get_logger()
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, client: AsgiClient) -> None:
         """Forward one request. `receive` is given up once the body is read."""
         lease = None
         path: str = scope["path"]
+        record = current()
         try:
             body: bytes | AsyncIterator[bytes] | None = None
             row = None
+            if scope["method"] == "GET":
+                listed = await merged(path, self._catalog, self._upstream)
+                if listed is not None:
+                    await client.answer(200, JSON, listed)
+                    return
             if _has_body(scope) and not _is_json(scope):
                 body = _pieces(receive)
             else:
-                whole = await read_body(receive, self._settings.limits.body_bytes)
+                limit = self._settings.limits.body_bytes
+                whole = await read_body(receive, limit)
                 if _has_body(scope):
+                    whole = _unpacked(scope, whole, limit)
+                    check_depth(whole, self._settings.limits)
                     body, row = await self._resolved(whole, path)
             if path.startswith(CHANGE_MODELS):
                 row = None
             if row is not None:
-                lease = self._lifecycle.lease(row)
+                record.model = row.name
+                lease = self._lifecycle.lease(row, num_ctx=context_length(row.made))
                 await lease.prepare()
-            await self._forward(scope, body, row, send, client)
+            await self._forward(scope, body, row, lease, send, client)
         except ClientGone:
             client.leave()
         except Refusal as refusal:
             await _refuse(refusal, path, client, send)
         except UpstreamFailure as failure:
+            record.fault = failure.fault or STATED
             self._log.warning(
                 "upstream failure",
                 fault=failure.fault,
                 status=failure.status,
-                reason=failure.message,
+                reason=failure.loggable(bodies=self._settings.log.bodies),
             )
             call = Call(self._settings, "")
             if row is not None:
                 call.asked = internal.AskedName(text=row.name, display=row.name, full=row.name)
             told = refusal_for(failure, call)
             await _refuse(told, path, client, send)
+        except asyncio.CancelledError:
+            # A client that left hears nothing; one that stays is told why its stream ends.
+            if client.is_started and not client.is_gone:
+                await _refuse(Refusal(503, GOING_DOWN), path, client, send)
+            raise
         except Exception:
+            record.fault = INTERNAL_FAULT
             self._log.exception("a request failed by a fault of ours", path=path)
             await _refuse(Refusal(500, INTERNAL), path, client, send)
         finally:
@@ -107,6 +147,7 @@ class Passthrough:
         if path.startswith(NAMES_NO_MODEL_HERE):
             return body, None
         fields = _fields_of(body)
+        check_raw_counts(body, fields, self._settings.limits)
         try:
             asked = msgspec.json.decode(fields["model"])
         except (msgspec.DecodeError, KeyError, UnicodeDecodeError):
@@ -118,7 +159,7 @@ class Passthrough:
         if row is None:
             raise Refusal(404, f"model '{asked}' not found")
         try:
-            changed = repair(path, fields)
+            changed = add_made(path, fields, row.made) | repair(path, fields)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             # What can't be read can't be mended either.
             changed = False
@@ -132,30 +173,46 @@ class Passthrough:
         scope: Scope,
         body: bytes | AsyncIterator[bytes] | None,
         row: internal.CatalogueRow | None,
+        lease: Lease | None,
         send: Send,
         client: AsgiClient,
     ) -> None:
         target: str = scope["raw_path"].decode("latin-1")
         if scope["query_string"]:
             target += "?" + scope["query_string"].decode("latin-1")
+        path: str = scope["path"]
         headers = list(scope["headers"])
-        may_repeat = row is not None and isinstance(body, bytes)
-        for attempt in range(2):
+        may_repeat = isinstance(body, bytes)
+        record = current()
+        while True:
             async with self._upstream.forward(scope["method"], target, headers, body) as answer:
                 chunks = answer.chunks()
-                held, failure = await _peek(answer, chunks)
+                start = await _look_at(answer, chunks, is_inference=row is not None)
+                failure = start.failure
                 if answer.status in _OUR_TOKEN_REFUSED:
                     raise failure or UpstreamFailure("no reason given", status=answer.status)
+                if failure is None and row is not None and start.model:
+                    warning = self._check.warning(row, start.model)
+                    if warning is not None:
+                        value = warning.encode("latin-1", "replace")
+                        answer.headers.append((b"x-olgate-warning", value))
                 if (
                     failure is None
-                    or row is None
+                    or lease is None
                     or not may_repeat
-                    or attempt
                     or recovery_for(failure) is None
                 ):
-                    await _send_on(answer, held, chunks, send, client)
+                    await _conclude(answer, start, chunks, path, send, client)
                     return
-            await self._lifecycle.recover(row)
+            try:
+                await lease.recover(failure)
+                record.retries += 1
+            except UpstreamFailure as last:
+                if last is not failure:
+                    raise
+                # Read whole above, or an event stream of which nothing follows its error.
+                await _conclude(answer, start, _nothing(), path, send, client)
+                return
 
 
 def _fields_of(body: bytes) -> _Body:
@@ -166,55 +223,163 @@ def _fields_of(body: bytes) -> _Body:
         return take_apart(body) or {}
 
 
-async def _peek(
-    answer: RawAnswer, chunks: AsyncIterator[bytes]
-) -> tuple[list[bytes], UpstreamFailure | None]:
-    """Return what was read to see whether the answer is an error, and that error if it is one."""
-    held: list[bytes] = []
+class _Start(NamedTuple):
+    """What was read of an answer to see what it is: the bytes, and what they say."""
+
+    held: list[bytes]
+    failure: UpstreamFailure | None = None
+    model: str = ""
+    is_whole: bool = False
+
+
+async def _look_at(
+    answer: RawAnswer, chunks: AsyncIterator[bytes], *, is_inference: bool
+) -> _Start:
+    """
+    Read as much of an answer as is needed to know whether it is an error, and whose answer it is.
+
+    That is an error's whole body, an event stream's first event, and an inference's whole JSON up
+    to a limit; other answers are what they are.
+    """
     if answer.status >= 400:
-        size = 0
-        async for chunk in chunks:
-            held.append(chunk)
-            size += len(chunk)
-            if size > _ERROR_BYTES:
-                break
-        return held, _stated(b"".join(held), answer.status)
-    if _is_event_stream(answer):
-        decoder, size = SseDecoder(), 0
-        async for chunk in chunks:
-            held.append(chunk)
-            size += len(chunk)
-            events = decoder.feed(chunk)
-            if events and (events[0].name == "error" or b'"error"' in events[0].data):
-                return held, _stated(events[0].data, 200)
-            if events or size > _ERROR_BYTES:
-                break
-    return held, None
+        held = await _read_up_to(chunks, _ERROR_BYTES)
+        return _Start(held, _stated(b"".join(held), answer.status))
+    if answer.status != 200 or not (is_inference or _is_event_stream(answer)):
+        return _Start([])
+    held = []
+    async for chunk in chunks:
+        held.append(chunk)
+        if chunk.strip():
+            break
+    start = b"".join(held).lstrip()
+    try:
+        if start.startswith(_EVENT_FIELDS) or _is_event_stream(answer):
+            return await _first_event(held, chunks, is_inference=is_inference)
+        if not start.startswith((b"{", b"[", b"<")) and start:
+            return _Start(held)
+        held += await _read_up_to(chunks, _JSON_BYTES)
+        body = b"".join(held)
+        if len(body) >= _JSON_BYTES and not start.startswith(b"<"):
+            return _Start(held)
+        return _Start(held, model=_model_of(check_json(body)), is_whole=True)
+    except UpstreamFailure as failure:
+        if failure.fault in _WIRE_FAULTS:
+            raise
+        return _Start(held, failure)
+
+
+async def _first_event(
+    held: list[bytes], chunks: AsyncIterator[bytes], *, is_inference: bool
+) -> _Start:
+    decoder, size = SseDecoder(), 0
+    events: list[Event] = []
+    for chunk in held:
+        events += decoder.feed(chunk)
+    while not events and size < _ERROR_BYTES:
+        chunk = await anext(chunks, b"")
+        if not chunk:
+            events = decoder.close()
+            break
+        held.append(chunk)
+        size += len(chunk)
+        events = decoder.feed(chunk)
+    if not events:
+        if is_inference and size < _ERROR_BYTES:
+            raise UpstreamFailure("the event stream ended without an event", fault="empty")
+        return _Start(held)
+    raise_error_event(events[0])
+    is_checked = is_inference and events[0].data.startswith(b"{")
+    return _Start(held, model=_model_of(check_json(events[0].data)) if is_checked else "")
+
+
+async def _read_up_to(chunks: AsyncIterator[bytes], limit: int) -> list[bytes]:
+    held: list[bytes] = []
+    size = 0
+    while size < limit and (chunk := await anext(chunks, b"")):
+        held.append(chunk)
+        size += len(chunk)
+    return held
+
+
+class _Named(msgspec.Struct):
+    model: object = None
+    model_instance_id: object = None
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
+
+
+def _model_of(body: bytes) -> str:
+    """Return the model that an answer names, "" when it names none."""
+    try:
+        named = _decode_named(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    return next((one for one in (named.model, named.model_instance_id) if isinstance(one, str)), "")
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
 
 
 def _is_event_stream(answer: RawAnswer) -> bool:
     return dict(answer.headers).get(b"content-type", b"").startswith(b"text/event-stream")
 
 
-def _stated(body: bytes, status: int) -> UpstreamFailure | None:
+def _stated(body: bytes, status: int) -> UpstreamFailure:
     stated = read_error(body)
-    return UpstreamFailure(stated.message, status=status, code=stated.code) if stated else None
+    if stated is not None and stated.message:
+        return UpstreamFailure(stated.message, status=status, code=stated.code)
+    code = None if stated is None else stated.code
+    return UpstreamFailure(f"status {status} with {describe(body)}", status=status, code=code)
+
+
+async def _conclude(
+    answer: RawAnswer,
+    start: _Start,
+    chunks: AsyncIterator[bytes],
+    path: str,
+    send: Send,
+    client: AsgiClient,
+) -> None:
+    """Send an answer on, an error in the caller's dialect. Raises UpstreamFailure."""
+    failure = start.failure
+    if failure is not None and answer.status < 400:
+        raise failure
+    if failure is not None:
+        current().fault = failure.fault or STATED
+    if failure is not None and not is_in_dialect(path, b"".join(start.held)):
+        error = envelope(path, answer.status, failure.message)
+        await client.answer(answer.status, JSON, encode(error))
+        return
+    await _send_on(answer, start, chunks, path, send, client)
 
 
 async def _send_on(
     answer: RawAnswer,
-    held: list[bytes],
+    start: _Start,
     chunks: AsyncIterator[bytes],
+    path: str,
     send: Send,
     client: AsgiClient,
 ) -> None:
+    """Send an answer on as it comes. Raises UpstreamFailure for a stream that ends too early."""
     client.is_started = True
     client.is_event_stream = _is_event_stream(answer)
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-    for chunk in held:
+    end = b""
+    for chunk in start.held:
+        end = (end + chunk)[-END_BYTES:]
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     async for chunk in chunks:
+        end = (end + chunk)[-END_BYTES:]
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    current().note_usage(b"".join(start.held[:1])[:END_BYTES] + end)
+    if client.is_event_stream and not ends_well(path, end):
+        raise UpstreamFailure(
+            "its stream ended without saying that the answer is complete", fault="closed_mid_stream"
+        )
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -225,22 +390,38 @@ async def _refuse(refusal: Refusal, path: str, client: AsgiClient, send: Send) -
     An event stream that has begun gets it as its last event. Any other answer that has begun is
     left without its end, so that the server cuts the connection and it can't pass for whole.
     """
-    error = encode(envelope(path, refusal.status, refusal.error))
     if not client.is_started:
+        error = error_body(path, refusal.status, refusal.error)
         await client.answer(refusal.status, JSON, error)
     elif client.is_event_stream:
-        await send(
-            {"type": "http.response.body", "body": b"data: " + error + b"\n\n", "more_body": False}
-        )
+        # A piece of an event may stand before it: a blank line ends that one.
+        event = b"\n\n" + error_event(path, refusal.status, refusal.error)
+        await send({"type": "http.response.body", "body": event, "more_body": False})
 
 
-def envelope(path: str, status: int, message: str) -> dict[str, Any]:
-    """Return an error as the callers of a path know it: Anthropic's, OpenAI's or LM Studio's."""
-    kind = _ERROR_TYPES.get(status, "api_error")
-    if path.startswith("/v1/messages"):
-        return {"type": "error", "error": {"type": kind, "message": message}}
-    error = {"message": message, "type": kind, "param": None, "code": None}
-    return {"error": error}
+def _unpacked(scope: Scope, body: bytes, limit: int) -> bytes:
+    """
+    Return a body without its content encoding, whose header goes too: a name in it must be read.
+
+    Raises Refusal: 415 for an encoding that is not read here, 400 for bytes that are none of it,
+    413 for what grows beyond the limit.
+    """
+    encoding = header(scope, b"content-encoding").strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in _UNPACKED:
+        raise Refusal(415, f"content-encoding {encoding} is not read here: send {_KNOWN_ENCODINGS}")
+    unpacker = zlib.decompressobj(_UNPACKED[encoding])
+    try:
+        whole = unpacker.decompress(body, limit + 1)
+    except zlib.error:
+        raise Refusal(400, f"the body is not {encoding}, as content-encoding says") from None
+    if len(whole) > limit:
+        raise Refusal(413, f"the request body is larger than {limit} bytes")
+    if not unpacker.eof:
+        raise Refusal(400, f"the body is not whole: its {encoding} has no end")
+    scope["headers"] = [item for item in scope["headers"] if item[0] != b"content-encoding"]
+    return whole
 
 
 def _is_json(scope: Scope) -> bool:

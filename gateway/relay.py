@@ -9,26 +9,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from gateway._generated.shared import recovery_for, refusal_for
-from gateway.call import Call
-from gateway.catalog import Catalog
-from gateway.encoding import JSON, JSON_OF_STREAMS, TEXT, encode, encode_error, encode_line
+from gateway.answered import AnswerCheck
+from gateway.call import EMPTY, Call
+from gateway.dialects import GOING_DOWN
+from gateway.encoding import (
+    JSON,
+    JSON_OF_STREAMS,
+    NO_TYPE,
+    TEXT,
+    encode,
+    encode_error,
+    encode_line,
+)
 from gateway.endpoint import Endpoint
-from gateway.faults import Refusal, UpstreamFailure, read_error
+from gateway.faults import ClientGone, Refusal, UpstreamFailure, read_error
 from gateway.framing import Event
 from gateway.journal import get_logger
-from gateway.lifecycle import Lifecycle
-from gateway.outcome import Answer, FetchCall, StreamCall
-from gateway.run import Run
+from gateway.limits import check_counts, check_depth
+from gateway.outcome import Answer, FetchCall, Report, StreamCall
+from gateway.record import INTERNAL_FAULT, STATED, current, sampled
+from gateway.run import Run, Services
 from gateway.settings import Settings
 from gateway.upstream import EventStream, Upstream
 
 DONE = b"[DONE]"
-GOING_DOWN = "the gateway is shutting down"
 INTERNAL = "internal error of the gateway; its log says more"
 
 
@@ -42,6 +53,15 @@ class Client(Protocol):
     @property
     def is_gone(self) -> bool:
         """Whether the client has left."""
+
+    def leave(self) -> None:
+        """Note that the client has left."""
+
+    def start_after(self, seconds: float) -> None:
+        """Begin a streamed answer by itself after a time, unless it or another has begun."""
+
+    def stop_waiting(self) -> None:
+        """Forget `start_after`."""
 
     def add_header(self, name: str, value: str) -> None:
         """Add a header to an answer that is not started yet."""
@@ -60,27 +80,62 @@ class Relay:
     """Serves the generated endpoints in front of one LM Studio."""
 
     def __init__(
-        self, settings: Settings, upstream: Upstream, catalog: Catalog, lifecycle: Lifecycle
+        self,
+        settings: Settings,
+        upstream: Upstream,
+        services: Services,
+        check: AnswerCheck,
     ) -> None:
         self._settings = settings
         self._upstream = upstream
-        self._catalog = catalog
-        self._lifecycle = lifecycle
+        self._services = services
+        self._check = check
         self._log = get_logger()
 
-    async def serve(self, endpoint: Endpoint, body: bytes, user_agent: str, client: Client) -> None:
-        """Answer one request; every failure becomes an answer or, after the first line, a line."""
-        call = Call(self._settings, user_agent)
-        run = Run(call, self._catalog, self._lifecycle)
+    async def serve(
+        self,
+        endpoint: Endpoint,
+        body: bytes | AsyncIterator[bytes],
+        user_agent: str,
+        client: Client,
+        path: Mapping[str, str] = EMPTY,
+    ) -> None:
+        """
+        Answer one request; every failure becomes an answer or, after the first line, a line.
+
+        `body` is whole, or comes in pieces where the endpoint `reads_bytes`; `path` holds the
+        values of the path's parameters.
+        """
+        call = Call(self._settings, user_agent, path)
+        run = Run(call, self._services)
+        record = current()
         error_type = JSON
         try:
-            request = endpoint.reader.read(body) if endpoint.reader is not None else None
+            request = None
+            if not isinstance(body, bytes):
+                run.incoming = body
+            elif endpoint.reader is not None:
+                check_depth(body, self._settings.limits)
+                request = endpoint.reader.read(body)
+                check_counts(request, self._settings.limits)
+            early_s = self._settings.answers.early_headers_s
+            if early_s is not None and endpoint.wants_stream and endpoint.wants_stream(request):
+                client.start_after(early_s)
             outcome = await endpoint.plan(request, run)
+            self._send_warnings(run, client)
             match outcome:
-                case Answer(body=str() as text):
-                    await client.answer(200, TEXT, text.encode())
-                case Answer(body=answer):
-                    await client.answer(200, JSON, encode(answer))
+                case Answer(body=msgspec.Struct() as frame) if client.is_started:
+                    await client.send_lines(encode_line(frame))
+                    await client.finish()
+                case Answer(body=None, status=status):
+                    await client.answer(status, NO_TYPE, b"")
+                case Answer(body=str() as text, status=status):
+                    await client.answer(status, TEXT, text.encode())
+                case Answer(body=msgspec.Struct() as answer, status=status):
+                    await client.answer(status, JSON, encode(answer))
+                case Report():
+                    error_type = JSON_OF_STREAMS if outcome.streamed else JSON
+                    await self._tell(outcome, client)
                 case FetchCall():
                     await self._fetch(outcome, run, client)
                 case StreamCall():
@@ -89,8 +144,11 @@ class Relay:
         except Refusal as refusal:
             await self._refuse(refusal, client, error_type)
         except UpstreamFailure as failure:
+            record.fault = failure.fault or STATED
             self._note(failure, endpoint)
             await self._refuse(refusal_for(failure, call), client, error_type)
+        except ClientGone:
+            client.leave()
         except asyncio.CancelledError:
             # A client that left hears nothing; one that stays is told why its stream ends.
             if client.is_started and not client.is_gone:
@@ -98,60 +156,88 @@ class Relay:
                 await client.finish()
             raise
         except Exception:
+            record.fault = INTERNAL_FAULT
             self._log.exception("a request failed by a fault of ours", path=endpoint.path)
             await self._refuse(Refusal(500, INTERNAL), client, error_type)
         finally:
+            client.stop_waiting()
+            record.model = call.resolved.name if call.resolved else call.asked.display or None
             if run.lease is not None:
                 run.lease.release()
+
+    # -- progress -----------------------------------------------------------------------------
+
+    async def _tell(self, report: Report[Any, msgspec.Struct], client: Client) -> None:
+        last: msgspec.Struct | None = None
+        # Closed when the client leaves: what the records hold must not wait for a collector.
+        async with aclosing(cast("AsyncGenerator[Any, None]", report.records)) as records:
+            async for record in records:
+                last = report.translate(record)
+                if report.streamed:
+                    await client.send_lines(encode_line(last))
+        if report.streamed:
+            await client.finish()
+        elif last is not None:
+            await client.answer(200, JSON, encode(last))
 
     # -- one answer ---------------------------------------------------------------------------
 
     async def _fetch(self, call: FetchCall[Any, msgspec.Struct], run: Run, client: Client) -> None:
         body = encode(call.body) if call.body is not None else None
-        for attempt in range(2):
+        while True:
             try:
                 data = await self._upstream.fetch(call.method, call.path, body)
                 break
             except UpstreamFailure as failure:
-                await self._recover_or_raise(failure, run, client, attempt)
+                await self._recover_or_raise(failure, run, client)
         run.call.first_event_ns = time.monotonic_ns()
         source = call.decode(data)
+        if look := sampled(call.decoder.type):
+            look(data)
         self._check_model(source, run, client)
-        await client.answer(200, JSON, encode(call.translate(source)))
+        answer = call.translate(source)
+        current().note_counts(answer, getattr(source, "usage", None))
+        await client.answer(200, JSON, encode(answer))
 
     # -- a stream -----------------------------------------------------------------------------
 
     async def _stream(self, call: StreamCall[Any, Any], run: Run, client: Client) -> None:
         body = encode(call.body)
-        for attempt in range(2):
+        while True:
             try:
                 async with self._upstream.stream(call.method, call.path, body) as events:
                     run.call.first_event_ns = time.monotonic_ns()
                     await self._translate(call, events, run, client)
                 return
             except UpstreamFailure as failure:
-                await self._recover_or_raise(failure, run, client, attempt)
+                await self._recover_or_raise(failure, run, client)
 
     async def _translate(
         self, call: StreamCall[Any, Any], events: EventStream, run: Run, client: Client
     ) -> None:
         if events.one_shot is not None:
-            raise UpstreamFailure("one JSON answer where a stream was asked for", fault="not_sse")
+            # The whole answer is one more chunk, and the only one.
+            events.put_back([Event("", events.one_shot)])
         translator = call.translator()
         fold = None if call.streamed else call.fold()
         is_first = True
         is_over = False
+        # Of few streams, and of those the first and the last event: the keys are the same in all.
+        look, last_event = sampled(call.chunks.type), None
         async for batch in events:
             lines: list[bytes] = []
             for event in batch:
                 if event.data == DONE:
                     is_over = True
                     break
+                last_event = event
                 try:
                     chunk = self._decode(call, event)
                     if is_first:
                         self._check_model(chunk, run, client)
                         is_first = False
+                        if look is not None:
+                            look(event.data)
                     frame = translator.chunk(chunk)
                 except UpstreamFailure:
                     # What came before it in the same read is the client's all the same.
@@ -170,10 +256,19 @@ class Relay:
                 break
         if not translator.complete:
             raise UpstreamFailure(
-                "its stream ended without saying that the answer is complete",
-                fault="empty" if is_first else "closed_mid_stream",
+                "its stream ended without saying that the answer is complete"
+                if events.one_shot is None
+                else "it answered with JSON that is no answer",
+                fault="not_sse"
+                if events.one_shot is not None
+                else "empty"
+                if is_first
+                else "closed_mid_stream",
             )
+        if look is not None and last_event is not None:
+            look(last_event.data)
         last = translator.end()
+        current().note_counts(last, translator)
         if fold is None:
             await client.send_lines(encode_line(last))
             await client.finish()
@@ -206,35 +301,29 @@ class Relay:
 
     # -- failures -----------------------------------------------------------------------------
 
-    async def _recover_or_raise(
-        self, failure: UpstreamFailure, run: Run, client: Client, attempt: int
-    ) -> None:
-        """Do what a failure is worth, once and only while the client has seen nothing."""
-        row = run.call.resolved
-        if attempt or client.is_started or row is None or recovery_for(failure) is None:
+    async def _recover_or_raise(self, failure: UpstreamFailure, run: Run, client: Client) -> None:
+        """Do what a failure is worth, as long as it is and the client has seen nothing."""
+        lease = run.lease
+        if client.is_started or lease is None or recovery_for(failure) is None:
             raise failure
-        self._log.info("loading again", model=row.key, because=failure.message)
-        await self._lifecycle.recover(row)
+        self._log.info("loading again", model=lease.row.key, because=self._shown(failure))
+        current().retries += 1
+        await lease.recover(failure)
         run.call.loaded_ns = time.monotonic_ns()
+        self._send_warnings(run, client)
+
+    def _send_warnings(self, run: Run, client: Client) -> None:
+        for text in run.warnings:
+            client.add_header("x-olgate-warning", text)
+        run.warnings.clear()
 
     def _check_model(self, source: Any, run: Run, client: Client) -> None:
-        """
-        Refuse an answer from another model than the one asked for.
-
-        LM Studio lets the one loaded model answer for any name (wire sheet §2). Only an id that is
-        known to be another model's is wrong; instances and aliases are not.
-        """
+        """Refuse an answer from another model than the one asked for, or warn of it."""
         row, named = run.call.resolved, getattr(source, "model", None)
-        if row is None or not named or named in (row.key, row.request_key):
+        if row is None or not named:
             return
-        behind = self._catalog.key_behind(named)
-        if behind is None or behind == row.key:
-            return
-        text = f"asked for {row.key}, answered by {named}"
-        if self._settings.answers.wrong_model == "error":
-            raise UpstreamFailure(text, fault="wrong_model")
-        self._log.warning("another model answered", asked=row.key, answered=named)
-        client.add_header("x-olgate-warning", text)
+        if (warning := self._check.warning(row, named)) is not None:
+            client.add_header("x-olgate-warning", warning)
 
     async def _refuse(self, refusal: Refusal, client: Client, content_type: bytes) -> None:
         if client.is_started:
@@ -243,6 +332,7 @@ class Relay:
             return
         for name, value in refusal.headers:
             client.add_header(name, value)
+        content_type = JSON_OF_STREAMS if refusal.is_late else content_type
         await client.answer(refusal.status, content_type, encode_error(refusal.error))
 
     def _note(self, failure: UpstreamFailure, endpoint: Endpoint) -> None:
@@ -251,5 +341,8 @@ class Relay:
             path=endpoint.path,
             fault=failure.fault,
             status=failure.status,
-            reason=failure.message,
+            reason=self._shown(failure),
         )
+
+    def _shown(self, failure: UpstreamFailure) -> str:
+        return failure.loggable(bodies=self._settings.log.bodies)

@@ -33,11 +33,15 @@ def describe(
     variants = [names.split_variant(text)[1] for text in _or(model.variants, [])]
     named = [variant for variant in variants if variant is not None]
     selected = names.split_variant(_or(model.selected_variant, ""))[1]
-    yield _row(model, key, own_variant, model.key, modified_at, insert_architectures)
+    yield _row(model, key, own_variant, model.key, model.key, modified_at, insert_architectures)
     if len(named) > 1:
         for variant in named:
             stated = _variant_of(model, variant, is_selected=variant == selected)
-            yield _row(stated, key, variant, f"{key}@{variant}", modified_at, insert_architectures)
+            request_key = f"{key}@{variant}"
+            copies_of = model.key if variant == selected else request_key
+            yield _row(
+                stated, key, variant, request_key, copies_of, modified_at, insert_architectures
+            )
 
 
 def spellings(model: internal.HostModel) -> Iterator[tuple[str, str]]:
@@ -63,6 +67,7 @@ def _row(
     key: str,
     variant: str | None,
     request_key: str,
+    copies_of: str,
     modified_at: str,
     insert_architectures: Collection[str],
 ) -> internal.CatalogueRow:
@@ -76,6 +81,7 @@ def _row(
     row = internal.CatalogueRow(
         key=model.key,
         request_key=request_key,
+        copies_of=copies_of,
         name=names.canonical(key, variant),
         kind=kind,
         display_name=_or(model.display_name, "") or key.rsplit("/", 1)[-1],

@@ -4,10 +4,13 @@ One request on its way through its plan: the context, and the services that step
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from gateway import names
 from gateway._generated import internal
+from gateway.blobs import Blobs
 from gateway.call import Call
 from gateway.catalog import Catalog
 from gateway.lifecycle import Lease, Lifecycle
@@ -18,18 +21,34 @@ NEAREST: Final = "x-olgate-nearest"
 Verdict: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "conflict"]
 
 
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What steps of plans act on; one set for all requests of a process."""
+
+    catalog: Catalog
+    lifecycle: Lifecycle
+    blobs: Blobs
+
+
 class Run:
-    """What a plan works with. `lease`, when a step took one, is given back after the answer."""
+    """
+    What a plan works with.
 
-    __slots__ = ("call", "catalog", "hints", "lease", "lifecycle")
+    `lease`, when a step took one, is given back after the answer. `warnings` are for the client: a
+    step adds a sentence, the relay sends each in a header while the answer has not begun.
+    `incoming` is the client's body where it is a file, to be read once.
+    """
 
-    def __init__(self, call: Call, catalog: Catalog, lifecycle: Lifecycle) -> None:
+    __slots__ = ("call", "hints", "incoming", "lease", "services", "warnings")
+
+    def __init__(self, call: Call, services: Services) -> None:
         self.call = call
-        self.catalog = catalog
-        self.lifecycle = lifecycle
+        self.services = services
         self.lease: Lease | None = None
         self.hints: tuple[tuple[str, str], ...] = ()
         """Headers for the refusal of an unknown name: which known names are near it."""
+        self.incoming: AsyncIterator[bytes] | None = None
+        self.warnings: list[str] = []
 
     async def find_model(
         self, name: str, *, takes_cloud: bool = False, match_case: bool = False
@@ -56,11 +75,11 @@ class Run:
             self.call.asked.display, self.call.asked.full = parsed.display, parsed.full
             if place == "cloud" and not takes_cloud:
                 return "cloud"
-        row = await self.catalog.find(base)
+        row = await self.services.catalog.find(base)
         if row is None or (match_case and parsed is not None and _differs_in_case(parsed, row)):
             if parsed is None:
                 return "illegal"
-            near = names.nearest(base, [known.name for known in await self.catalog.rows()])
+            near = names.nearest(base, [k.name for k in await self.services.catalog.rows()])
             self.hints = ((NEAREST, ", ".join(near)),) if near else ()
             return "unknown"
         self.call.model = row

@@ -36,6 +36,7 @@ _SCHEMA = (
     CREATE TABLE instance (
         host     TEXT NOT NULL,     -- LM Studio's address
         id       TEXT NOT NULL,     -- LM Studio's name of the loaded copy
+        gateway  TEXT NOT NULL,     -- who loaded it, by the name of one process
         document BLOB NOT NULL,     -- JSON of ownership.Owned
         PRIMARY KEY (host, id)
     ) WITHOUT ROWID;
@@ -69,7 +70,7 @@ class Store:
             ) from error
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` as one transaction that is on the disk when it returns. Raises sqlite3.Error."""
+        """Run `work` as one transaction, on the disk when it returns. Raises sqlite3.Error."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self.run_now, work)
 

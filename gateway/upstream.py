@@ -25,6 +25,7 @@ from gateway.faults import (
     shorten,
 )
 from gateway.framing import Event, EventTooLong, SseDecoder
+from gateway.record import current
 from gateway.transport import AiohttpTransport, BodyStream, TransportFault
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Upstream:
     def __init__(self, settings: UpstreamSettings) -> None:
         self.url = settings.url.rstrip("/")
         self._base = httpx.URL(self.url)
+        self._shown = self._base.netloc.decode("ascii", "replace")
         self._base_path = self._base.raw_path.rstrip(b"/")
         self._first_byte_s = settings.first_byte_timeout_s
         self._silence_s = settings.silence_timeout_s
@@ -116,6 +118,7 @@ class Upstream:
                         if not repeats or not failure.repeatable or timed_out:
                             raise
                         repeats -= 1
+                        current().retries += 1
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -197,7 +200,7 @@ class Upstream:
             await self._send(exchange, method, self._target(path), headers, body)
             if not exchange.is_success:
                 await exchange.raise_stated_error()
-            return _check_json(await exchange.read_rest())
+            return check_json(out_of_events(await exchange.read_rest()))
         finally:
             await exchange.aclose()
 
@@ -220,6 +223,8 @@ class Upstream:
                 "connected": exchange.note_connection,
             },
         )
+        record = current()
+        record.upstream, record.upstream_status = self._shown, None
         try:
             async with exchange.header_limit:
                 response = await self._client.send(request, stream=True)
@@ -232,6 +237,7 @@ class Upstream:
                 raise
             raise _translate(exchange.first_byte_fault()) from None
         exchange.take(response)
+        record.upstream_status = response.status_code
 
     def _headers(self, body: bytes | None) -> list[tuple[bytes, bytes]]:
         headers = [(b"accept-encoding", b"identity"), (b"user-agent", b"olgate"), *self._token]
@@ -457,7 +463,7 @@ async def _open_events(exchange: _Exchange) -> EventStream:
             raise UpstreamFailure("answered with an empty body", fault="empty")
         start = (start + data).removeprefix(_BOM).lstrip(_BLANKS)
     if start.startswith((b"{", b"[")):
-        body = _check_json(start + await exchange.read_rest())
+        body = check_json(start + await exchange.read_rest())
         return EventStream(exchange, one_shot=body)
     if start.startswith(b"<"):
         page = start + await exchange.read_rest(MAX_ERROR_BYTES)
@@ -474,7 +480,7 @@ async def _open_events(exchange: _Exchange) -> EventStream:
             raise _no_event(sample)
     first = events[0]
     if first.name == "error" or b'"error"' in first.data:
-        _raise_error_event(first)
+        raise_error_event(first)
     stream.put_back(events)
     return stream
 
@@ -485,7 +491,7 @@ def _no_event(sample: bytes) -> UpstreamFailure:
     return UpstreamFailure(f"answered with {describe(sample)}, not with events", fault="not_sse")
 
 
-def _raise_error_event(event: Event) -> None:
+def raise_error_event(event: Event) -> None:
     """Raise the error that an event holds; return when it holds none."""
     if event.name == "error":
         stated = read_error(event.data)
@@ -506,7 +512,26 @@ def _raise_error_event(event: Event) -> None:
     )
 
 
-def _check_json(body: bytes) -> bytes:
+def out_of_events(body: bytes) -> bytes:
+    """
+    Return the one answer that came as events where JSON was asked for, any other body as it is.
+
+    Raises UpstreamFailure for an error among the events, and for several answers (not_json).
+    """
+    start = body.removeprefix(_BOM).lstrip(_BLANKS)
+    if not start.startswith(_EVENT_FIELDS):
+        return body
+    decoder = SseDecoder(max(len(body), 1))
+    events = [event for event in decoder.feed(body) + decoder.close() if event.data != b"[DONE]"]
+    for event in events:
+        raise_error_event(event)
+    if len(events) != 1:
+        detail = f"answered with {len(events)} events, not with JSON"
+        raise UpstreamFailure(detail, fault="not_json" if events else "empty")
+    return events[0].data
+
+
+def check_json(body: bytes) -> bytes:
     """Return the body of a success. Raises UpstreamFailure when it is none or no JSON."""
     body = body.removeprefix(_BOM)
     if not body.strip():

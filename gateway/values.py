@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -36,12 +37,18 @@ def shown(value: object) -> str:
     return str(value)
 
 
+@lru_cache(maxsize=256)
+def _log_once(problem: str) -> None:
+    """Log a problem; the list that has it is asked for every few seconds."""
+    _log.warning("left out an entry of LM Studio's list: %s", problem)
+
+
 def decode_each(items: Iterable[msgspec.Raw], decoder: msgspec.json.Decoder[T]) -> Iterator[T]:
-    """Decode a list item by item; one that can't be is left out and logged, the others stay."""
+    """Decode a list item by item; one that can't be is left out and logged once."""
     for item in items:
         try:
             value = decoder.decode(item)
-        except msgspec.DecodeError as error:
-            _log.warning("left out an entry of LM Studio's list: %s", error)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            _log_once(str(error))
         else:
             yield value

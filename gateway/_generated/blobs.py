@@ -3,12 +3,23 @@
 
 from __future__ import annotations
 
+from gateway import steps, transforms
 from gateway.faults import Refusal
-from gateway.outcome import Outcome
+from gateway.outcome import Answer, Outcome
 from gateway.run import Run
 
 
 async def plan(request: None, run: Run) -> Outcome:
-    """What happens for a request of `head /api/blobs/{digest}`, `post /api/blobs/{digest}`."""
-    # specs/mappings/blobs.yaml:6: refuse
-    raise Refusal(501, "blobs is not supported by this gateway; model files are kept by LM Studio")
+    """What happens for a request of `post /api/blobs/{digest}`."""
+    call = run.call
+    # specs/mappings/blobs.yaml:6: check
+    if not (transforms.is_digest(digest=call.path.digest)):
+        raise Refusal(400, "invalid digest format")
+    # specs/mappings/blobs.yaml:8: do
+    await steps.look_for_blob(run, digest=call.path.digest)
+    # specs/mappings/blobs.yaml:10: answer
+    if call.is_blob_known is True:
+        return Answer(None)
+    # specs/mappings/blobs.yaml:12: answer
+    await steps.take_blob(run, digest=call.path.digest)
+    return Answer(None, status=201)

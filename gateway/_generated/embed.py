@@ -88,37 +88,42 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/embed`."""
     call = run.call
     # specs/mappings/embed.yaml:6: check
-    keep_alive = request.keep_alive
-    problem = transforms.keep_alive_problem(value=keep_alive)
-    if problem is not UNSET:
-        raise Refusal(400, problem)
-    # specs/mappings/embed.yaml:8: check
     input_ = request.input
-    problem_2 = transforms.input_problem(input=input_)
-    if problem_2 is not UNSET:
+    problem = transforms.input_problem(input=input_)
+    if problem is not UNSET:
         raise Refusal(400, "invalid input type")
-    # specs/mappings/embed.yaml:10: model
+    # specs/mappings/embed.yaml:8: model
     name = shown(request.model)
     model = request.model
     if not name.strip():
         raise Refusal(404, f"model '{shown(model)}' not found")
     found = await run.find_model(name)
+    if found == "conflict":
+        raise Refusal(400, f'use either :local or :cloud, not both: "{shown(model)}"')
     if found == "illegal":
         raise Refusal(400, "invalid model name")
+    if found == "cloud":
+        raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
-        raise Refusal(404, f'model "{shown(model)}" not found, try pulling it first')
+        raise Refusal(
+            404, f'model "{shown(model)}" not found, try pulling it first', headers=run.hints
+        )
     # specs/mappings/embed.yaml:14: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
-    # specs/mappings/embed.yaml:16: answer
+    made = call.model.made
+    value = made.parameters if made is not UNSET else UNSET
+    options = transforms.with_defaults(
+        options=options, made=value, policy=call.settings.answers.defaults
+    )
+    # specs/mappings/embed.yaml:18: answer
+    keep_alive = request.keep_alive
     num_ctx = options.num_ctx
     if transforms.is_empty_input(input=input_):
-        await steps.acquire(
-            run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx
-        )
+        await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request))
-    # specs/mappings/embed.yaml:20: do
+    # specs/mappings/embed.yaml:22: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/embed.yaml:22: call
+    # specs/mappings/embed.yaml:24: call
     return FetchCall(
         method="POST",
         path="/v1/embeddings",

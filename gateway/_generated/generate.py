@@ -127,6 +127,7 @@ def templated_request(
         prompt=UNSET if prompt is None else prompt,
         system=UNSET if system is None else system,
         images=images,
+        made=call.model.made,
     )
     temperature = options.temperature
     top_p = options.top_p
@@ -189,6 +190,11 @@ def templated_request(
             think=think, options=call.model.reasoning_options, default=call.model.reasoning_default
         ),
     )
+
+
+def wants_stream(request: ollama.GenerateRequest) -> bool:
+    """Whether the client of a request wants frames, and not their fold."""
+    return request.stream if request.stream is not UNSET and request.stream is not None else True
 
 
 class UntemplatedFold:
@@ -396,19 +402,38 @@ class TemplatedStream:
         if completion_tokens is not UNSET and completion_tokens is not None:
             self.eval_tokens = completion_tokens
         delta = choices_0.delta if choices_0 is not UNSET else UNSET
-        tool_calls = delta.tool_calls if delta is not UNSET and delta is not None else UNSET
+        message = choices_0.message if choices_0 is not UNSET else UNSET
+        delta_or_message = delta or message
+        tool_calls = (
+            delta_or_message.tool_calls
+            if delta_or_message is not UNSET and delta_or_message is not None
+            else UNSET
+        )
         if tool_calls is not UNSET and tool_calls is not None:
             self.tool_calls = transforms.merge_tool_calls(self.tool_calls, tool_calls)
         reasoning_content = (
-            delta.reasoning_content if delta is not UNSET and delta is not None else UNSET
+            delta_or_message.reasoning_content
+            if delta_or_message is not UNSET and delta_or_message is not None
+            else UNSET
         )
-        reasoning = delta.reasoning if delta is not UNSET and delta is not None else UNSET
-        content = delta.content if delta is not UNSET and delta is not None else UNSET
+        reasoning = (
+            delta_or_message.reasoning
+            if delta_or_message is not UNSET and delta_or_message is not None
+            else UNSET
+        )
+        content = (
+            delta_or_message.content
+            if delta_or_message is not UNSET and delta_or_message is not None
+            else UNSET
+        )
         self.speech = transforms.separate_speech(
             self.speech,
             reasoning_content=reasoning_content,
             reasoning=reasoning,
             content=content,
+            finish_reason=finish_reason,
+            reasons=self._call.model.capabilities.thinking,
+            tags=self._call.settings.answers.think_tags,
             policy=self._call.settings.answers.thinking,
         )
         logprobs = choices_0.logprobs if choices_0 is not UNSET else UNSET
@@ -488,61 +513,61 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/generate`."""
     call = run.call
     # specs/mappings/generate.yaml:6: check
-    keep_alive = request.keep_alive
-    problem = transforms.keep_alive_problem(value=keep_alive)
-    if problem is not UNSET:
-        raise Refusal(400, problem)
-    # specs/mappings/generate.yaml:8: check
-    think = request.think
-    problem_2 = transforms.think_problem(think=think)
-    if problem_2 is not UNSET:
-        raise Refusal(400, problem_2)
-    # specs/mappings/generate.yaml:10: check
-    images = request.images
-    problem_3 = transforms.images_problem(images=images)
-    if problem_3 is not UNSET:
-        raise Refusal(400, problem_3)
-    # specs/mappings/generate.yaml:12: check
     top_logprobs = request.top_logprobs
     if not (
         not (top_logprobs is not UNSET and top_logprobs is not None) or 0 <= top_logprobs <= 20
     ):
         raise Refusal(400, "top_logprobs must be between 0 and 20")
-    # specs/mappings/generate.yaml:14: model
+    # specs/mappings/generate.yaml:8: model
     name = shown(request.model)
     model = request.model
     if not name.strip():
         raise Refusal(404, f"model '{shown(model)}' not found")
     found = await run.find_model(name)
+    if found == "conflict":
+        raise Refusal(400, f'use either :local or :cloud, not both: "{shown(model)}"')
     if found == "illegal":
         raise Refusal(400, "invalid model name")
+    if found == "cloud":
+        raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
-        raise Refusal(404, f"model '{shown(model)}' not found")
-    # specs/mappings/generate.yaml:18: answer
+        raise Refusal(404, f"model '{shown(model)}' not found", headers=run.hints)
+    # specs/mappings/generate.yaml:14: answer
     prompt = request.prompt
+    keep_alive = request.keep_alive
     if not prompt and transforms.is_zero_duration(value=keep_alive):
         await steps.unload(run)
         return Answer(unload_answer(request, call))
-    # specs/mappings/generate.yaml:21: refuse
+    # specs/mappings/generate.yaml:17: refuse
     template = request.template
     system = request.system
     context = request.context
     raw = request.raw
     if (template or system or context) and raw is True:
         raise Refusal(400, "raw mode does not support template, system, or context")
-    # specs/mappings/generate.yaml:23: need
+    # specs/mappings/generate.yaml:19: need
+    think = request.think
+    if transforms.asks_to_think(think=think) and call.model.capabilities.thinking == "no":
+        raise Refusal(400, f'"{shown(model)}" does not support thinking')
+    # specs/mappings/generate.yaml:22: need
     if call.model.capabilities.completion == "no":
         raise Refusal(400, f'"{shown(model)}" does not support generate')
-    # specs/mappings/generate.yaml:25: need
+    # specs/mappings/generate.yaml:24: need
     suffix = request.suffix
     if bool(suffix) and call.model.capabilities.insert == "no":
         raise Refusal(400, f"{call.asked.full} does not support insert")
-    # specs/mappings/generate.yaml:28: need
-    if transforms.asks_to_think(think=think) and call.model.capabilities.thinking == "no":
-        raise Refusal(400, f'"{shown(model)}" does not support thinking')
-    # specs/mappings/generate.yaml:31: decode
+    # specs/mappings/generate.yaml:27: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
-    options = transforms.with_defaults(options=options, policy=call.settings.answers.defaults)
+    made = call.model.made
+    value = made.parameters if made is not UNSET else UNSET
+    options = transforms.with_defaults(
+        options=options, made=value, policy=call.settings.answers.defaults
+    )
+    # specs/mappings/generate.yaml:31: answer
+    num_ctx = options.num_ctx
+    if not prompt:
+        await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
+        return Answer(load_answer(request, call))
     # specs/mappings/generate.yaml:35: refuse
     format_ = request.format
     if raw is True and transforms.asks_for_format(format=format_):
@@ -554,16 +579,9 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         raise Refusal(
             501, "LM Studio has no structured output for filling in: leave out format, or suffix"
         )
-    # specs/mappings/generate.yaml:39: answer
-    num_ctx = options.num_ctx
-    if not prompt:
-        await steps.acquire(
-            run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx
-        )
-        return Answer(load_answer(request, call))
-    # specs/mappings/generate.yaml:43: do
+    # specs/mappings/generate.yaml:39: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/generate.yaml:45: call
+    # specs/mappings/generate.yaml:41: call
     stream = request.stream
     if raw is True:
         return StreamCall(

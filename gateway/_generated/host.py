@@ -34,6 +34,12 @@ DECODE_MODEL_LIST: Final[msgspec.json.Decoder[openai.ModelList]] = msgspec.json.
 DECODE_LOAD_RESPONSE: Final[msgspec.json.Decoder[lmstudio.LoadResponse]] = msgspec.json.Decoder(
     lmstudio.LoadResponse
 )
+DECODE_COMPLETION: Final[msgspec.json.Decoder[openai.Completion]] = msgspec.json.Decoder(
+    openai.Completion
+)
+DECODE_EMBEDDINGS_RESPONSE: Final[msgspec.json.Decoder[openai.EmbeddingsResponse]] = (
+    msgspec.json.Decoder(openai.EmbeddingsResponse)
+)
 DECODE_UNLOAD_RESPONSE: Final[msgspec.json.Decoder[lmstudio.UnloadResponse]] = msgspec.json.Decoder(
     lmstudio.UnloadResponse
 )
@@ -43,10 +49,26 @@ def _v1_instance(source: lmstudio.V1Instance) -> internal.HostInstance:
     """Shape `v1_instance`: lmstudio:V1Instance as internal:HostInstance."""
     config = source.config
     context_length = config.context_length if config is not UNSET and config is not None else UNSET
+    eval_batch_size = (
+        config.eval_batch_size if config is not UNSET and config is not None else UNSET
+    )
+    flash_attention = (
+        config.flash_attention if config is not UNSET and config is not None else UNSET
+    )
+    num_experts = config.num_experts if config is not UNSET and config is not None else UNSET
+    offload_kv_cache_to_gpu = (
+        config.offload_kv_cache_to_gpu if config is not UNSET and config is not None else UNSET
+    )
     remaining_ttl_seconds = source.remaining_ttl_seconds
     return internal.HostInstance(
         id=source.id,
         context_length=UNSET if context_length is None else context_length,
+        eval_batch_size=UNSET if eval_batch_size is None else eval_batch_size,
+        flash_attention=UNSET if flash_attention is None else flash_attention,
+        num_experts=UNSET if num_experts is None else num_experts,
+        offload_kv_cache_to_gpu=UNSET
+        if offload_kv_cache_to_gpu is None
+        else offload_kv_cache_to_gpu,
         remaining_ttl_seconds=UNSET if remaining_ttl_seconds is None else remaining_ttl_seconds,
     )
 
@@ -195,7 +217,18 @@ def list_openai() -> FetchCall[openai.ModelList, internal.HostModels]:
 def load_request(request: internal.LoadWish) -> lmstudio.LoadRequest:
     """Call `load`: the body for `post /api/v1/models/load`."""
     context_length = request.context_length
-    return lmstudio.LoadRequest(model=request.model, context_length=context_length)
+    eval_batch_size = request.eval_batch_size
+    flash_attention = request.flash_attention
+    num_experts = request.num_experts
+    offload_kv_cache_to_gpu = request.offload_kv_cache_to_gpu
+    return lmstudio.LoadRequest(
+        model=request.model,
+        context_length=context_length,
+        eval_batch_size=eval_batch_size,
+        flash_attention=flash_attention,
+        num_experts=num_experts,
+        offload_kv_cache_to_gpu=offload_kv_cache_to_gpu,
+    )
 
 
 def load_response(response: lmstudio.LoadResponse) -> internal.LoadedInstance:
@@ -212,6 +245,52 @@ def load(request: internal.LoadWish) -> FetchCall[lmstudio.LoadResponse, interna
         body=load_request(request),
         decoder=DECODE_LOAD_RESPONSE,
         translate=lambda response: load_response(response),
+    )
+
+
+def warm_llm_request(request: internal.WarmWish) -> openai.CompletionRequest:
+    """Call `warm_llm`: the body for `post /v1/completions`."""
+    return openai.CompletionRequest(model=request.model, prompt=".", max_tokens=1)
+
+
+def warm_llm_response(response: openai.Completion) -> internal.WarmedModel:
+    """Call `warm_llm`: what its answer becomes."""
+    model = response.model
+    return internal.WarmedModel(model=UNSET if model is None else model)
+
+
+def warm_llm(request: internal.WarmWish) -> FetchCall[openai.Completion, internal.WarmedModel]:
+    """The call `post /v1/completions` of openai."""
+    return FetchCall(
+        method="POST",
+        path="/v1/completions",
+        body=warm_llm_request(request),
+        decoder=DECODE_COMPLETION,
+        translate=lambda response: warm_llm_response(response),
+    )
+
+
+def warm_embedding_request(request: internal.WarmWish) -> openai.EmbeddingsRequest:
+    """Call `warm_embedding`: the body for `post /v1/embeddings`."""
+    return openai.EmbeddingsRequest(model=request.model, input=".")
+
+
+def warm_embedding_response(response: openai.EmbeddingsResponse) -> internal.WarmedModel:
+    """Call `warm_embedding`: what its answer becomes."""
+    model = response.model
+    return internal.WarmedModel(model=UNSET if model is None else model)
+
+
+def warm_embedding(
+    request: internal.WarmWish,
+) -> FetchCall[openai.EmbeddingsResponse, internal.WarmedModel]:
+    """The call `post /v1/embeddings` of openai."""
+    return FetchCall(
+        method="POST",
+        path="/v1/embeddings",
+        body=warm_embedding_request(request),
+        decoder=DECODE_EMBEDDINGS_RESPONSE,
+        translate=lambda response: warm_embedding_response(response),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
@@ -10,10 +10,19 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 class HostInstance(Struct, kw_only=True):
     id: str
     context_length: int | float | UnsetType = UNSET
+    eval_batch_size: int | float | UnsetType = UNSET
+    flash_attention: bool | UnsetType = UNSET
+    num_experts: int | float | UnsetType = UNSET
+    offload_kv_cache_to_gpu: bool | UnsetType = UNSET
     remaining_ttl_seconds: int | float | UnsetType = UNSET
 
 
 Verdict: TypeAlias = Literal["yes", "no", "unknown"]
+
+
+class MadeMessage(Struct, kw_only=True):
+    role: str
+    content: str
 
 
 class AskedName(Struct, kw_only=True):
@@ -41,15 +50,36 @@ class Speech(Struct, kw_only=True):
     held: str
     phase: Literal["start", "thinking", "content"]
     deltas: int
+    tagged: Literal["unknown", "no", "inside"]
+    pending: str
+
+
+class Progress(Struct, kw_only=True):
+    status: str
+    digest: str | UnsetType = UNSET
+    total: int | UnsetType = UNSET
+    completed: int | UnsetType = UNSET
 
 
 class LoadWish(Struct, kw_only=True):
     model: str
     context_length: int | UnsetType = UNSET
+    eval_batch_size: int | UnsetType = UNSET
+    flash_attention: bool | UnsetType = UNSET
+    num_experts: int | UnsetType = UNSET
+    offload_kv_cache_to_gpu: bool | UnsetType = UNSET
 
 
 class LoadedInstance(Struct, kw_only=True):
     instance_id: str | UnsetType = UNSET
+
+
+class WarmWish(Struct, kw_only=True):
+    model: str
+
+
+class WarmedModel(Struct, kw_only=True):
+    model: str | UnsetType = UNSET
 
 
 class UnloadWish(Struct, kw_only=True):
@@ -93,9 +123,30 @@ class Capabilities(Struct, kw_only=True):
     vision: Verdict
 
 
+class MadeModel(Struct, kw_only=True):
+    parent: str
+    system: str | UnsetType = UNSET
+    template: str | UnsetType = UNSET
+    requires: str | UnsetType = UNSET
+    license: list[str]
+    parameters: dict[str, Any]
+    messages: list[MadeMessage]
+
+
+class IdentifiedMessage(Struct, kw_only=True):
+    role: str
+    content: str | UnsetType = UNSET
+    thinking: str | UnsetType = UNSET
+    images: list[str] | UnsetType = UNSET
+    tool_calls: list[IdentifiedToolCall] | UnsetType = UNSET
+    tool_call_id: str | UnsetType = UNSET
+    tool_name: str | UnsetType = UNSET
+
+
 class CatalogueRow(Struct, kw_only=True):
     key: str
     request_key: str
+    copies_of: str
     name: str
     kind: Literal["llm", "embedding"]
     display_name: str
@@ -113,19 +164,10 @@ class CatalogueRow(Struct, kw_only=True):
     reasoning_options: list[str]
     reasoning_default: str | UnsetType = UNSET
     instances: list[HostInstance]
+    made: MadeModel | UnsetType = UNSET
 
 
 class RunningInstance(Struct, kw_only=True):
     row: CatalogueRow
     context_length: int
     expires_at: str
-
-
-class IdentifiedMessage(Struct, kw_only=True):
-    role: str
-    content: str | UnsetType = UNSET
-    thinking: str | UnsetType = UNSET
-    images: list[str] | UnsetType = UNSET
-    tool_calls: list[IdentifiedToolCall] | UnsetType = UNSET
-    tool_call_id: str | UnsetType = UNSET
-    tool_name: str | UnsetType = UNSET

@@ -227,6 +227,7 @@ class ChatCompletionRequest(Struct, kw_only=True):
 class ChunkChoice(Struct, kw_only=True):
     index: int | float | UnsetType | None = UNSET
     delta: Delta | UnsetType | None = UNSET
+    message: Delta | UnsetType | None = UNSET
     logprobs: ChoiceLogprobs | UnsetType | None = UNSET
     finish_reason: str | UnsetType | None = UNSET
 
@@ -242,6 +243,17 @@ class CompletionChunk(Struct, kw_only=True):
     stats: Stats | UnsetType | None = UNSET
     error: Raw | UnsetType = UNSET
     message: str | UnsetType | None = UNSET
+
+
+class Completion(Struct, kw_only=True):
+    id: str | UnsetType | None = UNSET
+    object: str | UnsetType | None = UNSET
+    created: int | float | UnsetType | None = UNSET
+    model: str | UnsetType | None = UNSET
+    choices: list[CompletionChoice] | UnsetType | None = UNSET
+    usage: Usage | UnsetType | None = UNSET
+    stats: Stats | UnsetType | None = UNSET
+    system_fingerprint: str | UnsetType | None = UNSET
 
 
 class ChatCompletionChunk(Struct, kw_only=True):

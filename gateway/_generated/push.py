@@ -3,16 +3,41 @@
 
 from __future__ import annotations
 
-from gateway._generated import ollama
+from msgspec import UNSET
+
+from gateway import steps, transforms
+from gateway._generated import internal, ollama
 from gateway.faults import Refusal
-from gateway.outcome import Outcome
+from gateway.outcome import Outcome, Report
 from gateway.run import Run
+
+
+def push_frame(source: internal.Progress) -> ollama.ProgressResponse:
+    """Report `push`: what a record of `push` becomes."""
+    digest = source.digest
+    total = source.total
+    completed = source.completed
+    return ollama.ProgressResponse(
+        status=source.status, digest=digest, total=total, completed=completed
+    )
+
+
+def wants_stream(request: ollama.PushRequest) -> bool:
+    """Whether the client of a request wants frames, and not their fold."""
+    return request.stream if request.stream is not UNSET and request.stream is not None else True
 
 
 async def plan(request: ollama.PushRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/push`."""
-    # specs/mappings/push.yaml:6: refuse
-    raise Refusal(
-        501,
-        "push is not supported by this gateway; models of LM Studio have no place to be pushed to",
+    # specs/mappings/push.yaml:6: check
+    model = request.model
+    name_2 = request.name
+    if not (transforms.is_some_name(model=model, name=name_2)):
+        raise Refusal(400, "model is required")
+    # specs/mappings/push.yaml:8: report
+    stream = request.stream
+    return Report(
+        steps.push(run),
+        translate=push_frame,
+        streamed=stream if stream is not UNSET and stream is not None else True,
     )

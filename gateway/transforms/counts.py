@@ -72,7 +72,8 @@ def count_or_deltas(
 
     Pieces are not quite tokens. (parity notes §3, wire sheet §14)
 
-    >>> speech = internal.Speech(thinking="", content="", held="", phase="content", deltas=3)
+    >>> speech = internal.Speech(
+    ...     thinking="", content="", held="", phase="content", deltas=3, tagged="no", pending="")
     >>> count_or_deltas(None, speech), count_or_deltas(8.0, speech)
     (3, 8)
     """

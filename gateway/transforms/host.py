@@ -39,8 +39,9 @@ def v0_instances(
 
     (wire sheet §10)
 
-    >>> v0_instances("m", "loaded", 4096), v0_instances("m", "not-loaded", UNSET)
-    ([HostInstance(id='m', context_length=4096, remaining_ttl_seconds=UNSET)], [])
+    >>> (one,) = v0_instances("m", "loaded", 4096)
+    >>> one.id, one.context_length, v0_instances("m", "not-loaded", UNSET)
+    ('m', 4096, [])
     """
     if state != "loaded":
         return []

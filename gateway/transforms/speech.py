@@ -6,9 +6,14 @@ The hot path of the gateway: every token of every stream goes through here.
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import UNSET, UnsetType
 
 from gateway._generated import internal
+
+_OPENING: Final = "<think>"
+_CLOSING: Final = "</think>"
 
 
 def separate_speech(
@@ -17,6 +22,9 @@ def separate_speech(
     reasoning: str | UnsetType | None,
     content: str | UnsetType | None,
     policy: str,
+    finish_reason: str | UnsetType | None,
+    reasons: str,
+    tags: str,
 ) -> internal.Speech:
     """
     Return what a chunk has to say now: `thinking` and `content`, "" for nothing.
@@ -28,18 +36,40 @@ def separate_speech(
     the closing mark is never written. `deltas` counts what the model wrote, blanks included.
     (parity notes §1.4)
 
-    >>> speech = separate_speech(UNSET, "\\n", UNSET, UNSET, "field")
+    Content that begins with `<think>` is thinking up to the first `</think>`, when `tags` is
+    "split", the model is not known never to reason (`reasons` is "no") and no thinking came apart:
+    hosts before 0.4 leave it to a setting of their own (wire sheet §5). A tag further on is text.
+    What may become a tag waits in `pending`, and is said when there is a `finish_reason`.
+
+    >>> speech = separate_speech(UNSET, "\\n", UNSET, UNSET, "field", UNSET, "yes", "split")
     >>> speech.thinking
     ''
-    >>> separate_speech(speech, "Hm. ", UNSET, UNSET, "field").thinking
+    >>> separate_speech(speech, "Hm. ", UNSET, UNSET, "field", UNSET, "yes", "split").thinking
     'Hm.'
-    >>> separate_speech(speech, UNSET, UNSET, "\\n\\nYes", "field").content
+    >>> separate_speech(speech, UNSET, UNSET, "\\n\\nYes", "field", UNSET, "yes", "split").content
     'Yes'
     """
     if speech is UNSET:
-        speech = internal.Speech(thinking="", content="", held="", phase="start", deltas=0)
+        may_split = tags == "split" and reasons != "no"
+        speech = internal.Speech(
+            thinking="",
+            content="",
+            held="",
+            phase="start",
+            deltas=0,
+            tagged="unknown" if may_split else "no",
+            pending="",
+        )
     # Reading a field is far cheaper than writing it: what is right already is left alone.
     thought = reasoning_content or reasoning
+    deltas = None
+    if speech.tagged != "no" and (thought or content or finish_reason):
+        deltas = speech.deltas + bool(thought) + bool(content)
+        if thought and speech.tagged == "unknown" and not speech.pending:
+            speech.tagged = "no"
+        else:
+            inner, content = _split_tags(speech, content or "", bool(finish_reason))
+            thought = (thought or "") + inner
     if thought:
         _say_thinking(speech, thought, policy)
     elif speech.thinking:
@@ -51,6 +81,8 @@ def separate_speech(
         speech.content = speech.content + content if thought else content
     elif speech.content and not thought:
         speech.content = ""
+    if deltas is not None:
+        speech.deltas = deltas
     return speech
 
 
@@ -64,6 +96,38 @@ def text_or_absent(text: str) -> str | UnsetType:
     (UNSET, 'x')
     """
     return text or UNSET
+
+
+def _split_tags(speech: internal.Speech, text: str, is_last: bool) -> tuple[str, str]:
+    """Return what of the content so far undecided is thinking, and what is content."""
+    text = speech.pending + text
+    speech.pending = ""
+    if speech.tagged == "unknown":
+        start = text.lstrip()
+        if not start.startswith(_OPENING):
+            if _OPENING.startswith(start) and not is_last:
+                speech.pending = text
+                return "", ""
+            speech.tagged = "no"
+            return "", text
+        speech.tagged = "inside"
+        text = start[len(_OPENING) :]
+    thought, closing, content = text.partition(_CLOSING)
+    if closing:
+        speech.tagged = "no"
+        return thought, content
+    if not is_last:
+        kept = _tail_of_tag(thought)
+        speech.pending, thought = thought[kept:], thought[:kept]
+    return thought, ""
+
+
+def _tail_of_tag(text: str) -> int:
+    """Return where an end begins that may become the closing tag, the length when there is none."""
+    for size in range(min(len(text), len(_CLOSING) - 1), 0, -1):
+        if _CLOSING.startswith(text[-size:]):
+            return len(text) - size
+    return len(text)
 
 
 def _say_thinking(speech: internal.Speech, thought: str, policy: str) -> None:

@@ -45,6 +45,19 @@ def object_or_absent(raw: Raw) -> Raw | UnsetType:
     return raw if kind_of(raw) == "object" else UNSET
 
 
+def object_problem(raw: Raw) -> str | UnsetType:
+    """
+    Return Ollama's text for what should be an object, or null, and is neither; absent otherwise.
+
+    (ollama sheet §3.6)
+
+    >>> object_problem(Raw(b'"{}"'))
+    "Value looks like object, but can't find closing '}' symbol"
+    """
+    is_object = kind_of(raw) in ("absent", "object")
+    return UNSET if is_object else "Value looks like object, but can't find closing '}' symbol"
+
+
 def to_arguments(name: str, text: str) -> Raw:
     """
     Return the arguments text of a finished call as a compact object, order of keys kept.
@@ -79,8 +92,9 @@ def merge_tool_calls(
 
     Fragments of a known id or index belong together, but a new id under a used index is another
     call (LM Studio 0.3.17 got indexes wrong). Without an index, a new id or a new name begins a
-    call. What names nothing continues the last call. Final indexes are 0, 1, ... in the order of
-    the calls' first fragments. (wire sheet §5)
+    call, and so does the same name once its arguments are whole. What names nothing continues the
+    last call. Final indexes are 0, 1, ... in the order of the calls' first fragments.
+    (wire sheet §5)
 
     >>> head = openai.ToolCallFragment(
     ...     index=0, id="1", function=openai.FunctionFragment(name="f", arguments=""))
@@ -143,7 +157,16 @@ class _Calls(list[internal.AssembledToolCall]):
             return None if identity or name else self[-1]
         if identity or (name and all(call.name != name for call in self)):
             return None
-        return self[-1]
+        return None if name and _is_whole(self[-1].arguments) else self[-1]
+
+
+def _is_whole(arguments: str) -> bool:
+    """Whether arguments are JSON already: calls of one answer may be to the same tool."""
+    try:
+        msgspec.json.decode(arguments)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def _bad_arguments(name: str, why: str) -> UpstreamFailure:

@@ -11,7 +11,7 @@ from conformance.tests.codegen.bad_file import bad_files, read_bad
 from conformance.tests.codegen.harness import REPOSITORY, edited, problems_of
 
 WRITTEN_AS = {
-    "unused-{}": ("unused-answer", "unused-call", "unused-shape", "unused-table"),
+    "unused-{}": ("unused-answer", "unused-call", "unused-report", "unused-shape", "unused-table"),
     "{}-before-model": ("call-before-model", "need-before-model"),
 }
 """Ids that the generator puts together, and what comes of it."""

@@ -17,6 +17,7 @@ from conformance.tests.codegen import harness
 from conformance.tests.codegen.harness import REPOSITORY, edited, problems_of, replaced
 
 CHAT = "specs/mappings/chat.yaml"
+GENERATE = "specs/mappings/generate.yaml"
 DECIDING = ("fields", "ignored", "omitted", "rejected")
 
 Entry = tuple[str, Key]
@@ -70,7 +71,9 @@ def without(value: Value, gone: Key) -> Value:
 def names(problem: Problem, field: str) -> bool:
     """Tell whether a problem is about a field, whichever object it stands in."""
     words = problem.message.replace("`", " ").replace(".", " ").split()
-    return field in words and problem.position.file == CHAT and problem.position.line > 0
+    return (
+        field in words and problem.position.file in (CHAT, GENERATE) and problem.position.line > 0
+    )
 
 
 def test_chat_is_complete(real: Path) -> None:
@@ -130,10 +133,10 @@ def test_deleting_a_line_of_the_text_is_the_same(key: Key, real: Path) -> None:
         ),
         (
             "specs/openai.yaml",
-            "    ChatCompletionChunk:\n      type: object\n",
+            "    CompletionChunk:\n      type: object\n",
             "mood: {type: string}",
-            CHAT,
-            "        usage.total_tokens:   the sum",
+            GENERATE,
+            "        usage.total_tokens: the sum",
         ),
     ],
     ids=["request", "chunk"],

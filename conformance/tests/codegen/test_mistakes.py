@@ -88,8 +88,8 @@ UNUSED = [
     (
         "state",
         "unused-state",
-        "      state:\n",
-        "      state:\n        spent: {last: usage.prompt_tokens}\n",
+        "      like: spoken\n",
+        "      like: spoken\n      state:\n        spent: {last: usage.prompt_tokens}\n",
     ),
     (
         "table",

@@ -403,3 +403,38 @@ def test_a_new_endpoint_needs_no_code(project: Path) -> None:
     assert (400, "an echo comes once, not 3 times") == refusal
     kept = set(before) - {f"gateway/_generated/{name}.py" for name in ("endpoints", "ollama")}
     assert {"COVERAGE.md"} == {name for name in kept if before[name] != files.texts[name]}
+
+
+def test_a_report_translates_what_its_step_yields(gateway: Modules) -> None:
+    """The path's value gets to the step; the request says whether every record is told."""
+    run = run_of(gateway)
+    run.call.path.place = "shelf"
+
+    report = outcome_of(gateway, "scroll", {"stream": False}, run)
+
+    async def told() -> list[object]:
+        return [msgspec.to_builtins(report.translate(record)) async for record in report.records]
+
+    assert asyncio.run(told()) == [
+        {"text": "from shelf", "line": 1},
+        {"text": "the end", "line": 2},
+    ]
+    assert run.deeds == ["read shelf"]
+    assert not report.streamed
+    assert outcome_of(gateway, "scroll", {}, run).streamed
+
+
+@pytest.mark.parametrize(("place", "status", "deeds"), [("shelf", 200, []), ("box", 201, ["box"])])
+def test_an_empty_answer_is_a_status(
+    gateway: Modules, place: str, status: int, deeds: list[str]
+) -> None:
+    """Without a body, and of the status that the rules state."""
+    run = run_of(gateway)
+    run.call.path.place = place
+    endpoint = next(item for item in gateway["endpoints"].ENDPOINTS if item.method == "PUT")
+
+    answer = asyncio.run(endpoint.plan(None, run))
+
+    assert endpoint.reads_bytes
+    assert (answer.body, answer.status) == (None, status)
+    assert run.deeds == [f"keep {deed}" for deed in deeds]

@@ -49,7 +49,7 @@ def test_every_mapping_file_is_valid(root: Path, path: Path) -> None:
         ("calls", "chat", "request"),
         ("calls", "chat", "request", "fields", "top_k"),
         ("calls", "chat", "request", "fields", "response_format", "cases", 0),
-        ("calls", "chat", "stream", "state", "finish_reason"),
+        ("calls", "chat", "stream"),
         ("calls", "chat", "stream", "emit", 0),
         ("calls", "chat", "stream", "fold"),
         (),

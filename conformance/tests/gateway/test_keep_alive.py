@@ -391,3 +391,67 @@ async def test_ps_shows_a_variant_by_its_own_name(fresh: Pair) -> None:
     """A model that runs in another quantisation than the selected one is told apart."""
     await fresh.post("/api/chat", chat(f"{VARIED}:q8_0"))
     assert f"{VARIED}:q8_0" in await fresh.running()
+
+
+async def test_ps_shows_what_is_stopping_as_past(fresh: Pair) -> None:
+    """While a request still runs; the command line calls that stopping (ollama sheet §5.5)."""
+    await fresh.post("/api/chat", chat(COLD))
+    fresh.script({"match": {"path": CHAT}, "hold": "slow"})
+    slow = asyncio.create_task(fresh.post("/api/chat", chat(COLD, stream=True)))
+    await fresh.until_asked(CHAT, 2)
+    await fresh.post("/api/generate", {"model": COLD, "keep_alive": 0})
+    assert lifetime((await fresh.running())[COLD_NAME]) < timedelta(0)
+    fresh.release("slow")
+    await slow
+    await fresh.until_answered(UNLOAD)
+
+
+# -- variants ------------------------------------------------------------------------------------
+
+
+async def test_two_variants_have_a_time_each(fresh: Pair) -> None:
+    """One goes, the other stays: each tag is a model of its own."""
+    await fresh.post("/api/chat", chat(f"{VARIED}:q8_0", keep_alive="1h"))
+    await fresh.post("/api/chat", chat(f"{VARIED}:q4_k_m", keep_alive="10ms"))
+    assert 2 == len(fresh.asked(LOAD))
+    await fresh.until_answered(UNLOAD)
+    assert [f"{VARIED}@q8_0"] == fresh.instances(VARIED)
+    shown = (await fresh.running())[f"{VARIED}:q8_0"]
+    assert timedelta(minutes=58) < lifetime(shown) <= timedelta(hours=1)
+
+
+async def test_the_selected_variant_and_latest_are_one(fresh: Pair) -> None:
+    """Two names for one copy: a request under one keeps it from going under the other."""
+    fresh.script({"match": {"path": CHAT, "body_contains": "slow"}, "hold": "slow"})
+    slow = asyncio.create_task(fresh.post("/api/chat", chat(VARIED, "slow")))
+    await fresh.until_asked(CHAT)
+    await fresh.post("/api/chat", chat(f"{VARIED}:q4_k_m", keep_alive=0))
+    await fresh.let_pass()
+    assert [] == fresh.asked(UNLOAD)
+    assert 1 == len(fresh.asked(LOAD))
+    fresh.release("slow")
+    assert 200 == (await slow).status_code
+    await fresh.until_answered(UNLOAD)
+
+
+async def test_a_variant_that_may_answer_for_latest_stays_meanwhile(fresh: Pair) -> None:
+    """LM Studio chooses which copy answers for the bare key, so none of them goes."""
+    await fresh.post("/api/chat", chat(f"{VARIED}:q8_0", keep_alive="1h"))
+    fresh.script({"match": {"path": CHAT, "body_contains": "slow"}, "hold": "slow"})
+    slow = asyncio.create_task(fresh.post("/api/chat", chat(VARIED, "slow")))
+    await fresh.until_asked(CHAT, 2)
+    assert 1 == len(fresh.asked(LOAD))
+    await fresh.post("/api/chat", {"model": f"{VARIED}:q8_0", "keep_alive": 0})
+    await fresh.let_pass()
+    assert [] == fresh.asked(UNLOAD)
+    fresh.release("slow")
+    assert 200 == (await slow).status_code
+    await fresh.until_answered(UNLOAD)
+
+
+async def test_what_lm_studio_unloads_takes_its_time_with_it(fresh: Pair) -> None:
+    """What a client wanted was for the copy that is gone."""
+    await fresh.post("/api/chat", chat(COLD, keep_alive=-1))
+    await fresh.change("unload", COLD)
+    await fresh.post("/api/chat", chat(COLD))
+    assert lifetime((await fresh.running())[COLD_NAME]) < timedelta(minutes=6)

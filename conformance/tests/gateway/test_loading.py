@@ -257,3 +257,32 @@ async def test_what_was_loaded_through_the_gateway_is_known_at_once() -> None:
         await pair.client.post("/api/v1/models/unload", json={"instance_id": COLD})
         await pair.post("/api/chat", chat(COLD))
         assert 2 == len(pair.asked(LOAD))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "upstream"),
+    [
+        ("/api/chat", {"model": COLD}, "/v1/completions"),
+        ("/api/generate", {"model": COLD}, "/v1/completions"),
+        ("/api/embed", {"model": EMBEDDER.key, "input": []}, EMBEDDINGS),
+        ("/api/embeddings", {"model": EMBEDDER.key}, EMBEDDINGS),
+    ],
+    ids=["chat", "generate", "embed", "embeddings"],
+)
+async def test_an_older_host_loads_for_the_smallest_request(
+    path: str, body: dict[str, Any], upstream: str
+) -> None:
+    """Where there is no load route, what is said to be loaded is loaded all the same, once."""
+    async with open_pair(caching(), host_version="0.3", models=(*DEFAULT, EMBEDDER)) as pair:
+        assert 200 == (await pair.post(path, body)).status_code
+        assert [body["model"]] == pair.instances(body["model"])
+        assert 200 == (await pair.post(path, body)).status_code
+        assert 1 == len(pair.asked(upstream))
+
+
+async def test_an_older_host_that_does_not_load_says_so() -> None:
+    """Nothing is loaded there by asking, and the client is not told otherwise."""
+    async with open_pair(host_version="0.3", jit=False, models=(EMBEDDER,)) as pair:
+        answer = await pair.post("/api/embed", {"model": EMBEDDER.key, "input": []})
+        assert answer.status_code >= 400
+        assert "No models loaded" in answer.json()["error"]

@@ -215,15 +215,49 @@ async def test_first_requests_of_all_routes_load_once() -> None:
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "one-shot"])
 @pytest.mark.parametrize("path", ["/api/chat", CHAT])
-async def test_a_second_failure_is_told(kept: Pair, path: str, streamed: bool) -> None:
-    """After one retry the client hears LM Studio's words, with its status."""
-    await kept.change("unload_window", LOADED, requests=2)
+@pytest.mark.parametrize("action", ["unload_window", "reload_window"])
+async def test_a_window_is_waited_out(kept: Pair, path: str, streamed: bool, action: str) -> None:
+    """LM Studio refuses for seconds while it loads again; the client sees one answer, one load."""
+    await unload_by_hand(kept, action=action)
+    await kept.change(action, LOADED, requests=3)
     answer = await kept.post(path, chat(stream=streamed))
-    assert 400 == answer.status_code
-    error = answer.json()["error"]
-    assert NONE_LOADED == (error if path == "/api/chat" else error["message"])
+    assert 200 == answer.status_code, answer.text
+    assert "error" not in answer.text
     assert 1 == len(kept.asked(LOAD))
-    assert 2 == len(kept.asked(CHAT))
+    assert 4 == len(kept.asked(CHAT))
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "one-shot"])
+@pytest.mark.parametrize("path", ["/api/chat", CHAT])
+async def test_a_failure_that_does_not_pass_is_told(path: str, streamed: bool) -> None:
+    """After the time for a load the client hears LM Studio's words, with its status."""
+    async with open_pair(caching(load_timeout_s=0.5)) as pair:
+        await pair.change("unload_window", LOADED, requests=1000)
+        answer = await pair.post(path, chat(stream=streamed))
+        assert 400 == answer.status_code
+        error = answer.json()["error"]
+        assert NONE_LOADED == (error if path == "/api/chat" else error["message"])
+        assert 1 == len(pair.asked(LOAD))
+        assert 3 <= len(pair.asked(CHAT)) <= 6
+
+
+async def test_a_window_on_an_older_host_is_waited_out() -> None:
+    """Where nothing can be loaded on demand, asking again is all there is."""
+    async with open_pair(caching(), host_version="0.3") as pair:
+        await unload_by_hand(pair)
+        await pair.change("unload_window", LOADED, requests=3)
+        answer = await pair.post("/api/chat", chat(stream=True))
+        assert 200 == answer.status_code, answer.text
+        assert frames(answer.text)[-1]["done"] is True
+        assert 4 == len(pair.asked(CHAT))
+
+
+async def test_a_load_again_has_the_context_that_was_asked_for(kept: Pair) -> None:
+    """What a request wants of a first load it wants of a later one too."""
+    await unload_by_hand(kept, action="unload_window")
+    answer = await kept.post("/api/chat", chat(options={"num_ctx": 4096}))
+    assert 200 == answer.status_code
+    assert [{"model": LOADED, "context_length": 4096}] == kept.bodies(LOAD)
 
 
 async def test_a_load_again_that_fails_is_told(kept: Pair) -> None:

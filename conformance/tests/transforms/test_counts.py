@@ -20,7 +20,9 @@ MISSING: list[int | float | UnsetType | None] = [UNSET, None, 0, 0.0, -3]
 @pytest.mark.parametrize("reported", [17, 17.0])
 def test_reported_counts_win(reported: int | float) -> None:
     """As whole numbers, however they are written."""
-    speech = internal.Speech(thinking="", content="", held="", phase="start", deltas=3)
+    speech = internal.Speech(
+        thinking="", content="", held="", phase="start", deltas=3, tagged="no", pending=""
+    )
     counts = [
         prompt_count(reported, [ollama.Message(content="Hello")]),
         prompt_text_count(reported, "Hello", UNSET),
@@ -36,7 +38,9 @@ def test_reported_counts_win(reported: int | float) -> None:
 @pytest.mark.parametrize("reported", MISSING)
 def test_missing_counts_are_estimated(reported: int | float | UnsetType | None) -> None:
     """Four characters are a token; pieces of an answer count as one each."""
-    speech = internal.Speech(thinking="", content="", held="", phase="start", deltas=3)
+    speech = internal.Speech(
+        thinking="", content="", held="", phase="start", deltas=3, tagged="no", pending=""
+    )
     call = ollama.ToolCall(function=ollama.ToolCallFunction(arguments=Raw(b'{"a": 1}')))
     messages = [
         ollama.Message(content="12345678"),
@@ -53,7 +57,9 @@ def test_missing_counts_are_estimated(reported: int | float | UnsetType | None) 
 @pytest.mark.parametrize("reported", MISSING)
 def test_counts_are_never_zero(reported: int | float | UnsetType | None) -> None:
     """Clients divide by them."""
-    silent = internal.Speech(thinking="", content="", held="", phase="start", deltas=0)
+    silent = internal.Speech(
+        thinking="", content="", held="", phase="start", deltas=0, tagged="no", pending=""
+    )
 
     assert 1 == prompt_count(reported, UNSET)
     assert 1 == prompt_count(reported, [ollama.Message()])

@@ -1,5 +1,7 @@
 """Thinking and content are told apart, and blanks at their edges are lost, at any cut."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -17,7 +19,9 @@ def run(chunks: list[Chunk], policy: str) -> tuple[list[str], list[str], int]:
     speech: internal.Speech | UnsetType = UNSET
     thinking, content = [], []
     for reasoning_content, reasoning, said in chunks:
-        speech = separate_speech(speech, reasoning_content, reasoning, said, policy)
+        speech = separate_speech(
+            speech, reasoning_content, reasoning, said, policy, UNSET, "yes", "split"
+        )
         thinking.append(speech.thinking)
         content.append(speech.content)
     assert isinstance(speech, internal.Speech)
@@ -139,3 +143,73 @@ def test_empty_texts_are_absent() -> None:
     """Ollama leaves an empty field out."""
     assert UNSET is text_or_absent("")
     assert " " == text_or_absent(" ")
+
+
+def cut(text: str, places: list[int]) -> list[str]:
+    """Cut a text at these places, in any order, some of them beyond its end."""
+    edges = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
+    return [text[start:end] for start, end in pairwise(edges)]
+
+
+def tell_apart(
+    pieces: list[str], *, reasons: str = "yes", tags: str = "split", at_once: bool = False
+) -> tuple[str, str]:
+    """Return the thinking and the content of a stream that says everything as content."""
+    speech: internal.Speech | UnsetType = UNSET
+    thinking = content = ""
+    ends: list[str | None] = [None] * (len(pieces) - at_once) + ["stop"]
+    for piece, end in zip(pieces if at_once else [*pieces, ""], ends, strict=True):
+        speech = separate_speech(speech, UNSET, UNSET, piece, "field", end, reasons, tags)
+        thinking += speech.thinking
+        content += speech.content
+    return thinking, content
+
+
+TAGGED = {
+    "<think>Hm.</think>Yes": ("Hm.", "Yes"),
+    "\n<think>\nHm.\n</think>\n\nYes": ("Hm.", "Yes"),
+    "<think></think>Yes": ("", "Yes"),
+    "<think>Hm": ("Hm", ""),
+    "<think>Hm</thin": ("Hm</thin", ""),
+    "<think>a < b</b></think>c": ("a < b</b>", "c"),
+    "<think>a</think>b</think>c": ("a", "b</think>c"),
+    "<think>a</think><think>b</think>": ("a", "<think>b</think>"),
+    "Write `<think>` here</think>": ("", "Write `<think>` here</think>"),
+    "```\n<think>x</think>\n```": ("", "```\n<think>x</think>\n```"),
+    "<thinking>x": ("", "<thinking>x"),
+    "<thin": ("", "<thin"),
+    "<": ("", "<"),
+    "": ("", ""),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), TAGGED.items(), ids=list(TAGGED))
+@given(places=st.lists(st.integers(0, 60), max_size=6), at_once=st.booleans())
+def test_tags_at_the_start_are_thinking_however_they_are_cut(
+    text: str, expected: tuple[str, str], places: list[int], at_once: bool
+) -> None:
+    """Only the first tags count, and what never became a tag is said in the end."""
+    assert expected == tell_apart(cut(text, places), at_once=at_once)
+
+
+@given(st.text(alphabet="<think>/ \nab", max_size=24), st.lists(st.integers(0, 60), max_size=8))
+def test_a_cut_never_changes_what_tags_mean(text: str, places: list[int]) -> None:
+    """What comes in pieces is what would have come at once."""
+    text = "<think>" + text
+    assert tell_apart([text], at_once=True) == tell_apart(cut(text, places))
+
+
+@pytest.mark.parametrize(
+    ("reasons", "tags"), [("no", "split"), ("yes", "keep"), ("unknown", "keep")]
+)
+def test_tags_stay_where_they_are(reasons: str, tags: str) -> None:
+    """A model that never reasons writes about tags; and a setting keeps them all."""
+    said_so = ["<thi", "nk>a</think>", "b"]
+    assert ("", "".join(said_so)) == tell_apart(said_so, reasons=reasons, tags=tags)
+
+
+def test_tags_are_text_where_thinking_comes_apart() -> None:
+    """LM Studio has split already, so what is left is meant."""
+    speech = separate_speech(UNSET, "Hm.", UNSET, UNSET, "field", UNSET, "yes", "split")
+    speech = separate_speech(speech, UNSET, UNSET, "<think>", "field", UNSET, "yes", "split")
+    assert ("", "<think>") == (speech.thinking, speech.content)

@@ -304,7 +304,8 @@ async def test_text_about_errors_is_no_error(serve: Serve, connect: Connect) -> 
         (fetch, PAGE, "not_json", "502 Bad Gateway"),
         (fetch, b"It works!", "not_json", "It works!"),
         (fetch, b'{"data":[', "not_json", "broken JSON"),
-        (fetch, EVENT, "not_json", "data:"),
+        (fetch, EVENT + EVENT, "not_json", "2 events"),
+        (fetch, b"data: [DONE]\n\n", "empty", "0 events"),
     ],
 )
 async def test_a_body_of_the_wrong_kind(

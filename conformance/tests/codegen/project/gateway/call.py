@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from gateway._generated import internal
 
 
@@ -9,6 +11,7 @@ class Call:
     """What rules read as `$call`; the clock stands still."""
 
     def __init__(self) -> None:
+        self.path = SimpleNamespace()
         self.now = "now"
         self.started_ns = 1
         self.monotonic_ns = 42

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from msgspec import UnsetType
 
+from gateway._generated import internal
 from gateway.run import Run
 
 
@@ -20,3 +23,15 @@ async def hold(run: Run, *, keep: str | UnsetType) -> None:
 async def drop(run: Run) -> None:
     """Let the model go."""
     run.deeds.append(f"drop {run.call.model.key}")
+
+
+async def read_scroll(run: Run, *, place: str) -> AsyncIterator[internal.Line]:
+    """Read what lies at a place: two lines, always."""
+    run.deeds.append(f"read {place}")
+    yield internal.Line(text=f"from {place}", number=1)
+    yield internal.Line(text="the end", number=2)
+
+
+async def keep_scroll(run: Run, *, place: str) -> None:
+    """Keep the scroll at a place."""
+    run.deeds.append(f"keep {place}")

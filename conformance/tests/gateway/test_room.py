@@ -1,0 +1,118 @@
+"""Making room for a load, and how many may wait for one (design of loading, ollama sheet §1.10)."""
+
+import asyncio
+
+from conformance.tests.gateway.support import (
+    CHAT,
+    COLD,
+    COLD_SHORT,
+    COLD_TOO,
+    LOAD,
+    LOADED,
+    LOADED_EMBEDDER,
+    UNLOAD,
+    VARIED,
+    caching,
+    chat,
+    gather_all,
+    open_pair,
+)
+from gateway.holds import BUSY
+
+
+async def test_the_one_used_longest_ago_makes_room() -> None:
+    """Two of ours fill the memory; a third takes the place of the one that rested longest."""
+    async with open_pair(max_instances=4) as pair:
+        await pair.post("/api/chat", chat(COLD, keep_alive=-1))
+        await pair.post("/api/chat", chat(COLD_TOO))
+        await pair.post("/api/chat", chat(COLD))
+        answer = await pair.post("/api/chat", chat(VARIED))
+        assert 200 == answer.status_code, answer.text
+        assert [{"instance_id": COLD_TOO}] == pair.bodies(UNLOAD)
+        assert [COLD] == pair.instances(COLD)
+
+
+async def test_several_make_room_when_one_is_not_enough() -> None:
+    """One after the other until the load is taken."""
+    async with open_pair(max_instances=4) as pair:
+        await pair.post("/api/chat", chat(COLD))
+        await pair.post("/api/chat", chat(COLD_TOO))
+        await pair.change("fail_load", message="not enough memory", requests=2)
+        answer = await pair.post("/api/chat", chat(VARIED))
+        assert 200 == answer.status_code, answer.text
+        assert [COLD, COLD_TOO] == [body["instance_id"] for body in pair.bodies(UNLOAD)]
+
+
+async def test_a_busy_model_never_makes_room() -> None:
+    """A stream goes on; the load fails with LM Studio's words."""
+    async with open_pair(max_instances=3) as pair:
+        pair.script({"match": {"path": CHAT}, "hold": "rest", "after": 3})
+        async with pair.client.stream("POST", "/api/chat", json=chat(COLD, stream=True)) as answer:
+            lines = answer.aiter_lines()
+            await anext(lines)
+            refused = await pair.post("/api/chat", chat(COLD_TOO))
+            assert 500 == refused.status_code
+            assert "insufficient system resources" in refused.json()["error"]
+            assert [] == pair.asked(UNLOAD)
+            pair.release("rest")
+            rest = [line async for line in lines]
+        assert '"done":true' in rest[-1]
+
+
+async def test_what_others_loaded_makes_no_room() -> None:
+    """Neither does anything when it is switched off."""
+    async with open_pair(max_instances=2) as pair:
+        assert 500 == (await pair.post("/api/chat", chat(COLD))).status_code
+        assert [] == pair.asked(UNLOAD)
+    async with open_pair({"models": {"make_room": False}}, max_instances=3) as pair:
+        await pair.post("/api/chat", chat(COLD))
+        assert 500 == (await pair.post("/api/chat", chat(COLD_TOO))).status_code
+        assert [] == pair.asked(UNLOAD)
+
+
+async def test_other_failures_make_no_room() -> None:
+    """Only a lack of memory is cured by it."""
+    async with open_pair() as pair:
+        await pair.post("/api/chat", chat(COLD))
+        await pair.change("fail_load", message="The disk is full.")
+        assert 500 == (await pair.post("/api/chat", chat(COLD_TOO))).status_code
+        assert [] == pair.asked(UNLOAD)
+
+
+async def test_others_are_evicted_before_a_load_where_that_is_set() -> None:
+    """All idle copies of other models that somebody else loaded, and no busy one."""
+    async with open_pair({"models": {"evict_others": True}}) as pair:
+        pair.script({"match": {"path": CHAT, "model": LOADED}, "hold": "slow"})
+        slow = asyncio.create_task(pair.post("/api/chat", chat(LOADED)))
+        await pair.until_asked(CHAT)
+        assert 200 == (await pair.post("/api/chat", chat(COLD))).status_code
+        assert [{"instance_id": LOADED_EMBEDDER}] == pair.bodies(UNLOAD)
+        pair.release("slow")
+        assert 200 == (await slow).status_code
+        await pair.post("/api/chat", chat(COLD_SHORT))
+        assert [LOADED_EMBEDDER, LOADED] == [body["instance_id"] for body in pair.bodies(UNLOAD)]
+        assert [COLD] == pair.instances(COLD)
+
+
+async def test_too_many_that_wait_are_refused() -> None:
+    """Ollama's words; nothing is asked of the model, and those who wait are served."""
+    async with open_pair({"models": {"max_queue": 2}}) as pair:
+        pair.script({"match": {"path": LOAD}, "hold": "load"})
+        asking = [asyncio.create_task(pair.post("/api/chat", chat(COLD)))]
+        await pair.until_asked(LOAD)
+        asking += [asyncio.create_task(pair.post("/api/chat", chat(COLD))) for _ in range(2)]
+        await pair.let_pass()
+        refused = await pair.post("/api/chat", chat(COLD, stream=True))
+        passed = await pair.post(CHAT, chat(COLD))
+        assert (503, {"error": BUSY}) == (refused.status_code, refused.json())
+        assert (503, BUSY) == (passed.status_code, passed.json()["error"]["message"])
+        assert 200 == (await pair.post("/api/chat", chat(LOADED))).status_code
+        pair.release("load")
+        assert [200] * 3 == [answer.status_code for answer in await gather_all(*asking)]
+        assert 200 == (await pair.post("/api/chat", chat(COLD))).status_code
+
+
+async def test_nobody_may_wait_and_one_is_served() -> None:
+    """Who begins the load is not in the queue."""
+    async with open_pair(caching(max_queue=0)) as pair:
+        assert 200 == (await pair.post("/api/chat", chat(COLD))).status_code

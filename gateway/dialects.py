@@ -1,0 +1,96 @@
+"""
+Errors in the words of who called: Ollama's, OpenAI's, Anthropic's, and LM Studio's own envelopes.
+
+May live here: how an error looks there, as a body and as
+the last event of a stream, and how a stream of theirs ends well. May not live here: what is an
+error, and its status.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gateway.encoding import encode, encode_error
+from gateway.faults import parse
+
+MOUNTS = ("/v1/",)
+LMSTUDIO_MOUNTS = ("/api/v0/", "/api/v1/")
+"""The prefixes that are passed through, and below which errors look like theirs."""
+
+_ANTHROPIC = "/v1/messages"
+_RESPONSES = "/v1/responses"
+_NATIVE_CHAT = "/api/v1/chat"
+_KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "not_found_error",
+    408: "invalid_request_error",
+    413: "invalid_request_error",
+}
+_COMPLETIONS = re.compile(r"/(v1|api/v0)/(chat/)?completions")
+_ENDS = re.compile(rb'\[DONE\]|"finish_reason"\s*:\s*"|event: error|[{,]\s*"error"\s*:\s*["{]')
+
+GOING_DOWN = "the gateway is shutting down"
+
+END_BYTES = 4096
+"""How much of a stream's end must be seen to tell whether it ended well."""
+
+
+def error_body(path: str, status: int, message: str) -> bytes:
+    """
+    Return an error of ours as the caller of a path knows it, whatever the path is.
+
+    >>> error_body("/api/chat", 400, "no")
+    b'{"error":"no"}'
+    >>> error_body("/v1/messages", 401, "no")
+    b'{"type":"error","error":{"type":"authentication_error","message":"no"}}'
+    """
+    if path.startswith((*MOUNTS, *LMSTUDIO_MOUNTS)):
+        return encode(envelope(path, status, message))
+    return encode_error(message)
+
+
+def envelope(path: str, status: int, message: str) -> dict[str, Any]:
+    """Return an error as the callers of a path know it."""
+    kind = _KINDS.get(status, "api_error")
+    if path.startswith(_ANTHROPIC):
+        return {"type": "error", "error": {"type": kind, "message": message}}
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+
+
+def error_event(path: str, status: int, message: str) -> bytes:
+    """Return an error as the last event of a stream that has begun."""
+    if path.startswith(_ANTHROPIC):
+        return _event("error", envelope(path, status, message))
+    if path.startswith(_RESPONSES):
+        failed = {"type": "error", "code": "server_error", "message": message, "param": None}
+        return _event("error", failed)
+    if path.startswith(_NATIVE_CHAT):
+        stated = {"type": "internal_error", "message": message}
+        return _event("error", {"type": "error", "error": stated})
+    return b"data: " + encode(envelope(path, status, message)) + b"\n\n"
+
+
+def is_in_dialect(path: str, body: bytes) -> bool:
+    """Whether callers of a path can read an error body as it is: its `error` is an object."""
+    found = parse(body)
+    if not isinstance(found, dict) or not isinstance(found.get("error"), dict):
+        return False
+    if path.startswith(_ANTHROPIC) and found.get("type") != "error":
+        return False
+    return isinstance(found["error"].get("message"), str)
+
+
+def ends_well(path: str, end: bytes) -> bool:
+    """
+    Whether the last bytes of a stream say that it is over; an error says so, too.
+
+    Known of OpenAI's two completion routes only: other streams are taken as they end (wire sheet
+    §14.17).
+    """
+    return _COMPLETIONS.fullmatch(path) is None or _ENDS.search(end) is not None
+
+
+def _event(name: str, data: dict[str, Any]) -> bytes:
+    return b"event: " + name.encode() + b"\ndata: " + encode(data) + b"\n\n"

@@ -12,8 +12,8 @@ from pathlib import Path
 from codegen import ir
 from codegen.coverage import Coverage
 from codegen.emit import Printer, format_python
-from codegen.grammar import json_schema
 from codegen.go_rules import GoRules, collect_go_rules
+from codegen.grammar import json_schema
 from codegen.lint import SERVED, check_project, validate_documents
 from codegen.mapping import Project
 from codegen.problem import Findings

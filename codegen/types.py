@@ -129,11 +129,11 @@ def python_name(name: str) -> str:
     """
     Return the attribute that datamodel-code-generator gives a property.
 
-    >>> python_name("from"), python_name("_debug_info"), python_name("model")
-    ('from_', 'field_debug_info', 'model')
+    >>> python_name("from"), python_name("_debug_info"), python_name("$defs"), python_name("model")
+    ('from_', 'field_debug_info', 'field_defs', 'model')
     """
-    if name.startswith("_"):
-        return "field" + name
+    if name.startswith(("_", "$")):
+        return "field_" + name[1:]
     return name + "_" if iskeyword(name) else name
 
 

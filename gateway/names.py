@@ -28,8 +28,8 @@ __all__ = [
     "looks_suspicious",
     "nearest",
     "parse",
-    "split_place",
     "split_instance",
+    "split_place",
     "split_variant",
     "stated",
 ]

@@ -238,9 +238,10 @@ class _Inspectors:
             elif isinstance(member, types.CollectionType):
                 if look := self.of(member.item_type, f"{key}[]"):
                     yield _items(look)
-            elif isinstance(member, types.DictType):
-                if look := self.of(member.value_type, f"{key}[]"):
-                    yield _values(look)
+            elif isinstance(member, types.DictType) and (
+                look := self.of(member.value_type, f"{key}[]")
+            ):
+                yield _values(look)
 
     def _steps(self, info: types.StructType) -> list[tuple[str, _Inspector]]:
         steps = self._structs.get(info.cls)

@@ -15,7 +15,6 @@ from gateway.call import Call
 from gateway.catalog import Catalog
 from gateway.lifecycle import Lease, Lifecycle
 
-
 NEAREST: Final = "x-olgate-nearest"
 
 Verdict: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "conflict"]

@@ -356,8 +356,8 @@ def test_a_closed_vocabulary_is_refused_with_a_sentence() -> None:
 
 def test_other_requests_get_their_own_words() -> None:
     """The request's name and the exceptions are the caller's."""
+    rules = GoRules(types={"ChatRequest.files": "api.F"})
     with pytest.raises(Refusal) as caught:
-        rules = GoRules(types={"ChatRequest.files": "api.F"})
         read_body(b'{"files":1}', ChatRequest, CHAT, "CreateRequest", rules=rules)
     assert FIELD.format("number", "CreateRequest.files", "api.F") == caught.value.error
 

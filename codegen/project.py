@@ -17,6 +17,7 @@ from codegen.grammar import json_schema
 from codegen.lint import SERVED, check_project, validate_documents
 from codegen.mapping import Project
 from codegen.problem import Findings
+from codegen.routes import PAGE, Routes
 from codegen.rules import read_mappings, share_streams
 from codegen.signatures import read_signatures
 from codegen.spec import Specs
@@ -80,6 +81,7 @@ class Generator:
         self.root = root
         self.findings = Findings()
         self.rules = GoRules()
+        self.routes = Routes(root, self.findings)
         self.specs = Specs(root / "specs", root, self.findings)
         transforms = read_signatures(root / "gateway" / "transforms", root)
         steps = read_signatures(root / "gateway" / "steps.py", root)
@@ -119,6 +121,8 @@ class Generator:
         """
         validate_documents(self.specs, self.findings)
         modules = self.compile()
+        routes = self.routes.page([*self.project.files.values()])
+        self.findings.raise_if_any()
         if lint_only:
             return Files({})
         python = {f"{GENERATED}/__init__.py": INIT}
@@ -133,6 +137,8 @@ class Generator:
         python[f"{GENERATED}/endpoints.py"] = printer.endpoints(modules, self.rules)
         texts = format_python(python)
         texts["COVERAGE.md"] = self.project.coverage.page()
+        if self.routes.is_there:
+            texts[PAGE] = routes
         texts["specs/mappings/rules.schema.json"] = json.dumps(json_schema(), indent=2) + "\n"
         return Files(texts)
 

@@ -12,7 +12,16 @@ import nox
 
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "types", "drift", "tests", "conformance", "clients"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "drift",
+    "tests",
+    "conformance",
+    "mutants",
+    "engine",
+    "clients",
+]
 
 BIN = "Scripts" if os.name == "nt" else "bin"
 
@@ -33,7 +42,7 @@ def run(session: nox.Session, *command: str) -> None:
 @nox.session(reuse_venv=True, default=False)
 def dev(session: nox.Session) -> None:
     """Make the environment that the other sessions share: everything that develops olgate."""
-    session.install("-c", "constraints.txt", "-e", ".[dev,clients]")
+    session.install("-c", "constraints.txt", "-e", ".[dev,clients,engine]")
 
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)
@@ -70,20 +79,54 @@ def drift(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"])
 def tests(session: nox.Session) -> None:
-    """Run the tests, real clients aside: `nox -s tests -- -k names`."""
-    run(session, "pytest", "--ignore=conformance/tests/clients", *session.posargs)
+    """Run the tests, real clients and engine aside: `nox -s tests -- -k names`."""
+    apart = ["--ignore=conformance/tests/clients", "--ignore=conformance/tests/engine"]
+    run(session, "pytest", *apart, *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"])
 def conformance(session: nox.Session) -> None:
-    """Run the case files against the gateway and the stand-in: `nox -s conformance -- list`."""
-    run(session, "conformance", *(session.posargs or ["run"]))
+    """Run the case files against the gateway and the stand-in: `nox -s conformance -- list`.
+
+    `nox -s conformance -- --upstream URL` compares a live LM Studio with the fixtures instead.
+    """
+    if "--upstream" in session.posargs:
+        run(session, "conformance.against", *session.posargs)
+    else:
+        run(session, "conformance", *(session.posargs or ["run"]))
+
+
+@nox.session(venv_backend="none", requires=["dev"])
+def mutants(session: nox.Session) -> None:
+    """Break the gateway rule by rule; a case must notice: `nox -s mutants -- --all`."""
+    run(session, "conformance.mutants", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"], default=False)
+def record(session: nox.Session) -> None:
+    """Record a live LM Studio into fixture files: `nox -s record -- URL`."""
+    run(session, "conformance.record", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"], default=False)
+def fuzz(session: nox.Session) -> None:
+    """Draw thousands of requests by the specs and judge the answers."""
+    run(session, "conformance.fuzz", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"])
 def clients(session: nox.Session) -> None:
-    """Run real clients of Ollama against the gateway and the stand-in."""
-    run(session, "pytest", "conformance/tests/clients", *session.posargs)
+    """Run real clients of Ollama: `-- --all` for all, `-- --write` for the page of them."""
+    if {"--matrix", "--write"} & set(session.posargs):
+        run(session, "conformance.clients", *session.posargs)
+    else:
+        run(session, "pytest", "conformance/tests/clients", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"])
+def engine(session: nox.Session) -> None:
+    """Run the gateway in front of a real llama.cpp with tiny models."""
+    run(session, "pytest", "conformance/tests/engine", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)
@@ -96,3 +139,9 @@ def soak(session: nox.Session) -> None:
 def upstream_diff(session: nox.Session) -> None:
     """Compare a vendor's new API description with ours: `nox -s upstream-diff -- FILE`."""
     run(session, "codegen.upstream_diff", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"], default=False)
+def bench(session: nox.Session) -> None:
+    """Measure the gateway beside its yardsticks: `nox -s bench -- --quick`."""
+    run(session, "conformance.bench", *session.posargs)

@@ -1182,8 +1182,9 @@ class MappingCompiler:
                     f"found == '{word}'", f"raise {expressions.refusal(refusal)}"
                 )
         if step.unknown is not None:
-            made = expressions.refusal(step.unknown).removesuffix(")")
-            body.lines += _guarded("found == 'unknown'", f"raise {made}, headers=run.hints)")
+            body.lines += _guarded(
+                "found == 'unknown'", f"raise {expressions.refusal(step.unknown)}"
+            )
         scope.unresolved = frozenset()
 
     def _decode_step(self, step: Step, expressions: Expressions, scope: Scope, body: Body) -> None:

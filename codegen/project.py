@@ -17,7 +17,7 @@ from codegen.grammar import json_schema
 from codegen.lint import SERVED, check_project, validate_documents
 from codegen.mapping import Project
 from codegen.problem import Findings
-from codegen.routes import PAGE, Routes
+from codegen.routes import page_of_routes
 from codegen.rules import read_mappings, share_streams
 from codegen.signatures import read_signatures
 from codegen.spec import Specs
@@ -81,7 +81,6 @@ class Generator:
         self.root = root
         self.findings = Findings()
         self.rules = GoRules()
-        self.routes = Routes(root, self.findings)
         self.specs = Specs(root / "specs", root, self.findings)
         transforms = read_signatures(root / "gateway" / "transforms", root)
         steps = read_signatures(root / "gateway" / "steps.py", root)
@@ -121,8 +120,6 @@ class Generator:
         """
         validate_documents(self.specs, self.findings)
         modules = self.compile()
-        routes = self.routes.page([*self.project.files.values()])
-        self.findings.raise_if_any()
         if lint_only:
             return Files({})
         python = {f"{GENERATED}/__init__.py": INIT}
@@ -136,9 +133,11 @@ class Generator:
             python[f"{GENERATED}/{module.name}.py"] = printer.mapping(module)
         python[f"{GENERATED}/endpoints.py"] = printer.endpoints(modules, self.rules)
         texts = format_python(python)
+        routes = page_of_routes(self.specs, SERVED, self.project.files, self.findings)
+        self.findings.raise_if_any()
+        if routes is not None:
+            texts["docs/routes.md"] = routes
         texts["COVERAGE.md"] = self.project.coverage.page()
-        if self.routes.is_there:
-            texts[PAGE] = routes
         texts["specs/mappings/rules.schema.json"] = json.dumps(json_schema(), indent=2) + "\n"
         return Files(texts)
 

@@ -167,16 +167,11 @@ class Specs:
                 )
         unread = body.get("x-go-unread")
         reads_body = not (isinstance(unread, Scalar) and unread.value is True)
+        if not reads_body:
+            request = None
         takes_bytes = _descend(body, "requestBody", "content", "application/octet-stream")
         return Operation(
-            api,
-            method,
-            path,
-            position,
-            request if reads_body else None,
-            reads_body,
-            answers,
-            takes_bytes is not None,
+            api, method, path, position, request, reads_body, answers, takes_bytes is not None
         )
 
     def _read_struct(self, type_: StructType) -> Struct:

@@ -129,10 +129,10 @@ def python_name(name: str) -> str:
     """
     Return the attribute that datamodel-code-generator gives a property.
 
-    >>> python_name("from"), python_name("_debug_info"), python_name("$defs"), python_name("model")
-    ('from_', 'field_debug_info', 'field_defs', 'model')
+    >>> python_name("from"), python_name("_debug_info"), python_name("model")
+    ('from_', 'field_debug_info', 'model')
     """
-    if name.startswith(("_", "$")):
+    if name[0] in "_$":
         return "field_" + name[1:]
     return name + "_" if iskeyword(name) else name
 

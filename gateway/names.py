@@ -24,6 +24,7 @@ __all__ = [
     "IrreversibleName",
     "Name",
     "canonical",
+    "differ_in_case",
     "key_of",
     "looks_suspicious",
     "nearest",
@@ -32,7 +33,6 @@ __all__ = [
     "split_place",
     "split_variant",
     "stated",
-    "without_local",
 ]
 
 DEFAULT_HOST: Final = "registry.ollama.ai"
@@ -137,16 +137,12 @@ def _split_last_place(text: str) -> tuple[str, Place | None]:
     return text, None
 
 
-def without_local(text: str) -> str:
-    """Take a ":local" off a name; ollama.com's names stay, as names like any other.
-
-    What is kept here is kept under its name proper. (ollama sheet §2.4)
-    """
-    try:
-        base, place = split_place(text.strip())
-    except ValueError:
-        return text
-    return base if place == "local" else text
+def differ_in_case(one: str, other: str) -> bool:
+    """Whether two texts are the same model's name but for letter case. (ollama sheet §2.3)"""
+    left, right = parse(one), parse(other)
+    if left is None or right is None:
+        return False
+    return left.folded == right.folded and left.full != right.full
 
 
 def stated(model: object, name: object) -> str:

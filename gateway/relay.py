@@ -33,7 +33,7 @@ from gateway.faults import ClientGone, Refusal, UpstreamFailure, read_error
 from gateway.framing import Event
 from gateway.journal import get_logger
 from gateway.limits import check_counts, check_depth
-from gateway.outcome import Answer, FetchCall, Report, StreamCall
+from gateway.outcome import Answer, FetchCall, Report, StreamCall, Translator
 from gateway.record import INTERNAL_FAULT, STATED, current, sampled
 from gateway.run import Run, Services
 from gateway.settings import Settings
@@ -72,8 +72,8 @@ class Client(Protocol):
     async def send_lines(self, lines: bytes) -> None:
         """Send one or more NDJSON lines; the first ones start the answer."""
 
-    async def finish(self) -> None:
-        """End a streamed answer."""
+    async def finish(self, lines: bytes = b"") -> None:
+        """End a streamed answer, its last lines in the same write."""
 
 
 class Relay:
@@ -125,8 +125,7 @@ class Relay:
             self._send_warnings(run, client)
             match outcome:
                 case Answer(body=msgspec.Struct() as frame) if client.is_started:
-                    await client.send_lines(encode_line(frame))
-                    await client.finish()
+                    await client.finish(encode_line(frame))
                 case Answer(body=None, status=status):
                     await client.answer(status, NO_TYPE, b"")
                 case Answer(body=str() as text, status=status):
@@ -222,6 +221,7 @@ class Relay:
         fold = None if call.streamed else call.fold()
         is_first = True
         is_over = False
+        unsent = b""  # the frames that came with the end, and go out with the last one
         # Of few streams, and of those the first and the last event: the keys are the same in all.
         look, last_event = sampled(call.chunks.type), None
         async for batch in events:
@@ -250,28 +250,22 @@ class Relay:
                     lines.append(encode_line(frame))
                 else:
                     fold.add(frame)
+            if is_over:
+                unsent = b"".join(lines)
+                break
             if lines:
                 await client.send_lines(b"".join(lines))
-            if is_over:
-                break
-        if not translator.complete:
-            raise UpstreamFailure(
-                "its stream ended without saying that the answer is complete"
-                if events.one_shot is None
-                else "it answered with JSON that is no answer",
-                fault="not_sse"
-                if events.one_shot is not None
-                else "empty"
-                if is_first
-                else "closed_mid_stream",
-            )
+        try:
+            last = _last_frame(translator, events, is_empty=is_first)
+        except UpstreamFailure:
+            if unsent:
+                await client.send_lines(unsent)
+            raise
         if look is not None and last_event is not None:
             look(last_event.data)
-        last = translator.end()
         current().note_counts(last, translator)
         if fold is None:
-            await client.send_lines(encode_line(last))
-            await client.finish()
+            await client.finish(unsent + encode_line(last))
         else:
             fold.add(last)
             await client.answer(200, JSON, encode(fold.result(last)))
@@ -346,3 +340,15 @@ class Relay:
 
     def _shown(self, failure: UpstreamFailure) -> str:
         return failure.loggable(bodies=self._settings.log.bodies)
+
+
+def _last_frame(translator: Translator[Any, Any], events: EventStream, *, is_empty: bool) -> Any:
+    """Return the last frame of a stream that has ended. Raises UpstreamFailure when it may not."""
+    if translator.complete:
+        return translator.end()
+    if events.one_shot is not None:
+        raise UpstreamFailure("it answered with JSON that is no answer", fault="not_sse")
+    raise UpstreamFailure(
+        "its stream ended without saying that the answer is complete",
+        fault="empty" if is_empty else "closed_mid_stream",
+    )

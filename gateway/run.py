@@ -6,16 +6,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from gateway import names
 from gateway._generated import internal
 from gateway.blobs import Blobs
 from gateway.call import Call
 from gateway.catalog import Catalog
+from gateway.downloads import Downloads
 from gateway.lifecycle import Lease, Lifecycle
-
-NEAREST: Final = "x-olgate-nearest"
 
 Verdict: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "conflict"]
 
@@ -27,6 +26,7 @@ class Services:
     catalog: Catalog
     lifecycle: Lifecycle
     blobs: Blobs
+    downloads: Downloads
 
 
 class Run:
@@ -38,14 +38,12 @@ class Run:
     `incoming` is the client's body where it is a file, to be read once.
     """
 
-    __slots__ = ("call", "hints", "incoming", "lease", "services", "warnings")
+    __slots__ = ("call", "incoming", "lease", "services", "warnings")
 
     def __init__(self, call: Call, services: Services) -> None:
         self.call = call
         self.services = services
         self.lease: Lease | None = None
-        self.hints: tuple[tuple[str, str], ...] = ()
-        """Headers for the refusal of an unknown name: which known names are near it."""
         self.incoming: AsyncIterator[bytes] | None = None
         self.warnings: list[str] = []
 
@@ -66,7 +64,7 @@ class Run:
         try:
             base, place = names.split_place(text)
         except ValueError:
-            return "conflict" if not takes_cloud else "illegal"
+            return "illegal" if takes_cloud else "conflict"
         if place == "cloud" and takes_cloud:
             base = text
         parsed = names.parse(base)
@@ -75,16 +73,7 @@ class Run:
             if place == "cloud" and not takes_cloud:
                 return "cloud"
         row = await self.services.catalog.find(base)
-        if row is None or (match_case and parsed is not None and _differs_in_case(parsed, row)):
-            if parsed is None:
-                return "illegal"
-            near = names.nearest(base, [k.name for k in await self.services.catalog.rows()])
-            self.hints = ((NEAREST, ", ".join(near)),) if near else ()
-            return "unknown"
+        if row is None or (match_case and base != row.key and names.differ_in_case(base, row.name)):
+            return "unknown" if parsed is not None else "illegal"
         self.call.model = row
         return "found"
-
-
-def _differs_in_case(asked: names.Name, row: internal.CatalogueRow) -> bool:
-    own = names.parse(row.name)
-    return own is not None and own.folded == asked.folded and own.full != asked.full

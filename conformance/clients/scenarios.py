@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import inspect
 import json
+import math
 import struct
 import sys
 import time
@@ -93,6 +94,22 @@ def make_png() -> bytes:
         + chunk(b"IDAT", zlib.compress(b"\x00\x80"))
         + chunk(b"IEND", b"")
     )
+
+
+def check_person(person: Any) -> None:
+    """Check an instance of the schema of a person, without a library that not everyone has."""
+    assert isinstance(person, dict), f"no object: {person!r}"
+    assert set(person) == set(PERSON_SCHEMA["required"]), f"keys {sorted(person)}"
+    assert isinstance(person["name"], str)
+    assert isinstance(person["age"], int)
+    assert person["trade"] in PERSON_SCHEMA["properties"]["trade"]["enum"]
+    assert all(isinstance(friend, str) for friend in person["friends"])
+
+
+def check_unit(vector: Sequence[float]) -> None:
+    """Check a vector of /api/embed, which has length one (ollama sheet §5.9)."""
+    length = math.hypot(*vector)
+    assert math.isclose(length, 1.0, abs_tol=1e-3), f"length {length}"
 
 
 def refusal_of(action: Callable[[], object], kind: type[Refusal]) -> Refusal:

@@ -371,7 +371,7 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     if found == "cloud":
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
-        raise Refusal(404, f"model '{shown(model)}' not found", headers=run.hints)
+        raise Refusal(404, f"model '{shown(model)}' not found")
     # specs/mappings/chat.yaml:14: answer
     messages = request.messages
     keep_alive = request.keep_alive

@@ -30,7 +30,7 @@ async def plan(request: ollama.CopyRequest, run: Run) -> Outcome:
     if found == "illegal":
         raise Refusal(400, f'source "{shown(source)}" is invalid')
     if found == "unknown":
-        raise Refusal(404, f'model "{shown(source)}" not found', headers=run.hints)
+        raise Refusal(404, f'model "{shown(source)}" not found')
     # specs/mappings/copy.yaml:14: do
     await steps.look_for_name(run, model=destination)
     # specs/mappings/copy.yaml:16: refuse

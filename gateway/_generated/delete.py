@@ -39,7 +39,7 @@ async def plan(request: ollama.DeleteRequest, run: Run) -> Outcome:
     if found == "illegal":
         raise Refusal(400, f'name "{call.asked.text}" is invalid')
     if found == "unknown":
-        raise Refusal(404, f"model '{call.asked.text}' not found", headers=run.hints)
+        raise Refusal(404, f"model '{call.asked.text}' not found")
     # specs/mappings/delete.yaml:20: refuse
     if call.kept_name == "configured":
         raise Refusal(

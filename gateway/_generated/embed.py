@@ -105,9 +105,7 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
     if found == "cloud":
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
-        raise Refusal(
-            404, f'model "{shown(model)}" not found, try pulling it first', headers=run.hints
-        )
+        raise Refusal(404, f'model "{shown(model)}" not found, try pulling it first')
     # specs/mappings/embed.yaml:14: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = call.model.made

@@ -82,9 +82,7 @@ async def plan(request: ollama.EmbeddingRequest, run: Run) -> Outcome:
     if found == "cloud":
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
-        raise Refusal(
-            404, f'model "{shown(model)}" not found, try pulling it first', headers=run.hints
-        )
+        raise Refusal(404, f'model "{shown(model)}" not found, try pulling it first')
     # specs/mappings/embeddings.yaml:13: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = call.model.made

@@ -27,11 +27,7 @@ def show_answer(request: ollama.ShowRequest, call: Call) -> ollama.ShowResponse:
     system = request.system
     value_3 = made.parameters if made is not UNSET else UNSET
     value_4 = made.template if made is not UNSET else UNSET
-    value_5 = (
-        system
-        if system is not UNSET and system is not None
-        else (made.system if made is not UNSET else UNSET)
-    )
+    value_5 = made.system if made is not UNSET else UNSET
     value_6 = made.parent if made is not UNSET else UNSET
     return ollama.ShowResponse(
         thinking=transforms.thinking_support(
@@ -45,7 +41,7 @@ def show_answer(request: ollama.ShowRequest, call: Call) -> ollama.ShowResponse:
         ),
         parameters=transforms.parameters_text(instances=call.model.instances, made=value_3),
         template=transforms.template_hint(insert=call.model.capabilities.insert, made=value_4),
-        system=transforms.text_or_absent(value_5) if value_5 is not UNSET else UNSET,
+        system=transforms.system_in_force(asked=system, made=value_5),
         details=ollama.ModelDetails(
             parent_model=value_6 if value_6 is not UNSET else "",
             format=call.model.format,
@@ -83,6 +79,6 @@ async def plan(request: ollama.ShowRequest, run: Run) -> Outcome:
     if found == "cloud":
         raise Refusal(403, "ollama cloud is disabled: remote model details are unavailable")
     if found == "unknown":
-        raise Refusal(404, f"model '{call.asked.display}' not found", headers=run.hints)
+        raise Refusal(404, f"model '{call.asked.display}' not found")
     # specs/mappings/show.yaml:12: answer
     return Answer(show_answer(request, call))

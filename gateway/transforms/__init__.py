@@ -29,9 +29,10 @@ from gateway.transforms.library import is_some_name as is_some_name
 from gateway.transforms.library import source_problem as source_problem
 from gateway.transforms.library import stored_messages_problem as stored_messages_problem
 from gateway.transforms.library import template_problem as template_problem
+from gateway.transforms.messages import base64_problem as base64_problem
 from gateway.transforms.messages import conversation as conversation
-from gateway.transforms.messages import image_problem as image_problem
 from gateway.transforms.messages import message_content as message_content
+from gateway.transforms.messages import object_problem as object_problem
 from gateway.transforms.messages import prompt_as_messages as prompt_as_messages
 from gateway.transforms.sampling import positive_or_absent as positive_or_absent
 from gateway.transforms.sampling import seed_or_absent as seed_or_absent
@@ -42,6 +43,7 @@ from gateway.transforms.show import joined_licences as joined_licences
 from gateway.transforms.show import model_info as model_info
 from gateway.transforms.show import modelfile as modelfile
 from gateway.transforms.show import parameters_text as parameters_text
+from gateway.transforms.show import system_in_force as system_in_force
 from gateway.transforms.show import template_hint as template_hint
 from gateway.transforms.speech import separate_speech as separate_speech
 from gateway.transforms.speech import text_or_absent as text_or_absent
@@ -54,7 +56,6 @@ from gateway.transforms.thinking import think_problem as think_problem
 from gateway.transforms.thinking import thinking_support as thinking_support
 from gateway.transforms.tools import merge_tool_calls as merge_tool_calls
 from gateway.transforms.tools import object_or_absent as object_or_absent
-from gateway.transforms.tools import object_problem as object_problem
 from gateway.transforms.tools import to_arguments as to_arguments
 from gateway.transforms.tools import to_json_text as to_json_text
 from gateway.transforms.vectors import embed_input as embed_input
@@ -68,6 +69,7 @@ __all__ = [
     "any_object_schema",
     "asks_for_format",
     "asks_to_think",
+    "base64_problem",
     "conversation",
     "count_or_deltas",
     "count_or_number",
@@ -79,7 +81,6 @@ __all__ = [
     "files_problem",
     "first_vector",
     "illegal_name_problem",
-    "image_problem",
     "input_count",
     "input_problem",
     "is_digest",
@@ -109,6 +110,7 @@ __all__ = [
     "separate_speech",
     "source_problem",
     "stored_messages_problem",
+    "system_in_force",
     "template_hint",
     "template_problem",
     "text_or_absent",

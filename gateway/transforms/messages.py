@@ -13,24 +13,37 @@ from typing import Final
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway._generated import internal, ollama, openai
-from gateway.transforms._media import base64_problem, media_type, without_line_ends
+from gateway.transforms._media import broken_base64, media_type, without_line_ends
 from gateway.transforms._raw import kind_of
 
+_NO_OBJECT: Final = "Value looks like object, but can't find closing '}' symbol"
 _ID_CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 _ID_LENGTH: Final = 8
 _SOUND_FORMATS: Final = {"audio/wav": "wav", "audio/mp3": "mp3"}
 
 
-def image_problem(image: str) -> str | UnsetType:
+def base64_problem(text: str) -> str | UnsetType:
     """
-    Return Go's text for an image that is not base64, absent when it is.
+    Return Go's text for an image that is not base64, absent for one that is.
 
     (ollama sheet §3.5)
 
-    >>> image_problem("data:image/png;base64,aGk=")
+    >>> base64_problem("data:image/png;base64,aGk=")
     'illegal base64 data at input byte 4'
     """
-    return base64_problem(image)
+    return broken_base64(text)
+
+
+def object_problem(value: Raw) -> str | UnsetType:
+    """
+    Return Ollama's text for a value that must be an object or null and is not, else absent.
+
+    (ollama sheet §3.6)
+
+    >>> object_problem(Raw(b'"{}"'))
+    "Value looks like object, but can't find closing '}' symbol"
+    """
+    return UNSET if kind_of(value) in ("absent", "object") else _NO_OBJECT
 
 
 def _with_tool_call_ids(messages: list[ollama.Message]) -> list[internal.IdentifiedMessage]:

@@ -68,7 +68,7 @@ def modelfile(name: str, system: str | UnsetType, made: internal.MadeModel | Uns
         "",
         f"FROM {name}",
     ]
-    told = system or ("" if isinstance(made, UnsetType) else made.system or "")
+    told = system_in_force(system, UNSET if isinstance(made, UnsetType) else made.system)
     if isinstance(made, UnsetType):
         lines += [f"SYSTEM {_value(told)}"] if told else []
         return "\n".join(lines) + "\n"
@@ -120,6 +120,18 @@ def joined_licences(licences: list[str]) -> str | UnsetType:
     Apache
     """
     return "\n".join(licences) if licences else UNSET
+
+
+def system_in_force(asked: str | UnsetType | None, made: str | UnsetType) -> str | UnsetType:
+    """
+    Return the request's system text, a made model's where that is empty, absent without either.
+
+    (ollama sheet §5.6)
+
+    >>> system_in_force("", "Rhyme."), system_in_force("", UNSET)
+    ('Rhyme.', UNSET)
+    """
+    return asked or made or UNSET
 
 
 def template_hint(insert: str, made: str | UnsetType) -> str:

@@ -45,19 +45,6 @@ def object_or_absent(raw: Raw) -> Raw | UnsetType:
     return raw if kind_of(raw) == "object" else UNSET
 
 
-def object_problem(raw: Raw) -> str | UnsetType:
-    """
-    Return Ollama's text for what should be an object, or null, and is neither; absent otherwise.
-
-    (ollama sheet §3.6)
-
-    >>> object_problem(Raw(b'"{}"'))
-    "Value looks like object, but can't find closing '}' symbol"
-    """
-    is_object = kind_of(raw) in ("absent", "object")
-    return UNSET if is_object else "Value looks like object, but can't find closing '}' symbol"
-
-
 def to_arguments(name: str, text: str) -> Raw:
     """
     Return the arguments text of a finished call as a compact object, order of keys kept.

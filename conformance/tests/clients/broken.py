@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, get_args
 
-from conformance.tests.clients.pair import CHAT_MODEL, EMBEDDING_MODEL
+from conformance.clients.pair import CHAT_MODEL, EMBEDDING_MODEL
 
 Flaw = Literal[
     "none",

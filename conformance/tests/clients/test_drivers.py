@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.clients.python_ollama import scenarios
-from conformance.tests.clients.broken import FLAWS, Flaw, serve_broken
-from conformance.tests.clients.pair import (
+from conformance.clients.pair import (
     CHAT_MODEL,
     EMBEDDING_MODEL,
     Outcome,
@@ -18,6 +16,8 @@ from conformance.tests.clients.pair import (
     names_of,
     read_outcomes,
 )
+from conformance.clients.python_ollama import scenarios
+from conformance.tests.clients.broken import FLAWS, Flaw, serve_broken
 
 PYTHON = "list_models chat chat_stream tools_single tools_stream missing_model_chat"
 PYTHON_FAILS: dict[Flaw, str] = {

@@ -11,8 +11,8 @@ from msgspec import UNSET, Raw, UnsetType
 
 from gateway._generated import internal, ollama, openai
 from gateway.transforms import (
+    base64_problem,
     conversation,
-    image_problem,
     message_content,
     object_problem,
     prompt_as_messages,
@@ -115,7 +115,7 @@ def test_images_must_be_base64(image: str, at: int | None) -> None:
     """A fault is named by the byte that Go's decoder names."""
     wanted = UNSET if at is None else f"illegal base64 data at input byte {at}"
 
-    assert wanted == image_problem(image)
+    assert wanted == base64_problem(image)
 
 
 @given(st.text(alphabet="aA+/=\r\n-é", max_size=14))
@@ -124,7 +124,7 @@ def test_any_image_is_judged_as_go_judges_it(image: str) -> None:
     at = go_reads(image.encode())
     wanted = UNSET if at is None else f"illegal base64 data at input byte {at}"
 
-    assert wanted == image_problem(image)
+    assert wanted == base64_problem(image)
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,12 @@ class Run:
         self.call = Call()
         self.rows = rows
         self.deeds: list[str] = []
-        self.hints: tuple[tuple[str, str], ...] = ()
 
     async def find_model(
         self, name: str, *, takes_cloud: bool = False, match_case: bool = False
     ) -> Literal["found", "illegal", "unknown", "cloud", "conflict"]:
         """Resolve a name; blanks are illegal in one, `!` marks the cloud and `?!` both places."""
         self.call.asked = internal.Asked(text=name)
-        self.hints = (("x-nearest", "able"),)
         if name.endswith("!") and not takes_cloud:
             return "conflict" if name.endswith("?!") else "cloud"
         if not match_case:

@@ -1,0 +1,121 @@
+// Drives ai-sdk-ollama beneath the Vercel AI SDK: it stands on the official client.
+// None of its scenarios leaves an answer.
+
+import { embedMany, generateText, Output, stepCountIs, streamText, tool } from "ai";
+import { createOllama } from "ai-sdk-ollama";
+import { z } from "zod";
+
+import {
+  MISSING_MODEL,
+  PERSON_QUESTION,
+  QUESTION,
+  TRADES,
+  WEATHER_QUESTION,
+  check,
+  checkPerson,
+  equal,
+  isCount,
+  main,
+  makePng,
+  refusalOf,
+} from "./scenarios.mjs";
+
+globalThis.AI_SDK_LOG_WARNINGS = false;
+
+const connect = (place) => createOllama({ baseURL: place.url });
+const chatOf = (place, settings) => ({ model: connect(place)(place.chat, settings), maxRetries: 0 });
+
+function makeTools(calls) {
+  return {
+    get_weather: tool({
+      description: "The weather in a city.",
+      inputSchema: z.object({ city: z.string() }),
+      execute: async (input) => {
+        calls.push(input);
+        return { degrees: 17 };
+      },
+    }),
+  };
+}
+
+async function readParts(result) {
+  const parts = [];
+  for await (const part of result.fullStream) {
+    if (part.type === "error") throw part.error;
+    parts.push(part);
+  }
+  return parts;
+}
+
+await main({
+  async generateText(place) {
+    const answer = await generateText({ ...chatOf(place), prompt: QUESTION });
+    check(answer.text, "text");
+    equal("stop", answer.finishReason, "finish reason");
+    check(isCount(answer.usage.outputTokens), "output tokens");
+  },
+
+  async streamText(place) {
+    const parts = await readParts(streamText({ ...chatOf(place), prompt: QUESTION }));
+    check(parts.filter((part) => part.type === "text-delta").length > 2, "several deltas");
+  },
+
+  async options(place) {
+    const settings = { options: { num_predict: 4, seed: 7 }, think: false };
+    const answer = await generateText({ ...chatOf(place, settings), prompt: QUESTION });
+    equal("length", answer.finishReason, "finish reason");
+  },
+
+  async tools(place) {
+    const calls = [];
+    const tools = makeTools(calls);
+    await generateText({ ...chatOf(place), prompt: WEATHER_QUESTION, tools, stopWhen: stepCountIs(3) });
+    check(calls.length >= 1, "a call");
+    equal("string", typeof calls[0].city, "type of city");
+  },
+
+  async tools_stream(place) {
+    const calls = [];
+    const tools = makeTools(calls);
+    await readParts(streamText({ ...chatOf(place), prompt: WEATHER_QUESTION, tools, stopWhen: stepCountIs(3) }));
+    check(calls.length >= 1, "a call");
+  },
+
+  async structured(place) {
+    const schema = z.object({
+      name: z.string(),
+      age: z.int(),
+      trade: z.enum(TRADES),
+      friends: z.array(z.string()),
+    });
+    const output = Output.object({ schema });
+    checkPerson((await generateText({ ...chatOf(place), prompt: PERSON_QUESTION, output })).output);
+  },
+
+  async think(place) {
+    const answer = await generateText({ ...chatOf(place, { think: true }), prompt: QUESTION });
+    check(answer.reasoningText, "thinking");
+  },
+
+  async vision(place) {
+    const image = makePng().toString("base64");
+    const content = [
+      { type: "text", text: QUESTION },
+      { type: "image", image, mediaType: "image/png" },
+    ];
+    check((await generateText({ ...chatOf(place), messages: [{ role: "user", content }] })).text, "text");
+  },
+
+  async embed(place) {
+    const model = connect(place).textEmbeddingModel(place.embedding);
+    const { embeddings } = await embedMany({ model, values: ["harbour", "fog"], maxRetries: 0 });
+    equal(2, embeddings.length, "number of vectors");
+    for (const vector of embeddings) check(Math.abs(Math.hypot(...vector) - 1) < 1e-3, "length");
+  },
+
+  async missing_model(place) {
+    const model = connect(place)(MISSING_MODEL);
+    const error = await refusalOf(() => generateText({ model, prompt: QUESTION, maxRetries: 0 }));
+    check(String(error).includes("not found"), String(error));
+  },
+});

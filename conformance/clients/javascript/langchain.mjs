@@ -1,0 +1,138 @@
+// Drives @langchain/ollama: tool results without a name, its own ids of calls (client notes §2).
+// It heeds an abort only when the next chunk comes, so no scenario leaves an answer.
+
+import { HumanMessage, SystemMessage, ToolMessage } from "@langchain/core/messages";
+import { ChatOllama, Ollama, OllamaEmbeddings } from "@langchain/ollama";
+import { z } from "zod";
+
+import {
+  MISSING_MODEL,
+  PERSON_QUESTION,
+  QUESTION,
+  TRADES,
+  WEATHER_QUESTION,
+  check,
+  checkPerson,
+  equal,
+  isCount,
+  main,
+  makePng,
+  refusalOf,
+} from "./scenarios.mjs";
+
+const connect = (place, more) =>
+  new ChatOllama({ baseUrl: place.url, model: place.chat, maxRetries: 0, ...more });
+
+const PERSON = z.object({
+  name: z.string(),
+  age: z.int(),
+  trade: z.enum(TRADES),
+  friends: z.array(z.string()),
+});
+const WEATHER = {
+  type: "function",
+  function: {
+    name: "get_weather",
+    description: "The weather in a city.",
+    parameters: {
+      type: "object",
+      properties: { city: { type: "string" } },
+      required: ["city"],
+    },
+  },
+};
+
+function checkAnswer(answer) {
+  check(isCount(answer.usage_metadata.input_tokens), "input tokens");
+  check(isCount(answer.usage_metadata.output_tokens), "output tokens");
+  check(answer.content, "text");
+}
+
+async function collect(stream) {
+  const chunks = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return chunks;
+}
+
+await main({
+  async invoke(place) {
+    checkAnswer(await connect(place).invoke([new SystemMessage("Brief."), new HumanMessage(QUESTION)]));
+  },
+
+  async stream(place) {
+    const chunks = await collect(await connect(place).stream(QUESTION));
+    check(chunks.filter((chunk) => chunk.content).length > 2, "several chunks");
+  },
+
+  async options(place) {
+    const answer = await connect(place, { numPredict: 4, temperature: 0, seed: 7, think: false }).invoke(QUESTION);
+    equal("length", answer.response_metadata.done_reason, "reason");
+  },
+
+  async tools_roundtrip(place) {
+    const model = connect(place).bindTools([WEATHER]);
+    const messages = [new HumanMessage(WEATHER_QUESTION)];
+    const first = await model.invoke(messages);
+    equal(["get_weather"], first.tool_calls.map((call) => call.name), "calls");
+    messages.push(first);
+    for (const call of first.tool_calls) {
+      messages.push(new ToolMessage({ content: "17", tool_call_id: call.id }));
+    }
+    checkAnswer(await model.invoke(messages));
+  },
+
+  async tools_stream(place) {
+    const chunks = await collect(await connect(place).bindTools([WEATHER]).stream(WEATHER_QUESTION));
+    const calls = chunks.flatMap((chunk) => chunk.tool_calls ?? []);
+    equal(1, calls.length, "number of calls");
+    equal("string", typeof calls[0].args.city, "type of city");
+  },
+
+  async structured_json_schema(place) {
+    const model = connect(place).withStructuredOutput(PERSON, { method: "jsonSchema" });
+    checkPerson(await model.invoke(PERSON_QUESTION));
+  },
+
+  async structured_function_calling(place) {
+    const model = connect(place).withStructuredOutput(PERSON, { method: "functionCalling" });
+    checkPerson(await model.invoke(PERSON_QUESTION));
+  },
+
+  async think(place) {
+    const answer = await connect(place, { think: true }).invoke(QUESTION);
+    checkAnswer(answer);
+    check(answer.additional_kwargs.reasoning_content, "thinking");
+  },
+
+  async vision(place) {
+    const url = `data:image/png;base64,${makePng().toString("base64")}`;
+    const content = [
+      { type: "text", text: QUESTION },
+      { type: "image_url", image_url: url },
+    ];
+    checkAnswer(await connect(place).invoke([new HumanMessage({ content })]));
+  },
+
+  async llm(place) {
+    const model = new Ollama({ baseUrl: place.url, model: place.chat, maxRetries: 0 });
+    check(await model.invoke(QUESTION), "text");
+  },
+
+  async embeddings(place) {
+    const model = new OllamaEmbeddings({ baseUrl: place.url, model: place.embedding, maxRetries: 0 });
+    const vectors = await model.embedDocuments(["harbour", "fog"]);
+    equal(2, vectors.length, "number of vectors");
+    for (const vector of vectors) check(Math.abs(Math.hypot(...vector) - 1) < 1e-3, "length");
+  },
+
+  async check_or_pull_model(place) {
+    checkAnswer(await connect(place, { checkOrPullModel: true, model: `${place.chat}:latest` }).invoke(QUESTION));
+  },
+
+  async missing_model(place) {
+    const chat = connect(place, { model: MISSING_MODEL });
+    check(String(await refusalOf(() => chat.invoke(QUESTION))).includes("not found"), "words");
+    const vectors = new OllamaEmbeddings({ baseUrl: place.url, model: MISSING_MODEL, maxRetries: 0 });
+    check(String(await refusalOf(() => vectors.embedQuery("x"))).includes("not found"), "words");
+  },
+});

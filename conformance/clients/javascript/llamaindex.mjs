@@ -1,0 +1,69 @@
+// Drives @llamaindex/ollama, which holds an old release of the official client: its stream decoder
+// garbles characters that are cut, and it asks for vectors the old way (client notes §3).
+
+import { Ollama, OllamaEmbedding } from "@llamaindex/ollama";
+
+import { MISSING_MODEL, QUESTION, WEATHER_QUESTION, check, equal, main, makePng, refusalOf } from "./scenarios.mjs";
+
+const connect = (place, model = place.chat) => new Ollama({ model, config: { host: place.url } });
+const messages = (content) => [{ role: "user", content }];
+const WEATHER = {
+  call: async () => "17",
+  metadata: {
+    name: "get_weather",
+    description: "The weather in a city.",
+    parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
+  },
+};
+
+async function collect(stream) {
+  const chunks = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return chunks;
+}
+
+await main({
+  async chat(place) {
+    check((await connect(place).chat({ messages: messages(QUESTION) })).message.content, "text");
+  },
+
+  async chat_stream(place) {
+    const chunks = await collect(await connect(place).chat({ messages: messages(QUESTION), stream: true }));
+    check(chunks.filter((chunk) => chunk.delta).length > 2, "several chunks");
+  },
+
+  async complete(place) {
+    check((await connect(place).complete({ prompt: QUESTION })).text, "text");
+  },
+
+  async complete_stream(place) {
+    const chunks = await collect(await connect(place).complete({ prompt: QUESTION, stream: true }));
+    check(chunks.filter((chunk) => chunk.text).length > 2, "several chunks");
+  },
+
+  async tools(place) {
+    const answer = await connect(place).chat({ messages: messages(WEATHER_QUESTION), tools: [WEATHER] });
+    const calls = answer.message.options.toolCall;
+    equal(["get_weather"], calls.map((call) => call.name), "calls");
+  },
+
+  async vision(place) {
+    const url = `data:image/png;base64,${makePng().toString("base64")}`;
+    const content = [
+      { type: "text", text: QUESTION },
+      { type: "image_url", image_url: { url } },
+    ];
+    check((await connect(place).chat({ messages: messages(content) })).message.content, "text");
+  },
+
+  async embedding(place) {
+    const model = new OllamaEmbedding({ model: place.embedding, config: { host: place.url } });
+    const vector = await model.getTextEmbedding("harbour");
+    check(vector.length > 0 && vector.some((value) => value), "a vector");
+  },
+
+  async missing_model(place) {
+    const error = await refusalOf(() => connect(place, MISSING_MODEL).chat({ messages: messages(QUESTION) }));
+    check(String(error).includes("not found"), String(error));
+  },
+});

@@ -1,0 +1,137 @@
+"""
+Drives the llm program with llm-ollama: `python -m conformance.clients.python_llm URL CHAT EMBED`.
+
+It finds models by tags and show, and takes names with one digest for one model (client notes §3).
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from conformance.clients.scenarios import (
+    MISSING_MODEL,
+    PERSON_QUESTION,
+    PERSON_SCHEMA,
+    QUESTION,
+    TIME_LIMIT_S,
+    WEATHER_QUESTION,
+    Place,
+    Scenarios,
+    check_person,
+    make_png,
+)
+
+TOOL = (
+    "def get_weather(city: str) -> str:\n    'The weather in a city.'\n    return city + ': 17'\n"
+)
+
+scenarios = Scenarios()
+
+
+@contextlib.contextmanager
+def home() -> Iterator[Path]:
+    """Give the program a place of its own for its settings and logs."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def call(place: Place, folder: Path, *arguments: str) -> tuple[int, str]:
+    """Run the program; return its exit code and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "llm", *arguments],
+        env={**os.environ, "OLLAMA_HOST": place.url, "LLM_USER_PATH": str(folder)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=TIME_LIMIT_S,
+        check=False,
+    )
+    return done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr
+
+
+def succeed(place: Place, *arguments: str) -> str:
+    """Run the program, which must succeed; return what it printed."""
+    with home() as folder:
+        code, said = call(place, folder, *arguments)
+    assert code == 0, said
+    return said
+
+
+@scenarios.add
+def models(place: Place) -> None:
+    """Each model is found, by what tags and show say."""
+    assert place.chat in succeed(place, "models")
+    assert place.embedding in succeed(place, "embed-models")
+
+
+@scenarios.add
+def prompt(place: Place) -> None:
+    """A question is answered, streamed or not, with options."""
+    assert succeed(place, "-m", f"ollama/{place.chat}", QUESTION).strip()
+    options = ("-o", "temperature", "0.5", "-o", "seed", "7")
+    assert succeed(place, "-m", f"ollama/{place.chat}", "--no-stream", *options, QUESTION).strip()
+
+
+@scenarios.add
+def usage(place: Place) -> None:
+    """The counts of an answer are kept."""
+    with home() as folder:
+        call(place, folder, "-m", f"ollama/{place.chat}", QUESTION)
+        _, said = call(place, folder, "logs", "--json", "-n", "1")
+    (logged,) = json.loads(said)
+    assert logged["input_tokens"] > 0
+    assert logged["output_tokens"] > 0
+
+
+@scenarios.add
+def schema(place: Place) -> None:
+    """With a schema the answer is an instance of it."""
+    said = succeed(
+        place, "-m", f"ollama/{place.chat}", "--schema", json.dumps(PERSON_SCHEMA), PERSON_QUESTION
+    )
+    check_person(json.loads(said))
+
+
+@scenarios.add
+def tools(place: Place) -> None:
+    """A tool is called and its result answered in words."""
+    said = succeed(
+        place, "-m", f"ollama/{place.chat}", "--functions", TOOL, "--td", WEATHER_QUESTION
+    )
+    assert said.strip()
+
+
+@scenarios.add
+def image(place: Place) -> None:
+    """A picture is taken."""
+    with home() as folder:
+        path = folder / "grey.png"
+        path.write_bytes(make_png())
+        code, said = call(place, folder, "-m", f"ollama/{place.chat}", "-a", str(path), QUESTION)
+    assert code == 0, said
+
+
+@scenarios.add
+def embed(place: Place) -> None:
+    """A vector."""
+    vector = json.loads(succeed(place, "embed", "-m", f"ollama/{place.embedding}", "-c", QUESTION))
+    assert any(vector)
+
+
+@scenarios.add
+def missing_model(place: Place) -> None:
+    """A model that is not listed is not asked for."""
+    with home() as folder:
+        code, said = call(place, folder, "-m", f"ollama/{MISSING_MODEL}", QUESTION)
+    assert code != 0
+    assert "Unknown model" in said
+
+
+if __name__ == "__main__":
+    sys.exit(scenarios.main())

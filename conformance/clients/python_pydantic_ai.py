@@ -1,0 +1,102 @@
+"""
+Drives pydantic-ai with its Ollama provider: `python -m conformance.clients.python_pydantic_ai …`.
+
+It asks below /v1, and sends assistant turns whose content is null (client notes §2).
+"""
+
+import sys
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_ai import Agent, BinaryContent, NativeOutput
+from pydantic_ai.exceptions import ModelHTTPError
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.ollama import OllamaProvider
+
+from conformance.clients.scenarios import (
+    MISSING_MODEL,
+    PERSON_QUESTION,
+    QUESTION,
+    WEATHER_QUESTION,
+    Place,
+    Scenarios,
+    make_png,
+    refusal_of,
+)
+
+scenarios = Scenarios()
+
+
+class Person(BaseModel):
+    """A person, as asked for in structured answers."""
+
+    name: str
+    age: int
+
+
+def connect(place: Place, name: str = "", **more: Any) -> Any:
+    """Return an agent on a model of the place."""
+    provider = OllamaProvider(base_url=f"{place.url}/v1", api_key="ollama")
+    return Agent(OpenAIChatModel(name or place.chat, provider=provider), **more)
+
+
+@scenarios.add
+def chat(place: Place) -> None:
+    """A question is answered, with its counts."""
+    answer = connect(place).run_sync(QUESTION)
+    assert answer.output
+    assert answer.usage.output_tokens > 0
+
+
+@scenarios.add
+async def chat_stream(place: Place) -> None:
+    """A question is answered in pieces."""
+    async with connect(place).run_stream(QUESTION) as stream:
+        pieces = [piece async for piece in stream.stream_text(delta=True, debounce_by=None)]
+    assert len(pieces) > 2
+
+
+@scenarios.add
+def tools(place: Place) -> None:
+    """A tool is called and its result answered in words."""
+    asked: list[str] = []
+
+    def get_weather(city: str) -> str:
+        """Tell the weather in a city."""
+        asked.append(city)
+        return "17"
+
+    assert connect(place, tools=[get_weather]).run_sync(WEATHER_QUESTION).output
+    assert len(asked) == 1
+
+
+@scenarios.add
+def output_tool(place: Place) -> None:
+    """A typed answer by way of a tool."""
+    answer = connect(place, output_type=Person).run_sync(PERSON_QUESTION)
+    assert isinstance(answer.output, Person)
+
+
+@scenarios.add
+def output_native(place: Place) -> None:
+    """A typed answer by way of a schema."""
+    answer = connect(place, output_type=NativeOutput(Person)).run_sync(PERSON_QUESTION)
+    assert isinstance(answer.output, Person)
+
+
+@scenarios.add
+def vision(place: Place) -> None:
+    """A picture is taken."""
+    picture = BinaryContent(make_png(), media_type="image/png")
+    assert connect(place).run_sync([QUESTION, picture]).output
+
+
+@scenarios.add
+def missing_model(place: Place) -> None:
+    """A model that is not there."""
+    error = refusal_of(lambda: connect(place, MISSING_MODEL).run_sync(QUESTION), ModelHTTPError)
+    assert error.status_code == 404
+
+
+if __name__ == "__main__":
+    sys.exit(scenarios.main())

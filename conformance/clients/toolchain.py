@@ -1,0 +1,199 @@
+"""
+What drivers need: their languages' tools, found on the machine, and their packages.
+
+Packages are of exact versions and are kept below `.nox/clients`, beside the environments of nox;
+the tools use their own caches of downloads, as pip does. Which scenarios a driver has is no
+business of this module.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from conformance.processes import ROOT
+
+SOURCES = ROOT / "conformance" / "clients"
+CACHE = ROOT / ".nox" / "clients"
+INSTALL_LIMIT_S = 900.0
+BIN, EXE = ("Scripts", ".exe") if os.name == "nt" else ("bin", "")
+
+GO_FLAGS = ["-mod=readonly", "-buildvcs=false", "-gcflags=all=-N -l"]
+"""Nothing here needs a fast program, and without optimising a first build takes a quarter less."""
+GO_HERE = {"GOTOOLCHAIN": "local", "GOWORK": "off"}
+"""The Go that is here, and not one that it would fetch: then the version is known beforehand."""
+
+Command = list[str | Path]
+
+
+class MissingToolError(Exception):
+    """A toolchain is not on this machine; the text says which, and what was not run for it."""
+
+
+class InstallError(Exception):
+    """An installer or compiler failed; the text has its command and what it said."""
+
+
+def run_tool(
+    command: Sequence[str | Path], folder: Path, environment: Mapping[str, str] | None = None
+) -> str:
+    """Run an installer or compiler in a folder and return what it said."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        timeout=INSTALL_LIMIT_S,
+        check=False,
+    )
+    if done.returncode:
+        shown = " ".join(str(part) for part in command)
+        raise InstallError(f"{shown} ended with {done.returncode} in {folder}:\n{done.stdout}")
+    return done.stdout
+
+
+def find(*names: str) -> list[str]:
+    """Return the paths of programs that are needed together."""
+    found = [shutil.which(name) for name in names]
+    missing = [name for name, path in zip(names, found, strict=True) if path is None]
+    if missing:
+        raise MissingToolError(f"{' and '.join(missing)} not found: install it")
+    return [path for path in found if path is not None]
+
+
+def install_once(name: str, lists: Sequence[Path], fill: Callable[[Path], None]) -> Path:
+    """Return a folder that `fill` has filled by these lists of packages, now or in another run."""
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in lists)).hexdigest()
+    folder = CACHE / f"{name}-{digest[:12]}"
+    mark = folder / "complete"
+    if not mark.exists():
+        # In place and not moved there: a virtual environment knows its own path.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        fill(folder)
+        mark.touch()
+    return folder
+
+
+def make_python(name: str) -> Path:
+    """Return the Python of an environment of its own, with what `python/NAME.txt` lists."""
+    listed = SOURCES / "python" / f"{name}.txt"
+
+    def fill(folder: Path) -> None:
+        run_tool([sys.executable, "-m", "venv", folder], ROOT)
+        # The list is whole, so that nothing has to be searched for.
+        flags = ["--quiet", "--disable-pip-version-check", "--no-deps"]
+        run_tool([python_of(folder), "-m", "pip", "install", *flags, "-r", listed], ROOT)
+
+    return python_of(install_once(f"python-{name}", [listed], fill))
+
+
+def python_of(folder: Path) -> Path:
+    """Return the Python of a virtual environment."""
+    return folder / BIN / f"python{EXE}"
+
+
+def install_javascript(within: str = "") -> Path:
+    """
+    Return a folder with the drivers in JavaScript and packages, listed in a folder of theirs.
+
+    The lock file fixes versions and contents but no address, so any registry that npm is set up for
+    will do. Nothing that a package would run at installation is run.
+    """
+    _, npm = find("node", "npm")
+    source = SOURCES / "javascript"
+    lists = [source / within / name for name in ("package.json", "package-lock.json")]
+
+    def fill(folder: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=CACHE) as half_done:
+            for path in lists:
+                shutil.copy(path, half_done)
+            flags = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+            run_tool([npm, "ci", *flags, "--loglevel=error"], Path(half_done))
+            shutil.copytree(half_done, folder, symlinks=True, dirs_exist_ok=True)
+
+    folder = install_once(f"javascript{within}", lists, fill)
+    for path in source.glob("*.mjs"):
+        shutil.copy(path, folder)
+    return folder
+
+
+def find_go(source: Path) -> str:
+    """Return the Go toolchain, which must be as new as a module says."""
+    (go,) = find("go")
+    needed = read_version((source / "go.mod").read_text("utf-8"), r"^go (\d+)\.(\d+)")
+    found = read_version(run_tool([go, "version"], ROOT, GO_HERE), r"\bgo(\d+)\.(\d+)")
+    if found < needed:
+        words = ".".join(map(str, found)), ".".join(map(str, needed))
+        raise MissingToolError(f"Go {words[0]} is here, {words[1]} is needed")
+    return go
+
+
+def build_go() -> Path:
+    """Return the driver in Go, compiled; its modules are fixed by go.sum."""
+    source = SOURCES / "golang"
+    go = find_go(source)
+    driver = CACHE / "golang" / f"driver{EXE}"
+    driver.parent.mkdir(parents=True, exist_ok=True)
+    run_tool([go, "build", *GO_FLAGS, "-o", driver, "."], source, {**GO_HERE, "CGO_ENABLED": "0"})
+    return driver
+
+
+def build_ollama() -> Path:
+    """Return the `ollama` command, compiled from its module; parts of it want a C++ compiler."""
+    source = SOURCES / "golang" / "command"
+    go = find_go(source)
+    find("gcc", "g++")
+    program = CACHE / "golang" / f"ollama{EXE}"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    run_tool(
+        [go, "build", *GO_FLAGS, "-o", program, "github.com/ollama/ollama"],
+        source,
+        {**GO_HERE, "CGO_ENABLED": "1"},
+    )
+    return program
+
+
+def build_rust() -> Path:
+    """
+    Return the driver in Rust, compiled in a copy.
+
+    A lock file of cargo's names its registry by host, so Cargo.toml fixes what it names exactly and
+    cargo finds the rest; what it found stays with the copy.
+    """
+    (cargo,) = find("cargo")
+    folder = CACHE / "rust"
+    shutil.copytree(SOURCES / "rust", folder, dirs_exist_ok=True)
+    run_tool([cargo, "build", "--quiet", "--target-dir", folder / "target"], folder)
+    return folder / "target" / "debug" / f"driver{EXE}"
+
+
+def build_java() -> Command:
+    """Return the command of the driver in Java, compiled; its libraries are fixed by pom.xml."""
+    java, mvn = find("java", "mvn")
+    source = SOURCES / "java"
+    files = sorted([source / "pom.xml", *source.glob("src/**/*.java")])
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+        run_tool([mvn, "--batch-mode", "--quiet", "package"], folder)
+
+    folder = install_once("java", files, fill)
+    return [java, "-cp", f"{folder}/target/classes{os.pathsep}{folder}/target/lib/*", "Driver"]
+
+
+def read_version(text: str, pattern: str) -> tuple[int, int]:
+    """Read the two numbers of a version out of a text."""
+    found = re.search(pattern, text, re.MULTILINE)
+    if found is None:
+        raise ValueError(f"no version like {pattern!r} in {text!r}")
+    return int(found[1]), int(found[2])

@@ -83,6 +83,10 @@ class Catalog:
         """Whether clients or the configuration made any model of the host's."""
         return bool(self._aliases.kept or self._aliases.configured)
 
+    def nearest(self, name: str) -> list[str]:
+        """Return the names that are near an unknown one, as last listed; the host is not asked."""
+        return names.nearest(name, [row.name for row in self._view.rows] if self._view else [])
+
     def watch(self, watcher: Callable[[list[internal.CatalogueRow]], None]) -> None:
         """Have a function called with the rows of every view that becomes the current one."""
         self._watchers.append(watcher)
@@ -165,7 +169,7 @@ class Catalog:
             self._log.info(
                 "unknown model",
                 asked=text,
-                nearest=names.nearest(text, [r.name for r in view.rows]),
+                nearest=self.nearest(text),
             )
         else:
             self._warn_of(text, row)

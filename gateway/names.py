@@ -33,6 +33,7 @@ __all__ = [
     "split_place",
     "split_variant",
     "stated",
+    "without_local",
 ]
 
 DEFAULT_HOST: Final = "registry.ollama.ai"
@@ -135,6 +136,18 @@ def _split_last_place(text: str) -> tuple[str, Place | None]:
     if word.endswith("-cloud"):
         return f"{base}:{last.strip()[: -len('-cloud')]}", "cloud"
     return text, None
+
+
+def without_local(text: str) -> str:
+    """Take a ":local" off a name; ollama.com's names stay, as names like any other.
+
+    What is kept here is kept under its name proper. (ollama sheet §2.4)
+    """
+    try:
+        base, place = split_place(text.strip())
+    except ValueError:
+        return text
+    return base if place == "local" else text
 
 
 def differ_in_case(one: str, other: str) -> bool:

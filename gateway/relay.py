@@ -141,6 +141,9 @@ class Relay:
                     error_type = JSON_OF_STREAMS if outcome.streamed else JSON
                     await self._stream(outcome, run, client)
         except Refusal as refusal:
+            if not client.is_started:
+                for name, value in run.hints:
+                    client.add_header(name, value)
             await self._refuse(refusal, client, error_type)
         except UpstreamFailure as failure:
             record.fault = failure.fault or STATED

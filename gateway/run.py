@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from gateway import names
 from gateway._generated import internal
@@ -15,6 +15,8 @@ from gateway.call import Call
 from gateway.catalog import Catalog
 from gateway.downloads import Downloads
 from gateway.lifecycle import Lease, Lifecycle
+
+NEAREST: Final = "x-olgate-nearest"
 
 Verdict: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "conflict"]
 
@@ -38,12 +40,14 @@ class Run:
     `incoming` is the client's body where it is a file, to be read once.
     """
 
-    __slots__ = ("call", "incoming", "lease", "services", "warnings")
+    __slots__ = ("call", "hints", "incoming", "lease", "services", "warnings")
 
     def __init__(self, call: Call, services: Services) -> None:
         self.call = call
         self.services = services
         self.lease: Lease | None = None
+        self.hints: list[tuple[str, str]] = []
+        """Headers for a refusal: which known names are near an unknown one."""
         self.incoming: AsyncIterator[bytes] | None = None
         self.warnings: list[str] = []
 
@@ -74,6 +78,10 @@ class Run:
                 return "cloud"
         row = await self.services.catalog.find(base)
         if row is None or (match_case and base != row.key and names.differ_in_case(base, row.name)):
-            return "unknown" if parsed is not None else "illegal"
+            if parsed is None:
+                return "illegal"
+            if near := self.services.catalog.nearest(base):
+                self.hints.append((NEAREST, ", ".join(near)))
+            return "unknown"
         self.call.model = row
         return "found"

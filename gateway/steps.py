@@ -62,14 +62,14 @@ async def look_for_name(
     run: Run, *, model: str | UnsetType | None, name: str | UnsetType | None = UNSET
 ) -> None:
     """Fill `$call.kept_name`: whether the name is kept here."""
-    text = names.stated(model, name)
+    text = names.without_local(names.stated(model, name))
     run.call.kept_name = await run.services.catalog.kept_name(text)
 
 
 async def copy(run: Run, *, destination: str | UnsetType | None) -> None:
     """Give the model a second name."""
     assert isinstance(destination, str), "the plan checks the name"
-    await _keep(run, making.copied(run.call.model, destination))
+    await _keep(run, making.copied(run.call.model, names.without_local(destination)))
 
 
 async def create(
@@ -88,7 +88,7 @@ async def create(
     row = run.call.model
     alias = making.derived(
         row,
-        names.stated(model, name),
+        names.without_local(names.stated(model, name)),
         system=system,
         template=template,
         license=license,
@@ -112,7 +112,8 @@ async def create(
 async def forget(run: Run, *, model: str | UnsetType | None, name: str | UnsetType | None) -> None:
     """Delete a name that is kept here; the model behind it stays, loaded or not."""
     try:
-        await run.services.catalog.forget(names.stated(model, name).strip())
+        text = names.without_local(names.stated(model, name))
+        await run.services.catalog.forget(text.strip())
     except sqlite3.Error as error:
         raise _unwritable(error) from error
 

@@ -128,12 +128,16 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
     name = shown(request.from_)
     if not name.strip():
         raise Refusal(400, "neither 'from' or 'files' was specified")
-    found = await run.find_model(name, takes_cloud=True)
+    found = await run.find_model(name)
+    if found == "conflict":
+        raise Refusal(400, f'use either :local or :cloud, not both: "{shown(from_)}"')
     if found == "illegal":
         raise Refusal(400, "invalid model name")
+    if found == "cloud":
+        raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f"model '{shown(from_)}' not found, pull it first")
-    # specs/mappings/create.yaml:38: report
+    # specs/mappings/create.yaml:40: report
     system = request.system
     license = request.license
     requires = request.requires

@@ -25,13 +25,13 @@ class ToolFunction(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ToolProperty(Struct, kw_only=True):
-    anyOf: list[ToolProperty] | UnsetType | None = UNSET
-    type: str | list[str] | UnsetType | None = UNSET
+    anyOf: list[ToolProperty | None] | UnsetType | None = UNSET
+    type: str | list[str | None] | UnsetType | None = UNSET
     items: Any | UnsetType = UNSET
     description: str | UnsetType | None = UNSET
     enum: list[Any] | UnsetType | None = UNSET
-    properties: dict[str, ToolProperty] | UnsetType | None = UNSET
-    required: list[str] | UnsetType | None = UNSET
+    properties: dict[str, ToolProperty | None] | UnsetType | None = UNSET
+    required: list[str | None] | UnsetType | None = UNSET
 
 
 class Options(Struct, kw_only=True):
@@ -277,8 +277,8 @@ class ToolParameters(Struct, kw_only=True):
     type: str | UnsetType | None = UNSET
     field_defs: Any | UnsetType = field(name="$defs", default=UNSET)
     items: Any | UnsetType = UNSET
-    required: list[str] | UnsetType | None = UNSET
-    properties: dict[str, ToolProperty] | UnsetType | None = UNSET
+    required: list[str | None] | UnsetType | None = UNSET
+    properties: dict[str, ToolProperty | None] | UnsetType | None = UNSET
 
 
 class ResponseToolCall(Struct, kw_only=True):

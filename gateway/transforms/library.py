@@ -44,7 +44,7 @@ def is_legal_name(model: str | UnsetType | None) -> bool:
     >>> is_legal_name("qwen3:8b"), is_legal_name(""), is_legal_name("a/b/c/d")
     (True, False, False)
     """
-    return isinstance(model, str) and names.parse(model) is not None
+    return isinstance(model, str) and names.parse(names.without_local(model)) is not None
 
 
 def is_some_legal_name(model: str | UnsetType | None, name: str | UnsetType | None) -> bool:
@@ -67,7 +67,8 @@ def illegal_name_problem(
     'name "a b" is invalid'
     """
     text = names.stated(model, name)
-    return UNSET if names.parse(text.strip()) is not None else f'name "{text}" is invalid'
+    is_legal = names.parse(names.without_local(text.strip())) is not None
+    return UNSET if is_legal else f'name "{text}" is invalid'
 
 
 def files_problem(files: dict[str, str | None] | UnsetType | None) -> str | UnsetType:

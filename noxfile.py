@@ -96,6 +96,12 @@ def engine(session: nox.Session) -> None:
     run(session, "pytest", "conformance/tests/engine", *session.posargs)
 
 
+@nox.session(venv_backend="none", requires=["dev"], default=False)
+def soak(session: nox.Session) -> None:
+    """Let many clients at a gateway and see that nothing leaks: `nox -s soak -- --minutes 30`."""
+    run(session, "conformance.soak", *session.posargs)
+
+
 @nox.session(name="upstream-diff", venv_backend="none", requires=["dev"], default=False)
 def upstream_diff(session: nox.Session) -> None:
     """Compare a vendor's new API description with ours: `nox -s upstream-diff -- FILE`."""

@@ -91,6 +91,12 @@ class Context:
         return Resolver(self.specs, self.findings, self.read)
 
 
+def refusal_code(refusal: Refusal, text: str, *, constructor: str = "Refusal") -> str:
+    """Return the expression that makes an error of this text, which is an expression itself."""
+    late = ", is_late=True" if refusal.is_late else ""
+    return f"{constructor}({refusal.status}, {text}{late})"
+
+
 class Expressions:
     """Compiles rules, conditions and texts within one function."""
 
@@ -619,7 +625,8 @@ class Expressions:
 
     def refusal(self, refusal: Refusal, *, constructor: str = "Refusal") -> str:
         """Return the expression that makes the error."""
-        return f"{constructor}({refusal.status}, {self.text(refusal.error, refusal.position)})"
+        text = self.text(refusal.error, refusal.position)
+        return refusal_code(refusal, text, constructor=constructor)
 
     def text(
         self, template: str, position: Position, extra: Mapping[str, str] | None = None

@@ -78,6 +78,7 @@ GRAMMAR: dict[str, Construct] = {
     "refusal": {
         "status": Entry("status", "the HTTP status", required=True),
         "error": Entry("word", "Ollama's text; braces name paths", required=True),
+        "late": Entry("flag", "sent as what Ollama finds once its stream is set up: no charset"),
     },
     "condition": {
         "empty": Entry("paths", "absent, null, an empty text or an empty list (all of them)"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from codegen import ir
 from codegen.coverage import Coverage, Usage
-from codegen.expressions import Context, Expressions, ShapeRef, TableRef, case_test
+from codegen.expressions import Context, Expressions, ShapeRef, TableRef, case_test, refusal_code
 from codegen.operand import Body, Operand, Scope
 from codegen.problem import Findings, Position, did_you_mean
 from codegen.rules import (
@@ -963,6 +963,7 @@ class MappingCompiler:
                 )
             self.project.coverage.check(usage, file)
         self._check_statuses()
+        body.lines = _without_unread(body.lines, self._late.values())
         uses_call = any(re.search(r"\bcall\b", line) for line in body.lines)
         request = annotation(self._request) if self._request else "None"
         self.module.functions.append(
@@ -1112,7 +1113,7 @@ class MappingCompiler:
             tests = [when] if when else []
             tests.append(f"{problem} is not UNSET")
             body.lines += _guarded(
-                " and ".join(tests), f"raise Refusal({step.otherwise.status}, {text})"
+                " and ".join(tests), f"raise {refusal_code(step.otherwise, text)}"
             )
             return
         held = expressions.condition(condition)
@@ -1752,6 +1753,16 @@ def parse_annotation(text: str, specs: Specs) -> Type:
 
 def _names(parameters: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(parameter.partition(":")[0] for parameter in parameters)
+
+
+def _without_unread(lines: list[str], names: Iterable[str]) -> list[str]:
+    """Drop assignments of late values that nothing reads: decoding was the check."""
+    kept = lines
+    for name in names:
+        is_read = re.compile(rf"(?<![.\w]){name}\b(?!\s*=(?!=))")
+        if not any(is_read.search(line) for line in kept):
+            kept = [line.removeprefix(f"{name} = ") for line in kept]
+    return kept
 
 
 def _negated(test: str) -> str:

@@ -72,6 +72,7 @@ class Refusal:
     status: int
     error: str
     position: Position
+    is_late: bool = False
 
 
 @dataclass(frozen=True)
@@ -806,6 +807,7 @@ class _Reader:
             self._integer(node, "status") or 0,
             self._word(node, "error") or "",
             self._place(node, "error"),
+            "late" in node,
         )
 
     def _reasons(self, node: Mapping, name: str) -> dict[str, Reason]:

@@ -117,11 +117,15 @@ def _rename(value: Any, names: Mapping[str, Sequence[str]]) -> Any:
             return value
 
 
+_NAMES_OF_THEIR_OWN = ("CreateRequest", "DeleteRequest")
+"""Requests whose `model` need not be there, so that no name is an invalid one."""
+
+
 def _offer_names(
     component: str, schema: dict[str, Any], names: Mapping[str, Sequence[str]]
 ) -> None:
     model = schema.get("properties", {}).get("model")
-    if model is None:
+    if model is None or component in _NAMES_OF_THEIR_OWN:
         return
     kinds = ("embedding", "llm") if component.startswith("Embed") else ("llm", "embedding")
     model["enum"] = [*(name for kind in kinds for name in names[kind]), None]

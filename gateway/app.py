@@ -16,8 +16,9 @@ from litestar.handlers import ASGIRouteHandler, BaseRouteHandler, HTTPRouteHandl
 from litestar.types import ASGIApp as LitestarApp
 from litestar.types import Method, Receive, Scope, Send
 
-from gateway import passthrough
+from gateway import metrics
 from gateway._generated.endpoints import ENDPOINTS
+from gateway.aliases import Aliases
 from gateway.answered import AnswerCheck
 from gateway.blobs import Blobs
 from gateway.catalog import Catalog
@@ -28,13 +29,17 @@ from gateway.client import (
     read_body,
     while_connected,
 )
-from gateway.edge import ASGIApp, Edge, RouteTable
+from gateway.dialects import LMSTUDIO_MOUNTS, MOUNTS
+from gateway.edge import ASGIApp, Edge, Gate, RouteTable
 from gateway.encoding import JSON, encode_error
 from gateway.endpoint import Endpoint
 from gateway.faults import ClientGone, Refusal
+from gateway.first_seen import FirstSeen
 from gateway.gates import GATES
-from gateway.health import answer_health
+from gateway.health import HEALTH, answer_health
+from gateway.keys import KeyGate
 from gateway.lifecycle import Lifecycle
+from gateway.metrics import Metrics
 from gateway.ownership import Ownership
 from gateway.passthrough import Passthrough
 from gateway.relay import Relay
@@ -43,16 +48,17 @@ from gateway.settings import Settings
 from gateway.store import Store
 from gateway.upstream import Upstream
 
-HEALTH = "/health"
-
 
 class Process:
     """What one process holds for all its requests; made when the application starts."""
 
     def __init__(self, settings: Settings) -> None:
+        self.metrics = Metrics() if settings.routes.metrics else None
         self.upstream = Upstream(settings.upstream)
-        self.catalog = Catalog(self.upstream, settings.models)
         self.store = Store(settings.store.path)
+        self.aliases = Aliases(self.store, {})
+        first_seen = FirstSeen(self.store, self.upstream.url)
+        self.catalog = Catalog(self.upstream, settings.models, self.aliases, first_seen)
         ownership = Ownership(self.store, settings.store.path, self.upstream.url)
         self.lifecycle = Lifecycle(self.upstream, self.catalog, settings.models, ownership)
         services = Services(self.catalog, self.lifecycle, Blobs())
@@ -62,6 +68,7 @@ class Process:
 
     async def start(self) -> None:
         """Take up what a process before this one left."""
+        await self.aliases.refresh()
         await self.lifecycle.start()
 
     async def aclose(self) -> None:
@@ -88,19 +95,26 @@ def create_app(settings: Settings) -> ASGIApp:
         for path, items in groupby(ENDPOINTS, key=lambda endpoint: endpoint.path)
     ]
     entries = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
-    mounts = [*passthrough.MOUNTS]
+    mounts = [*MOUNTS]
     if settings.routes.lmstudio:
-        mounts += passthrough.LMSTUDIO_MOUNTS
+        mounts += LMSTUDIO_MOUNTS
     handlers += [
         _handler(mount.rstrip("/"), _serve_mount(mount, process), is_mount=True) for mount in mounts
     ]
     if settings.routes.health:
-        handlers.append(_handler(HEALTH, _serve_health(process)))
+        handlers.append(_handler(HEALTH, _serve_health(process, settings)))
         entries.append(("GET", HEALTH))
+    if process.metrics is not None:
+        handlers.append(_handler(metrics.PATH, _serve_metrics(process.metrics)))
+        entries.append(("GET", metrics.PATH))
     inner = Litestar(
         route_handlers=handlers, lifespan=[lifespan], openapi_config=None, logging_config=None
     )
-    return Edge(cast("ASGIApp", inner), RouteTable(entries, mounts), settings, GATES)
+    # Last, so that a browser's preflight, which never has a key, is answered before it.
+    gates: tuple[Gate, ...] = (*GATES, KeyGate(settings))
+    return Edge(
+        cast("ASGIApp", inner), RouteTable(entries, mounts), settings, gates, process.metrics
+    )
 
 
 def _route(
@@ -160,8 +174,20 @@ def _serve_mount(prefix: str, process: Process) -> ASGIApp:
     return serve
 
 
-def _serve_health(process: Process) -> ASGIApp:
+def _serve_metrics(counted: Metrics) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        await answer_health(process.catalog, process.upstream.url, AsgiClient(scope, send))
+        await AsgiClient(scope, send).answer(200, metrics.CONTENT_TYPE, counted.text())
+
+    return serve
+
+
+def _serve_health(process: Process, settings: Settings) -> ASGIApp:
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        await answer_health(
+            process.catalog,
+            process.upstream.url,
+            AsgiClient(scope, send),
+            settings.limits.health_s,
+        )
 
     return serve

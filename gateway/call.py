@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Literal
 
 from gateway._generated import internal
 from gateway.settings import Settings
@@ -72,6 +73,7 @@ class Call:
         "asked",
         "first_event_ns",
         "is_blob_known",
+        "kept_name",
         "loaded_ns",
         "models",
         "path",
@@ -91,6 +93,7 @@ class Call:
         self.upstream_url = settings.upstream.url
         self.started_ns = self.loaded_ns = self.first_event_ns = time.monotonic_ns()
         self.is_blob_known = False
+        self.kept_name: Literal["stored", "configured", "none"] = "none"
         self.models: list[internal.CatalogueRow] = []
         self.running: list[internal.RunningInstance] = []
         self.asked = internal.AskedName(text="", display="", full="")

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import msgspec
+
 from gateway import names
 from gateway._generated import host, internal
-from gateway.call import local_text
+from gateway.aliases import Alias, Aliases, row_of
 from gateway.faults import UpstreamFailure
+from gateway.first_seen import FirstSeen
 from gateway.journal import get_logger
 from gateway.outcome import FetchCall
+from gateway.record import sampled
 from gateway.rows import describe, spellings
 from gateway.settings import ModelSettings
 from gateway.upstream import Upstream
@@ -40,6 +44,8 @@ class View:
     dialect: Dialect
     taken_at: float
     rows: list[internal.CatalogueRow]
+    kept: dict[str, internal.CatalogueRow] = field(default_factory=dict)
+    """Names that clients made, folded."""
     exact: dict[str, internal.CatalogueRow] = field(default_factory=dict)
     folded: dict[str, internal.CatalogueRow] = field(default_factory=dict)
 
@@ -47,12 +53,19 @@ class View:
 class Catalog:
     """The host's models. All times are of the monotonic clock."""
 
-    def __init__(self, upstream: Upstream, settings: ModelSettings) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        settings: ModelSettings,
+        aliases: Aliases,
+        first_seen: FirstSeen,
+    ) -> None:
         self._upstream = upstream
         self._settings = settings
+        self._aliases = aliases
+        self._first_seen = first_seen
         self._view: View | None = None
         self._fetching: asyncio.Task[View] | None = None
-        self._first_seen: dict[str, str] = {}
         self._is_same_host = False
         self._watchers: list[Callable[[list[internal.CatalogueRow]], None]] = []
         self._log = get_logger()
@@ -61,6 +74,11 @@ class Catalog:
     def dialect(self) -> Dialect | None:
         """The dialect that the host spoke last; None before it was asked."""
         return self._view.dialect if self._view else None
+
+    @property
+    def keeps_names(self) -> bool:
+        """Whether clients or the configuration made any model of the host's."""
+        return bool(self._aliases.kept or self._aliases.configured)
 
     def watch(self, watcher: Callable[[list[internal.CatalogueRow]], None]) -> None:
         """Have a function called with the rows of every view that becomes the current one."""
@@ -76,19 +94,56 @@ class Catalog:
 
     async def rows(self, *, fresh: bool = False) -> list[internal.CatalogueRow]:
         """
-        Return every entry.
+        Return every entry of LM Studio's own.
 
         `fresh` asks the host even when the view is young. Raises UpstreamFailure.
         """
         return (await self._look(0.0 if fresh else self._settings.catalogue_ttl_s)).rows
 
+    async def listed(self) -> list[internal.CatalogueRow]:
+        """Return what listings show: made models and those they don't hide, the newest first."""
+        view = await self._look(self._settings.catalogue_ttl_s)
+        hidden = {row.name.lower() for row in view.kept.values()}
+        shown = [*view.kept.values(), *(row for row in view.rows if row.name.lower() not in hidden)]
+        # Seconds are what Ollama sorts by (ollama sheet §5.4); equal ones keep the host's order.
+        return sorted(shown, key=lambda row: row.modified_at[:19], reverse=True)
+
+    async def made(self) -> list[internal.CatalogueRow]:
+        """Return the models that clients made of the host's. Raises UpstreamFailure."""
+        view = await self._look(self._settings.catalogue_ttl_s)
+        return list(view.kept.values())
+
+    def made_named(self, name: str) -> internal.CatalogueRow | None:
+        """Return the made model of a name as of the last look."""
+        return self._view.kept.get(_folded(name)) if self._view is not None else None
+
+    async def keep(self, alias: Alias) -> None:
+        """Keep a made model. Raises sqlite3.Error."""
+        await self._aliases.keep(alias)
+        self._show_made()
+
+    async def forget(self, name: str) -> None:
+        """Forget a made model. Raises sqlite3.Error."""
+        await self._aliases.forget(name)
+        self._show_made()
+
+    async def kept_name(self, name: str) -> Literal["stored", "configured", "none"]:
+        """Tell whether a name is kept here, even where its model is gone from the host."""
+        parsed = names.parse(name.strip())
+        if parsed is None:
+            return "none"
+        if any(parsed.folded == folded for folded, _ in self._configured()):
+            return "configured"
+        await self._aliases.refresh()
+        return "stored" if parsed.folded in self._aliases.kept else "none"
+
     async def find(self, name: str) -> internal.CatalogueRow | None:
         """
         Return the row that a name stands for, None when it stands for none.
 
-        An exact key or variant of LM Studio first, then Ollama's grammar in any letter case, then
-        an instance's number taken off. Never a neighbour. A name outside the grammar can only be an
-        exact key; the host is not asked anew for it.
+        A made model first, then an exact key or variant of LM Studio, then Ollama's grammar in any
+        letter case, then an instance's number taken off. Never a neighbour. A name outside the
+        grammar can only be an exact key; the host is not asked anew for it.
         Raises UpstreamFailure when the host can't be asked.
         """
         text = name.strip()
@@ -157,18 +212,24 @@ class Catalog:
                 last = failure
                 continue
             self._is_same_host = True
-            return self._build(dialect, models)
+            await self._first_seen.note(model.key for model in models.models)
+            await self._aliases.refresh()
+            view = self._build(dialect, models)
+            return replace(view, kept=self._made_in(view))
         assert last is not None
         raise last
 
     async def _ask(self, call: FetchCall[Any, internal.HostModels]) -> internal.HostModels:
-        return call.translate(call.decode(await self._upstream.fetch(call.method, call.path)))
+        data = await self._upstream.fetch(call.method, call.path)
+        if look := sampled(call.decoder.type):
+            look(data)
+        return call.translate(call.decode(data))
 
     def _build(self, dialect: Dialect, models: internal.HostModels) -> View:
         view = View(dialect, time.monotonic(), [])
         named: dict[str, internal.CatalogueRow] = {}
         for model in models.models:
-            seen = self._first_seen.setdefault(model.key, local_text(time.time()))
+            seen = self._first_seen.at(model.key)
             for row in describe(model, seen, self._settings.insert_architectures):
                 # LM Link may list one key twice; the first stands for both (wire sheet §14.16).
                 if (twin := named.get(row.name)) is not None:
@@ -192,7 +253,34 @@ class Catalog:
                         view.folded.setdefault(parsed.folded, target)
         return view
 
+    def _show_made(self) -> None:
+        if self._view is not None:
+            self._view = replace(self._view, kept=self._made_in(self._view))
+
+    def _made_in(self, view: View) -> dict[str, internal.CatalogueRow]:
+        """Return the rows of names that are kept here and whose models the host has."""
+        made: dict[str, internal.CatalogueRow] = {}
+        for folded, alias in self._aliases.kept.items():
+            base = view.exact.get(alias.request_key)
+            if base is not None:
+                made[folded] = row_of(alias, base)
+        for folded, (name, stands_for) in self._configured():
+            base = made.get(_folded(stands_for)) or self._match(view, stands_for)
+            if base is None:
+                self._log.info("a configured alias names no model", name=name, model=stands_for)
+            else:
+                made[folded] = msgspec.structs.replace(base, name=name)
+        return made
+
+    def _configured(self) -> Iterator[tuple[str, tuple[str, str]]]:
+        for name, stands_for in self._aliases.configured.items():
+            parsed = names.parse(name)
+            if parsed is not None:
+                yield parsed.folded, (parsed.display, stands_for)
+
     def _match(self, view: View, text: str) -> internal.CatalogueRow | None:
+        if (made := view.kept.get(_folded(text))) is not None:
+            return made
         row = view.exact.get(text)
         if row is not None:
             return row
@@ -201,6 +289,11 @@ class Catalog:
             return row
         base, number = names.split_instance(text)
         return self._match(view, base) if number is not None and base != text else None
+
+
+def _folded(text: str) -> str:
+    parsed = names.parse(text)
+    return parsed.folded if parsed is not None else ""
 
 
 def _outdated(view: View) -> View:

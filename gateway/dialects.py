@@ -1,7 +1,7 @@
 """
-Errors in the words of who called: OpenAI's, Anthropic's, and LM Studio's own envelopes.
+Errors in the words of who called: Ollama's, OpenAI's, Anthropic's, and LM Studio's own envelopes.
 
-For the routes that are passed through. May live here: how an error looks there, as a body and as
+May live here: how an error looks there, as a body and as
 the last event of a stream, and how a stream of theirs ends well. May not live here: what is an
 error, and its status.
 """
@@ -11,18 +11,44 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gateway.encoding import encode
+from gateway.encoding import encode, encode_error
 from gateway.faults import parse
+
+MOUNTS = ("/v1/",)
+LMSTUDIO_MOUNTS = ("/api/v0/", "/api/v1/")
+"""The prefixes that are passed through, and below which errors look like theirs."""
 
 _ANTHROPIC = "/v1/messages"
 _RESPONSES = "/v1/responses"
 _NATIVE_CHAT = "/api/v1/chat"
-_KINDS = {400: "invalid_request_error", 404: "not_found_error", 413: "invalid_request_error"}
+_KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "not_found_error",
+    408: "invalid_request_error",
+    413: "invalid_request_error",
+}
 _COMPLETIONS = re.compile(r"/(v1|api/v0)/(chat/)?completions")
 _ENDS = re.compile(rb'\[DONE\]|"finish_reason"\s*:\s*"|event: error|[{,]\s*"error"\s*:\s*["{]')
 
+GOING_DOWN = "the gateway is shutting down"
+
 END_BYTES = 4096
 """How much of a stream's end must be seen to tell whether it ended well."""
+
+
+def error_body(path: str, status: int, message: str) -> bytes:
+    """
+    Return an error of ours as the caller of a path knows it, whatever the path is.
+
+    >>> error_body("/api/chat", 400, "no")
+    b'{"error":"no"}'
+    >>> error_body("/v1/messages", 401, "no")
+    b'{"type":"error","error":{"type":"authentication_error","message":"no"}}'
+    """
+    if path.startswith((*MOUNTS, *LMSTUDIO_MOUNTS)):
+        return encode(envelope(path, status, message))
+    return encode_error(message)
 
 
 def envelope(path: str, status: int, message: str) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from gateway.client import header
+from gateway.encoding import NDJSON
 from gateway.journal import get_logger, log_request
+from gateway.record import INTERNAL_FAULT, Observer, Record, begin
 from gateway.settings import Settings
 
 Scope = MutableMapping[str, Any]
@@ -28,6 +30,12 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Headers = tuple[tuple[bytes, bytes], ...]
+
+
+REQUEST_ID = b"x-request-id"
+"""The header in which a client may name its request, and every answer does."""
+
+_STREAMS = (NDJSON, b"text/event-stream")
 
 
 class Answer(NamedTuple):
@@ -94,13 +102,23 @@ class Edge:
     """The application as a server sees it: `inner` behind everything that comes before routing."""
 
     def __init__(
-        self, inner: ASGIApp, table: RouteTable, settings: Settings, gates: Sequence[Gate] = ()
+        self,
+        inner: ASGIApp,
+        table: RouteTable,
+        settings: Settings,
+        gates: Sequence[Gate] = (),
+        observer: Observer | None = None,
     ) -> None:
-        """Wrap `inner`; `gates` are asked in their order, and the first Answer ends the request."""
+        """
+        Wrap `inner`; `gates` are asked in their order, and the first Answer ends the request.
+
+        `observer` is told of every request when it has ended.
+        """
         self._inner = inner
         self._table = table
         self._settings = settings
         self._gates = gates
+        self._observer = observer
         self._log = get_logger()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,8 +126,8 @@ class Edge:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        started_ns = monotonic_ns()
-        exchange = _Exchange(receive, send)
+        record = begin(self._observer, header(scope, REQUEST_ID))
+        exchange = _Exchange(receive, send, record)
         failed = False
         try:
             verdict = self._judge(scope, exchange)
@@ -121,12 +139,17 @@ class Edge:
             failed = True
             raise
         finally:
+            if failed:
+                record.fault = record.fault or INTERNAL_FAULT
+            if self._observer is not None:
+                self._observer.running_streams -= record.is_stream
+                self._observer.note_end(record, scope["method"], exchange.status)
             log_request(
                 self._log,
+                record=record,
                 method=scope["method"],
-                path=exchange.template or scope["path"],
+                path=record.route or scope["path"],
                 status=exchange.status,
-                duration_ns=monotonic_ns() - started_ns,
                 user_agent=header(scope, b"user-agent"),
                 outcome="failed" if failed else exchange.outcome,
             )
@@ -143,12 +166,12 @@ class Edge:
         path: str = scope["path"]
         route = self._table.find(path)
         if route is not None:
-            exchange.template = route.template
+            exchange.record.route = route.template
             if scope["method"] not in route.methods:
                 return _method_not_allowed(route)
             return _refuse_upgrade(scope)
         if mount := self._table.mount_of(path):
-            exchange.template = f"{mount}*"
+            exchange.record.route = f"{mount}*"
             return _refuse_upgrade(scope)
         return self._redirect_to_sibling(scope) or _NOT_FOUND
 
@@ -242,11 +265,11 @@ async def _give(answer: Answer, method: str, send: Send) -> None:
 class _Exchange:
     """One request and its answer on their way through, and what the journal will say of them."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, record: Record) -> None:
         self._receive = receive
         self._send = send
-        self.template: str | None = None
-        self.extra_headers: Headers = ()
+        self.record = record
+        self.extra_headers: Headers = ((REQUEST_ID, record.id.encode("ascii")),)
         self.status: int | None = None
         self.outcome = "cut"
 
@@ -259,12 +282,23 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
-            if self.extra_headers:
-                message["headers"] = [*message.get("headers", ()), *self.extra_headers]
+            headers = [item for item in message.get("headers", ()) if item[0] != REQUEST_ID]
+            message["headers"] = [*headers, *self.extra_headers]
+            if any(
+                name == b"content-type" and value.startswith(_STREAMS) for name, value in headers
+            ):
+                self._note_stream()
+        elif self.record.first_ns is None and message.get("body"):
+            self.record.first_ns = monotonic_ns()
         await self._send(message)
         ends = message["type"] == "http.response.body" and not message.get("more_body", False)
         if ends and self.outcome == "cut":
             self.outcome = "complete"
+
+    def _note_stream(self) -> None:
+        self.record.is_stream = True
+        if self.record.observer is not None:
+            self.record.observer.running_streams += 1
 
 
 def _pattern(route: Route) -> re.Pattern[str]:

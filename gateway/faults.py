@@ -44,6 +44,24 @@ _UNKNOWN_ENDPOINT = "Unexpected endpoint or method."
 _BOM = b"\xef\xbb\xbf"
 
 
+_CODE = re.compile(r"[A-Za-z0-9_\-]{1,64}")
+_IN_OUR_WORDS = frozenset[str | None](
+    (
+        "connect",
+        "dns",
+        "tls",
+        "pool",
+        "first_byte_timeout",
+        "silence_timeout",
+        "closed_before_headers",
+        "closed_mid_stream",
+        "empty",
+        "wrong_model",
+    )
+)
+"""The faults whose messages quote nothing of what was sent or received."""
+
+
 class UpstreamFailure(Exception):
     """
     What went wrong upstream: a fault of transport or protocol, or an error LM Studio stated.
@@ -79,6 +97,12 @@ class UpstreamFailure(Exception):
         self.code = code
         self.repeatable = repeatable
 
+    def loggable(self, *, bodies: bool) -> str:
+        """Return the message as it may be logged: LM Studio's words may quote a request."""
+        if bodies or (self.status is None and self.fault in _IN_OUR_WORDS):
+            return self.message
+        return f"code {self.code}" if _CODE.fullmatch(self.code or "") else "not shown"
+
     def __repr__(self) -> str:
         parts = [repr(self.message)]
         for name in ("fault", "status", "code"):
@@ -94,13 +118,25 @@ class ClientGone(Exception):
 
 
 class Refusal(Exception):
-    """An answer to the client that is an error: its status, Ollama's text, extra headers."""
+    """
+    An answer to the client that is an error: its status, Ollama's text, extra headers.
 
-    def __init__(self, status: int, error: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+    A late one is what Ollama finds only once its stream is set up; its content type says so.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        headers: tuple[tuple[str, str], ...] = (),
+        *,
+        is_late: bool = False,
+    ) -> None:
         super().__init__(status, error)
         self.status = status
         self.error = error
         self.headers = headers
+        self.is_late = is_late
 
 
 class StatedError(NamedTuple):

@@ -85,7 +85,7 @@ def check_host(scope: Scope, settings: Settings) -> Answer | Headers:
     Otherwise a name that an attacker's DNS points at 127.0.0.1 would pass for the gateway's own
     page. A gateway that listens on the network is meant to be found under names unknown to it.
     """
-    if not _is_loopback(settings.listen.host):
+    if not is_loopback(settings.listen.host):
         return ()
     host = _without_port(header(scope, b"host")).lower()
     address = _address(host)
@@ -109,7 +109,8 @@ def _matches(origin: str, rule: str) -> bool:
     return long_enough and origin.startswith(head) and origin.endswith(tail)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host to listen on can be reached from this machine only."""
     address = _address(host)
     return address.is_loopback if address is not None else host.lower() == "localhost"
 

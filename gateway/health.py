@@ -1,21 +1,32 @@
 """
-`/health`: whether LM Studio answers, asked anew for each look.
+`/health`: whether LM Studio answers, asked anew for each look, and not waited for too long.
 """
 
 from __future__ import annotations
+
+import asyncio
 
 from gateway.catalog import Catalog
 from gateway.encoding import JSON, encode
 from gateway.faults import UpstreamFailure
 from gateway.relay import Client
 
+HEALTH = "/health"
 
-async def answer_health(catalog: Catalog, url: str, client: Client) -> None:
-    """Answer 200 when the host can be asked for its models, else 503 with the reason."""
+
+async def answer_health(catalog: Catalog, url: str, client: Client, limit_s: float) -> None:
+    """
+    Answer 200 when the host can be asked for its models, else 503 with the reason.
+
+    `limit_s` is how long it may take; 0 is no limit.
+    """
     try:
-        rows = await catalog.rows(fresh=True)
-    except UpstreamFailure as failure:
-        upstream = {"url": url, "reachable": False, "reason": failure.message}
+        async with asyncio.timeout(limit_s or None):
+            rows = await catalog.rows(fresh=True)
+    except (UpstreamFailure, TimeoutError) as failure:
+        is_late = isinstance(failure, TimeoutError)
+        reason = f"no answer within {limit_s:g} s" if is_late else str(failure)
+        upstream = {"url": url, "reachable": False, "reason": reason}
         await client.answer(503, JSON, encode({"status": "unavailable", "upstream": upstream}))
         return
     upstream = {

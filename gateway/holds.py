@@ -52,6 +52,8 @@ class Hold:
     """Contexts that were tried and that LM Studio did not give."""
     asked: int | None = None
     """The context of the last load of ours."""
+    asked_as: str = ""
+    """The name that the last load of ours was for."""
     stop_asked_at: float | None = None
     is_due: bool = False
     must_retry: bool = False

@@ -1,18 +1,24 @@
 """
 How bytes from a client become a request: what uvicorn's httptools protocol lacks.
 
-Here live the limit on the head of a request, and the offer of HTTP/2 that has to be ignored. Not
-here: anything that an ASGI application can do for itself.
+Here live the limits on the head of a request, on how slowly head and body may come, and the offer
+of HTTP/2 that has to be ignored. Not here: anything that an ASGI application can do for itself.
 """
 
+import asyncio
 from array import array
-from typing import Any
+from http import HTTPStatus
+from typing import Any, ClassVar
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEAD_LIMIT_BYTES = 1024 * 1024
-"""Request line and headers together; Go's limit, and so Ollama's. httptools has none."""
+from gateway.dialects import error_body
+from gateway.encoding import JSON
+from gateway.settings import LimitSettings
+
+SLOWEST_BYTES = 1024
+"""What must have come of a body whenever `limits.body_s` have passed."""
 
 LINGER_S = 0.5
 """How long a client that was refused has to read why, before its unread bytes reset all."""
@@ -21,36 +27,76 @@ LINGER_S = 0.5
 class ClientHttp(HttpToolsProtocol):
     """One connection of a client."""
 
+    limits: ClassVar[LimitSettings] = LimitSettings()
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take what uvicorn gives its protocols."""
         super().__init__(*args, **kwargs)
         self.parser = _Parser(self)
+        self.url = b""
         self.offers_http2 = False
         self._head_bytes: int | None = 0
+        self._body_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._is_refused = False
+
+    @classmethod
+    def limited_by(cls, limits: LimitSettings) -> "type[ClientHttp]":
+        """Return this protocol with other limits: uvicorn makes its instances from a class."""
+        return type(cls.__name__, (cls,), {"limits": limits})
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the time limits."""
+        self._stop_timer()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Count while a head is unfinished; one read more than the limit may have been taken in."""
         if self._is_refused:
             return
-        if self._head_bytes is not None:
+        if self._head_bytes is None:
+            self._body_bytes += len(data)
+        else:
+            if not self._head_bytes:
+                self._await_head()
             self._head_bytes += len(data)
-            if self._head_bytes > HEAD_LIMIT_BYTES:
-                self._refuse_head()
+            if self._head_bytes > self.limits.header_bytes:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
                 return
         super().data_received(data)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header in, up to as many as there may be."""
+        if len(self.headers) < self.limits.headers:
+            super().on_header(name, value)
+        elif not self._is_refused:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
     def on_headers_complete(self) -> None:
         """Begin the request, unless its head has to be read anew without the offer of HTTP/2."""
+        if self._is_refused:
+            return
         upgrade = next((value for name, value in self.headers if name == b"upgrade"), b"")
         self.offers_http2 = self.parser.should_upgrade() and upgrade.strip().lower() == b"h2c"
         if not self.offers_http2:
             self._head_bytes = None
             super().on_headers_complete()
+            self._await_body()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body in."""
+        if not self._is_refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End the request, and count anew for the next one on this connection."""
-        if not self.offers_http2:
+        if not self.offers_http2 and not self._is_refused:
+            self._stop_timer()
             self._head_bytes = 0
             super().on_message_complete()
 
@@ -66,11 +112,71 @@ class ClientHttp(HttpToolsProtocol):
                 lines.append(name + b": " + value)
         return b"\r\n".join([*lines, b"", b""])
 
-    def _refuse_head(self) -> None:
+    def _await_head(self) -> None:
+        """Give a head its time, from the connection's start and from its own first byte."""
+        self._stop_timer()
+        if self.limits.header_s:
+            self._timer = self.loop.call_later(self.limits.header_s, self._end_head)
+
+    def _end_head(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            # An earlier request is being answered: this one's head may come after that.
+            self._await_head()
+        elif self._head_bytes:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        else:
+            self.transport.close()
+
+    def _await_body(self) -> None:
+        """Look now and then whether the body still comes; while nobody reads it, it need not."""
+        self._stop_timer()
+        if self.limits.body_s:
+            self._body_bytes = 0
+            self._timer = self.loop.call_later(self.limits.body_s, self._look_at_body)
+
+    def _look_at_body(self) -> None:
+        if self._body_bytes >= SLOWEST_BYTES or self.flow.read_paused:
+            self._await_body()
+            return
+        # From here on the application sees a client that has left.
+        cycle = self.cycle
+        if cycle.response_started or self.pipeline:
+            self._is_refused = True
+            self.transport.abort()
+        else:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """
+        Answer before the application could, and close.
+
+        A head that is too large gets Go's words, as from Ollama; for one that is too slow Ollama
+        has none.
+        """
         self._is_refused = True
-        text = b"431 Request Header Fields Too Large"
+        self._stop_timer()
+        cycle = self.cycle
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.transport.abort()
+            return
+        line = f"{status.value} {status.phrase}".encode("ascii")
+        if status is HTTPStatus.REQUEST_TIMEOUT:
+            what = f"at least {SLOWEST_BYTES} bytes of the body within {self.limits.body_s:g} s"
+            if self._head_bytes is not None:
+                what = f"the whole head of the request within {self.limits.header_s:g} s"
+            path = self.url.decode("latin-1")
+            kind, text = JSON, error_body(path, status, f"the request came too slowly: send {what}")
+        else:
+            kind, text = b"text/plain; charset=utf-8", line
         self.transport.write(
-            b"HTTP/1.1 " + text + b"\r\ncontent-type: text/plain; charset=utf-8\r\n"
+            b"HTTP/1.1 " + line + b"\r\ncontent-type: " + kind + b"\r\n"
             b"content-length: " + str(len(text)).encode("ascii") + b"\r\n"
             b"connection: close\r\n\r\n" + text
         )

@@ -3,23 +3,31 @@ What the process writes about itself: lines on standard error, as text or as JSO
 
 Here live the set-up of structlog, the two ways a line looks, and the one line that every request
 leaves. Not here: deciding what is worth a line. Never on a line: prompts, answers, headers other
-than the user agent, query strings, tokens, and the local variables of a traceback.
+than the user agent, query strings, tokens, and the local variables of a traceback. The text of an
+exception may quote a request, so it is on a line only where `log.bodies` allows that.
 """
 
 import json
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Mapping
+from time import monotonic_ns
 from typing import TextIO
 
 import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
 
+from gateway.duration import shown
+from gateway.record import Record, current_id
 from gateway.settings import LogSettings
 
 MAX_VALUE_CHARACTERS = 300
 """How much of a text that a client chose (a path, a user agent) goes on a line."""
+
+MAX_CAUSES = 10
+"""How many exceptions of a chain are written, the last one first."""
 
 _SECRET_KEYS = frozenset(
     {"api_key", "authorization", "body", "content", "messages", "prompt", "token", "x_api_key"}
@@ -39,7 +47,10 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     shared: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(
+            _format_exception if settings.bodies else _format_without_text
+        ),
+        _add_request_id,
         _mask,
     ]
     structlog.configure(
@@ -67,29 +78,42 @@ def get_logger(**context: object) -> FilteringBoundLogger:
 def log_request(
     logger: FilteringBoundLogger,
     *,
+    record: Record,
     method: str,
     path: str,
     status: int | None,
-    duration_ns: int,
     user_agent: str,
     outcome: str = "complete",
 ) -> None:
     """
-    Write the one line of a request that has ended.
+    Write the one line of a request that has ended; what did not happen is not on it.
 
     `path` is the route's template where there is one, never with a query. `status` is None when no
     answer was begun; `outcome` is `complete`, `left` (the client did), `cut` (the answer ended
-    early) or `failed` (an exception of ours).
+    early) or `failed` (an exception of ours). `took` is from the head of the request to now,
+    `first` to the first bytes of the body of a streamed answer.
     """
+    first_ns = record.first_ns if record.is_stream else None
+    more = {
+        "first": None if first_ns is None else shown((first_ns - record.started_ns) / 1e9),
+        "model": record.model,
+        "upstream": record.upstream,
+        "upstream_status": record.upstream_status,
+        "tokens_in": record.tokens_in,
+        "tokens_out": record.tokens_out,
+        "retries": record.retries or None,
+        "fault": record.fault,
+        "outcome": None if outcome == "complete" else outcome,
+    }
     write = logger.warning if outcome == "failed" or (status or 0) >= 500 else logger.info
     write(
         "request",
         method=method,
         path=path,
         status=status,
-        ms=round(duration_ns / 1e6, 1),
+        took=shown((monotonic_ns() - record.started_ns) / 1e9),
         agent=user_agent,
-        **({} if outcome == "complete" else {"outcome": outcome}),
+        **{name: value for name, value in more.items() if value is not None},
     )
 
 
@@ -107,6 +131,31 @@ class _Lines:
             return
 
     debug = info = warning = error = critical = msg
+
+
+def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Say which request a line belongs to."""
+    if (identifier := current_id()) is not None:
+        event["id"] = identifier
+    return event
+
+
+def _format_exception(exc_info: ExcInfo) -> str:
+    return "".join(traceback.format_exception(*exc_info)).rstrip()
+
+
+def _format_without_text(exc_info: ExcInfo) -> str:
+    """Name where it happened, and the kinds of the exceptions."""
+    parts: list[str] = []
+    one: BaseException | None = exc_info[1]
+    while one is not None and len(parts) < MAX_CAUSES:
+        kind = type(one)
+        where = "".join(traceback.format_tb(one.__traceback__))
+        parts.append(
+            f"Traceback (most recent call last):\n{where}{kind.__module__}.{kind.__qualname__}"
+        )
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    return "\n\nafter\n\n".join(parts)
 
 
 def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

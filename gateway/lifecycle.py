@@ -284,7 +284,7 @@ class Lifecycle:
                 found[instance.id] = (
                     expires,
                     internal.RunningInstance(
-                        row=row,
+                        row=self._shown(row),
                         context_length=int(instance.context_length or row.max_context_length or 0),
                         expires_at=local_text(expires),
                     ),
@@ -304,6 +304,12 @@ class Lifecycle:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
         await self._ownership.aclose()
+
+    def _shown(self, row: internal.CatalogueRow) -> internal.CatalogueRow:
+        """Return the row that a copy is shown as: of the made model it was loaded for, if any."""
+        hold = self._holds.get(row.copies_of)
+        made = self._catalog.made_named(hold.asked_as) if hold is not None else None
+        return made if made is not None and made.copies_of == row.copies_of else row
 
     # -- which model's copies -----------------------------------------------------------------
 
@@ -651,6 +657,7 @@ class Lifecycle:
     ) -> None:
         """Load one copy, and keep in the store that it is ours before and after."""
         request_key = lease.row.request_key
+        hold.asked_as = lease.row.name
         hold.pending = Owned(
             id=f"pending {hold.name}",
             hold=hold.name,

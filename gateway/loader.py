@@ -8,6 +8,8 @@ load or unload, and for whom (`lifecycle`).
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
@@ -19,6 +21,7 @@ from gateway.encoding import encode
 from gateway.faults import UpstreamFailure
 from gateway.journal import get_logger
 from gateway.outcome import FetchCall
+from gateway.record import note_load, sampled
 from gateway.upstream import Upstream
 
 _NO_MEMORY: Final = (
@@ -67,7 +70,8 @@ class Loader:
             wish.offload_kv_cache_to_gpu = like.offload_kv_cache_to_gpu
         started = time.monotonic()
         try:
-            loaded = await self._call(host.load(wish), self._timeout_s)
+            with _counted():
+                loaded = await self._call(host.load(wish), self._timeout_s)
         finally:
             self._catalog.invalidate()
         self._log.info(
@@ -80,7 +84,8 @@ class Loader:
         """Have the host load a model for a request of one token. Raises UpstreamFailure."""
         call = host.warm_embedding if row.kind == "embedding" else host.warm_llm
         try:
-            await self._call(call(internal.WarmWish(model=row.request_key)), self._timeout_s)
+            with _counted():
+                await self._call(call(internal.WarmWish(model=row.request_key)), self._timeout_s)
         finally:
             self._catalog.invalidate()
 
@@ -95,7 +100,20 @@ class Loader:
     async def _call(self, call: FetchCall[Any, Any], timeout_s: float | None = None) -> Any:
         body = encode(call.body) if call.body is not None else None
         data = await self._upstream.fetch(call.method, call.path, body, timeout_s=timeout_s)
+        if look := sampled(call.decoder.type):
+            look(data)
         return call.translate(call.decode(data))
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    """Count a load as it ends; one that is given up is none."""
+    try:
+        yield
+    except UpstreamFailure:
+        note_load("failed")
+        raise
+    note_load("loaded")
 
 
 def _whole(number: float | UnsetType) -> int | UnsetType:

@@ -30,6 +30,7 @@ __all__ = [
     "parse",
     "split_instance",
     "split_variant",
+    "stated",
 ]
 
 DEFAULT_HOST: Final = "registry.ollama.ai"
@@ -105,6 +106,16 @@ def parse(text: str) -> Name | None:
         and _MODEL.fullmatch(name.tag)
     )
     return name if is_legal else None
+
+
+def stated(model: object, name: object) -> str:
+    """Return the name in a request with two keys for it: `model` unless it is empty.
+
+    Blanks are not empty. (ollama sheet §2.5)
+    """
+    if isinstance(model, str) and model:
+        return model
+    return name if isinstance(name, str) else ""
 
 
 # From a key to its name.

@@ -7,6 +7,7 @@ any other body is streamed and never sent twice. Errors of ours come in the call
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator
 from typing import NamedTuple
@@ -18,21 +19,30 @@ from gateway._generated.shared import recovery_for, refusal_for
 from gateway.answered import AnswerCheck
 from gateway.call import Call
 from gateway.client import AsgiClient, Receive, Scope, Send, header, read_body
-from gateway.dialects import END_BYTES, ends_well, envelope, error_event, is_in_dialect
+from gateway.dialects import (
+    END_BYTES,
+    GOING_DOWN,
+    ends_well,
+    envelope,
+    error_body,
+    error_event,
+    is_in_dialect,
+)
 from gateway.encoding import JSON, encode
 from gateway.faults import ClientGone, Refusal, UpstreamFailure, describe, read_error
 from gateway.framing import Event, SseDecoder
 from gateway.journal import get_logger
 from gateway.lifecycle import Lease
+from gateway.limits import check_depth, check_raw_counts
+from gateway.made_values import add_made, context_length
 from gateway.members import put_together, take_apart
+from gateway.model_lists import merged
+from gateway.record import INTERNAL_FAULT, STATED, current
 from gateway.relay import INTERNAL
 from gateway.repairs import repair
 from gateway.run import Services
 from gateway.settings import Settings
 from gateway.upstream import RawAnswer, Upstream, check_json, raise_error_event
-
-MOUNTS = ("/v1/",)
-LMSTUDIO_MOUNTS = ("/api/v0/", "/api/v1/")
 
 NAMES_NO_MODEL_HERE = ("/api/v1/models/download",)
 """Routes whose `model` is not one of the catalogue's."""
@@ -75,9 +85,15 @@ class Passthrough:
         """Forward one request. `receive` is given up once the body is read."""
         lease = None
         path: str = scope["path"]
+        record = current()
         try:
             body: bytes | AsyncIterator[bytes] | None = None
             row = None
+            if scope["method"] == "GET":
+                listed = await merged(path, self._catalog, self._upstream)
+                if listed is not None:
+                    await client.answer(200, JSON, listed)
+                    return
             if _has_body(scope) and not _is_json(scope):
                 body = _pieces(receive)
             else:
@@ -85,11 +101,13 @@ class Passthrough:
                 whole = await read_body(receive, limit)
                 if _has_body(scope):
                     whole = _unpacked(scope, whole, limit)
+                    check_depth(whole, self._settings.limits)
                     body, row = await self._resolved(whole, path)
             if path.startswith(CHANGE_MODELS):
                 row = None
             if row is not None:
-                lease = self._lifecycle.lease(row)
+                record.model = row.name
+                lease = self._lifecycle.lease(row, num_ctx=context_length(row.made))
                 await lease.prepare()
             await self._forward(scope, body, row, lease, send, client)
         except ClientGone:
@@ -97,18 +115,25 @@ class Passthrough:
         except Refusal as refusal:
             await _refuse(refusal, path, client, send)
         except UpstreamFailure as failure:
+            record.fault = failure.fault or STATED
             self._log.warning(
                 "upstream failure",
                 fault=failure.fault,
                 status=failure.status,
-                reason=failure.message,
+                reason=failure.loggable(bodies=self._settings.log.bodies),
             )
             call = Call(self._settings, "")
             if row is not None:
                 call.asked = internal.AskedName(text=row.name, display=row.name, full=row.name)
             told = refusal_for(failure, call)
             await _refuse(told, path, client, send)
+        except asyncio.CancelledError:
+            # A client that left hears nothing; one that stays is told why its stream ends.
+            if client.is_started and not client.is_gone:
+                await _refuse(Refusal(503, GOING_DOWN), path, client, send)
+            raise
         except Exception:
+            record.fault = INTERNAL_FAULT
             self._log.exception("a request failed by a fault of ours", path=path)
             await _refuse(Refusal(500, INTERNAL), path, client, send)
         finally:
@@ -122,6 +147,7 @@ class Passthrough:
         if path.startswith(NAMES_NO_MODEL_HERE):
             return body, None
         fields = _fields_of(body)
+        check_raw_counts(body, fields, self._settings.limits)
         try:
             asked = msgspec.json.decode(fields["model"])
         except (msgspec.DecodeError, KeyError, UnicodeDecodeError):
@@ -133,7 +159,7 @@ class Passthrough:
         if row is None:
             raise Refusal(404, f"model '{asked}' not found")
         try:
-            changed = repair(path, fields)
+            changed = add_made(path, fields, row.made) | repair(path, fields)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             # What can't be read can't be mended either.
             changed = False
@@ -157,6 +183,7 @@ class Passthrough:
         path: str = scope["path"]
         headers = list(scope["headers"])
         may_repeat = isinstance(body, bytes)
+        record = current()
         while True:
             async with self._upstream.forward(scope["method"], target, headers, body) as answer:
                 chunks = answer.chunks()
@@ -179,6 +206,7 @@ class Passthrough:
                     return
             try:
                 await lease.recover(failure)
+                record.retries += 1
             except UpstreamFailure as last:
                 if last is not failure:
                     raise
@@ -319,6 +347,8 @@ async def _conclude(
     failure = start.failure
     if failure is not None and answer.status < 400:
         raise failure
+    if failure is not None:
+        current().fault = failure.fault or STATED
     if failure is not None and not is_in_dialect(path, b"".join(start.held)):
         error = envelope(path, answer.status, failure.message)
         await client.answer(answer.status, JSON, encode(error))
@@ -345,6 +375,7 @@ async def _send_on(
     async for chunk in chunks:
         end = (end + chunk)[-END_BYTES:]
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    current().note_usage(b"".join(start.held[:1])[:END_BYTES] + end)
     if client.is_event_stream and not ends_well(path, end):
         raise UpstreamFailure(
             "its stream ended without saying that the answer is complete", fault="closed_mid_stream"
@@ -360,7 +391,7 @@ async def _refuse(refusal: Refusal, path: str, client: AsgiClient, send: Send) -
     left without its end, so that the server cuts the connection and it can't pass for whole.
     """
     if not client.is_started:
-        error = encode(envelope(path, refusal.status, refusal.error))
+        error = error_body(path, refusal.status, refusal.error)
         await client.answer(refusal.status, JSON, error)
     elif client.is_event_stream:
         # A piece of an event may stand before it: a blank line ends that one.

@@ -18,6 +18,7 @@ import msgspec
 from gateway._generated.shared import recovery_for, refusal_for
 from gateway.answered import AnswerCheck
 from gateway.call import EMPTY, Call
+from gateway.dialects import GOING_DOWN
 from gateway.encoding import (
     JSON,
     JSON_OF_STREAMS,
@@ -31,13 +32,14 @@ from gateway.endpoint import Endpoint
 from gateway.faults import ClientGone, Refusal, UpstreamFailure, read_error
 from gateway.framing import Event
 from gateway.journal import get_logger
+from gateway.limits import check_counts, check_depth
 from gateway.outcome import Answer, FetchCall, Report, StreamCall
+from gateway.record import INTERNAL_FAULT, STATED, current, sampled
 from gateway.run import Run, Services
 from gateway.settings import Settings
 from gateway.upstream import EventStream, Upstream
 
 DONE = b"[DONE]"
-GOING_DOWN = "the gateway is shutting down"
 INTERNAL = "internal error of the gateway; its log says more"
 
 
@@ -106,13 +108,16 @@ class Relay:
         """
         call = Call(self._settings, user_agent, path)
         run = Run(call, self._services)
+        record = current()
         error_type = JSON
         try:
             request = None
             if not isinstance(body, bytes):
                 run.incoming = body
             elif endpoint.reader is not None:
+                check_depth(body, self._settings.limits)
                 request = endpoint.reader.read(body)
+                check_counts(request, self._settings.limits)
             early_s = self._settings.answers.early_headers_s
             if early_s is not None and endpoint.wants_stream and endpoint.wants_stream(request):
                 client.start_after(early_s)
@@ -139,6 +144,7 @@ class Relay:
         except Refusal as refusal:
             await self._refuse(refusal, client, error_type)
         except UpstreamFailure as failure:
+            record.fault = failure.fault or STATED
             self._note(failure, endpoint)
             await self._refuse(refusal_for(failure, call), client, error_type)
         except ClientGone:
@@ -150,10 +156,12 @@ class Relay:
                 await client.finish()
             raise
         except Exception:
+            record.fault = INTERNAL_FAULT
             self._log.exception("a request failed by a fault of ours", path=endpoint.path)
             await self._refuse(Refusal(500, INTERNAL), client, error_type)
         finally:
             client.stop_waiting()
+            record.model = call.resolved.name if call.resolved else call.asked.display or None
             if run.lease is not None:
                 run.lease.release()
 
@@ -184,8 +192,12 @@ class Relay:
                 await self._recover_or_raise(failure, run, client)
         run.call.first_event_ns = time.monotonic_ns()
         source = call.decode(data)
+        if look := sampled(call.decoder.type):
+            look(data)
         self._check_model(source, run, client)
-        await client.answer(200, JSON, encode(call.translate(source)))
+        answer = call.translate(source)
+        current().note_counts(answer, getattr(source, "usage", None))
+        await client.answer(200, JSON, encode(answer))
 
     # -- a stream -----------------------------------------------------------------------------
 
@@ -210,17 +222,22 @@ class Relay:
         fold = None if call.streamed else call.fold()
         is_first = True
         is_over = False
+        # Of few streams, and of those the first and the last event: the keys are the same in all.
+        look, last_event = sampled(call.chunks.type), None
         async for batch in events:
             lines: list[bytes] = []
             for event in batch:
                 if event.data == DONE:
                     is_over = True
                     break
+                last_event = event
                 try:
                     chunk = self._decode(call, event)
                     if is_first:
                         self._check_model(chunk, run, client)
                         is_first = False
+                        if look is not None:
+                            look(event.data)
                     frame = translator.chunk(chunk)
                 except UpstreamFailure:
                     # What came before it in the same read is the client's all the same.
@@ -248,7 +265,10 @@ class Relay:
                 if is_first
                 else "closed_mid_stream",
             )
+        if look is not None and last_event is not None:
+            look(last_event.data)
         last = translator.end()
+        current().note_counts(last, translator)
         if fold is None:
             await client.send_lines(encode_line(last))
             await client.finish()
@@ -286,7 +306,8 @@ class Relay:
         lease = run.lease
         if client.is_started or lease is None or recovery_for(failure) is None:
             raise failure
-        self._log.info("loading again", model=lease.row.key, because=failure.message)
+        self._log.info("loading again", model=lease.row.key, because=self._shown(failure))
+        current().retries += 1
         await lease.recover(failure)
         run.call.loaded_ns = time.monotonic_ns()
         self._send_warnings(run, client)
@@ -311,6 +332,7 @@ class Relay:
             return
         for name, value in refusal.headers:
             client.add_header(name, value)
+        content_type = JSON_OF_STREAMS if refusal.is_late else content_type
         await client.answer(refusal.status, content_type, encode_error(refusal.error))
 
     def _note(self, failure: UpstreamFailure, endpoint: Endpoint) -> None:
@@ -319,5 +341,8 @@ class Relay:
             path=endpoint.path,
             fault=failure.fault,
             status=failure.status,
-            reason=failure.message,
+            reason=self._shown(failure),
         )
+
+    def _shown(self, failure: UpstreamFailure) -> str:
+        return failure.loggable(bodies=self._settings.log.bodies)

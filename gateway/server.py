@@ -25,6 +25,9 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from gateway import journal
+from gateway.dialects import GOING_DOWN, error_body
+from gateway.encoding import JSON
+from gateway.gates import is_loopback
 from gateway.intake import ClientHttp
 from gateway.settings import ListenSettings, Settings
 
@@ -155,7 +158,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 _Guard(app, self),
                 lifespan="on",
-                http=ClientHttp,
+                http=ClientHttp.limited_by(settings.limits),
                 ws="none",
                 interface="asgi3",
                 log_config=None,
@@ -199,6 +202,13 @@ class _Server(uvicorn.Server):
                 each.close()
             return
         _say(f"listening on {self._address}")
+        listen = self._settings.listen
+        if not listen.keys and not is_loopback(listen.host):
+            # Said whatever the level of the journal is.
+            _say(
+                f"WARNING: everyone who can reach {self._address} may use this gateway and LM "
+                "Studio behind it: set listen.keys (OLGATE_LISTEN_KEYS), or listen on 127.0.0.1"
+            )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, let running requests finish, cancel what is left, end the application."""
@@ -284,13 +294,13 @@ class _Guard:
         except asyncio.CancelledError:
             if has_begun or not self._server.is_cutting or scope["type"] != "http":
                 raise
-            await _give_shutting_down(send)
+            await _give_shutting_down(scope["path"], send)
 
 
-async def _give_shutting_down(send: "Send") -> None:
-    body = b'{"error":"the gateway is shutting down"}'
+async def _give_shutting_down(path: str, send: "Send") -> None:
+    body = error_body(path, 503, GOING_DOWN)
     headers = [
-        (b"content-type", b"application/json; charset=utf-8"),
+        (b"content-type", JSON),
         (b"content-length", str(len(body)).encode("ascii")),
     ]
     await send({"type": "http.response.start", "status": 503, "headers": headers})

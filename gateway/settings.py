@@ -3,7 +3,7 @@ What can be set, where each value may come from, and how its text is read.
 
 Here live the frozen `Settings` tree and the merging of its sources. Not here: how the text of an
 address, a duration or an origin is read (`settings_values`), what a value does (its user's
-business), logging, and any I/O beyond reading the one settings file.
+business), logging, and any I/O beyond reading the one settings file and the one of keys.
 
 Order of strength: flags, then `OLGATE_SECTION_KEY` variables, then Ollama's and LM Studio's own
 variables, then the file, then the defaults. `OLLAMA_API_KEY` is not read: clients set it for
@@ -27,6 +27,8 @@ from gateway.settings_values import (
     read_duration,
     read_host,
     read_keep_alive,
+    read_keys,
+    read_keys_file,
     read_ollama_host,
     read_origins,
     read_token,
@@ -39,7 +41,7 @@ Bytes = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 
 
-SECRETS = frozenset({"upstream.token"})
+SECRETS = frozenset({"upstream.token", "listen.keys"})
 """Paths (`section.key`) whose value is never shown."""
 
 
@@ -54,6 +56,14 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: Port = 11434
     origins: tuple[str, ...] = ()
     """Origins allowed beside Ollama's default ones (ollama sheet §1.5)."""
+    keys: tuple[str, ...] = ()
+    """Any one of these must come with a request; none is no key at all."""
+    keys_file: str | None = None
+    """A file with one more key a line; its keys are in `keys` once the settings are read."""
+
+    def __repr__(self) -> str:
+        """Show everything but the keys, which show as set or not set."""
+        return _show_without(self, "keys")
 
 
 class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,11 +81,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Show everything but the token, which shows as set or not set."""
-        values = ", ".join(
-            f"{name}={secret_shown(self.token) if name == 'token' else repr(getattr(self, name))}"
-            for name in self.__struct_fields__
-        )
-        return f"{type(self).__name__}({values})"
+        return _show_without(self, "token")
 
 
 class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +133,20 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What one request, and the end of the process, may take."""
 
     body_bytes: Bytes = 256 * 1024 * 1024
+    header_bytes: Bytes = 1024 * 1024
+    """Request line and headers together; Go's limit, and so Ollama's."""
+    headers: Bytes = 256
+    """How many headers."""
+    header_s: Seconds = 60.0
+    """How long the head of a request may take to come; 0 is no limit, here and below."""
+    body_s: Seconds = 60.0
+    """A body of which less than a KiB comes in this time is given up."""
+    json_depth: Bytes = 200
+    """How deep the values of a body may nest."""
+    messages: Bytes = 10_000
+    images: Bytes = 200
+    health_s: Seconds = 5.0
+    """How long `/health` waits for LM Studio; 0 is no limit."""
     drain_s: Seconds = 30.0
 
 
@@ -134,6 +154,8 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Paths beyond Ollama's, each of which can be switched off."""
 
     health: bool = True
+    open_health: bool = True
+    """Whether `/health` is answered without a key where keys are set."""
     metrics: bool = True
     lmstudio: bool = True
 
@@ -143,6 +165,17 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
+    bodies: bool = False
+    """Whether prompts, images and LM Studio's own words may be written, too."""
+
+
+def _show_without(settings: msgspec.Struct, secret: str) -> str:
+    values = ", ".join(
+        f"{name}={secret_shown(value) if name == secret else repr(value)}"
+        for name in settings.__struct_fields__
+        for value in (getattr(settings, name),)
+    )
+    return f"{type(settings).__name__}({values})"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,6 +279,7 @@ def read(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | N
     ):
         given |= layer
     values = {path: _settle(path, each) for path, each in given.items()}
+    _add_keys_of_file(values, given)
     sections = {
         section: kind(
             **{
@@ -258,6 +292,25 @@ def read(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | N
     }
     sources = {path: given[path].place if path in given else "default" for path in _HINTS}
     return Loaded(msgspec.convert(sections, Settings, from_attributes=True), sources, tuple(notes))
+
+
+def _add_keys_of_file(values: dict[str, object], given: dict[str, _Given]) -> None:
+    """Put the keys of `listen.keys_file` to those of `listen.keys`; a file without any is wrong."""
+    path = "listen.keys_file"
+    if not (name := values.get(path)):
+        return
+    try:
+        keys = read_keys_file(Path(str(name)))
+    except OSError as failure:
+        raise SettingsProblem(
+            f"{given[path].place}: the file of keys {name} cannot be read: {failure.strerror}"
+        ) from None
+    except ValueError as wanted:
+        raise SettingsProblem(f"{given[path].place}: expected {wanted} in {name}") from None
+    stated = values.get("listen.keys", ())
+    assert isinstance(stated, tuple)
+    values["listen.keys"] = (*stated, *keys)
+    given.setdefault("listen.keys", given[path])
 
 
 def describe(settings: Settings) -> dict[str, object]:
@@ -286,6 +339,7 @@ def default_file() -> Path | None:
 _READERS: dict[str, Callable[..., object]] = {
     "listen.host": read_host,
     "listen.origins": read_origins,
+    "listen.keys": read_keys,
     "upstream.url": read_upstream_url,
     "upstream.token": read_token,
     "models.keep_alive": read_keep_alive,

@@ -1,14 +1,15 @@
 """
 How the text of single settings is read: addresses, durations, origins, tokens.
 
-Here live pure functions from text to a value, each with the rules of the place it follows. A value
-that cannot be read raises ValueError, whose text says what was expected and fits after the word
+Here live functions from text (or a file of it) to a value, each with the rules of its place. What
+cannot be read raises ValueError, whose text says what was expected and fits after the word
 "expected". Not here: where a text came from and which one wins (`settings`).
 """
 
 import re
 from collections.abc import Iterable
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from msgspec import UNSET
@@ -115,6 +116,31 @@ def read_token(text: str) -> str | None:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("a token of printable ASCII characters without spaces")
     return text or None
+
+
+def read_keys(texts: Iterable[str]) -> tuple[str, ...]:
+    """Take keys that fit into a header, empty ones dropped."""
+    keys = tuple(text.strip() for text in texts if text.strip())
+    if not all(key.isascii() and key.isprintable() and " " not in key for key in keys):
+        raise ValueError("keys of printable ASCII characters without spaces")
+    return keys
+
+
+def read_keys_file(file: Path) -> tuple[str, ...]:
+    """
+    Read a file of keys: one a line, empty lines and lines that begin with `#` passed over.
+
+    A file without a key is refused, since it would leave the gateway open. Raises OSError.
+    """
+    wanted = "one key a line, of printable ASCII characters without spaces"
+    try:
+        lines = file.read_text("utf-8-sig").splitlines()
+        keys = read_keys(line for line in lines if not line.lstrip().startswith("#"))
+    except ValueError:
+        raise ValueError(wanted) from None
+    if not keys:
+        raise ValueError(f"{wanted}, at least one,")
+    return keys
 
 
 def read_keep_alive(text: str) -> str:

@@ -7,20 +7,24 @@ Each public function is a step; it takes the run first and named values of the r
 
 from __future__ import annotations
 
+import hashlib
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 
-from msgspec import Raw, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
-from gateway._generated import internal
+from gateway import making, names
+from gateway._generated import internal, ollama
+from gateway.aliases import Alias
 from gateway.duration import parse_keep_alive
 from gateway.faults import Refusal
 from gateway.run import Run
 
 
 async def catalogue(run: Run) -> None:
-    """Fill `$call.models` with every model of the host."""
-    run.call.models = await run.services.catalog.rows()
+    """Fill `$call.models` with every model of the host and every one made of them."""
+    run.call.models = await run.services.catalog.listed()
 
 
 async def running(run: Run) -> None:
@@ -49,6 +53,76 @@ async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetT
 async def unload(run: Run) -> None:
     """Unload every instance of the model, once no request runs on it."""
     await run.services.lifecycle.unload(run.call.model)
+
+
+async def look_for_name(
+    run: Run, *, model: str | UnsetType | None, name: str | UnsetType | None = UNSET
+) -> None:
+    """Fill `$call.kept_name`: whether the name is kept here."""
+    text = names.stated(model, name)
+    run.call.kept_name = await run.services.catalog.kept_name(text)
+
+
+async def copy(run: Run, *, destination: str | UnsetType | None) -> None:
+    """Give the model a second name."""
+    assert isinstance(destination, str), "the plan checks the name"
+    await _keep(run, making.copied(run.call.model, destination))
+
+
+async def create(
+    run: Run,
+    *,
+    model: str | UnsetType | None,
+    name: str | UnsetType | None,
+    system: str | UnsetType | None,
+    template: str | UnsetType | None,
+    license: str | list[str] | UnsetType | None,
+    parameters: Raw | UnsetType,
+    messages: list[ollama.Message] | UnsetType | None,
+    requires: str | UnsetType | None,
+) -> AsyncIterator[internal.Progress]:
+    """Make a model of the one that was resolved, and tell how it goes (ollama sheet §5.13)."""
+    row = run.call.model
+    alias = making.derived(
+        row,
+        names.stated(model, name),
+        system=system,
+        template=template,
+        license=license,
+        parameters=parameters,
+        messages=messages,
+        requires=requires,
+    )
+    yield internal.Progress(status=f"using existing layer sha256:{row.digest}")
+    for layer in making.layers(alias.made):
+        digest = hashlib.sha256(layer).hexdigest()
+        yield internal.Progress(status=f"creating new layer sha256:{digest}")
+    if template:
+        yield internal.Progress(
+            status="the template is kept and shown, but LM Studio applies the model's own"
+        )
+    yield internal.Progress(status="writing manifest")
+    await _keep(run, alias)
+    yield internal.Progress(status="success")
+
+
+async def forget(run: Run, *, model: str | UnsetType | None, name: str | UnsetType | None) -> None:
+    """Delete a name that is kept here; the model behind it stays, loaded or not."""
+    try:
+        await run.services.catalog.forget(names.stated(model, name).strip())
+    except sqlite3.Error as error:
+        raise _unwritable(error) from error
+
+
+async def _keep(run: Run, alias: Alias) -> None:
+    try:
+        await run.services.catalog.keep(alias)
+    except sqlite3.Error as error:
+        raise _unwritable(error) from error
+
+
+def _unwritable(error: sqlite3.Error) -> Refusal:
+    return Refusal(503, f"the gateway's store can't be written: {error}")
 
 
 async def push(run: Run) -> AsyncIterator[internal.Progress]:

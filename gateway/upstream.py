@@ -25,6 +25,7 @@ from gateway.faults import (
     shorten,
 )
 from gateway.framing import Event, EventTooLong, SseDecoder
+from gateway.record import current
 from gateway.transport import AiohttpTransport, BodyStream, TransportFault
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Upstream:
     def __init__(self, settings: UpstreamSettings) -> None:
         self.url = settings.url.rstrip("/")
         self._base = httpx.URL(self.url)
+        self._shown = self._base.netloc.decode("ascii", "replace")
         self._base_path = self._base.raw_path.rstrip(b"/")
         self._first_byte_s = settings.first_byte_timeout_s
         self._silence_s = settings.silence_timeout_s
@@ -116,6 +118,7 @@ class Upstream:
                         if not repeats or not failure.repeatable or timed_out:
                             raise
                         repeats -= 1
+                        current().retries += 1
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -220,6 +223,8 @@ class Upstream:
                 "connected": exchange.note_connection,
             },
         )
+        record = current()
+        record.upstream, record.upstream_status = self._shown, None
         try:
             async with exchange.header_limit:
                 response = await self._client.send(request, stream=True)
@@ -232,6 +237,7 @@ class Upstream:
                 raise
             raise _translate(exchange.first_byte_fault()) from None
         exchange.take(response)
+        record.upstream_status = response.status_code
 
     def _headers(self, body: bytes | None) -> list[tuple[bytes, bytes]]:
         headers = [(b"accept-encoding", b"identity"), (b"user-agent", b"olgate"), *self._token]

@@ -77,7 +77,7 @@ def chat_request(
     """Call `chat`: the body for `post /v1/chat/completions`."""
     messages = request.messages
     items = (
-        transforms.with_tool_call_ids(messages)
+        transforms.conversation(messages=messages, made=call.model.made)
         if messages is not UNSET and messages is not None
         else UNSET
     )
@@ -399,7 +399,11 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
         raise Refusal(400, f'"{shown(model)}" does not support thinking')
     # specs/mappings/chat.yaml:29: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
-    options = transforms.with_defaults(options=options, policy=call.settings.answers.defaults)
+    made = call.model.made
+    value = made.parameters if made is not UNSET else UNSET
+    options = transforms.with_defaults(
+        options=options, made=value, policy=call.settings.answers.defaults
+    )
     # specs/mappings/chat.yaml:33: answer
     num_ctx = options.num_ctx
     if not messages:

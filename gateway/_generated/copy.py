@@ -3,15 +3,41 @@
 
 from __future__ import annotations
 
+from gateway import steps, transforms
 from gateway._generated import ollama
 from gateway.faults import Refusal
-from gateway.outcome import Outcome
+from gateway.outcome import Answer, Outcome
 from gateway.run import Run
+from gateway.values import shown
 
 
 async def plan(request: ollama.CopyRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/copy`."""
-    # specs/mappings/copy.yaml:6: refuse
-    raise Refusal(
-        501, "copy is not supported by this gateway; give the model another identifier in LM Studio"
-    )
+    call = run.call
+    # specs/mappings/copy.yaml:6: check
+    source = request.source
+    if not (transforms.is_legal_name(model=source)):
+        raise Refusal(400, f'source "{shown(source)}" is invalid')
+    # specs/mappings/copy.yaml:8: check
+    destination = request.destination
+    if not (transforms.is_legal_name(model=destination)):
+        raise Refusal(400, f'destination "{shown(destination)}" is invalid')
+    # specs/mappings/copy.yaml:10: model
+    name = shown(request.source)
+    if not name.strip():
+        raise Refusal(400, f'source "{shown(source)}" is invalid')
+    found = await run.find_model(name)
+    if found == "illegal":
+        raise Refusal(400, f'source "{shown(source)}" is invalid')
+    if found == "unknown":
+        raise Refusal(404, f'model "{shown(source)}" not found')
+    # specs/mappings/copy.yaml:14: do
+    await steps.look_for_name(run, model=destination)
+    # specs/mappings/copy.yaml:16: refuse
+    if call.kept_name == "configured":
+        raise Refusal(
+            400, f"{shown(destination)} is named in the gateway's configuration: change it there"
+        )
+    # specs/mappings/copy.yaml:18: answer
+    await steps.copy(run, destination=destination)
+    return Answer(None)

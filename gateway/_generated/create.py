@@ -3,13 +3,153 @@
 
 from __future__ import annotations
 
-from gateway._generated import ollama
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import UNSET
+
+from gateway import steps, transforms
+from gateway._generated import internal, ollama
 from gateway.faults import Refusal
-from gateway.outcome import Outcome
+from gateway.outcome import Outcome, Report
+from gateway.reading import read_late
 from gateway.run import Run
+from gateway.values import shown
+
+PARAMETERS_REFUSALS: Final[Mapping[str, str]] = {
+    "num_keep": 'option "num_keep" must be of type integer',
+    "seed": 'option "seed" must be of type integer',
+    "num_predict": 'option "num_predict" must be of type integer',
+    "top_k": 'option "top_k" must be of type integer',
+    "top_p": 'option "top_p" must be of type float32',
+    "min_p": 'option "min_p" must be of type float32',
+    "typical_p": 'option "typical_p" must be of type float32',
+    "repeat_last_n": 'option "repeat_last_n" must be of type integer',
+    "temperature": 'option "temperature" must be of type float32',
+    "repeat_penalty": 'option "repeat_penalty" must be of type float32',
+    "presence_penalty": 'option "presence_penalty" must be of type float32',
+    "frequency_penalty": 'option "frequency_penalty" must be of type float32',
+    "stop": 'option "stop" must be of type array',
+    "stop[]": 'option "stop" must be of an array of strings',
+    "num_ctx": 'option "num_ctx" must be of type integer',
+    "num_batch": 'option "num_batch" must be of type integer',
+    "num_gpu": 'option "num_gpu" must be of type integer',
+    "main_gpu": 'option "main_gpu" must be of type integer',
+    "use_mmap": 'option "use_mmap" must be of type boolean',
+    "num_thread": 'option "num_thread" must be of type integer',
+    "draft_num_predict": 'option "draft_num_predict" must be of type integer',
+}
+DECODE_OPTIONS: Final[msgspec.json.Decoder[ollama.Options]] = msgspec.json.Decoder(ollama.Options)
+
+
+def create_frame(source: internal.Progress) -> ollama.ProgressResponse:
+    """Report `create`: what a record of `create` becomes."""
+    digest = source.digest
+    total = source.total
+    completed = source.completed
+    return ollama.ProgressResponse(
+        status=source.status, digest=digest, total=total, completed=completed
+    )
+
+
+def wants_stream(request: ollama.CreateRequest) -> bool:
+    """Whether the client of a request wants frames, and not their fold."""
+    return request.stream if request.stream is not UNSET and request.stream is not None else True
 
 
 async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/create`."""
-    # specs/mappings/create.yaml:6: refuse
-    raise Refusal(501, "create is not supported by this gateway; models are made in LM Studio")
+    call = run.call
+    # specs/mappings/create.yaml:6: check
+    model = request.model
+    name_2 = request.name
+    if not (transforms.is_some_legal_name(model=model, name=name_2)):
+        raise Refusal(400, "invalid model name")
+    # specs/mappings/create.yaml:8: check
+    files = request.files
+    problem = transforms.files_problem(files=files)
+    if problem is not UNSET:
+        raise Refusal(400, problem)
+    # specs/mappings/create.yaml:10: check
+    adapters = request.adapters
+    problem_2 = transforms.files_problem(files=adapters)
+    if problem_2 is not UNSET:
+        raise Refusal(400, problem_2)
+    # specs/mappings/create.yaml:12: check
+    draft_quantize = request.draft_quantize
+    draft_files = request.draft_files
+    problem_3 = transforms.draft_problem(quantize=draft_quantize, files=draft_files)
+    if problem_3 is not UNSET:
+        raise Refusal(400, problem_3)
+    # specs/mappings/create.yaml:14: check
+    from_ = request.from_
+    problem_4 = transforms.source_problem(source=from_, files=files)
+    if problem_4 is not UNSET:
+        raise Refusal(400, problem_4, is_late=True)
+    # specs/mappings/create.yaml:16: refuse
+    if (files is not UNSET and files is not None) or (
+        draft_files is not UNSET and draft_files is not None
+    ):
+        raise Refusal(
+            501,
+            "models can't be made of files: LM Studio takes none; import them there, then create from the model",
+        )
+    # specs/mappings/create.yaml:18: refuse
+    if bool(adapters):
+        raise Refusal(501, "models can't be made with adapters: LM Studio applies none")
+    # specs/mappings/create.yaml:20: refuse
+    quantize = request.quantize
+    quantization = request.quantization
+    if quantize or quantization or draft_quantize:
+        raise Refusal(501, "models can't be quantized: get the quantization in LM Studio")
+    # specs/mappings/create.yaml:22: refuse
+    remote_host = request.remote_host
+    if bool(remote_host):
+        raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
+    # specs/mappings/create.yaml:24: check
+    template = request.template
+    problem_5 = transforms.template_problem(template=template)
+    if problem_5 is not UNSET:
+        raise Refusal(400, problem_5, is_late=True)
+    # specs/mappings/create.yaml:26: check
+    messages = request.messages
+    problem_6 = transforms.stored_messages_problem(messages=messages)
+    if problem_6 is not UNSET:
+        raise Refusal(400, problem_6)
+    # specs/mappings/create.yaml:28: decode
+    read_late(request.parameters, DECODE_OPTIONS, ollama.Options(), PARAMETERS_REFUSALS, 400)
+    # specs/mappings/create.yaml:30: do
+    await steps.look_for_name(run, model=model, name=name_2)
+    # specs/mappings/create.yaml:32: refuse
+    if call.kept_name == "configured":
+        raise Refusal(400, "this name is in the gateway's configuration: change it there")
+    # specs/mappings/create.yaml:34: model
+    name = shown(request.from_)
+    if not name.strip():
+        raise Refusal(400, "neither 'from' or 'files' was specified")
+    found = await run.find_model(name)
+    if found == "illegal":
+        raise Refusal(400, "invalid model name")
+    if found == "unknown":
+        raise Refusal(404, f"model '{shown(from_)}' not found, pull it first")
+    # specs/mappings/create.yaml:38: report
+    system = request.system
+    license = request.license
+    requires = request.requires
+    stream = request.stream
+    return Report(
+        steps.create(
+            run,
+            model=model,
+            name=name_2,
+            system=system,
+            template=template,
+            license=license,
+            parameters=request.parameters,
+            messages=messages,
+            requires=requires,
+        ),
+        translate=create_frame,
+        streamed=stream if stream is not UNSET and stream is not None else True,
+    )

@@ -3,13 +3,50 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
+from gateway import steps, transforms
 from gateway._generated import ollama
 from gateway.faults import Refusal
-from gateway.outcome import Outcome
+from gateway.outcome import Answer, Outcome
 from gateway.run import Run
+from gateway.values import shown
 
 
 async def plan(request: ollama.DeleteRequest, run: Run) -> Outcome:
     """What happens for a request of `delete /api/delete`."""
-    # specs/mappings/delete.yaml:6: refuse
-    raise Refusal(501, "delete is not supported by this gateway; remove the model in LM Studio")
+    call = run.call
+    # specs/mappings/delete.yaml:6: check
+    model = request.model
+    name_2 = request.name
+    if not (transforms.is_some_name(model=model, name=name_2)):
+        raise Refusal(400, "model is required")
+    # specs/mappings/delete.yaml:8: check
+    problem = transforms.illegal_name_problem(model=model, name=name_2)
+    if problem is not UNSET:
+        raise Refusal(400, problem)
+    # specs/mappings/delete.yaml:10: do
+    await steps.look_for_name(run, model=model, name=name_2)
+    # specs/mappings/delete.yaml:12: answer
+    if call.kept_name == "stored":
+        await steps.forget(run, model=model, name=name_2)
+        return Answer(None)
+    # specs/mappings/delete.yaml:16: model
+    name = shown(request.model) or shown(request.name)
+    if not name.strip():
+        raise Refusal(400, "model is required")
+    found = await run.find_model(name)
+    if found == "illegal":
+        raise Refusal(400, f'name "{call.asked.text}" is invalid')
+    if found == "unknown":
+        raise Refusal(404, f"model '{call.asked.text}' not found")
+    # specs/mappings/delete.yaml:20: refuse
+    if call.kept_name == "configured":
+        raise Refusal(
+            501, f"{call.asked.text} is named in the gateway's configuration: take it out there"
+        )
+    # specs/mappings/delete.yaml:22: refuse
+    raise Refusal(
+        501,
+        f"LM Studio deletes models only in its own window: remove {call.model.key} under My Models",
+    )

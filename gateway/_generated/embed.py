@@ -109,14 +109,19 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
         raise Refusal(404, f'model "{shown(model)}" not found, try pulling it first')
     # specs/mappings/embed.yaml:14: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
-    # specs/mappings/embed.yaml:16: answer
+    made = call.model.made
+    value = made.parameters if made is not UNSET else UNSET
+    options = transforms.with_defaults(
+        options=options, made=value, policy=call.settings.answers.defaults
+    )
+    # specs/mappings/embed.yaml:18: answer
     num_ctx = options.num_ctx
     if transforms.is_empty_input(input=input_):
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request))
-    # specs/mappings/embed.yaml:20: do
+    # specs/mappings/embed.yaml:22: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/embed.yaml:22: call
+    # specs/mappings/embed.yaml:24: call
     return FetchCall(
         method="POST",
         path="/v1/embeddings",

@@ -86,15 +86,20 @@ async def plan(request: ollama.EmbeddingRequest, run: Run) -> Outcome:
         raise Refusal(404, f'model "{shown(model)}" not found, try pulling it first')
     # specs/mappings/embeddings.yaml:12: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
-    # specs/mappings/embeddings.yaml:14: answer
+    made = call.model.made
+    value = made.parameters if made is not UNSET else UNSET
+    options = transforms.with_defaults(
+        options=options, made=value, policy=call.settings.answers.defaults
+    )
+    # specs/mappings/embeddings.yaml:16: answer
     prompt = request.prompt
     num_ctx = options.num_ctx
     if not prompt:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer())
-    # specs/mappings/embeddings.yaml:18: do
+    # specs/mappings/embeddings.yaml:20: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/embeddings.yaml:20: call
+    # specs/mappings/embeddings.yaml:22: call
     return FetchCall(
         method="POST",
         path="/v1/embeddings",

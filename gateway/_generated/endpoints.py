@@ -79,8 +79,9 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             kind=ollama.CreateRequest,
             decoder=msgspec.json.Decoder(ollama.CreateRequest),
             go_name="CreateRequest",
-            objects={},
+            objects={"parameters": "map[string]interface {}"},
         ),
+        wants_stream=create.wants_stream,
     ),
     Endpoint(
         method="DELETE",

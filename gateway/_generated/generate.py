@@ -127,6 +127,7 @@ def templated_request(
         prompt=UNSET if prompt is None else prompt,
         system=UNSET if system is None else system,
         images=images,
+        made=call.model.made,
     )
     temperature = options.temperature
     top_p = options.top_p
@@ -566,7 +567,11 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         raise Refusal(400, f'"{shown(model)}" does not support thinking')
     # specs/mappings/generate.yaml:31: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
-    options = transforms.with_defaults(options=options, policy=call.settings.answers.defaults)
+    made = call.model.made
+    value = made.parameters if made is not UNSET else UNSET
+    options = transforms.with_defaults(
+        options=options, made=value, policy=call.settings.answers.defaults
+    )
     # specs/mappings/generate.yaml:35: refuse
     format_ = request.format
     if raw is True and transforms.asks_for_format(format=format_):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
@@ -18,6 +18,11 @@ class HostInstance(Struct, kw_only=True):
 
 
 Verdict: TypeAlias = Literal["yes", "no", "unknown"]
+
+
+class MadeMessage(Struct, kw_only=True):
+    role: str
+    content: str
 
 
 class AskedName(Struct, kw_only=True):
@@ -118,6 +123,26 @@ class Capabilities(Struct, kw_only=True):
     vision: Verdict
 
 
+class MadeModel(Struct, kw_only=True):
+    parent: str
+    system: str | UnsetType = UNSET
+    template: str | UnsetType = UNSET
+    requires: str | UnsetType = UNSET
+    license: list[str]
+    parameters: dict[str, Any]
+    messages: list[MadeMessage]
+
+
+class IdentifiedMessage(Struct, kw_only=True):
+    role: str
+    content: str | UnsetType = UNSET
+    thinking: str | UnsetType = UNSET
+    images: list[str] | UnsetType = UNSET
+    tool_calls: list[IdentifiedToolCall] | UnsetType = UNSET
+    tool_call_id: str | UnsetType = UNSET
+    tool_name: str | UnsetType = UNSET
+
+
 class CatalogueRow(Struct, kw_only=True):
     key: str
     request_key: str
@@ -139,19 +164,10 @@ class CatalogueRow(Struct, kw_only=True):
     reasoning_options: list[str]
     reasoning_default: str | UnsetType = UNSET
     instances: list[HostInstance]
+    made: MadeModel | UnsetType = UNSET
 
 
 class RunningInstance(Struct, kw_only=True):
     row: CatalogueRow
     context_length: int
     expires_at: str
-
-
-class IdentifiedMessage(Struct, kw_only=True):
-    role: str
-    content: str | UnsetType = UNSET
-    thinking: str | UnsetType = UNSET
-    images: list[str] | UnsetType = UNSET
-    tool_calls: list[IdentifiedToolCall] | UnsetType = UNSET
-    tool_call_id: str | UnsetType = UNSET
-    tool_name: str | UnsetType = UNSET

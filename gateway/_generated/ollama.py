@@ -390,7 +390,7 @@ class CreateRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     template: str | UnsetType | None = UNSET
     license: str | list[str] | UnsetType | None = UNSET
     system: str | UnsetType | None = UNSET
-    parameters: dict[str, Any] | UnsetType | None = UNSET
+    parameters: Raw | UnsetType = UNSET
     messages: list[Message] | UnsetType | None = UNSET
     renderer: str | UnsetType | None = UNSET
     parser: str | UnsetType | None = UNSET

@@ -6,7 +6,7 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from gateway import transforms
-from gateway._generated import ollama
+from gateway._generated import internal, ollama
 from gateway.call import Call
 from gateway.faults import Refusal
 from gateway.outcome import Answer, Outcome
@@ -14,31 +14,49 @@ from gateway.run import Run
 from gateway.values import shown
 
 
+def _turn(source: internal.MadeMessage) -> ollama.ResponseMessage:
+    """Shape `turn`: internal:MadeMessage as ollama:ResponseMessage."""
+    return ollama.ResponseMessage(role=source.role, content=source.content)
+
+
 def show_answer(request: ollama.ShowRequest, call: Call) -> ollama.ShowResponse:
     """Answer `show`."""
+    made = call.model.made
+    value = made.license if made is not UNSET else UNSET
+    value_2 = made.messages if made is not UNSET else UNSET
     system = request.system
+    value_3 = made.parameters if made is not UNSET else UNSET
+    value_4 = made.template if made is not UNSET else UNSET
+    value_5 = (
+        system
+        if system is not UNSET and system is not None
+        else (made.system if made is not UNSET else UNSET)
+    )
+    value_6 = made.parent if made is not UNSET else UNSET
     return ollama.ShowResponse(
         thinking=transforms.thinking_support(
             capability=call.model.capabilities.thinking,
             options=call.model.reasoning_options,
             default=call.model.reasoning_default,
         ),
+        license=transforms.joined_licences(value) if value is not UNSET else UNSET,
         modelfile=transforms.modelfile(
-            name=call.model.name, system=UNSET if system is None else system
+            name=call.model.name, system=UNSET if system is None else system, made=call.model.made
         ),
-        parameters=transforms.parameters_text(instances=call.model.instances),
-        template=transforms.template_hint(insert=call.model.capabilities.insert),
-        system=transforms.text_or_absent(system)
-        if system is not UNSET and system is not None
-        else UNSET,
+        parameters=transforms.parameters_text(instances=call.model.instances, made=value_3),
+        template=transforms.template_hint(insert=call.model.capabilities.insert, made=value_4),
+        system=transforms.text_or_absent(value_5) if value_5 is not UNSET else UNSET,
         details=ollama.ModelDetails(
-            parent_model="",
+            parent_model=value_6 if value_6 is not UNSET else "",
             format=call.model.format,
             family=call.model.architecture,
             families=transforms.families(call.model.architecture),
             parameter_size=call.model.parameter_size,
             quantization_level=call.model.quantization,
         ),
+        messages=([_turn(item) for item in value_2] if value_2 is not UNSET else UNSET)
+        if bool(value_2)
+        else UNSET,
         model_info=transforms.model_info(
             row=call.model, asked=call.asked.text, user_agent=call.user_agent
         ),
@@ -46,6 +64,7 @@ def show_answer(request: ollama.ShowRequest, call: Call) -> ollama.ShowResponse:
         if bool(call.model.shown_capabilities)
         else UNSET,
         modified_at=call.model.modified_at,
+        requires=(made.requires if made is not UNSET else UNSET),
     )
 
 

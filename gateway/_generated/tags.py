@@ -14,6 +14,8 @@ from gateway.run import Run
 
 def _summary(source: internal.CatalogueRow) -> ollama.ModelSummary:
     """Shape `summary`: internal:CatalogueRow as ollama:ModelSummary."""
+    made = source.made
+    parent = made.parent if made is not UNSET else UNSET
     max_context_length = source.max_context_length
     return ollama.ModelSummary(
         name=source.name,
@@ -22,7 +24,7 @@ def _summary(source: internal.CatalogueRow) -> ollama.ModelSummary:
         size=source.size_bytes,
         digest=source.digest,
         details=ollama.ListDetails(
-            parent_model="",
+            parent_model=parent if parent is not UNSET else "",
             format=source.format,
             family=source.architecture,
             families=transforms.families(source.architecture),

@@ -19,18 +19,27 @@ from gateway.transforms.host import lists_tool_use as lists_tool_use
 from gateway.transforms.host import v0_instances as v0_instances
 from gateway.transforms.keep_alive import is_zero_duration as is_zero_duration
 from gateway.transforms.keep_alive import keep_alive_problem as keep_alive_problem
+from gateway.transforms.library import draft_problem as draft_problem
+from gateway.transforms.library import files_problem as files_problem
+from gateway.transforms.library import illegal_name_problem as illegal_name_problem
 from gateway.transforms.library import is_digest as is_digest
+from gateway.transforms.library import is_legal_name as is_legal_name
+from gateway.transforms.library import is_some_legal_name as is_some_legal_name
 from gateway.transforms.library import is_some_name as is_some_name
+from gateway.transforms.library import source_problem as source_problem
+from gateway.transforms.library import stored_messages_problem as stored_messages_problem
+from gateway.transforms.library import template_problem as template_problem
+from gateway.transforms.messages import conversation as conversation
 from gateway.transforms.messages import images_problem as images_problem
 from gateway.transforms.messages import message_content as message_content
 from gateway.transforms.messages import messages_problem as messages_problem
 from gateway.transforms.messages import prompt_as_messages as prompt_as_messages
-from gateway.transforms.messages import with_tool_call_ids as with_tool_call_ids
 from gateway.transforms.sampling import positive_or_absent as positive_or_absent
 from gateway.transforms.sampling import seed_or_absent as seed_or_absent
 from gateway.transforms.sampling import whole as whole
 from gateway.transforms.sampling import with_defaults as with_defaults
 from gateway.transforms.show import families as families
+from gateway.transforms.show import joined_licences as joined_licences
 from gateway.transforms.show import model_info as model_info
 from gateway.transforms.show import modelfile as modelfile
 from gateway.transforms.show import parameters_text as parameters_text
@@ -59,21 +68,28 @@ __all__ = [
     "any_object_schema",
     "asks_for_format",
     "asks_to_think",
+    "conversation",
     "count_or_deltas",
     "count_or_number",
     "count_texts",
+    "draft_problem",
     "elapsed_ns",
     "embed_input",
     "families",
+    "files_problem",
     "first_vector",
+    "illegal_name_problem",
     "images_problem",
     "input_count",
     "input_problem",
     "is_digest",
     "is_empty_input",
+    "is_legal_name",
+    "is_some_legal_name",
     "is_some_name",
     "is_vision_type",
     "is_zero_duration",
+    "joined_licences",
     "keep_alive_problem",
     "lists_tool_use",
     "merge_tool_calls",
@@ -91,7 +107,10 @@ __all__ = [
     "reasoning_options",
     "seed_or_absent",
     "separate_speech",
+    "source_problem",
+    "stored_messages_problem",
     "template_hint",
+    "template_problem",
     "text_or_absent",
     "think_problem",
     "thinking_support",
@@ -102,5 +121,4 @@ __all__ = [
     "v0_instances",
     "whole",
     "with_defaults",
-    "with_tool_call_ids",
 ]

@@ -4,9 +4,15 @@ What the requests about the library of models say of names and files.
 May live here: pure checks of texts. Not here: which models and files there are.
 """
 
-import re
+from __future__ import annotations
 
-from msgspec import UnsetType
+import re
+from pathlib import PurePosixPath, PureWindowsPath
+
+from msgspec import UNSET, UnsetType
+
+from gateway import names
+from gateway._generated import ollama
 
 _DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 
@@ -28,11 +34,124 @@ def is_some_name(model: str | UnsetType | None, name: str | UnsetType | None) ->
     >>> is_some_name("", "qwen3"), is_some_name("  ", "qwen3")
     (True, False)
     """
-    return bool(_stated(model, name).strip())
+    return bool(names.stated(model, name).strip())
 
 
-def _stated(model: str | UnsetType | None, name: str | UnsetType | None) -> str:
-    """Return the name: `model` unless it is empty, even when it is blank."""
-    if isinstance(model, str) and model:
-        return model
-    return name if isinstance(name, str) else ""
+def is_legal_name(model: str | UnsetType | None) -> bool:
+    """
+    Tell whether a text is a name by Ollama's grammar (ollama sheet §2.1).
+
+    >>> is_legal_name("qwen3:8b"), is_legal_name(""), is_legal_name("a/b/c/d")
+    (True, False, False)
+    """
+    return isinstance(model, str) and names.parse(model) is not None
+
+
+def is_some_legal_name(model: str | UnsetType | None, name: str | UnsetType | None) -> bool:
+    """
+    Tell whether a request names a model by either key, in Ollama's grammar (ollama sheet §2.5).
+
+    >>> is_some_legal_name("", "qwen3"), is_some_legal_name("  ", "qwen3")
+    (True, False)
+    """
+    return is_legal_name(names.stated(model, name))
+
+
+def illegal_name_problem(
+    model: str | UnsetType | None, name: str | UnsetType | None
+) -> str | UnsetType:
+    """
+    Return Ollama's text for a name that is none, absent when it is one (ollama sheet §2.5).
+
+    >>> illegal_name_problem("a b", UNSET)
+    'name "a b" is invalid'
+    """
+    text = names.stated(model, name)
+    return UNSET if names.parse(text.strip()) is not None else f'name "{text}" is invalid'
+
+
+def files_problem(files: dict[str, str | None] | UnsetType | None) -> str | UnsetType:
+    """
+    Return Ollama's text for the first file that can't be meant, absent when all can.
+
+    (ollama sheet §5.13)
+
+    >>> files_problem({"../a.gguf": "sha256:0"}), files_problem({"a.gguf": ""})
+    ('file path must be relative', 'invalid digest format')
+    """
+    if isinstance(files, UnsetType) or files is None:
+        return UNSET
+    for path, digest in files.items():
+        if _leaves_its_folder(path):
+            return "file path must be relative"
+        if not digest:
+            return "invalid digest format"
+    return UNSET
+
+
+def draft_problem(
+    quantize: str | UnsetType | None, files: dict[str, str | None] | UnsetType | None
+) -> str | UnsetType:
+    """
+    Return Ollama's text for a draft model's quantization without a draft model (sheet §5.13).
+
+    >>> draft_problem("Q4_0", UNSET)
+    '--draft-quantize requires a DRAFT model'
+    """
+    return "--draft-quantize requires a DRAFT model" if quantize and not files else UNSET
+
+
+def source_problem(
+    source: str | UnsetType | None, files: dict[str, str | None] | UnsetType | None
+) -> str | UnsetType:
+    """
+    Return Ollama's text where nothing is stated to make a model of, absent otherwise.
+
+    (ollama sheet §5.13)
+
+    >>> source_problem("", UNSET)
+    "neither 'from' or 'files' was specified"
+    >>> source_problem(UNSET, {})
+    'unknown type'
+    """
+    if source:
+        return UNSET
+    if isinstance(files, UnsetType) or files is None:
+        return "neither 'from' or 'files' was specified"
+    return UNSET if files else "unknown type"
+
+
+def template_problem(template: str | UnsetType | None) -> str | UnsetType:
+    """
+    Return Go's text for a template with an action that does not end, absent for any other.
+
+    (ollama sheet §5.13)
+
+    >>> template_problem("{{ .Prompt"), template_problem("{{ .Prompt }}")
+    ('template error: template: :1: unclosed action', UNSET)
+    """
+    text = template or ""
+    opened = text.rfind("{{")
+    if opened < 0 or text.find("}}", opened) >= 0:
+        return UNSET
+    line = text.count("\n", 0, opened) + 1
+    return f"template error: template: :{line}: unclosed action"
+
+
+def stored_messages_problem(messages: list[ollama.Message] | UnsetType | None) -> str | UnsetType:
+    """
+    Return why turns can't be kept in a made model, absent when they can: only text is kept.
+
+    >>> stored_messages_problem([ollama.Message(role="user", images=["aGk="])])
+    'messages of a made model hold a role and text; leave out images and tool calls'
+    """
+    for message in messages or ():
+        if message.images or message.tool_calls:
+            return "messages of a made model hold a role and text; leave out images and tool calls"
+    return UNSET
+
+
+def _leaves_its_folder(path: str) -> bool:
+    """Whether a file's path is absolute or climbs, by the rules of any system."""
+    pure = PureWindowsPath(path)
+    return bool(PurePosixPath(path).is_absolute() or pure.anchor or ".." in pure.parts)

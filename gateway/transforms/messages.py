@@ -63,7 +63,7 @@ def images_problem(images: list[str | None] | UnsetType | None) -> str | UnsetTy
     return UNSET
 
 
-def with_tool_call_ids(messages: list[ollama.Message]) -> list[internal.IdentifiedMessage]:
+def _with_tool_call_ids(messages: list[ollama.Message]) -> list[internal.IdentifiedMessage]:
     """
     Return the messages with an id on every tool call, and on every result the id of its call.
 
@@ -74,7 +74,7 @@ def with_tool_call_ids(messages: list[ollama.Message]) -> list[internal.Identifi
     same when the conversation grows. (client notes §2, ollama sheet §3.6)
 
     >>> call = ollama.ToolCall(function=ollama.ToolCallFunction(name="f", arguments=Raw(b"{}")))
-    >>> asked, told = with_tool_call_ids([
+    >>> asked, told = _with_tool_call_ids([
     ...     ollama.Message(role="assistant", tool_calls=[call]),
     ...     ollama.Message(role="tool", content="4"),
     ... ])
@@ -92,22 +92,48 @@ def with_tool_call_ids(messages: list[ollama.Message]) -> list[internal.Identifi
     return [_identified(turn) for turn in turns]
 
 
+def conversation(
+    messages: list[ollama.Message], made: internal.MadeModel | UnsetType
+) -> list[internal.IdentifiedMessage]:
+    """
+    Return the messages as LM Studio gets them, behind those of a made model.
+
+    Its system text comes first, unless the client's own first message is one. All tool calls have
+    ids (see `_with_tool_call_ids`). (ollama sheet §5.8, §5.13)
+
+    >>> made = internal.MadeModel(
+    ...     parent="", license=[], parameters={}, messages=[], system="Rhyme.")
+    >>> [message.content for message in conversation([ollama.Message(content="Hi")], made)]
+    ['Rhyme.', 'Hi']
+    """
+    own = _with_tool_call_ids(messages)
+    if isinstance(made, UnsetType):
+        return own
+    kept = [*_turns(made), *own]
+    if isinstance(made.system, UnsetType) or (kept and kept[0].role == "system"):
+        return kept
+    return [internal.IdentifiedMessage(role="system", content=made.system), *kept]
+
+
 def prompt_as_messages(
     prompt: str | UnsetType,
     system: str | UnsetType,
     images: list[str | None] | UnsetType | None,
+    made: internal.MadeModel | UnsetType,
 ) -> list[internal.IdentifiedMessage]:
     """
     Return a prompt as a conversation: a system message when there is one, then a user message.
 
-    (ollama sheet §5.7)
+    The request's system text goes over that of a made model, whose messages come before the
+    prompt. (ollama sheet §5.7)
 
-    >>> [message.role for message in prompt_as_messages("Hi", "Be brief.", UNSET)]
+    >>> [message.role for message in prompt_as_messages("Hi", "Be brief.", UNSET, UNSET)]
     ['system', 'user']
     """
-    messages = []
-    if not isinstance(system, UnsetType) and system:
-        messages.append(internal.IdentifiedMessage(role="system", content=system))
+    told = system or (UNSET if isinstance(made, UnsetType) else made.system)
+    messages = [] if isinstance(made, UnsetType) else _turns(made)
+    if not isinstance(told, UnsetType) and told:
+        messages.insert(0, internal.IdentifiedMessage(role="system", content=told))
     messages.append(internal.IdentifiedMessage(role="user", content=prompt, images=_images(images)))
     return messages
 
@@ -132,6 +158,13 @@ def message_content(
     parts = [openai.ContentPart(type="text", text=said)] if said else []
     parts += [_part(without_line_ends(image)) for image in images]
     return parts
+
+
+def _turns(made: internal.MadeModel) -> list[internal.IdentifiedMessage]:
+    return [
+        internal.IdentifiedMessage(role=turn.role.lower(), content=turn.content)
+        for turn in made.messages
+    ]
 
 
 def _part(data: str) -> openai.ContentPart:

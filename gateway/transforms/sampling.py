@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -20,23 +20,28 @@ _DEFAULTS: Final = {
 }
 
 
-def with_defaults(options: ollama.Options, policy: str) -> ollama.Options:
+def with_defaults(
+    options: ollama.Options, made: dict[str, Any] | UnsetType, policy: str
+) -> ollama.Options:
     """
-    Return options with Ollama's sampling defaults where none are given, if the policy is "ollama".
+    Return options with those of a made model where none are given, then Ollama's own.
 
-    Under the policy "absent", LM Studio's settings per model count. (ollama sheet §3.4)
+    Ollama's sampling defaults count if the policy is "ollama"; under the policy "absent", LM
+    Studio's settings per model do. (ollama sheet §3.4)
 
-    >>> with_defaults(ollama.Options(top_k=5), "ollama").top_k
-    5
-    >>> with_defaults(ollama.Options(), "ollama").temperature
+    >>> options = with_defaults(ollama.Options(top_k=5), {"top_k": 9, "top_p": 0.5}, "absent")
+    >>> options.top_k, options.top_p
+    (5, 0.5)
+    >>> with_defaults(ollama.Options(), UNSET, "ollama").temperature
     0.8
     """
-    if policy != "ollama":
+    if not made and policy != "ollama":
         return options
+    defaults = {**(_DEFAULTS if policy == "ollama" else {}), **(made or {})}
     missing = {
         name: default
-        for name, default in _DEFAULTS.items()
-        if getattr(options, name) in (UNSET, None)
+        for name, default in defaults.items()
+        if getattr(options, name, None) is UNSET or getattr(options, name, 0) is None
     }
     return msgspec.structs.replace(options, **missing)
 

@@ -35,8 +35,12 @@ ONLY_IN = {
 """Libraries that one layer wraps, so that exchanging one stays a matter of that layer."""
 
 WITH_PATHS = {
-    "gateway/app.py": "answers /health, which no client API describes",
+    "gateway/health.py": "answers /health, which no client API describes",
+    "gateway/keys.py": "knows which route takes a key in a header of its own",
+    "gateway/metrics.py": "answers /metrics, which no client API describes",
     "gateway/dialects.py": "tells the dialects that it speaks by the start of their paths",
+    "gateway/made_values.py": "knows which members of passed-through requests hold what",
+    "gateway/model_lists.py": "adds made models to the one list that is passed through",
     "gateway/passthrough.py": "hands other dialects through, told by the start of their paths",
     "gateway/repairs.py": "mends requests of the one passed-through route that LM Studio refuses",
 }

@@ -6,14 +6,17 @@ expected of an answer, which is a test's own business.
 """
 
 import asyncio
+import io
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import httpx
 import msgspec
+import structlog
 import uvicorn
 from uvicorn._types import ASGI3Application
 
@@ -31,7 +34,9 @@ from conformance.standin.options import Options
 from conformance.standin.script import Rule
 from conformance.standin.seen import Exchange
 from conformance.standin.server import bind
+from gateway import journal
 from gateway.intake import ClientHttp
+from gateway.settings import LogSettings
 
 LOADED = PLAIN.key
 LOADED_EMBEDDER = EMBEDDING.key
@@ -266,3 +271,18 @@ def said(text: str) -> str:
 async def gather_all(*work: Any) -> list[httpx.Response]:
     """Await requests at once and return their answers."""
     return list(await asyncio.gather(*work))
+
+
+@contextmanager
+def written(**settings: Any) -> Iterator[io.StringIO]:
+    """Have the journal written where it can be read, on its lowest level."""
+    root = logging.getLogger()
+    handlers, level, config = root.handlers[:], root.level, structlog.get_config()
+    stream = io.StringIO()
+    journal.configure(LogSettings(level="debug", **settings), stream)
+    try:
+        yield stream
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.configure(**config)

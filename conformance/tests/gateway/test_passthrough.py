@@ -351,12 +351,13 @@ async def test_a_body_without_a_name_is_passed_on(pair: Pair, body: bytes) -> No
     [r'"a":"cut \ud83d"', r'"\ud83d":1', r'"a":{"\"}":["]\\",{}]},"b":"\ude42"', NESTED],
     ids=["lone surrogate", "lone surrogate in a key", "brackets in strings", "deep"],
 )
-async def test_a_name_is_resolved_in_whatever_lm_studio_can_read(pair: Pair, spoiler: str) -> None:
+async def test_a_name_is_resolved_in_whatever_lm_studio_can_read(spoiler: str) -> None:
     """Else it would let any loaded model answer (wire sheet §2)."""
     name = f"{LOADED}:latest"
     body = f'{{"model":"{name}",{spoiler},"last":1e3}}'.encode()
-    await send(pair, ODD, body)
-    (sent,) = pair.asked(ODD)
+    async with open_pair({"limits": {"json_depth": 1_000_000}}) as pair:
+        await send(pair, ODD, body)
+        (sent,) = pair.asked(ODD)
     assert body.replace(name.encode(), LOADED.encode()) == sent.raw
 
 

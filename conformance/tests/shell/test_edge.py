@@ -1,5 +1,6 @@
 """The edge: paths, redirects, 404, 405, upgrades, gates, journal lines (ollama sheet §1.3)."""
 
+import re
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -71,6 +72,7 @@ async def ask(
 
     await Edge(app, TABLE, Settings(), gates)(scope, receive, send)  # type: ignore[arg-type]
     start = {name.decode(): value.decode() for name, value in sent[0].get("headers", [])}
+    assert start.pop("x-request-id")
     return Seen(sent[0]["status"], start, b"".join(each.get("body", b"") for each in sent[1:]))
 
 
@@ -255,6 +257,28 @@ async def test_gates_run_in_order_between_cleaning_and_routing() -> None:
     assert asked[:4] == ["stamp /evil", "refuse /evil", "stamp /api/tags", "refuse /api/tags"]
 
 
+async def test_an_answer_names_its_request() -> None:
+    """By the client's name for it; what was handed on says no other."""
+    sent: list[Message] = []
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"x-request-id", b"theirs"), (b"x-other", b"1")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"x-request-id", b"mine-1")]
+    scope = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/", "headers": headers}
+    await Edge(answer, TABLE, Settings())(scope, receive, send)
+
+    assert [(b"x-other", b"1"), (b"x-request-id", b"mine-1")] == sent[0]["headers"]
+
+
 async def test_every_request_leaves_one_line() -> None:
     """Method, template, status, duration and user agent; no query, no other header, no body."""
     headers = ((b"user-agent", b"ollama-python/0.6"), (b"authorization", b"Bearer secret"))
@@ -270,7 +294,7 @@ async def test_every_request_leaves_one_line() -> None:
         ("GET", "/v1/*", 299, ""),
         ("GET", "/nosuch", 404, ""),
     ] == [(line["method"], line["path"], line["status"], line["agent"]) for line in lines]
-    assert all(line["ms"] >= 0 for line in lines)
+    assert all(re.fullmatch(r"\d+\.\d\ds", line["took"]) for line in lines)
     assert "secret" not in str(lines)
 
 

@@ -1,14 +1,18 @@
 """The journal: how lines look, and what never stands on one."""
 
+import contextvars
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
+from time import monotonic_ns
 
 import pytest
 import structlog
 
 from gateway import journal
+from gateway.record import Record, begin
 from gateway.settings import LogSettings
 
 
@@ -30,22 +34,31 @@ def written(settings: LogSettings) -> io.StringIO:
     return stream
 
 
+def lasting(seconds: float) -> Record:
+    """Return the record of a request that began so long ago."""
+    record = Record()
+    record.started_ns = monotonic_ns() - int(seconds * 1e9)
+    return record
+
+
 def test_a_text_line_is_one_line_whatever_a_client_sends() -> None:
     """Control characters, line ends and terminal sequences are escaped."""
     stream = written(LogSettings())
+    record = lasting(1.234567)
     journal.log_request(
         journal.get_logger(),
         method="GET",
         path="/a\n2026 info forged\x1b[2J",
         status=None,
-        duration_ns=1_234_567,
+        record=record,
         user_agent='a "b" é',
         outcome="cut",
     )
     (line,) = stream.getvalue().splitlines()
 
-    assert line.partition(" ")[2] == (
-        'info    request method=GET path="/a\\n2026 info forged\\u001b[2J" status=- ms=1.2 '
+    assert re.search(r" took=1\.\d\ds ", line)
+    assert re.sub(r"took=\S+", "took=TOOK", line).partition(" ")[2] == (
+        'info    request method=GET path="/a\\n2026 info forged\\u001b[2J" status=- took=TOOK '
         'agent="a \\"b\\" \\u00e9" outcome=cut'
     )
 
@@ -53,12 +66,17 @@ def test_a_text_line_is_one_line_whatever_a_client_sends() -> None:
 def test_a_json_line_is_one_object() -> None:
     """The same line for machines, numbers as numbers."""
     stream = written(LogSettings(format="json"))
+    record = lasting(2.0)
+    record.is_stream, record.first_ns = True, record.started_ns + 1_500_000_000
+    record.model, record.upstream, record.upstream_status = "m:latest", "host:1234", 500
+    record.tokens_in, record.tokens_out = 7, 0
+    record.retries, record.fault = 1, "stated"
     journal.log_request(
         journal.get_logger(),
         method="GET",
         path="/",
         status=503,
-        duration_ns=2_000_000,
+        record=record,
         user_agent="x",
     )
     line = json.loads(stream.getvalue())
@@ -70,9 +88,18 @@ def test_a_json_line_is_one_object() -> None:
         "method": "GET",
         "path": "/",
         "status": 503,
-        "ms": 2.0,
+        "took": line["took"],
         "agent": "x",
+        "first": "1.50s",
+        "model": "m:latest",
+        "upstream": "host:1234",
+        "upstream_status": 500,
+        "tokens_in": 7,
+        "tokens_out": 0,
+        "retries": 1,
+        "fault": "stated",
     } == line
+    assert re.fullmatch(r"\d+\.\d\ds", line["took"])
 
 
 def test_levels_below_the_set_one_are_not_written() -> None:
@@ -85,6 +112,50 @@ def test_levels_below_the_set_one_are_not_written() -> None:
     assert ["but this"] == [line.split(maxsplit=2)[2] for line in stream.getvalue().splitlines()]
 
 
+def test_lines_of_a_request_say_its_id() -> None:
+    """Whoever writes them, and none outside of a request does."""
+    stream = written(LogSettings())
+    log = journal.get_logger()
+    log.info("outside")
+
+    def serve() -> None:
+        begin(None, "mine-7")
+        log.info("inside")
+
+    contextvars.copy_context().run(serve)
+    outside, inside = stream.getvalue().splitlines()
+    assert outside.endswith("outside")
+    assert inside.endswith("inside id=mine-7")
+
+
+@pytest.mark.parametrize("identifier", ["", "a b", "x" * 129, "a\nb", "é"])
+def test_an_id_that_cannot_stand_on_a_line_is_replaced(identifier: str) -> None:
+    """Ours are different for every request."""
+    found = {Record(None, identifier).id for _ in range(3)}
+    assert 3 == len(found)
+    assert identifier not in found
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_the_text_of_an_exception_is_written_by_setting_only(form: str) -> None:
+    """It may quote a request; the kind and the place are always there, causes included."""
+    for bodies in (False, True):
+        stream = written(LogSettings(format="json" if form == "json" else "text", bodies=bodies))
+        words = ["UPON A TIME".lower(), "EVER AFTER".lower()]
+        try:
+            try:
+                raise KeyError(words[0])
+            except KeyError as error:
+                raise RuntimeError(words[1]) from error
+        except RuntimeError:
+            journal.get_logger().exception("failed")
+            logging.getLogger("uvicorn.error").error("failed", exc_info=True)
+
+        text = stream.getvalue()
+        assert [bodies, bodies] == [word in text for word in words]
+        assert all(kind in text for kind in ("KeyError", "RuntimeError", "test_journal.py"))
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_traceback_has_no_values_and_secrets_are_masked(form: str) -> None:
     """Neither local variables nor what a caller hands in under a telling name is written."""
@@ -95,7 +166,7 @@ def test_a_traceback_has_no_values_and_secrets_are_masked(form: str) -> None:
     except RuntimeError:
         journal.get_logger().exception("failed", prompt=prompt, token=prompt, length=len(prompt))
 
-    assert "RuntimeError: plain words" in stream.getvalue()
+    assert "RuntimeError" in stream.getvalue()
     assert "THE PROMPT" not in stream.getvalue()
     assert "masked" in stream.getvalue()
 

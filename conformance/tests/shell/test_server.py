@@ -322,7 +322,7 @@ async def test_an_exception_is_a_500_and_a_traceback_in_the_journal() -> None:
         assert answer.startswith("HTTP/1.1 500 ")
         assert 0 == await child.ended()
         assert "outcome=failed" in child.said
-        assert "RuntimeError: broken on purpose" in child.said
+        assert "RuntimeError" in child.said
 
 
 async def test_the_lengths_of_answers_to_head_are_those_of_get() -> None:
@@ -338,3 +338,92 @@ async def test_the_lengths_of_answers_to_head_are_those_of_get() -> None:
         assert "\r\ncontent-length: 22\r\n" in wrong
         assert "\r\nallow: POST\r\n" in wrong
         assert wrong.endswith("\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_warned"),
+    [
+        (("listen.host=0.0.0.0",), True),
+        (("listen.host=",), True),
+        (("listen.host=0.0.0.0", "log.level=error"), True),
+        (("listen.host=0.0.0.0", "listen.keys=k"), False),
+        (("listen.host=localhost",), False),
+        ((), False),
+    ],
+)
+async def test_an_open_gateway_is_warned_of(settings: tuple[str, ...], is_warned: bool) -> None:
+    """Beyond this machine and without a key, on whatever level the journal is."""
+    async with running(*settings) as child:
+        child.process.send_signal(signal.SIGTERM)
+        assert 0 == await child.ended()
+
+    assert is_warned == ("WARNING: everyone who can reach" in child.said)
+    assert is_warned == ("OLGATE_LISTEN_KEYS" in child.said)
+
+
+async def test_the_number_of_headers_is_limited() -> None:
+    """One more than may be is a 431, one less an answer."""
+    async with running("limits.headers=5") as child:
+        few = await ask(child, "GET / HTTP/1.1" + "\r\nX-A: 1" * 3)
+        many = await ask(child, "GET / HTTP/1.1" + "\r\nX-A: 1" * 4)
+
+    assert few.startswith("HTTP/1.1 200 ")
+    assert many.startswith("HTTP/1.1 431 ")
+
+
+async def test_the_size_of_a_head_can_be_set() -> None:
+    """The request line counts, too."""
+    async with running("limits.header_bytes=1000") as child:
+        assert (await ask(child, f"GET /{'x' * 1000} HTTP/1.1")).startswith("HTTP/1.1 431 ")
+        assert (await ask(child, "GET / HTTP/1.1")).startswith("HTTP/1.1 200 ")
+
+
+async def test_a_head_that_never_ends_is_given_up() -> None:
+    """With a status where something came, in the words of whoever asks; else without a word."""
+    async with (
+        running("limits.header_s=0.2") as child,
+        connected(child) as begun,
+        connected(child) as silent,
+    ):
+        begun.send("GET /api/tags HTTP/1.1\r\nHost: 127")
+        answer = await begun.rest()
+
+        assert answer.startswith("HTTP/1.1 408 ")
+        assert '{"error":"the request came too slowly: ' in answer
+        assert "" == await silent.rest()
+
+
+async def test_a_body_that_stops_coming_is_given_up() -> None:
+    """What waits for it ends; one whose body comes is left alone, however long it takes."""
+    async with running("limits.body_s=0.2") as child, connected(child) as connection:
+        connection.send("POST /stuck HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nhalf")
+        answer = await connection.rest()
+
+        assert answer.startswith("HTTP/1.1 408 ")
+        assert "at least 1024 bytes of the body within 0.2 s" in answer
+    async with running("limits.body_s=0.5") as child, connected(child) as connection:
+        connection.send(UPLOAD)
+        for _ in range(7):
+            await asyncio.sleep(0.1)
+            connection.send(chunk("x" * 2000))
+        connection.send("0\r\n\r\n")
+
+        assert "0\r\n\r\n" in await connection.until("0\r\n\r\n")
+
+
+async def test_limits_on_heads_do_not_touch_answers() -> None:
+    """A connection may be idle between requests, and an answer may take as long as it takes."""
+    async with (
+        running("limits.header_s=0.2", "limits.body_s=0.2") as child,
+        connected(child) as connection,
+        connected(child) as other,
+    ):
+        connection.send("POST /last-words HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n")
+        await connection.until("first\n")
+        for _ in range(2):
+            other.send("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert "here" in await other.until("0\r\n\r\n")
+            await asyncio.sleep(0.3)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await connection.rest()

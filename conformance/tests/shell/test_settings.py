@@ -49,6 +49,7 @@ EVERY_KEY = {
     "listen.host": ("::1", "::1"),
     "listen.port": ("0", 0),
     "listen.origins": ("https://a.test, https://*.b.test", ("https://a.test", "https://*.b.test")),
+    "listen.keys": ("one, two", ("one", "two")),
     "upstream.url": ("mac.local", "http://mac.local:1234"),
     "upstream.token": (TOKEN, TOKEN),
     "upstream.connect_timeout_s": ("1.5", 1.5),
@@ -74,18 +75,55 @@ EVERY_KEY = {
     "models.insert_architectures": ("qwen2,starcoder2", ("qwen2", "starcoder2")),
     "store.path": ("/tmp/a.db", "/tmp/a.db"),
     "limits.body_bytes": ("1024", 1024),
+    "limits.header_bytes": ("2048", 2048),
+    "limits.headers": ("9", 9),
+    "limits.header_s": ("0", 0.0),
+    "limits.body_s": ("2.5", 2.5),
+    "limits.json_depth": ("9", 9),
+    "limits.messages": ("8", 8),
+    "limits.images": ("7", 7),
+    "limits.health_s": ("0.5", 0.5),
     "limits.drain_s": ("0", 0.0),
     "routes.health": ("off", False),
+    "routes.open_health": ("no", False),
     "routes.metrics": ("false", False),
     "routes.lmstudio": ("0", False),
     "log.level": ("error", "error"),
     "log.format": ("json", "json"),
+    "log.bodies": ("true", True),
 }
 
 
 def test_the_table_of_keys_is_whole() -> None:
-    """A key added to the settings has to be added to the table above."""
-    assert set(describe(Settings())) == set(EVERY_KEY)
+    """A key added to the settings has to be added to the table above; a file has its own tests."""
+    assert set(describe(Settings())) == {*EVERY_KEY, "listen.keys_file"}
+
+
+def test_keys_are_read_from_a_file_of_their_own(tmp_path: Path) -> None:
+    """One a line, beside those that are stated; empty lines and comments are none."""
+    file = tmp_path / "keys"
+    file.write_text("# of the office\nthree\n\n  four  \n")
+    environ = {"OLGATE_LISTEN_KEYS": "one,two", "OLGATE_LISTEN_KEYS_FILE": str(file)}
+
+    assert ("one", "two", "three", "four") == load({}, environ, None).listen.keys
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("# none\n", "at least one"), ("a b\n", "without spaces"), (None, "cannot be read")],
+)
+def test_a_file_without_usable_keys_is_refused(
+    content: str | None, says: str, tmp_path: Path
+) -> None:
+    """It must not leave the gateway open; what stands in it is not said."""
+    file = tmp_path / "keys"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SettingsProblem, match=says) as caught:
+        load({}, {"OLGATE_LISTEN_KEYS_FILE": str(file)}, None)
+
+    assert "a b" not in str(caught.value)
+    assert "OLGATE_LISTEN_KEYS_FILE" in str(caught.value)
 
 
 @pytest.mark.parametrize("path", EVERY_KEY)

@@ -11,15 +11,20 @@ from msgspec import UNSET, Raw, UnsetType
 
 from gateway._generated import internal, ollama, openai
 from gateway.transforms import (
+    conversation,
     images_problem,
     message_content,
     messages_problem,
     prompt_as_messages,
-    with_tool_call_ids,
 )
 
 MADE_UP = re.compile(r"call_[a-z0-9]{8}")
 BAD_ARGUMENTS = "Value looks like object, but can't find closing '}' symbol"
+
+
+def with_tool_call_ids(messages: list[ollama.Message]) -> list[internal.IdentifiedMessage]:
+    """Return a conversation with a model that brings nothing of its own."""
+    return conversation(messages, UNSET)
 
 
 def call(name: str | None, id: str | None = None, arguments: bytes = b"{}") -> ollama.ToolCall:
@@ -388,9 +393,47 @@ def test_a_prompt_becomes_a_conversation() -> None:
     user = internal.IdentifiedMessage(role="user", content="Hi", images=["aGk="])
     system = internal.IdentifiedMessage(role="system", content="Be brief.")
 
-    assert [system, user] == prompt_as_messages("Hi", "Be brief.", ["aGk=", None])
-    assert [user] == prompt_as_messages("Hi", "", ["aGk="])
-    assert [internal.IdentifiedMessage(role="user")] == prompt_as_messages(UNSET, UNSET, None)
+    assert [system, user] == prompt_as_messages("Hi", "Be brief.", ["aGk=", None], UNSET)
+    assert [user] == prompt_as_messages("Hi", "", ["aGk="], UNSET)
+    assert [internal.IdentifiedMessage(role="user")] == prompt_as_messages(
+        UNSET, UNSET, None, UNSET
+    )
+
+
+MADE = internal.MadeModel(
+    parent="",
+    license=[],
+    parameters={},
+    system="Rhyme.",
+    messages=[internal.MadeMessage(role="User", content="Fog?")],
+)
+
+
+def test_what_a_made_model_says_comes_first() -> None:
+    """Its system text, then its turns, then the client's messages."""
+    said = conversation([ollama.Message(role="user", content="Hi")], MADE)
+
+    assert [("system", "Rhyme."), ("user", "Fog?"), ("user", "Hi")] == [
+        (message.role, message.content) for message in said
+    ]
+
+
+def test_a_first_message_of_its_own_goes_over_a_stored_system_text() -> None:
+    """Told once is told: two system texts would contradict each other."""
+    made = internal.MadeModel(parent="", license=[], parameters={}, messages=[], system="Rhyme.")
+    own = ollama.Message(role="system", content="Be brief.")
+
+    assert ["Be brief."] == [message.content for message in conversation([own], made)]
+
+
+def test_a_prompts_system_text_goes_over_a_stored_one() -> None:
+    """The stored one counts where the request is silent."""
+    told = [
+        [message.content for message in prompt_as_messages("Hi", system, UNSET, MADE)]
+        for system in ("Be brief.", "", UNSET)
+    ]
+
+    assert [["Be brief.", "Fog?", "Hi"], ["Rhyme.", "Fog?", "Hi"], ["Rhyme.", "Fog?", "Hi"]] == told
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_defaults_fill_only_what_is_missing() -> None:
         stop=["x"],
     )
 
-    assert wanted == with_defaults(given, "ollama")
+    assert wanted == with_defaults(given, UNSET, "ollama")
     assert ollama.Options(temperature=0.0, top_k=None, seed=7, stop=["x"]) == given
 
 
@@ -37,7 +37,7 @@ def test_absent_options_stay_absent_by_default() -> None:
     """LM Studio's settings of the model count then."""
     given = ollama.Options(top_p=None)
 
-    assert given is with_defaults(given, "absent")
+    assert given is with_defaults(given, UNSET, "absent")
 
 
 @pytest.mark.parametrize(("number", "result"), [(40, 40), (40.0, 40), (1.7, 1), (-1.7, -1)])

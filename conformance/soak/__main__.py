@@ -1,0 +1,43 @@
+"""
+The command line of the soak, and what it says in the end.
+
+Exit codes: 0 nothing is wrong, 1 something is, 2 used wrongly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from conformance.soak.run import Report, Wish, soak
+
+
+@click.command()
+@click.option("--minutes", default=10.0, show_default=True, help="how long, warm-up included")
+@click.option("--streams", default=300, show_default=True, help="how many clients at a time")
+@click.option("--rate", default=10.0, show_default=True, help="tokens per second of a stream")
+@click.option("--seed", default=1, show_default=True, help="what the dice begin with")
+def main(minutes: float, streams: int, rate: float, seed: int) -> None:
+    """Let clients, faults, leavers and slow readers at a gateway, and see what is left of it."""
+    if minutes <= 0 or streams <= 0:
+        raise click.UsageError("--minutes and --streams are above 0")
+    report = asyncio.run(soak(Wish(minutes * 60, streams, rate, seed)))
+    show(report)
+    sys.exit(1 if report.problems else 0)
+
+
+def show(report: Report) -> None:
+    """Print what was done, what was measured, and what is wrong."""
+    for name, value in report.figures.items():
+        click.echo(f"{name:<28} {value}")
+    for problem in report.problems[:50]:
+        click.echo(f"WRONG  {problem}")
+    if len(report.problems) > 50:
+        click.echo(f"WRONG  and {len(report.problems) - 50} more")
+    click.echo("all well" if not report.problems else f"{len(report.problems)} wrong")
+
+
+if __name__ == "__main__":
+    main()

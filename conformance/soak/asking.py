@@ -1,0 +1,169 @@
+"""
+One request of the soak: what is asked, how its answer is read, and whether that answer is true.
+
+May live here: the kinds of requests and of clients, and the judgement of one answer. Not here: how
+many of them there are, and what the gateway is left with in the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import aiohttp
+
+from conformance.standin.catalogue import EMBEDDING, PLAIN
+from conformance.standin.faults import FAULTS
+
+PATIENCE_S = 60.0
+"""No answer of the soak takes that long unless something hangs."""
+
+SLOW_READ_BYTES = 64 * 1024
+SLOW_READ_S = 0.05
+LARGE = "large-answer;"
+"""In a prompt: the answer is one of several MiB, as fast as it is taken."""
+
+FAULT_IDS = tuple(name for name, fault in FAULTS.items() if fault.way in ("instead", "midway"))
+"""The faults that a stand-in can act out, and that no answer may hide."""
+
+
+class Manner(StrEnum):
+    """What a client does."""
+
+    READS = "reads to the end"
+    LEAVES_EARLY = "leaves before the answer"
+    LEAVES_MIDWAY = "leaves within the answer"
+    READS_SLOWLY = "reads slowly"
+
+
+class Outcome(StrEnum):
+    """What became of a request."""
+
+    WHOLE = "whole"
+    ERROR = "error"
+    LEFT = "left"
+    CUT = "cut"
+    HUNG = "hung"
+    UNCLEAR = "ended without a word"
+
+
+@dataclass(frozen=True)
+class Asking:
+    """One request; `tag` stands in its prompt, so that the stand-in's side of it can be found."""
+
+    tag: str
+    path: str
+    body: dict[str, Any]
+    manner: Manner
+    fault: str | None = None
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether its answer comes in pieces."""
+        return bool(self.body.get("stream"))
+
+
+def draw(dice: random.Random, tag: str) -> Asking:
+    """Return a request as the dice fall: of ten, six read on, two leave, one is slow, one fails."""
+    manner = dice.choices(
+        list(Manner),
+        weights=[70, 10, 10, 10],
+    )[0]
+    fault = dice.choice(FAULT_IDS) if manner == Manner.READS and dice.random() < 0.2 else None
+    prompt = f"tag={tag}; {dice.getrandbits(64):x} "
+    if fault is not None:
+        prompt += f"fault={fault};"
+    if manner == Manner.READS_SLOWLY:
+        prompt += LARGE
+    streamed = manner in (Manner.READS_SLOWLY, Manner.LEAVES_MIDWAY) or dice.random() < 0.7
+    messages = [{"role": "user", "content": prompt}]
+    kind = dice.choice(("chat", "generate", "passed", "embed" if not streamed else "chat"))
+    match kind:
+        case "chat":
+            body: dict[str, Any] = {"model": PLAIN.key, "messages": messages, "stream": streamed}
+            return Asking(tag, "/api/chat", body, manner, fault)
+        case "generate":
+            body = {"model": PLAIN.key, "prompt": prompt, "stream": streamed}
+            return Asking(tag, "/api/generate", body, manner, fault)
+        case "embed":
+            return Asking(
+                tag, "/api/embed", {"model": EMBEDDING.key, "input": prompt}, manner, fault
+            )
+        case _:
+            body = {"model": PLAIN.key, "messages": messages, "stream": streamed}
+            return Asking(tag, "/v1/chat/completions", body, manner, fault)
+
+
+async def ask(session: aiohttp.ClientSession, asking: Asking, dice: random.Random) -> Outcome:
+    """Carry a request out in its client's manner."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            if asking.manner == Manner.LEAVES_EARLY:
+                return await _leave_early(session, asking, dice.random() * 0.5)
+            async with session.post(asking.path, json=asking.body) as answer:
+                if asking.manner == Manner.LEAVES_MIDWAY and answer.status == 200:
+                    await answer.content.readany()
+                    answer.close()
+                    return Outcome.LEFT
+                end = await _read(answer, is_slow=asking.manner == Manner.READS_SLOWLY)
+                return judge(asking, answer.status, end)
+    except TimeoutError:
+        return Outcome.HUNG
+    except aiohttp.ClientError:
+        return Outcome.CUT
+
+
+async def _leave_early(session: aiohttp.ClientSession, asking: Asking, after_s: float) -> Outcome:
+    try:
+        async with asyncio.timeout(after_s), session.post(asking.path, json=asking.body) as answer:
+            answer.close()
+    except TimeoutError:
+        pass
+    return Outcome.LEFT
+
+
+async def _read(answer: aiohttp.ClientResponse, *, is_slow: bool) -> bytes:
+    """Return the end of a body; nothing more of it is kept."""
+    end = b""
+    while piece := await answer.content.read(SLOW_READ_BYTES):
+        end = (end + piece)[-SLOW_READ_BYTES:]
+        if is_slow:
+            await asyncio.sleep(SLOW_READ_S)
+    return end
+
+
+def judge(asking: Asking, status: int, end: bytes) -> Outcome:
+    """
+    Tell what an answer says of itself: that it is whole, or that it is not.
+
+    An answer that says neither, and so could pass for a whole one, is UNCLEAR.
+    """
+    if status != 200:
+        return Outcome.ERROR if b'"error"' in end else Outcome.UNCLEAR
+    if asking.is_stream and asking.path.startswith("/v1/"):
+        last = end.rstrip().rpartition(b"\n\n")[2]
+        if last == b"data: [DONE]":
+            return Outcome.WHOLE
+        return Outcome.ERROR if b'"error"' in last else Outcome.UNCLEAR
+    lines = end.rstrip().rpartition(b"\n")[2] if asking.is_stream else end
+    try:
+        document = json.loads(lines)
+    except ValueError:
+        return Outcome.UNCLEAR
+    if "error" in document:
+        return Outcome.ERROR
+    is_whole = document.get("done", not asking.path.startswith(("/api/chat", "/api/generate")))
+    return Outcome.WHOLE if is_whole else Outcome.UNCLEAR
+
+
+def is_wrong(asking: Asking, outcome: Outcome) -> bool:
+    """Tell whether an outcome is none that this request may have."""
+    if asking.fault is not None:
+        return outcome != Outcome.ERROR
+    if asking.manner in (Manner.LEAVES_EARLY, Manner.LEAVES_MIDWAY):
+        return outcome not in (Outcome.LEFT, Outcome.WHOLE)
+    return outcome != Outcome.WHOLE

@@ -1,0 +1,133 @@
+"""
+The gateway of the soak: a process of its own, and what can be measured of it from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+PATIENCE_S = 30.0
+SETTINGS = {
+    "OLGATE_LISTEN_PORT": "0",
+    "OLGATE_UPSTREAM_FIRST_BYTE_TIMEOUT_S": "8",
+    "OLGATE_UPSTREAM_SILENCE_TIMEOUT_S": "8",
+    "OLGATE_UPSTREAM_IDLE_CONNECTION_S": "1",
+    "OLGATE_LIMITS_DRAIN_S": "1",
+}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a gateway that has nothing to do still holds."""
+
+    tasks: int
+    files: int
+    sockets: int
+    rss_mib: float
+
+
+@dataclass(eq=False)
+class Gateway:
+    """A running gateway; `lines` are the last that it wrote, `requests` how many it told of."""
+
+    url: str
+    process: asyncio.subprocess.Process
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=200))
+    requests: int = 0
+    tracebacks: int = 0
+    peak_mib: float = 0.0
+
+    @property
+    def seen(self) -> psutil.Process:
+        """The process as the system sees it."""
+        return psutil.Process(self.process.pid)
+
+    def note_rss(self) -> float:
+        """Return the memory in use in MiB, and keep the most there was."""
+        rss = self.seen.memory_info().rss / 2**20
+        self.peak_mib = max(self.peak_mib, rss)
+        return rss
+
+    async def counted(self, session: aiohttp.ClientSession) -> dict[str, float]:
+        """Return the sums of the gateway's own counters and gauges."""
+        async with session.get("/metrics") as answer:
+            text = await answer.text()
+        sums: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+        return sums
+
+    async def measure(self, session: aiohttp.ClientSession) -> Measure:
+        """Return what it holds now; the connection that asks is one of the sockets."""
+        tasks = int((await self.counted(session))["olgate_running_tasks"])
+        seen = self.seen
+        # Windows has handles in their place.
+        files: int = getattr(seen, "num_handles", seen.num_fds)()
+        sockets = len(seen.net_connections(kind="tcp"))
+        return Measure(tasks, files, sockets, self.note_rss())
+
+    async def read(self) -> None:
+        """Take in what it writes."""
+        assert self.process.stderr is not None
+        while line := (await self.process.stderr.readline()).decode("utf-8", "replace"):
+            self.requests += " request " in line
+            self.tracebacks += line.startswith("Traceback")
+            self.lines.append(line.rstrip())
+
+
+@asynccontextmanager
+async def run_gateway(upstream_url: str, more: Mapping[str, str]) -> AsyncIterator[Gateway]:
+    """Run a gateway in front of an address, and end it. Raises RuntimeError when it won't start."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OLGATE_", "OLLAMA_", "LMSTUDIO_", "LM_API_"))
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "gateway",
+        "serve",
+        "--upstream",
+        upstream_url,
+        env={**kept, **SETTINGS, **more},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    reading: asyncio.Task[None] | None = None
+    try:
+        gateway = Gateway(await _address(process), process)
+        reading = asyncio.create_task(gateway.read())
+        yield gateway
+        process.terminate()
+        async with asyncio.timeout(PATIENCE_S):
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        if reading is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading
+
+
+async def _address(process: asyncio.subprocess.Process) -> str:
+    assert process.stderr is not None
+    said = ""
+    async with asyncio.timeout(PATIENCE_S):
+        while line := (await process.stderr.readline()).decode():
+            said += line
+            if "listening on " in line:
+                return line.strip().rpartition(" ")[2]
+    raise RuntimeError(f"the gateway ended while starting: {said}")

@@ -1,0 +1,62 @@
+"""
+The keys that clients must show, where the settings name any: one more gate of the edge.
+
+A key is looked at here and goes nowhere else: not upstream, not into a line of the journal. Which
+texts may be keys, and where they are read from, is the settings' business.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from hmac import compare_digest
+
+from gateway.client import header
+from gateway.dialects import error_body
+from gateway.edge import Answer, Headers, Scope
+from gateway.encoding import JSON
+from gateway.health import HEALTH
+from gateway.settings import Settings
+
+SENT_AS_X_API_KEY = "/v1/messages"
+"""Where Anthropic's clients send their key in a header of its own."""
+
+
+class KeyGate:
+    """Refuses what comes without one of the keys; with no keys set it lets everything pass."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Keep digests only: they are of one length, which comparing in constant time needs."""
+        self._digests = [_digest(key) for key in settings.listen.keys]
+        self._open = (HEALTH,) if settings.routes.open_health else ()
+
+    def __call__(self, scope: Scope, settings: Settings) -> Answer | Headers:
+        """Be the gate."""
+        path: str = scope["path"]
+        if not self._digests or path in self._open:
+            return ()
+        shown = _shown_key(scope, path)
+        if shown and self._is_known(shown):
+            return ()
+        ways = "in the header `Authorization: Bearer KEY`"
+        if path.startswith(SENT_AS_X_API_KEY):
+            ways += " or `x-api-key: KEY`"
+        what = "this key is not known to it" if shown else "none was sent"
+        body = error_body(path, 401, f"this gateway wants a key {ways}, and {what}")
+        return Answer(401, body, ((b"content-type", JSON), (b"www-authenticate", b"Bearer")))
+
+    def _is_known(self, shown: str) -> bool:
+        """Compare with every key, so that the time taken tells nothing of which one is near."""
+        digest = _digest(shown)
+        found = [compare_digest(digest, each) for each in self._digests]
+        return any(found)
+
+
+def _digest(key: str) -> bytes:
+    return sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+def _shown_key(scope: Scope, path: str) -> str:
+    scheme, _, key = header(scope, b"authorization").strip().partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    return header(scope, b"x-api-key").strip() if path.startswith(SENT_AS_X_API_KEY) else ""

@@ -1,0 +1,93 @@
+"""
+Models made of others: what a new one inherits, and what it has of its own (ollama sheet §5.13).
+
+May live here: pure functions over what is kept of a made model. Not here: where it is kept.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+from msgspec import Raw, UnsetType
+
+from gateway import names
+from gateway._generated import internal, ollama
+from gateway.aliases import Alias
+from gateway.call import local_text
+
+NOTHING = internal.MadeModel(parent="", license=[], parameters={}, messages=[])
+
+
+def copied(row: internal.CatalogueRow, destination: str) -> Alias:
+    """Return a second name of a model, with all that the model has of its own."""
+    return _kept(row, destination, _made(row))
+
+
+def derived(
+    row: internal.CatalogueRow,
+    name: str,
+    *,
+    system: str | UnsetType | None,
+    template: str | UnsetType | None,
+    license: str | list[str] | UnsetType | None,
+    parameters: Raw | UnsetType,
+    messages: list[ollama.Message] | UnsetType | None,
+    requires: str | UnsetType | None,
+) -> Alias:
+    """
+    Return a model made of another: what is stated replaces what it inherits.
+
+    Licences are added to those of the source, and parameters laid over them key by key.
+    """
+    source = _made(row)
+    licences = [license] if isinstance(license, str) else license or []
+    made = internal.MadeModel(
+        parent=row.name,
+        system=system or source.system,
+        template=template or source.template,
+        requires=requires or source.requires,
+        license=[*source.license, *(text for text in licences if text)],
+        parameters={**source.parameters, **_stated(parameters)},
+        messages=[
+            internal.MadeMessage(role=message.role or "user", content=message.content or "")
+            for message in messages
+        ]
+        if messages
+        else source.messages,
+    )
+    return _kept(row, name, made)
+
+
+def layers(made: internal.MadeModel) -> list[bytes]:
+    """Return what a made model has of its own, one text for each layer that Ollama would write."""
+    parts: list[Any] = [
+        made.template,
+        made.system,
+        made.parameters,
+        made.license,
+        made.messages,
+    ]
+    return [msgspec.json.encode(part) for part in parts if part]
+
+
+def _made(row: internal.CatalogueRow) -> internal.MadeModel:
+    return NOTHING if isinstance(row.made, UnsetType) else row.made
+
+
+def _kept(row: internal.CatalogueRow, name: str, made: internal.MadeModel) -> Alias:
+    parsed = names.parse(name.strip())
+    assert parsed is not None, "a plan checks the name before it makes a model"
+    return Alias(
+        name=parsed.display,
+        request_key=row.request_key,
+        modified_at=local_text(time.time()),
+        made=made,
+    )
+
+
+def _stated(options: Raw | UnsetType) -> dict[str, Any]:
+    """Return options as they were written; the plan has checked the types of those it knows."""
+    stated = None if isinstance(options, UnsetType) else msgspec.json.decode(options)
+    return {key: value for key, value in (stated or {}).items() if value is not None}

@@ -1,0 +1,164 @@
+"""
+What is counted, for `/metrics` in the text form of Prometheus.
+
+Every application has a registry of its own. Labels have few values that we choose: a route is its
+template, a method one that HTTP names, a fault one of the closed list. Counting is done once a
+request has ended, or a load, but for the streams that run: nothing here is called for a frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from functools import partial
+from time import monotonic_ns
+
+import msgspec
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+
+from gateway.journal import get_logger
+from gateway.record import Look, Record
+from gateway.unknown_keys import Sampler, find_unknown
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+OTHER = "other"
+"""The route of what no route takes, and the method that HTTP does not name."""
+PATH = "/metrics"
+MOST_KEYS = 100
+"""So many keys have a label of their own; those that come later share one."""
+WAITS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+LASTS_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+_PLAIN = re.compile(r"[A-Za-z0-9_.\[\]\-]{1,100}")
+
+
+class Metrics:
+    """The counters of one application; the observer of its requests' records."""
+
+    def __init__(self) -> None:
+        self.running_streams = 0
+        self._sampler = Sampler()
+        self._keys: set[tuple[str, str]] = set()
+        self._log = get_logger()
+        registry = self._registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter(
+            "olgate_requests",
+            "Requests that have ended; status 0 is one that got no answer.",
+            ("route", "method", "status"),
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "olgate_tokens",
+            "Tokens of prompts (in) and answers (out).",
+            ("route", "direction"),
+            registry=registry,
+        )
+        self._estimated = Counter(
+            "olgate_estimated_counts",
+            "Counts that LM Studio left out and that were estimated.",
+            ("direction",),
+            registry=registry,
+        )
+        self._first = Histogram(
+            "olgate_time_to_first_frame_seconds",
+            "From a request's head to the first bytes of its streamed answer's body.",
+            ("route",),
+            buckets=WAITS_S,
+            registry=registry,
+        )
+        self._streams = Histogram(
+            "olgate_stream_duration_seconds",
+            "From a request's head to the end of its streamed answer.",
+            ("route",),
+            buckets=LASTS_S,
+            registry=registry,
+        )
+        self._loads = Counter(
+            "olgate_loads",
+            "Loads that the gateway asked LM Studio for and that have ended.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._retries = Counter(
+            "olgate_retries", "Calls that were made once more.", ("route",), registry=registry
+        )
+        self._faults = Counter(
+            "olgate_faults",
+            "Requests that failed: a fault upstream, `stated` for an error that LM Studio stated, "
+            "`internal` for one of ours.",
+            ("fault",),
+            registry=registry,
+        )
+        self._unknown = Counter(
+            "olgate_unknown_upstream_keys",
+            "Keys in sampled answers of LM Studio that its description lacks.",
+            ("type", "key"),
+            registry=registry,
+        )
+        tasks = Gauge(
+            "olgate_running_tasks",
+            "Tasks of the event loop, those of idle times included.",
+            registry=registry,
+        )
+        tasks.set_function(lambda: len(asyncio.all_tasks()))
+        running = Gauge(
+            "olgate_running_streams", "Streamed answers that are being sent.", registry=registry
+        )
+        running.set_function(lambda: self.running_streams)
+
+    def text(self) -> bytes:
+        """Return everything as it is now."""
+        return generate_latest(self._registry)
+
+    def note_end(self, record: Record, method: str, status: int | None) -> None:
+        """Count a request that has ended."""
+        route = record.route or OTHER
+        shown_method = method if method in METHODS else OTHER
+        self._requests.labels(route, shown_method, str(status or 0)).inc()
+        for direction, number in (("in", record.tokens_in), ("out", record.tokens_out)):
+            if number:
+                self._tokens.labels(route, direction).inc(number)
+        for direction in record.estimated:
+            self._estimated.labels(direction).inc()
+        if record.retries:
+            self._retries.labels(route).inc(record.retries)
+        if record.fault is not None:
+            self._faults.labels(record.fault).inc()
+        if record.is_stream and record.first_ns is not None:
+            self._first.labels(route).observe((record.first_ns - record.started_ns) / 1e9)
+            self._streams.labels(route).observe((monotonic_ns() - record.started_ns) / 1e9)
+
+    def note_load(self, outcome: str) -> None:
+        """Count a load that has ended."""
+        self._loads.labels(outcome).inc()
+
+    def sampled(self, kind: object) -> Look | None:
+        """Return what to look at a body of a kind with, None for the many that are let be."""
+        return partial(self._look_at, kind) if self._sampler.wants(kind) else None
+
+    def _look_at(self, kind: object, data: bytes) -> None:
+        """Count the unknown keys of one body; each is said once. Values are not kept."""
+        try:
+            value = msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return
+        name = getattr(kind, "__name__", OTHER)
+        for path in find_unknown(value, kind):
+            key = path if _PLAIN.fullmatch(path) else OTHER
+            is_new = self._sampler.is_new(kind, key)
+            if is_new and len(self._keys) < MOST_KEYS:
+                self._keys.add((name, key))
+            label = key if (name, key) in self._keys else OTHER
+            self._unknown.labels(name, label).inc()
+            if is_new:
+                self._log.warning(
+                    "LM Studio sent a key that its description lacks", type=name, key=key
+                )

@@ -83,8 +83,8 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"])
 def clients(session: nox.Session) -> None:
-    """Run real clients of Ollama against the gateway and the stand-in: `-- --all` for all."""
-    if "--matrix" in session.posargs:
+    """Run real clients of Ollama: `-- --all` for all, `-- --write` for the page of them."""
+    if {"--matrix", "--write"} & set(session.posargs):
         run(session, "conformance.clients", *session.posargs)
     else:
         run(session, "pytest", "conformance/tests/clients", *session.posargs)

@@ -181,7 +181,7 @@ def cp_and_rm(place: Place) -> None:
 
 
 @scenarios.add
-def create(place: Place) -> None:
+def create_model(place: Place) -> None:
     """A Modelfile makes a model, with a system text and a parameter that show tells."""
     text = f'FROM {place.chat}\nSYSTEM "Be brief."\nPARAMETER temperature 0.25\n'
     succeed_with_progress(place, "create", MADE, files={"Modelfile": text.encode()})

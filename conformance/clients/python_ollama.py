@@ -475,6 +475,15 @@ def embeddings_legacy(place: Place) -> None:
 
 
 @scenarios.add
+def pull(place: Place) -> None:
+    """A model that is here is pulled at once, streamed or not."""
+    client = connect(place)
+    assert client.pull(place.chat).status == "success"
+    frames = list(client.pull(place.chat, stream=True))
+    assert frames[-1].status == "success"
+
+
+@scenarios.add
 def preload_and_unload(place: Place) -> None:
     """Empty requests load and unload a model, which `ps` shows."""
     client = connect(place)

@@ -18,7 +18,9 @@ from conformance.clients.toolchain import (
     SOURCES,
     Command,
     build_go,
+    build_java,
     build_ollama,
+    build_rust,
     install_javascript,
     make_python,
 )
@@ -99,11 +101,13 @@ CLIENTS: tuple[Client, ...] = (
         tools_single tools_parallel tools_stream tools_roundtrip tools_from_function
         format_json format_schema format_schema_stream image_bytes image_path
         generate generate_stream generate_system generate_format generate_raw generate_image
-        generate_think embed_one embed_batch embed_dimensions embeddings_legacy preload_and_unload
+        generate_think embed_one embed_batch embed_dimensions embeddings_legacy pull
+        preload_and_unload
         missing_model_chat missing_model_chat_stream missing_model_generate
         missing_model_generate_stream missing_model_show missing_model_embed
         missing_model_embeddings async_chat_stream async_concurrent stream_abort stream_breaks_off
         """,
+        deviations={"pull": PULL},
         leaves_one=True,
         is_default=True,
     ),
@@ -130,10 +134,11 @@ CLIENTS: tuple[Client, ...] = (
         list show version chat chat_stream chat_options think think_stream think_level think_false
         tools_roundtrip tools_parallel tools_stream format_schema format_json
         image_buffer image_base64 generate generate_stream generate_raw generate_image_format
-        embed embed_string embeddings_legacy ps_load_and_unload
+        embed embed_string embeddings_legacy pull ps_load_and_unload
         missing_model missing_model_stream missing_model_generate missing_model_show
         missing_model_embed concurrent stream_abort stream_breaks_off
         """,
+        deviations={"pull": PULL},
         leaves_one=True,
         is_default=True,
     ),
@@ -156,10 +161,11 @@ CLIENTS: tuple[Client, ...] = (
         """
         heartbeat version list show list_running chat chat_stream chat_options chat_image
         think_stream think_level think_false tools_roundtrip tools_parallel_stream format_schema
-        generate generate_stream embed embeddings_legacy load_and_unload
+        generate generate_stream embed embeddings_legacy pull load_and_unload
         missing_model_chat missing_model_generate missing_model_show missing_model_embed
         stream_abort stream_breaks_off
         """,
+        deviations={"pull": PULL},
         leaves_one=True,
         is_default=True,
     ),
@@ -170,12 +176,12 @@ CLIENTS: tuple[Client, ...] = (
         run_command,
         """
         version list_models show run run_think run_verbose run_format run_image run_embedding
-        ps_and_stop pull cp_and_rm create missing_model missing_model_rm abort
+        ps_and_stop pull cp_and_rm create_model missing_model missing_model_rm abort
         """,
         deviations={
             "pull": PULL,
             "cp_and_rm": COPY,
-            "create": CREATE,
+            "create_model": CREATE,
             "missing_model_rm": DELETE,
         },
         leaves_one=True,
@@ -315,6 +321,31 @@ CLIENTS: tuple[Client, ...] = (
         """
         models prompt usage schema tools image embed missing_model
         """,
+    ),
+    Client(
+        "rust_ollama",
+        "ollama-rs",
+        partial(find_version, "rust/Cargo.toml", r'^ollama-rs = .*"=([^"]+)"'),
+        lambda: [build_rust()],
+        """
+        list show chat chat_stream chat_options tools tools_roundtrip format_schema format_json
+        think vision generate generate_stream embed pull missing_model stream_abort
+        """,
+        deviations={"pull": PULL},
+        leaves_one=True,
+    ),
+    Client(
+        "java_langchain4j",
+        "langchain4j-ollama",
+        partial(
+            find_version, "java/pom.xml", r"<artifactId>langchain4j-ollama.*\n\s*<version>(.+)<"
+        ),
+        build_java,
+        """
+        list show ps chat chat_stream options tools_roundtrip tools_stream format_schema format_json
+        think think_stream vision generate generate_stream embed missing_model stream_abort
+        """,
+        leaves_one=True,
     ),
 )
 

@@ -164,11 +164,17 @@ def build_ollama() -> Path:
 
 
 def build_rust() -> Path:
-    """Return the driver in Rust, compiled; its crates are fixed by Cargo.lock."""
+    """
+    Return the driver in Rust, compiled in a copy.
+
+    A lock file of cargo's names its registry by host, so Cargo.toml fixes what it names exactly and
+    cargo finds the rest; what it found stays with the copy.
+    """
     (cargo,) = find("cargo")
-    target = CACHE / "rust"
-    run_tool([cargo, "build", "--locked", "--quiet", "--target-dir", target], SOURCES / "rust")
-    return target / "debug" / f"driver{EXE}"
+    folder = CACHE / "rust"
+    shutil.copytree(SOURCES / "rust", folder, dirs_exist_ok=True)
+    run_tool([cargo, "build", "--quiet", "--target-dir", folder / "target"], folder)
+    return folder / "target" / "debug" / f"driver{EXE}"
 
 
 def build_java() -> Command:

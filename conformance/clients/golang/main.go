@@ -85,6 +85,7 @@ var scenarios = []scenario{
 	{"generate_stream", runGenerateStream},
 	{"embed", runEmbed},
 	{"embeddings_legacy", runEmbeddingsLegacy},
+	{"pull", runPull},
 	{"load_and_unload", runLoadAndUnload},
 	{"missing_model_chat", runMissingChat},
 	{"missing_model_generate", runMissingGenerate},
@@ -495,6 +496,16 @@ func runEmbeddingsLegacy(d *driver) error {
 		return err
 	}
 	return check(len(answer.Embedding) > 8, "%d dimensions", len(answer.Embedding))
+}
+
+// A model that is here is pulled at once.
+func runPull(d *driver) error {
+	status := ""
+	err := d.Pull(d, &api.PullRequest{Model: d.chat}, func(progress api.ProgressResponse) error {
+		status = progress.Status
+		return nil
+	})
+	return first(err, check(status == "success", "last status %q", status))
 }
 
 // As the command line loads a model before it talks, and stops one.

@@ -308,6 +308,16 @@ await main({
     check(embedding.length > 1 && embedding.every(Number.isFinite), JSON.stringify(embedding));
   },
 
+  async pull(place) {
+    const client = connect(place);
+    equal("success", (await client.pull({ model: place.chat })).status, "status");
+    const frames = [];
+    for await (const frame of await client.pull({ model: place.chat, stream: true })) {
+      frames.push(frame);
+    }
+    equal("success", frames.at(-1)?.status, "last status");
+  },
+
   async ps_load_and_unload(place) {
     const client = connect(place);
     const find = async () =>

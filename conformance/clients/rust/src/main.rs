@@ -1,0 +1,298 @@
+//! Drives ollama-rs: `driver URL CHAT EMBEDDING [NAME...]`.
+//!
+//! It decodes every answer into strict types, and takes a stream's counts only when all six are
+//! there. It prints one JSON line per scenario, with `name`, `ok` and `detail`, as the drivers in
+//! Python do.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use ollama_rs::Ollama;
+use ollama_rs::coordinator::Coordinator;
+use ollama_rs::generation::chat::request::ChatMessageRequest;
+use ollama_rs::generation::chat::{ChatMessage, ChatMessageResponse};
+use ollama_rs::generation::completion::request::GenerationRequest;
+use ollama_rs::generation::embeddings::request::GenerateEmbeddingsRequest;
+use ollama_rs::generation::images::Image;
+use ollama_rs::generation::parameters::{FormatType, JsonStructure, KeepAlive, ThinkType, TimeUnit};
+use ollama_rs::generation::tools::Tool;
+use ollama_rs::models::ModelOptions;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio_stream::StreamExt;
+
+const QUESTION: &str = "What grows in the orchard behind the harbour? Answer in two sentences.";
+const WEATHER_QUESTION: &str = "What is the weather in Lisbon? Use the tool get_weather.";
+const PERSON_QUESTION: &str = "Describe a keeper of a lighthouse named Ada.";
+const HELD_QUESTION: &str = "[hold] What grows in the orchard behind the harbour?";
+const MISSING_MODEL: &str = "nobody/has-this-model:7b";
+/// One grey pixel.
+const PNG: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==";
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Outcome = Result<(), Failure>;
+type Scenario = fn(Place) -> Pin<Box<dyn Future<Output = Outcome>>>;
+
+#[derive(Clone)]
+struct Place {
+    client: Ollama,
+    chat: String,
+    embedding: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Person {
+    name: String,
+    age: i64,
+    friends: Vec<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct City {
+    #[schemars(description = "Name of the city")]
+    city: String,
+}
+
+struct Weather;
+
+impl Tool for Weather {
+    type Params = City;
+
+    fn name() -> &'static str {
+        "get_weather"
+    }
+
+    fn description() -> &'static str {
+        "The weather in a city."
+    }
+
+    async fn call(&mut self, asked: City) -> Result<String, Failure> {
+        Ok(format!("{}: 17", asked.city))
+    }
+}
+
+fn check(holds: bool, what: impl std::fmt::Debug) -> Outcome {
+    if holds { Ok(()) } else { Err(format!("not so: {what:?}").into()) }
+}
+
+fn ask(place: &Place, question: &str) -> ChatMessageRequest {
+    ChatMessageRequest::new(place.chat.clone(), vec![ChatMessage::user(question.to_owned())])
+}
+
+async fn read(place: &Place, request: ChatMessageRequest) -> Result<Vec<ChatMessageResponse>, Failure> {
+    let mut stream = place.client.send_chat_messages_stream(request).await?;
+    let mut frames = Vec::new();
+    while let Some(frame) = stream.next().await {
+        frames.push(frame.map_err(|()| "the stream broke off")?);
+    }
+    let (last, rest) = frames.split_last().ok_or("no frames")?;
+    check(last.done && rest.iter().all(|frame| !frame.done), "only the last frame is done")?;
+    check(last.final_data.as_ref().is_some_and(|data| data.eval_count > 0), last)?;
+    check(rest.iter().all(|frame| frame.final_data.is_none()), "counts before the end")?;
+    Ok(frames)
+}
+
+fn text_of(frames: &[ChatMessageResponse]) -> String {
+    frames.iter().map(|frame| frame.message.content.as_str()).collect()
+}
+
+/// Each model has a name, a size and a time.
+async fn list(place: Place) -> Outcome {
+    let models = place.client.list_local_models().await?;
+    let wanted = format!("{}:latest", place.chat);
+    check(models.iter().any(|model| model.name == wanted), &models)?;
+    check(models.iter().all(|model| model.size > 0 && !model.modified_at.is_empty()), &models)
+}
+
+/// The model says what it can.
+async fn show(place: Place) -> Outcome {
+    let model = place.client.show_model_info(place.chat).await?;
+    check(model.capabilities.iter().any(|one| one == "tools"), &model.capabilities)?;
+    check(model.model_info.keys().any(|key| key.ends_with(".context_length")), &model.model_info)
+}
+
+/// A chat answers in one piece, with its counts.
+async fn chat(place: Place) -> Outcome {
+    let answer = place.client.send_chat_messages(ask(&place, QUESTION)).await?;
+    check(answer.done && !answer.message.content.is_empty(), &answer)?;
+    check(answer.final_data.as_ref().is_some_and(|data| data.prompt_eval_count > 0), &answer)
+}
+
+/// A chat answers in frames.
+async fn chat_stream(place: Place) -> Outcome {
+    let frames = read(&place, ask(&place, QUESTION)).await?;
+    check(frames.len() > 2 && !text_of(&frames).is_empty(), &frames)
+}
+
+/// Options and a time to stay loaded are taken, and num_predict cuts.
+async fn chat_options(place: Place) -> Outcome {
+    let options = ModelOptions::default().temperature(0.0).top_k(40).seed(7).num_predict(4);
+    let stay = KeepAlive::Until { time: 5, unit: TimeUnit::Minutes };
+    let request = ask(&place, QUESTION).options(options).keep_alive(stay).think(false);
+    let answer = place.client.send_chat_messages(request).await?;
+    check(answer.final_data.as_ref().is_some_and(|data| data.eval_count <= 4), &answer)
+}
+
+/// A tool is called with what its schema wants, streamed or not.
+async fn tools(place: Place) -> Outcome {
+    let request = ask(&place, WEATHER_QUESTION).add_tool(Weather);
+    let answer = place.client.send_chat_messages(request.clone()).await?;
+    let streamed = read(&place, request).await?;
+    let calls = streamed.iter().flat_map(|frame| &frame.message.tool_calls);
+    let both = [answer.message.tool_calls.iter().collect::<Vec<_>>(), calls.collect()];
+    for calls in both {
+        check(calls.len() == 1 && calls[0].function.name == "get_weather", &calls)?;
+        serde_json::from_value::<City>(calls[0].function.arguments.clone())?;
+    }
+    Ok(())
+}
+
+/// The coordinator calls the tool and has its result answered in words.
+async fn tools_roundtrip(place: Place) -> Outcome {
+    let history: Vec<ChatMessage> = Vec::new();
+    let mut coordinator = Coordinator::new(place.client, place.chat, history).add_tool(Weather);
+    let question = vec![ChatMessage::user(WEATHER_QUESTION.to_owned())];
+    let answer = coordinator.chat(question).await?;
+    check(!answer.message.content.is_empty() && answer.message.tool_calls.is_empty(), &answer)
+}
+
+/// With a schema the text is an instance of it.
+async fn format_schema(place: Place) -> Outcome {
+    let format = FormatType::StructuredJson(Box::new(JsonStructure::new::<Person>()));
+    let request = ask(&place, PERSON_QUESTION).format(format);
+    let answer = place.client.send_chat_messages(request).await?;
+    serde_json::from_str::<Person>(&answer.message.content)?;
+    Ok(())
+}
+
+/// With format json the text is JSON.
+async fn format_json(place: Place) -> Outcome {
+    let request = ask(&place, "Describe a lighthouse. Answer in JSON.").format(FormatType::Json);
+    let answer = place.client.send_chat_messages(request).await?;
+    serde_json::from_str::<serde_json::Value>(&answer.message.content)?;
+    Ok(())
+}
+
+/// Thinking stands beside the text, and is not there when it is not wanted.
+async fn think(place: Place) -> Outcome {
+    let low = place.client.send_chat_messages(ask(&place, QUESTION).think(ThinkType::Low)).await?;
+    check(low.message.thinking.is_some_and(|text| !text.is_empty()), "no thinking")?;
+    let frames = read(&place, ask(&place, QUESTION).think(true)).await?;
+    check(frames.iter().any(|frame| frame.message.thinking.is_some()), &frames)?;
+    let none = place.client.send_chat_messages(ask(&place, QUESTION).think(false)).await?;
+    check(none.message.thinking.is_none(), &none)
+}
+
+/// A picture is taken.
+async fn vision(place: Place) -> Outcome {
+    let message = ChatMessage::user(QUESTION.to_owned()).add_image(Image::from_base64(PNG));
+    let request = ChatMessageRequest::new(place.chat.clone(), vec![message]);
+    let answer = place.client.send_chat_messages(request).await?;
+    check(!answer.message.content.is_empty(), &answer)
+}
+
+/// A prompt is answered in one piece.
+async fn generate(place: Place) -> Outcome {
+    let answer = place.client.generate(GenerationRequest::new(place.chat, QUESTION)).await?;
+    check(answer.done && !answer.response.is_empty() && answer.eval_count > Some(0), &answer)
+}
+
+/// A prompt is answered in frames.
+async fn generate_stream(place: Place) -> Outcome {
+    let request = GenerationRequest::new(place.chat, QUESTION);
+    let mut stream = place.client.generate_stream(request).await?;
+    let mut frames = Vec::new();
+    while let Some(some) = stream.next().await {
+        frames.extend(some?);
+    }
+    check(frames.len() > 2 && frames.last().is_some_and(|frame| frame.done), &frames)
+}
+
+/// Vectors of one text and of two, each of length one.
+async fn embed(place: Place) -> Outcome {
+    for texts in [vec!["harbour"], vec!["harbour", "fog"]] {
+        let request = GenerateEmbeddingsRequest::new(place.embedding.clone(), texts.clone().into());
+        let vectors = place.client.generate_embeddings(request).await?.embeddings;
+        check(vectors.len() == texts.len(), vectors.len())?;
+        for vector in vectors {
+            let length = vector.iter().map(|part| part * part).sum::<f32>().sqrt();
+            check((length - 1.0).abs() < 1e-3, length)?;
+        }
+    }
+    Ok(())
+}
+
+/// A model that is here is pulled at once.
+async fn pull(place: Place) -> Outcome {
+    let whole = place.client.pull_model(place.chat.clone(), false).await?;
+    check(whole.message == "success", &whole)?;
+    let mut stream = place.client.pull_model_stream(place.chat, false).await?;
+    let mut last = String::new();
+    while let Some(status) = stream.next().await {
+        last = status?.message;
+    }
+    check(last == "success", last)
+}
+
+/// A model that is not there is refused in words that people match on.
+async fn missing_model(place: Place) -> Outcome {
+    let missing = Place { chat: MISSING_MODEL.to_owned(), ..place };
+    let chat = missing.client.send_chat_messages(ask(&missing, QUESTION)).await.err();
+    let stream = missing.client.send_chat_messages_stream(ask(&missing, QUESTION)).await.err();
+    let show = missing.client.show_model_info(MISSING_MODEL.to_owned()).await.err();
+    for error in [chat, stream, show] {
+        let words = error.map(|error| error.to_string()).unwrap_or_default();
+        check(words.contains("not found"), words)?;
+    }
+    Ok(())
+}
+
+/// A client that leaves a stream early can go on.
+async fn stream_abort(place: Place) -> Outcome {
+    let mut stream = place.client.send_chat_messages_stream(ask(&place, HELD_QUESTION)).await?;
+    let first = stream.next().await.ok_or("no frame")?;
+    check(first.is_ok_and(|frame| !frame.done), "the first frame is not the last")?;
+    drop(stream);
+    chat(place).await
+}
+
+macro_rules! scenarios {
+    ($($name:ident)*) => { &[$((stringify!($name), |place| Box::pin($name(place)))),*] };
+}
+
+const SCENARIOS: &[(&str, Scenario)] = scenarios! {
+    list show chat chat_stream chat_options tools tools_roundtrip format_schema format_json think
+    vision generate generate_stream embed pull missing_model stream_abort
+};
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [url, chat, embedding, names @ ..] = arguments.as_slice() else {
+        eprintln!("usage: driver URL CHAT EMBEDDING [NAME...]");
+        std::process::exit(2);
+    };
+    let Ok(client) = Ollama::try_new(url.as_str()) else {
+        eprintln!("no URL: {url}");
+        std::process::exit(2);
+    };
+    let place = Place { client, chat: chat.clone(), embedding: embedding.clone() };
+    let known = |name: &String| SCENARIOS.iter().any(|(one, _)| one == name);
+    if let Some(name) = names.iter().find(|name| !known(name)) {
+        eprintln!("no scenario {name}");
+        std::process::exit(2);
+    }
+    let mut held = true;
+    for (name, scenario) in SCENARIOS {
+        if names.is_empty() || names.iter().any(|one| one == name) {
+            let failure = scenario(place.clone()).await.err();
+            let detail = failure.as_ref().map(ToString::to_string).unwrap_or_default();
+            held &= failure.is_none();
+            println!("{}", serde_json::json!({"name": name, "ok": failure.is_none(), "detail": detail}));
+        }
+    }
+    std::process::exit(if held { 0 } else { 1 });
+}

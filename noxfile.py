@@ -12,7 +12,8 @@ import nox
 
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "types", "drift", "tests", "conformance", "clients", "engine"]
+nox.options.sessions = ["lint", "types", "drift", "tests", "conformance", "mutants"]
+nox.options.sessions += ["engine", "clients"]
 
 BIN = "Scripts" if os.name == "nt" else "bin"
 
@@ -77,8 +78,32 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"])
 def conformance(session: nox.Session) -> None:
-    """Run the case files against the gateway and the stand-in: `nox -s conformance -- list`."""
-    run(session, "conformance", *(session.posargs or ["run"]))
+    """Run the case files against the gateway and the stand-in: `nox -s conformance -- list`.
+
+    `nox -s conformance -- --upstream URL` compares a live LM Studio with the fixtures instead.
+    """
+    if "--upstream" in session.posargs:
+        run(session, "conformance.against", *session.posargs)
+    else:
+        run(session, "conformance", *(session.posargs or ["run"]))
+
+
+@nox.session(venv_backend="none", requires=["dev"])
+def mutants(session: nox.Session) -> None:
+    """Break the gateway rule by rule; a case must notice: `nox -s mutants -- --all`."""
+    run(session, "conformance.mutants", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"], default=False)
+def record(session: nox.Session) -> None:
+    """Record a live LM Studio into fixture files: `nox -s record -- URL`."""
+    run(session, "conformance.record", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"], default=False)
+def fuzz(session: nox.Session) -> None:
+    """Draw thousands of requests by the specs and judge the answers."""
+    run(session, "conformance.fuzz", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"])
@@ -106,3 +131,9 @@ def soak(session: nox.Session) -> None:
 def upstream_diff(session: nox.Session) -> None:
     """Compare a vendor's new API description with ours: `nox -s upstream-diff -- FILE`."""
     run(session, "codegen.upstream_diff", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"], default=False)
+def bench(session: nox.Session) -> None:
+    """Measure the gateway beside its yardsticks: `nox -s bench -- --quick`."""
+    run(session, "conformance.bench", *session.posargs)

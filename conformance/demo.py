@@ -21,6 +21,7 @@ import click
 import msgspec
 
 from gateway.cli import (
+    DATA_DIRECTORY,
     Flags,
     exit_quietly_on_signals,
     load_settings,
@@ -73,6 +74,10 @@ def main(**flags: Unpack[Flags]) -> None:
             settings = msgspec.structs.replace(
                 settings, upstream=msgspec.structs.replace(settings.upstream, url=standin.url)
             )
+            if loaded.sources["store.path"] == DATA_DIRECTORY:
+                # What is made of a stand-in's models would mean nothing to LM Studio.
+                memory = msgspec.structs.replace(settings.store, path=None)
+                settings = msgspec.structs.replace(settings, store=memory)
         code = server.run(settings, listener=listener)
         sys.exit(1 if standin and standin.has_ended_by_itself else code)
 

@@ -22,7 +22,7 @@ def clean_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.upper().startswith(unwanted) and not name.lower().endswith("_proxy")
     }
-    return {**kept, "PYTHONUNBUFFERED": "1"}
+    return {**kept, "OLGATE_STORE_PATH": ":memory:", "PYTHONUNBUFFERED": "1"}
 
 
 @contextlib.contextmanager

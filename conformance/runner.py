@@ -48,6 +48,7 @@ def make_gateway(upstream_url: str, overrides: Mapping[str, Any]) -> AsgiApp:
     base = {
         "upstream": {"url": upstream_url},
         "models": {"catalogue_ttl_s": 0},
+        "downloads": {"poll_interval_s": 0.01},
         "log": {"level": "error"},
     }
     return create_app(msgspec.convert(_merge(base, overrides), Settings))

@@ -117,7 +117,7 @@ def _rename(value: Any, names: Mapping[str, Sequence[str]]) -> Any:
             return value
 
 
-_NAMES_OF_THEIR_OWN = ("CreateRequest", "DeleteRequest")
+_NAMES_OF_THEIR_OWN = ("CreateRequest", "DeleteRequest", "PullRequest")
 """Requests whose `model` need not be there, so that no name is an invalid one."""
 
 

@@ -30,6 +30,7 @@ from gateway.client import (
     while_connected,
 )
 from gateway.dialects import LMSTUDIO_MOUNTS, MOUNTS
+from gateway.downloads import Downloads
 from gateway.edge import ASGIApp, Edge, Gate, RouteTable
 from gateway.encoding import JSON, encode_error
 from gateway.endpoint import Endpoint
@@ -56,12 +57,13 @@ class Process:
         self.metrics = Metrics() if settings.routes.metrics else None
         self.upstream = Upstream(settings.upstream)
         self.store = Store(settings.store.path)
-        self.aliases = Aliases(self.store, {})
+        self.aliases = Aliases(self.store, settings.aliases)
         first_seen = FirstSeen(self.store, self.upstream.url)
         self.catalog = Catalog(self.upstream, settings.models, self.aliases, first_seen)
         ownership = Ownership(self.store, settings.store.path, self.upstream.url)
         self.lifecycle = Lifecycle(self.upstream, self.catalog, settings.models, ownership)
-        services = Services(self.catalog, self.lifecycle, Blobs())
+        self.downloads = Downloads(self.upstream, self.catalog, settings.downloads)
+        services = Services(self.catalog, self.lifecycle, Blobs(), self.downloads)
         check = AnswerCheck(settings, self.catalog)
         self.relay = Relay(settings, self.upstream, services, check)
         self.passthrough = Passthrough(settings, self.upstream, services, check)
@@ -73,6 +75,7 @@ class Process:
 
     async def aclose(self) -> None:
         """Stop timers and close connections."""
+        await self.downloads.aclose()
         await self.lifecycle.aclose()
         await self.upstream.aclose()
         self.store.close()

@@ -8,6 +8,7 @@ one sentence, whatever the value's source). Nothing heavy is imported before a c
 import json
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.settings import Loaded
 
 WRONG_SETTINGS = 2
+DATA_DIRECTORY = "the platform's data directory"
 """Exit code for settings that cannot be used; the same as click's for a wrong command line."""
 
 
@@ -113,10 +115,25 @@ def load_settings(flags: Flags) -> "Loaded":
             "upstream.url": next(iter(flags["upstream"]), None),
             "log.level": flags["log_level"],
         }
-        return read(values, os.environ, flags["config"] or default_file())
+        return _with_store(read(values, os.environ, flags["config"] or default_file()))
     except SettingsProblem as problem:
         click.echo(f"olgate: {problem}", err=True)
         sys.exit(WRONG_SETTINGS)
+
+
+def _with_store(loaded: "Loaded") -> "Loaded":
+    """Keep what must last in the platform's data directory, where nobody named a file."""
+    if loaded.sources["store.path"] != "default":
+        return loaded
+    import msgspec
+    import platformdirs
+
+    path = platformdirs.user_data_path("olgate") / "olgate.sqlite3"
+    settings = msgspec.structs.replace(
+        loaded.settings, store=msgspec.structs.replace(loaded.settings.store, path=str(path))
+    )
+    sources = {**loaded.sources, "store.path": DATA_DIRECTORY}
+    return loaded._replace(settings=settings, sources=sources)
 
 
 def start_journal(loaded: "Loaded") -> None:
@@ -172,8 +189,12 @@ def _as_toml(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
         elif value is None:
             lines.append(f"# {key} is not set")
         else:
+            key = key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
             lines.append(f"{key} = {_as_toml_value(value)}  # {sources[path]}")
     return "\n".join(lines) + "\n"
+
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def _as_toml_value(value: object) -> str:

@@ -17,6 +17,9 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 
+_STREAM_HEADERS = [(b"content-type", NDJSON)]
+
+
 class AsgiClient:
     """Answers one request over ASGI; HEAD gets the headers of GET and no body."""
 
@@ -66,17 +69,21 @@ class AsgiClient:
         if self._early is not None:
             await self._settle()
         if not self.is_started:
-            await self._start(200, [(b"content-type", NDJSON)])
+            await self._start(200, _STREAM_HEADERS)
         await self._send({"type": "http.response.body", "body": lines, "more_body": True})
 
-    async def finish(self) -> None:
-        """End a streamed answer."""
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+    async def finish(self, lines: bytes = b"") -> None:
+        """End a streamed answer, its last lines in the same write: each costs a system call."""
+        if self._early is not None:
+            await self._settle()
+        if not self.is_started:
+            await self._start(200, _STREAM_HEADERS)
+        await self._send({"type": "http.response.body", "body": lines, "more_body": False})
 
     async def _start_early(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         if not self.is_started and not self.is_gone:
-            await self._start(200, [(b"content-type", NDJSON)])
+            await self._start(200, _STREAM_HEADERS)
 
     async def _settle(self) -> None:
         """Have the early start happen whole or not at all."""

@@ -46,9 +46,14 @@ def error_body(path: str, status: int, message: str) -> bytes:
     >>> error_body("/v1/messages", 401, "no")
     b'{"type":"error","error":{"type":"authentication_error","message":"no"}}'
     """
-    if path.startswith((*MOUNTS, *LMSTUDIO_MOUNTS)):
+    if is_mounted(path):
         return encode(envelope(path, status, message))
     return encode_error(message)
+
+
+def is_mounted(path: str) -> bool:
+    """Whether a path lies below a prefix that is passed through, switched on or not."""
+    return path.startswith((*MOUNTS, *LMSTUDIO_MOUNTS))
 
 
 def envelope(path: str, status: int, message: str) -> dict[str, Any]:

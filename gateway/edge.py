@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from gateway.client import header
-from gateway.encoding import NDJSON
+from gateway.dialects import error_body
+from gateway.encoding import JSON, NDJSON
 from gateway.journal import get_logger, log_request
 from gateway.record import INTERNAL_FAULT, Observer, Record, begin
 from gateway.settings import Settings
@@ -191,10 +192,8 @@ class Edge:
 
 _TEXT = (b"content-type", b"text/plain")
 _NOT_FOUND = Answer(404, b"404 page not found", (_TEXT,))
-_NO_UPGRADE = Answer(
-    501,
-    b"protocol upgrades (WebSocket and others) are not served here: send a plain HTTP request",
-    (_TEXT,),
+_NO_UPGRADE = (
+    "protocol upgrades (WebSocket and others) are not served here: send a plain HTTP request"
 )
 _PATH_SAFE = "/:@!$&'()*+,;=~-._"
 
@@ -210,7 +209,9 @@ def _refuse_upgrade(scope: Scope) -> Answer | None:
     Java's HTTP client makes it with every first request.
     """
     wanted = header(scope, b"upgrade").lower()
-    return _NO_UPGRADE if wanted and wanted != "h2c" else None
+    if not wanted or wanted == "h2c":
+        return None
+    return Answer(501, error_body(scope["path"], 501, _NO_UPGRADE), ((b"content-type", JSON),))
 
 
 def _redirect_to_clean(scope: Scope) -> Answer | None:

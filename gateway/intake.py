@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.dialects import error_body
+from gateway.dialects import error_body, is_mounted
 from gateway.encoding import JSON
 from gateway.settings import LimitSettings
 
@@ -66,7 +66,7 @@ class ClientHttp(HttpToolsProtocol):
                 self._await_head()
             self._head_bytes += len(data)
             if self._head_bytes > self.limits.header_bytes:
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+                self._refuse_head(f"is larger than {self.limits.header_bytes} bytes")
                 return
         super().data_received(data)
 
@@ -75,7 +75,7 @@ class ClientHttp(HttpToolsProtocol):
         if len(self.headers) < self.limits.headers:
             super().on_header(name, value)
         elif not self._is_refused:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            self._refuse_head(f"has more than {self.limits.headers} headers")
 
     def on_headers_complete(self) -> None:
         """Begin the request, unless its head has to be read anew without the offer of HTTP/2."""
@@ -123,7 +123,7 @@ class ClientHttp(HttpToolsProtocol):
             # An earlier request is being answered: this one's head may come after that.
             self._await_head()
         elif self._head_bytes:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+            self._refuse_slow(f"the whole head of the request within {self.limits.header_s:g} s")
         else:
             self.transport.close()
 
@@ -146,20 +146,36 @@ class ClientHttp(HttpToolsProtocol):
         else:
             cycle.disconnected = True
             cycle.message_event.set()
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+            self._refuse_slow(
+                f"at least {SLOWEST_BYTES} bytes of the body within {self.limits.body_s:g} s"
+            )
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _refuse(self, status: HTTPStatus) -> None:
-        """
-        Answer before the application could, and close.
+    def _refuse_head(self, what: str) -> None:
+        """Refuse a head: in Go's words, as from Ollama, where the path is not somebody else's."""
+        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        if is_mounted(self._path):
+            self._refuse(status, JSON, error_body(self._path, 400, f"the head {what}"))
+        else:
+            text = f"{status.value} {status.phrase}".encode("ascii")
+            self._refuse(status, b"text/plain; charset=utf-8", text)
 
-        A head that is too large gets Go's words, as from Ollama; for one that is too slow Ollama
-        has none.
-        """
+    def _refuse_slow(self, wanted: str) -> None:
+        """Refuse what comes too slowly, for which Ollama has no words."""
+        status = HTTPStatus.REQUEST_TIMEOUT
+        body = error_body(self._path, status, f"the request came too slowly: send {wanted}")
+        self._refuse(status, JSON, body)
+
+    @property
+    def _path(self) -> str:
+        return self.url.decode("latin-1")
+
+    def _refuse(self, status: HTTPStatus, kind: bytes, text: bytes) -> None:
+        """Answer before the application could, and close."""
         self._is_refused = True
         self._stop_timer()
         cycle = self.cycle
@@ -167,14 +183,6 @@ class ClientHttp(HttpToolsProtocol):
             self.transport.abort()
             return
         line = f"{status.value} {status.phrase}".encode("ascii")
-        if status is HTTPStatus.REQUEST_TIMEOUT:
-            what = f"at least {SLOWEST_BYTES} bytes of the body within {self.limits.body_s:g} s"
-            if self._head_bytes is not None:
-                what = f"the whole head of the request within {self.limits.header_s:g} s"
-            path = self.url.decode("latin-1")
-            kind, text = JSON, error_body(path, status, f"the request came too slowly: send {what}")
-        else:
-            kind, text = b"text/plain; charset=utf-8", line
         self.transport.write(
             b"HTTP/1.1 " + line + b"\r\ncontent-type: " + kind + b"\r\n"
             b"content-length: " + str(len(text)).encode("ascii") + b"\r\n"

@@ -34,8 +34,8 @@ class KeyGate:
         path: str = scope["path"]
         if not self._digests or path in self._open:
             return ()
-        shown = _shown_key(scope, path)
-        if shown and self._is_known(shown):
+        shown = _shown_keys(scope, path)
+        if any(self._is_known(each) for each in shown):
             return ()
         ways = "in the header `Authorization: Bearer KEY`"
         if path.startswith(SENT_AS_X_API_KEY):
@@ -55,8 +55,10 @@ def _digest(key: str) -> bytes:
     return sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-def _shown_key(scope: Scope, path: str) -> str:
+def _shown_keys(scope: Scope, path: str) -> list[str]:
+    """Return the keys that a request shows: Anthropic's clients may send one in either header."""
     scheme, _, key = header(scope, b"authorization").strip().partition(" ")
-    if scheme.lower() == "bearer" and key.strip():
-        return key.strip()
-    return header(scope, b"x-api-key").strip() if path.startswith(SENT_AS_X_API_KEY) else ""
+    keys = [key.strip()] if scheme.lower() == "bearer" else []
+    if path.startswith(SENT_AS_X_API_KEY):
+        keys.append(header(scope, b"x-api-key").strip())
+    return [key for key in keys if key]

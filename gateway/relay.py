@@ -72,8 +72,8 @@ class Client(Protocol):
     async def send_lines(self, lines: bytes) -> None:
         """Send one or more NDJSON lines; the first ones start the answer."""
 
-    async def finish(self) -> None:
-        """End a streamed answer."""
+    async def finish(self, lines: bytes = b"") -> None:
+        """End a streamed answer, its last lines in the same write."""
 
 
 class Relay:
@@ -125,8 +125,7 @@ class Relay:
             self._send_warnings(run, client)
             match outcome:
                 case Answer(body=msgspec.Struct() as frame) if client.is_started:
-                    await client.send_lines(encode_line(frame))
-                    await client.finish()
+                    await client.finish(encode_line(frame))
                 case Answer(body=None, status=status):
                     await client.answer(status, NO_TYPE, b"")
                 case Answer(body=str() as text, status=status):
@@ -222,6 +221,7 @@ class Relay:
         fold = None if call.streamed else call.fold()
         is_first = True
         is_over = False
+        unsent = b""  # the frames that came with the end, and go out with the last one
         # Of few streams, and of those the first and the last event: the keys are the same in all.
         look, last_event = sampled(call.chunks.type), None
         async for batch in events:
@@ -250,11 +250,14 @@ class Relay:
                     lines.append(encode_line(frame))
                 else:
                     fold.add(frame)
+            if is_over:
+                unsent = b"".join(lines)
+                break
             if lines:
                 await client.send_lines(b"".join(lines))
-            if is_over:
-                break
         if not translator.complete:
+            if unsent:
+                await client.send_lines(unsent)
             raise UpstreamFailure(
                 "its stream ended without saying that the answer is complete"
                 if events.one_shot is None
@@ -270,8 +273,7 @@ class Relay:
         last = translator.end()
         current().note_counts(last, translator)
         if fold is None:
-            await client.send_lines(encode_line(last))
-            await client.finish()
+            await client.finish(unsent + encode_line(last))
         else:
             fold.add(last)
             await client.answer(200, JSON, encode(fold.result(last)))

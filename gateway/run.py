@@ -13,6 +13,7 @@ from gateway._generated import internal
 from gateway.blobs import Blobs
 from gateway.call import Call
 from gateway.catalog import Catalog
+from gateway.downloads import Downloads
 from gateway.lifecycle import Lease, Lifecycle
 
 
@@ -23,6 +24,7 @@ class Services:
     catalog: Catalog
     lifecycle: Lifecycle
     blobs: Blobs
+    downloads: Downloads
 
 
 class Run:

@@ -23,6 +23,7 @@ from typing import Annotated, Literal, NamedTuple, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Meta
 
+from gateway import names
 from gateway.settings_values import (
     read_duration,
     read_host,
@@ -31,6 +32,7 @@ from gateway.settings_values import (
     read_keys_file,
     read_ollama_host,
     read_origins,
+    read_store_path,
     read_token,
     read_upstream_url,
 )
@@ -119,13 +121,24 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     insert_architectures: tuple[str, ...] = ()
 
 
+class DownloadSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a download in LM Studio is followed."""
+
+    poll_interval_s: Annotated[float, Meta(ge=0.01, le=60)] = 1.0
+    """Between two looks at a job that a client waits for."""
+    stall_timeout_s: Seconds | None = 600.0
+    """How long no byte may come before waiting ends; a paused job may pause. None is for ever."""
+    away_timeout_s: Seconds = 60.0
+    """How long LM Studio may be away while it downloads."""
+
+
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where aliases and what this gateway loaded are remembered."""
 
     path: str | None = None
     """
-    The SQLite file. None keeps everything in memory only; the command `olgate` puts the platform's
-    data directory there where nobody named a file.
+    The SQLite file. None, written `:memory:`, keeps everything in memory only; the command `olgate`
+    puts the platform's data directory there where nobody named a file.
     """
 
 
@@ -185,6 +198,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upstream: UpstreamSettings = UpstreamSettings()
     answers: AnswerSettings = AnswerSettings()
     models: ModelSettings = ModelSettings()
+    downloads: DownloadSettings = DownloadSettings()
+    pull: dict[str, str] = {}
+    """Free-form: what `/api/pull` downloads for a name, as `names.parse` reads names."""
+    aliases: dict[str, str] = {}
+    """Free-form: names of the user's, and the models that they stand for."""
     store: StoreSettings = StoreSettings()
     limits: LimitSettings = LimitSettings()
     routes: RouteSettings = RouteSettings()
@@ -206,10 +224,15 @@ class _Given(NamedTuple):
     place: str
 
 
-_SECTIONS: dict[str, type[msgspec.Struct]] = {
-    name: kind
-    for name, kind in get_type_hints(Settings).items()
+_HINTS_OF_SECTIONS = {
+    name: hint
+    for name, hint in get_type_hints(Settings).items()
     if name in Settings.__struct_fields__
+}
+_MAPS = tuple(name for name, hint in _HINTS_OF_SECTIONS.items() if get_origin(hint) is dict)
+"""Free-form sections: maps of text to text whose keys are the user's, in the file only."""
+_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    name: kind for name, kind in _HINTS_OF_SECTIONS.items() if name not in _MAPS
 }
 _HINTS: dict[str, object] = {
     f"{section}.{key}": hint
@@ -248,6 +271,7 @@ _NO_LIMIT = {
     "upstream.silence_timeout_s": None,
     "models.context_length": None,
     "models.load_timeout_s": math.inf,
+    "downloads.stall_timeout_s": None,
 }
 _TRUE_WORDS = frozenset({"1", "t", "true", "yes", "on"})
 _FALSE_WORDS = frozenset({"0", "f", "false", "no", "off"})
@@ -280,7 +304,7 @@ def read(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | N
         given |= layer
     values = {path: _settle(path, each) for path, each in given.items()}
     _add_keys_of_file(values, given)
-    sections = {
+    sections: dict[str, object] = {
         section: kind(
             **{
                 key: values[path]
@@ -290,7 +314,15 @@ def read(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | N
         )
         for section, kind in _SECTIONS.items()
     }
+    for section in _MAPS:
+        prefix = f"{section}."
+        sections[section] = {
+            path.removeprefix(prefix): value
+            for path, value in values.items()
+            if path.startswith(prefix)
+        }
     sources = {path: given[path].place if path in given else "default" for path in _HINTS}
+    sources |= {path: each.place for path, each in given.items()}
     return Loaded(msgspec.convert(sections, Settings, from_attributes=True), sources, tuple(notes))
 
 
@@ -320,6 +352,8 @@ def describe(settings: Settings) -> dict[str, object]:
         for section, kind in _SECTIONS.items()
         for key in kind.__struct_fields__
     }
+    for section in _MAPS:
+        flat |= {f"{section}.{key}": each for key, each in getattr(settings, section).items()}
     return flat | {path: secret_shown(flat[path]) for path in SECRETS}
 
 
@@ -343,6 +377,7 @@ _READERS: dict[str, Callable[..., object]] = {
     "upstream.url": read_upstream_url,
     "upstream.token": read_token,
     "models.keep_alive": read_keep_alive,
+    "store.path": read_store_path,
 }
 
 
@@ -359,9 +394,9 @@ def _read_file(file: Path | None) -> dict[str, _Given]:
         raise SettingsProblem(f"the settings file {file} is not TOML: {failure}") from None
     given: dict[str, _Given] = {}
     for section, keys in content.items():
-        if section not in _SECTIONS:
+        if section not in _HINTS_OF_SECTIONS:
             raise SettingsProblem(
-                f"{file}: unknown section [{section}]{_suggest(section, _SECTIONS)}"
+                f"{file}: unknown section [{section}]{_suggest(section, _HINTS_OF_SECTIONS)}"
             )
         if not isinstance(keys, dict):
             raise SettingsProblem(
@@ -369,7 +404,7 @@ def _read_file(file: Path | None) -> dict[str, _Given]:
             )
         for key, value in keys.items():
             path = f"{section}.{key}"
-            if path not in _HINTS:
+            if section not in _MAPS and path not in _HINTS:
                 raise SettingsProblem(f"{file}: unknown key {path}{_suggest(path, _HINTS)}")
             given[path] = _Given(value, f"{file}: {path}")
     return given
@@ -449,8 +484,10 @@ def _last_word(name: str) -> str:
 
 def _settle(path: str, given: _Given) -> object:
     """Turn what was given into the field's type, or raise SettingsProblem with one sentence."""
-    hint = _HINTS[path]
+    hint = _HINTS.get(path, str)
     value = given.value
+    if path not in _HINTS and names.parse(path.partition(".")[2]) is None:
+        raise SettingsProblem(f"{given.place}: the key is no model's name")
     if _accepts(hint, tuple) and isinstance(value, str):
         value = value.split(",")
     try:

@@ -159,3 +159,14 @@ def read_origins(origins: Iterable[str]) -> tuple[str, ...]:
                 f"at most one * in each; {origin!r} is none"
             )
     return kept
+
+
+def read_store_path(text: str) -> str | None:
+    """
+    Return the path of the store, None for `:memory:`; `~` is the user's home.
+
+    >>> read_store_path(":memory:")
+    """
+    if not text.strip():
+        raise ValueError("the path of a file, or :memory:")
+    return None if text == ":memory:" else str(Path(text).expanduser())

@@ -11,15 +11,18 @@ import hashlib
 import sqlite3
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway import making, names
 from gateway._generated import internal, ollama
 from gateway.aliases import Alias
+from gateway.downloads import NO_DOWNLOADS, NOT_FOUND
 from gateway.duration import parse_keep_alive
 from gateway.faults import Refusal
 from gateway.run import Run
+from gateway.wanted import wanted
 
 
 async def catalogue(run: Run) -> None:
@@ -123,6 +126,49 @@ async def _keep(run: Run, alias: Alias) -> None:
 
 def _unwritable(error: sqlite3.Error) -> Refusal:
     return Refusal(503, f"the gateway's store can't be written: {error}")
+
+
+async def pull(
+    run: Run, *, model: str | UnsetType | None, name: str | UnsetType | None
+) -> AsyncIterator[internal.Progress]:
+    """
+    Have LM Studio download a model, and tell how it goes as Ollama tells of a pull.
+
+    A model that is there needs no download. (ollama sheet §5.11)
+    """
+    text, catalog = names.stated(model, name), run.services.catalog
+    row = await catalog.find(text)
+    if row is None and catalog.dialect != "v1":
+        raise Refusal(501, NO_DOWNLOADS)
+    yield internal.Progress(status="pulling manifest")
+    if row is not None:
+        yield _pulling(f"sha256:{row.digest}", row.size_bytes, row.size_bytes)
+    else:
+        wish = wanted(text, run.call.settings.pull)
+        if wish is None:
+            yield internal.Progress(
+                status=f"LM Studio knows no {text.strip()}: pull PUBLISHER/MODEL as LM Studio "
+                "names it or hf.co/ORG/REPO:QUANTIZATION, or give the name an entry in [pull] of "
+                "the gateway's settings"
+            )
+            raise Refusal(500, NOT_FOUND)
+        async with aclosing(run.services.downloads.follow(wish)) as jobs:
+            async for job in jobs:
+                completed = job.total if job.is_done else job.completed
+                yield _pulling(job.digest, job.total, completed)
+    yield internal.Progress(status="verifying sha256 digest")
+    yield internal.Progress(status="writing manifest")
+    yield internal.Progress(status="success")
+
+
+def _pulling(digest: str, total: int, completed: int) -> internal.Progress:
+    """Return a line of a progress bar; zeros are left out, as Ollama leaves them out."""
+    return internal.Progress(
+        status=f"pulling {digest.removeprefix('sha256:')[:12]}",
+        digest=digest,
+        total=total or UNSET,
+        completed=completed or UNSET,
+    )
 
 
 async def push(run: Run) -> AsyncIterator[internal.Progress]:

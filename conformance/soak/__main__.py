@@ -16,8 +16,8 @@ from conformance.soak.run import Report, Wish, soak
 
 @click.command()
 @click.option("--minutes", default=10.0, show_default=True, help="how long, warm-up included")
-@click.option("--streams", default=300, show_default=True, help="how many clients at a time")
-@click.option("--rate", default=10.0, show_default=True, help="tokens per second of a stream")
+@click.option("--streams", default=200, show_default=True, help="how many clients at a time")
+@click.option("--rate", default=4.0, show_default=True, help="tokens per second of a stream")
 @click.option("--seed", default=1, show_default=True, help="what the dice begin with")
 def main(minutes: float, streams: int, rate: float, seed: int) -> None:
     """Let clients, faults, leavers and slow readers at a gateway, and see what is left of it."""

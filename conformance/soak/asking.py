@@ -19,11 +19,14 @@ import aiohttp
 from conformance.standin.catalogue import EMBEDDING, PLAIN
 from conformance.standin.faults import FAULTS
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """No answer of the soak takes that long unless something hangs."""
 
+LAST_WORDS = 300
 SLOW_READ_BYTES = 64 * 1024
-SLOW_READ_S = 0.05
+SLOW_READ_S = 0.1
+IN_TIME = b"did not answer in time"
+"""What the gateway says of a time limit."""
 LARGE = "large-answer;"
 """In a prompt: the answer is one of several MiB, as fast as it is taken."""
 
@@ -45,6 +48,7 @@ class Outcome(StrEnum):
 
     WHOLE = "whole"
     ERROR = "error"
+    LATE = "an error of time"
     LEFT = "left"
     CUT = "cut"
     HUNG = "hung"
@@ -68,10 +72,10 @@ class Asking:
 
 
 def draw(dice: random.Random, tag: str) -> Asking:
-    """Return a request as the dice fall: of ten, six read on, two leave, one is slow, one fails."""
+    """Return a request as the dice fall: most read on, some leave, few are slow."""
     manner = dice.choices(
         list(Manner),
-        weights=[70, 10, 10, 10],
+        weights=[76, 10, 10, 4],
     )[0]
     fault = dice.choice(FAULT_IDS) if manner == Manner.READS and dice.random() < 0.2 else None
     prompt = f"tag={tag}; {dice.getrandbits(64):x} "
@@ -95,35 +99,41 @@ def draw(dice: random.Random, tag: str) -> Asking:
             )
         case _:
             body = {"model": PLAIN.key, "messages": messages, "stream": streamed}
+            if not streamed:
+                # Nothing comes of it before all is there, which must be within the time limits.
+                body["max_tokens"] = 20
             return Asking(tag, "/v1/chat/completions", body, manner, fault)
 
 
-async def ask(session: aiohttp.ClientSession, asking: Asking, dice: random.Random) -> Outcome:
-    """Carry a request out in its client's manner."""
+async def ask(
+    session: aiohttp.ClientSession, asking: Asking, dice: random.Random
+) -> tuple[Outcome, str]:
+    """Carry a request out in its client's manner; return what became of it, and its last words."""
     try:
         async with asyncio.timeout(PATIENCE_S):
             if asking.manner == Manner.LEAVES_EARLY:
-                return await _leave_early(session, asking, dice.random() * 0.5)
+                await _leave_early(session, asking, dice.random() * 0.5)
+                return Outcome.LEFT, ""
             async with session.post(asking.path, json=asking.body) as answer:
                 if asking.manner == Manner.LEAVES_MIDWAY and answer.status == 200:
                     await answer.content.readany()
                     answer.close()
-                    return Outcome.LEFT
+                    return Outcome.LEFT, ""
                 end = await _read(answer, is_slow=asking.manner == Manner.READS_SLOWLY)
-                return judge(asking, answer.status, end)
+                words = f"{answer.status} {end[-LAST_WORDS:].decode('utf-8', 'replace')}"
+                return judge(asking, answer.status, end), words
     except TimeoutError:
-        return Outcome.HUNG
-    except aiohttp.ClientError:
-        return Outcome.CUT
+        return Outcome.HUNG, ""
+    except aiohttp.ClientError as problem:
+        return Outcome.CUT, repr(problem)
 
 
-async def _leave_early(session: aiohttp.ClientSession, asking: Asking, after_s: float) -> Outcome:
+async def _leave_early(session: aiohttp.ClientSession, asking: Asking, after_s: float) -> None:
     try:
         async with asyncio.timeout(after_s), session.post(asking.path, json=asking.body) as answer:
             answer.close()
     except TimeoutError:
-        pass
-    return Outcome.LEFT
+        return
 
 
 async def _read(answer: aiohttp.ClientResponse, *, is_slow: bool) -> bytes:
@@ -140,8 +150,14 @@ def judge(asking: Asking, status: int, end: bytes) -> Outcome:
     """
     Tell what an answer says of itself: that it is whole, or that it is not.
 
-    An answer that says neither, and so could pass for a whole one, is UNCLEAR.
+    An answer that says neither, and so could pass for a whole one, is UNCLEAR. An error that says
+    that a time limit was met is LATE: on a machine that is too busy a healthy request may end so.
     """
+    outcome = _judge(asking, status, end)
+    return Outcome.LATE if outcome == Outcome.ERROR and IN_TIME in end[-2000:] else outcome
+
+
+def _judge(asking: Asking, status: int, end: bytes) -> Outcome:
     if status != 200:
         return Outcome.ERROR if b'"error"' in end else Outcome.UNCLEAR
     if asking.is_stream and asking.path.startswith("/v1/"):
@@ -163,7 +179,7 @@ def judge(asking: Asking, status: int, end: bytes) -> Outcome:
 def is_wrong(asking: Asking, outcome: Outcome) -> bool:
     """Tell whether an outcome is none that this request may have."""
     if asking.fault is not None:
-        return outcome != Outcome.ERROR
+        return outcome not in (Outcome.ERROR, Outcome.LATE)
     if asking.manner in (Manner.LEAVES_EARLY, Manner.LEAVES_MIDWAY):
-        return outcome not in (Outcome.LEFT, Outcome.WHOLE)
-    return outcome != Outcome.WHOLE
+        return outcome not in (Outcome.LEFT, Outcome.WHOLE, Outcome.LATE)
+    return outcome not in (Outcome.WHOLE, Outcome.LATE)

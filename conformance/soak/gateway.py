@@ -20,10 +20,11 @@ from prometheus_client.parser import text_string_to_metric_families
 PATIENCE_S = 30.0
 SETTINGS = {
     "OLGATE_LISTEN_PORT": "0",
-    "OLGATE_UPSTREAM_FIRST_BYTE_TIMEOUT_S": "8",
-    "OLGATE_UPSTREAM_SILENCE_TIMEOUT_S": "8",
+    "OLGATE_UPSTREAM_FIRST_BYTE_TIMEOUT_S": "15",
+    "OLGATE_UPSTREAM_SILENCE_TIMEOUT_S": "15",
     "OLGATE_UPSTREAM_IDLE_CONNECTION_S": "1",
     "OLGATE_LIMITS_DRAIN_S": "1",
+    "OLGATE_STORE_PATH": ":memory:",
 }
 
 
@@ -47,6 +48,7 @@ class Gateway:
     requests: int = 0
     tracebacks: int = 0
     peak_mib: float = 0.0
+    said: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def seen(self) -> psutil.Process:
@@ -85,6 +87,14 @@ class Gateway:
             self.requests += " request " in line
             self.tracebacks += line.startswith("Traceback")
             self.lines.append(line.rstrip())
+            self.said.set()
+
+    async def until_said(self, words: str) -> None:
+        """Wait until one of the last lines has `words`. Raises TimeoutError."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not any(words in line for line in self.lines):
+                self.said.clear()
+                await self.said.wait()
 
 
 @asynccontextmanager
@@ -110,7 +120,8 @@ async def run_gateway(upstream_url: str, more: Mapping[str, str]) -> AsyncIterat
         gateway = Gateway(await _address(process), process)
         reading = asyncio.create_task(gateway.read())
         yield gateway
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
         async with asyncio.timeout(PATIENCE_S):
             await process.wait()
     finally:

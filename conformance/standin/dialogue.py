@@ -57,7 +57,8 @@ def read_turns(request: Request) -> tuple[Turn, ...]:
 
 def read_turn(request: Request, message: Any) -> Turn:
     """Read one message."""
-    role = ROLES.get(message.get("role", "")) if isinstance(message, dict) else None
+    named = message.get("role", "") if isinstance(message, dict) else None
+    role = ROLES.get(named) if isinstance(named, str) else None
     if role is None:
         raise refusal(request, BAD_MESSAGES, bare=True)
     calls = tuple(read_call(request, call) for call in message.get("tool_calls") or ())

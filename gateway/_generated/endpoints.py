@@ -150,6 +150,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             go_name="PullRequest",
             objects={},
         ),
+        wants_stream=pull.wants_stream,
     ),
     Endpoint(
         method="POST",

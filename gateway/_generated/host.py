@@ -34,6 +34,9 @@ DECODE_MODEL_LIST: Final[msgspec.json.Decoder[openai.ModelList]] = msgspec.json.
 DECODE_LOAD_RESPONSE: Final[msgspec.json.Decoder[lmstudio.LoadResponse]] = msgspec.json.Decoder(
     lmstudio.LoadResponse
 )
+DECODE_DOWNLOAD_JOB: Final[msgspec.json.Decoder[lmstudio.DownloadJob]] = msgspec.json.Decoder(
+    lmstudio.DownloadJob
+)
 DECODE_COMPLETION: Final[msgspec.json.Decoder[openai.Completion]] = msgspec.json.Decoder(
     openai.Completion
 )
@@ -245,6 +248,68 @@ def load(request: internal.LoadWish) -> FetchCall[lmstudio.LoadResponse, interna
         body=load_request(request),
         decoder=DECODE_LOAD_RESPONSE,
         translate=lambda response: load_response(response),
+    )
+
+
+def download_request(request: internal.DownloadWish) -> lmstudio.DownloadRequest:
+    """Call `download`: the body for `post /api/v1/models/download`."""
+    quantization = request.quantization
+    return lmstudio.DownloadRequest(model=request.model, quantization=quantization)
+
+
+def download_response(response: lmstudio.DownloadJob) -> internal.DownloadState:
+    """Call `download`: what its answer becomes."""
+    job_id = response.job_id
+    status = response.status
+    total_size_bytes = response.total_size_bytes
+    downloaded_bytes = response.downloaded_bytes
+    error_message = response.error_message
+    return internal.DownloadState(
+        job_id=UNSET if job_id is None else job_id,
+        status=status if status is not UNSET and status is not None else "",
+        total=UNSET if total_size_bytes is None else total_size_bytes,
+        completed=UNSET if downloaded_bytes is None else downloaded_bytes,
+        message=UNSET if error_message is None else error_message,
+    )
+
+
+def download(
+    request: internal.DownloadWish,
+) -> FetchCall[lmstudio.DownloadJob, internal.DownloadState]:
+    """The call `post /api/v1/models/download` of lmstudio."""
+    return FetchCall(
+        method="POST",
+        path="/api/v1/models/download",
+        body=download_request(request),
+        decoder=DECODE_DOWNLOAD_JOB,
+        translate=lambda response: download_response(response),
+    )
+
+
+def download_state_response(response: lmstudio.DownloadJob) -> internal.DownloadState:
+    """Call `download_state`: what its answer becomes."""
+    job_id = response.job_id
+    status = response.status
+    total_size_bytes = response.total_size_bytes
+    downloaded_bytes = response.downloaded_bytes
+    error_message = response.error_message
+    return internal.DownloadState(
+        job_id=UNSET if job_id is None else job_id,
+        status=status if status is not UNSET and status is not None else "",
+        total=UNSET if total_size_bytes is None else total_size_bytes,
+        completed=UNSET if downloaded_bytes is None else downloaded_bytes,
+        message=UNSET if error_message is None else error_message,
+    )
+
+
+def download_state(job_id: str) -> FetchCall[lmstudio.DownloadJob, internal.DownloadState]:
+    """The call `get /api/v1/models/download/status/{job_id}` of lmstudio."""
+    return FetchCall(
+        method="GET",
+        path=f"/api/v1/models/download/status/{job_id}",
+        body=None,
+        decoder=DECODE_DOWNLOAD_JOB,
+        translate=lambda response: download_state_response(response),
     )
 
 

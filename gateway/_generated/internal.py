@@ -61,6 +61,19 @@ class Progress(Struct, kw_only=True):
     completed: int | UnsetType = UNSET
 
 
+class DownloadWish(Struct, kw_only=True):
+    model: str
+    quantization: str | UnsetType = UNSET
+
+
+class DownloadState(Struct, kw_only=True):
+    job_id: str | UnsetType = UNSET
+    status: str
+    total: int | float | UnsetType = UNSET
+    completed: int | float | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+
+
 class LoadWish(Struct, kw_only=True):
     model: str
     context_length: int | UnsetType = UNSET

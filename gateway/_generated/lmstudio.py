@@ -55,6 +55,23 @@ class UnloadResponse(Struct, kw_only=True):
     instance_id: str | UnsetType | None = UNSET
 
 
+class DownloadRequest(Struct, kw_only=True):
+    model: str
+    quantization: str | UnsetType = UNSET
+
+
+class DownloadJob(Struct, kw_only=True):
+    job_id: str | UnsetType | None = UNSET
+    status: str | UnsetType | None = UNSET
+    total_size_bytes: int | float | UnsetType | None = UNSET
+    downloaded_bytes: int | float | UnsetType | None = UNSET
+    bytes_per_second: float | UnsetType | None = UNSET
+    started_at: str | UnsetType | None = UNSET
+    completed_at: str | UnsetType | None = UNSET
+    estimated_completion: str | UnsetType | None = UNSET
+    error_message: str | UnsetType | None = UNSET
+
+
 class V0ModelList(Struct, kw_only=True):
     data: list[Raw]
     object: str | UnsetType | None = UNSET

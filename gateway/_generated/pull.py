@@ -3,13 +3,41 @@
 
 from __future__ import annotations
 
-from gateway._generated import ollama
+from msgspec import UNSET
+
+from gateway import steps, transforms
+from gateway._generated import internal, ollama
 from gateway.faults import Refusal
-from gateway.outcome import Outcome
+from gateway.outcome import Outcome, Report
 from gateway.run import Run
+
+
+def pull_frame(source: internal.Progress) -> ollama.ProgressResponse:
+    """Report `pull`: what a record of `pull` becomes."""
+    digest = source.digest
+    total = source.total
+    completed = source.completed
+    return ollama.ProgressResponse(
+        status=source.status, digest=digest, total=total, completed=completed
+    )
+
+
+def wants_stream(request: ollama.PullRequest) -> bool:
+    """Whether the client of a request wants frames, and not their fold."""
+    return request.stream if request.stream is not UNSET and request.stream is not None else True
 
 
 async def plan(request: ollama.PullRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/pull`."""
-    # specs/mappings/pull.yaml:6: refuse
-    raise Refusal(501, "pull is not supported by this gateway; download the model in LM Studio")
+    # specs/mappings/pull.yaml:6: check
+    model = request.model
+    name_2 = request.name
+    if not (transforms.is_some_legal_name(model=model, name=name_2)):
+        raise Refusal(400, "invalid model name")
+    # specs/mappings/pull.yaml:8: report
+    stream = request.stream
+    return Report(
+        steps.pull(run, model=model, name=name_2),
+        translate=pull_frame,
+        streamed=stream if stream is not UNSET and stream is not None else True,
+    )

@@ -10,7 +10,15 @@ from conformance.runner import Bench
 from conformance.shared_cases import find_shared
 
 # Without the shared material one test says so (test_shared_cases), and these have nothing to do.
-collect_ignore = [] if find_shared() else ["test_shared_streams.py", "test_shared_requests.py"]
+collect_ignore = (
+    []
+    if find_shared()
+    else [
+        "test_shared_streams.py",
+        "test_shared_requests.py",
+        "test_shared_recordings.py",
+    ]
+)
 
 
 @pytest.fixture(scope="package")

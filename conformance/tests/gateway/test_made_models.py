@@ -148,6 +148,26 @@ async def test_a_made_model_is_loaded_and_unloaded_as_its_model() -> None:
     assert 1 == unloads
 
 
+async def test_configured_names_are_served_and_stay(tmp_path: Path) -> None:
+    """They stand above what clients make, and no client changes them."""
+    table = {"gpt-4o": LOADED, "lost": "no-such-model"}
+    async with open_pair({"aliases": table}) as pair:
+        listed = await names(pair)
+        asked = await pair.post("/v1/chat/completions", chat("gpt-4o"))
+        deleted = await delete(pair, "GPT-4o")
+        copied = await pair.post("/api/copy", {"source": COLD, "destination": "gpt-4o"})
+        created = await pair.post("/api/create", {**MADE, "model": "gpt-4o"})
+        lost = await pair.post("/api/chat", chat("lost"))
+
+    assert {"gpt-4o:latest", f"{LOADED}:latest"} <= {*listed}
+    assert "lost:latest" not in listed
+    assert 200 == asked.status_code
+    assert [501, 400, 400, 404] == [
+        answer.status_code for answer in (deleted, copied, created, lost)
+    ]
+    assert all("configuration" in one.json()["error"] for one in (deleted, copied, created))
+
+
 async def test_a_copy_is_shown_under_the_name_it_was_loaded_for() -> None:
     """One copy is one line, and the name that was asked for is the one that is looked for."""
     async with open_pair() as pair:

@@ -74,8 +74,9 @@ async def test_requests_are_counted_by_route_and_status() -> None:
         ("/api/embed", "/api/embed", EMBED),
         (CHAT, "/v1/*", chat(stream=True, stream_options={"include_usage": True})),
         (CHAT, "/v1/*", chat()),
+        ("/v1/messages", "/v1/*", chat(stream=True, max_tokens=50)),
     ],
-    ids=["streamed", "one-shot", "embed", "passed stream", "passed"],
+    ids=["streamed", "one-shot", "embed", "passed stream", "passed", "Anthropic's stream"],
 )
 async def test_tokens_and_times_are_noted(path: str, route: str, body: dict[str, Any]) -> None:
     """On the line and in the counters, translated and passed through alike."""

@@ -82,10 +82,41 @@ def test_config_prints_what_is_in_force_and_why() -> None:
 def test_what_config_prints_is_a_settings_file(tmp_path: Path) -> None:
     """Read back as a file, the defaults are the defaults, and all sections are there."""
     file = tmp_path / "config.toml"
-    file.write_text(run("config").stdout)
+    file.write_text(run("config", OLGATE_STORE_PATH=":memory:").stdout)
 
-    assert set(Settings.__struct_fields__) == set(tomllib.loads(file.read_text()))
+    assert {*Settings.__struct_fields__} - {"aliases", "pull"} == {*tomllib.loads(file.read_text())}
     assert Settings() == load({}, {}, file)
+
+
+def test_tables_of_names_are_printed_as_they_are_read(tmp_path: Path) -> None:
+    """Keys that are no bare ones come back in quotes."""
+    file = tmp_path / "config.toml"
+    table = '[aliases]\n"gpt-4o:mini" = "harbor/lantern-8b"\n[pull]\nlantern = "hf.co/a/b:Q8_0"\n'
+    file.write_text(table)
+    printed = run("config", "--config", str(file), OLGATE_STORE_PATH=":memory:").stdout
+    again = tmp_path / "again.toml"
+    again.write_text(printed)
+
+    assert load({}, {}, file) == load({}, {}, again)
+    assert {"gpt-4o:mini": "harbor/lantern-8b"} == load({}, {}, again).aliases
+
+
+def test_what_must_last_is_kept_in_the_platforms_folder(tmp_path: Path) -> None:
+    """Where nobody named a file; the sentence says where it comes from."""
+    printed = run("config", XDG_DATA_HOME=str(tmp_path)).stdout
+
+    assert "olgate.sqlite3" in printed
+    assert "# the platform's data directory" in printed
+
+
+def test_a_store_that_cannot_be_used_gets_one_sentence_and_code_1(tmp_path: Path) -> None:
+    """It names the file and the next step."""
+    file = tmp_path / "a.db"
+    file.write_text("This is no database, however long it is." * 50)
+    ended = run("serve", "--port", "0", OLGATE_STORE_PATH=str(file))
+
+    assert 1 == ended.returncode
+    assert ended.stderr.splitlines()[-1].startswith(f"olgate: the store {file} can't be used (")
 
 
 def test_the_platforms_settings_file_is_read(tmp_path: Path) -> None:

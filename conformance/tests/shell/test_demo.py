@@ -59,7 +59,7 @@ async def demo(*flags: str, lmstudio: str) -> AsyncIterator[Child]:
         "-m",
         "conformance.demo",
         *flags,
-        env=kept | {"LMSTUDIO_URL": lmstudio},
+        env=kept | {"LMSTUDIO_URL": lmstudio, "OLGATE_STORE_PATH": ":memory:"},
         stderr=asyncio.subprocess.PIPE,
     )
     child = Child(process)
@@ -200,7 +200,7 @@ async def test_nothing_is_left_behind_when_the_parent_is_gone(number: signal.Sig
             sys.executable,
             "-c",
             program,
-            env=dict(os.environ) | {"LMSTUDIO_URL": url},
+            env=dict(os.environ) | {"LMSTUDIO_URL": url, "OLGATE_STORE_PATH": ":memory:"},
             stderr=asyncio.subprocess.PIPE,
         )
         parent = Child(process)

@@ -367,8 +367,13 @@ async def test_the_number_of_headers_is_limited() -> None:
         few = await ask(child, "GET / HTTP/1.1" + "\r\nX-A: 1" * 3)
         many = await ask(child, "GET / HTTP/1.1" + "\r\nX-A: 1" * 4)
 
+        passed = await ask(child, "GET /v1/models HTTP/1.1" + "\r\nX-A: 1" * 4)
+
     assert few.startswith("HTTP/1.1 200 ")
     assert many.startswith("HTTP/1.1 431 ")
+    assert many.endswith("\r\n\r\n431 Request Header Fields Too Large")
+    assert passed.startswith("HTTP/1.1 431 ")
+    assert '"message":"the head has more than 5 headers"' in passed
 
 
 async def test_the_size_of_a_head_can_be_set() -> None:

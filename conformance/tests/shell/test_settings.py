@@ -73,6 +73,9 @@ EVERY_KEY = {
     "models.max_queue": ("0", 0),
     "models.catalogue_ttl_s": ("0.5", 0.5),
     "models.insert_architectures": ("qwen2,starcoder2", ("qwen2", "starcoder2")),
+    "downloads.poll_interval_s": ("0.5", 0.5),
+    "downloads.stall_timeout_s": ("0", None),
+    "downloads.away_timeout_s": ("5", 5.0),
     "store.path": ("/tmp/a.db", "/tmp/a.db"),
     "limits.body_bytes": ("1024", 1024),
     "limits.header_bytes": ("2048", 2048),
@@ -386,6 +389,8 @@ def test_a_wrong_variable_gets_one_sentence(environ: dict[str, str], sentence: s
             "[listen]\norigins = [1]\n",
             "{file}: listen.origins: expected a list of texts, got [1]",
         ),
+        ("[aliases]\nmine = 1\n", "{file}: aliases.mine: expected text, got 1"),
+        ('[pull]\n"a b" = "x/y"\n', "{file}: pull.a b: the key is no model's name"),
     ],
 )
 def test_a_wrong_file_gets_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ ANSWERS: dict[str, tuple[Asking, int, bytes, Outcome]] = {
     "an error line": (CHAT, 200, b'{"done":false}\n{"error":"x"}\n', Outcome.ERROR),
     "a status": (CHAT, 502, b'{"error":"x"}', Outcome.ERROR),
     "a status without words": (CHAT, 502, b"", Outcome.UNCLEAR),
+    "a time limit": (CHAT, 504, b'{"error":"LM Studio did not answer in time"}', Outcome.LATE),
     "one answer": (ONE_SHOT, 200, b'{"done":true}', Outcome.WHOLE),
     "one that is not done": (ONE_SHOT, 200, b'{"done":false}', Outcome.UNCLEAR),
     "vectors": (EMBED, 200, b'{"embeddings":[[0.1]]}', Outcome.WHOLE),
@@ -51,10 +52,26 @@ def test_what_a_request_may_end_in(outcome: Outcome) -> None:
     slow = Asking("1", "/api/chat", STREAM, Manner.READS_SLOWLY)
     leaver = Asking("1", "/api/chat", STREAM, Manner.LEAVES_MIDWAY)
 
-    assert (outcome == Outcome.ERROR) == (not is_wrong(faulty, outcome))
-    assert (outcome == Outcome.WHOLE) == (not is_wrong(CHAT, outcome))
-    assert (outcome == Outcome.WHOLE) == (not is_wrong(slow, outcome))
-    assert (outcome in (Outcome.LEFT, Outcome.WHOLE)) == (not is_wrong(leaver, outcome))
+    good = (
+        (faulty, {Outcome.ERROR, Outcome.LATE}),
+        (CHAT, {Outcome.WHOLE, Outcome.LATE}),
+        (slow, {Outcome.WHOLE, Outcome.LATE}),
+        (leaver, {Outcome.LEFT, Outcome.WHOLE, Outcome.LATE}),
+    )
+    for asking, fine in good:
+        assert (outcome in fine) == (not is_wrong(asking, outcome))
+
+
+def test_many_late_answers_are_a_problem() -> None:
+    """A few are the machine's."""
+    soak = make_soak()
+    soak.gateway = cast("Any", SimpleNamespace(peak_mib=1.0))
+    soak.healthy, soak.late = 100, 1
+    soak.tell()
+    assert [] == soak.report.problems
+    soak.late = 2
+    soak.tell()
+    assert 1 == len(soak.report.problems)
 
 
 def test_the_dice_give_every_kind() -> None:

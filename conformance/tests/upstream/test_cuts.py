@@ -27,6 +27,7 @@ from gateway._generated.openai import ChatCompletionChunk
 from gateway.answered import AnswerCheck
 from gateway.blobs import Blobs
 from gateway.catalog import Catalog
+from gateway.downloads import Downloads
 from gateway.endpoint import Endpoint
 from gateway.faults import UpstreamFailure
 from gateway.lifecycle import Lifecycle
@@ -142,9 +143,10 @@ class Client:
     def leave(self) -> None:
         """Nobody leaves here."""
 
-    async def finish(self) -> None:
-        """Note the end."""
-        self.is_finished = True
+    async def finish(self, lines: bytes = b"") -> None:
+        """Keep lines, and note the end."""
+        self.is_started = self.is_finished = True
+        self.got += lines
 
 
 def answer(pieces: list[bytes], *, streamed: bool = True, is_cut: bool = False) -> Client:
@@ -167,7 +169,7 @@ def answer(pieces: list[bytes], *, streamed: bool = True, is_cut: bool = False) 
     relay = Relay(
         SETTINGS,
         cast("upstream.Upstream", Source(Body(pieces, is_cut=is_cut))),
-        Services(catalog, cast("Lifecycle", None), Blobs()),
+        Services(catalog, cast("Lifecycle", None), Blobs(), cast("Downloads", None)),
         AnswerCheck(SETTINGS, catalog),
     )
     asyncio.run(relay.serve(Endpoint("POST", "/api/chat", plan, None), b"", "", client))

@@ -1,0 +1,117 @@
+"""
+The bench: `python -m conformance.bench [--quick] [--against NAME=URL]... [--write]`.
+
+Starts what is measured, measures, and says what came out; results go to `build/bench/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import msgspec
+
+from conformance.bench import report, servers
+from conformance.bench.measures import QUICK, Bench, Results, Size, as_json, gateway_arguments
+from conformance.bench.servers import StartProblem, Target
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="A small run: whether it works, not how fast.")
+@click.option("--rounds", type=click.IntRange(min=1), help="How often each target has its turn.")
+@click.option(
+    "--against", metavar="NAME=URL", multiple=True, help="A server that runs already; repeatable."
+)
+@click.option("--standin", "standin_url", metavar="URL", help="A bench stand-in that runs already.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("build/bench"),
+    show_default=True,
+    help="Folder of results.json and spread.svg.",
+)
+@click.option(
+    "--from",
+    "taken",
+    type=click.Path(path_type=Path, exists=True),
+    help="Only tell a results.json.",
+)
+@click.option("--write", is_flag=True, help="Write the tables and the picture into docs/.")
+def main(
+    quick: bool,
+    rounds: int | None,
+    against: tuple[str, ...],
+    standin_url: str | None,
+    out: Path,
+    taken: Path | None,
+    write: bool,
+) -> None:
+    """Measure the gateway beside its yardsticks, and any other server of Ollama's API."""
+    if taken is not None:
+        results = msgspec.json.decode(taken.read_bytes(), type=Results)
+    else:
+        size = QUICK if quick else Size()
+        if rounds is not None:
+            size = msgspec.structs.replace(size, rounds=rounds)
+        try:
+            results = measure(size, against, standin_url)
+        except StartProblem as missing:
+            sys.exit(f"bench: {missing}")
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "results.json").write_text(as_json(results), "utf-8")
+    click.echo(report.tables(results))
+    report.draw(results, out / "spread.svg")
+    if write:
+        report.write(results)
+    for problem in results.problems:
+        click.echo(f"problem: {problem}", err=True)
+    sys.exit(1 if results.problems else 0)
+
+
+def measure(size: Size, against: tuple[str, ...], standin_url: str | None) -> Results:
+    """Start everything, measure, end everything. Raises StartProblem."""
+    with contextlib.ExitStack() as stack:
+        if standin_url is None:
+            standin = stack.enter_context(
+                servers.started("direct", "openai", "-m", "conformance.bench.standin")
+            )
+        else:
+            standin = servers.found("direct", standin_url, "openai")
+        state = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        gateway = stack.enter_context(
+            servers.started("olgate", "ollama", *gateway_arguments(standin.url), state=state)
+        )
+        targets = [standin, gateway]
+        for name, module, dialect in (
+            ("bare pass-through", "passthrough", "openai"),
+            ("straightforward", "straightforward", "ollama"),
+        ):
+            targets.append(
+                stack.enter_context(
+                    servers.started(
+                        name,
+                        "openai" if dialect == "openai" else "ollama",
+                        "-m",
+                        f"conformance.bench.yardsticks.{module}",
+                        "--upstream",
+                        standin.url,
+                    )
+                )
+            )
+        targets += [_other(item) for item in against]
+        say = lambda text: click.echo(f"bench: {text}", err=True)  # noqa: E731
+        return Bench(standin, targets, size, say).run()
+
+
+def _other(item: str) -> Target:
+    name, found, url = item.partition("=")
+    if not found or not url.startswith("http://"):
+        raise StartProblem(f"--against {item}: expected NAME=http://HOST:PORT")
+    return servers.found(name, url)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""
+What the load generator sends in each dialect: requests as bytes.
+
+How a token is found in an answer is the same in all, since the stand-in's tokens carry their time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Literal
+
+from conformance.bench.wire import EMBEDDER, MODEL, STAMP_DIGITS
+
+Dialect = Literal["ollama", "openai"]
+Task = Literal["stream", "chat", "tags", "show", "embed1", "embed256"]
+
+STAMP = re.compile(rb'": ?" ?(\d{%d})"' % STAMP_DIGITS)
+"""A stamped token in any frame or chunk, with and without blanks before it."""
+_MESSAGES = [{"role": "user", "content": "Count to two hundred, please."}]
+
+
+def request(dialect: Dialect, task: Task, model: str = MODEL) -> bytes | None:
+    """Return a whole HTTP request, None where the dialect has no such thing."""
+    found = (_OLLAMA if dialect == "ollama" else _OPENAI).get(task)
+    if found is None:
+        return None
+    method, path, body = found
+    if body is None:
+        return f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode()
+    if "model" not in body:
+        body = {"model": EMBEDDER if task.startswith("embed") else model, **body}
+    data = json.dumps(body, separators=(",", ":")).encode()
+    head = (
+        f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(data)}\r\n\r\n"
+    )
+    return head.encode() + data
+
+
+_Row = tuple[str, str, dict[str, object] | None]
+_TEXTS = [f"text number {n}" for n in range(256)]
+_OLLAMA: dict[Task, _Row] = {
+    "stream": ("POST", "/api/chat", {"messages": _MESSAGES, "stream": True}),
+    "chat": ("POST", "/api/chat", {"messages": _MESSAGES, "stream": False}),
+    "tags": ("GET", "/api/tags", None),
+    "show": ("POST", "/api/show", {}),
+    "embed1": ("POST", "/api/embed", {"input": _TEXTS[0]}),
+    "embed256": ("POST", "/api/embed", {"input": _TEXTS}),
+}
+_OPENAI: dict[Task, _Row] = {
+    "stream": (
+        "POST",
+        "/v1/chat/completions",
+        {"messages": _MESSAGES, "stream": True, "stream_options": {"include_usage": True}},
+    ),
+    "chat": (
+        "POST",
+        "/v1/chat/completions",
+        {"messages": _MESSAGES, "stream": True, "stream_options": {"include_usage": True}},
+    ),
+    "embed1": ("POST", "/v1/embeddings", {"input": _TEXTS[0]}),
+    "embed256": ("POST", "/v1/embeddings", {"input": _TEXTS}),
+}

@@ -1,0 +1,142 @@
+"""
+The processes that are measured: started, named by their pid, and ended.
+
+Not here: what is asked of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import psutil
+
+from conformance.bench.dialect import Dialect
+from conformance.bench.standin import Plan
+
+START_S = 30.0
+STOP_S = 5.0
+_SIGN = "listening on "
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Something that answers; `pid` is the process whose CPU time and memory are looked at."""
+
+    name: str
+    url: str
+    dialect: Dialect
+    pid: int
+
+
+class StartProblem(Exception):
+    """A server that has to be measured is not there, and what it said instead."""
+
+
+@contextlib.contextmanager
+def started(
+    name: str, dialect: Dialect, *arguments: str, state: Path | None = None
+) -> Iterator[Target]:
+    """Run `python ARGUMENTS` until the block is left. Raises StartProblem."""
+    # What the machine's user has set for Ollama or the gateway must not change the measuring.
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("OLGATE_", "OLLAMA_")) and not key.lower().endswith("_proxy")
+    }
+    if state is not None:
+        env |= {
+            "OLGATE_STORE_PATH": str(state / "store.sqlite"),
+            "XDG_CONFIG_HOME": str(state),
+        }
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+    )
+    try:
+        yield Target(name, _read_url(name, process), dialect, process.pid)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _read_url(name: str, process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    said: list[str] = []
+    too_late = threading.Timer(START_S, process.kill)
+    too_late.start()
+    try:
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith(_SIGN):
+                # What it says from here on must not fill the pipe and stop it.
+                threading.Thread(target=process.stderr.read, daemon=True).start()
+                return line.removeprefix(_SIGN).strip()
+    finally:
+        too_late.cancel()
+    raise StartProblem(f"{name} did not start; it said:\n{''.join(said)}")
+
+
+def found(name: str, url: str, dialect: Dialect = "ollama") -> Target:
+    """Take a server that somebody else has started on this machine. Raises StartProblem."""
+    port = urlsplit(url).port
+    for each in psutil.net_connections("tcp"):
+        if (
+            each.status == psutil.CONN_LISTEN
+            and each.laddr
+            and each.laddr.port == port
+            and each.pid
+        ):
+            return Target(name, url.rstrip("/"), dialect, each.pid)
+    raise StartProblem(
+        f"{name}: no process of yours listens at {url}; start it before the bench, on this machine"
+    )
+
+
+def set_plan(standin: Target, plan: Plan) -> None:
+    """Tell the stand-in how to stream from now on."""
+    body = msgspec.json.encode(plan)
+    request = urllib.request.Request(f"{standin.url}/__bench/plan", data=body)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=STOP_S):
+        pass
+
+
+def first_answer_s(target_url: str, path: str, began: float) -> float:
+    """Return the seconds from `began` (monotonic) to the first answer that comes."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(target_url + path, timeout=START_S):
+        return time.monotonic() - began
+
+
+class Usage:
+    """CPU time and memory of one process."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+
+    def cpu_ns(self) -> int:
+        """Return user and system time used so far."""
+        times = self._process.cpu_times()
+        return int((times.user + times.system) * 1e9)
+
+    def rss_bytes(self) -> int:
+        """Return the resident memory now."""
+        return int(self._process.memory_info().rss)

@@ -1,0 +1,73 @@
+"""
+The gateway's own work without any I/O: framing, decoding, translating and encoding of tokens.
+
+Shared by the bench, which times it, and the tests, which count its calls and allocations.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from conformance.bench import wire
+from gateway import rows
+from gateway._generated import chat, generate, host, ollama
+from gateway.call import Call
+from gateway.encoding import encode_line
+from gateway.framing import SseDecoder
+from gateway.settings import Settings
+
+Work = Callable[[], object]
+"""The work of one chunk, to be called again and again on one stream."""
+
+
+def works() -> dict[str, Work]:
+    """Return the work of one chunk for every mapping that translates a stream, and for framing."""
+    call = Call(Settings(), "bench")
+    listed = host.list_v1()
+    models = listed.translate(listed.decode(wire.models_v1())).models
+    call.model = next(rows.describe(models[0], "", ()))
+    messages = ollama.ChatRequest(model=wire.MODEL)
+    prompt = ollama.GenerateRequest(model=wire.MODEL, prompt="")
+    return {
+        "framing": _frame(),
+        "chat": _translate(
+            "chat", chat.DECODE_CHAT_COMPLETION_CHUNK, chat.ChatStream(messages, call)
+        ),
+        "generate, templated": _translate(
+            "chat",
+            generate.DECODE_CHAT_COMPLETION_CHUNK,
+            generate.TemplatedStream(prompt, call),
+        ),
+        "generate, raw": _translate(
+            "completions",
+            generate.DECODE_COMPLETION_CHUNK,
+            generate.UntemplatedStream(prompt, call),
+        ),
+    }
+
+
+def time_ns(work: Work, calls: int = 2000, rounds: int = 15) -> float:
+    """Return the least time of one call: what disturbs a measurement only ever adds to it."""
+    least = float("inf")
+    for _ in range(rounds):
+        began = time.perf_counter_ns()
+        for _ in range(calls):
+            work()
+        least = min(least, (time.perf_counter_ns() - began) / calls)
+    return least
+
+
+def _frame() -> Work:
+    event = wire.event(wire.chunk("chat", " word"))
+    decoder = SseDecoder()
+    decoder.feed(event)
+    return lambda: decoder.feed(event)
+
+
+def _translate(route: wire.Route, chunks: msgspec.json.Decoder[Any], translator: Any) -> Work:
+    data = wire.chunk(route, " word")
+    return lambda: encode_line(translator.chunk(chunks.decode(data)))

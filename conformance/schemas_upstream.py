@@ -1,0 +1,86 @@
+"""
+Schemathesis over the descriptions of LM Studio's own APIs: for the stand-in, and what is passed on.
+
+Which host is asked is for the callers; the copies of the descriptions, and what of LM Studio's
+manners no description can say, live here and in `schemas_upstream.txt`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from conformance.case_known import KnownFailing, read_known_failing
+from conformance.case_source import read_yaml
+from conformance.case_spec import SPEC
+from conformance.schemas import PHASES, Account, Document, Mode, operation_ids, run_operation
+
+Api = Literal["openai", "lmstudio"]
+APIS: tuple[Api, ...] = ("openai", "lmstudio")
+KNOWN = Path(__file__).with_name("schemas_upstream.txt")
+
+NAMES = {"acme/lantern-7b": "llm", "text-embedding-harbour-v1": "embedding"}
+"""The models of the examples, and the kind that each stands for."""
+
+
+@cache
+def read_api(api: Api) -> Document:
+    """Return a description as plain values; not to be changed, there is one for all."""
+    document: Document = read_yaml(SPEC.with_name(f"{api}.yaml")).value
+    return document
+
+
+def copy_with_names(document: Document, names: Mapping[str, Sequence[str]]) -> Document:
+    """Return the copy that is tested: every `model` asked for is one of the host's."""
+    changed: Document = _renamed(copy.deepcopy(document), names)
+    for name, schema in changed["components"]["schemas"].items():
+        model = schema.get("properties", {}).get("model")
+        if model is not None and name.endswith("Request"):
+            first = "embedding" if name.startswith("Embed") else "llm"
+            model["enum"] = [*names[first], *(one for kind in names for one in names[kind])]
+            model["enum"] = list(dict.fromkeys(model["enum"]))
+    return changed
+
+
+def _renamed(value: Any, names: Mapping[str, Sequence[str]]) -> Any:
+    match value:
+        case dict():
+            return {key: _renamed(item, names) for key, item in value.items()}
+        case list():
+            return [_renamed(item, names) for item in value]
+        case str() if value in NAMES:
+            return names[NAMES[value]][0]
+        case _:
+            return value
+
+
+def known_of(host: str, operation: str) -> KnownFailing:
+    """Return the entries for one operation of a host; their names begin with the host's."""
+    entries = []
+    for entry in read_known_failing(KNOWN).entries:
+        words = entry.pattern.split()
+        if words[0] in (host, "*") and words[1] in (operation, "*"):
+            own = " ".join([operation, *words[2:]])
+            entries.append(replace(entry, pattern=own))
+    return KnownFailing(entries)
+
+
+def operations(api: Api) -> list[str]:
+    """Return the ids of an API's operations."""
+    return operation_ids(read_api(api))
+
+
+def run_upstream(
+    url: str,
+    api: Api,
+    operation: str,
+    names: Mapping[str, Sequence[str]],
+    phases: Collection[str] = PHASES,
+    mode: Mode = "all",
+) -> Account:
+    """Run one operation against an address."""
+    return run_operation(url, copy_with_names(read_api(api), names), operation, phases, mode)

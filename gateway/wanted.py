@@ -1,0 +1,61 @@
+"""
+What LM Studio is asked to download for a name.
+
+May live here: pure functions over names. Not here: which models are there, and the download itself.
+LM Studio knows models of its own catalogue as `publisher/model`, and links to Hugging Face.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from msgspec import UNSET
+
+from gateway import names
+from gateway._generated import internal
+
+_HUGGING_FACE = ("hf.co", "huggingface.co")
+_LINK = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co)/([^/\s:]+/[^/\s:]+)(?::([^/\s:]+))?"
+)
+
+
+def wanted(text: str, mapped: Mapping[str, str]) -> internal.DownloadWish | None:
+    """
+    Return what to ask LM Studio for, None when nothing there can be meant.
+
+    `mapped` is the configuration's table, from names to keys or links. A name of Ollama's own
+    library without an entry means nothing to LM Studio, which has no names without a publisher.
+
+    >>> wanted("qwen/qwen3-8b", {}).model
+    'qwen/qwen3-8b'
+    >>> wish = wanted("hf.co/unsloth/Qwen3-8B-GGUF:Q4_K_M", {})
+    >>> wish.model, wish.quantization
+    ('https://huggingface.co/unsloth/Qwen3-8B-GGUF', 'Q4_K_M')
+    >>> wanted("llama3.2", {}), wanted("llama3.2", {"llama3.2:latest": "meta/llama-3.2-3b"}).model
+    (None, 'meta/llama-3.2-3b')
+    """
+    parsed = names.parse(text.strip())
+    if parsed is None:
+        return None
+    for name, target in mapped.items():
+        entry = names.parse(name)
+        if entry is not None and entry.folded == parsed.folded:
+            return _link(target) or internal.DownloadWish(model=target)
+    if parsed.host.lower() in _HUGGING_FACE:
+        return _repository(f"{parsed.namespace}/{parsed.model}", parsed.tag)
+    is_publishers = parsed.namespace.lower() != names.DEFAULT_NAMESPACE
+    if parsed.host.lower() != names.DEFAULT_HOST or not is_publishers:
+        return None
+    return internal.DownloadWish(model=f"{parsed.namespace}/{parsed.model}")
+
+
+def _link(target: str) -> internal.DownloadWish | None:
+    match = _LINK.fullmatch(target)
+    return _repository(match[1], match[2] or names.DEFAULT_TAG) if match else None
+
+
+def _repository(path: str, tag: str) -> internal.DownloadWish:
+    quantization = UNSET if tag.lower() == names.DEFAULT_TAG else tag
+    return internal.DownloadWish(model=f"https://huggingface.co/{path}", quantization=quantization)

@@ -27,12 +27,7 @@ def show_answer(request: ollama.ShowRequest, call: Call) -> ollama.ShowResponse:
     system = request.system
     value_3 = made.parameters if made is not UNSET else UNSET
     value_4 = made.template if made is not UNSET else UNSET
-    value_5 = (
-        system
-        if system is not UNSET and system is not None
-        else (made.system if made is not UNSET else UNSET)
-    )
-    value_6 = made.parent if made is not UNSET else UNSET
+    value_5 = made.parent if made is not UNSET else UNSET
     return ollama.ShowResponse(
         thinking=transforms.thinking_support(
             capability=call.model.capabilities.thinking,
@@ -45,9 +40,11 @@ def show_answer(request: ollama.ShowRequest, call: Call) -> ollama.ShowResponse:
         ),
         parameters=transforms.parameters_text(instances=call.model.instances, made=value_3),
         template=transforms.template_hint(insert=call.model.capabilities.insert, made=value_4),
-        system=transforms.text_or_absent(value_5) if value_5 is not UNSET else UNSET,
+        system=transforms.system_shown(
+            system=UNSET if system is None else system, made=call.model.made
+        ),
         details=ollama.ModelDetails(
-            parent_model=value_6 if value_6 is not UNSET else "",
+            parent_model=value_5 if value_5 is not UNSET else "",
             format=call.model.format,
             family=call.model.architecture,
             families=transforms.families(call.model.architecture),

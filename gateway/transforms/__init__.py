@@ -43,6 +43,7 @@ from gateway.transforms.show import joined_licences as joined_licences
 from gateway.transforms.show import model_info as model_info
 from gateway.transforms.show import modelfile as modelfile
 from gateway.transforms.show import parameters_text as parameters_text
+from gateway.transforms.show import system_shown as system_shown
 from gateway.transforms.show import template_hint as template_hint
 from gateway.transforms.speech import separate_speech as separate_speech
 from gateway.transforms.speech import text_or_absent as text_or_absent
@@ -109,6 +110,7 @@ __all__ = [
     "separate_speech",
     "source_problem",
     "stored_messages_problem",
+    "system_shown",
     "template_hint",
     "template_problem",
     "text_or_absent",

@@ -68,7 +68,7 @@ def modelfile(name: str, system: str | UnsetType, made: internal.MadeModel | Uns
         "",
         f"FROM {name}",
     ]
-    told = system or ("" if isinstance(made, UnsetType) else made.system or "")
+    told = system_shown(system, made)
     if isinstance(made, UnsetType):
         lines += [f"SYSTEM {_value(told)}"] if told else []
         return "\n".join(lines) + "\n"
@@ -83,6 +83,20 @@ def modelfile(name: str, system: str | UnsetType, made: internal.MadeModel | Uns
     lines += [f"LICENSE {_value(text)}" for text in made.license]
     lines += [f"MESSAGE {turn.role} {_value(turn.content)}" for turn in made.messages]
     return "\n".join(lines) + "\n"
+
+
+def system_shown(system: str | UnsetType, made: internal.MadeModel | UnsetType) -> str | UnsetType:
+    """
+    Return the system text in force, absent when there is none: the request's, or a made model's.
+
+    Ollama's own Go clients always send one, empty where their user gave none. (ollama sheet §10)
+
+    >>> made = internal.MadeModel(
+    ...     parent="", license=[], parameters={}, messages=[], system="Rhyme.")
+    >>> system_shown("", made), system_shown("Be brief.", made), system_shown("", UNSET)
+    ('Rhyme.', 'Be brief.', UNSET)
+    """
+    return system or (UNSET if isinstance(made, UnsetType) else made.system or UNSET)
 
 
 def parameters_text(

@@ -12,8 +12,16 @@ import nox
 
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "types", "drift", "tests", "conformance", "mutants"]
-nox.options.sessions += ["engine", "clients"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "drift",
+    "tests",
+    "conformance",
+    "mutants",
+    "engine",
+    "clients",
+]
 
 BIN = "Scripts" if os.name == "nt" else "bin"
 

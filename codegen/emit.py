@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from codegen import ir
+from codegen.go_rules import GoRules
 from codegen.structs import header_for
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -43,13 +44,14 @@ class Printer:
         template = self._environment.get_template("mapping.py.j2")
         return template.render(module=module, header=header_for(Path(module.source)))
 
-    def endpoints(self, modules: list[ir.Module]) -> str:
+    def endpoints(self, modules: list[ir.Module], rules: GoRules) -> str:
         """Return the text of the endpoint table."""
         template = self._environment.get_template("endpoints.py.j2")
         endpoints = [endpoint for module in modules for endpoint in module.endpoints]
         return template.render(
             header=header_for(Path("specs/mappings")),
             endpoints=endpoints,
+            rules=rules,
             modules=sorted({endpoint.module for endpoint in endpoints}),
         )
 

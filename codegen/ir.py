@@ -67,6 +67,7 @@ class Endpoint:
     module: str
     request: str | None
     objects: dict[str, str] = field(default_factory=dict)
+    reads_body: bool = True
     streams: bool = False
     reads_bytes: bool = False
 

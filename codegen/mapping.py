@@ -989,6 +989,7 @@ class MappingCompiler:
                     path=operation.path,
                     module=file.name,
                     request=self._request.name if self._request else None,
+                    reads_body=operation.reads_body,
                     objects={
                         found.name: "map[string]interface {}"
                         for found in (
@@ -1154,14 +1155,32 @@ class MappingCompiler:
                     step.position,
                     f"this `model` lacks `{word}`, what the client is told",
                 )
+        if (step.cloud is None) != (step.conflict is None):
+            given, lacking = ("conflict", "cloud") if step.cloud is None else ("cloud", "conflict")
+            self._findings.add(
+                "unknown-key",
+                step.position,
+                f"this `model` has `{given}` and lacks `{lacking}`",
+                hint="with neither, a name of ollama.com is looked up like any other",
+            )
         if step.missing is not None:
             body.lines += _guarded("not name.strip()", f"raise {expressions.refusal(step.missing)}")
-        body.lines.append("found = await run.find_model(name)")
+        flags = "".join(
+            f", {name}=True"
+            for name, is_set in (("takes_cloud", not step.cloud), ("match_case", step.match_case))
+            if is_set
+        )
+        body.lines.append(f"found = await run.find_model(name{flags})")
         scope.unresolved = frozenset({"model"})
-        if step.illegal is not None:
-            body.lines += _guarded(
-                "found == 'illegal'", f"raise {expressions.refusal(step.illegal)}"
-            )
+        for refusal, word in (
+            (step.conflict, "conflict"),
+            (step.illegal, "illegal"),
+            (step.cloud, "cloud"),
+        ):
+            if refusal is not None:
+                body.lines += _guarded(
+                    f"found == '{word}'", f"raise {expressions.refusal(refusal)}"
+                )
         if step.unknown is not None:
             body.lines += _guarded(
                 "found == 'unknown'", f"raise {expressions.refusal(step.unknown)}"
@@ -1382,7 +1401,15 @@ class MappingCompiler:
         stated = {
             refusal.status
             for step in self.file.plan
-            for refusal in (step.refusal, step.otherwise, step.missing, step.illegal, step.unknown)
+            for refusal in (
+                step.refusal,
+                step.otherwise,
+                step.missing,
+                step.illegal,
+                step.unknown,
+                step.cloud,
+                step.conflict,
+            )
             if refusal is not None
         }
         stated |= {step.status for step in self.file.plan if step.status is not None}

@@ -12,10 +12,12 @@ from pathlib import Path
 from codegen import ir
 from codegen.coverage import Coverage
 from codegen.emit import Printer, format_python
+from codegen.go_rules import GoRules, collect_go_rules
 from codegen.grammar import json_schema
-from codegen.lint import check_project, validate_documents
+from codegen.lint import SERVED, check_project, validate_documents
 from codegen.mapping import Project
 from codegen.problem import Findings
+from codegen.routes import page_of_routes
 from codegen.rules import read_mappings, share_streams
 from codegen.signatures import read_signatures
 from codegen.spec import Specs
@@ -78,6 +80,7 @@ class Generator:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.findings = Findings()
+        self.rules = GoRules()
         self.specs = Specs(root / "specs", root, self.findings)
         transforms = read_signatures(root / "gateway" / "transforms", root)
         steps = read_signatures(root / "gateway" / "steps.py", root)
@@ -96,6 +99,14 @@ class Generator:
     def compile(self) -> list[ir.Module]:
         """Return every compiled module; raise GenerationFailed when anything is wrong."""
         modules = [self.project.compiler(name).compile() for name in self.project.files]
+        self.rules = collect_go_rules(
+            self.specs,
+            SERVED,
+            self._request_structs(),
+            self.project.transforms,
+            self.project.used_transforms,
+            self.findings,
+        )
         self.project.coverage.finish()
         check_project(self.project)
         self.findings.raise_if_any()
@@ -120,8 +131,12 @@ class Generator:
         printer = Printer()
         for module in modules:
             python[f"{GENERATED}/{module.name}.py"] = printer.mapping(module)
-        python[f"{GENERATED}/endpoints.py"] = printer.endpoints(modules)
+        python[f"{GENERATED}/endpoints.py"] = printer.endpoints(modules, self.rules)
         texts = format_python(python)
+        routes = page_of_routes(self.specs, SERVED, self.project.files, self.findings)
+        self.findings.raise_if_any()
+        if routes is not None:
+            texts["docs/routes.md"] = routes
         texts["COVERAGE.md"] = self.project.coverage.page()
         texts["specs/mappings/rules.schema.json"] = json.dumps(json_schema(), indent=2) + "\n"
         return Files(texts)

@@ -289,6 +289,9 @@ class Step:
     missing: Refusal | None = None
     illegal: Refusal | None = None
     unknown: Refusal | None = None
+    cloud: Refusal | None = None
+    conflict: Refusal | None = None
+    match_case: bool = False
     status: int | None = None
     via: str | None = None
     arguments: dict[str, Argument] = field(default_factory=dict)
@@ -494,6 +497,9 @@ class _Reader:
             missing=self._refusal(node, "missing"),
             illegal=self._refusal(node, "illegal"),
             unknown=self._refusal(node, "unknown"),
+            cloud=self._refusal(node, "cloud"),
+            conflict=self._refusal(node, "conflict"),
+            match_case="match_case" in node,
             status=self._integer(node, "status"),
             via=self._word(node, "via"),
             arguments=self._arguments(node) or {},

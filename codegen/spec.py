@@ -41,6 +41,8 @@ class Operation:
     path: str
     position: Position
     request: Type | None
+    reads_body: bool = True
+    """Whether more is asked of a body than that it is there."""
     answers: dict[str, dict[str, Type]] = field(default_factory=dict)
     takes_bytes: bool = False
     """Whether its body is a file and not JSON."""
@@ -163,8 +165,14 @@ class Specs:
                     if isinstance(media, Mapping)
                     else {}
                 )
+        unread = body.get("x-go-unread")
+        reads_body = not (isinstance(unread, Scalar) and unread.value is True)
+        if not reads_body:
+            request = None
         takes_bytes = _descend(body, "requestBody", "content", "application/octet-stream")
-        return Operation(api, method, path, position, request, answers, takes_bytes is not None)
+        return Operation(
+            api, method, path, position, request, reads_body, answers, takes_bytes is not None
+        )
 
     def _read_struct(self, type_: StructType) -> Struct:
         schema = self.components(type_.api).get(type_.name)

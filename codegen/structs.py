@@ -45,11 +45,11 @@ def generate_structs(
     `names` are the components wanted (what they refer to comes along). Those in `requests` refuse
     unknown keys: a key that the fast decode can't place sends a body to the lenient reader.
     """
-    closure = _closure(specs, api, names)
+    found = closure(specs, api, names)
     schemas = {
         name: _cleaned(plain(schema))
         for name, schema in specs.components(api).items()
-        if name in closure
+        if name in found
     }
     document = {
         "openapi": "3.1.0",
@@ -58,7 +58,7 @@ def generate_structs(
         "components": {"schemas": schemas},
     }
     strict = {"base_class_kwargs": {"forbid_unknown_fields": True}}
-    options: dict[str, Any] = {name: deepcopy(strict) for name in requests & closure}
+    options: dict[str, Any] = {name: deepcopy(strict) for name in requests & found}
     return _generate(document, header, options)
 
 
@@ -105,7 +105,8 @@ def _cleaned(schema: Plain) -> Plain:
     return cleaned
 
 
-def _closure(specs: Specs, api: str, names: Iterable[str]) -> frozenset[str]:
+def closure(specs: Specs, api: str, names: Iterable[str]) -> frozenset[str]:
+    """Return the components of an API and all that they refer to, late values and shapes too."""
     components = specs.components(api)
     waiting, found = list(names), set[str]()
     while waiting:
@@ -122,9 +123,10 @@ def _references(schema: Plain) -> Iterator[str]:
         for item in schema:
             yield from _references(item)
     elif isinstance(schema, dict):
-        late = schema.get("x-late")
-        if isinstance(late, str):
-            yield late
+        for note in ("x-late", "x-go-shape"):
+            named = schema.get(note)
+            if isinstance(named, str):
+                yield named
         if schema.get("x-decode") == "raw":
             return
         reference = schema.get("$ref")

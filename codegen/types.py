@@ -132,8 +132,8 @@ def python_name(name: str) -> str:
     >>> python_name("from"), python_name("_debug_info"), python_name("model")
     ('from_', 'field_debug_info', 'model')
     """
-    if name.startswith("_"):
-        return "field" + name
+    if name[0] in "_$":
+        return "field_" + name[1:]
     return name + "_" if iskeyword(name) else name
 
 

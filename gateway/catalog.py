@@ -35,6 +35,8 @@ _DIALECTS: tuple[tuple[Dialect, Callable[[], FetchCall[Any, internal.HostModels]
     ("openai", host.list_openai),
 )
 _ROUTE_IS_MISSING = (404, 405, 501)
+_MAX_WARNED = 1000
+"""Names that were warned of are kept in memory, and clients choose them."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Catalog:
         self._fetching: asyncio.Task[View] | None = None
         self._is_same_host = False
         self._watchers: list[Callable[[list[internal.CatalogueRow]], None]] = []
+        self._warned: set[str] = set()
         self._log = get_logger()
 
     @property
@@ -164,9 +167,20 @@ class Catalog:
                 asked=text,
                 nearest=names.nearest(text, [r.name for r in view.rows]),
             )
-        elif (warning := names.looks_suspicious(text)) is not None:
-            self._log.warning("suspicious model name", asked=text, served_by=row.name, why=warning)
+        else:
+            self._warn_of(text, row)
         return row
+
+    def _warn_of(self, text: str, row: internal.CatalogueRow) -> None:
+        """Say once of a name that it is probably not what its sender meant."""
+        if text in self._warned or len(self._warned) >= _MAX_WARNED:
+            return
+        warning = names.looks_suspicious(text)
+        if warning is None and text != row.key and names.differ_in_case(text, row.name):
+            warning = f"the model name {text!r} differs from {row.name!r} in letter case only"
+        if warning is not None:
+            self._warned.add(text)
+            self._log.warning("suspicious model name", asked=text, served_by=row.name, why=warning)
 
     def key_behind(self, identifier: str) -> str | None:
         """Return the key of a model or instance that an answer names, None when unknown."""

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway.outcome import Outcome
-from gateway.reading import read_body
+from gateway.reading import GoRules, read_blank, read_body
 from gateway.run import Run
 
 
@@ -22,11 +22,27 @@ class BodyReader:
     kind: type[msgspec.Struct]
     decoder: msgspec.json.Decoder[Any]
     go_name: str
+    rules: GoRules
     objects: Mapping[str, str]
 
     def read(self, body: bytes) -> Any:
         """Decode a body; raise `Refusal` with Ollama's words when it can't be."""
-        return read_body(body, self.kind, self.decoder, self.go_name, objects=self.objects)
+        return read_body(
+            body,
+            self.kind,
+            self.decoder,
+            self.go_name,
+            rules=self.rules,
+            objects=self.objects,
+        )
+
+
+class UnreadBody:
+    """A body that must be there, whatever it holds: for an operation that answers without it."""
+
+    def read(self, body: bytes) -> None:
+        """Raise `Refusal` with Ollama's words when there is none."""
+        read_blank(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +56,7 @@ class Endpoint:
     method: str
     path: str
     plan: Callable[[Any, Run], Awaitable[Outcome]]
-    reader: BodyReader | None
+    reader: BodyReader | UnreadBody | None
     wants_stream: Callable[[Any], bool] | None = None
     reads_bytes: bool = False
     """Whether its body is a file, which a step of its plan reads as it comes."""

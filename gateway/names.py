@@ -18,17 +18,19 @@ import itertools
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 __all__ = [
     "IrreversibleName",
     "Name",
     "canonical",
+    "differ_in_case",
     "key_of",
     "looks_suspicious",
     "nearest",
     "parse",
     "split_instance",
+    "split_place",
     "split_variant",
     "stated",
 ]
@@ -106,6 +108,41 @@ def parse(text: str) -> Name | None:
         and _MODEL.fullmatch(name.tag)
     )
     return name if is_legal else None
+
+
+Place = Literal["cloud", "local"]
+
+
+def split_place(text: str) -> tuple[str, Place | None]:
+    """Split a name into the name proper and where it says to run; raises `ValueError` for both.
+
+    "x:cloud" is "x" on ollama.com and "x:20b-cloud" is "x:20b" there; "x:local" is "x" here. Only
+    what stands behind the last colon counts, in any letter case. (ollama sheet §2.4)
+    """
+    base, place = _split_last_place(text)
+    if place is not None and _split_last_place(base)[1] is not None:
+        raise ValueError(f"use either :local or :cloud, not both: {text!r}")
+    return base, place
+
+
+def _split_last_place(text: str) -> tuple[str, Place | None]:
+    base, colon, last = text.rpartition(":")
+    word = last.strip().lower()
+    if not colon or "/" in word:
+        return text, None
+    if word == "cloud" or word == "local":
+        return base, "cloud" if word == "cloud" else "local"
+    if word.endswith("-cloud"):
+        return f"{base}:{last.strip()[: -len('-cloud')]}", "cloud"
+    return text, None
+
+
+def differ_in_case(one: str, other: str) -> bool:
+    """Whether two texts are the same model's name but for letter case. (ollama sheet §2.3)"""
+    left, right = parse(one), parse(other)
+    if left is None or right is None:
+        return False
+    return left.folded == right.folded and left.full != right.full
 
 
 def stated(model: object, name: object) -> str:

@@ -20,12 +20,12 @@ from types import MappingProxyType
 from typing import Any, AnyStr, Final, Literal, NamedTuple, NoReturn, TypeVar
 
 import msgspec
-from msgspec import Raw, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 from msgspec import inspect as types
 
 from gateway.faults import Refusal
 
-__all__ = ["read_body", "read_late", "read_slowly"]
+__all__ = ["GoRules", "read_blank", "read_body", "read_late", "read_slowly"]
 
 T = TypeVar("T")
 
@@ -38,25 +38,54 @@ _TOO_DEEP: Final = "exceeded max depth: the body nests values deeper than this s
 _UNREADABLE: Final = "invalid JSON"
 
 
+Check = Callable[[Any], str | UnsetType]
+
+
+@dataclass(frozen=True, eq=False)
+class GoRules:
+    """What Ollama's Go types say and a struct does not.
+
+    All keys are `Struct.field`, with `[]` for the elements of a list or of a map.
+
+    `types` are the Go types that cannot be derived: `ChatRequest.tools` is "api.Tools",
+    `Message.images[]` is "api.ImageData". Derived otherwise: a struct `Tool` is "api.Tool", a list
+    of it "[]api.Tool". A word that ends in ".Alias" marks elements that Ollama parses by code of
+    its own: a failure inside such an element ends the reading, so it beats every other type error,
+    and is reported under the name of the struct around it.
+
+    `checks` ask a value, once its type is right, for what is wrong with it. On a field of any type
+    but string the check stands for code of Ollama's own and ends the reading like an ".Alias"; such
+    a field's value is passed as raw JSON. On a string it is one failure among the others.
+
+    `shapes` name the struct that a raw value must fit; the value itself stays as it was sent.
+    """
+
+    types: Mapping[str, str] = field(default_factory=dict)
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    shapes: Mapping[str, type[msgspec.Struct]] = field(default_factory=dict)
+
+
+NO_RULES: Final = GoRules()
+
+
+def read_blank(body: bytes) -> None:
+    """Refuse a body of nothing but space, and look no further into it; raises `Refusal`."""
+    if not body.strip():
+        raise Refusal(400, _MISSING_BODY)
+
+
 def read_body(
     body: bytes,
     kind: type[T],
     decoder: msgspec.json.Decoder[T],
     go_name: str,
     *,
-    go_types: Mapping[str, str] = _NOTHING,
+    rules: GoRules = NO_RULES,
     objects: Mapping[str, str] = _NOTHING,
 ) -> T:
     """Decode a request body into `kind`, or refuse it with status 400 in Ollama's words.
 
     `go_name` is the request's name in Ollama's texts, such as "ChatRequest".
-
-    `go_types` names the Go types that cannot be derived from the struct. Its keys are dotted paths
-    of JSON names, with `[]` for the elements of a list or of a map: `tools` is "api.Tools",
-    `images[]` is "api.ImageData". Derived otherwise: a struct `Tool` is "api.Tool", a list of it
-    "[]api.Tool". A word that ends in ".Alias" marks a value that Ollama parses by code of its own:
-    a failure inside such a value is reported before every other type error, and under the name of
-    the struct around it.
 
     `objects` lists raw fields at the top of the body (JSON name to Go type word) that must hold an
     object or null when they are present.
@@ -73,9 +102,13 @@ def read_body(
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
         else:
-            if (not plan.holds_raw or _is_utf8(body)) and _are_objects(request, objects, plan):
+            if (
+                (not plan.holds_raw or _is_utf8(body))
+                and _are_objects(request, objects, plan)
+                and _inspector_for(kind, rules)(request)
+            ):
                 return request
-    return read_slowly(body, kind, decoder, go_name, go_types=go_types, objects=objects)
+    return read_slowly(body, kind, decoder, go_name, rules=rules, objects=objects)
 
 
 def read_slowly(
@@ -84,13 +117,13 @@ def read_slowly(
     decoder: msgspec.json.Decoder[T],
     go_name: str,
     *,
-    go_types: Mapping[str, str] = _NOTHING,
+    rules: GoRules = NO_RULES,
     objects: Mapping[str, str] = _NOTHING,
 ) -> T:
     """Do what `read_body` does without its fast path: same parameters, same answers."""
     try:
         value = _first_value(body)
-        fitter = _BodyFitter(go_name, go_types, objects)
+        fitter = _BodyFitter(go_name, rules, objects)
         fitted = fitter.fit_whole({} if value is None else value, _plan_for(kind).shape)
         return decoder.decode(msgspec.json.encode(fitted))
     except RecursionError:
@@ -152,6 +185,122 @@ def _are_objects(request: object, objects: Mapping[str, str], plan: "_Plan") -> 
         if isinstance(value, Raw) and bytes(memoryview(value)[:1]) not in (b"{", b"n"):
             return False
     return True
+
+
+# What the typed decode can't see of a decoded request.
+
+_Inspector = Callable[[Any], bool]
+_INSPECTORS: Final[dict[tuple[Any, GoRules], _Inspector]] = {}
+
+
+def _inspector_for(kind: Any, rules: GoRules) -> _Inspector:
+    known = _INSPECTORS.get((kind, rules))
+    if known is None:
+        known = _Inspectors(rules).of(types.type_info(kind), "") or _sees_nothing
+        _INSPECTORS[kind, rules] = known
+    return known
+
+
+def _sees_nothing(_: object) -> bool:
+    return True
+
+
+class _Inspectors:
+    """Builds functions that tell whether a decoded value is right by the checks and shapes."""
+
+    def __init__(self, rules: GoRules) -> None:
+        self._rules = rules
+        self._structs: dict[type, list[tuple[str, _Inspector]]] = {}
+
+    def of(self, info: types.Type, key: str) -> _Inspector | None:
+        """The inspector of a type's values at a key; None when there is nothing to look at."""
+        inspectors = list(self._parts(info, key))
+        if not inspectors:
+            return None
+
+        def inspect(value: Any) -> bool:
+            # Absence is nobody's fault; a null that matters is still raw here.
+            return value is UNSET or value is None or all(one(value) for one in inspectors)
+
+        return inspect
+
+    def _parts(self, info: types.Type, key: str) -> Iterator[_Inspector]:
+        check = self._rules.checks.get(key)
+        if check is not None:
+            yield _answers_nothing(check)
+        shape = self._rules.shapes.get(key)
+        if shape is not None:
+            yield _fits_shape(shape)
+        for member in info.types if isinstance(info, types.UnionType) else (info,):
+            if isinstance(member, types.StructType):
+                if steps := self._steps(member):
+                    yield _fields(steps)
+            elif isinstance(member, types.CollectionType):
+                if look := self.of(member.item_type, f"{key}[]"):
+                    yield _items(look)
+            elif isinstance(member, types.DictType) and (
+                look := self.of(member.value_type, f"{key}[]")
+            ):
+                yield _values(look)
+
+    def _steps(self, info: types.StructType) -> list[tuple[str, _Inspector]]:
+        steps = self._structs.get(info.cls)
+        if steps is None:
+            steps = self._structs[info.cls] = []
+            for each in info.fields:
+                look = self.of(each.type, f"{info.cls.__name__}.{each.encode_name}")
+                if look is not None:
+                    steps.append((each.name, look))
+        return steps
+
+
+def _answers_nothing(check: Check) -> _Inspector:
+    return lambda value: check(value) is UNSET
+
+
+def _fields(steps: list[tuple[str, _Inspector]]) -> _Inspector:
+    return lambda value: all(look(getattr(value, name)) for name, look in steps)
+
+
+def _items(look: _Inspector) -> _Inspector:
+    return lambda value: all(map(look, value))
+
+
+def _values(look: _Inspector) -> _Inspector:
+    return lambda value: all(map(look, value.values()))
+
+
+def _fits_shape(shape: type[msgspec.Struct]) -> _Inspector:
+    decoder = msgspec.json.Decoder[Any](shape | None)
+    names = {name for each in _structs_in(shape) for name in each.fields}
+    spelled = re.compile(
+        rb'"(' + b"|".join(re.escape(name.encode()) for name in names) + rb')"[ \t\r\n]*:',
+        re.IGNORECASE,
+    )
+    known = {name.encode() for name in names}
+
+    def fits(value: Any) -> bool:
+        try:
+            decoder.decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        # A key in another letter case was passed over.
+        return all(match[1] in known for match in spelled.finditer(value))
+
+    return fits
+
+
+def _structs_in(kind: Any) -> Iterator["_Shape"]:
+    waiting, seen = [_plan_for(kind).shape], set[int]()
+    while waiting:
+        shape = waiting.pop()
+        if id(shape.fields) not in seen:
+            seen.add(id(shape.fields))
+            if shape.struct is not None:
+                yield shape
+            waiting += shape.fields.values()
+        if shape.item is not None:
+            waiting.append(shape.item)
 
 
 # The first JSON value of a body.
@@ -523,7 +672,8 @@ class _Place(NamedTuple):
     path: str
     label: str
     owner: str
-    is_eager: bool
+    is_pinned: bool
+    """Whether `owner` stays: inside what Ollama parses by code of its own."""
 
 
 class _Fitter:
@@ -573,15 +723,15 @@ class _Fitter:
         for key, item in value.items():
             name = self._name_of(key, shape)
             if name is not None and (item is not None or shape.fields[name].is_nullable):
-                inner = self.place_of_field(name, outer)
+                inner = self.place_of_field(name, shape, outer)
                 fitted[name] = self.fit(item, shape.fields[name], inner)
         for name in shape.required:
             if name not in fitted:
                 fitted[name] = self._zero(shape.fields[name], outer)
         return fitted
 
-    def place_of_field(self, name: str, outer: _Place) -> _Place:
-        """The place of a struct's field."""
+    def place_of_field(self, name: str, shape: _Shape, outer: _Place) -> _Place:
+        """The place of a field of the struct that `shape` is."""
         return outer._replace(path=f"{outer.path}.{name}" if outer.path else name)
 
     def _name_of(self, key: str, shape: _Shape) -> str | None:
@@ -603,56 +753,78 @@ class _BodyFitter(_Fitter):
 
     folds_keys = True
 
-    def __init__(
-        self, go_name: str, go_types: Mapping[str, str], objects: Mapping[str, str]
-    ) -> None:
+    def __init__(self, go_name: str, rules: GoRules, objects: Mapping[str, str]) -> None:
         self._go_name = go_name
-        self._go_types = go_types
+        self._rules = rules
         self._objects = objects
         self._first_complaint: str | None = None
 
     def fit_whole(self, value: Any, shape: _Shape) -> Any:
-        fitted = self.fit(value, shape, _Place("", "", self._go_name, is_eager=False))
-        if self._first_complaint is not None:
-            raise Refusal(400, self._first_complaint)
+        fitted = self.fit(value, shape, _Place("", "", self._go_name, is_pinned=False))
+        self._raise_first()
         return fitted
 
     def fit(self, value: Any, shape: _Shape, place: _Place) -> Any:
-        if not shape.kinds and place.path in self._objects and not isinstance(value, dict | None):
+        if not shape.kinds and place.label in self._objects and not isinstance(value, dict | None):
             self.complain(value, shape, place)
             return None
+        check = self._rules.checks.get(place.path)
+        if check is not None and value is not None:
+            if "string" in shape.kinds:
+                problem = check(value) if isinstance(value, str) else UNSET
+                if not isinstance(problem, UnsetType):
+                    self._first_complaint = self._first_complaint or problem
+            else:
+                problem = check(Raw(msgspec.json.encode(value)))
+                if not isinstance(problem, UnsetType):
+                    raise Refusal(400, problem)
+                place = place._replace(is_pinned=True)
+        inner = self._rules.shapes.get(place.path)
+        if inner is not None:
+            # Only the complaints count: what is handed on is what was sent.
+            super().fit(value, replace(_plan_for(inner).shape, is_nullable=True), place)
+            return value
         return super().fit(value, shape, place)
 
-    def place_of_item(self, place: _Place) -> _Place:
-        return self._mark(super().place_of_item(place))
+    def fit_item(self, value: Any, shape: _Shape, place: _Place) -> Any:
+        if not self._is_parsed_alone(place):
+            return super().fit_item(value, shape, place)
+        earlier, self._first_complaint = self._first_complaint, None
+        fitted = super().fit_item(value, shape, place._replace(is_pinned=True))
+        self._raise_first()
+        self._first_complaint = earlier
+        return fitted
 
     def place_of_fields(self, shape: _Shape, place: _Place) -> _Place:
-        if place.is_eager or not place.path:
+        if place.is_pinned or not place.path:
             return place
-        word = self._go_types.get(place.path, shape.struct or "")
+        word = self._rules.types.get(place.path, shape.struct or "")
         return place._replace(owner=word.rpartition(".")[2])
 
-    def place_of_field(self, name: str, outer: _Place) -> _Place:
+    def place_of_field(self, name: str, shape: _Shape, outer: _Place) -> _Place:
         label = f"{outer.label}.{name}" if outer.label else name
-        return self._mark(super().place_of_field(name, outer)._replace(label=label))
+        return outer._replace(path=f"{shape.struct}.{name}", label=label)
 
     def complain(self, value: Any, shape: _Shape, place: _Place) -> None:
         kind: str = _KINDS[type(value)]
         if kind == "number" and "number" in shape.kinds:
             kind = f"number {bytes(value).decode()}"
         if place.path:
-            word = self._go_types.get(place.path) or self._objects.get(place.path, shape.word)
+            word = self._rules.types.get(place.path) or self._objects.get(place.label, shape.word)
             target = f"Go struct field {place.owner}.{place.label} of type {word}"
         else:
             target = f"Go value of type api.{self._go_name}"
         complaint = f"json: cannot unmarshal {kind} into {target}"
-        if place.is_eager:
-            raise Refusal(400, complaint)
         self._first_complaint = self._first_complaint or complaint
 
-    def _mark(self, place: _Place) -> _Place:
-        is_eager = place.is_eager or self._go_types.get(place.path, "").endswith(".Alias")
-        return place._replace(is_eager=is_eager)
+    def _is_parsed_alone(self, place: _Place) -> bool:
+        """Whether elements here are decoded one by one, so that the first bad one is told."""
+        of_own = self._rules.types.get(place.path, "").endswith(".Alias")
+        return of_own or place.path.removesuffix("[]") in self._rules.checks
+
+    def _raise_first(self) -> None:
+        if self._first_complaint is not None:
+            raise Refusal(400, self._first_complaint)
 
 
 class _LateFitter(_Fitter):
@@ -663,7 +835,7 @@ class _LateFitter(_Fitter):
         self._status = status
 
     def fit_whole(self, value: Any, shape: _Shape) -> Any:
-        return self.fit(value, shape, _Place("", "", "", is_eager=False))
+        return self.fit(value, shape, _Place("", "", "", is_pinned=False))
 
     def fit_item(self, value: Any, shape: _Shape, place: _Place) -> Any:
         if value is None and shape.kinds:

@@ -33,7 +33,7 @@ from gateway.faults import ClientGone, Refusal, UpstreamFailure, read_error
 from gateway.framing import Event
 from gateway.journal import get_logger
 from gateway.limits import check_counts, check_depth
-from gateway.outcome import Answer, FetchCall, Report, StreamCall
+from gateway.outcome import Answer, FetchCall, Report, StreamCall, Translator
 from gateway.record import INTERNAL_FAULT, STATED, current, sampled
 from gateway.run import Run, Services
 from gateway.settings import Settings
@@ -255,22 +255,14 @@ class Relay:
                 break
             if lines:
                 await client.send_lines(b"".join(lines))
-        if not translator.complete:
+        try:
+            last = _last_frame(translator, events, is_empty=is_first)
+        except UpstreamFailure:
             if unsent:
                 await client.send_lines(unsent)
-            raise UpstreamFailure(
-                "its stream ended without saying that the answer is complete"
-                if events.one_shot is None
-                else "it answered with JSON that is no answer",
-                fault="not_sse"
-                if events.one_shot is not None
-                else "empty"
-                if is_first
-                else "closed_mid_stream",
-            )
+            raise
         if look is not None and last_event is not None:
             look(last_event.data)
-        last = translator.end()
         current().note_counts(last, translator)
         if fold is None:
             await client.finish(unsent + encode_line(last))
@@ -348,3 +340,15 @@ class Relay:
 
     def _shown(self, failure: UpstreamFailure) -> str:
         return failure.loggable(bodies=self._settings.log.bodies)
+
+
+def _last_frame(translator: Translator[Any, Any], events: EventStream, *, is_empty: bool) -> Any:
+    """Return the last frame of a stream that has ended. Raises UpstreamFailure when it may not."""
+    if translator.complete:
+        return translator.end()
+    if events.one_shot is not None:
+        raise UpstreamFailure("it answered with JSON that is no answer", fault="not_sse")
+    raise UpstreamFailure(
+        "its stream ended without saying that the answer is complete",
+        fault="empty" if is_empty else "closed_mid_stream",
+    )

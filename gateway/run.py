@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from gateway import names
 from gateway._generated import internal
@@ -15,6 +15,8 @@ from gateway.call import Call
 from gateway.catalog import Catalog
 from gateway.downloads import Downloads
 from gateway.lifecycle import Lease, Lifecycle
+
+Verdict: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "conflict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +47,33 @@ class Run:
         self.incoming: AsyncIterator[bytes] | None = None
         self.warnings: list[str] = []
 
-    async def find_model(self, name: str) -> Literal["found", "illegal", "unknown"]:
+    async def find_model(
+        self, name: str, *, takes_cloud: bool = False, match_case: bool = False
+    ) -> Verdict:
         """
         Resolve a name as the client sent it; on success `call.model` is there.
 
+        A name of ollama.com is "cloud", unless the endpoint takes it for one like any other; one
+        that says both places is in "conflict". With `match_case` a row whose own name differs in
+        nothing but letter case is not meant (ollama sheet §2.3, §2.4).
+
         Raises UpstreamFailure when LM Studio can't be asked and nothing is known of the name.
         """
-        parsed = names.parse(name.strip())
-        self.call.asked = internal.AskedName(
-            text=name,
-            display=parsed.display if parsed else name,
-            full=parsed.full if parsed else name,
-        )
-        row = await self.services.catalog.find(name)
-        if row is None:
+        text = name.strip()
+        self.call.asked = internal.AskedName(text=name, display=name, full=name)
+        try:
+            base, place = names.split_place(text)
+        except ValueError:
+            return "illegal" if takes_cloud else "conflict"
+        if place == "cloud" and takes_cloud:
+            base = text
+        parsed = names.parse(base)
+        if parsed is not None:
+            self.call.asked.display, self.call.asked.full = parsed.display, parsed.full
+            if place == "cloud" and not takes_cloud:
+                return "cloud"
+        row = await self.services.catalog.find(base)
+        if row is None or (match_case and base != row.key and names.differ_in_case(base, row.name)):
             return "unknown" if parsed is not None else "illegal"
         self.call.model = row
         return "found"

@@ -382,7 +382,7 @@ def _finish(process: subprocess.Popen[bytes], job: Job) -> Yield:
     except subprocess.TimeoutExpired:
         process.kill()
         return Yield(problems=["the load generator hung"])
-    if process.returncode:
+    if process.returncode or not out:
         return Yield(problems=[f"the load generator failed with {process.returncode}"])
     return msgspec.json.decode(out, type=Yield)
 

@@ -64,10 +64,15 @@ def started(
         text=True,
         env=env,
     )
+    assert process.stdin is not None
+    assert process.stderr is not None
+    # What it says after its address must not fill the pipe and stop it.
+    draining = threading.Thread(target=process.stderr.read, daemon=True)
     try:
-        yield Target(name, _read_url(name, process), dialect, process.pid)
+        url = _read_url(name, process)
+        draining.start()
+        yield Target(name, url, dialect, process.pid)
     finally:
-        assert process.stdin is not None
         process.stdin.close()
         process.terminate()
         try:
@@ -75,6 +80,9 @@ def started(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if draining.ident is not None:
+            draining.join()
+        process.stderr.close()
 
 
 def _read_url(name: str, process: subprocess.Popen[str]) -> str:
@@ -86,8 +94,6 @@ def _read_url(name: str, process: subprocess.Popen[str]) -> str:
         for line in process.stderr:
             said.append(line)
             if line.startswith(_SIGN):
-                # What it says from here on must not fill the pipe and stop it.
-                threading.Thread(target=process.stderr.read, daemon=True).start()
                 return line.removeprefix(_SIGN).strip()
     finally:
         too_late.cancel()

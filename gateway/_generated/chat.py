@@ -353,65 +353,57 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/chat`."""
     call = run.call
     # specs/mappings/chat.yaml:6: check
-    keep_alive = request.keep_alive
-    problem = transforms.keep_alive_problem(value=keep_alive)
-    if problem is not UNSET:
-        raise Refusal(400, problem)
-    # specs/mappings/chat.yaml:8: check
-    think = request.think
-    problem_2 = transforms.think_problem(think=think)
-    if problem_2 is not UNSET:
-        raise Refusal(400, problem_2)
-    # specs/mappings/chat.yaml:10: check
-    messages = request.messages
-    problem_3 = transforms.messages_problem(messages=UNSET if messages is None else messages)
-    if problem_3 is not UNSET:
-        raise Refusal(400, problem_3)
-    # specs/mappings/chat.yaml:12: check
     top_logprobs = request.top_logprobs
     if not (
         not (top_logprobs is not UNSET and top_logprobs is not None) or 0 <= top_logprobs <= 20
     ):
         raise Refusal(400, "top_logprobs must be between 0 and 20")
-    # specs/mappings/chat.yaml:14: model
+    # specs/mappings/chat.yaml:8: model
     name = shown(request.model)
     if not name.strip():
         raise Refusal(400, "model is required")
     found = await run.find_model(name)
+    model = request.model
+    if found == "conflict":
+        raise Refusal(400, f'use either :local or :cloud, not both: "{shown(model)}"')
     if found == "illegal":
         raise Refusal(400, "invalid model name")
-    model = request.model
+    if found == "cloud":
+        raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f"model '{shown(model)}' not found")
-    # specs/mappings/chat.yaml:18: answer
+    # specs/mappings/chat.yaml:14: answer
+    messages = request.messages
+    keep_alive = request.keep_alive
     if not messages and transforms.is_zero_duration(value=keep_alive):
         await steps.unload(run)
         return Answer(unload_answer(request, call))
-    # specs/mappings/chat.yaml:21: need
+    # specs/mappings/chat.yaml:17: need
+    think = request.think
+    if transforms.asks_to_think(think=think) and call.model.capabilities.thinking == "no":
+        raise Refusal(400, f'"{shown(model)}" does not support thinking')
+    # specs/mappings/chat.yaml:20: need
     if call.model.capabilities.completion == "no":
         raise Refusal(400, f'"{shown(model)}" does not support chat')
-    # specs/mappings/chat.yaml:23: need
+    # specs/mappings/chat.yaml:22: need
     tools = request.tools
     if bool(tools) and call.model.capabilities.tools == "no":
         raise Refusal(400, f"{call.asked.full} does not support tools")
-    # specs/mappings/chat.yaml:26: need
-    if transforms.asks_to_think(think=think) and call.model.capabilities.thinking == "no":
-        raise Refusal(400, f'"{shown(model)}" does not support thinking')
-    # specs/mappings/chat.yaml:29: decode
+    # specs/mappings/chat.yaml:25: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = call.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=call.settings.answers.defaults
     )
-    # specs/mappings/chat.yaml:33: answer
+    # specs/mappings/chat.yaml:29: answer
     num_ctx = options.num_ctx
     if not messages:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request, call))
-    # specs/mappings/chat.yaml:37: do
+    # specs/mappings/chat.yaml:33: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/chat.yaml:39: call
+    # specs/mappings/chat.yaml:35: call
     stream = request.stream
     return StreamCall(
         method="POST",

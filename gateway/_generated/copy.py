@@ -26,7 +26,7 @@ async def plan(request: ollama.CopyRequest, run: Run) -> Outcome:
     name = shown(request.source)
     if not name.strip():
         raise Refusal(400, f'source "{shown(source)}" is invalid')
-    found = await run.find_model(name)
+    found = await run.find_model(name, takes_cloud=True)
     if found == "illegal":
         raise Refusal(400, f'source "{shown(source)}" is invalid')
     if found == "unknown":

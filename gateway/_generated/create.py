@@ -128,7 +128,7 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
     name = shown(request.from_)
     if not name.strip():
         raise Refusal(400, "neither 'from' or 'files' was specified")
-    found = await run.find_model(name)
+    found = await run.find_model(name, takes_cloud=True)
     if found == "illegal":
         raise Refusal(400, "invalid model name")
     if found == "unknown":

@@ -35,7 +35,7 @@ async def plan(request: ollama.DeleteRequest, run: Run) -> Outcome:
     name = shown(request.model) or shown(request.name)
     if not name.strip():
         raise Refusal(400, "model is required")
-    found = await run.find_model(name)
+    found = await run.find_model(name, takes_cloud=True)
     if found == "illegal":
         raise Refusal(400, f'name "{call.asked.text}" is invalid')
     if found == "unknown":

@@ -88,23 +88,22 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/embed`."""
     call = run.call
     # specs/mappings/embed.yaml:6: check
-    keep_alive = request.keep_alive
-    problem = transforms.keep_alive_problem(value=keep_alive)
-    if problem is not UNSET:
-        raise Refusal(400, problem)
-    # specs/mappings/embed.yaml:8: check
     input_ = request.input
-    problem_2 = transforms.input_problem(input=input_)
-    if problem_2 is not UNSET:
+    problem = transforms.input_problem(input=input_)
+    if problem is not UNSET:
         raise Refusal(400, "invalid input type")
-    # specs/mappings/embed.yaml:10: model
+    # specs/mappings/embed.yaml:8: model
     name = shown(request.model)
     model = request.model
     if not name.strip():
         raise Refusal(404, f"model '{shown(model)}' not found")
     found = await run.find_model(name)
+    if found == "conflict":
+        raise Refusal(400, f'use either :local or :cloud, not both: "{shown(model)}"')
     if found == "illegal":
         raise Refusal(400, "invalid model name")
+    if found == "cloud":
+        raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f'model "{shown(model)}" not found, try pulling it first')
     # specs/mappings/embed.yaml:14: decode
@@ -115,6 +114,7 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
         options=options, made=value, policy=call.settings.answers.defaults
     )
     # specs/mappings/embed.yaml:18: answer
+    keep_alive = request.keep_alive
     num_ctx = options.num_ctx
     if transforms.is_empty_input(input=input_):
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)

@@ -69,37 +69,37 @@ def embeddings_response(response: openai.EmbeddingsResponse) -> ollama.Embedding
 async def plan(request: ollama.EmbeddingRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/embeddings`."""
     call = run.call
-    # specs/mappings/embeddings.yaml:6: check
-    keep_alive = request.keep_alive
-    problem = transforms.keep_alive_problem(value=keep_alive)
-    if problem is not UNSET:
-        raise Refusal(400, problem)
-    # specs/mappings/embeddings.yaml:8: model
+    # specs/mappings/embeddings.yaml:6: model
     name = shown(request.model)
     if not name.strip():
         raise Refusal(400, "model is required")
-    found = await run.find_model(name)
+    found = await run.find_model(name, match_case=True)
+    model = request.model
+    if found == "conflict":
+        raise Refusal(400, f'use either :local or :cloud, not both: "{shown(model)}"')
     if found == "illegal":
         raise Refusal(400, "invalid model name")
-    model = request.model
+    if found == "cloud":
+        raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f'model "{shown(model)}" not found, try pulling it first')
-    # specs/mappings/embeddings.yaml:12: decode
+    # specs/mappings/embeddings.yaml:13: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = call.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=call.settings.answers.defaults
     )
-    # specs/mappings/embeddings.yaml:16: answer
+    # specs/mappings/embeddings.yaml:17: answer
     prompt = request.prompt
+    keep_alive = request.keep_alive
     num_ctx = options.num_ctx
     if not prompt:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer())
-    # specs/mappings/embeddings.yaml:20: do
+    # specs/mappings/embeddings.yaml:21: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/embeddings.yaml:22: call
+    # specs/mappings/embeddings.yaml:23: call
     return FetchCall(
         method="POST",
         path="/v1/embeddings",

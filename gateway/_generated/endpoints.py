@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from gateway import transforms
 from gateway._generated import (
     blob_check,
     blobs,
@@ -32,7 +33,38 @@ from gateway._generated import (
     web_fetch,
     web_search,
 )
-from gateway.endpoint import BodyReader, Endpoint
+from gateway.endpoint import BodyReader, Endpoint, UnreadBody
+from gateway.reading import GoRules
+
+RULES: Final = GoRules(
+    types={
+        "ChatRequest.messages[]": "api.Alias",
+        "ChatRequest.tools": "api.Tools",
+        "CreateRequest.messages[]": "api.Alias",
+        "GenerateRequest.images": "[]api.ImageData",
+        "GenerateRequest.images[]": "api.ImageData",
+        "Message.images": "[]api.ImageData",
+        "Message.images[]": "api.ImageData",
+        "ToolFunction.parameters": "api.ToolFunctionParameters",
+        "ToolProperty.type": "[]string",
+    },
+    checks={
+        "ChatRequest.keep_alive": transforms.keep_alive_problem,
+        "ChatRequest.think": transforms.think_problem,
+        "EmbedRequest.keep_alive": transforms.keep_alive_problem,
+        "EmbeddingRequest.keep_alive": transforms.keep_alive_problem,
+        "GenerateRequest.keep_alive": transforms.keep_alive_problem,
+        "GenerateRequest.images[]": transforms.base64_problem,
+        "GenerateRequest.think": transforms.think_problem,
+        "Message.images[]": transforms.base64_problem,
+        "ToolCallFunction.arguments": transforms.object_problem,
+        "ToolParameters.properties": transforms.object_problem,
+        "ToolProperty.properties": transforms.object_problem,
+    },
+    shapes={
+        "ToolFunction.parameters": ollama.ToolParameters,
+    },
+)
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint(
@@ -56,6 +88,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             kind=ollama.ChatRequest,
             decoder=msgspec.json.Decoder(ollama.ChatRequest),
             go_name="ChatRequest",
+            rules=RULES,
             objects={"options": "map[string]interface {}"},
         ),
         wants_stream=chat.wants_stream,
@@ -68,6 +101,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             kind=ollama.CopyRequest,
             decoder=msgspec.json.Decoder(ollama.CopyRequest),
             go_name="CopyRequest",
+            rules=RULES,
             objects={},
         ),
     ),
@@ -79,6 +113,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             kind=ollama.CreateRequest,
             decoder=msgspec.json.Decoder(ollama.CreateRequest),
             go_name="CreateRequest",
+            rules=RULES,
             objects={"parameters": "map[string]interface {}"},
         ),
         wants_stream=create.wants_stream,
@@ -91,6 +126,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             kind=ollama.DeleteRequest,
             decoder=msgspec.json.Decoder(ollama.DeleteRequest),
             go_name="DeleteRequest",
+            rules=RULES,
             objects={},
         ),
     ),
@@ -102,6 +138,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             kind=ollama.EmbedRequest,
             decoder=msgspec.json.Decoder(ollama.EmbedRequest),
             go_name="EmbedRequest",
+            rules=RULES,
             objects={"options": "map[string]interface {}"},
         ),
     ),
@@ -113,6 +150,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             kind=ollama.EmbeddingRequest,
             decoder=msgspec.json.Decoder(ollama.EmbeddingRequest),
             go_name="EmbeddingRequest",
+            rules=RULES,
             objects={"options": "map[string]interface {}"},
         ),
     ),
@@ -124,6 +162,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             kind=ollama.GenerateRequest,
             decoder=msgspec.json.Decoder(ollama.GenerateRequest),
             go_name="GenerateRequest",
+            rules=RULES,
             objects={"options": "map[string]interface {}"},
         ),
         wants_stream=generate.wants_stream,
@@ -148,6 +187,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             kind=ollama.PullRequest,
             decoder=msgspec.json.Decoder(ollama.PullRequest),
             go_name="PullRequest",
+            rules=RULES,
             objects={},
         ),
         wants_stream=pull.wants_stream,
@@ -160,6 +200,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             kind=ollama.PushRequest,
             decoder=msgspec.json.Decoder(ollama.PushRequest),
             go_name="PushRequest",
+            rules=RULES,
             objects={},
         ),
         wants_stream=push.wants_stream,
@@ -190,6 +231,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             kind=ollama.ShowRequest,
             decoder=msgspec.json.Decoder(ollama.ShowRequest),
             go_name="ShowRequest",
+            rules=RULES,
             objects={},
         ),
     ),
@@ -239,22 +281,12 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         method="POST",
         path="/api/experimental/web_fetch",
         plan=web_fetch.plan,
-        reader=BodyReader(
-            kind=ollama.WebFetchRequest,
-            decoder=msgspec.json.Decoder(ollama.WebFetchRequest),
-            go_name="WebFetchRequest",
-            objects={},
-        ),
+        reader=UnreadBody(),
     ),
     Endpoint(
         method="POST",
         path="/api/experimental/web_search",
         plan=web_search.plan,
-        reader=BodyReader(
-            kind=ollama.WebSearchRequest,
-            decoder=msgspec.json.Decoder(ollama.WebSearchRequest),
-            go_name="WebSearchRequest",
-            objects={},
-        ),
+        reader=UnreadBody(),
     ),
 )

@@ -513,65 +513,61 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/generate`."""
     call = run.call
     # specs/mappings/generate.yaml:6: check
-    keep_alive = request.keep_alive
-    problem = transforms.keep_alive_problem(value=keep_alive)
-    if problem is not UNSET:
-        raise Refusal(400, problem)
-    # specs/mappings/generate.yaml:8: check
-    think = request.think
-    problem_2 = transforms.think_problem(think=think)
-    if problem_2 is not UNSET:
-        raise Refusal(400, problem_2)
-    # specs/mappings/generate.yaml:10: check
-    images = request.images
-    problem_3 = transforms.images_problem(images=images)
-    if problem_3 is not UNSET:
-        raise Refusal(400, problem_3)
-    # specs/mappings/generate.yaml:12: check
     top_logprobs = request.top_logprobs
     if not (
         not (top_logprobs is not UNSET and top_logprobs is not None) or 0 <= top_logprobs <= 20
     ):
         raise Refusal(400, "top_logprobs must be between 0 and 20")
-    # specs/mappings/generate.yaml:14: model
+    # specs/mappings/generate.yaml:8: model
     name = shown(request.model)
     model = request.model
     if not name.strip():
         raise Refusal(404, f"model '{shown(model)}' not found")
     found = await run.find_model(name)
+    if found == "conflict":
+        raise Refusal(400, f'use either :local or :cloud, not both: "{shown(model)}"')
     if found == "illegal":
         raise Refusal(400, "invalid model name")
+    if found == "cloud":
+        raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f"model '{shown(model)}' not found")
-    # specs/mappings/generate.yaml:18: answer
+    # specs/mappings/generate.yaml:14: answer
     prompt = request.prompt
+    keep_alive = request.keep_alive
     if not prompt and transforms.is_zero_duration(value=keep_alive):
         await steps.unload(run)
         return Answer(unload_answer(request, call))
-    # specs/mappings/generate.yaml:21: refuse
+    # specs/mappings/generate.yaml:17: refuse
     template = request.template
     system = request.system
     context = request.context
     raw = request.raw
     if (template or system or context) and raw is True:
         raise Refusal(400, "raw mode does not support template, system, or context")
-    # specs/mappings/generate.yaml:23: need
+    # specs/mappings/generate.yaml:19: need
+    think = request.think
+    if transforms.asks_to_think(think=think) and call.model.capabilities.thinking == "no":
+        raise Refusal(400, f'"{shown(model)}" does not support thinking')
+    # specs/mappings/generate.yaml:22: need
     if call.model.capabilities.completion == "no":
         raise Refusal(400, f'"{shown(model)}" does not support generate')
-    # specs/mappings/generate.yaml:25: need
+    # specs/mappings/generate.yaml:24: need
     suffix = request.suffix
     if bool(suffix) and call.model.capabilities.insert == "no":
         raise Refusal(400, f"{call.asked.full} does not support insert")
-    # specs/mappings/generate.yaml:28: need
-    if transforms.asks_to_think(think=think) and call.model.capabilities.thinking == "no":
-        raise Refusal(400, f'"{shown(model)}" does not support thinking')
-    # specs/mappings/generate.yaml:31: decode
+    # specs/mappings/generate.yaml:27: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = call.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=call.settings.answers.defaults
     )
+    # specs/mappings/generate.yaml:31: answer
+    num_ctx = options.num_ctx
+    if not prompt:
+        await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
+        return Answer(load_answer(request, call))
     # specs/mappings/generate.yaml:35: refuse
     format_ = request.format
     if raw is True and transforms.asks_for_format(format=format_):
@@ -583,14 +579,9 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         raise Refusal(
             501, "LM Studio has no structured output for filling in: leave out format, or suffix"
         )
-    # specs/mappings/generate.yaml:39: answer
-    num_ctx = options.num_ctx
-    if not prompt:
-        await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-        return Answer(load_answer(request, call))
-    # specs/mappings/generate.yaml:43: do
+    # specs/mappings/generate.yaml:39: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/generate.yaml:45: call
+    # specs/mappings/generate.yaml:41: call
     stream = request.stream
     if raw is True:
         return StreamCall(

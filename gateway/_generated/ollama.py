@@ -24,6 +24,16 @@ class ToolFunction(Struct, forbid_unknown_fields=True, kw_only=True):
     parameters: Raw | UnsetType = UNSET
 
 
+class ToolProperty(Struct, kw_only=True):
+    anyOf: list[ToolProperty] | UnsetType | None = UNSET
+    type: str | list[str] | UnsetType | None = UNSET
+    items: Any | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
+    enum: list[Any] | UnsetType | None = UNSET
+    properties: dict[str, ToolProperty] | UnsetType | None = UNSET
+    required: list[str] | UnsetType | None = UNSET
+
+
 class Options(Struct, kw_only=True):
     num_keep: int | float | UnsetType | None = UNSET
     seed: int | float | UnsetType | None = UNSET
@@ -231,19 +241,10 @@ class UserResponse(Struct, kw_only=True):
     plan: str
 
 
-class WebSearchRequest(Struct, forbid_unknown_fields=True, kw_only=True):
-    query: str | UnsetType | None = UNSET
-    max_results: int | UnsetType | None = UNSET
-
-
 class WebSearchResult(Struct, kw_only=True):
     title: str
     url: str
     content: str
-
-
-class WebFetchRequest(Struct, forbid_unknown_fields=True, kw_only=True):
-    url: str | UnsetType | None = UNSET
 
 
 class WebFetchResponse(Struct, kw_only=True):
@@ -270,6 +271,14 @@ class Tool(Struct, forbid_unknown_fields=True, kw_only=True):
     type: str | UnsetType | None = UNSET
     items: Raw | UnsetType = UNSET
     function: ToolFunction | UnsetType | None = UNSET
+
+
+class ToolParameters(Struct, kw_only=True):
+    type: str | UnsetType | None = UNSET
+    field_defs: Any | UnsetType = field(name="$defs", default=UNSET)
+    items: Any | UnsetType = UNSET
+    required: list[str] | UnsetType | None = UNSET
+    properties: dict[str, ToolProperty] | UnsetType | None = UNSET
 
 
 class ResponseToolCall(Struct, kw_only=True):

@@ -27,7 +27,8 @@ def show_answer(request: ollama.ShowRequest, call: Call) -> ollama.ShowResponse:
     system = request.system
     value_3 = made.parameters if made is not UNSET else UNSET
     value_4 = made.template if made is not UNSET else UNSET
-    value_5 = made.parent if made is not UNSET else UNSET
+    value_5 = made.system if made is not UNSET else UNSET
+    value_6 = made.parent if made is not UNSET else UNSET
     return ollama.ShowResponse(
         thinking=transforms.thinking_support(
             capability=call.model.capabilities.thinking,
@@ -40,11 +41,9 @@ def show_answer(request: ollama.ShowRequest, call: Call) -> ollama.ShowResponse:
         ),
         parameters=transforms.parameters_text(instances=call.model.instances, made=value_3),
         template=transforms.template_hint(insert=call.model.capabilities.insert, made=value_4),
-        system=transforms.system_shown(
-            system=UNSET if system is None else system, made=call.model.made
-        ),
+        system=transforms.system_in_force(asked=system, made=value_5),
         details=ollama.ModelDetails(
-            parent_model=value_5 if value_5 is not UNSET else "",
+            parent_model=value_6 if value_6 is not UNSET else "",
             format=call.model.format,
             family=call.model.architecture,
             families=transforms.families(call.model.architecture),
@@ -73,9 +72,13 @@ async def plan(request: ollama.ShowRequest, run: Run) -> Outcome:
     if not name.strip():
         raise Refusal(400, "model is required")
     found = await run.find_model(name)
+    if found == "conflict":
+        raise Refusal(400, f'use either :local or :cloud, not both: "{call.asked.text}"')
     if found == "illegal":
         raise Refusal(400, "invalid model name")
+    if found == "cloud":
+        raise Refusal(403, "ollama cloud is disabled: remote model details are unavailable")
     if found == "unknown":
         raise Refusal(404, f"model '{call.asked.display}' not found")
-    # specs/mappings/show.yaml:10: answer
+    # specs/mappings/show.yaml:12: answer
     return Answer(show_answer(request, call))

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from gateway._generated import ollama
 from gateway.faults import Refusal
 from gateway.outcome import Outcome
 from gateway.run import Run
 
 
-async def plan(request: ollama.WebFetchRequest, run: Run) -> Outcome:
+async def plan(request: None, run: Run) -> Outcome:
     """What happens for a request of `post /api/experimental/web_fetch`."""
     # specs/mappings/web_fetch.yaml:6: refuse
     raise Refusal(403, "ollama cloud is disabled: web fetch is unavailable")

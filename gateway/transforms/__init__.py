@@ -29,10 +29,10 @@ from gateway.transforms.library import is_some_name as is_some_name
 from gateway.transforms.library import source_problem as source_problem
 from gateway.transforms.library import stored_messages_problem as stored_messages_problem
 from gateway.transforms.library import template_problem as template_problem
+from gateway.transforms.messages import base64_problem as base64_problem
 from gateway.transforms.messages import conversation as conversation
-from gateway.transforms.messages import images_problem as images_problem
 from gateway.transforms.messages import message_content as message_content
-from gateway.transforms.messages import messages_problem as messages_problem
+from gateway.transforms.messages import object_problem as object_problem
 from gateway.transforms.messages import prompt_as_messages as prompt_as_messages
 from gateway.transforms.sampling import positive_or_absent as positive_or_absent
 from gateway.transforms.sampling import seed_or_absent as seed_or_absent
@@ -43,7 +43,7 @@ from gateway.transforms.show import joined_licences as joined_licences
 from gateway.transforms.show import model_info as model_info
 from gateway.transforms.show import modelfile as modelfile
 from gateway.transforms.show import parameters_text as parameters_text
-from gateway.transforms.show import system_shown as system_shown
+from gateway.transforms.show import system_in_force as system_in_force
 from gateway.transforms.show import template_hint as template_hint
 from gateway.transforms.speech import separate_speech as separate_speech
 from gateway.transforms.speech import text_or_absent as text_or_absent
@@ -69,6 +69,7 @@ __all__ = [
     "any_object_schema",
     "asks_for_format",
     "asks_to_think",
+    "base64_problem",
     "conversation",
     "count_or_deltas",
     "count_or_number",
@@ -80,7 +81,6 @@ __all__ = [
     "files_problem",
     "first_vector",
     "illegal_name_problem",
-    "images_problem",
     "input_count",
     "input_problem",
     "is_digest",
@@ -95,10 +95,10 @@ __all__ = [
     "lists_tool_use",
     "merge_tool_calls",
     "message_content",
-    "messages_problem",
     "model_info",
     "modelfile",
     "object_or_absent",
+    "object_problem",
     "parameters_text",
     "positive_or_absent",
     "prompt_as_messages",
@@ -110,7 +110,7 @@ __all__ = [
     "separate_speech",
     "source_problem",
     "stored_messages_problem",
-    "system_shown",
+    "system_in_force",
     "template_hint",
     "template_problem",
     "text_or_absent",

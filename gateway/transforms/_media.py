@@ -28,7 +28,7 @@ _SIGNATURES: Final = (
 _UNKNOWN: Final = "image/jpeg"
 
 
-def base64_problem(text: str) -> str | UnsetType:
+def broken_base64(text: str) -> str | UnsetType:
     """Return Go's words for where standard base64 breaks, absent when it does not."""
     data = text.encode("utf-8", "replace")
     if _is_clean(data) or _is_clean(data.translate(None, _LINE_ENDS)):

@@ -13,54 +13,37 @@ from typing import Final
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway._generated import internal, ollama, openai
-from gateway.transforms._media import base64_problem, media_type, without_line_ends
+from gateway.transforms._media import broken_base64, media_type, without_line_ends
 from gateway.transforms._raw import kind_of
 
-_BAD_ARGUMENTS: Final = "Value looks like object, but can't find closing '}' symbol"
+_NO_OBJECT: Final = "Value looks like object, but can't find closing '}' symbol"
 _ID_CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 _ID_LENGTH: Final = 8
 _SOUND_FORMATS: Final = {"audio/wav": "wav", "audio/mp3": "mp3"}
 
 
-def messages_problem(messages: list[ollama.Message] | UnsetType) -> str | UnsetType:
+def base64_problem(text: str) -> str | UnsetType:
     """
-    Return Ollama's text for the first image or tool call that it can't read, absent without one.
+    Return Go's text for an image that is not base64, absent for one that is.
 
-    (ollama sheet §3.5, §3.6)
+    (ollama sheet §3.5)
 
-    >>> messages_problem([ollama.Message(role="user", images=["data:image/png;base64,aGk="])])
+    >>> base64_problem("data:image/png;base64,aGk=")
     'illegal base64 data at input byte 4'
     """
-    if isinstance(messages, UnsetType):
-        return UNSET
-    for message in messages:
-        problem = images_problem(message.images)
-        if not isinstance(problem, UnsetType):
-            return problem
-        for call in message.tool_calls or ():
-            function = call.function
-            if isinstance(function, ollama.ToolCallFunction) and kind_of(
-                function.arguments
-            ) not in ("absent", "object"):
-                return _BAD_ARGUMENTS
-    return UNSET
+    return broken_base64(text)
 
 
-def images_problem(images: list[str | None] | UnsetType | None) -> str | UnsetType:
+def object_problem(value: Raw) -> str | UnsetType:
     """
-    Return Go's text for the first image that is not base64, absent without one.
+    Return Ollama's text for a value that must be an object or null and is not, else absent.
 
-    A null element is an empty image and fine. (ollama sheet §3.5)
+    (ollama sheet §3.6)
 
-    >>> images_problem(["aGk=", None, "aG"])
-    'illegal base64 data at input byte 0'
+    >>> object_problem(Raw(b'"{}"'))
+    "Value looks like object, but can't find closing '}' symbol"
     """
-    for image in images or ():
-        if image is not None:
-            problem = base64_problem(image)
-            if not isinstance(problem, UnsetType):
-                return problem
-    return UNSET
+    return UNSET if kind_of(value) in ("absent", "object") else _NO_OBJECT
 
 
 def _with_tool_call_ids(messages: list[ollama.Message]) -> list[internal.IdentifiedMessage]:

@@ -68,7 +68,7 @@ def modelfile(name: str, system: str | UnsetType, made: internal.MadeModel | Uns
         "",
         f"FROM {name}",
     ]
-    told = system_shown(system, made)
+    told = system_in_force(system, UNSET if isinstance(made, UnsetType) else made.system)
     if isinstance(made, UnsetType):
         lines += [f"SYSTEM {_value(told)}"] if told else []
         return "\n".join(lines) + "\n"
@@ -83,20 +83,6 @@ def modelfile(name: str, system: str | UnsetType, made: internal.MadeModel | Uns
     lines += [f"LICENSE {_value(text)}" for text in made.license]
     lines += [f"MESSAGE {turn.role} {_value(turn.content)}" for turn in made.messages]
     return "\n".join(lines) + "\n"
-
-
-def system_shown(system: str | UnsetType, made: internal.MadeModel | UnsetType) -> str | UnsetType:
-    """
-    Return the system text in force, absent when there is none: the request's, or a made model's.
-
-    Ollama's own Go clients always send one, empty where their user gave none. (ollama sheet §10)
-
-    >>> made = internal.MadeModel(
-    ...     parent="", license=[], parameters={}, messages=[], system="Rhyme.")
-    >>> system_shown("", made), system_shown("Be brief.", made), system_shown("", UNSET)
-    ('Rhyme.', 'Be brief.', UNSET)
-    """
-    return system or (UNSET if isinstance(made, UnsetType) else made.system or UNSET)
 
 
 def parameters_text(
@@ -134,6 +120,18 @@ def joined_licences(licences: list[str]) -> str | UnsetType:
     Apache
     """
     return "\n".join(licences) if licences else UNSET
+
+
+def system_in_force(asked: str | UnsetType | None, made: str | UnsetType) -> str | UnsetType:
+    """
+    Return the request's system text, a made model's where that is empty, absent without either.
+
+    (ollama sheet §5.6)
+
+    >>> system_in_force("", "Rhyme."), system_in_force("", UNSET)
+    ('Rhyme.', UNSET)
+    """
+    return asked or made or UNSET
 
 
 def template_hint(insert: str, made: str | UnsetType) -> str:

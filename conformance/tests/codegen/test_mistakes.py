@@ -20,7 +20,7 @@ MISSPELT = [
     ("verb", "unknown-key", "{from: options.seed,", "{form: options.seed,"),
     ("step", "unknown-key", "  - decode:  options", "  - decodes: options"),
     ("transform", "no-such-transform", "via: seed_or_absent", "via: seed_or_abssent"),
-    ("argument", "transform-args", "with: {messages: messages}", "with: {message: messages}"),
+    ("argument", "transform-args", "with: {think: think}", "with: {thinks: think}"),
     ("shape", "no-such-shape", "use: tool, when", "use: tools, when"),
     ("table", "no-such-table", "table: done_reason", "table: done_reasons"),
     ("state", "no-such-path", "$state.eval_tokens,", "$state.eval_token,"),

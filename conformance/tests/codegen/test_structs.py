@@ -161,5 +161,5 @@ def test_requests_refuse_unknown_fields_and_answers_do_not() -> None:
         if struct.__struct_config__.forbid_unknown_fields
     }
 
-    assert len(bodies) > 10
+    assert len(bodies) > 9
     assert {("ollama", name) for name in requests if name in structs_of("ollama")} == strict

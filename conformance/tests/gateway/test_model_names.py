@@ -16,6 +16,7 @@ from conformance.tests.gateway.support import (
     chat,
     generate,
     open_pair,
+    written,
 )
 
 TAKEN = {
@@ -193,3 +194,13 @@ async def test_an_embedder_is_found_by_its_key_only(pair: Pair) -> None:
         assert status == answer.status_code
     answer = await pair.post("/api/embed", {"model": "tiny-v1", "input": "Why?"})
     assert 404 == answer.status_code
+
+
+async def test_an_odd_name_is_served_and_warned_of_once() -> None:
+    """Another letter case may be meant or not; the log says so, and not with every request."""
+    with written() as stream:
+        async with open_pair() as pair:
+            for _ in range(2):
+                assert 200 == (await pair.post("/api/chat", chat(COLD.upper()))).status_code
+
+    assert 1 == stream.getvalue().count("suspicious model name")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.faults import Refusal
-from gateway.reading import read_body, read_late, read_slowly
+from gateway.reading import GoRules, read_body, read_late, read_slowly
 
 
 class Function(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -72,7 +72,13 @@ class ChatRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 CHAT = msgspec.json.Decoder(ChatRequest)
-GO_TYPES = {"messages[]": "api.Alias", "tools": "api.Tools", "messages[].images[]": "api.ImageData"}
+RULES = GoRules(
+    types={
+        "ChatRequest.messages[]": "api.Alias",
+        "ChatRequest.tools": "api.Tools",
+        "Message.images[]": "api.ImageData",
+    }
+)
 OBJECTS = {"options": "map[string]interface {}"}
 MAP_TYPE = "map[string]interface {}"
 
@@ -83,7 +89,7 @@ both_paths = pytest.mark.parametrize("reader", [read_body, read_slowly])
 def read(body: bytes | str, reader: Reader = read_body) -> ChatRequest:
     """Read a chat request."""
     data = body.encode() if isinstance(body, str) else body
-    return reader(data, ChatRequest, CHAT, "ChatRequest", go_types=GO_TYPES, objects=OBJECTS)
+    return reader(data, ChatRequest, CHAT, "ChatRequest", rules=RULES, objects=OBJECTS)
 
 
 def refusal_of(body: bytes | str, reader: Reader = read_body) -> tuple[int, str]:
@@ -350,8 +356,9 @@ def test_a_closed_vocabulary_is_refused_with_a_sentence() -> None:
 
 def test_other_requests_get_their_own_words() -> None:
     """The request's name and the exceptions are the caller's."""
+    rules = GoRules(types={"ChatRequest.files": "api.F"})
     with pytest.raises(Refusal) as caught:
-        read_body(b'{"files":1}', ChatRequest, CHAT, "CreateRequest", go_types={"files": "api.F"})
+        read_body(b'{"files":1}', ChatRequest, CHAT, "CreateRequest", rules=rules)
     assert FIELD.format("number", "CreateRequest.files", "api.F") == caught.value.error
 
 

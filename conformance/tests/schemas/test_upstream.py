@@ -1,4 +1,4 @@
-"""LM Studio's own APIs under schemathesis: the stand-in is held to them, and what passes too."""
+"""LM Studio's own APIs under schemathesis: the stand-in's answers, and what is passed through."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from conformance.schemas_upstream import APIS, Api, known_of, operations, run_up
 STANDIN = [(api, operation) for api in APIS for operation in operations(api)]
 PASSED = [("openai", operation) for operation in operations("openai")]
 REACH = {
-    "create_chat_completion": ("/v1/chat/completions", 100),
-    "create_completion": ("/v1/completions", 50),
-    "create_embeddings": ("/v1/embeddings", 10),
+    "create_chat_completion": ("/v1/chat/completions", 30),
+    "create_completion": ("/v1/completions", 20),
+    "create_embeddings": ("/v1/embeddings", 5),
 }
 
 

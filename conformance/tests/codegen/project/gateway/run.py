@@ -16,9 +16,15 @@ class Run:
         self.rows = rows
         self.deeds: list[str] = []
 
-    async def find_model(self, name: str) -> Literal["found", "illegal", "unknown"]:
-        """Resolve a name; blanks are illegal in one."""
+    async def find_model(
+        self, name: str, *, takes_cloud: bool = False, match_case: bool = False
+    ) -> Literal["found", "illegal", "unknown", "cloud", "conflict"]:
+        """Resolve a name; blanks are illegal in one, `!` marks the cloud and `?!` both places."""
         self.call.asked = internal.Asked(text=name)
+        if name.endswith("!") and not takes_cloud:
+            return "conflict" if name.endswith("?!") else "cloud"
+        if not match_case:
+            name = name.lower()
         if " " in name:
             return "illegal"
         row = self.rows.get(name)

@@ -25,11 +25,6 @@ from conformance.clients.toolchain import (
     make_python,
 )
 
-PULL = "pull is answered 501"
-COPY = "copy is answered 501"
-CREATE = "create is answered 501"
-DELETE = "delete is answered 501"
-
 
 @dataclass(frozen=True)
 class Client:
@@ -107,7 +102,6 @@ CLIENTS: tuple[Client, ...] = (
         missing_model_generate_stream missing_model_show missing_model_embed
         missing_model_embeddings async_chat_stream async_concurrent stream_abort stream_breaks_off
         """,
-        deviations={"pull": PULL},
         leaves_one=True,
         is_default=True,
     ),
@@ -138,7 +132,6 @@ CLIENTS: tuple[Client, ...] = (
         missing_model missing_model_stream missing_model_generate missing_model_show
         missing_model_embed concurrent stream_abort stream_breaks_off
         """,
-        deviations={"pull": PULL},
         leaves_one=True,
         is_default=True,
     ),
@@ -161,11 +154,11 @@ CLIENTS: tuple[Client, ...] = (
         """
         heartbeat version list show list_running chat chat_stream chat_options chat_image
         think_stream think_level think_false tools_roundtrip tools_parallel_stream format_schema
-        generate generate_stream embed embeddings_legacy pull load_and_unload
-        missing_model_chat missing_model_generate missing_model_show missing_model_embed
+        generate generate_stream embed embeddings_legacy pull create_copy_delete
+        load_and_unload missing_model_chat missing_model_generate missing_model_show
+        missing_model_embed
         stream_abort stream_breaks_off
         """,
-        deviations={"pull": PULL},
         leaves_one=True,
         is_default=True,
     ),
@@ -178,12 +171,6 @@ CLIENTS: tuple[Client, ...] = (
         version list_models show run run_think run_verbose run_format run_image run_embedding
         ps_and_stop pull cp_and_rm create_model missing_model missing_model_rm abort
         """,
-        deviations={
-            "pull": PULL,
-            "cp_and_rm": COPY,
-            "create_model": CREATE,
-            "missing_model_rm": DELETE,
-        },
         leaves_one=True,
         is_default=True,
     ),
@@ -331,7 +318,6 @@ CLIENTS: tuple[Client, ...] = (
         list show chat chat_stream chat_options tools tools_roundtrip format_schema format_json
         think vision generate generate_stream embed pull missing_model stream_abort
         """,
-        deviations={"pull": PULL},
         leaves_one=True,
     ),
     Client(

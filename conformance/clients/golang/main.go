@@ -86,6 +86,7 @@ var scenarios = []scenario{
 	{"embed", runEmbed},
 	{"embeddings_legacy", runEmbeddingsLegacy},
 	{"pull", runPull},
+	{"create_copy_delete", runCreateCopyDelete},
 	{"load_and_unload", runLoadAndUnload},
 	{"missing_model_chat", runMissingChat},
 	{"missing_model_generate", runMissingGenerate},
@@ -432,7 +433,7 @@ func (d *driver) tell(request *api.GenerateRequest) (api.GenerateResponse, strin
 	err := d.Generate(d, request, func(frame api.GenerateResponse) error {
 		err := first(
 			check(!last.Done, "frame %d is the last, it comes after the end", frames),
-			check(frame.Model == d.chat, "model %q", frame.Model),
+			check(frame.Model == request.Model, "model %q", frame.Model),
 			checkTime(frame.CreatedAt),
 		)
 		frames++
@@ -506,6 +507,44 @@ func runPull(d *driver) error {
 		return nil
 	})
 	return first(err, check(status == "success", "last status %q", status))
+}
+
+// A made model tells what it was made of; its copy answers, and both are gone when deleted.
+func runCreateCopyDelete(d *driver) error {
+	made, copied := "driver-made-by-go", "driver-copied-by-go"
+	request := &api.CreateRequest{
+		Model: made, From: d.chat, System: "Be brief.", Parameters: map[string]any{"temperature": 0.25},
+	}
+	status := ""
+	if err := d.Create(d, request, func(progress api.ProgressResponse) error {
+		status = progress.Status
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := check(status == "success", "last status %q", status); err != nil {
+		return err
+	}
+	shown, err := d.Show(d, &api.ShowRequest{Model: made})
+	if err != nil {
+		return err
+	}
+	if err := check(shown.System == "Be brief.", "system %q", shown.System); err != nil {
+		return err
+	}
+	if err := d.Copy(d, &api.CopyRequest{Source: made, Destination: copied}); err != nil {
+		return err
+	}
+	_, text, _, err := d.tell(&api.GenerateRequest{Model: copied, Prompt: question})
+	if err := first(err, check(text != "", "no text")); err != nil {
+		return err
+	}
+	for _, name := range []string{made, copied} {
+		if err := d.Delete(d, &api.DeleteRequest{Model: name}); err != nil {
+			return err
+		}
+	}
+	return checkMissing(d.Delete(d, &api.DeleteRequest{Model: made}))
 }
 
 // As the command line loads a model before it talks, and stops one.

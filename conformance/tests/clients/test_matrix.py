@@ -26,19 +26,19 @@ def test_deviations_are_scenarios() -> None:
 
 def test_the_page_tells_what_failed_and_what_did_not_run() -> None:
     """A known deviation shows its reason, an unknown one its detail, a missing tool its name."""
-    command = next(client for client in CLIENTS if client.key == "command_ollama")
+    known = next(client for client in CLIENTS if client.key == "python_litellm")
     outcomes = [
         Outcome("show", True, ""),
-        Outcome("cp_and_rm", False, "exit code 1"),
+        Outcome("model_info_tools", False, "exit code 1"),
         Outcome("run", False, "no text"),
     ]
     results = [
-        ClientResult(command, outcomes),
+        ClientResult(known, outcomes),
         ClientResult(CLIENTS[0], not_run="tool not found: install it"),
     ]
     cases = {"chat": CaseResult(7, {"chat/odd@whole": "It is odd."}, ["chat/new@whole"])}
     page = render_page(results, cases)
-    assert f"`cp_and_rm`: {command.deviations['cp_and_rm']}." in page
+    assert f"`model_info_tools`: {known.deviations['model_info_tools']}." in page
     assert "`run`: unexpected: no text." in page
     assert "not run: tool not found: install it." in page
     assert "| `chat` | 7 | 1 | 1 |" in page

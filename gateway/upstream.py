@@ -82,8 +82,7 @@ class Upstream:
         self._token: list[tuple[bytes, bytes]] = []
         if settings.token:
             self._token.append((b"authorization", b"Bearer " + settings.token.encode()))
-        # No httpx client around it: cookies, redirects and environment are not for us, and its
-        # layers cost a third of what a whole call does.
+        # No httpx client around it: its cookies, redirects and environment are not for us.
         self._transport = AiohttpTransport(
             max_connections=settings.max_connections,
             idle_connection_s=settings.idle_connection_s,

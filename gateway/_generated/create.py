@@ -45,12 +45,7 @@ DECODE_OPTIONS: Final[msgspec.json.Decoder[ollama.Options]] = msgspec.json.Decod
 
 def create_frame(source: internal.Progress) -> ollama.ProgressResponse:
     """Report `create`: what a record of `create` becomes."""
-    digest = source.digest
-    total = source.total
-    completed = source.completed
-    return ollama.ProgressResponse(
-        status=source.status, digest=digest, total=total, completed=completed
-    )
+    return ollama.ProgressResponse(status=source.status)
 
 
 def wants_stream(request: ollama.CreateRequest) -> bool:

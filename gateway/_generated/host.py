@@ -262,14 +262,10 @@ def download_response(response: lmstudio.DownloadJob) -> internal.DownloadState:
     job_id = response.job_id
     status = response.status
     total_size_bytes = response.total_size_bytes
-    downloaded_bytes = response.downloaded_bytes
-    error_message = response.error_message
     return internal.DownloadState(
         job_id=UNSET if job_id is None else job_id,
         status=status if status is not UNSET and status is not None else "",
         total=UNSET if total_size_bytes is None else total_size_bytes,
-        completed=UNSET if downloaded_bytes is None else downloaded_bytes,
-        message=UNSET if error_message is None else error_message,
     )
 
 

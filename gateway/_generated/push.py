@@ -14,12 +14,7 @@ from gateway.run import Run
 
 def push_frame(source: internal.Progress) -> ollama.ProgressResponse:
     """Report `push`: what a record of `push` becomes."""
-    digest = source.digest
-    total = source.total
-    completed = source.completed
-    return ollama.ProgressResponse(
-        status=source.status, digest=digest, total=total, completed=completed
-    )
+    return ollama.ProgressResponse(status=source.status)
 
 
 def wants_stream(request: ollama.PushRequest) -> bool:

@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import UNSET, UnsetType
 
 from gateway._generated import internal
+from gateway.transforms._go import BLANKS
 
 _OPENING: Final = "<think>"
 _CLOSING: Final = "</think>"
@@ -103,7 +104,7 @@ def _split_tags(speech: internal.Speech, text: str, is_last: bool) -> tuple[str,
     text = speech.pending + text
     speech.pending = ""
     if speech.tagged == "unknown":
-        start = text.lstrip()
+        start = text.lstrip(BLANKS)
         if not start.startswith(_OPENING):
             if _OPENING.startswith(start) and not is_last:
                 speech.pending = text
@@ -137,12 +138,12 @@ def _say_thinking(speech: internal.Speech, thought: str, policy: str) -> None:
     opening = ""
     if speech.phase != "thinking":
         # Thinking again, after content, keeps its first blanks: only marks make a new beginning.
-        text = text.lstrip() if speech.phase == "start" else text
-        if text.strip():
+        text = text.lstrip(BLANKS) if speech.phase == "start" else text
+        if text.strip(BLANKS):
             opening = "<think>"
             if speech.phase == "start" or policy == "merge":
                 speech.phase = "thinking"
-    said = text.rstrip()
+    said = text.rstrip(BLANKS)
     if len(said) != len(text):
         speech.held = text[len(said) :]
     elif speech.held:
@@ -161,10 +162,10 @@ def _say_thinking(speech: internal.Speech, thought: str, policy: str) -> None:
 def _begin_content(speech: internal.Speech, content: str, policy: str) -> str:
     """Return what is to be sent of content that follows thinking, or is the first."""
     if speech.phase == "content":
-        if not content.isspace():
+        if content.strip(BLANKS):
             speech.held = ""
         return content
-    content = content.lstrip()
+    content = content.lstrip(BLANKS)
     if not content:
         return ""
     closing = "</think>\n\n" if policy == "merge" and speech.phase == "thinking" else ""

@@ -102,15 +102,15 @@ def test_a_stop_text_ends_the_answer(chat: Served) -> None:
     """Nothing from the stop text on is given, and the reason is stop."""
     options = {"seed": 3, "num_predict": 200, "temperature": 1}
     text = chat_once(chat, options=options)["message"]["content"]
-    # Half a character of these weights comes as a replacement character, which no stop text meets.
+    # Half a character of these weights comes as a replacement character, which no stop text meets,
+    # and which stays away at the end.
     found = re.search(r"[!-~]{3}", text[20:])
     assert found is not None
     stop = found[0]
     answer = chat_once(chat, options={**options, "stop": [stop]})
-    assert ("stop", text[: text.index(stop)]) == (
-        answer["done_reason"],
-        answer["message"]["content"],
-    )
+    assert "stop" == answer["done_reason"]
+    before = text[: text.index(stop)]
+    assert before.rstrip("\ufffd") == answer["message"]["content"].rstrip("\ufffd")
 
 
 def test_a_schema_is_kept_by_random_weights(chat: Served) -> None:

@@ -213,3 +213,11 @@ def test_tags_are_text_where_thinking_comes_apart() -> None:
     speech = separate_speech(UNSET, "Hm.", UNSET, UNSET, "field", UNSET, "yes", "split")
     speech = separate_speech(speech, UNSET, UNSET, "<think>", "field", UNSET, "yes", "split")
     assert ("", "<think>") == (speech.thinking, speech.content)
+
+
+def test_blanks_are_those_of_go() -> None:
+    """A separator of ASCII is no blank there, though Python takes it for one; NBSP is one."""
+    thinking, content, _ = run([thought("\xa0\x1fHm\x1f\xa0"), said("\u2003\x1cYes\x1c ")], "field")
+
+    assert "\x1fHm\x1f" == "".join(thinking)
+    assert "\x1cYes\x1c " == "".join(content)

@@ -267,12 +267,10 @@ async def soak(wish: Wish) -> Report:
 @asynccontextmanager
 async def _started(wish: Wish) -> AsyncIterator[Soak]:
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=1)
-    # The stand-in hangs up on nobody by itself: on a busy machine that would cross with a request,
-    # which is true of LM Studio, too, and no fault of a gateway.
     with tempfile.TemporaryDirectory(prefix="olgate-soak-") as folder:
         store = {"OLGATE_STORE_PATH": str(Path(folder) / "store.db")}
         async with (
-            StandIn(rate=wish.rate, parallel=0, keep_alive_s=60) as standin,
+            StandIn(rate=wish.rate, parallel=0) as standin,
             run_gateway(standin.url, store) as gateway,
             aiohttp.ClientSession(
                 gateway.url,

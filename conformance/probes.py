@@ -138,6 +138,7 @@ def _wrong_for(value: Any) -> Any:
 def wire_name(kind: type, name: str) -> str:
     """Return what a struct's field is called in JSON."""
     names: dict[str, str] = dict(
+        # msgspec's own attributes, which `type` does not show.
         zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)  # type: ignore[attr-defined]
     )
     return names[name]

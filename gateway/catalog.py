@@ -211,6 +211,8 @@ class Catalog:
             return
         if is_current:
             self._view = task.result()
+            # What was kept or forgotten since it was built would be missing in it.
+            self._show_made()
             for watcher in self._watchers:
                 watcher(self._view.rows)
         elif self._view is None:

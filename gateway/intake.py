@@ -45,7 +45,7 @@ class ClientHttp(HttpToolsProtocol):
         """Return this protocol with other limits: uvicorn makes its instances from a class."""
         return type(cls.__name__, (cls,), {"limits": limits})
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
         """Begin to wait for the first request."""
         super().connection_made(transport)
         self._await_head()

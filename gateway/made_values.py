@@ -43,7 +43,7 @@ def context_length(made: internal.MadeModel | UnsetType) -> float | UnsetType:
 def _put_before(fields: Fields, made: internal.MadeModel, *, says_system: bool) -> None:
     messages = msgspec.json.decode(fields["messages"], type=list[msgspec.Raw])
     kept: list[Any] = [{"role": turn.role, "content": turn.content} for turn in made.messages]
-    first = msgspec.json.decode(messages[0]) if messages and not kept else kept[:1]
+    first = kept[0] if kept else msgspec.json.decode(messages[0]) if messages else None
     is_told = isinstance(first, dict) and first.get("role") in ("system", "developer")
     if says_system and not isinstance(made.system, UnsetType) and not is_told:
         kept.insert(0, {"role": "system", "content": made.system})

@@ -40,7 +40,7 @@ from gateway.model_lists import merged
 from gateway.record import INTERNAL_FAULT, STATED, current
 from gateway.relay import INTERNAL
 from gateway.repairs import repair
-from gateway.run import Services
+from gateway.run import NEAREST, Services
 from gateway.settings import Settings
 from gateway.upstream import RawAnswer, Upstream, check_json, raise_error_event
 
@@ -157,7 +157,8 @@ class Passthrough:
             return body, None
         row = await self._catalog.find(asked)
         if row is None:
-            raise Refusal(404, f"model '{asked}' not found")
+            near = ", ".join(self._catalog.nearest(asked))
+            raise Refusal(404, f"model '{asked}' not found", ((NEAREST, near),) if near else ())
         try:
             changed = add_made(path, fields, row.made) | repair(path, fields)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -391,6 +392,8 @@ async def _refuse(refusal: Refusal, path: str, client: AsgiClient, send: Send) -
     left without its end, so that the server cuts the connection and it can't pass for whole.
     """
     if not client.is_started:
+        for name, value in refusal.headers:
+            client.add_header(name, value)
         error = error_body(path, refusal.status, refusal.error)
         await client.answer(refusal.status, JSON, error)
     elif client.is_event_stream:

@@ -71,6 +71,7 @@ def _fields(cls: type[msgspec.Struct]) -> dict[str, inspect.Type]:
     shape = _shape(cls)
     assert isinstance(shape, inspect.StructType)
     known = {field.encode_name: field.type for field in shape.fields}
+    # A list type is made of a class that is known only here.
     items = {name: _shape(list[item]) for (owner, name), item in _ITEMS.items() if owner is cls}  # type: ignore[valid-type]
     return known | items
 

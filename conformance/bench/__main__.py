@@ -102,7 +102,10 @@ def measure(size: Size, against: tuple[str, ...], standin_url: str | None) -> Re
                 )
             )
         targets += [_other(item) for item in against]
-        say = lambda text: click.echo(f"bench: {text}", err=True)  # noqa: E731
+
+        def say(text: str) -> None:
+            click.echo(f"bench: {text}", err=True)
+
         return Bench(standin, targets, size, say).run()
 
 

@@ -57,7 +57,7 @@ async def test_a_reload_keeps_the_other_settings(fresh: Pair) -> None:
     """How the user has a model loaded is read from its copy and said again."""
     await fresh.post("/api/chat", wanting(4096))
     (instance,) = fresh.standin.app.host.table.instances_of(
-        fresh.standin.app.host.table.find_model(COLD)[0]  # type: ignore[index]
+        fresh.standin.app.host.table.find_model(COLD)[0]  # type: ignore[index]  # it has it
     )
     instance.config |= {"flash_attention": False, "eval_batch_size": 256, "num_experts": 3}
     await fresh.post("/api/chat", wanting(8192))

@@ -226,3 +226,24 @@ async def test_other_dialects_get_what_a_model_was_made_with(
         sent = pair.bodies(path)[-1]
 
     assert {**body, **added, "model": LOADED} == sent
+
+
+async def test_a_stored_turn_that_is_a_system_text_is_the_only_one() -> None:
+    """On both dialects alike."""
+    made = {**MADE, "messages": [{"role": "system", "content": "Rhyme."}]}
+    async with open_pair() as pair:
+        await pair.post("/api/create", made)
+        await pair.post("/api/chat", chat("pilot"))
+        await pair.post("/v1/chat/completions", chat("pilot"))
+        told = [[one["role"] for one in body["messages"]] for body in pair.bodies(CHAT)]
+
+    assert [["system", "user"]] * 2 == told
+
+
+async def test_the_other_dialect_learns_the_nearest_names_too() -> None:
+    """In the same header; the error is in its own envelope."""
+    async with open_pair() as pair:
+        answer = await pair.post("/v1/chat/completions", chat(COLD[:-1]))
+
+    assert 404 == answer.status_code
+    assert f"{COLD}:latest" in answer.headers["x-olgate-nearest"]

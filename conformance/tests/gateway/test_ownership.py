@@ -133,7 +133,7 @@ async def test_a_gateway_killed_while_loading_forgets_nothing(tmp_path: Path) ->
         with pytest.raises(httpx.HTTPError):
             await asking
         table = standin.app.host.table
-        await table.load(table.find_model(COLD)[0])  # type: ignore[index]
+        await table.load(table.find_model(COLD)[0])  # type: ignore[index]  # it has it
         async with open_gateway(standin, settings(store)) as pair:
             await pair.post("/api/chat", chat(COLD, keep_alive="10ms"))
             await pair.until_answered(UNLOAD)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,7 @@ from gateway._generated.shared import recovery_for, refusal_for
 from gateway.answered import AnswerCheck
 from gateway.call import Call
 from gateway.client import AsgiClient, Receive, Scope, Send, header, read_body
+from gateway.connection import Sink
 from gateway.dialects import (
     END_BYTES,
     GOING_DOWN,
@@ -28,6 +29,7 @@ from gateway.dialects import (
     error_event,
     is_in_dialect,
 )
+from gateway.eager import begin
 from gateway.encoding import JSON, encode
 from gateway.faults import ClientGone, Refusal, UpstreamFailure, describe, read_error
 from gateway.framing import Event, SseDecoder
@@ -59,6 +61,9 @@ _EVENT_FIELDS = (b"data:", b"event:", b":", b"id:", b"retry:")
 _WIRE_FAULTS = ("first_byte_timeout", "silence_timeout", "closed_mid_stream", "bad_http")
 _UNPACKED = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _KNOWN_ENCODINGS = "gzip, deflate or none"
+
+Rest: TypeAlias = Callable[[Sink], Awaitable[None]]
+"""Hands over what is left of an answer's body."""
 
 _Body = dict[str, msgspec.Raw]
 _decode_body = msgspec.json.Decoder(_Body).decode
@@ -203,7 +208,7 @@ class Passthrough:
                     or not may_repeat
                     or recovery_for(failure) is None
                 ):
-                    await _conclude(answer, start, chunks, path, send, client)
+                    await _conclude(answer, start, answer.each, path, send, client)
                     return
             try:
                 await lease.recover(failure)
@@ -212,7 +217,7 @@ class Passthrough:
                 if last is not failure:
                     raise
                 # Read whole above, or an event stream of which nothing follows its error.
-                await _conclude(answer, start, _nothing(), path, send, client)
+                await _conclude(answer, start, None, path, send, client)
                 return
 
 
@@ -319,11 +324,6 @@ def _model_of(body: bytes) -> str:
     return next((one for one in (named.model, named.model_instance_id) if isinstance(one, str)), "")
 
 
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""
-
-
 def _is_event_stream(answer: RawAnswer) -> bool:
     return dict(answer.headers).get(b"content-type", b"").startswith(b"text/event-stream")
 
@@ -339,7 +339,7 @@ def _stated(body: bytes, status: int) -> UpstreamFailure:
 async def _conclude(
     answer: RawAnswer,
     start: _Start,
-    chunks: AsyncIterator[bytes],
+    rest: Rest | None,
     path: str,
     send: Send,
     client: AsgiClient,
@@ -354,13 +354,13 @@ async def _conclude(
         error = envelope(path, answer.status, failure.message)
         await client.answer(answer.status, JSON, encode(error))
         return
-    await _send_on(answer, start, chunks, path, send, client)
+    await _send_on(answer, start, rest, path, send, client)
 
 
 async def _send_on(
     answer: RawAnswer,
     start: _Start,
-    chunks: AsyncIterator[bytes],
+    rest: Rest | None,
     path: str,
     send: Send,
     client: AsgiClient,
@@ -370,12 +370,17 @@ async def _send_on(
     client.is_event_stream = _is_event_stream(answer)
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     end = b""
+
+    def send_chunk(chunk: bytes) -> Awaitable[None] | None:
+        nonlocal end
+        end = (end + chunk)[-END_BYTES:]
+        return begin(send({"type": "http.response.body", "body": chunk, "more_body": True}))
+
     for chunk in start.held:
-        end = (end + chunk)[-END_BYTES:]
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    async for chunk in chunks:
-        end = (end + chunk)[-END_BYTES:]
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if (pending := send_chunk(chunk)) is not None:
+            await pending
+    if rest is not None:
+        await rest(send_chunk)
     current().note_usage(b"".join(start.held[:1])[:END_BYTES] + end)
     if client.is_event_stream and not ends_well(path, end):
         raise UpstreamFailure(

@@ -29,17 +29,16 @@ from gateway.encoding import (
     encode_line,
 )
 from gateway.endpoint import Endpoint
-from gateway.faults import ClientGone, Refusal, UpstreamFailure, read_error
-from gateway.framing import Event
+from gateway.faults import ClientGone, Refusal, UpstreamFailure
+from gateway.frames import Frames
 from gateway.journal import get_logger
 from gateway.limits import check_counts, check_depth
-from gateway.outcome import Answer, FetchCall, Report, StreamCall, Translator
+from gateway.outcome import Answer, FetchCall, Report, StreamCall
 from gateway.record import INTERNAL_FAULT, STATED, current, sampled
 from gateway.run import Run, Services
 from gateway.settings import Settings
-from gateway.upstream import EventStream, Upstream
+from gateway.upstream import Upstream
 
-DONE = b"[DONE]"
 INTERNAL = "internal error of the gateway; its log says more"
 
 
@@ -209,92 +208,17 @@ class Relay:
             try:
                 async with self._upstream.stream(call.method, call.path, body) as events:
                     run.call.first_event_ns = time.monotonic_ns()
-                    await self._translate(call, events, run, client)
+                    frames = Frames(
+                        call, events, client, lambda chunk: self._check_model(chunk, run, client)
+                    )
+                    lines, whole = await frames.run()
+                    if call.streamed:
+                        await client.finish(lines)
+                    else:
+                        await client.answer(200, JSON, encode(whole))
                 return
             except UpstreamFailure as failure:
                 await self._recover_or_raise(failure, run, client)
-
-    async def _translate(
-        self, call: StreamCall[Any, Any], events: EventStream, run: Run, client: Client
-    ) -> None:
-        if events.one_shot is not None:
-            # The whole answer is one more chunk, and the only one.
-            events.put_back([Event("", events.one_shot)])
-        translator = call.translator()
-        fold = None if call.streamed else call.fold()
-        is_first = True
-        is_over = False
-        unsent = b""  # the frames that came with the end, and go out with the last one
-        # Of few streams, and of those the first and the last event: the keys are the same in all.
-        look, last_event = sampled(call.chunks.type), None
-        async for batch in events:
-            lines: list[bytes] = []
-            for event in batch:
-                if event.data == DONE:
-                    is_over = True
-                    break
-                last_event = event
-                try:
-                    chunk = self._decode(call, event)
-                    if is_first:
-                        self._check_model(chunk, run, client)
-                        is_first = False
-                        if look is not None:
-                            look(event.data)
-                    frame = translator.chunk(chunk)
-                except UpstreamFailure:
-                    # What came before it in the same read is the client's all the same.
-                    if lines:
-                        await client.send_lines(b"".join(lines))
-                    raise
-                if frame is None:
-                    continue
-                if fold is None:
-                    lines.append(encode_line(frame))
-                else:
-                    fold.add(frame)
-            if is_over:
-                unsent = b"".join(lines)
-                break
-            if lines:
-                await client.send_lines(b"".join(lines))
-        try:
-            last = _last_frame(translator, events, is_empty=is_first)
-        except UpstreamFailure:
-            if unsent:
-                await client.send_lines(unsent)
-            raise
-        if look is not None and last_event is not None:
-            look(last_event.data)
-        current().note_counts(last, translator)
-        if fold is None:
-            await client.finish(unsent + encode_line(last))
-        else:
-            fold.add(last)
-            await client.answer(200, JSON, encode(fold.result(last)))
-
-    def _decode(self, call: StreamCall[Any, Any], event: Event) -> Any:
-        if event.name == "error":
-            raise self._stated(event.data)
-        try:
-            chunk = call.chunks.decode(event.data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UpstreamFailure(
-                f"an event of its stream can't be read: {error}", fault="not_json"
-            ) from error
-        # An error may come without its event line (wire sheet §5).
-        if chunk.error is not msgspec.UNSET and bytes(chunk.error) != b"null":
-            raise self._stated(event.data)
-        return chunk
-
-    def _stated(self, data: bytes) -> UpstreamFailure:
-        stated = read_error(data)
-        return UpstreamFailure(
-            stated.message if stated and stated.message else "it reported an error without words",
-            fault="upstream_error_200",
-            status=200,
-            code=stated.code if stated else None,
-        )
 
     # -- failures -----------------------------------------------------------------------------
 
@@ -343,15 +267,3 @@ class Relay:
 
     def _shown(self, failure: UpstreamFailure) -> str:
         return failure.loggable(bodies=self._settings.log.bodies)
-
-
-def _last_frame(translator: Translator[Any, Any], events: EventStream, *, is_empty: bool) -> Any:
-    """Return the last frame of a stream that has ended. Raises UpstreamFailure when it may not."""
-    if translator.complete:
-        return translator.end()
-    if events.one_shot is not None:
-        raise UpstreamFailure("it answered with JSON that is no answer", fault="not_sse")
-    raise UpstreamFailure(
-        "its stream ended without saying that the answer is complete",
-        fault="empty" if is_empty else "closed_mid_stream",
-    )

@@ -8,12 +8,13 @@ by its body, and the repeat of harmless requests. What an event or an answer mea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import httpx
 
+from gateway.connection import AnswerBody, Sink, TransportFault
 from gateway.faults import (
     FaultId,
     UpstreamFailure,
@@ -25,10 +26,13 @@ from gateway.faults import (
 )
 from gateway.framing import Event, EventTooLong, SseDecoder
 from gateway.record import current
-from gateway.transport import AiohttpTransport, BodyStream, TransportFault
+from gateway.transport import HttpTransport
 
 if TYPE_CHECKING:
     from gateway.settings import UpstreamSettings
+
+TakeEvents: TypeAlias = Callable[[list[Event]], Awaitable[None] | None]
+"""Takes events at once; what it returns has to be waited for before it takes more."""
 
 MAX_ERROR_BYTES = 1024 * 1024
 """How much is read of a body that is an error or makes no sense."""
@@ -83,7 +87,7 @@ class Upstream:
         if settings.token:
             self._token.append((b"authorization", b"Bearer " + settings.token.encode()))
         # No httpx client around it: its cookies, redirects and environment are not for us.
-        self._transport = AiohttpTransport(
+        self._transport = HttpTransport(
             max_connections=settings.max_connections,
             idle_connection_s=settings.idle_connection_s,
         )
@@ -246,36 +250,53 @@ class Upstream:
 
 class EventStream:
     """
-    The events of one answer; every step of the iteration returns those of one read.
+    The events of one answer, handed over read by read; `[DONE]` is an event as any.
 
-    `one_shot` holds the body when a JSON success came where events were asked for; the
-    iteration is empty then. It ends with the body's regular end; `[DONE]` is an event as any.
-
-    Raises UpstreamFailure: silence_timeout, closed_mid_stream, bad_http, not_sse (an event of
-    more bytes than the decoder takes).
+    `one_shot` holds the body when a JSON success came where events were asked for; there are no
+    events then.
     """
 
     one_shot: bytes | None
 
     def __init__(self, exchange: _Exchange, one_shot: bytes | None = None) -> None:
         self.one_shot = one_shot
-        self._read = exchange.read
+        self._exchange = exchange
         self._decoder = SseDecoder()
-        self._feed = self._decoder.feed
         self._ahead: list[Event] = []
         self._has_ended = one_shot is not None
 
-    def __aiter__(self) -> EventStream:
-        return self
+    async def each(self, take: TakeEvents) -> None:
+        """
+        Hand the events of every read to `take`, to the body's regular end or until `stop`.
 
-    async def __anext__(self) -> list[Event]:
+        That happens in the callback that received them. What `take` returns is waited for before
+        the next ones are handed over, and the upstream with it; what it raises comes out here.
+
+        Raises UpstreamFailure: silence_timeout, closed_mid_stream, bad_http, not_sse (an event of
+        more bytes than the decoder takes).
+        """
         if self._ahead:
             events, self._ahead = self._ahead, []
-            return events
-        while not self._has_ended:
-            if events := self.decode(await self._read()):
-                return events
-        raise StopAsyncIteration
+            if (pending := take(events)) is not None:
+                await pending
+        if self._has_ended:
+            return
+        decode = self.decode
+
+        def take_bytes(data: bytes) -> Awaitable[None] | None:
+            events = decode(data)
+            return take(events) if events else None
+
+        await self._exchange.push(take_bytes)
+        # What the end left without its blank line.
+        events = [] if self._has_ended else self.decode(b"")
+        if events and (pending := take(events)) is not None:
+            await pending
+
+    def stop(self) -> None:
+        """Take no more events: what is left of the body is its end."""
+        self._has_ended = True
+        self._exchange.stop()
 
     def decode(self, data: bytes) -> list[Event]:
         """Return the events that the next bytes complete; no bytes are the body's end."""
@@ -283,12 +304,12 @@ class EventStream:
             self._has_ended = True
             return self._decoder.close()
         try:
-            return self._feed(data)
+            return self._decoder.feed(data)
         except EventTooLong as problem:
             raise UpstreamFailure(str(problem), fault="not_sse") from problem
 
     def put_back(self, events: list[Event]) -> None:
-        """Make these the first that the iteration returns."""
+        """Make these the first that are handed over."""
         self._ahead = events
 
 
@@ -310,6 +331,14 @@ class RawAnswer:
         """Iterate over the body as it arrives. Raises UpstreamFailure."""
         while data := await self._exchange.read():
             yield data
+
+    async def each(self, take: Sink) -> None:
+        """
+        Hand what is left of the body to `take` as it arrives, in the callback that received it.
+
+        What `take` returns is waited for, what it raises comes out here. Raises UpstreamFailure.
+        """
+        await self._exchange.push(take)
 
 
 class _Exchange:
@@ -333,7 +362,7 @@ class _Exchange:
         self._waiting_since: float | None = None
         self._connected_at = self._now()
         self._timer: asyncio.TimerHandle | None = None
-        self._body: BodyStream | None = None
+        self._body: AnswerBody | None = None
         self._had_byte = False
 
     @property
@@ -370,10 +399,35 @@ class _Exchange:
             raise _translate(fault) from fault
         self._waiting_since = None
         if not self._had_byte:
-            self._had_byte = True
-            self._limit_s = self._silence_s
-            self._watch()
+            self._note_first_byte()
         return data
+
+    async def push(self, sink: Sink) -> None:
+        """Hand the rest of the body to `sink` as it arrives. Raises UpstreamFailure."""
+        assert self._body is not None
+        now = self._now
+
+        def take(data: bytes) -> Awaitable[None] | None:
+            if not self._had_byte:
+                self._note_first_byte()
+            pending = sink(data)
+            self._waiting_since = now() if pending is None else None
+            return pending
+
+        if self._had_byte:
+            self._waiting_since = now()
+        try:
+            while (pending := await self._body.push(take)) is not None:
+                await pending
+                self._waiting_since = now()
+        except TransportFault as fault:
+            raise _translate(fault) from fault
+        self._waiting_since = None
+
+    def stop(self) -> None:
+        """Take nothing more: all that can follow is the body's end."""
+        assert self._body is not None
+        self._body.stop()
 
     async def read_rest(self, limit: int | None = None) -> bytes:
         """Return the rest of the body, or its first `limit` bytes and a little more."""
@@ -425,6 +479,11 @@ class _Exchange:
             self._timer = None
         if self._body is not None:
             await self.response.aclose()
+
+    def _note_first_byte(self) -> None:
+        self._had_byte = True
+        self._limit_s = self._silence_s
+        self._watch()
 
     def _watch(self) -> None:
         """Set the timer for the limit that now counts."""

@@ -3,13 +3,15 @@
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import suppress
 
 import pytest
 
 from conformance.tests.upstream.servers import Call, Connect, Serve
+from gateway import connection
 from gateway.faults import UpstreamFailure
+from gateway.framing import Event
 from gateway.upstream import Upstream
 
 PATH = "/v1/chat/completions"
@@ -135,8 +137,7 @@ async def test_repeats_are_bounded(serve: Serve, connect: Connect) -> None:
 
 async def enter(upstream: Upstream, entered: asyncio.Event) -> None:
     async with upstream.stream("POST", PATH, b"{}") as stream:
-        async for _ in stream:
-            entered.set()
+        await stream.each(lambda _: entered.set())
 
 
 async def test_cancelling_before_headers(serve: Serve, connect: Connect) -> None:
@@ -233,15 +234,237 @@ async def test_reads_only_when_asked(serve: Serve, connect: Connect) -> None:
 
     upstream = connect((await serve(handle)).url)
     received = 0
+
+    def take(events: list[Event]) -> None:
+        nonlocal received
+        received += sum(len(event.data) for event in events)
+
     async with upstream.stream("POST", PATH, b"{}") as stream:
         for _ in range(2000):
             await asyncio.sleep(0)
         held_at = sent
-        async for events in stream:
-            received += sum(len(event.data) for event in events)
+        await stream.each(take)
 
     assert held_at < total / 2
     assert total == received
+
+
+async def test_a_slow_taker_holds_the_server_back(serve: Serve, connect: Connect) -> None:
+    """What a taker waits for is waited for before it gets more, and nothing is lost meanwhile."""
+    total = 32 * 1024 * 1024
+    sent = 0
+    is_free = asyncio.Event()
+    has_taken = asyncio.Event()
+
+    async def handle(call: Call) -> None:
+        nonlocal sent
+        await call.start_events()
+        while sent < total:
+            await call.send_chunks(b"data: " + b"x" * 65536 + b"\n\n")
+            sent += 65536
+        await call.finish()
+
+    upstream = connect((await serve(handle)).url)
+    received = 0
+
+    async def wait() -> None:
+        await is_free.wait()
+
+    def take(events: list[Event]) -> Awaitable[None] | None:
+        nonlocal received
+        received += sum(len(event.data) for event in events)
+        if received > total / 4 and not has_taken.is_set():
+            has_taken.set()
+            return wait()
+        return None
+
+    async def read() -> None:
+        async with upstream.stream("POST", PATH, b"{}") as stream:
+            await stream.each(take)
+
+    reading = asyncio.create_task(read())
+    await has_taken.wait()
+    for _ in range(2000):
+        await asyncio.sleep(0)
+    held = (received, sent)
+    is_free.set()
+    await reading
+
+    assert held[0] < total / 2
+    assert held[1] < total * 3 / 4
+    assert total == received
+
+
+class Refused(Exception):
+    """What a taker raises."""
+
+
+async def test_what_a_taker_raises_comes_out(serve: Serve, connect: Connect) -> None:
+    """A taker that fails ends the reading with its own error, and the connection is closed."""
+    may_go_on = asyncio.Event()
+
+    async def handle(call: Call) -> None:
+        await call.start_events()
+        await call.send_chunks(EVENT)
+        await may_go_on.wait()
+        await call.send_chunks(EVENT)
+        await call.wait_for_hang_up()
+
+    def take(events: list[Event]) -> None:
+        if may_go_on.is_set():
+            raise Refused
+        may_go_on.set()
+
+    server = await serve(handle)
+    with pytest.raises(Refused):
+        async with connect(server.url).stream("POST", PATH, b"{}") as stream:
+            await stream.each(take)
+    await server.client_left.wait()
+
+
+async def stop_at_the_second(upstream: Upstream, seen: asyncio.Event) -> None:
+    """Read until the second event, and take no more then."""
+    async with upstream.stream("POST", PATH, b"{}") as stream:
+
+        def take(events: list[Event]) -> None:
+            if seen.is_set():
+                stream.stop()
+            seen.set()
+
+        await stream.each(take)
+
+
+async def test_an_end_that_comes_late_keeps_the_connection(serve: Serve, connect: Connect) -> None:
+    """A stream left at its last event gives its connection back when its end comes after that."""
+    seen, has_left = asyncio.Event(), asyncio.Event()
+
+    async def handle(call: Call) -> None:
+        await call.start_events()
+        await call.send_chunks(EVENT)
+        await seen.wait()
+        await call.send_chunks(EVENT)
+        await has_left.wait()
+        await call.finish()
+
+    server = await serve(handle)
+    upstream = connect(server.url, max_connections=1)
+    await stop_at_the_second(upstream, seen)
+    has_left.set()
+    await stop_at_the_second(upstream, seen)
+
+    assert (1, 2) == (server.connections, len(server.calls))
+
+
+async def test_an_end_that_never_comes_is_not_waited_for(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream left at its last event is cut when its end does not come, and its slot is free."""
+    monkeypatch.setattr(connection, "_LAST_BYTES_S", 0.01)
+    seen = asyncio.Event()
+
+    async def handle(call: Call) -> None:
+        await call.start_events()
+        await call.send_chunks(EVENT)
+        await seen.wait()
+        await call.send_chunks(EVENT)
+        await call.wait_for_hang_up()
+
+    server = await serve(handle)
+    upstream = connect(server.url, max_connections=1)
+    for _ in range(2):
+        seen.clear()
+        await stop_at_the_second(upstream, seen)
+        await server.client_left.wait()
+        server.client_left.clear()
+
+    assert 2 == server.connections
+
+
+async def test_interim_answers_are_passed_over(serve: Serve, connect: Connect) -> None:
+    """What comes before the answer, as 100 or 103, is none of it, its headers included."""
+
+    async def handle(call: Call) -> None:
+        await call.send(
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+            b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n",
+        )
+        await call.answer(b"{}")
+
+    status, headers, body = await forward(connect((await serve(handle)).url), body=b"{}")
+
+    assert (200, b"{}") == (status, body)
+    assert [b"content-type", b"content-length"] == [name for name, _ in headers]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+async def test_answers_without_a_body_end_at_once(
+    serve: Serve, connect: Connect, head: bytes
+) -> None:
+    """A status that has no body, and a length of none, end the answer; the connection is kept."""
+
+    async def handle(call: Call) -> None:
+        await call.read_body()
+        await call.send(head)
+
+    server = await serve(handle)
+    upstream = connect(server.url)
+    answers = [await forward(upstream, body=b"{}") for _ in range(2)]
+
+    assert [b"", b""] == [body for _, _, body in answers]
+    assert 1 == server.connections
+
+
+async def test_a_body_may_end_with_the_connection(serve: Serve, connect: Connect) -> None:
+    """A body of neither length nor chunks ends when the connection does, and that is no loss."""
+
+    async def handle(call: Call) -> None:
+        await call.send(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nabc", b"def")
+        call.cut()
+
+    assert b"abcdef" == (await forward(connect((await serve(handle)).url), body=b"{}"))[2]
+
+
+async def test_bytes_that_nobody_asked_for(serve: Serve, connect: Connect) -> None:
+    """What comes after an answer's end belongs to no answer: the connection is not used again."""
+
+    async def handle(call: Call) -> None:
+        await call.read_body()
+        await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\n")
+
+    server = await serve(handle)
+    upstream = connect(server.url)
+    answers = [await forward(upstream, body=b"{}") for _ in range(2)]
+
+    assert [b"{}", b"{}"] == [body for _, _, body in answers]
+    assert 2 == server.connections
+
+
+async def test_an_idle_connection_is_not_kept_for_ever(serve: Serve, connect: Connect) -> None:
+    """A connection that nobody uses is closed in time, before LM Studio closes it."""
+
+    async def handle(call: Call) -> None:
+        await call.answer(b"{}")
+
+    server = await serve(handle)
+    await connect(server.url, idle_connection_s=0.01).fetch("GET", "/")
+
+    await server.client_left.wait()
+
+
+@pytest.mark.parametrize("name", ["x-mine: 1\r\nx-yours", "x-\0mine"])
+async def test_a_header_can_t_become_two(connect: Connect, name: str) -> None:
+    """A line break that would make another header, or another request, is refused."""
+    with pytest.raises(UpstreamFailure) as caught:
+        await forward(connect("http://127.0.0.1:9"), headers=[(name.encode(), b"2")])
+
+    assert "write" == caught.value.fault
 
 
 # Passing through

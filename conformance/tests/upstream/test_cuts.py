@@ -27,6 +27,7 @@ from gateway._generated.openai import ChatCompletionChunk
 from gateway.answered import AnswerCheck
 from gateway.blobs import Blobs
 from gateway.catalog import Catalog
+from gateway.connection import Sink
 from gateway.downloads import Downloads
 from gateway.endpoint import Endpoint
 from gateway.faults import UpstreamFailure
@@ -70,6 +71,7 @@ class Body:
     def __init__(self, pieces: list[bytes], *, is_cut: bool) -> None:
         self._pieces = [piece for piece in pieces if piece]
         self._is_cut = is_cut
+        self._is_stopped = False
 
     async def read(self) -> bytes:
         """Return the next piece."""
@@ -78,6 +80,16 @@ class Body:
         if self._is_cut:
             raise UpstreamFailure("cut", fault="closed_mid_stream")
         return b""
+
+    async def push(self, sink: Sink) -> None:
+        """Hand over all that is left."""
+        while not self._is_stopped and (data := await self.read()):
+            if (pending := sink(data)) is not None:
+                await pending
+
+    def stop(self) -> None:
+        """Hand over nothing more."""
+        self._is_stopped = True
 
     async def read_rest(self, limit: int | None = None) -> bytes:
         """Return all that is left."""

@@ -23,8 +23,10 @@ DONE = b"data: [DONE]\n\n"
 
 
 async def read_events(upstream: Upstream) -> list[Event]:
+    got: list[Event] = []
     async with upstream.stream("POST", PATH, b"{}") as stream:
-        return [event async for events in stream for event in events]
+        await stream.each(got.extend)
+    return got
 
 
 async def fetch(upstream: Upstream) -> bytes:
@@ -166,8 +168,10 @@ async def test_json_where_events_were_asked_for(serve: Serve, connect: Connect) 
 
     upstream = connect((await serve(handle)).url)
     async with upstream.stream("POST", PATH, b"{}") as stream:
-        assert b'{"choices":[]}' == stream.one_shot
-        assert [] == [events async for events in stream]
+        got: list[Event] = []
+        await stream.each(got.extend)
+
+        assert (b'{"choices":[]}', []) == (stream.one_shot, got)
 
 
 # Errors that LM Studio states
@@ -363,8 +367,7 @@ async def test_an_endless_error_body_is_cut(serve: Serve, connect: Connect) -> N
 
 async def read_short_events(upstream: Upstream) -> None:
     async with upstream.stream("POST", PATH, b"{}") as stream:
-        async for _ in stream:
-            pass
+        await stream.each(lambda _: None)
 
 
 # Faults of the wire
@@ -529,11 +532,13 @@ async def test_closed_mid_stream(
 
     got: list[Event] = []
 
+    def take(events: list[Event]) -> None:
+        got.extend(events)
+        has_read.set()
+
     async def read(upstream: Upstream) -> None:
         async with upstream.stream("POST", PATH, b"{}") as stream:
-            async for events in stream:
-                got.extend(events)
-                has_read.set()
+            await stream.each(take)
 
     failure = await fail(read(connect((await serve(handle)).url)))
 
@@ -554,7 +559,7 @@ async def test_a_slow_reader_loses_nothing_to_the_cut(serve: Serve, connect: Con
         call.cut()
         left.set()
 
-    got: list[bytes] = []
+    got: list[Event] = []
 
     async def read(upstream: Upstream) -> None:
         async with upstream.stream("POST", PATH, b"{}") as stream:
@@ -562,13 +567,12 @@ async def test_a_slow_reader_loses_nothing_to_the_cut(serve: Serve, connect: Con
             await left.wait()
             for _ in range(100):
                 await asyncio.sleep(0)
-            async for events in stream:
-                got.extend(event.data for event in events)
+            await stream.each(got.extend)
 
     failure = await fail(read(connect((await serve(handle)).url)))
 
     assert "closed_mid_stream" == failure.fault
-    assert [b'{"choices":[]}', b"2", b"3"] == got
+    assert [b'{"choices":[]}', b"2", b"3"] == [event.data for event in got]
 
 
 async def test_a_body_shorter_than_said(serve: Serve, connect: Connect) -> None:
@@ -623,8 +627,7 @@ async def test_broken_chunks_mid_stream(serve: Serve, connect: Connect) -> None:
 
     async def read(upstream: Upstream) -> None:
         async with upstream.stream("POST", PATH, b"{}") as stream:
-            async for _ in stream:
-                has_read.set()
+            await stream.each(lambda _: has_read.set())
 
     failure = await fail(read(connect((await serve(handle)).url)))
 
@@ -695,11 +698,20 @@ async def test_silence_counts_only_while_somebody_waits(serve: Serve, connect: C
         await call.finish()
 
     upstream = connect((await serve(handle)).url, silence_timeout_s=TINY_S)
-    async with upstream.stream("POST", PATH, b"{}") as stream:
-        assert 1 == len(await anext(stream))
+    got: list[Event] = []
+
+    async def wait() -> None:
         await asyncio.sleep(4 * TINY_S)
         may_go_on.set()
-        assert [Event("", b"[DONE]")] == await anext(stream)
+
+    def take(events: list[Event]) -> Awaitable[None] | None:
+        got.extend(events)
+        return None if may_go_on.is_set() else wait()
+
+    async with upstream.stream("POST", PATH, b"{}") as stream:
+        await stream.each(take)
+
+    assert [Event("", b'{"choices":[]}'), Event("", b"[DONE]")] == got
 
 
 async def test_the_limit_of_a_whole_call(serve: Serve, connect: Connect) -> None:

@@ -1,0 +1,527 @@
+"""
+One connection to the upstream: a request out, its answer in, in the callbacks of the event loop.
+
+Here live the parser's callbacks, the flow of bytes both ways, and the naming of what goes wrong
+on a connection that is there. Not here: how connections are opened (`dialing`), kept for reuse
+(`transport`), time limits and meaning (`upstream`).
+
+An answer's body is taken in one of two ways. `read` waits for what comes next, for who wants to
+look at it. `push` hands every piece to a function, in the callback that received it: without a
+future, a switch of tasks and a chain of coroutines for each token, which cost more than all that
+the gateway does with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeAlias, cast
+
+import httptools
+import httpx
+
+from gateway.faults import FaultId
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+Sink: TypeAlias = Callable[[bytes], Awaitable[None] | None]
+"""Takes bytes at once; what it returns has to be waited for before it takes more."""
+
+MAX_HEAD_BYTES = 64 * 1024
+_AHEAD_BYTES = 128 * 1024
+"""So much of a body is held for a reader that is elsewhere; then the upstream has to wait."""
+_LAST_BYTES_S = 1.0
+"""How long the end of a body may take, of which everything that matters has come."""
+_PIECE_BYTES = 64 * 1024
+_SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+_BODILESS = (204, 304)
+
+
+class TransportFault(httpx.TransportError):
+    """A fault of the wire: its id, whether a repeat is harmless, whether a time limit ran out."""
+
+    def __init__(
+        self, fault: FaultId, message: str, *, repeatable: bool = False, timed_out: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.message = message
+        self.repeatable = repeatable
+        self.timed_out = timed_out
+
+
+class AnswerBody(httpx.AsyncByteStream):
+    """An answer's body as it comes off the wire; also `response.extensions["body"]`."""
+
+    def __init__(self, connection: Connection, when_over: Callable[[], None]) -> None:
+        """Belong to a connection; `when_over` is called once, when the body needs it no more."""
+        self._connection: Connection | None = connection
+        self._when_over = when_over
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._sink: Sink | None = None
+        self._waiter: asyncio.Future[Awaitable[None] | None] | None = None
+        self._fault: TransportFault | None = None
+        self._has_ended = False
+        self._is_stopped = False
+        self._grace: asyncio.TimerHandle | None = None
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether a read would return at once."""
+        return bool(self._held) or self._has_ended
+
+    async def read(self) -> bytes:
+        """
+        Return what has arrived, waiting for something if need be; empty at the regular end.
+
+        Raises TransportFault, after everything that had arrived before the fault.
+        """
+        while not self._held:
+            if self._fault is not None:
+                raise self._fault
+            if self._has_ended:
+                return b""
+            await self._wait()
+        return self._take_held()
+
+    async def push(self, sink: Sink) -> Awaitable[None] | None:
+        """
+        Hand every piece to `sink` as it arrives, beginning with what is there already.
+
+        Return when `sink` has something to wait for, which is returned and nothing more taken in
+        until `push` is called again; and with None at the body's end, or once `stop` was called.
+        Raises TransportFault, and what `sink` raises.
+        """
+        while True:
+            while self._held:
+                if (pending := sink(self._take_held())) is not None:
+                    return pending
+            if self._fault is not None:
+                raise self._fault
+            if self._has_ended:
+                return None
+            self._sink = sink
+            try:
+                pending = await self._wait()
+            finally:
+                self._sink = None
+            if pending is not None:
+                return pending
+
+    def stop(self) -> None:
+        """
+        Have `push` return after the `sink` that calls this: all that follows is the body's end.
+
+        The connection is kept for reuse if that comes soon enough.
+        """
+        self._has_ended = self._is_stopped = True
+        self._held.clear()
+
+    def interrupt(self, fault: TransportFault) -> None:
+        """Make the read or push that is waiting, and every later one, raise `fault`."""
+        self._fault = fault
+        self._held.clear()
+        self._wake()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while data := await self.read():
+            yield data
+
+    async def aclose(self) -> None:
+        """Close the connection at once, unless the body has come to its end or will at once."""
+        self._has_ended = True
+        if self._is_stopped and self._connection is not None:
+            self._connection.resume()
+            self._grace = asyncio.get_running_loop().call_later(_LAST_BYTES_S, self._abort)
+        else:
+            self._abort()
+
+    # -- for the connection ---------------------------------------------------------------------
+
+    def take(self, data: bytes) -> None:
+        """Take the next bytes of the body."""
+        sink = self._sink
+        if sink is None:
+            if not self._is_stopped:
+                self._hold(data)
+            return
+        try:
+            pending = sink(data)
+        except Exception as problem:
+            self._sink = None
+            assert self._waiter is not None
+            if not self._waiter.done():
+                self._waiter.set_exception(problem)
+            return
+        if pending is not None:
+            self._sink = None
+            self._pause()
+            self._wake(pending)
+        elif self._is_stopped:
+            self._sink = None
+            self._wake()
+
+    def end(self) -> None:
+        """Take note of the regular end."""
+        self._has_ended = True
+        self._wake()
+        self.detach()
+
+    def lose(self, fault: TransportFault) -> None:
+        """Take note that no more will come, though it should."""
+        self._fault = self._fault or fault
+        self._wake()
+        self.detach()
+
+    def detach(self) -> None:
+        """Need the connection no more."""
+        if self._grace is not None:
+            self._grace.cancel()
+        if self._connection is not None:
+            self._connection = None
+            self._when_over()
+
+    def _abort(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
+        self.detach()
+
+    # -- waiting --------------------------------------------------------------------------------
+
+    async def _wait(self) -> Awaitable[None] | None:
+        if self._connection is not None:
+            self._connection.resume()
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self, pending: Awaitable[None] | None = None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(pending)
+
+    def _hold(self, data: bytes) -> None:
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes >= _AHEAD_BYTES:
+            self._pause()
+        self._wake()
+
+    def _take_held(self) -> bytes:
+        held = self._held
+        data = held[0] if len(held) == 1 else b"".join(held)
+        held.clear()
+        self._held_bytes = 0
+        return data
+
+    def _pause(self) -> None:
+        if self._connection is not None:
+            self._connection.pause()
+
+
+class _Answer:
+    """What the parser tells of one answer. Its names are those that httptools looks for."""
+
+    __slots__ = (
+        "_method",
+        "headers",
+        "is_chunked",
+        "is_complete",
+        "is_kept_alive",
+        "is_measured",
+        "on_body",
+        "parser",
+        "pieces",
+        "status",
+    )
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self.headers: Headers = []
+        self.pieces: list[bytes] = []
+        self.on_body = self.pieces.append
+        self.status = 0
+        self.is_measured = self.is_chunked = False
+        self.is_kept_alive = False
+        self.is_complete = False
+        self.parser = httptools.HttpResponseParser(self)
+
+    @property
+    def ends_with_the_connection(self) -> bool:
+        """Whether nothing in the answer's head says where its body ends."""
+        return bool(self.status) and not (self.is_measured or self.is_chunked)
+
+    def on_message_begin(self) -> None:
+        """Refuse an answer to what was never asked."""
+        if self.is_complete:
+            raise ValueError("more than one answer")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header in as it was sent."""
+        self.headers.append((name, value))
+        key = name.lower()
+        if key == b"content-length":
+            self.is_measured = True
+        elif key == b"transfer-encoding":
+            self.is_chunked = value.strip().lower().endswith(b"chunked")
+
+    def on_headers_complete(self) -> None:
+        """Take the status, unless it is only on the way to another."""
+        status = self.parser.get_status_code()
+        if status < 200:
+            return
+        self.status = status
+        # A HEAD's answer has the length of a body that does not come, and the parser can't be told.
+        if self._method == "HEAD" or status in _BODILESS:
+            self.is_measured = self.is_complete = True
+        self.is_kept_alive = self._method != "HEAD" and self.parser.should_keep_alive()
+
+    def on_message_complete(self) -> None:
+        """Note the end; an interim answer's is the beginning of the next."""
+        if self.status:
+            self.is_complete = True
+        else:
+            self.headers.clear()
+            self.is_measured = self.is_chunked = False
+
+
+class Connection(asyncio.Protocol):
+    """One connection, which carries one request at a time."""
+
+    wire: asyncio.Transport
+
+    def __init__(self, where: str, when_lost: Callable[[Connection], None]) -> None:
+        """Lead to `where`, for people; `when_lost` is called at the end, whoever ended it."""
+        self._where = where
+        self._when_lost = when_lost
+        self._loop = asyncio.get_running_loop()
+        self._method = ""
+        self._answer: _Answer | None = None
+        self._body: AnswerBody | None = None
+        self._head_waiter: asyncio.Future[None] | None = None
+        self._head_bytes = 0
+        self._upload: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._is_paused = False
+        self.is_lost = False
+        self.carried = 0
+        """How many requests it has been given."""
+        self.may_carry_more = False
+        """Whether the last answer came to its end and left the connection open."""
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether an idle connection has nothing to read: no end, no bytes nobody asked for."""
+        if self.wire.is_closing():
+            return False
+        handle = self.wire.get_extra_info("socket").fileno()
+        if handle < 0:
+            return False
+        if hasattr(select, "poll"):
+            watch = select.poll()
+            watch.register(handle, select.POLLIN)
+            return not watch.poll(0)
+        return not select.select([handle], [], [], 0)[0]
+
+    async def carry(
+        self,
+        method: str,
+        head: bytes,
+        content: bytes | httpx.AsyncByteStream,
+        *,
+        is_chunked: bool,
+        when_over: Callable[[], None],
+    ) -> tuple[int, Headers, AnswerBody]:
+        """
+        Send a request and return the answer's status, headers and body, once the head is there.
+
+        `head` is everything before the body, which goes out in chunks with `is_chunked`;
+        `when_over` is called when the body needs the connection no more. Raises TransportFault,
+        and what a streamed body raises.
+        """
+        self.carried += 1
+        self.may_carry_more = False
+        self._method = method
+        self._answer = answer = _Answer(method)
+        self._body = body = AnswerBody(self, when_over)
+        self._head_bytes = 0
+        self._upload = None
+        self._head_waiter = waiter = self._loop.create_future()
+        try:
+            if self.wire.is_closing():
+                self._fail(self._name_loss())
+            elif isinstance(content, bytes) and len(content) <= _PIECE_BYTES:
+                self.wire.write(head + content)
+            else:
+                self.wire.write(head)
+                pieces = _cut(content) if isinstance(content, bytes) else aiter(content)
+                self._upload = asyncio.ensure_future(self._send(pieces, is_chunked=is_chunked))
+                self._upload.add_done_callback(self._note_upload)
+            await waiter
+        finally:
+            self._head_waiter = None
+        return answer.status, answer.headers, body
+
+    def abort(self) -> None:
+        """Close at once, whatever is under way; nobody is told of a fault."""
+        self._let_go()
+        self.wire.abort()
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        self.wire.close()
+
+    def pause(self) -> None:
+        """Take no more in, so that the upstream has to wait."""
+        if not self._is_paused:
+            self._is_paused = True
+            self.wire.pause_reading()
+
+    def resume(self) -> None:
+        """Take bytes in again."""
+        if self._is_paused:
+            self._is_paused = False
+            self.wire.resume_reading()
+
+    # -- the loop's callbacks -------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection."""
+        self.wire = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what came of the answer, and hand its body on."""
+        answer, body = self._answer, self._body
+        if answer is None or body is None:
+            self.wire.abort()
+            return
+        fault = None
+        try:
+            answer.parser.feed_data(data)
+        except httptools.HttpParserError as problem:
+            answer.is_kept_alive = False
+            if not answer.is_complete:
+                fault = TransportFault("bad_http", _describe_malformed(problem))
+        waiter = self._head_waiter
+        if waiter is not None and not waiter.done():
+            self._head_bytes += len(data)
+            if answer.status:
+                waiter.set_result(None)
+            elif fault is None and self._head_bytes > MAX_HEAD_BYTES:
+                detail = f"malformed HTTP: a head of more than {MAX_HEAD_BYTES} bytes"
+                fault = TransportFault("bad_http", detail)
+        if pieces := answer.pieces:
+            whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            if self._method != "HEAD":
+                body.take(whole)
+        if fault is not None:
+            self._fail(fault)
+            self.wire.abort()
+        elif answer.is_complete:
+            self._end(answer, body)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell who waits for an answer, or that this was its end."""
+        self.is_lost = True
+        self.may_carry_more = False
+        answer, body = self._answer, self._body
+        if answer is not None and body is not None:
+            if not answer.status:
+                self._fail(self._name_loss())
+            elif answer.ends_with_the_connection and exc is None:
+                answer.is_kept_alive = False
+                self._end(answer, body)
+            else:
+                self._fail(_cut_mid_stream())
+        self._let_go()
+        self._when_lost(self)
+
+    def pause_writing(self) -> None:
+        """Hold an upload back."""
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """Let an upload go on."""
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
+
+    # -- within ---------------------------------------------------------------------------------
+
+    @property
+    def _is_sent(self) -> bool:
+        return self._upload is None or self._upload.done()
+
+    async def _send(self, pieces: AsyncIterator[bytes], *, is_chunked: bool) -> None:
+        async for piece in pieces:
+            if self._writable is not None:
+                await self._writable
+            if piece:
+                self.wire.write(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
+        if is_chunked:
+            self.wire.write(b"0\r\n\r\n")
+
+    def _note_upload(self, upload: asyncio.Future[None]) -> None:
+        """Give up a request whose body can't be had."""
+        if not upload.cancelled() and (problem := upload.exception()) is not None:
+            self._fail(problem)
+            self.wire.abort()
+
+    def _end(self, answer: _Answer, body: AnswerBody) -> None:
+        """End the answer; what is left of an upload is not wanted then."""
+        self.may_carry_more = answer.is_kept_alive and self._is_sent and not self.wire.is_closing()
+        self._let_go()
+        if self.may_carry_more:
+            self.resume()
+        else:
+            self.wire.close()
+        body.end()
+
+    def _fail(self, problem: BaseException) -> None:
+        """Tell whoever waits for the head or the body that it will not come."""
+        waiter, body = self._head_waiter, self._body
+        self._answer = self._body = None
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(problem)
+        elif body is not None:
+            body.lose(problem if isinstance(problem, TransportFault) else _cut_mid_stream())
+
+    def _let_go(self) -> None:
+        self._answer = self._body = None
+        if self._upload is not None and not self._upload.done():
+            self._upload.cancel()
+
+    def _name_loss(self) -> TransportFault:
+        """
+        Name a loss before the answer's head.
+
+        A hang-up that crosses with the request can't be told from a server that took the request
+        and died, so only what is safe to ask twice may be repeated, and only on a connection that
+        had been idle.
+        """
+        if not self._is_sent:
+            detail = f"{self._where} closed the connection while the request was being sent"
+            return TransportFault("write", detail)
+        return TransportFault(
+            "closed_before_headers",
+            f"{self._where} closed the connection before answering",
+            repeatable=self.carried > 1 and self._method in _SAFE_METHODS,
+        )
+
+
+async def _cut(content: bytes) -> AsyncIterator[bytes]:
+    """Hand a large body over in pieces, so that it is known when the last one went out."""
+    for start in range(0, len(content), _PIECE_BYTES):
+        yield content[start : start + _PIECE_BYTES]
+
+
+def _cut_mid_stream() -> TransportFault:
+    return TransportFault("closed_mid_stream", "the connection closed in the middle of the answer")
+
+
+def _describe_malformed(problem: httptools.HttpParserError) -> str:
+    """Keep the parser's reason, which quotes nothing of what it read."""
+    return f"malformed HTTP: {str(problem) or type(problem).__name__}"

@@ -1,0 +1,137 @@
+"""
+Opening a connection to the upstream: its name, TCP, TLS, and what may go wrong on the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import aiohappyeyeballs
+
+from gateway.connection import Connection, TransportFault
+from gateway.faults import shorten
+
+_SECOND_FAMILY_S = 0.25
+"""How long IPv6 has before IPv4 is tried beside it, as RFC 8305 advises."""
+
+
+class Origin(NamedTuple):
+    """Where connections lead to."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return it as people write it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+async def dial(
+    origin: Origin, when_lost: Callable[[Connection], None], limit_s: float | None
+) -> Connection:
+    """
+    Return a new connection, `limit_s` being for all of name, TCP and TLS.
+
+    Raises TransportFault: dns, connect, tls. A repeat is harmless each time, as nothing was sent.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            wire = await _connect(origin, await _resolve(origin))
+            return await _secure(origin, wire, when_lost)
+    except TimeoutError as problem:
+        detail = f"no connection to {origin} within the time limit"
+        raise TransportFault("connect", detail, repeatable=True, timed_out=True) from problem
+
+
+async def _resolve(origin: Origin) -> list[aiohappyeyeballs.AddrInfoType]:
+    host, port = origin.host, origin.port
+    if _is_ipv4(host):
+        # The usual case, for which no thread has to be asked.
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+        return [*found]
+    except OSError as problem:
+        detail = f"the name of {origin} can't be resolved: {_words(problem)}"
+        raise TransportFault("dns", detail, repeatable=True) from problem
+
+
+def _is_ipv4(host: str) -> bool:
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def _connect(origin: Origin, addresses: list[aiohappyeyeballs.AddrInfoType]) -> socket.socket:
+    try:
+        return await aiohappyeyeballs.start_connection(
+            addresses,
+            happy_eyeballs_delay=_SECOND_FAMILY_S,
+            interleave=1,
+            socket_factory=_open_socket,
+        )
+    except TimeoutError as problem:
+        # The system's own limit, and not ours.
+        detail = f"can't connect to {origin}: {_words(problem)}"
+        raise TransportFault("connect", detail, repeatable=True, timed_out=True) from problem
+    except OSError as problem:
+        detail = f"can't connect to {origin}: {_words(problem)}"
+        raise TransportFault("connect", detail, repeatable=True) from problem
+
+
+async def _secure(
+    origin: Origin, wire: socket.socket, when_lost: Callable[[Connection], None]
+) -> Connection:
+    loop = asyncio.get_running_loop()
+    is_tls = origin.scheme == "https"
+    try:
+        _, connection = await loop.create_connection(
+            lambda: Connection(str(origin), when_lost),
+            sock=wire,
+            ssl=_tls() if is_tls else None,
+            server_hostname=origin.host if is_tls else None,
+        )
+    except ssl.SSLCertVerificationError as problem:
+        detail = f"the certificate of {origin} is refused: {problem.verify_message}"
+        raise TransportFault("tls", detail, repeatable=True) from problem
+    except OSError as problem:
+        # A peer that hangs up during the handshake among them: the socket itself was connected.
+        verb = "agree on TLS with" if is_tls else "connect to"
+        detail = f"can't {verb} {origin}: {_words(problem)}"
+        fault = TransportFault("tls" if is_tls else "connect", detail, repeatable=True)
+        raise fault from problem
+    return connection
+
+
+def _open_socket(address: aiohappyeyeballs.AddrInfoType) -> socket.socket:
+    """Make a socket that sends at once, and notices a vanished peer after some two minutes."""
+    made = socket.socket(address[0], address[1], address[2])
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if (number := getattr(socket, option, None)) is not None:
+            made.setsockopt(socket.IPPROTO_TCP, number, seconds)
+    return made
+
+
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    """Return what the system trusts, read once: it costs more than a connection."""
+    return ssl.create_default_context()
+
+
+def _words(problem: OSError) -> str:
+    return shorten(problem.strerror or str(problem) or type(problem).__name__, 200)

@@ -1,0 +1,156 @@
+"""
+One streamed answer on its way: LM Studio's events in, lines for the client out.
+
+Here lives what is done for every token, and nothing that is done once a request: that is the
+relay's. It runs in the callback that received the bytes, up to the client's socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
+
+import msgspec
+
+from gateway.eager import begin
+from gateway.encoding import encode_line
+from gateway.faults import UpstreamFailure, read_error
+from gateway.framing import Event
+from gateway.outcome import StreamCall, Translator
+from gateway.record import current, sampled
+from gateway.upstream import EventStream
+
+DONE = b"[DONE]"
+
+
+class Lines(Protocol):
+    """Where the lines of a stream go."""
+
+    def send_lines(self, lines: bytes) -> Coroutine[Any, Any, None]:
+        """Send one or more NDJSON lines; the first ones start the answer."""
+
+
+class Frames:
+    """
+    Translates one stream, sends its frames, or adds them up for a client that wants one answer.
+
+    `look_at_first` is given the first chunk before it is translated, and may refuse it.
+    """
+
+    def __init__(
+        self,
+        call: StreamCall[Any, Any],
+        events: EventStream,
+        client: Lines,
+        look_at_first: Callable[[Any], None],
+    ) -> None:
+        self._events = events
+        self._client = client
+        self._look_at_first = look_at_first
+        self._decoder = call.chunks
+        self._translator: Translator[Any, Any] = call.translator()
+        self._fold = None if call.streamed else call.fold()
+        self._is_first = True
+        self._unsent = b""
+        # Of few streams, and of those the first and the last event: the keys are the same in all.
+        self._look_at_keys = sampled(call.chunks.type)
+        self._last_event: Event | None = None
+
+    async def run(self) -> tuple[bytes, Any]:
+        """
+        Translate the stream to its end, and send all frames but the last.
+
+        Return the lines that are not sent yet, the last one among them, and for a client that
+        wants one answer no lines but that answer. Raises UpstreamFailure, when everything that
+        came before is sent.
+        """
+        events = self._events
+        if events.one_shot is not None:
+            # The whole answer is one more chunk, and the only one.
+            events.put_back([Event("", events.one_shot)])
+        await events.each(self._take)
+        try:
+            last = self._end()
+        except UpstreamFailure:
+            if self._unsent:
+                await self._client.send_lines(self._unsent)
+            raise
+        if self._look_at_keys is not None and self._last_event is not None:
+            self._look_at_keys(self._last_event.data)
+        current().note_counts(last, self._translator)
+        if self._fold is None:
+            return self._unsent + encode_line(last), None
+        self._fold.add(last)
+        return b"", self._fold.result(last)
+
+    def _take(self, batch: list[Event]) -> Awaitable[None] | None:
+        """Translate the events of one read, and send what they make in one piece."""
+        lines: list[bytes] = []
+        for event in batch:
+            if event.data == DONE:
+                # What came with the end goes out with the last frame.
+                self._unsent = b"".join(lines)
+                self._events.stop()
+                return None
+            try:
+                frame = self._translate(event)
+            except UpstreamFailure as failure:
+                if not lines:
+                    raise
+                # What came before it in the same read is the client's all the same.
+                return _send_and_fail(self._client.send_lines(b"".join(lines)), failure)
+            if frame is None:
+                continue
+            if self._fold is None:
+                lines.append(encode_line(frame))
+            else:
+                self._fold.add(frame)
+        self._last_event = batch[-1]
+        if not lines:
+            return None
+        return begin(self._client.send_lines(lines[0] if len(lines) == 1 else b"".join(lines)))
+
+    def _translate(self, event: Event) -> Any:
+        if event.name == "error":
+            raise _stated(event.data)
+        try:
+            chunk = self._decoder.decode(event.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UpstreamFailure(
+                f"an event of its stream can't be read: {error}", fault="not_json"
+            ) from error
+        # An error may come without its event line (wire sheet §5).
+        if chunk.error is not msgspec.UNSET and bytes(chunk.error) != b"null":
+            raise _stated(event.data)
+        if self._is_first:
+            self._look_at_first(chunk)
+            self._is_first = False
+            if self._look_at_keys is not None:
+                self._look_at_keys(event.data)
+        return self._translator.chunk(chunk)
+
+    def _end(self) -> Any:
+        """Return the last frame. Raises UpstreamFailure for a stream that may not end here."""
+        if self._translator.complete:
+            return self._translator.end()
+        if self._events.one_shot is not None:
+            raise UpstreamFailure("it answered with JSON that is no answer", fault="not_sse")
+        raise UpstreamFailure(
+            "its stream ended without saying that the answer is complete",
+            fault="empty" if self._is_first else "closed_mid_stream",
+        )
+
+
+async def _send_and_fail(sending: Awaitable[None], failure: UpstreamFailure) -> None:
+    await sending
+    raise failure
+
+
+def _stated(data: bytes) -> UpstreamFailure:
+    stated = read_error(data)
+    return UpstreamFailure(
+        stated.message if stated and stated.message else "it reported an error without words",
+        fault="upstream_error_200",
+        status=200,
+        code=stated.code if stated else None,
+    )

@@ -133,9 +133,15 @@ class AnswerBody(httpx.AsyncByteStream):
         self._has_ended = True
         if self._is_stopped and self._connection is not None:
             self._connection.resume()
-            self._grace = asyncio.get_running_loop().call_later(_LAST_BYTES_S, self._abort)
+            self._grace = asyncio.get_running_loop().call_later(_LAST_BYTES_S, self.cut)
         else:
-            self._abort()
+            self.cut()
+
+    def cut(self) -> None:
+        """Close the connection, if this body needs it still: it may be another's by now."""
+        if self._connection is not None:
+            self._connection.abort()
+        self.detach()
 
     # -- for the connection ---------------------------------------------------------------------
 
@@ -181,11 +187,6 @@ class AnswerBody(httpx.AsyncByteStream):
         if self._connection is not None:
             self._connection = None
             self._when_over()
-
-    def _abort(self) -> None:
-        if self._connection is not None:
-            self._connection.abort()
-        self.detach()
 
     # -- waiting --------------------------------------------------------------------------------
 
@@ -338,8 +339,8 @@ class Connection(asyncio.Protocol):
         Send a request and return the answer's status, headers and body, once the head is there.
 
         `head` is everything before the body, which goes out in chunks with `is_chunked`;
-        `when_over` is called when the body needs the connection no more. Raises TransportFault,
-        and what a streamed body raises.
+        `when_over` is called when the body needs the connection no more, which may be before this
+        returns, and is when this raises: TransportFault, and what a streamed body raises.
         """
         self.carried += 1
         self.may_carry_more = False
@@ -360,8 +361,9 @@ class Connection(asyncio.Protocol):
                 self._upload = asyncio.ensure_future(self._send(pieces, is_chunked=is_chunked))
                 self._upload.add_done_callback(self._note_upload)
             await waiter
-        finally:
-            self._head_waiter = None
+        except BaseException:
+            body.cut()
+            raise
         return answer.status, answer.headers, body
 
     def abort(self) -> None:
@@ -408,6 +410,7 @@ class Connection(asyncio.Protocol):
         if waiter is not None and not waiter.done():
             self._head_bytes += len(data)
             if answer.status:
+                self._head_waiter = None
                 waiter.set_result(None)
             elif fault is None and self._head_bytes > MAX_HEAD_BYTES:
                 detail = f"malformed HTTP: a head of more than {MAX_HEAD_BYTES} bytes"
@@ -453,7 +456,10 @@ class Connection(asyncio.Protocol):
 
     @property
     def _is_sent(self) -> bool:
-        return self._upload is None or self._upload.done()
+        upload = self._upload
+        return upload is None or (
+            upload.done() and not upload.cancelled() and upload.exception() is None
+        )
 
     async def _send(self, pieces: AsyncIterator[bytes], *, is_chunked: bool) -> None:
         async for piece in pieces:
@@ -466,7 +472,8 @@ class Connection(asyncio.Protocol):
 
     def _note_upload(self, upload: asyncio.Future[None]) -> None:
         """Give up a request whose body can't be had."""
-        if not upload.cancelled() and (problem := upload.exception()) is not None:
+        is_ours = upload is self._upload and not upload.cancelled()
+        if is_ours and (problem := upload.exception()) is not None:
             self._fail(problem)
             self.wire.abort()
 
@@ -483,14 +490,14 @@ class Connection(asyncio.Protocol):
     def _fail(self, problem: BaseException) -> None:
         """Tell whoever waits for the head or the body that it will not come."""
         waiter, body = self._head_waiter, self._body
-        self._answer = self._body = None
+        self._answer = self._body = self._head_waiter = None
         if waiter is not None and not waiter.done():
             waiter.set_exception(problem)
         elif body is not None:
             body.lose(problem if isinstance(problem, TransportFault) else _cut_mid_stream())
 
     def _let_go(self) -> None:
-        self._answer = self._body = None
+        self._answer = self._body = self._head_waiter = None
         if self._upload is not None and not self._upload.done():
             self._upload.cancel()
 

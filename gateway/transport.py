@@ -48,27 +48,24 @@ class HttpTransport(httpx.AsyncBaseTransport):
         limits = request.extensions.get("timeout", {})
         await self._take_slot(limits.get("pool"))
         origin = _origin(request.url)
-        connection: Connection | None = None
         try:
             connection = self._take_idle(origin)
             if connection is None:
                 connection = await dial(origin, self._forget, limits.get("connect"))
                 if not connection.is_lost:
                     self._open.add(connection)
-            if (on_connected := request.extensions.get("connected")) is not None:
-                on_connected()
-            status, headers, body = await connection.carry(
-                request.method,
-                head,
-                content,
-                is_chunked=is_chunked,
-                when_over=self._releaser(origin, connection),
-            )
         except BaseException:
-            if connection is not None:
-                connection.abort()
             self._free_slot()
             raise
+        if (on_connected := request.extensions.get("connected")) is not None:
+            on_connected()
+        status, headers, body = await connection.carry(
+            request.method,
+            head,
+            content,
+            is_chunked=is_chunked,
+            when_over=self._releaser(origin, connection),
+        )
         return httpx.Response(status, headers=headers, stream=body, extensions={"body": body})
 
     async def aclose(self) -> None:

@@ -299,6 +299,47 @@ class Refused(Exception):
     """What a taker raises."""
 
 
+async def test_connections_change_hands_at_once(serve: Serve, connect: Connect) -> None:
+    """A connection may be another's before who used it last has looked at what came for it."""
+
+    async def handle(call: Call) -> None:
+        await call.answer(call.request_line.split(b" ")[1].replace(b"/", b""))
+
+    server = await serve(handle)
+    upstream = connect(server.url)
+
+    async def ask(worker: int) -> list[bytes]:
+        return [await upstream.fetch("GET", f"/{worker}{number:03}") for number in range(100)]
+
+    got = await asyncio.gather(*(ask(worker) for worker in range(1, 5)))
+
+    assert [[b"%d%03d" % (w, n) for n in range(100)] for w in range(1, 5)] == got
+    assert server.connections <= 4
+
+
+async def test_who_leaves_late_cuts_nobody_off(serve: Serve, connect: Connect) -> None:
+    """Leaving when the answer is there, and not yet looked at, does no harm to who is next."""
+
+    async def handle(call: Call) -> None:
+        await call.answer(b"1")
+
+    server = await serve(handle)
+    upstream = connect(server.url)
+    await upstream.fetch("GET", "/")
+    late: set[asyncio.Task[bytes]] = set()
+
+    async def ask() -> None:
+        for _ in range(100):
+            late.add(asyncio.create_task(upstream.fetch("GET", "/late")))
+            assert b"1" == await upstream.fetch("GET", "/")
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            late.clear()
+
+    await ask()
+
+
 async def test_what_a_taker_raises_comes_out(serve: Serve, connect: Connect) -> None:
     """A taker that fails ends the reading with its own error, and the connection is closed."""
     may_go_on = asyncio.Event()

@@ -107,6 +107,10 @@ class Expressions:
         self._known: dict[str, Operand] = {}
         self.body = body
 
+    def within(self, body: Body) -> Expressions:
+        """Return the same for lines in another body, in the same scope."""
+        return Expressions(self._context, self._scope, body)
+
     # -- objects ------------------------------------------------------------------------------
 
     def build(

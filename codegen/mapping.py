@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from codegen import ir
 from codegen.coverage import Coverage, Usage
@@ -619,9 +620,9 @@ class MappingCompiler:
         body = Body(names={"chunk", "self", "item"})
         scope = scope_for(chunk=True)
         expressions = Expressions(context, scope, body)
-        for rule in stream.state.values():
-            if rule.name in states:
-                self._reduce(rule, expressions, body)
+        known = (rule for rule in stream.state.values() if rule.name in states)
+        for holder, rules in groupby(known, key=_holder):
+            self._reduce_all(holder, list(rules), expressions, body)
         roots = set(body.roots)
         for emit in stream.emit:
             if emit.event == "chunk":
@@ -743,6 +744,27 @@ class MappingCompiler:
         probe = Expressions(self._context, self._scope(Operand("chunk", source)), Body())
         operand = probe.path(rule.source)
         return Operand(code, operand.type, absent=True) if operand is not None else None
+
+    def _reduce_all(
+        self,
+        holder: str,
+        rules: list[StateRule],
+        expressions: Expressions,
+        body: Body,
+    ) -> None:
+        """Write reductions that look into one object, asking once whether it is there."""
+        held = None
+        if holder and len(rules) > 1:
+            path = PathRef(holder, rules[0].position)
+            held = expressions.path(path, mark=False)
+        if held is None or not held.presence:
+            for rule in rules:
+                self._reduce(rule, expressions, body)
+            return
+        inner = body.within(held)
+        for rule in rules:
+            self._reduce(rule, expressions.within(inner), inner)
+        body.lines += _guarded(held.presence, *inner.lines)
 
     def _reduce(self, rule: StateRule, expressions: Expressions, body: Body) -> None:
         state = f"self.{rule.name}"
@@ -1798,6 +1820,13 @@ def _negated(test: str) -> str:
     if is_plain and re.fullmatch(r"[\w.]+", left) and right in ("True", "False"):
         return f"{left} is not {right}"
     return f"not ({test})"
+
+
+def _holder(rule: StateRule) -> str:
+    """Return the object at the top of a chunk that a plain reduction looks into, "" for none."""
+    path = rule.source
+    is_plain = path is not None and rule.via is None and len(path.parts) > 1
+    return path.parts[0] if path is not None and is_plain and "|" not in path.parts[0] else ""
 
 
 def _guarded(test: str, *lines: str) -> list[str]:

@@ -31,6 +31,9 @@ class Operand:
     @property
     def presence(self) -> str:
         """The expression that tells whether there is a value; "" when there always is."""
+        if self.absent and self.null and isinstance(self.type, StructType):
+            # An object is always true, absence and null never are.
+            return self.code
         tests = []
         if self.absent:
             tests.append(f"{self.code} is not UNSET")
@@ -77,6 +80,17 @@ class Body:
     names: set[str] = field(default_factory=set)
     hoisted: dict[str, str] = field(default_factory=dict)
     roots: set[str] = field(default_factory=set)
+    present: set[str] = field(default_factory=set)
+    """Expressions of which it is known where these lines stand that they have a value."""
+
+    def within(self, present: Operand) -> Body:
+        """Return a body for lines that run only when an operand has a value."""
+        return Body(
+            names=self.names,
+            hoisted=dict(self.hoisted),
+            roots=self.roots,
+            present=self.present | {present.code},
+        )
 
     def fresh(self, *candidates: str) -> str:
         """Return the first candidate that is no name here yet, numbered when all are taken."""
@@ -172,7 +186,7 @@ class Resolver:
                 f"`{path.text}`: {' and '.join(names)} are not objects of one type",
             )
             return None
-        # An object is always true, absence and null never are.
+        # As for one that is asked for presence: an object is always true.
         code = body.local(" or ".join(each.code for each in found), _safe("_or_".join(names)))
         return Operand(
             code,
@@ -236,14 +250,15 @@ class Resolver:
             absent=not found.required,
             null=found.nullable,
         )
-        if base.presence:
+        is_guarded = bool(base.presence) and base.code not in body.present
+        if is_guarded:
             holder = self._held(base, body, walked)
             code = f"{holder.code}.{found.attribute} if {holder.presence} else UNSET"
             result = replace(result, code=code, absent=True)
         if path.root in scope.inline:
-            return replace(result, code=f"({result.code})" if base.presence else result.code)
+            return replace(result, code=f"({result.code})" if is_guarded else result.code)
         is_late = isinstance(found.type, RawType) and found.type.late is not None
-        if hoist and not is_late and (result.presence or base.presence):
+        if hoist and not is_late and (result.presence or is_guarded):
             return replace(result, code=body.local(result.code, *_candidates(walked, part)))
         return result
 
@@ -256,7 +271,8 @@ class Resolver:
             )
             return None
         holder = self._held(base, body, walked)
-        tests = [f"{holder.code} is not UNSET"] if base.absent else []
+        is_guarded = base.absent and base.code not in body.present
+        tests = [f"{holder.code} is not UNSET"] if is_guarded else []
         tests.append(f"len({holder.code}) > {part}" if int(part) else holder.code)
         code = f"{holder.code}[{part}] if {' and '.join(tests)} else UNSET"
         return Operand(

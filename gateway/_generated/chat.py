@@ -218,49 +218,26 @@ class ChatStream:
         if finish_reason is not UNSET and finish_reason is not None:
             self.finish_reason = finish_reason
         usage = chunk.usage
-        prompt_tokens = usage.prompt_tokens if usage is not UNSET and usage is not None else UNSET
-        if prompt_tokens is not UNSET and prompt_tokens is not None:
-            self.prompt_tokens = prompt_tokens
-        prompt_tokens_details = (
-            usage.prompt_tokens_details if usage is not UNSET and usage is not None else UNSET
-        )
-        cached_tokens = (
-            prompt_tokens_details.cached_tokens
-            if prompt_tokens_details is not UNSET and prompt_tokens_details is not None
-            else UNSET
-        )
-        if cached_tokens is not UNSET and cached_tokens is not None:
-            self.cached_tokens = cached_tokens
-        completion_tokens = (
-            usage.completion_tokens if usage is not UNSET and usage is not None else UNSET
-        )
-        if completion_tokens is not UNSET and completion_tokens is not None:
-            self.eval_tokens = completion_tokens
+        if usage:
+            prompt_tokens = usage.prompt_tokens
+            if prompt_tokens is not UNSET and prompt_tokens is not None:
+                self.prompt_tokens = prompt_tokens
+            prompt_tokens_details = usage.prompt_tokens_details
+            cached_tokens = prompt_tokens_details.cached_tokens if prompt_tokens_details else UNSET
+            if cached_tokens is not UNSET and cached_tokens is not None:
+                self.cached_tokens = cached_tokens
+            completion_tokens = usage.completion_tokens
+            if completion_tokens is not UNSET and completion_tokens is not None:
+                self.eval_tokens = completion_tokens
         delta = choices_0.delta if choices_0 is not UNSET else UNSET
         message = choices_0.message if choices_0 is not UNSET else UNSET
         delta_or_message = delta or message
-        tool_calls = (
-            delta_or_message.tool_calls
-            if delta_or_message is not UNSET and delta_or_message is not None
-            else UNSET
-        )
+        tool_calls = delta_or_message.tool_calls if delta_or_message else UNSET
         if tool_calls is not UNSET and tool_calls is not None:
             self.tool_calls = transforms.merge_tool_calls(self.tool_calls, tool_calls)
-        reasoning_content = (
-            delta_or_message.reasoning_content
-            if delta_or_message is not UNSET and delta_or_message is not None
-            else UNSET
-        )
-        reasoning = (
-            delta_or_message.reasoning
-            if delta_or_message is not UNSET and delta_or_message is not None
-            else UNSET
-        )
-        content = (
-            delta_or_message.content
-            if delta_or_message is not UNSET and delta_or_message is not None
-            else UNSET
-        )
+        reasoning_content = delta_or_message.reasoning_content if delta_or_message else UNSET
+        reasoning = delta_or_message.reasoning if delta_or_message else UNSET
+        content = delta_or_message.content if delta_or_message else UNSET
         self.speech = transforms.separate_speech(
             self.speech,
             reasoning_content=reasoning_content,
@@ -272,9 +249,7 @@ class ChatStream:
             policy=self._call.settings.answers.thinking,
         )
         logprobs = choices_0.logprobs if choices_0 is not UNSET else UNSET
-        logprobs_content = (
-            logprobs.content if logprobs is not UNSET and logprobs is not None else UNSET
-        )
+        logprobs_content = logprobs.content if logprobs else UNSET
         if self.speech.thinking or self.speech.content or logprobs_content:
             return ollama.ChatResponse(
                 model=self._request.model

@@ -71,7 +71,7 @@ def embed_response(
     model = request.model
     dimensions = request.dimensions
     usage = response.usage
-    prompt_tokens = usage.prompt_tokens if usage is not UNSET and usage is not None else UNSET
+    prompt_tokens = usage.prompt_tokens if usage else UNSET
     input_ = request.input
     return ollama.EmbedResponse(
         model=model if model is not UNSET and model is not None else "",

@@ -51,17 +51,11 @@ DECODE_UNLOAD_RESPONSE: Final[msgspec.json.Decoder[lmstudio.UnloadResponse]] = m
 def _v1_instance(source: lmstudio.V1Instance) -> internal.HostInstance:
     """Shape `v1_instance`: lmstudio:V1Instance as internal:HostInstance."""
     config = source.config
-    context_length = config.context_length if config is not UNSET and config is not None else UNSET
-    eval_batch_size = (
-        config.eval_batch_size if config is not UNSET and config is not None else UNSET
-    )
-    flash_attention = (
-        config.flash_attention if config is not UNSET and config is not None else UNSET
-    )
-    num_experts = config.num_experts if config is not UNSET and config is not None else UNSET
-    offload_kv_cache_to_gpu = (
-        config.offload_kv_cache_to_gpu if config is not UNSET and config is not None else UNSET
-    )
+    context_length = config.context_length if config else UNSET
+    eval_batch_size = config.eval_batch_size if config else UNSET
+    flash_attention = config.flash_attention if config else UNSET
+    num_experts = config.num_experts if config else UNSET
+    offload_kv_cache_to_gpu = config.offload_kv_cache_to_gpu if config else UNSET
     remaining_ttl_seconds = source.remaining_ttl_seconds
     return internal.HostInstance(
         id=source.id,
@@ -84,23 +78,15 @@ def _v1_model(source: lmstudio.V1Model) -> internal.HostModel:
     architecture = source.architecture
     format_ = source.format
     quantization = source.quantization
-    name = quantization.name if quantization is not UNSET and quantization is not None else UNSET
+    name = quantization.name if quantization else UNSET
     size_bytes = source.size_bytes
     params_string = source.params_string
     max_context_length = source.max_context_length
     capabilities = source.capabilities
-    vision = (
-        capabilities.vision if capabilities is not UNSET and capabilities is not None else UNSET
-    )
-    trained_for_tool_use = (
-        capabilities.trained_for_tool_use
-        if capabilities is not UNSET and capabilities is not None
-        else UNSET
-    )
-    reasoning = (
-        capabilities.reasoning if capabilities is not UNSET and capabilities is not None else UNSET
-    )
-    default = reasoning.default if reasoning is not UNSET and reasoning is not None else UNSET
+    vision = capabilities.vision if capabilities else UNSET
+    trained_for_tool_use = capabilities.trained_for_tool_use if capabilities else UNSET
+    reasoning = capabilities.reasoning if capabilities else UNSET
+    default = reasoning.default if reasoning else UNSET
     variants = source.variants
     selected_variant = source.selected_variant
     loaded_instances = source.loaded_instances

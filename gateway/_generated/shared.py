@@ -46,9 +46,9 @@ def message(source: internal.IdentifiedMessage) -> openai.RequestMessage:
 def tool(source: ollama.Tool) -> openai.RequestTool:
     """Shape `tool`: ollama:Tool as openai:RequestTool."""
     function = source.function
-    name = function.name if function is not UNSET and function is not None else UNSET
-    description = function.description if function is not UNSET and function is not None else UNSET
-    parameters = function.parameters if function is not UNSET and function is not None else UNSET
+    name = function.name if function else UNSET
+    description = function.description if function else UNSET
+    parameters = function.parameters if function else UNSET
     return openai.RequestTool(
         type="function",
         function=openai.RequestFunction(

@@ -17,6 +17,14 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 
+SERVER_SEND = "olgate.send"
+"""
+The ASGI extension that holds the server's own `send`.
+
+What lies between only looks at an answer's beginning and end, so what is sent in the midst of a
+stream, token for token, need not pass through all of it.
+"""
+
 _STREAM_HEADERS = [(b"content-type", NDJSON)]
 
 
@@ -24,7 +32,8 @@ class AsgiClient:
     """Answers one request over ASGI; HEAD gets the headers of GET and no body."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
-        self._send = send
+        self._send = self._send_more = send
+        self._server_send: Send = scope.get("extensions", {}).get(SERVER_SEND, send)
         self._is_head = scope["method"] == "HEAD"
         self._headers: list[tuple[bytes, bytes]] = []
         self.is_started = False
@@ -64,13 +73,14 @@ class AsgiClient:
             }
         )
 
-    async def send_lines(self, lines: bytes) -> None:
-        """Send NDJSON lines; the first ones start the answer with status 200."""
+    async def send_part(self, part: bytes) -> None:
+        """Send a part of a streamed answer; the first starts one of lines with status 200."""
         if self._early is not None:
             await self._settle()
         if not self.is_started:
             await self._start(200, _STREAM_HEADERS)
-        await self._send({"type": "http.response.body", "body": lines, "more_body": True})
+        await self._send_more({"type": "http.response.body", "body": part, "more_body": True})
+        self._send_more = self._server_send
 
     async def finish(self, lines: bytes = b"") -> None:
         """End a streamed answer, its last lines in the same write: each costs a system call."""

@@ -64,12 +64,10 @@ class AnswerBody(httpx.AsyncByteStream):
         self._fault: TransportFault | None = None
         self._has_ended = False
         self._is_stopped = False
+        self._now = connection.now
+        self.waiting_since: float | None = None
+        """When what comes next began to be waited for; None while nobody waits. Loop time, s."""
         self._grace: asyncio.TimerHandle | None = None
-
-    @property
-    def has_arrived(self) -> bool:
-        """Whether a read would return at once."""
-        return bool(self._held) or self._has_ended
 
     async def read(self) -> bytes:
         """
@@ -167,6 +165,8 @@ class AnswerBody(httpx.AsyncByteStream):
         elif self._is_stopped:
             self._sink = None
             self._wake()
+        else:
+            self.waiting_since = self._now()
 
     def end(self) -> None:
         """Take note of the regular end."""
@@ -194,12 +194,14 @@ class AnswerBody(httpx.AsyncByteStream):
         if self._connection is not None:
             self._connection.resume()
         self._waiter = asyncio.get_running_loop().create_future()
+        self.waiting_since = self._now()
         try:
             return await self._waiter
         finally:
-            self._waiter = None
+            self._waiter = self.waiting_since = None
 
     def _wake(self, pending: Awaitable[None] | None = None) -> None:
+        self.waiting_since = None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(pending)
 
@@ -298,6 +300,7 @@ class Connection(asyncio.Protocol):
         self._where = where
         self._when_lost = when_lost
         self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
         self._method = ""
         self._answer: _Answer | None = None
         self._body: AnswerBody | None = None

@@ -26,8 +26,8 @@ DONE = b"[DONE]"
 class Lines(Protocol):
     """Where the lines of a stream go."""
 
-    def send_lines(self, lines: bytes) -> Coroutine[Any, Any, None]:
-        """Send one or more NDJSON lines; the first ones start the answer."""
+    def send_part(self, part: bytes) -> Coroutine[Any, Any, None]:
+        """Send one or more lines of a streamed answer; the first ones start it."""
 
 
 class Frames:
@@ -73,7 +73,7 @@ class Frames:
             last = self._end()
         except UpstreamFailure:
             if self._unsent:
-                await self._client.send_lines(self._unsent)
+                await self._client.send_part(self._unsent)
             raise
         if self._look_at_keys is not None and self._last_event is not None:
             self._look_at_keys(self._last_event.data)
@@ -98,7 +98,7 @@ class Frames:
                 if not lines:
                     raise
                 # What came before it in the same read is the client's all the same.
-                return _send_and_fail(self._client.send_lines(b"".join(lines)), failure)
+                return _send_and_fail(self._client.send_part(b"".join(lines)), failure)
             if frame is None:
                 continue
             if self._fold is None:
@@ -108,7 +108,7 @@ class Frames:
         self._last_event = batch[-1]
         if not lines:
             return None
-        return begin(self._client.send_lines(lines[0] if len(lines) == 1 else b"".join(lines)))
+        return begin(self._client.send_part(lines[0] if len(lines) == 1 else b"".join(lines)))
 
     def _translate(self, event: Event) -> Any:
         if event.name == "error":

@@ -374,7 +374,7 @@ async def _send_on(
     def send_chunk(chunk: bytes) -> Awaitable[None] | None:
         nonlocal end
         end = (end + chunk)[-END_BYTES:]
-        return begin(send({"type": "http.response.body", "body": chunk, "more_body": True}))
+        return begin(client.send_part(chunk))
 
     for chunk in start.held:
         if (pending := send_chunk(chunk)) is not None:

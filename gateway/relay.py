@@ -68,8 +68,8 @@ class Client(Protocol):
     async def answer(self, status: int, content_type: bytes, body: bytes) -> None:
         """Send a whole answer."""
 
-    async def send_lines(self, lines: bytes) -> None:
-        """Send one or more NDJSON lines; the first ones start the answer."""
+    async def send_part(self, part: bytes) -> None:
+        """Send one or more lines of a streamed answer; the first ones start it."""
 
     async def finish(self, lines: bytes = b"") -> None:
         """End a streamed answer, its last lines in the same write."""
@@ -153,7 +153,7 @@ class Relay:
         except asyncio.CancelledError:
             # A client that left hears nothing; one that stays is told why its stream ends.
             if client.is_started and not client.is_gone:
-                await client.send_lines(encode_error(GOING_DOWN) + b"\n")
+                await client.send_part(encode_error(GOING_DOWN) + b"\n")
                 await client.finish()
             raise
         except Exception:
@@ -175,7 +175,7 @@ class Relay:
             async for record in records:
                 last = report.translate(record)
                 if report.streamed:
-                    await client.send_lines(encode_line(last))
+                    await client.send_part(encode_line(last))
         if report.streamed:
             await client.finish()
         elif last is not None:
@@ -248,7 +248,7 @@ class Relay:
 
     async def _refuse(self, refusal: Refusal, client: Client, content_type: bytes) -> None:
         if client.is_started:
-            await client.send_lines(encode_error(refusal.error) + b"\n")
+            await client.send_part(encode_error(refusal.error) + b"\n")
             await client.finish()
             return
         for name, value in refusal.headers:

@@ -281,10 +281,13 @@ class EventStream:
                 await pending
         if self._has_ended:
             return
-        decode = self.decode
+        feed = self._decoder.feed
 
         def take_bytes(data: bytes) -> Awaitable[None] | None:
-            events = decode(data)
+            try:
+                events = feed(data)
+            except EventTooLong as problem:
+                raise UpstreamFailure(str(problem), fault="not_sse") from problem
             return take(events) if events else None
 
         await self._exchange.push(take_bytes)
@@ -346,8 +349,8 @@ class _Exchange:
     One request and its answer, with the time limits of both.
 
     Before the answer's headers an asyncio time limit, set when the connection is there, cancels
-    the request. From then on one timer of the loop watches the reads: a read only notes when
-    its waiting began, and the timer, when it fires, looks whether that is too long ago.
+    the request. From then on one timer of the loop watches the reads: the body only notes when
+    a wait began, and the timer, when it fires, looks whether that is too long ago.
     """
 
     response: httpx.Response
@@ -359,7 +362,6 @@ class _Exchange:
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
         self._limit_s = first_byte_s
-        self._waiting_since: float | None = None
         self._connected_at = self._now()
         self._timer: asyncio.TimerHandle | None = None
         self._body: AnswerBody | None = None
@@ -385,44 +387,37 @@ class _Exchange:
         """Take the answer whose headers have come; from here on `read` keeps the limits."""
         self.response = response
         self._body = response.extensions["body"]
-        self._waiting_since = self._connected_at
-        self._watch()
+        self._watch(self._connected_at)
 
     async def read(self) -> bytes:
         """Return the next bytes of the body, empty at its end. Raises UpstreamFailure."""
         assert self._body is not None
-        if self._had_byte:
-            self._waiting_since = self._now()
         try:
             data = await self._body.read()
         except TransportFault as fault:
             raise _translate(fault) from fault
-        self._waiting_since = None
         if not self._had_byte:
-            self._note_first_byte()
+            self._had_byte = True
+            self._limit_s = self._silence_s
+            self._watch(self._now())
         return data
 
     async def push(self, sink: Sink) -> None:
         """Hand the rest of the body to `sink` as it arrives. Raises UpstreamFailure."""
         assert self._body is not None
-        now = self._now
-
-        def take(data: bytes) -> Awaitable[None] | None:
-            if not self._had_byte:
-                self._note_first_byte()
-            pending = sink(data)
-            self._waiting_since = now() if pending is None else None
-            return pending
-
-        if self._had_byte:
-            self._waiting_since = now()
+        pending = None
+        if not self._had_byte:
+            first = await self.read()
+            pending = sink(first) if first else None
         try:
-            while (pending := await self._body.push(take)) is not None:
-                await pending
-                self._waiting_since = now()
+            while True:
+                if pending is not None:
+                    await pending
+                pending = await self._body.push(sink)
+                if pending is None:
+                    return
         except TransportFault as fault:
             raise _translate(fault) from fault
-        self._waiting_since = None
 
     def stop(self) -> None:
         """Take nothing more: all that can follow is the body's end."""
@@ -480,27 +475,24 @@ class _Exchange:
         if self._body is not None:
             await self.response.aclose()
 
-    def _note_first_byte(self) -> None:
-        self._had_byte = True
-        self._limit_s = self._silence_s
-        self._watch()
-
-    def _watch(self) -> None:
-        """Set the timer for the limit that now counts."""
+    def _watch(self, since: float) -> None:
+        """Set the timer for the limit that now counts, from a time of the loop."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._limit_s is not None:
-            since = self._now() if self._waiting_since is None else self._waiting_since
             self._timer = self._loop.call_at(since + self._limit_s, self._check)
 
     def _check(self) -> None:
         assert self._limit_s is not None
         assert self._body is not None
-        since = self._waiting_since
-        is_early = since is None or self._now() < since + self._limit_s
-        if is_early or self._body.has_arrived:
-            self._watch()
+        waiting_since = self._body.waiting_since
+        if waiting_since is None:
+            self._watch(self._now())
+            return
+        since = waiting_since if self._had_byte else self._connected_at
+        if self._now() < since + self._limit_s:
+            self._watch(since)
         elif self._had_byte:
             detail = f"nothing came for {self._limit_s:g} s in the middle of the answer"
             self._body.interrupt(TransportFault("silence_timeout", detail, timed_out=True))

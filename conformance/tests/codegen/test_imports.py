@@ -15,6 +15,7 @@ import pytest
 from conformance.tests.codegen.harness import REPOSITORY
 
 NETWORK = {
+    "aiohappyeyeballs",
     "aiohttp",
     "ftplib",
     "http",
@@ -29,8 +30,9 @@ NETWORK = {
 }
 ONLY_IN = {
     "litestar": {"gateway/app.py"},
-    "httpx": {"gateway/transport.py", "gateway/upstream.py"},
-    "aiohttp": {"gateway/transport.py", "gateway/upstream.py"},
+    "httpx": {"gateway/connection.py", "gateway/transport.py", "gateway/upstream.py"},
+    "aiohappyeyeballs": {"gateway/dialing.py"},
+    "httptools": {"gateway/connection.py", "gateway/intake.py"},
 }
 """Libraries that one layer wraps, so that exchanging one stays a matter of that layer."""
 

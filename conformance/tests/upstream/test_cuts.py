@@ -146,11 +146,11 @@ class Client:
         self.is_started = self.is_finished = True
         self.status, self.got = status, body
 
-    async def send_lines(self, lines: bytes) -> None:
+    async def send_part(self, part: bytes) -> None:
         """Keep lines."""
         assert not self.is_finished
         self.is_started = True
-        self.got += lines
+        self.got += part
 
     def leave(self) -> None:
         """Nobody leaves here."""

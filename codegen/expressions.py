@@ -494,13 +494,22 @@ class Expressions:
         *,
         given: Operand | None = None,
         skip: tuple[str, ...] = (),
+        is_often: bool = False,
     ) -> Operand | None:
-        """Call a transform with named arguments; `given` fills its first parameter."""
+        """
+        Call a transform with named arguments; `given` fills its first parameter.
+
+        `is_often` has them passed by place where their order allows it, which Python does faster.
+        """
         signature = self._transform(name, place)
         if signature is None:
             return None
-        operands = self.arguments(signature.without(skip), arguments, place, given=given)
-        return self._invoke(signature.without(skip), operands) if operands is not None else None
+        signature = signature.without(skip)
+        operands = self.arguments(signature, arguments, place, given=given)
+        if operands is None:
+            return None
+        places = [item.name for item in signature.parameters[: len(operands)]]
+        return self._invoke(signature, operands, positional=is_often and places == [*operands])
 
     def arguments(
         self,

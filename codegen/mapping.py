@@ -803,7 +803,12 @@ class MappingCompiler:
                 return
             given = replace(value, absent=False, null=False)
         operand = expressions.call_transform(
-            name, rule.arguments or {}, rule.position, given=given, skip=(parameters[0].name,)
+            name,
+            rule.arguments or {},
+            rule.position,
+            given=given,
+            skip=(parameters[0].name,),
+            is_often=True,
         )
         if operand is None:
             return

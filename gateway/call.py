@@ -67,16 +67,19 @@ class Call:
     """
     One request's context. Times are nanoseconds of the monotonic clock.
 
-    `asked` is the model's name as the client sent it, empty until a plan has asked for the model.
+    `asked` is the model's name as the client sent it, empty until a plan has asked for the model;
+    `model` is there once a plan has resolved it, and not before.
     """
 
+    model: internal.CatalogueRow
+
     __slots__ = (
-        "_model",
         "asked",
         "first_event_ns",
         "is_blob_known",
         "kept_name",
         "loaded_ns",
+        "model",
         "models",
         "path",
         "running",
@@ -99,7 +102,6 @@ class Call:
         self.models: list[internal.CatalogueRow] = []
         self.running: list[internal.RunningInstance] = []
         self.asked = internal.AskedName(text="", display="", full="")
-        self._model: internal.CatalogueRow | None = None
 
     @property
     def now(self) -> str:
@@ -112,16 +114,6 @@ class Call:
         return time.monotonic_ns()
 
     @property
-    def model(self) -> internal.CatalogueRow:
-        """The model of this request; there once a plan has resolved it."""
-        assert self._model is not None, "a plan reads the model after its model step"
-        return self._model
-
-    @model.setter
-    def model(self, row: internal.CatalogueRow) -> None:
-        self._model = row
-
-    @property
     def resolved(self) -> internal.CatalogueRow | None:
         """The model of this request, None when the plan needs none."""
-        return self._model
+        return getattr(self, "model", None)

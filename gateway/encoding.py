@@ -58,6 +58,16 @@ def encode_line(frame: object) -> bytes:
     return encode(frame) + b"\n"
 
 
+def as_lines(texts: list[bytes]) -> bytes:
+    r"""
+    Return JSON texts as NDJSON lines.
+
+    >>> as_lines([b"{}", b"[]"]), as_lines([])
+    (b'{}\n[]\n', b'')
+    """
+    return b"\n".join(texts) + b"\n" if texts else b""
+
+
 def encode_error(text: str) -> bytes:
     """Return Ollama's error object."""
     return encode({"error": text})

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from gateway.eager import begin
-from gateway.encoding import encode_line
+from gateway.encoding import as_lines, encode, encode_line
 from gateway.faults import UpstreamFailure, read_error
 from gateway.framing import Event
 from gateway.outcome import StreamCall, Translator
@@ -89,7 +89,7 @@ class Frames:
         for event in batch:
             if event.data == DONE:
                 # What came with the end goes out with the last frame.
-                self._unsent = b"".join(lines)
+                self._unsent = as_lines(lines)
                 self._events.stop()
                 return None
             try:
@@ -98,17 +98,15 @@ class Frames:
                 if not lines:
                     raise
                 # What came before it in the same read is the client's all the same.
-                return _send_and_fail(self._client.send_part(b"".join(lines)), failure)
+                return _send_and_fail(self._client.send_part(as_lines(lines)), failure)
             if frame is None:
                 continue
             if self._fold is None:
-                lines.append(encode_line(frame))
+                lines.append(encode(frame))
             else:
                 self._fold.add(frame)
         self._last_event = batch[-1]
-        if not lines:
-            return None
-        return begin(self._client.send_part(lines[0] if len(lines) == 1 else b"".join(lines)))
+        return begin(self._client.send_part(as_lines(lines))) if lines else None
 
     def _translate(self, event: Event) -> Any:
         if event.name == "error":

@@ -14,9 +14,9 @@ import msgspec
 
 from conformance.bench import wire
 from gateway import rows
-from gateway._generated import chat, generate, host, ollama
+from gateway._generated import chat, generate, host, internal, ollama
 from gateway.call import Call
-from gateway.encoding import encode_line
+from gateway.encoding import as_lines, encode
 from gateway.framing import SseDecoder
 from gateway.settings import Settings
 
@@ -27,9 +27,7 @@ Work = Callable[[], object]
 def works() -> dict[str, Work]:
     """Return the work of one chunk for every mapping that translates a stream, and for framing."""
     call = Call(Settings(), "bench")
-    listed = host.list_v1()
-    models = listed.translate(listed.decode(wire.models_v1())).models
-    call.model = next(rows.describe(models[0], "", ()))
+    call.model = described()
     messages = ollama.ChatRequest(model=wire.MODEL)
     prompt = ollama.GenerateRequest(model=wire.MODEL, prompt="")
     return {
@@ -48,6 +46,13 @@ def works() -> dict[str, Work]:
             generate.UntemplatedStream(prompt, call),
         ),
     }
+
+
+def described() -> internal.CatalogueRow:
+    """Return the bench's model as the catalogue would have it."""
+    listed = host.list_v1()
+    models = listed.translate(listed.decode(wire.models_v1())).models
+    return next(rows.describe(models[0], "", ()))
 
 
 def time_ns(work: Work, calls: int = 2000, rounds: int = 15) -> float:
@@ -70,4 +75,4 @@ def _frame() -> Work:
 
 def _translate(route: wire.Route, chunks: msgspec.json.Decoder[Any], translator: Any) -> Work:
     data = wire.chunk(route, " word")
-    return lambda: encode_line(translator.chunk(chunks.decode(data)))
+    return lambda: as_lines([encode(translator.chunk(chunks.decode(data)))])

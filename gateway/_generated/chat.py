@@ -240,13 +240,13 @@ class ChatStream:
         content = delta_or_message.content if delta_or_message else UNSET
         self.speech = transforms.separate_speech(
             self.speech,
-            reasoning_content=reasoning_content,
-            reasoning=reasoning,
-            content=content,
-            finish_reason=finish_reason,
-            reasons=self._call.model.capabilities.thinking,
-            tags=self._call.settings.answers.think_tags,
-            policy=self._call.settings.answers.thinking,
+            reasoning_content,
+            reasoning,
+            content,
+            finish_reason,
+            self._call.model.capabilities.thinking,
+            self._call.settings.answers.think_tags,
+            self._call.settings.answers.thinking,
         )
         logprobs = choices_0.logprobs if choices_0 is not UNSET else UNSET
         logprobs_content = logprobs.content if logprobs else UNSET

@@ -22,10 +22,10 @@ def separate_speech(
     reasoning_content: str | UnsetType | None,
     reasoning: str | UnsetType | None,
     content: str | UnsetType | None,
-    policy: str,
     finish_reason: str | UnsetType | None,
     reasons: str,
     tags: str,
+    policy: str,
 ) -> internal.Speech:
     """
     Return what a chunk has to say now: `thinking` and `content`, "" for nothing.
@@ -42,12 +42,12 @@ def separate_speech(
     hosts before 0.4 leave it to a setting of their own (wire sheet §5). A tag further on is text.
     What may become a tag waits in `pending`, and is said when there is a `finish_reason`.
 
-    >>> speech = separate_speech(UNSET, "\\n", UNSET, UNSET, "field", UNSET, "yes", "split")
+    >>> speech = separate_speech(UNSET, "\\n", UNSET, UNSET, UNSET, "yes", "split", "field")
     >>> speech.thinking
     ''
-    >>> separate_speech(speech, "Hm. ", UNSET, UNSET, "field", UNSET, "yes", "split").thinking
+    >>> separate_speech(speech, "Hm. ", UNSET, UNSET, UNSET, "yes", "split", "field").thinking
     'Hm.'
-    >>> separate_speech(speech, UNSET, UNSET, "\\n\\nYes", "field", UNSET, "yes", "split").content
+    >>> separate_speech(speech, UNSET, UNSET, "\\n\\nYes", UNSET, "yes", "split", "field").content
     'Yes'
     """
     if speech is UNSET:

@@ -20,7 +20,7 @@ def run(chunks: list[Chunk], policy: str) -> tuple[list[str], list[str], int]:
     thinking, content = [], []
     for reasoning_content, reasoning, said in chunks:
         speech = separate_speech(
-            speech, reasoning_content, reasoning, said, policy, UNSET, "yes", "split"
+            speech, reasoning_content, reasoning, said, UNSET, "yes", "split", policy
         )
         thinking.append(speech.thinking)
         content.append(speech.content)
@@ -159,7 +159,7 @@ def tell_apart(
     thinking = content = ""
     ends: list[str | None] = [None] * (len(pieces) - at_once) + ["stop"]
     for piece, end in zip(pieces if at_once else [*pieces, ""], ends, strict=True):
-        speech = separate_speech(speech, UNSET, UNSET, piece, "field", end, reasons, tags)
+        speech = separate_speech(speech, UNSET, UNSET, piece, end, reasons, tags, "field")
         thinking += speech.thinking
         content += speech.content
     return thinking, content
@@ -210,8 +210,8 @@ def test_tags_stay_where_they_are(reasons: str, tags: str) -> None:
 
 def test_tags_are_text_where_thinking_comes_apart() -> None:
     """LM Studio has split already, so what is left is meant."""
-    speech = separate_speech(UNSET, "Hm.", UNSET, UNSET, "field", UNSET, "yes", "split")
-    speech = separate_speech(speech, UNSET, UNSET, "<think>", "field", UNSET, "yes", "split")
+    speech = separate_speech(UNSET, "Hm.", UNSET, UNSET, UNSET, "yes", "split", "field")
+    speech = separate_speech(speech, UNSET, UNSET, "<think>", UNSET, "yes", "split", "field")
     assert ("", "<think>") == (speech.thinking, speech.content)
 
 

@@ -1,0 +1,114 @@
+"""
+A token's whole way through the gateway, from the callback with its bytes to the server's `send`.
+
+Counted as in `test_work`: a task for every token, or a layer more, shows here and is the same on
+every machine for one version of Python.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import httpx
+
+from conformance.bench import wire
+from conformance.bench.work import described
+from conformance.tests.bench.test_work import count_calls
+from gateway import upstream
+from gateway._generated import chat, ollama, openai
+from gateway.call import Call
+from gateway.client import SERVER_SEND, AsgiClient
+from gateway.connection import Connection
+from gateway.frames import Frames
+from gateway.outcome import StreamCall
+from gateway.settings import Settings
+
+CALLS = 18
+"""The most calls of Python functions per token, the counter's own and the test's included."""
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Wire(asyncio.Transport):
+    """A connection that leads nowhere."""
+
+    def write(self, data: Any) -> None:
+        """Take a request."""
+
+    def is_closing(self) -> bool:
+        """Stay open."""
+        return False
+
+    def abort(self) -> None:
+        """Have nothing to close."""
+
+
+def token(text: str, *, is_first: bool = False) -> bytes:
+    """Return one token as it comes off the wire."""
+    return wire.in_http_chunk(wire.event(wire.chunk("chat", text, is_first=is_first)))
+
+
+async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], int]) -> int:
+    """Open a stream, count what one token of it costs, and leave it."""
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            sent.append(message["body"])
+            if len(sent) == 1:
+                has_begun.set()
+
+    has_begun = asyncio.Event()
+    call = Call(Settings(), "bench")
+    call.model = described()
+    request = ollama.ChatRequest(model=wire.MODEL)
+    plan = StreamCall(
+        method="POST",
+        path="/",
+        body=openai.ChatCompletionRequest(model=wire.MODEL, messages=[]),
+        chunks=chat.DECODE_CHAT_COMPLETION_CHUNK,
+        translator=lambda: chat.ChatStream(request, call),
+        fold=chat.ChatFold,
+        streamed=True,
+    )
+    connection = Connection("http://upstream", lambda _: None)
+    connection.connection_made(Wire())
+    asking = asyncio.ensure_future(
+        connection.carry("POST", b"", b"", is_chunked=False, when_over=lambda: None)
+    )
+    await asyncio.sleep(0)
+    connection.data_received(HEAD + token("a", is_first=True))
+    status, headers, body = await asking
+    exchange = upstream._Exchange(None, None)
+    exchange.take(httpx.Response(status, headers=headers, extensions={"body": body}))
+    scope = {"method": "POST", "extensions": {SERVER_SEND: send}}
+    client = AsgiClient(cast("Any", scope), send)
+    frames = Frames(plan, await upstream._open_events(exchange), client, lambda _: None)
+    translating = asyncio.ensure_future(frames.run())
+    await has_begun.wait()
+    connection.data_received(token("b"))
+    next_one = token("c")
+    counted = min(count(lambda: connection.data_received(next_one)) for _ in range(20))
+    translating.cancel()
+    await asyncio.gather(translating, return_exceptions=True)
+    return counted
+
+
+def test_a_token_takes_few_calls_and_no_task() -> None:
+    """A token is with the server when the callback that brought it returns, after few calls."""
+    sent: list[bytes] = []
+    counts: list[int] = []
+
+    def count(work: Callable[[], object]) -> int:
+        before = len(sent)
+        counted = count_calls(work)
+        assert before + 1 == len(sent), "a token waits for something"
+        counts.append(counted)
+        return counted
+
+    least = asyncio.run(count_way(sent, count))
+
+    assert 22 == len(sent)
+    assert CALLS >= least, "every token calls more functions than before"
+    assert 0 < least

@@ -195,13 +195,20 @@ class Catalog:
 
     async def _look(self, max_age_s: float) -> View:
         view = self._view
-        if view is not None and time.monotonic() - view.taken_at <= max_age_s:
+        if view is not None and (age_s := time.monotonic() - view.taken_at) <= max_age_s:
+            if age_s > max_age_s / 2:
+                # Asked for before it is too old, so that nobody waits while there are requests.
+                self._begin_fetching()
             return view
+        # Shielded: one client that leaves must not fail the others that wait for the same view.
+        return await asyncio.shield(self._begin_fetching())
+
+    def _begin_fetching(self) -> asyncio.Task[View]:
+        """Return the fetch that is on its way, a new one if there is none."""
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._fetch())
             self._fetching.add_done_callback(self._fetched)
-        # Shielded: one client that leaves must not fail the others that wait for the same view.
-        return await asyncio.shield(self._fetching)
+        return self._fetching
 
     def _fetched(self, task: asyncio.Task[View]) -> None:
         is_current = task is self._fetching

@@ -92,6 +92,7 @@ class Frames:
                 self._unsent = as_lines(lines)
                 self._events.stop()
                 return None
+            self._last_event = event
             try:
                 frame = self._translate(event)
             except UpstreamFailure as failure:
@@ -105,7 +106,6 @@ class Frames:
                 lines.append(encode(frame))
             else:
                 self._fold.add(frame)
-        self._last_event = batch[-1]
         return begin(self._client.send_part(as_lines(lines))) if lines else None
 
     def _translate(self, event: Event) -> Any:

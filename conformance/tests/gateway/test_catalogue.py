@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from conformance.tests.gateway.support import (
     LOAD,
     LOADED,
     LOADED_EMBEDDER,
+    LONG,
     VARIED,
     Pair,
     caching,
@@ -22,6 +24,7 @@ from conformance.tests.gateway.support import (
     open_gateway,
     open_pair,
 )
+from gateway import catalog
 
 V0 = "/api/v0/models"
 V1 = LIST
@@ -105,6 +108,21 @@ async def test_the_list_is_kept_for_its_time() -> None:
             await pair.post("/api/show", {"model": COLD})
             await pair.post("/api/chat", chat())
         assert 1 == len(pair.asked(LIST))
+
+
+async def test_a_list_is_fetched_anew_before_it_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While there are requests nobody waits for the list: the next is fetched beside an answer."""
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(catalog, "time", clock)
+    async with open_pair(caching()) as pair:
+        await pair.get("/api/tags")
+        clock.now = LONG * 0.75
+        await pair.get("/api/tags")
+        await pair.until_answered(LIST, 2)
+        clock.now = LONG * 1.2
+        await pair.get("/api/tags")
+        assert 2 == len(pair.asked(LIST))
 
 
 async def test_without_a_time_every_look_asks() -> None:

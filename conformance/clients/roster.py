@@ -310,6 +310,24 @@ CLIENTS: tuple[Client, ...] = (
         """,
     ),
     Client(
+        "python_open_webui",
+        "Open WebUI",
+        partial(listed, "open_webui", "open-webui"),
+        partial(run_apart, "open_webui", "python_open_webui"),
+        """
+        version list_models models show ps chat chat_stream chat_native chat_native_stream
+        chat_options chat_v1 chat_v1_stream chat_responses chat_messages
+        think think_stream think_false tools_roundtrip tools_stream tools_native
+        format_schema format_native image_page image_native generate complete_v1
+        embed embed_page embeddings_legacy pull unload missing_model missing_model_upstream
+        stream_abort native_breaks_off page_breaks_off
+        """,
+        deviations={
+            "page_breaks_off": "it takes a line with an error for an ordinary end of an answer"
+        },
+        leaves_one=True,
+    ),
+    Client(
         "rust_ollama",
         "ollama-rs",
         partial(find_version, "rust/Cargo.toml", r'^ollama-rs = .*"=([^"]+)"'),

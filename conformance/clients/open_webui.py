@@ -113,6 +113,11 @@ def connect(url: str) -> httpx.Client:
     )
 
 
+def listed(model: str) -> str:
+    """Return the name by which Open WebUI knows a model: as it is listed, tag included."""
+    return f"{model}:latest"
+
+
 def main() -> None:
     """Serve until stopped, or until the driver that started this is gone."""
     threading.Thread(target=leave_with_driver, daemon=True).start()

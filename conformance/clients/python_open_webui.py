@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from conformance.clients.open_webui import connect, serving
+from conformance.clients.open_webui import connect, listed, serving
 from conformance.clients.scenarios import (
     BROKEN_QUESTION,
     HELD_QUESTION,
@@ -44,11 +44,6 @@ STREAMED: Answer = {"stream": True}
 END = "[DONE]"
 
 scenarios = Scenarios()
-
-
-def listed(model: str) -> str:
-    """Return the name by which Open WebUI knows a model: as it is listed, tag included."""
-    return f"{model}:latest"
 
 
 def ask(place: Place, question: str = QUESTION, **more: Any) -> Answer:

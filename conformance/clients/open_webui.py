@@ -92,9 +92,10 @@ def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path) 
             if httpx.get(f"{url}/health", **CONNECTION).is_success:
                 return
         time.sleep(0.2)
-    state = "did not start" if process.returncode is None else f"ended with {process.returncode}"
+    late = f"did not answer within {START_LIMIT_S:.0f} s"
+    state = late if process.returncode is None else f"ended with {process.returncode}"
     said = log.read_text("utf-8", "replace")[-3000:]
-    raise RuntimeError(f"Open WebUI {state} within {START_LIMIT_S:.0f} s, it said:\n{said}")
+    raise RuntimeError(f"Open WebUI {state}, it said:\n{said}")
 
 
 def sign_in(url: str) -> str:
@@ -128,7 +129,7 @@ def main() -> None:
 
 def leave_with_driver() -> None:
     """Wait for the end of standard input: a driver that is killed can't stop anything."""
-    sys.stdin.buffer.read()
+    os.read(0, 1)
     os._exit(1)
 
 

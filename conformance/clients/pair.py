@@ -28,7 +28,7 @@ RULES: list[dict[str, Any]] = [
     {"match": {"body_contains": BROKEN}, "fault": "closed_mid_stream", "after": 3},
 ]
 
-DRIVER_LIMIT_S = 180.0
+DRIVER_LIMIT_S = 300.0
 
 
 class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

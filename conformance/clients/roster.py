@@ -21,6 +21,7 @@ from conformance.clients.toolchain import (
     build_java,
     build_ollama,
     build_rust,
+    find_browser,
     install_javascript,
     make_python,
 )
@@ -50,6 +51,12 @@ def run_here(module: str) -> Command:
 def run_apart(environment: str, module: str) -> Command:
     """Return the command of a driver whose client has an environment of its own."""
     return [make_python(environment), "-m", f"conformance.clients.{module}"]
+
+
+def run_browser(environment: str, module: str) -> Command:
+    """Return the command of a driver that looks at a page, whose browser is the machine's."""
+    browser = find_browser()
+    return [*run_apart(environment, module), browser]
 
 
 def run_node(within: str, driver: str) -> Command:
@@ -308,6 +315,36 @@ CLIENTS: tuple[Client, ...] = (
         """
         models prompt usage schema tools image embed missing_model
         """,
+    ),
+    Client(
+        "python_open_webui",
+        "Open WebUI",
+        partial(listed, "open_webui", "open-webui"),
+        partial(run_apart, "open_webui", "python_open_webui"),
+        """
+        version list_models models show ps chat chat_stream chat_native chat_native_stream
+        chat_options chat_v1 chat_v1_stream chat_responses chat_messages
+        think think_stream think_false tools_roundtrip tools_stream tools_native
+        format_schema format_native image_page image_native generate complete_v1
+        embed embed_page embeddings_legacy pull unload missing_model missing_model_upstream
+        stream_abort native_breaks_off page_breaks_off
+        """,
+        deviations={
+            "page_breaks_off": "it takes a line with an error for an ordinary end of an answer"
+        },
+        leaves_one=True,
+    ),
+    Client(
+        "browser_open_webui",
+        "Open WebUI's page in Chromium",
+        partial(listed, "open_webui", "open-webui"),
+        partial(run_browser, "open_webui", "browser_open_webui"),
+        """
+        list_models chat_stream chat_turns think_stream tools_roundtrip image_upload unload refusal
+        abort page_breaks_off
+        """,
+        deviations={"page_breaks_off": "it is shown like an answer that has come to its end"},
+        leaves_one=True,
     ),
     Client(
         "rust_ollama",

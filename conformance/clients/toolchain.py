@@ -23,6 +23,9 @@ CACHE = ROOT / ".nox" / "clients"
 INSTALL_LIMIT_S = 900.0
 BIN, EXE = ("Scripts", ".exe") if os.name == "nt" else ("bin", "")
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+"""The names that Chromium's program has on Debian, elsewhere, and as Chrome."""
+
 GO_FLAGS = ["-mod=readonly", "-buildvcs=false", "-gcflags=all=-N -l"]
 """Nothing here needs a fast program, and without optimising a first build takes a quarter less."""
 GO_HERE = {"GOTOOLCHAIN": "local", "GOWORK": "off"}
@@ -68,6 +71,14 @@ def find(*names: str) -> list[str]:
     if missing:
         raise MissingToolError(f"{' and '.join(missing)} not found: install it")
     return [path for path in found if path is not None]
+
+
+def find_browser() -> str:
+    """Return the path of a Chromium: of the machine's own, since packages bring none."""
+    for name in BROWSERS:
+        if path := shutil.which(name):
+            return path
+    raise MissingToolError(f"{BROWSERS[0]} not found: install it")
 
 
 def install_once(name: str, lists: Sequence[Path], fill: Callable[[Path], None]) -> Path:

@@ -83,6 +83,7 @@ def serve(**flags: Unpack[Flags]) -> NoReturn:
     """Run the gateway until SIGTERM or SIGINT."""
     exit_quietly_on_signals()
     loaded = load_settings(flags)
+    load_server()
     start_journal(loaded)
     from gateway import server
 
@@ -97,6 +98,14 @@ def show_config(**flags: Unpack[Flags]) -> None:
     from gateway.settings import describe
 
     click.echo(_as_toml(describe(loaded.settings), loaded.sources), nl=False)
+
+
+def load_server() -> None:
+    """Import all that serving needs, and nothing else that is installed."""
+    from gateway.sparing import UNUSED, as_if_missing
+
+    with as_if_missing(*UNUSED):
+        from gateway import app, server  # noqa: F401 - imported here, used later
 
 
 def load_settings(flags: Flags) -> "Loaded":

@@ -149,3 +149,17 @@ def test_the_command_line_itself_loads_nothing_heavy() -> None:
     )
 
     assert "[]\n" == ended.stdout
+
+
+def test_serving_loads_nothing_that_it_does_not_use() -> None:
+    """What libraries import only because it is installed is a good part of the time to start."""
+    unused = {"rich", "pygments", "aiohttp", "pydantic", "jinja2", "multiprocessing.pool"}
+    program = (
+        "import sys, gateway.cli as cli; cli.load_server(); "
+        f"print('gateway.app' in sys.modules, sorted({unused!r} & sys.modules.keys()))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert "True []\n" == ended.stdout

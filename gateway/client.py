@@ -181,21 +181,32 @@ async def while_connected(
     """
     Run `work` and end it at once when the client leaves; `leave` is called before that.
 
-    A server's `send` says nothing of a client that has gone, so leaving is watched beside the work.
+    A server's `send` says nothing of a client that has gone, so leaving is watched beside the work,
+    which stays in the task of the request: another for each would cost more than the watching.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.current_task()
+    assert task is not None
+    has_left = False
+
+    def end(_: asyncio.Future[None]) -> None:
+        nonlocal has_left
+        has_left = True
+        leave()
+        task.cancel()
+
     watch = asyncio.ensure_future(_gone(receive))
+    watch.add_done_callback(end)
     try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            leave()
+        await work
+    except asyncio.CancelledError:
+        # Whoever else cancels the request, as the server does in its end, is not to be silenced.
+        if not has_left or task.cancelling() > 1:
+            raise
     finally:
+        watch.remove_done_callback(end)
         watch.cancel()
-        if not task.done():
-            task.cancel()
-        await asyncio.wait({task})
-    if not task.cancelled():
-        task.result()
+        if has_left:
+            task.uncancel()
 
 
 async def _gone(receive: Receive) -> None:

@@ -35,8 +35,12 @@ def read_api(api: Api) -> Document:
 
 
 def copy_with_names(document: Document, names: Mapping[str, Sequence[str]]) -> Document:
-    """Return the copy that is tested: every `model` asked for is one of the host's."""
+    """Return the copy that is tested: every `model` and every model's id is one of the host's."""
     changed: Document = _renamed(copy.deepcopy(document), names)
+    for path, item in changed["paths"].items():
+        if path.endswith("/models/{id}"):
+            (parameter,) = item["get"]["parameters"]
+            parameter["schema"]["enum"] = [one for kind in names for one in names[kind]]
     for name, schema in changed["components"]["schemas"].items():
         model = schema.get("properties", {}).get("model")
         if model is not None and name.endswith("Request"):

@@ -70,15 +70,20 @@ class RouteTable:
         Take (method, template) pairs in the order of registration, and the mounted prefixes.
 
         A `{name}` segment of a template stands for one segment that is not empty. Below a mount
-        (`"/v1/"`) every path is taken, and every method but where an entry says which there are.
+        (`"/v1/"`) every path is taken, and every method but where an entry says which there are;
+        there it stands for several too, since LM Studio's names have slashes.
         """
         methods: dict[str, list[str]] = {}
         for method, template in entries:
             methods.setdefault(template, []).append(method)
         routes = [Route(template, tuple(found)) for template, found in methods.items()]
-        self._fixed = {route.template: route for route in routes if "{" not in route.template}
-        self._patterns = [(_pattern(route), route) for route in routes if "{" in route.template]
         self._mounts = tuple(mounts)
+        self._fixed = {route.template: route for route in routes if "{" not in route.template}
+        self._patterns = [
+            (_pattern(route, ".+" if route.template.startswith(self._mounts) else "[^/]+"), route)
+            for route in routes
+            if "{" in route.template
+        ]
 
     def find(self, path: str) -> Route | None:
         """Find the route of a decoded path; a fixed one wins over one with parameters."""
@@ -308,6 +313,6 @@ class _Exchange:
             self.record.observer.running_streams += 1
 
 
-def _pattern(route: Route) -> re.Pattern[str]:
+def _pattern(route: Route, parameter: str) -> re.Pattern[str]:
     parts = re.split(r"\{[^{}]+\}", route.template)
-    return re.compile("[^/]+".join(re.escape(part) for part in parts))
+    return re.compile(parameter.join(re.escape(part) for part in parts))

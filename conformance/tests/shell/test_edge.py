@@ -139,6 +139,8 @@ async def test_an_unknown_path_is_404_in_plain_text(method: str, path: str) -> N
         ("DELETE", "/", "HEAD, GET"),
         ("GET", "/v1/messages", "POST"),
         ("DELETE", "/v1/models/tiny", "GET"),
+        ("DELETE", "/v1/models/harbor/tiny", "GET"),
+        ("DELETE", "/v1/models/harbor%2Ftiny", "GET"),
     ],
 )
 async def test_a_wrong_method_is_405_with_what_is_allowed(

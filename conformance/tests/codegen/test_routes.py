@@ -56,10 +56,14 @@ def test_what_is_passed_on_is_what_openai_describes() -> None:
     }
 
     assert [] == findings.problems
-    assert set() == {
-        f"{operation.method.upper()} {operation.path.split('{')[0]}"
-        for operation in specs.operations("openai")
-    } - found
+    assert (
+        set()
+        == {
+            f"{operation.method.upper()} {operation.path.split('{')[0]}"
+            for operation in specs.operations("openai")
+        }
+        - found
+    )
 
 
 @pytest.mark.parametrize("route", ["post /v1/x", "POST v1/x", "POST", "FETCH /v1/x"])

@@ -218,7 +218,7 @@ def run(everything: bool, sample: int, seed: str, only: str, jobs: int, verbose:
         "branches are used by cases"
     )
     every = [one for one in list_mutations(probes) if _is_used(one, baseline)]
-    wrong += _check_excuses(every, reasons)
+    wrong += check_excuses(every, reasons)
     chosen = [one for one in every if fnmatchcase(one.name, _literal(only))]
     if not everything and len(chosen) > sample:
         chosen = random.Random(seed).sample(chosen, sample)
@@ -257,7 +257,8 @@ def _is_used(mutation: Mutation, baseline: Baseline) -> bool:
     return f"{mutation.site}.{mutation.field}" in baseline.users
 
 
-def _check_excuses(every: Sequence[Mutation], reasons: Reasons) -> Iterator[str]:
+def check_excuses(every: Sequence[Mutation], reasons: Reasons) -> Iterator[str]:
+    """Yield a line for each excuse that is one for no mutant."""
     for pattern in reasons.unobserved:
         if not any(fnmatchcase(one.name, _literal(pattern)) for one in every):
             yield f"{REASONS.name}: unobserved: `{pattern}` names no mutant: take it out"

@@ -360,9 +360,13 @@ class Finding:
 
 @dataclass
 class Account:
-    """What a run did: answers by status, everything found, and what the engine could not do."""
+    """
+    What a run did: answers by status, answers by the checks that were made of them, everything
+    found, and what the engine could not do.
+    """
 
     statuses: Counter[int] = field(default_factory=Counter)
+    checks: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
 
@@ -419,7 +423,9 @@ def account_for(account: Account, operation: str, recorder: ScenarioRecorder) ->
             account.troubles.append(f"no answer to {_request_of(interaction)}")
         else:
             account.statuses[interaction.response.status_code] += 1
-        for node in recorder.checks.get(case, ()):
+        made = recorder.checks.get(case, ())
+        account.checks.update({node.name for node in made})
+        for node in made:
             if node.failure_info is not None:
                 failure = node.failure_info.failure
                 account.findings.append(

@@ -20,6 +20,8 @@ from conformance.case_spec import SPEC
 from conformance.schemas import PHASES, Account, Document, Mode, operation_ids, run_operation
 
 Api = Literal["openai", "lmstudio"]
+Host = Literal["gateway", "standin", "fixtures"]
+"""Who is asked: the gateway, the stand-in behind it, or one that answers from fixtures."""
 APIS: tuple[Api, ...] = ("openai", "lmstudio")
 KNOWN = Path(__file__).with_name("schemas_upstream.txt")
 
@@ -62,7 +64,7 @@ def _renamed(value: Any, names: Mapping[str, Sequence[str]]) -> Any:
             return value
 
 
-def known_of(host: str, operation: str) -> KnownFailing:
+def known_of(host: Host, operation: str) -> KnownFailing:
     """Return the entries for one operation of a host; their names begin with the host's."""
     entries = []
     for entry in read_known_failing(KNOWN).entries:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from typing import Literal, NamedTuple
+from functools import cache, partial
+from typing import NamedTuple
 
 import pytest
 
 from conformance.case_known import read_known_failing
 from conformance.runner import Bench
 from conformance.schemas import Account, find_too_few
-from conformance.schemas_upstream import APIS, KNOWN, Api, known_of, operations, run_upstream
+from conformance.schemas_targets import HOSTS
+from conformance.schemas_upstream import (
+    APIS,
+    KNOWN,
+    Api,
+    Host,
+    known_of,
+    operations,
+    run_upstream,
+)
 
 REACH = {
     "create_chat_completion": ("/v1/chat/completions", 250),
@@ -21,14 +30,15 @@ REACH = {
 
 
 class Run(NamedTuple):
-    """One operation, asked of one of the two."""
+    """One operation, asked of one host."""
 
-    host: Literal["standin", "gateway"]
+    host: Host
     api: Api
     operation: str
 
 
 STANDIN = [Run("standin", api, operation) for api in APIS for operation in operations(api)]
+FIXTURES = [Run("fixtures", run.api, run.operation) for run in STANDIN]
 PASSED = [Run("gateway", "openai", operation) for operation in operations("openai")]
 
 
@@ -42,12 +52,12 @@ class Done(NamedTuple):
 @pytest.fixture(scope="module")
 def do(gateway_bench: Bench, names: dict[str, list[str]]) -> Callable[[Run], Done]:
     """Return what makes a run; each is made once."""
-    pair = gateway_bench.submit(gateway_bench.pair_for)
 
     @cache
     def make(run: Run) -> Done:
+        pair = gateway_bench.submit(partial(gateway_bench.pair_for, {}, HOSTS[run.host]))
         gateway_bench.submit(pair.control.reset)
-        url = pair.control.url if run.host == "standin" else pair.gateway_url
+        url = pair.gateway_url if run.host == "gateway" else pair.control.url
         account = run_upstream(url, run.api, run.operation, names)
         return Done(account, [one.path for one in gateway_bench.submit(pair.control.seen)])
 
@@ -61,6 +71,16 @@ def test_the_stand_in_answers_as_described(do: Callable[[Run], Done], run: Run) 
 
     assert account.cases > 0
     report = account.report(known_of("standin", run.operation))
+    assert not report, f"\n{report}"
+
+
+@pytest.mark.parametrize("run", FIXTURES, ids=[run.operation for run in FIXTURES])
+def test_what_is_recorded_is_as_described(do: Callable[[Run], Done], run: Run) -> None:
+    """With fixtures to answer from, too, but for those of a host in trouble."""
+    account = do(run).account
+
+    assert account.cases > 0
+    report = account.report(known_of("fixtures", run.operation))
     assert not report, f"\n{report}"
 
 
@@ -80,7 +100,7 @@ def test_no_manner_is_listed_that_is_not_found(do: Callable[[Run], Done]) -> Non
     """What LM Studio no longer does, or the gateway now mends, is taken out of the list."""
     found = [
         f"{run.host} {finding.name}"
-        for run in (*STANDIN, *PASSED)
+        for run in (*STANDIN, *FIXTURES, *PASSED)
         for finding in do(run).account.findings
     ]
     stale = read_known_failing(KNOWN).unmatched(found)

@@ -169,10 +169,8 @@ def render_totals(totals: Mapping[Target, Totals]) -> str:
     lines = [
         "## Requests made from the descriptions",
         "",
-        "schemathesis makes requests from a description, lawful ones and others, and reads each",
-        "answer by it.",
-        "A request is one that was answered; an answer is read by a schema where the operation has",
-        "one for it.",
+        "schemathesis makes requests from a description, lawful or not, and judges the answers.",
+        "An answer is read where the description has a schema for it.",
         "What is known are manners of LM Studio's, which `conformance/schemas_upstream.txt` lists.",
         "",
         table_row(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -44,8 +45,10 @@ class Printer:
         template = self._environment.get_template("mapping.py.j2")
         return template.render(module=module, header=header_for(Path(module.source)))
 
-    def endpoints(self, modules: list[ir.Module], rules: GoRules) -> str:
-        """Return the text of the endpoint table."""
+    def endpoints(
+        self, modules: list[ir.Module], rules: GoRules, passed_on: Sequence[tuple[str, str]]
+    ) -> str:
+        """Return the text of the endpoint table, and of what is passed on beside it."""
         template = self._environment.get_template("endpoints.py.j2")
         endpoints = [endpoint for module in modules for endpoint in module.endpoints]
         return template.render(
@@ -53,6 +56,7 @@ class Printer:
             endpoints=endpoints,
             rules=rules,
             modules=sorted({endpoint.module for endpoint in endpoints}),
+            passed_on=passed_on,
         )
 
 

@@ -17,7 +17,7 @@ from codegen.grammar import json_schema
 from codegen.lint import SERVED, check_project, validate_documents
 from codegen.mapping import Project
 from codegen.problem import Findings
-from codegen.routes import page_of_routes
+from codegen.routes import page_of_routes, routes_passed_on
 from codegen.rules import read_mappings, share_streams
 from codegen.signatures import read_signatures
 from codegen.spec import Specs
@@ -131,7 +131,9 @@ class Generator:
         printer = Printer()
         for module in modules:
             python[f"{GENERATED}/{module.name}.py"] = printer.mapping(module)
-        python[f"{GENERATED}/endpoints.py"] = printer.endpoints(modules, self.rules)
+        python[f"{GENERATED}/endpoints.py"] = printer.endpoints(
+            modules, self.rules, routes_passed_on(self.specs, SERVED, self.findings)
+        )
         texts = format_python(python)
         routes = page_of_routes(self.specs, SERVED, self.project.files, self.findings)
         self.findings.raise_if_any()

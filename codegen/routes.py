@@ -12,7 +12,7 @@ from codegen.problem import Findings
 from codegen.rules import MappingFile
 from codegen.source import Mapping as Node
 from codegen.source import Scalar, Sequence, Value
-from codegen.spec import Specs
+from codegen.spec import METHODS, Specs
 
 PASSED_ON = "x-passed-on"
 DEVIATIONS = "x-deviations"
@@ -56,6 +56,21 @@ def page_of_routes(
         *_deviations(document.get(DEVIATIONS), set(states), findings),
     ]
     return "\n".join(lines) + "\n"
+
+
+def routes_passed_on(specs: Specs, api: str, findings: Findings) -> list[tuple[str, str]]:
+    """Return method and path of what is passed on; records one that is not written so."""
+    document = specs.documents.get(api)
+    noted = document.get(PASSED_ON) if isinstance(document, Node) else None
+    found = []
+    for route, _ in noted.items() if isinstance(noted, Node) else ():
+        method, _, path = route.text.partition(" ")
+        if method not in map(str.upper, METHODS) or not path.startswith("/"):
+            findings.add(
+                "bad-value", route.position, f"`{route.text}` is no route: write `GET /path`"
+            )
+        found.append((method, path))
+    return found
 
 
 def _state(name: str, files: Mapping[str, MappingFile]) -> str:

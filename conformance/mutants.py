@@ -7,36 +7,35 @@ another kind, or exchanged with a neighbour; the cases that use the rule run unt
 names the field. Last the engine is broken from outside. What can't be observed stands with its
 reason in `mutants.yaml`, and an entry there that has become wrong fails as well.
 
-A sample is drawn with a seed, which is printed; `--all` breaks everything.
+A sample is drawn with a seed, which is printed; `--all` breaks everything. How one mutant is hunted
+is in `mutants_hunt`; what there is to hunt, and what that says, is here.
 """
 
 from __future__ import annotations
 
 import datetime
+import os
 import random
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
-import structlog
 
-from conformance.case import Run, load_cases, select
-from conformance.case_compare import Mismatch
-from conformance.case_known import FILE, read_known_failing
+from conformance.case import Case, Run
 from conformance.case_source import SourceProblem, read_yaml
-from conformance.mutants_engine import ENGINE, EngineMutant
+from conformance.mutants_engine import ENGINE
+from conformance.mutants_hunt import Hunt, Hunter, Verdict, be_silent, hunt_all, sound_runs
 from conformance.probes import Mutation, Probes, can_be_left_out, place_probes, wire_name
-from conformance.runner import Bench, GatewayFactory, make_gateway
+from conformance.runner import Bench
 
 REASONS = Path(__file__).parent / "mutants.yaml"
 SAMPLE = 60
+JOBS = min(4, os.cpu_count() or 1)
 EXCUSED_RUNS = 10
 """How many runs look at a mutant that is listed as unobserved: enough to find a stale entry."""
 ENGINE_CASES = ("chat/stream/*", "generate/stream/*", "tags/*", "show/*", "version/*", "push/*")
@@ -46,7 +45,8 @@ ENGINE_CASES = ("chat/stream/*", "generate/stream/*", "tags/*", "show/*", "versi
 class Baseline:
     """What the sound gateway did: which runs pass which rule, shortest first."""
 
-    users: dict[str, list[Run]]
+    users: dict[str, list[int]]
+    """By rule or branch: the numbers of the runs."""
     failed: list[str]
     seconds: float
 
@@ -90,7 +90,7 @@ def read_reasons(path: Path = REASONS) -> Reasons:
 
 def run_baseline(runs: Sequence[Run], probes: Probes) -> Baseline:
     """Run everything on the sound gateway and note who passes what."""
-    users: dict[str, list[tuple[float, int, Run]]] = {}
+    users: dict[str, list[tuple[float, int]]] = {}
     failed = []
     began = time.monotonic()
     with Bench() as bench:
@@ -103,15 +103,9 @@ def run_baseline(runs: Sequence[Run], probes: Probes) -> Baseline:
                 failed.append(f"{one.name}: {problems[0]}")
                 continue
             for name in probes.forget():
-                users.setdefault(name, []).append((took, number, one))
-    ordered = {
-        name: [one for *_, one in sorted(found, key=_by_time)] for name, found in users.items()
-    }
+                users.setdefault(name, []).append((took, number))
+    ordered = {name: [number for _, number in sorted(found)] for name, found in users.items()}
     return Baseline(ordered, failed, time.monotonic() - began)
-
-
-def _by_time(entry: tuple[float, int, Run]) -> tuple[float, int]:
-    return entry[:2]
 
 
 def list_mutations(probes: Probes) -> list[Mutation]:
@@ -144,74 +138,29 @@ def words_of(mutation: Mutation, probes: Probes) -> list[str]:
     return [wire_name(kind, one) for one in (mutation.field, mutation.partner) if one]
 
 
-def names(problem: Mismatch, words: Sequence[str]) -> bool:
-    """
-    Say whether a failure names one of the words: in its place, or in a refusal that came instead.
-
-    >>> names(Mismatch("last line.done", "true", "absent"), ["done"])
-    True
-    >>> names(Mismatch("last line.done", "true", "absent"), ["eval_count"])
-    False
-    """
-    text = problem.path
-    if problem.path == "status" or problem.path.endswith("error"):
-        text += f" {problem.got}"
-    return any(re.search(rf"\b{re.escape(word)}\b", text) for word in words)
-
-
-@dataclass
-class Verdict:
-    """What became of a mutant: the run that caught it, or why none did."""
-
-    name: str
-    caught_by: str = ""
-    silent: int = 0
-    unnamed: list[str] = field(default_factory=list)
-
-
-def hunt(
-    name: str,
+def hunt_of(
+    mutation: Mutation,
+    baseline: Baseline,
+    probes: Probes,
     runs: Sequence[Run],
-    words: Sequence[str],
-    factory: GatewayFactory = make_gateway,
-) -> Verdict:
-    """Run until one run fails and names a word, or just fails where there are no words."""
-    verdict = Verdict(name)
-    with Bench(factory) as bench:
-        for one in runs:
-            try:
-                problems = bench.run(one)
-            except TimeoutError:
-                problems = [Mismatch("run", "an end", "none in time")]
-            if not problems:
-                verdict.silent += 1
-            elif not words or any(names(problem, words) for problem in problems):
-                verdict.caught_by = one.name
-                return verdict
-            else:
-                verdict.unnamed.append(f"{one.name}: {problems[0]}")
-    return verdict
+    most: int | None = None,
+) -> Hunt:
+    """
+    Return what looks at a broken rule: the runs that use it, or so many of them.
+
+    Those that state the field come first, for one of them will notice.
+    """
+    words = words_of(mutation, probes)
+    users = baseline.users.get(f"{mutation.site}.{mutation.field}", [])
+    promising = words or [mutation.field]
+    ordered = sorted(users, key=lambda number: not states(runs[number].case, promising))
+    return Hunt(mutation.name, ordered[:most], tuple(words), mutation)
 
 
-def break_rule(
-    mutation: Mutation, baseline: Baseline, probes: Probes, most: int | None = None
-) -> Verdict:
-    """Break one rule and let the runs that use it, or so many of them, look at it."""
-    runs = baseline.users.get(f"{mutation.site}.{mutation.field}", [])[:most]
-    probes.broken = mutation
-    try:
-        return hunt(mutation.name, runs, words_of(mutation, probes))
-    finally:
-        probes.broken = None
-
-
-def break_engine(mutant: EngineMutant, runs: Sequence[Run]) -> Verdict:
-    """Break the gateway's answers from outside."""
-
-    def factory(url: str, settings: Mapping[str, Any]) -> Any:
-        return mutant.around(make_gateway(url, settings))
-
-    return hunt(f"engine {mutant.name}", runs, mutant.words, factory)
+def states(case: Case, words: Sequence[str]) -> bool:
+    """Say whether what a case expects, of the answer or upstream, has one of the words in it."""
+    text = f"{case.expect} {case.upstream}"
+    return any(re.search(rf"\b{re.escape(word)}\b", text) for word in words)
 
 
 def find_unused(probes: Probes, baseline: Baseline, reasons: Reasons) -> Iterator[str]:
@@ -244,19 +193,20 @@ def judge_verdicts(verdicts: Iterable[Verdict], reasons: Reasons) -> Iterator[st
 @click.option("--sample", default=SAMPLE, show_default=True, help="how many rules to break")
 @click.option("--seed", default="", help="which sample; today's date by default")
 @click.option("--only", default="*", metavar="PATTERN", help="break only mutants of such names")
-@click.option("--verbose", is_flag=True, help="say who caught each")
-def main(everything: bool, sample: int, seed: str, only: str, verbose: bool) -> None:
+@click.option("--jobs", default=JOBS, show_default=True, help="how many processes")
+@click.option("--verbose", is_flag=True, help="say who caught each, and by what")
+def main(everything: bool, sample: int, seed: str, only: str, jobs: int, verbose: bool) -> None:
     """Break the gateway one rule at a time, and require that a case notices."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
-    sys.exit(run(everything, sample, seed or datetime.date.today().isoformat(), only, verbose))
+    seed = seed or datetime.date.today().isoformat()
+    sys.exit(run(everything, sample, seed, only, jobs, verbose))
 
 
-def run(everything: bool, sample: int, seed: str, only: str, verbose: bool) -> int:
+def run(everything: bool, sample: int, seed: str, only: str, jobs: int, verbose: bool) -> int:
     """Do all of it; returns the exit code."""
+    be_silent()
     probes = place_probes()
     reasons = read_reasons()
-    known = read_known_failing(FILE)
-    runs = [one for one in select(load_cases(), ()) if known.find(one.name) is None]
+    runs = sound_runs()
     baseline = run_baseline(runs, probes)
     click.echo(f"{len(runs)} runs on the sound gateway in {baseline.seconds:.0f} s")
     wrong = [f"fails without a mutant: {one}" for one in baseline.failed]
@@ -268,7 +218,7 @@ def run(everything: bool, sample: int, seed: str, only: str, verbose: bool) -> i
         "branches are used by cases"
     )
     every = [one for one in list_mutations(probes) if _is_used(one, baseline)]
-    wrong += _check_excuses(every, reasons)
+    wrong += check_excuses(every, reasons)
     chosen = [one for one in every if fnmatchcase(one.name, _literal(only))]
     if not everything and len(chosen) > sample:
         chosen = random.Random(seed).sample(chosen, sample)
@@ -277,22 +227,24 @@ def run(everything: bool, sample: int, seed: str, only: str, verbose: bool) -> i
     def excused(one: Mutation) -> bool:
         return Reasons.find(reasons.unobserved, one.name) is not None
 
-    work: list[Callable[[], Verdict]] = [
-        partial(break_rule, one, baseline, probes, EXCUSED_RUNS if excused(one) else None)
+    hunts = [
+        hunt_of(one, baseline, probes, runs, EXCUSED_RUNS if excused(one) else None)
         for one in chosen
         if everything or not excused(one)
     ]
     if only == "*":
-        visible = [one for one in runs if any(fnmatchcase(one.case.name, p) for p in ENGINE_CASES)]
-        work += [partial(break_engine, mutant, visible) for mutant in ENGINE]
+        visible = [
+            number
+            for number, one in enumerate(runs)
+            if any(fnmatchcase(one.case.name, pattern) for pattern in ENGINE_CASES)
+        ]
+        hunts += [Hunt(f"engine {one.name}", visible, one.words, engine=one.name) for one in ENGINE]
     verdicts = []
-    for do in work:
-        began = time.monotonic()
-        verdict = do()
+    for verdict in hunt_all(hunts, Hunter(probes, runs), jobs):
         verdicts.append(verdict)
         if verbose:
-            took = time.monotonic() - began
-            click.echo(f"{verdict.name}: {verdict.caught_by or 'lives'} ({took:.1f} s)")
+            told = f"{verdict.caught_by} ({verdict.sign})" if verdict.caught_by else "lives"
+            click.echo(f"{verdict.name}: {told} in {verdict.seconds:.1f} s")
     wrong += judge_verdicts(verdicts, reasons)
     for one in wrong:
         click.echo(f"WRONG {one}")
@@ -305,7 +257,8 @@ def _is_used(mutation: Mutation, baseline: Baseline) -> bool:
     return f"{mutation.site}.{mutation.field}" in baseline.users
 
 
-def _check_excuses(every: Sequence[Mutation], reasons: Reasons) -> Iterator[str]:
+def check_excuses(every: Sequence[Mutation], reasons: Reasons) -> Iterator[str]:
+    """Yield a line for each excuse that is one for no mutant."""
     for pattern in reasons.unobserved:
         if not any(fnmatchcase(one.name, _literal(pattern)) for one in every):
             yield f"{REASONS.name}: unobserved: `{pattern}` names no mutant: take it out"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Literal
 
 import msgspec
@@ -245,6 +245,12 @@ def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword]) -> 
     return ast.Call(function, arguments, keywords)
 
 
+def compile_with_probes(source: str | bytes, path: str, module: str, probes: Probes) -> CodeType:
+    """Compile a generated module's text; it must find the probes as `__probes__` when it runs."""
+    tree = _Placer(module, probes).visit(ast.parse(source, path))
+    return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+
+
 class _ProbingLoader(SourceFileLoader):
     """Compiles a generated module with probes in it, and keeps nothing of that on disk."""
 
@@ -252,11 +258,8 @@ class _ProbingLoader(SourceFileLoader):
 
     def get_code(self, fullname: str) -> Any:
         path = self.get_filename(fullname)
-        tree = ast.parse(self.get_data(path), path)
-        tree = ast.fix_missing_locations(
-            _Placer(fullname.rpartition(".")[2], self.probes).visit(tree)
-        )
-        return compile(tree, path, "exec", dont_inherit=True)
+        module = fullname.rpartition(".")[2]
+        return compile_with_probes(self.get_data(path), path, module, self.probes)
 
     def exec_module(self, module: ModuleType) -> None:
         module.__dict__["__probes__"] = self.probes

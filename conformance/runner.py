@@ -25,7 +25,7 @@ from conformance.case import Case, ClientRequest, Run, method_of
 from conformance.case_compare import Mismatch
 from conformance.case_judge import Answer, judge
 from conformance.fixture import Fixture, Replay, load_fixture
-from conformance.runner_client import NoAnswer, ask
+from conformance.runner_client import LIMIT_S, NoAnswer, ask
 from conformance.runner_standin import Control, open_standin
 
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
@@ -115,6 +115,7 @@ class Pair:
     gateway_url: str
     control: Control | None
     keep_times: bool = False
+    limit_s: float = LIMIT_S
 
     async def run(self, run: Run) -> list[Mismatch]:
         """Run a case in one way and return everything that is wrong."""
@@ -163,6 +164,7 @@ class Pair:
             case.path_of(request),
             request.headers,
             request.body,
+            limit_s=self.limit_s,
         )
 
     def _rules(self, run: Run) -> list[dict[str, Any]]:
@@ -213,7 +215,8 @@ class Bench:
     Runs cases from ordinary code: servers and client live in one thread with its own event loop.
 
     One pair of gateway and stand-in per distinct settings, started when first needed, reset between
-    cases and ended with the bench. With `gateway_url` nothing is started.
+    cases and ended with the bench. With `gateway_url` nothing is started. `limit_s` is how long an
+    answer may take.
     """
 
     def __init__(
@@ -223,11 +226,13 @@ class Bench:
         gateway_url: str | None = None,
         standin_url: str | None = None,
         keep_times: bool = False,
+        limit_s: float = LIMIT_S,
     ) -> None:
         self._factory = factory
         self._gateway_url = gateway_url
         self._standin_url = standin_url
         self._keep_times = keep_times
+        self._limit_s = limit_s
         self._pairs: dict[str, Pair] = {}
         self._loop = new_loop()
         self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()
@@ -284,11 +289,11 @@ class Bench:
     ) -> Pair:
         if self._gateway_url is not None:
             control = Control(self._standin_url) if self._standin_url else None
-            return Pair(self._gateway_url, control, self._keep_times)
+            return Pair(self._gateway_url, control, self._keep_times, self._limit_s)
         control = await stack.enter_async_context(open_standin(host))
         app = self._factory(control.url, settings)
         url = await stack.enter_async_context(serve_app(app))
-        return Pair(url, control, self._keep_times)
+        return Pair(url, control, self._keep_times, self._limit_s)
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -70,12 +71,18 @@ def _read_seen(entry: Mapping[str, Any]) -> Seen:
 
 @asynccontextmanager
 async def open_standin(host: Mapping[str, Any]) -> AsyncIterator[Control]:
-    """Start a stand-in; `host` holds a case's `host:` part. Yields its control."""
+    """
+    Start a stand-in; `host` holds a case's `host:` part. Yields its control.
+
+    Beside what a case may say, `fixtures` is a folder to answer from.
+    """
     changes = dict(host)
     if "version" in changes:
         changes["host_version"] = changes.pop("version")
     if "catalogue" in changes:
         changes["models"] = changes.pop("catalogue")
+    if "fixtures" in changes:
+        changes["fixtures"] = Path(changes["fixtures"])
     options = msgspec.convert(changes, Options)
     async with StandIn(options) as standin:
         yield Control(standin.url)

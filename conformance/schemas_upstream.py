@@ -20,6 +20,8 @@ from conformance.case_spec import SPEC
 from conformance.schemas import PHASES, Account, Document, Mode, operation_ids, run_operation
 
 Api = Literal["openai", "lmstudio"]
+Host = Literal["gateway", "standin", "fixtures"]
+"""Who is asked: the gateway, the stand-in behind it, or one that answers from fixtures."""
 APIS: tuple[Api, ...] = ("openai", "lmstudio")
 KNOWN = Path(__file__).with_name("schemas_upstream.txt")
 
@@ -35,8 +37,12 @@ def read_api(api: Api) -> Document:
 
 
 def copy_with_names(document: Document, names: Mapping[str, Sequence[str]]) -> Document:
-    """Return the copy that is tested: every `model` asked for is one of the host's."""
+    """Return the copy that is tested: every `model` and every model's id is one of the host's."""
     changed: Document = _renamed(copy.deepcopy(document), names)
+    for path, item in changed["paths"].items():
+        if path.endswith("/models/{id}"):
+            (parameter,) = item["get"]["parameters"]
+            parameter["schema"]["enum"] = [one for kind in names for one in names[kind]]
     for name, schema in changed["components"]["schemas"].items():
         model = schema.get("properties", {}).get("model")
         if model is not None and name.endswith("Request"):
@@ -58,7 +64,7 @@ def _renamed(value: Any, names: Mapping[str, Sequence[str]]) -> Any:
             return value
 
 
-def known_of(host: str, operation: str) -> KnownFailing:
+def known_of(host: Host, operation: str) -> KnownFailing:
     """Return the entries for one operation of a host; their names begin with the host's."""
     entries = []
     for entry in read_known_failing(KNOWN).entries:

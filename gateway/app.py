@@ -17,7 +17,7 @@ from litestar.types import ASGIApp as LitestarApp
 from litestar.types import Method, Receive, Scope, Send
 
 from gateway import metrics
-from gateway._generated.endpoints import ENDPOINTS
+from gateway._generated.endpoints import ENDPOINTS, PASSED_ON
 from gateway.aliases import Aliases
 from gateway.answered import AnswerCheck
 from gateway.blobs import Blobs
@@ -98,6 +98,8 @@ def create_app(settings: Settings) -> ASGIApp:
         for path, items in groupby(ENDPOINTS, key=lambda endpoint: endpoint.path)
     ]
     entries = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
+    # Where Ollama has a path, a wrong method ends as it does there, and not in LM Studio's error.
+    entries += PASSED_ON
     mounts = [*MOUNTS]
     if settings.routes.lmstudio:
         mounts += LMSTUDIO_MOUNTS

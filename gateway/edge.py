@@ -70,33 +70,43 @@ class RouteTable:
         Take (method, template) pairs in the order of registration, and the mounted prefixes.
 
         A `{name}` segment of a template stands for one segment that is not empty. Below a mount
-        (`"/v1/"`) every method and path is taken, except where an entry says something else.
+        (`"/v1/"`) every path is taken, and every method but where an entry says which there are;
+        there it stands for several too, since LM Studio's names have slashes.
         """
         methods: dict[str, list[str]] = {}
         for method, template in entries:
             methods.setdefault(template, []).append(method)
         routes = [Route(template, tuple(found)) for template, found in methods.items()]
-        self._fixed = {route.template: route for route in routes if "{" not in route.template}
-        self._patterns = [(_pattern(route), route) for route in routes if "{" in route.template]
         self._mounts = tuple(mounts)
+        self._fixed = {route.template: route for route in routes if "{" not in route.template}
+        self._patterns = [
+            (_pattern(route, ".+" if route.template.startswith(self._mounts) else "[^/]+"), route)
+            for route in routes
+            if "{" in route.template
+        ]
 
     def find(self, path: str) -> Route | None:
         """Find the route of a decoded path; a fixed one wins over one with parameters."""
+        if self._leads_out(path):
+            return None
         if route := self._fixed.get(path):
             return route
         return next((route for pattern, route in self._patterns if pattern.fullmatch(path)), None)
 
     def mount_of(self, path: str) -> str | None:
-        """
-        Find the mount that a decoded path lies below.
+        """Find the mount that a decoded path lies below."""
+        if self._leads_out(path):
+            return None
+        below = (one for one in self._mounts if path.startswith(one) and len(path) > len(one))
+        return next(below, None)
 
-        A path with `.` or `..` in it, which can only be there percent-encoded, lies below none:
-        the upstream would resolve it, and so be led out of the mount.
+    def _leads_out(self, path: str) -> bool:
         """
-        for mount in self._mounts:
-            if path.startswith(mount) and len(path) > len(mount):
-                return None if {".", ".."} & set(path.split("/")) else mount
-        return None
+        Say whether an upstream would be led out of the mount that a path lies below.
+
+        It would resolve `.` and `..`, which can only be here percent-encoded.
+        """
+        return path.startswith(self._mounts) and not {".", ".."}.isdisjoint(path.split("/"))
 
 
 class Edge:
@@ -166,13 +176,14 @@ class Edge:
             exchange.extra_headers += verdict
         path: str = scope["path"]
         route = self._table.find(path)
-        if route is not None:
-            exchange.record.route = route.template
-            if scope["method"] not in route.methods:
-                return _method_not_allowed(route)
-            return _refuse_upgrade(scope)
-        if mount := self._table.mount_of(path):
+        mount = self._table.mount_of(path)
+        if mount is not None:
             exchange.record.route = f"{mount}*"
+        elif route is not None:
+            exchange.record.route = route.template
+        if route is not None and scope["method"] not in route.methods:
+            return _method_not_allowed(route)
+        if route is not None or mount is not None:
             return _refuse_upgrade(scope)
         return self._redirect_to_sibling(scope) or _NOT_FOUND
 
@@ -302,6 +313,6 @@ class _Exchange:
             self.record.observer.running_streams += 1
 
 
-def _pattern(route: Route) -> re.Pattern[str]:
+def _pattern(route: Route, parameter: str) -> re.Pattern[str]:
     parts = re.split(r"\{[^{}]+\}", route.template)
-    return re.compile("[^/]+".join(re.escape(part) for part in parts))
+    return re.compile(parameter.join(re.escape(part) for part in parts))

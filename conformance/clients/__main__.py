@@ -20,6 +20,7 @@ from conformance.clients.roster import Client, chosen
 from conformance.clients.toolchain import InstallError, MissingToolError
 from conformance.processes import ROOT
 from conformance.runner import Bench
+from conformance.schemas_targets import Ran, run_targets, totals_of
 
 PAGE = ROOT / "docs" / "compatibility.md"
 
@@ -34,8 +35,10 @@ def main() -> int:
     # The page that is kept must not depend on who wrote it.
     clients = run_clients(chosen(include_all=said.all or said.write))
     cases = run_cases()
-    page = render_page(clients, cases)
-    wrong = list_wrong(clients, cases)
+    done = run_descriptions()
+    totals = totals_of(done)
+    page = render_page(clients, cases, totals)
+    wrong = list_wrong(clients, cases) + list_findings(done)
     for line in wrong:
         print(line, file=sys.stderr)
     if not said.write:
@@ -84,6 +87,25 @@ def run_cases() -> dict[str, CaseResult]:
             else:
                 result.passed += 1
     return results
+
+
+def run_descriptions() -> list[Ran]:
+    """Make requests from all descriptions, and say what they come to as it comes."""
+    done = []
+    with Bench() as bench:
+        for ran in run_targets(bench):
+            print(f"{ran.target.name}: {ran.operation}: {ran.account.cases}", file=sys.stderr)
+            done.append(ran)
+    return done
+
+
+def list_findings(done: list[Ran]) -> list[str]:
+    """Return a line, and what it is about, for each operation with findings that are not known."""
+    return [
+        f"{ran.target.name}: {ran.operation}: not as described\n{report}"
+        for ran in done
+        if (report := ran.account.report(ran.known))
+    ]
 
 
 def list_wrong(clients: list[ClientResult], cases: dict[str, CaseResult]) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from conformance.clients.pair import Outcome
 from conformance.clients.roster import Client
+from conformance.schemas_targets import Target, Totals
 
 TOPICS: Mapping[str, str] = {
     "missing model": r"^missing_",
@@ -88,9 +89,19 @@ def topic_of(scenario: str) -> str:
     return next(found, OTHERS)
 
 
-def render_page(clients: Sequence[ClientResult], cases: Mapping[str, CaseResult]) -> str:
+def render_page(
+    clients: Sequence[ClientResult],
+    cases: Mapping[str, CaseResult],
+    totals: Mapping[Target, Totals],
+) -> str:
     """Return the page."""
-    parts = [HEAD, render_clients(clients), render_deviations(clients), render_cases(cases)]
+    parts = [
+        HEAD,
+        render_clients(clients),
+        render_deviations(clients),
+        render_cases(cases),
+        render_totals(totals),
+    ]
     return "\n".join(part for part in parts if part)
 
 
@@ -150,6 +161,33 @@ def render_cases(results: Mapping[str, CaseResult]) -> str:
     if known:
         lines += ["", "### Cases known to fail", ""]
         lines += [f"- `{name}`: {why}" for name, why in sorted(known.items())]
+    return "\n".join(lines) + "\n"
+
+
+def render_totals(totals: Mapping[Target, Totals]) -> str:
+    """Return what requests made from the descriptions came to."""
+    lines = [
+        "## Requests made from the descriptions",
+        "",
+        "schemathesis makes requests from a description, lawful or not, and judges the answers.",
+        "An answer is read where the description has a schema for it.",
+        "What is known are manners of LM Studio's, which `conformance/schemas_upstream.txt` lists.",
+        "",
+        table_row(
+            ["asked", "by", "operations", "requests", "answers read", "known findings", "failures"]
+        ),
+        table_row(["---"] * 7),
+    ]
+    for target, total in totals.items():
+        by = ", ".join(f"`specs/{api}.yaml`" for api in target.apis)
+        counts = (
+            total.operations,
+            total.requests,
+            total.validated,
+            total.known,
+            total.failures,
+        )
+        lines.append(table_row([target.name, by, *map(str, counts)]))
     return "\n".join(lines) + "\n"
 
 

@@ -290,3 +290,15 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         reader=UnreadBody(),
     ),
 )
+
+PASSED_ON: Final[tuple[tuple[str, str], ...]] = (
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/completions"),
+    ("POST", "/v1/embeddings"),
+    ("POST", "/v1/responses"),
+    ("POST", "/v1/audio/transcriptions"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/{model}"),
+    ("POST", "/v1/messages"),
+)
+"""Routes of the real server, as methods and paths, that LM Studio answers itself."""

@@ -1,10 +1,23 @@
 """The table of compatibility says what ran, and nothing else."""
 
+from collections import Counter
+
 import pytest
 
-from conformance.clients.matrix import COLUMNS, CaseResult, ClientResult, render_page, topic_of
+from conformance.case_known import Entry, KnownFailing
+from conformance.clients.__main__ import list_findings
+from conformance.clients.matrix import (
+    COLUMNS,
+    CaseResult,
+    ClientResult,
+    render_page,
+    render_totals,
+    topic_of,
+)
 from conformance.clients.pair import Outcome
 from conformance.clients.roster import CLIENTS, Client
+from conformance.schemas import Account, Finding
+from conformance.schemas_targets import SHAPES, TARGETS, Ran, totals_of
 
 
 @pytest.mark.parametrize("listed", CLIENTS, ids=[client.key for client in CLIENTS])
@@ -37,9 +50,36 @@ def test_the_page_tells_what_failed_and_what_did_not_run() -> None:
         ClientResult(CLIENTS[0], not_run="tool not found: install it"),
     ]
     cases = {"chat": CaseResult(7, {"chat/odd@whole": "It is odd."}, ["chat/new@whole"])}
-    page = render_page(results, cases)
+    page = render_page(results, cases, {})
     assert f"`model_info_tools`: {known.deviations['model_info_tools']}." in page
     assert "`run`: unexpected: no text." in page
     assert "not run: tool not found: install it." in page
     assert "| `chat` | 7 | 1 | 1 |" in page
     assert "- `chat/odd@whole`: It is odd." in page
+
+
+def ran_of(operation: str, *checks: str) -> Ran:
+    """Return a run of 8 answers, of which 5 were read by a schema, with findings of some checks."""
+    findings = [Finding(operation, check, "anywhere", "wrong", "GET /", "200") for check in checks]
+    account = Account(Counter({200: 6, 400: 2}), Counter({SHAPES: 5, "other": 8}), findings)
+    known = KnownFailing([Entry("* manners *", "LM Studio's own", "list:1")])
+    return Ran(TARGETS[2], operation, account, known)
+
+
+def test_the_totals_are_those_counted() -> None:
+    """Operations, answers and findings are added up; a known finding is no failure."""
+    done = [ran_of("load"), ran_of("unload", "manners", "manners", "shapes")]
+    done[0].account.troubles.append("no answer")
+    page = render_totals(totals_of(done))
+
+    row = "| stand-in | `specs/lmstudio.yaml`, `specs/openai.yaml` | 2 | 16 | 10 | 2 | 2 |"
+    assert [row] == [line for line in page.splitlines() if line.startswith("| stand-in")]
+
+
+def test_a_finding_that_is_not_known_is_wrong() -> None:
+    """It is told with its operation; what is known is not."""
+    (told,) = list_findings([ran_of("load", "manners"), ran_of("unload", "manners", "shapes")])
+
+    assert told.startswith("stand-in: unload: not as described")
+    assert "unload shapes anywhere" in told
+    assert "manners" not in told

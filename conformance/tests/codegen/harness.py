@@ -7,12 +7,15 @@ No test stands here, and nothing that knows a single check.
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -23,6 +26,8 @@ from codegen.project import Files, Generator
 from codegen.rules import MappingFile
 from codegen.signatures import Signature
 from codegen.spec import Specs
+from conformance.runner import Bench
+from conformance.runner_client import ask
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
@@ -172,6 +177,46 @@ def written(files: Files, root: Path) -> None:
     for name, text in files.texts.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
+
+
+def with_gateway(root: Path, folder: Path) -> Path:
+    """
+    Return a copy of the real gateway, generated anew of a project's specs and rules.
+
+    It is a fresh one each time: what was compiled of generated code must not outlive an edit.
+    """
+    ignored = shutil.ignore_patterns("__pycache__", "_generated")
+    shutil.copytree(REPOSITORY / "gateway", folder / "gateway", ignore=ignored)
+    shutil.copytree(root / "gateway", folder / "gateway", dirs_exist_ok=True)
+    written(Generator(root).generate(), folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A gateway that serves, and the stand-in behind it."""
+
+    bench: Bench
+
+    def sent_for(self, path: str, body: object) -> dict[str, Any]:
+        """Send a request, which must be answered with 200; return what LM Studio was sent."""
+        pair = self.bench.submit(self.bench.pair_for)
+        self.bench.submit(pair.control.reset)
+        content = json.dumps(body).encode()
+        answer = self.bench.submit(lambda: ask(pair.gateway_url, "POST", path, body=content))
+        assert answer.status == 200, answer.body
+        seen = self.bench.submit(pair.control.seen)
+        (sent,) = [one for one in seen if one.path == "/v1/chat/completions"]
+        found: dict[str, Any] = json.loads(sent.body)
+        return found
+
+
+@contextmanager
+def serving(root: Path) -> Iterator[Serving]:
+    """Serve a project's own `gateway`, with the stand-in behind it."""
+    with gateway_of(root) as modules, Bench() as bench:
+        assert str(root) in str(modules["chat"].__file__)
+        yield Serving(bench)
 
 
 @contextmanager

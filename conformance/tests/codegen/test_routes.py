@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from codegen.problem import Findings
-from codegen.routes import page_of_routes
+from codegen.routes import PASSED_ON, page_of_routes, routes_passed_on
 from codegen.rules import read_mappings
 from codegen.spec import Specs
 from conformance.tests.codegen.harness import FIXTURE, REPOSITORY
@@ -40,3 +44,35 @@ def test_a_description_without_notes_has_no_page() -> None:
     assert (
         page_of_routes(Specs(FIXTURE / "specs", FIXTURE, findings), "ollama", {}, findings) is None
     )
+
+
+def test_what_is_passed_on_is_what_openai_describes() -> None:
+    """A route of LM Studio's that is described, and that Ollama has too, is in the table."""
+    findings = Findings()
+    specs = Specs(REPOSITORY / "specs", REPOSITORY, findings)
+    found = {
+        f"{method} {path.split('{')[0]}"
+        for method, path in routes_passed_on(specs, "ollama", findings)
+    }
+
+    assert [] == findings.problems
+    assert (
+        set()
+        == {
+            f"{operation.method.upper()} {operation.path.split('{')[0]}"
+            for operation in specs.operations("openai")
+        }
+        - found
+    )
+
+
+@pytest.mark.parametrize("route", ["post /v1/x", "POST v1/x", "POST", "FETCH /v1/x"])
+def test_a_route_passed_on_is_method_and_path(tmp_path: Path, route: str) -> None:
+    """Anything else would be no route that a request could have."""
+    (tmp_path / "ollama.yaml").write_text(f"{PASSED_ON}:\n  {route}: passed on\n", "utf-8")
+    findings = Findings()
+    routes_passed_on(Specs(tmp_path, tmp_path, findings), "ollama", findings)
+
+    assert [f"`{route}` is no route: write `GET /path`"] == [
+        problem.message for problem in findings.problems
+    ]

@@ -1,20 +1,30 @@
 """
-A new version of a description, from the first complaint to generated code that follows it.
+A new version of a description, from the first complaint to a regenerated gateway that follows it.
 
-The description is that of LM Studio's chat; adding, retyping and removing a field are tried.
+The description is that of LM Studio's chat; adding, retyping and removing a field are tried. Each
+time lint names the rules, they are written, and the gateway that is then generated serves requests.
 """
 
 from pathlib import Path
+from typing import Any
 
-from codegen.project import Generator
-from conformance.tests.codegen.harness import edited, problems_of
+from conformance.tests.codegen.harness import (
+    edited,
+    problems_of,
+    replaced,
+    serving,
+    with_gateway,
+)
 
 SPEC = "specs/openai.yaml"
 CHAT = "specs/mappings/chat.yaml"
 GENERATE = "specs/mappings/generate.yaml"
-GENERATED = "gateway/_generated/chat.py"
+SAMPLING = "gateway/transforms/sampling.py"
+TRANSFORMS = "gateway/transforms/__init__.py"
 RULE = "        min_p:             options.min_p\n"
 IGNORED = "  options.typical_p:         LM Studio has no such sampler setting in a request\n"
+MODEL = "harbor/lantern-8b"
+OPTIONS = {"top_k": 5, "min_p": 0.25, "typical_p": 0.5}
 
 
 def spec_with(root: Path, old: str, new: str) -> str:
@@ -25,54 +35,113 @@ def spec_with(root: Path, old: str, new: str) -> str:
     return text[:start] + text[start:].replace(old, new, 1)
 
 
-def told(root: Path) -> set[tuple[str, str]]:
-    """Return the checks that complain, each with the file it names."""
-    return {(problem.check, problem.position.file) for problem in problems_of(root)}
+def field_of(root: Path, name: str) -> str:
+    """Return the lines of a field of the chat request."""
+    text = (root / SPEC).read_text(encoding="utf-8")
+    start = text.index(f"        {name}:\n", text.index("\n    ChatCompletionRequest:\n"))
+    end = text.index("\n        ", start + 10)
+    while text[end + 9] == " ":
+        end = text.index("\n        ", end + 1)
+    return text[start : end + 1]
 
 
-def test_an_added_field_is_asked_about_and_then_sent(real: Path) -> None:
-    """Both mappings that make such a request are named; with the rules written, code follows."""
+def told(root: Path, name: str) -> set[tuple[str, str]]:
+    """Return the checks that complain, each with the file it names; all must name the field."""
+    problems = problems_of(root)
+    assert [] == [str(one.headline()) for one in problems if f"`{name}`" not in one.message]
+    return {(problem.check, problem.position.file) for problem in problems}
+
+
+def sent_of(root: Path, folder: Path) -> list[dict[str, Any]]:
+    """Have a gateway generated of an edited project; return what it sends for chat and generate."""
+    with serving(with_gateway(root, folder)) as gateway:
+        asked = {"model": MODEL, "options": OPTIONS}
+        chat = {"messages": [{"role": "user", "content": "Good morning!"}]}
+        return [
+            gateway.sent_for("/api/chat", asked | chat),
+            gateway.sent_for("/api/generate", asked | {"prompt": "Good morning!"}),
+        ]
+
+
+def test_the_project_as_it_is_sends_what_is_described(real: Path, tmp_path: Path) -> None:
+    """What the edits below change is so before them."""
+    for sent in sent_of(real, tmp_path):
+        assert (5, 0.25) == (sent["top_k"], sent["min_p"])
+        assert "typical_p" not in sent
+
+
+def test_an_added_field_is_asked_about_and_then_sent(real: Path, tmp_path: Path) -> None:
+    """Both mappings that make such a request are named; with the rules written, it is sent."""
     new = spec_with(
         real, "        min_p:\n", "        typical_p:\n          type: number\n        min_p:\n"
     )
     rule = "        typical_p:         options.typical_p\n" + RULE
     with edited(real, {SPEC: new}):
-        assert {("target-undecided", CHAT), ("target-undecided", GENERATE)} == told(real)
+        assert {("target-undecided", CHAT), ("target-undecided", GENERATE)} == told(
+            real, "typical_p"
+        )
         chat = (real / CHAT).read_text("utf-8").replace(RULE, rule).replace(IGNORED, "")
         generate = (real / GENERATE).read_text("utf-8").replace(RULE, rule, 1)
         with edited(real, {CHAT: chat, GENERATE: generate}):
-            assert set() == told(real)
-            texts = Generator(real).generate().texts
-    assert "typical_p=UNSET if typical_p is None else typical_p" in texts[GENERATED]
+            assert () == problems_of(real)
+            sent = sent_of(real, tmp_path)
+    assert [0.5, 0.5] == [one["typical_p"] for one in sent]
+    assert [0.25, 0.25] == [one["min_p"] for one in sent]
 
 
-def test_a_removed_field_is_asked_about_and_then_gone(real: Path) -> None:
-    """Rules that set what is no longer there are named; without them, code does without it."""
-    text = (real / SPEC).read_text("utf-8")
-    start = text.index("        min_p:\n", text.index("\n    ChatCompletionRequest:\n"))
-    end = text.index("\n        ", start + 10)
-    while text[end + 9] == " ":
-        end = text.index("\n        ", end + 1)
-    with edited(real, {SPEC: text[:start] + text[end + 1 :]}):
-        found = told(real)
-        assert {("no-such-target", CHAT), ("no-such-target", GENERATE)} <= found
+def test_a_retyped_field_is_asked_about_and_then_sent_so(real: Path, tmp_path: Path) -> None:
+    """A rule that copies a number into what is now a text is named; a transform mends it."""
+    old = field_of(real, "min_p")
+    new = spec_with(real, old, old.replace("type: number", "type: string"))
+    rule = RULE.replace("options.min_p", "{from: options.min_p, via: as_text}")
+    transform = '''
+
+def as_text(number: float) -> str:
+    """
+    Return a number as text.
+
+    >>> as_text(0.25)
+    '0.25'
+    """
+    return str(number)
+'''
+    with edited(real, {SPEC: new}):
+        assert {("type-mismatch", CHAT), ("type-mismatch", GENERATE)} == told(real, "min_p")
+        imported = "from gateway.transforms.sampling import as_text as as_text\n"
+        texts = {
+            CHAT: replaced(real, CHAT, RULE, rule),
+            GENERATE: (real / GENERATE).read_text("utf-8").replace(RULE, rule, 1),
+            SAMPLING: (real / SAMPLING).read_text("utf-8") + transform,
+            TRANSFORMS: (real / TRANSFORMS).read_text("utf-8") + imported,
+        }
+        with edited(real, texts):
+            assert () == problems_of(real)
+            sent = sent_of(real, tmp_path)
+    assert ["0.25", "0.25"] == [one["min_p"] for one in sent]
+
+
+def test_a_removed_field_is_asked_about_and_then_gone(real: Path, tmp_path: Path) -> None:
+    """Rules that set what is no longer there are named; without them, it is not sent."""
+    new = spec_with(real, field_of(real, "min_p"), "")
+    with edited(real, {SPEC: new}):
+        assert {("no-such-target", CHAT), ("no-such-target", GENERATE)} == told(real, "min_p")
         ignored = "  options.min_p: this LM Studio has no such sampler setting any more\n"
-        chat = (
-            (real / CHAT).read_text("utf-8").replace(RULE, "").replace(IGNORED, ignored + IGNORED)
-        )
+        chat = replaced(real, CHAT, RULE, "").replace(IGNORED, ignored + IGNORED)
         generate = (real / GENERATE).read_text("utf-8").replace(RULE, "", 1)
         generate = generate.replace("      ignored:\n", f"      ignored:\n      {ignored}", 1)
         with edited(real, {CHAT: chat, GENERATE: generate}):
-            assert set() == told(real)
-            texts = Generator(real).generate().texts
-    assert "min_p=" not in texts[GENERATED]
+            assert () == problems_of(real)
+            sent = sent_of(real, tmp_path)
+    assert [False, False] == ["min_p" in one for one in sent]
+    assert [5, 5] == [one["top_k"] for one in sent]
 
 
-def test_a_retyped_field_is_asked_about(real: Path) -> None:
-    """A rule that copies a number into what is now a text is named; a transform mends it."""
-    text = (real / SPEC).read_text("utf-8")
-    start = text.index("        min_p:\n", text.index("\n    ChatCompletionRequest:\n"))
-    kind = text.index("type:", start)
-    end = text.index("\n", kind)
-    with edited(real, {SPEC: text[:kind] + "type: string" + text[end:]}):
-        assert {("type-mismatch", CHAT), ("type-mismatch", GENERATE)} <= told(real)
+def test_the_added_field_is_of_the_type_described(real: Path) -> None:
+    """A rule that brings another type is refused, so a green run sends what is described."""
+    new = spec_with(
+        real, "        min_p:\n", "        typical_p:\n          type: boolean\n        min_p:\n"
+    )
+    rule = "        typical_p:         options.typical_p\n" + RULE
+    chat = (real / CHAT).read_text("utf-8").replace(RULE, rule).replace(IGNORED, "")
+    with edited(real, {SPEC: new, CHAT: chat}):
+        assert ("type-mismatch", CHAT) in told(real, "typical_p")

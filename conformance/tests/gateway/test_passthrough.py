@@ -499,11 +499,11 @@ async def test_a_target_is_passed_on_as_it_was_written(target: str) -> None:
 
 async def test_a_head_is_a_get_without_its_body(pair: Pair) -> None:
     """The length is the one that a GET would have."""
-    whole = await pair.client.get("/v1/models")
-    head = await pair.client.head("/v1/models")
+    whole = await pair.client.get("/api/v0/models")
+    head = await pair.client.head("/api/v0/models")
     assert (200, b"") == (head.status_code, head.content)
     assert whole.headers["content-length"] == head.headers["content-length"]
-    assert ["GET", "HEAD"] == [one.method for one in pair.asked("/v1/models")]
+    assert ["GET", "HEAD"] == [one.method for one in pair.asked("/api/v0/models")]
 
 
 async def test_a_request_without_a_body_has_none_upstream(pair: Pair) -> None:

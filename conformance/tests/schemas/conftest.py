@@ -7,9 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from conformance.runner import Bench
-from conformance.standin.catalogue import DEFAULT
-
-MOST_CAPABLE = "harbor/lantern-8b"
+from conformance.schemas_targets import model_names
 
 
 @pytest.fixture(scope="package")
@@ -22,9 +20,4 @@ def gateway_bench() -> Iterator[Bench]:
 @pytest.fixture(scope="package")
 def names() -> dict[str, list[str]]:
     """Return the stand-in's models by kind, the most capable first."""
-    found = {
-        kind: [model.key for model in DEFAULT if model.type == kind]
-        for kind in ("llm", "embedding")
-    }
-    found["llm"].sort(key=lambda name: name != MOST_CAPABLE)
-    return found
+    return model_names()

@@ -143,6 +143,20 @@ def test_faults_in_answers_are_found(
     assert account.findings[0].name in account.report()
 
 
+def test_a_fraction_for_an_integer_may_be_refused(
+    fake: FakeGateway, url: str, document: Document
+) -> None:
+    """JSON Schema takes 1.0 for an integer and Go does not; Go counts (ollama sheet §1.6)."""
+    text = "json: cannot unmarshal number 1.0 into Go struct field ChatRequest.top_logprobs of type"
+    fake.fault = streams(as_json({"error": f"{text} int"}, 400))
+
+    assert set() == run_operation(url, document, "chat", ["examples"]).failed_checks
+
+    fake.fault = streams(as_json({"error": f"{text} string"}, 400))
+
+    assert {"shapes_are_read"} == run_operation(url, document, "chat", ["examples"]).failed_checks
+
+
 def test_taking_anything_is_found(fake: FakeGateway, url: str, document: Document) -> None:
     """A gateway that reads no types fails with requests that break the spec."""
     fake.takes_anything = True

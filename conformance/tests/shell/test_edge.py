@@ -22,6 +22,7 @@ TABLE = RouteTable(
         ("HEAD", "/api/blobs/{digest}"),
         ("POST", "/api/blobs/{digest}"),
         ("POST", "/v1/messages"),
+        ("GET", "/v1/models/{model}"),
     ],
     ["/v1/", "/api/v0/"],
 )
@@ -115,6 +116,7 @@ async def test_what_is_there_is_handed_on_untouched(method: str, target: str) ->
         "/v1/",
         "/api/v2/models",
         "/v1/%2e%2e/api/v1/models/load",
+        "/v1/models/%2e%2e",
         "/v1/a%2F..%2F..%2Fapi/chat",
         "*",
     ],
@@ -136,6 +138,9 @@ async def test_an_unknown_path_is_404_in_plain_text(method: str, path: str) -> N
         ("OPTIONS", "/api/ps", "GET"),
         ("DELETE", "/", "HEAD, GET"),
         ("GET", "/v1/messages", "POST"),
+        ("DELETE", "/v1/models/tiny", "GET"),
+        ("DELETE", "/v1/models/harbor/tiny", "GET"),
+        ("DELETE", "/v1/models/harbor%2Ftiny", "GET"),
     ],
 )
 async def test_a_wrong_method_is_405_with_what_is_allowed(

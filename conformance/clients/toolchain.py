@@ -89,17 +89,23 @@ def make_python(name: str) -> Path:
     listed = SOURCES / "python" / f"{name}.txt"
 
     # The list is whole, so that nothing has to be searched for.
-    wanted = ["--quiet", "--no-deps", "-r", listed]
+    wanted: Command = ["--quiet", "--no-deps", "-r", listed]
 
     def fill(folder: Path) -> None:
-        uv = [sys.executable, "-m", "uv"]
+        uv: Command = [sys.executable, "-m", "uv"]
         try:
             run_tool([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder], ROOT)
             run_tool([*uv, "pip", "install", "--python", python_of(folder), *wanted], ROOT)
         except InstallError:
             # uv takes a tenth of the time, but knows nothing of an index that pip is set up for.
             run_tool([sys.executable, "-m", "venv", "--clear", folder], ROOT)
-            pip = [python_of(folder), "-m", "pip", "--disable-pip-version-check", "install"]
+            pip: Command = [
+                python_of(folder),
+                "-m",
+                "pip",
+                "--disable-pip-version-check",
+                "install",
+            ]
             run_tool([*pip, *wanted], ROOT)
 
     return python_of(install_once(f"python-{name}", [listed], fill))

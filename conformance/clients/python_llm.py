@@ -7,6 +7,7 @@ It finds models by tags and show, and takes names with one digest for one model 
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -71,9 +72,24 @@ def models(place: Place) -> None:
 
 
 @scenarios.add
-def prompt(place: Place) -> None:
-    """A question is answered, streamed or not, with options."""
+def ollama_models(place: Place) -> None:
+    """The plugin's own table has each model with its digest and what it can."""
+    rows = [line for line in succeed(place, "ollama", "models").splitlines() if place.chat in line]
+    assert len(rows) == 1
+    assert re.search(r"\s[0-9a-f]{12}\s", rows[0]), rows
+    for capability in ("completion", "tools", "vision", "thinking"):
+        assert capability in rows[0]
+
+
+@scenarios.add
+def prompt_stream(place: Place) -> None:
+    """A question is answered in pieces."""
     assert succeed(place, "-m", f"ollama/{place.chat}", QUESTION).strip()
+
+
+@scenarios.add
+def prompt_no_stream_options(place: Place) -> None:
+    """A question is answered in one piece, with options."""
     options = ("-o", "temperature", "0.5", "-o", "seed", "7")
     assert succeed(place, "-m", f"ollama/{place.chat}", "--no-stream", *options, QUESTION).strip()
 
@@ -99,12 +115,24 @@ def schema(place: Place) -> None:
 
 
 @scenarios.add
+def think(place: Place) -> None:
+    """Thinking, which only a model that can think is asked for, leaves the text whole."""
+    chat = ("-m", f"ollama/{place.chat}")
+    assert succeed(place, *chat, "-o", "think", "true", QUESTION).strip()
+    assert succeed(place, *chat, "-o", "think", "false", QUESTION).strip()
+
+
+@scenarios.add
 def tools(place: Place) -> None:
     """A tool is called and its result answered in words."""
-    said = succeed(
-        place, "-m", f"ollama/{place.chat}", "--functions", TOOL, "--td", WEATHER_QUESTION
-    )
+    chat = ("-m", f"ollama/{place.chat}")
+    with home() as folder:
+        code, said = call(place, folder, *chat, "--functions", TOOL, WEATHER_QUESTION)
+        _, logged = call(place, folder, "logs", "--json", "-n", "2")
+    assert code == 0, said
     assert said.strip()
+    results = [one for turn in json.loads(logged) for one in turn["tool_results"]]
+    assert [one["name"] for one in results] == ["get_weather"], logged
 
 
 @scenarios.add

@@ -158,7 +158,7 @@ CLIENTS: tuple[Client, ...] = (
         """
         heartbeat version list show list_running chat chat_stream chat_options chat_image
         think_stream think_level think_false tools_roundtrip tools_parallel_stream
-        format_schema generate generate_stream embed embeddings_legacy pull
+        format_schema format_json generate generate_stream embed embeddings_legacy pull
         create_copy_delete load_and_unload missing_model_chat missing_model_generate
         missing_model_show missing_model_embed stream_abort stream_breaks_off
         """,
@@ -350,9 +350,10 @@ CLIENTS: tuple[Client, ...] = (
         partial(find_version, "rust/Cargo.toml", r'^ollama-rs = .*"=([^"]+)"'),
         lambda: [build_rust()],
         """
-        list show chat chat_stream chat_options tools tools_roundtrip format_schema
-        format_json think vision generate generate_stream embed pull missing_model
-        stream_abort
+        list show chat chat_stream chat_options tools tools_stream tools_roundtrip
+        format_schema format_json think think_stream vision generate generate_stream embed
+        pull pull_stream create_copy_delete load_and_unload missing_model
+        missing_model_embed stream_abort stream_breaks_off
         """,
         leaves_one=True,
     ),
@@ -366,7 +367,7 @@ CLIENTS: tuple[Client, ...] = (
         """
         list show ps chat chat_stream options tools_roundtrip tools_stream format_schema
         format_json think think_stream vision generate generate_stream embed missing_model
-        stream_abort
+        missing_model_stream missing_model_embed stream_abort stream_breaks_off
         """,
         leaves_one=True,
     ),

@@ -16,8 +16,8 @@ TOPICS: Mapping[str, str] = {
     "missing model": r"^missing_",
     "left early": r"abort",
     "broken off": r"breaks_off",
-    "tools, streamed": r"tools.*stream",
-    "tools": r"tool|agent",
+    "tools, streamed": r"tools.*stream|stream.*tools",
+    "tools": r"tool|agent|_and_call",
     "thinking": r"think|reason",
     "pictures": r"image|vision",
     "structured": r"format|structured|json|schema|output_",
@@ -26,12 +26,12 @@ TOPICS: Mapping[str, str] = {
     "pull": r"pull",
     "load, unload": r"unload|and_stop|keep_?alive",
     "ps": r"^ps$|list_running",
-    "list": r"^(list|models|list_models|validate_model_on_init)$",
-    "show": r"^show|model_info|context_window",
-    "other": r"version|heartbeat|cp_and_rm|create_model",
+    "list": r"^(list|models|list_models|ollama_models|validate_model_on_init)$",
+    "show": r"^show|model_info|window_from_show",
+    "other": r"version|heartbeat|cp_and_rm|create_model|create_copy_delete",
     "chat": r"^generateText$",
     "generate": r"generate|complet|^llm$|llm_",
-    "chat, streamed": r"stream",
+    "chat, streamed": r"(?<!no_)stream",
 }
 """What scenarios are about, by their names: the first pattern that is found in one counts."""
 OTHERS = "chat"

@@ -12,6 +12,8 @@ from typing import Any
 import any_llm
 
 from conformance.clients.scenarios import (
+    BROKEN_QUESTION,
+    HELD_QUESTION,
     MISSING_MODEL,
     PERSON_QUESTION,
     PERSON_SCHEMA,
@@ -21,6 +23,7 @@ from conformance.clients.scenarios import (
     Place,
     Scenarios,
     check_person,
+    check_unit,
     make_png,
     refusal_of,
 )
@@ -65,6 +68,28 @@ def tools(place: Place) -> None:
 
 
 @scenarios.add
+def tools_roundtrip(place: Place) -> None:
+    """A call's result is answered in words."""
+    messages: list[Any] = [{"role": "user", "content": WEATHER_QUESTION}]
+    first = ask(place, messages=messages, tools=[WEATHER_TOOL]).choices[0].message
+    (call,) = first.tool_calls
+    messages.append(first)
+    messages.append({"role": "tool", "tool_call_id": call.id, "content": "17"})
+    second = ask(place, messages=messages, tools=[WEATHER_TOOL]).choices[0].message
+    assert second.content
+    assert not second.tool_calls
+
+
+@scenarios.add
+def tools_stream(place: Place) -> None:
+    """A streamed call is whole."""
+    chunks = list(ask(place, WEATHER_QUESTION, tools=[WEATHER_TOOL], stream=True))
+    (call,) = [one for c in chunks for one in c.choices[0].delta.tool_calls or ()]
+    assert call.function.name == "get_weather"
+    assert isinstance(json.loads(call.function.arguments)["city"], str)
+
+
+@scenarios.add
 def response_format(place: Place) -> None:
     """With a schema the text is an instance of it."""
     schema = {"name": "person", "schema": PERSON_SCHEMA}
@@ -80,6 +105,22 @@ def reasoning(place: Place) -> None:
 
 
 @scenarios.add
+def reasoning_stream(place: Place) -> None:
+    """Thinking comes in pieces of its own."""
+    chunks = list(ask(place, stream=True, reasoning_effort="high"))
+    assert any(c.choices[0].delta.reasoning for c in chunks)
+    assert any(c.choices[0].delta.content for c in chunks)
+
+
+@scenarios.add
+def reasoning_none(place: Place) -> None:
+    """Without thinking there is none."""
+    message = ask(place, reasoning_effort="none").choices[0].message
+    assert message.content
+    assert not message.reasoning
+
+
+@scenarios.add
 def vision(place: Place) -> None:
     """A picture is taken."""
     url = f"data:image/png;base64,{base64.b64encode(make_png()).decode()}"
@@ -92,11 +133,13 @@ def vision(place: Place) -> None:
 
 @scenarios.add
 def embed(place: Place) -> None:
-    """A vector."""
-    answer = any_llm.embedding(
-        model=place.embedding, provider="ollama", inputs=QUESTION, api_base=place.url
-    )
-    assert any(answer.data[0].embedding)
+    """Vectors of one text and of two, each of length one."""
+    wanted = {"model": place.embedding, "provider": "ollama", "api_base": place.url}
+    for texts in (QUESTION, ["harbour", "fog"]):
+        answer: Any = any_llm.embedding(**wanted, inputs=texts)
+        assert len(answer.data) == (1 if texts == QUESTION else 2)
+        for one in answer.data:
+            check_unit(one.embedding)
 
 
 @scenarios.add
@@ -104,6 +147,39 @@ def missing_model(place: Place) -> None:
     """A model that is not there."""
     error = refusal_of(lambda: ask(place, model=MISSING_MODEL), Exception)
     assert "not found" in str(error)
+
+
+@scenarios.add
+def missing_model_stream(place: Place) -> None:
+    """A streamed chat with a model that is not there."""
+    error = refusal_of(lambda: list(ask(place, model=MISSING_MODEL, stream=True)), Exception)
+    assert "not found" in str(error)
+
+
+@scenarios.add
+def missing_embed_model(place: Place) -> None:
+    """Vectors of a model that is not there."""
+    wanted: Any = {"model": MISSING_MODEL, "provider": "ollama", "api_base": place.url}
+    error = refusal_of(lambda: any_llm.embedding(**wanted, inputs="x"), Exception)
+    assert "not found" in str(error)
+
+
+@scenarios.add
+async def stream_abort(place: Place) -> None:
+    """A client that leaves a stream early can go on."""
+    wanted: Any = {"model": place.chat, "provider": "ollama", "api_base": place.url}
+    held = [{"role": "user", "content": HELD_QUESTION}]
+    stream: Any = await any_llm.acompletion(**wanted, messages=held, stream=True)
+    assert (await anext(stream)).choices
+    await stream.aclose()
+    asked = [{"role": "user", "content": QUESTION}]
+    assert (await any_llm.acompletion(**wanted, messages=asked)).choices[0].message.content
+
+
+@scenarios.add
+def stream_breaks_off(place: Place) -> None:
+    """An answer that breaks off ends in an error."""
+    assert str(refusal_of(lambda: list(ask(place, BROKEN_QUESTION, stream=True)), Exception))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from ollama import ResponseError
 from pydantic import BaseModel
 
 from conformance.clients.scenarios import (
+    BROKEN_QUESTION,
+    HELD_QUESTION,
     MISSING_MODEL,
     PERSON_QUESTION,
     QUESTION,
@@ -78,11 +80,27 @@ async def create_stream(place: Place) -> None:
 
 @scenarios.add
 async def tools(place: Place) -> None:
-    """A tool is called, streamed or not."""
-    client = connect(place)
-    answer = await client.create(said(WEATHER_QUESTION), tools=[make_tool()])
+    """A tool is called."""
+    answer = await connect(place).create(said(WEATHER_QUESTION), tools=[make_tool()])
     (call,) = answer.content
     assert isinstance(json.loads(call.arguments)["city"], str)
+
+
+@scenarios.add
+async def tools_stream(place: Place) -> None:
+    """A streamed call is whole."""
+    stream = connect(place).create_stream(said(WEATHER_QUESTION), tools=[make_tool()])
+    (call,) = [piece async for piece in stream][-1].content
+    assert call.name == "get_weather"
+    assert isinstance(json.loads(call.arguments)["city"], str)
+
+
+@scenarios.add
+async def options(place: Place) -> None:
+    """Options are taken, and a limit cuts."""
+    more = {"options": {"num_predict": 4, "temperature": 0}}
+    answer = await connect(place).create(said(QUESTION), extra_create_args=more)
+    assert answer.usage.completion_tokens <= 4
 
 
 @scenarios.add
@@ -126,6 +144,29 @@ async def missing_model(place: Place) -> None:
         refused = error
     assert refused is not None
     assert refused.status_code == 404
+
+
+@scenarios.add
+async def stream_abort(place: Place) -> None:
+    """A client that leaves a stream early can go on."""
+    client = connect(place)
+    # Thinking is nothing that this client would tell of.
+    stream = client.create_stream(said(HELD_QUESTION), extra_create_args={"think": False})
+    assert isinstance(await anext(stream), str)
+    await stream.aclose()
+    assert (await client.create(said(QUESTION))).content
+
+
+@scenarios.add
+async def stream_breaks_off(place: Place) -> None:
+    """An answer that breaks off ends in an error."""
+    refused = None
+    try:
+        [piece async for piece in connect(place).create_stream(said(BROKEN_QUESTION))]
+    except ResponseError as error:
+        refused = error
+    assert refused is not None
+    assert refused.error
 
 
 if __name__ == "__main__":

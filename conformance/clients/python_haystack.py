@@ -20,6 +20,8 @@ from haystack_integrations.components.generators.ollama import OllamaChatGenerat
 from ollama import ResponseError
 
 from conformance.clients.scenarios import (
+    BROKEN_QUESTION,
+    HELD_QUESTION,
     MISSING_MODEL,
     PERSON_QUESTION,
     PERSON_SCHEMA,
@@ -103,6 +105,24 @@ def think(place: Place) -> None:
 
 
 @scenarios.add
+def think_stream(place: Place) -> None:
+    """Thinking comes in pieces of its own, and is whole in the reply."""
+    pieces: list[Any] = []
+    reply = ask(place, think=True, streaming_callback=pieces.append)
+    assert any(piece.reasoning for piece in pieces)
+    assert reply.reasoning.reasoning_text
+    assert reply.text
+
+
+@scenarios.add
+def options(place: Place) -> None:
+    """Options are taken, and a limit cuts."""
+    wanted = {"num_predict": 4, "temperature": 0, "seed": 7}
+    reply = ask(place, generation_kwargs=wanted, keep_alive=300)
+    assert reply.meta["usage"]["completion_tokens"] <= 4
+
+
+@scenarios.add
 def vision(place: Place) -> None:
     """A picture is taken."""
     image = ImageContent(base64_image=base64.b64encode(make_png()).decode(), mime_type="image/png")
@@ -110,14 +130,37 @@ def vision(place: Place) -> None:
 
 
 @scenarios.add
-def embed(place: Place) -> None:
-    """Vectors of a text and of documents."""
+def text_embedder(place: Place) -> None:
+    """A vector of a text."""
+    embedder = OllamaTextEmbedder(model=place.embedding, url=place.url)
+    check_unit(embedder.run(text=QUESTION)["embedding"])
+
+
+@scenarios.add
+def document_embedder(place: Place) -> None:
+    """Vectors of documents."""
     wanted = {"model": place.embedding, "url": place.url}
-    check_unit(OllamaTextEmbedder(**wanted).run(text=QUESTION)["embedding"])
     documents = [Document(content="harbour"), Document(content="fog")]
     embedder = OllamaDocumentEmbedder(**wanted, progress_bar=False)
-    for document in embedder.run(documents=documents)["documents"]:
+    found = embedder.run(documents=documents)["documents"]
+    assert len(found) == len(documents)
+    for document in found:
         check_unit(document.embedding)
+
+
+@scenarios.add
+async def chat_async(place: Place) -> None:
+    """The asynchronous way gives the same, whole and in pieces."""
+    generator: Any = OllamaChatGenerator(model=place.chat, url=place.url)
+    question = [ChatMessage.from_user(QUESTION)]
+    assert (await generator.run_async(messages=question))["replies"][0].text
+    pieces: list[Any] = []
+
+    async def keep(piece: Any) -> None:
+        pieces.append(piece)
+
+    await generator.run_async(messages=question, streaming_callback=keep)
+    assert len([piece for piece in pieces if piece.content]) > 2
 
 
 @scenarios.add
@@ -125,6 +168,46 @@ def missing_model(place: Place) -> None:
     """A model that is not there."""
     error = refusal_of(lambda: ask(place, model=MISSING_MODEL), ResponseError)
     assert error.status_code == 404
+
+
+@scenarios.add
+def missing_model_stream(place: Place) -> None:
+    """A streamed chat with a model that is not there."""
+    pieces: list[Any] = []
+    error = refusal_of(
+        lambda: ask(place, model=MISSING_MODEL, streaming_callback=pieces.append), ResponseError
+    )
+    assert error.status_code == 404
+
+
+@scenarios.add
+def missing_embed_model(place: Place) -> None:
+    """Vectors of a model that is not there."""
+    embedder = OllamaTextEmbedder(model=MISSING_MODEL, url=place.url)
+    assert refusal_of(lambda: embedder.run(text=QUESTION), ResponseError).status_code == 404
+
+
+@scenarios.add
+def stream_abort(place: Place) -> None:
+    """A client whose callback fails leaves the stream, and can go on."""
+
+    def leave(piece: Any) -> None:
+        raise EOFError(piece.content)
+
+    question = ChatMessage.from_user(HELD_QUESTION)
+    refusal_of(lambda: ask(place, question, streaming_callback=leave), EOFError)
+    assert ask(place).text
+
+
+@scenarios.add
+def stream_breaks_off(place: Place) -> None:
+    """An answer that breaks off ends in an error."""
+    question = ChatMessage.from_user(BROKEN_QUESTION)
+    pieces: list[Any] = []
+    error = refusal_of(
+        lambda: ask(place, question, streaming_callback=pieces.append), ResponseError
+    )
+    assert error.error
 
 
 if __name__ == "__main__":

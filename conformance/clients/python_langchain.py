@@ -8,8 +8,10 @@ without id or name, options that are null, an empty format, and keep_alive as a 
 
 import asyncio
 import base64
+import json
 import math
 import sys
+from collections.abc import Callable
 from typing import Any, cast
 
 import jsonschema
@@ -84,6 +86,13 @@ def check_chunks(chunks: list[AIMessageChunk]) -> None:
 def check_unit(vector: list[float]) -> None:
     """Check a vector of /api/embed, which has length one (ollama sheet §5.9)."""
     assert math.isclose(math.hypot(*vector), 1.0, abs_tol=1e-3), f"length {math.hypot(*vector)}"
+
+
+def check_missing(action: Callable[[], object]) -> None:
+    """Check the refusal of a model that is not there."""
+    error = refusal_of(action, ResponseError)
+    assert error.status_code == 404
+    assert "not found" in error.error
 
 
 @scenarios.add
@@ -177,12 +186,16 @@ def structured_json_mode(place: Place) -> None:
 
 @scenarios.add
 def reasoning(place: Place) -> None:
-    """Thinking is kept apart from the text, whole and in chunks."""
-    model = connect(place, reasoning=True)
-    answer = model.invoke(QUESTION)
+    """Thinking is kept apart from the text."""
+    answer = connect(place, reasoning=True).invoke(QUESTION)
     assert check_answer(answer)
     assert answer.additional_kwargs["reasoning_content"]
-    chunks = list(model.stream(QUESTION))
+
+
+@scenarios.add
+def reasoning_stream(place: Place) -> None:
+    """Thinking comes in chunks of its own."""
+    chunks = list(connect(place, reasoning=True).stream(QUESTION))
     assert any(chunk.additional_kwargs.get("reasoning_content") for chunk in chunks)
     check_chunks(chunks)
 
@@ -216,12 +229,30 @@ async def ainvoke_astream(place: Place) -> None:
 
 
 @scenarios.add
+def batch(place: Place) -> None:
+    """Several questions are answered at once, each with its own counts."""
+    answers = connect(place).batch([QUESTION, f"{QUESTION} {'Why? ' * 40}"])
+    assert all(check_answer(answer) for answer in answers)
+    short, long = (answer.usage_metadata for answer in answers)
+    assert short is not None
+    assert long is not None
+    assert short["input_tokens"] < long["input_tokens"]
+
+
+@scenarios.add
 def llm_invoke_stream(place: Place) -> None:
     """Prompts without a chat, with an empty format."""
     model = OllamaLLM(model=place.chat, base_url=place.url, client_kwargs=CONNECTION)
     assert model.invoke(QUESTION)
     assert len(list(model.stream(QUESTION))) > 2
-    assert model.batch([QUESTION, PERSON_QUESTION])
+    assert all(model.batch([QUESTION, PERSON_QUESTION]))
+
+
+@scenarios.add
+def llm_format_json(place: Place) -> None:
+    """With format json the answer to a prompt is JSON."""
+    model = OllamaLLM(model=place.chat, base_url=place.url, format="json", client_kwargs=CONNECTION)
+    json.loads(model.invoke(f"{PERSON_QUESTION} Answer in JSON."))
 
 
 @scenarios.add
@@ -243,17 +274,28 @@ async def aembed(place: Place) -> None:
 
 @scenarios.add
 def missing_model(place: Place) -> None:
-    """A model that is not there, by each way."""
-    chat = connect(place, model=MISSING_MODEL)
-    vectors = OllamaEmbeddings(model=MISSING_MODEL, base_url=place.url, client_kwargs=CONNECTION)
-    for action in (
-        lambda: chat.invoke(QUESTION),
-        lambda: list(chat.stream(QUESTION)),
-        lambda: vectors.embed_query(QUESTION),
-    ):
-        error = refusal_of(action, ResponseError)
-        assert error.status_code == 404
-        assert "not found" in error.error
+    """A chat with a model that is not there."""
+    check_missing(lambda: connect(place, model=MISSING_MODEL).invoke(QUESTION))
+
+
+@scenarios.add
+def missing_model_stream(place: Place) -> None:
+    """A streamed chat with a model that is not there."""
+    check_missing(lambda: list(connect(place, model=MISSING_MODEL).stream(QUESTION)))
+
+
+@scenarios.add
+def missing_model_llm(place: Place) -> None:
+    """A prompt for a model that is not there."""
+    model = OllamaLLM(model=MISSING_MODEL, base_url=place.url, client_kwargs=CONNECTION)
+    check_missing(lambda: model.invoke(QUESTION))
+
+
+@scenarios.add
+def missing_embed_model(place: Place) -> None:
+    """Vectors of a model that is not there."""
+    model = OllamaEmbeddings(model=MISSING_MODEL, base_url=place.url, client_kwargs=CONNECTION)
+    check_missing(lambda: model.embed_query(QUESTION))
 
 
 @scenarios.add

@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
@@ -17,6 +18,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 import litellm
 
 from conformance.clients.scenarios import (
+    BROKEN_QUESTION,
     HELD_QUESTION,
     MISSING_MODEL,
     PERSON_QUESTION,
@@ -79,6 +81,11 @@ def picture() -> list[dict[str, Any]]:
         {"type": "text", "text": QUESTION},
         {"type": "image_url", "image_url": {"url": url}},
     ]
+
+
+def check_missing(action: Callable[[], object]) -> None:
+    """Check the refusal of a model that is not there."""
+    assert "not found" in str(refusal_of(action, litellm.exceptions.NotFoundError))
 
 
 @scenarios.add
@@ -144,10 +151,15 @@ def chat_json_object(place: Place) -> None:
 
 @scenarios.add
 def chat_reasoning(place: Place) -> None:
-    """Thinking stands beside the text, streamed too."""
+    """Thinking stands beside the text."""
     answer = ask(place, reasoning_effort="low")
     assert check_answer(answer)
     assert answer.choices[0].message.reasoning_content
+
+
+@scenarios.add
+def chat_reasoning_stream(place: Place) -> None:
+    """Thinking comes in pieces of its own."""
     stream = ask(place, reasoning_effort="low", stream=True)
     assert any(getattr(c.choices[0].delta, "reasoning_content", None) for c in stream)
 
@@ -160,12 +172,36 @@ def chat_vision(place: Place) -> None:
 
 @scenarios.add
 def generate_provider(place: Place) -> None:
-    """The other provider asks by prompt: whole, streamed, as JSON, with a picture."""
+    """The other provider asks by prompt."""
     assert check_answer(ask(place, via="ollama"))
+
+
+@scenarios.add
+def generate_provider_stream(place: Place) -> None:
+    """A prompt is answered in pieces."""
     assert read(ask(place, via="ollama", stream=True))
-    answer = ask(place, PERSON_QUESTION, via="ollama", format="json")
-    json.loads(check_answer(answer))
+
+
+@scenarios.add
+def generate_provider_json(place: Place) -> None:
+    """With format json the answer to a prompt is JSON."""
+    json.loads(check_answer(ask(place, PERSON_QUESTION, via="ollama", format="json")))
+
+
+@scenarios.add
+def generate_provider_vision(place: Place) -> None:
+    """A picture goes along with a prompt."""
     assert check_answer(ask(place, picture(), via="ollama"))
+
+
+@scenarios.add
+def text_completion(place: Place) -> None:
+    """A prompt without a chat is carried on."""
+    answer: Any = litellm.text_completion(
+        model=f"ollama/{place.chat}", prompt=QUESTION, api_base=place.url, timeout=TIME_LIMIT_S
+    )
+    assert answer.choices[0].text
+    assert answer.usage.completion_tokens > 0
 
 
 @scenarios.add
@@ -179,6 +215,17 @@ async def async_chat(place: Place) -> None:
 def embed(place: Place) -> None:
     """Vectors of length one."""
     answer = litellm.embedding(
+        model=f"ollama/{place.embedding}", input=["harbour", "fog"], api_base=place.url
+    )
+    assert len(answer.data) == 2
+    for one in answer.data:
+        check_unit(one["embedding"])
+
+
+@scenarios.add
+async def async_embeddings(place: Place) -> None:
+    """Vectors, asynchronously."""
+    answer = await litellm.aembedding(
         model=f"ollama/{place.embedding}", input=["harbour", "fog"], api_base=place.url
     )
     assert len(answer.data) == 2
@@ -204,15 +251,28 @@ def model_info_tools(place: Place) -> None:
 
 @scenarios.add
 def missing_model(place: Place) -> None:
-    """A model that is not there, by each way."""
-    name = f"ollama_chat/{MISSING_MODEL}"
-    for action in (
-        lambda: ask(place, model=name),
-        lambda: list(ask(place, model=name, stream=True)),
-        lambda: ask(place, model=f"ollama/{MISSING_MODEL}"),
-    ):
-        error = refusal_of(action, litellm.exceptions.NotFoundError)
-        assert "not found" in str(error)
+    """A chat with a model that is not there."""
+    check_missing(lambda: ask(place, model=f"ollama_chat/{MISSING_MODEL}"))
+
+
+@scenarios.add
+def missing_model_stream(place: Place) -> None:
+    """A streamed chat with a model that is not there."""
+    check_missing(lambda: list(ask(place, model=f"ollama_chat/{MISSING_MODEL}", stream=True)))
+
+
+@scenarios.add
+def missing_model_generate(place: Place) -> None:
+    """A prompt for a model that is not there."""
+    check_missing(lambda: ask(place, model=f"ollama/{MISSING_MODEL}"))
+
+
+@scenarios.add
+def missing_embed_model(place: Place) -> None:
+    """Vectors of a model that is not there: this client keeps the words, not the status."""
+    wanted_embed = {"model": f"ollama/{MISSING_MODEL}", "input": ["x"], "api_base": place.url}
+    error = refusal_of(lambda: litellm.embedding(**wanted_embed), Exception)
+    assert "not found" in str(error)
 
 
 @scenarios.add
@@ -222,6 +282,12 @@ def stream_abort(place: Place) -> None:
     next(stream)
     stream.completion_stream.streaming_response.close()
     assert check_answer(ask(place))
+
+
+@scenarios.add
+def stream_breaks_off(place: Place) -> None:
+    """An answer that breaks off ends in an error."""
+    refusal_of(lambda: list(ask(place, BROKEN_QUESTION, stream=True)), Exception)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,20 @@ It finds models by tags and show, and takes names with one digest for one model 
 
 import contextlib
 import json
-import os
-import subprocess
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from click.testing import CliRunner
+from llm.cli import cli
 
 from conformance.clients.scenarios import (
     MISSING_MODEL,
     PERSON_QUESTION,
     PERSON_SCHEMA,
     QUESTION,
-    TIME_LIMIT_S,
     WEATHER_QUESTION,
     Place,
     Scenarios,
@@ -41,18 +42,14 @@ def home() -> Iterator[Path]:
 
 
 def call(place: Place, folder: Path, *arguments: str) -> tuple[int, str]:
-    """Run the program; return its exit code and what it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", "llm", *arguments],
-        env={**os.environ, "OLLAMA_HOST": place.url, "LLM_USER_PATH": str(folder)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=TIME_LIMIT_S,
-        check=False,
-    )
-    return done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr
+    """
+    Run the program; return its exit code and what it said.
+
+    In this process, since importing it takes far longer than all that it does.
+    """
+    environment = {"OLLAMA_HOST": place.url, "LLM_USER_PATH": str(folder)}
+    done = CliRunner(env=environment).invoke(cli, arguments)
+    return done.exit_code, done.stdout if done.exit_code == 0 else done.output
 
 
 def succeed(place: Place, *arguments: str) -> str:
@@ -71,9 +68,24 @@ def models(place: Place) -> None:
 
 
 @scenarios.add
-def prompt(place: Place) -> None:
-    """A question is answered, streamed or not, with options."""
+def ollama_models(place: Place) -> None:
+    """The plugin's own table has each model with its digest and what it can."""
+    rows = [line for line in succeed(place, "ollama", "models").splitlines() if place.chat in line]
+    assert len(rows) == 1
+    assert re.search(r"\s[0-9a-f]{12}\s", rows[0]), rows
+    for capability in ("completion", "tools", "vision", "thinking"):
+        assert capability in rows[0]
+
+
+@scenarios.add
+def prompt_stream(place: Place) -> None:
+    """A question is answered in pieces."""
     assert succeed(place, "-m", f"ollama/{place.chat}", QUESTION).strip()
+
+
+@scenarios.add
+def prompt_no_stream_options(place: Place) -> None:
+    """A question is answered in one piece, with options."""
     options = ("-o", "temperature", "0.5", "-o", "seed", "7")
     assert succeed(place, "-m", f"ollama/{place.chat}", "--no-stream", *options, QUESTION).strip()
 
@@ -99,12 +111,24 @@ def schema(place: Place) -> None:
 
 
 @scenarios.add
+def think(place: Place) -> None:
+    """Thinking, which only a model that can think is asked for, leaves the text whole."""
+    chat = ("-m", f"ollama/{place.chat}")
+    assert succeed(place, *chat, "-o", "think", "true", QUESTION).strip()
+    assert succeed(place, *chat, "-o", "think", "false", QUESTION).strip()
+
+
+@scenarios.add
 def tools(place: Place) -> None:
     """A tool is called and its result answered in words."""
-    said = succeed(
-        place, "-m", f"ollama/{place.chat}", "--functions", TOOL, "--td", WEATHER_QUESTION
-    )
+    chat = ("-m", f"ollama/{place.chat}")
+    with home() as folder:
+        code, said = call(place, folder, *chat, "--functions", TOOL, WEATHER_QUESTION)
+        _, logged = call(place, folder, "logs", "--json", "-n", "2")
+    assert code == 0, said
     assert said.strip()
+    results = [one for turn in json.loads(logged) for one in turn["tool_results"]]
+    assert [one["name"] for one in results] == ["get_weather"], logged
 
 
 @scenarios.add

@@ -425,6 +425,16 @@ def generate_image(place: Place) -> None:
 
 
 @scenarios.add
+def generate_system_format_image(place: Place) -> None:
+    """System text, schema and picture go together."""
+    answer = connect(place).generate(
+        place.chat, PERSON_QUESTION, system="Be brief.", format=PERSON_SCHEMA, images=[make_png()]
+    )
+    jsonschema.validate(json.loads(answer.response or ""), PERSON_SCHEMA)
+    check_counts(answer)
+
+
+@scenarios.add
 def generate_think(place: Place) -> None:
     """Thinking stands beside the response, and is gone when refused."""
     client = connect(place)
@@ -476,11 +486,16 @@ def embeddings_legacy(place: Place) -> None:
 
 @scenarios.add
 def pull(place: Place) -> None:
-    """A model that is here is pulled at once, streamed or not."""
-    client = connect(place)
-    assert client.pull(place.chat).status == "success"
-    frames = list(client.pull(place.chat, stream=True))
-    assert frames[-1].status == "success"
+    """A model that is here is pulled at once."""
+    assert connect(place).pull(place.chat).status == "success"
+
+
+@scenarios.add
+def pull_stream(place: Place) -> None:
+    """Progress is told in frames, of which the last says that it is done."""
+    frames = list(connect(place).pull(place.chat, stream=True))
+    assert all(frame.status for frame in frames)
+    assert [frame.status for frame in frames].index("success") == len(frames) - 1
 
 
 @scenarios.add

@@ -41,6 +41,8 @@ class Client:
     leaves_one: bool = False
     """Whether it leaves one answer early, which the gateway must leave then."""
     is_default: bool = False
+    left_out: str = ""
+    """Why it is no part of the default set, for one that is not."""
 
 
 def run_here(module: str) -> Command:
@@ -98,16 +100,16 @@ CLIENTS: tuple[Client, ...] = (
         partial(version, "ollama"),
         partial(run_here, "python_ollama"),
         """
-        list_models show ps chat chat_stream chat_options_keepalive chat_multi_turn
-        think think_stream think_level think_false
-        tools_single tools_parallel tools_stream tools_roundtrip tools_from_function
-        format_json format_schema format_schema_stream image_bytes image_path
-        generate generate_stream generate_system generate_format generate_raw generate_image
-        generate_think embed_one embed_batch embed_dimensions embeddings_legacy pull
-        preload_and_unload
+        list_models show ps chat chat_stream chat_options_keepalive chat_multi_turn think
+        think_stream think_level think_false tools_single tools_parallel tools_stream
+        tools_roundtrip tools_from_function format_json format_schema format_schema_stream
+        image_bytes image_path generate generate_stream generate_system generate_format
+        generate_raw generate_image generate_system_format_image generate_think embed_one
+        embed_batch embed_dimensions embeddings_legacy pull pull_stream preload_and_unload
         missing_model_chat missing_model_chat_stream missing_model_generate
         missing_model_generate_stream missing_model_show missing_model_embed
-        missing_model_embeddings async_chat_stream async_concurrent stream_abort stream_breaks_off
+        missing_model_embeddings async_chat_stream async_concurrent stream_abort
+        stream_breaks_off
         """,
         leaves_one=True,
         is_default=True,
@@ -118,10 +120,12 @@ CLIENTS: tuple[Client, ...] = (
         partial(version, "langchain-ollama"),
         partial(run_here, "python_langchain"),
         """
-        invoke stream options keep_alive_int validate_model_on_init tools_roundtrip tools_stream
-        structured_json_schema structured_function_calling structured_json_mode
-        reasoning reasoning_false vision ainvoke_astream llm_invoke_stream
-        embed_documents_query aembed missing_model stream_abort stream_breaks_off
+        invoke stream options keep_alive_int validate_model_on_init tools_roundtrip
+        tools_stream structured_json_schema structured_function_calling structured_json_mode
+        reasoning reasoning_stream reasoning_false vision ainvoke_astream batch
+        llm_invoke_stream llm_format_json embed_documents_query aembed missing_model
+        missing_model_stream missing_model_llm missing_embed_model stream_abort
+        stream_breaks_off
         """,
         leaves_one=True,
         is_default=True,
@@ -132,12 +136,12 @@ CLIENTS: tuple[Client, ...] = (
         partial(locked, "", "ollama"),
         partial(run_node, "", "ollama.mjs"),
         """
-        list show version chat chat_stream chat_options think think_stream think_level think_false
-        tools_roundtrip tools_parallel tools_stream format_schema format_json
-        image_buffer image_base64 generate generate_stream generate_raw generate_image_format
-        embed embed_string embeddings_legacy pull ps_load_and_unload
-        missing_model missing_model_stream missing_model_generate missing_model_show
-        missing_model_embed concurrent stream_abort stream_breaks_off
+        list show version chat chat_stream chat_options think think_stream think_level
+        think_false tools_roundtrip tools_parallel tools_stream format_schema format_json
+        image_buffer image_base64 generate generate_stream generate_raw
+        generate_image_format embed embed_string embeddings_legacy pull pull_stream ps
+        load_and_unload missing_model missing_model_stream missing_model_generate
+        missing_model_show missing_model_embed concurrent stream_abort stream_breaks_off
         """,
         leaves_one=True,
         is_default=True,
@@ -149,9 +153,11 @@ CLIENTS: tuple[Client, ...] = (
         partial(run_node, "", "ai_sdk.mjs"),
         """
         generateText streamText options tools tools_stream structured structured_json_schema
-        think vision embed missing_model stream_breaks_off
+        think think_stream vision embed missing_model missing_model_stream
+        missing_embed_model stream_abort stream_breaks_off
         """,
         is_default=True,
+        leaves_one=True,
     ),
     Client(
         "go_api",
@@ -160,11 +166,10 @@ CLIENTS: tuple[Client, ...] = (
         lambda: [build_go()],
         """
         heartbeat version list show list_running chat chat_stream chat_options chat_image
-        think_stream think_level think_false tools_roundtrip tools_parallel_stream format_schema
-        generate generate_stream embed embeddings_legacy pull create_copy_delete
-        load_and_unload missing_model_chat missing_model_generate missing_model_show
-        missing_model_embed
-        stream_abort stream_breaks_off
+        think_stream think_level think_false tools_roundtrip tools_parallel_stream
+        format_schema format_json generate generate_stream embed embeddings_legacy pull
+        create_copy_delete load_and_unload missing_model_chat missing_model_generate
+        missing_model_show missing_model_embed stream_abort stream_breaks_off
         """,
         leaves_one=True,
         is_default=True,
@@ -187,8 +192,9 @@ CLIENTS: tuple[Client, ...] = (
         partial(listed, "sdks", "openai"),
         partial(run_apart, "sdks", "python_openai"),
         """
-        models chat chat_stream options tools_roundtrip tools_stream tool_choice format_schema
-        format_json vision responses completions embed missing_model stream_abort stream_breaks_off
+        models chat chat_stream options tools_roundtrip tools_stream tool_choice
+        format_schema format_json vision responses completions embed missing_model
+        stream_abort stream_breaks_off
         """,
         leaves_one=True,
         is_default=True,
@@ -210,9 +216,12 @@ CLIENTS: tuple[Client, ...] = (
         partial(listed, "sdks", "litellm"),
         partial(run_apart, "sdks", "python_litellm"),
         """
-        chat chat_stream chat_options chat_tools_roundtrip chat_tools_stream chat_json_schema
-        chat_json_object chat_reasoning chat_vision generate_provider async_chat embed model_info
-        model_info_tools missing_model stream_abort
+        chat chat_stream chat_options chat_tools_roundtrip chat_tools_stream
+        chat_json_schema chat_json_object chat_reasoning chat_reasoning_stream chat_vision
+        generate_provider generate_provider_stream generate_provider_json
+        generate_provider_vision text_completion async_chat embed async_embeddings
+        model_info model_info_tools missing_model missing_model_stream
+        missing_model_generate missing_embed_model stream_abort stream_breaks_off
         """,
         deviations={
             "model_info_tools": "it looks for tools in the template, which LM Studio does not give"
@@ -227,8 +236,11 @@ CLIENTS: tuple[Client, ...] = (
         partial(run_node, "more", "langchain.mjs"),
         """
         invoke stream options tools_roundtrip tools_stream structured_json_schema
-        structured_function_calling think vision llm embeddings check_or_pull_model missing_model
+        structured_function_calling structured_json_mode think think_stream vision llm
+        llm_stream embeddings check_or_pull_model missing_model missing_model_stream
+        missing_embed_model stream_breaks_off
         """,
+        is_default=True,
     ),
     Client(
         "javascript_ai_sdk_ollama",
@@ -236,9 +248,11 @@ CLIENTS: tuple[Client, ...] = (
         partial(locked, "more", "ai-sdk-ollama"),
         partial(run_node, "more", "ai_sdk_ollama.mjs"),
         """
-        generateText streamText options tools tools_stream structured think vision embed
-        missing_model
+        generateText streamText options tools tools_stream structured think think_stream
+        vision embed missing_model missing_model_stream missing_embed_model
+        stream_breaks_off
         """,
+        is_default=True,
     ),
     Client(
         "javascript_llamaindex",
@@ -246,8 +260,10 @@ CLIENTS: tuple[Client, ...] = (
         partial(locked, "more", "@llamaindex/ollama"),
         partial(run_node, "more", "llamaindex.mjs"),
         """
-        chat chat_stream complete complete_stream tools vision embedding missing_model
+        chat chat_stream complete complete_stream tools tools_roundtrip vision
+        embeddings_legacy missing_model missing_embed_model stream_breaks_off
         """,
+        is_default=True,
     ),
     Client(
         "python_llama_index",
@@ -255,10 +271,14 @@ CLIENTS: tuple[Client, ...] = (
         partial(listed, "frameworks", "llama-index-llms-ollama"),
         partial(run_apart, "frameworks", "python_llama_index"),
         """
-        complete chat stream_chat context_window_from_show json_mode structured chat_with_tools
-        stream_chat_with_tools thinking vision async_chat embeddings missing_model stream_abort
+        complete stream_complete chat chat_usage stream_chat context_window_from_show
+        fixed_context_window json_mode structured_predict stream_structured_predict
+        as_structured_llm chat_with_tools stream_chat_with_tools predict_and_call
+        function_agent thinking thinking_stream vision async_chat embeddings
+        async_embeddings missing_model missing_embed_model stream_abort stream_breaks_off
         """,
         leaves_one=True,
+        is_default=True,
     ),
     Client(
         "python_strands",
@@ -266,8 +286,11 @@ CLIENTS: tuple[Client, ...] = (
         partial(listed, "frameworks", "strands-agents"),
         partial(run_apart, "frameworks", "python_strands"),
         """
-        run tools structured image missing_model
+        run stream options tools structured image missing_model stream_abort
+        stream_breaks_off
         """,
+        leaves_one=True,
+        is_default=True,
     ),
     Client(
         "python_haystack",
@@ -275,9 +298,12 @@ CLIENTS: tuple[Client, ...] = (
         partial(listed, "frameworks", "ollama-haystack"),
         partial(run_apart, "frameworks", "python_haystack"),
         """
-        chat chat_stream tools_roundtrip tools_stream response_format think vision embed
-        missing_model
+        chat chat_stream tools_roundtrip tools_stream response_format think think_stream
+        options vision text_embedder document_embedder chat_async missing_model
+        missing_model_stream missing_embed_model stream_abort stream_breaks_off
         """,
+        leaves_one=True,
+        is_default=True,
     ),
     Client(
         "python_autogen",
@@ -285,9 +311,11 @@ CLIENTS: tuple[Client, ...] = (
         partial(listed, "frameworks", "autogen-ext"),
         partial(run_apart, "frameworks", "python_autogen"),
         """
-        create create_stream tools structured_output json_output vision assistant_agent
-        missing_model
+        create create_stream tools tools_stream options structured_output json_output vision
+        assistant_agent missing_model stream_abort stream_breaks_off
         """,
+        leaves_one=True,
+        is_default=True,
     ),
     Client(
         "python_pydantic_ai",
@@ -295,8 +323,11 @@ CLIENTS: tuple[Client, ...] = (
         partial(listed, "frameworks", "pydantic-ai-slim"),
         partial(run_apart, "frameworks", "python_pydantic_ai"),
         """
-        chat chat_stream tools output_tool output_native vision missing_model
+        chat chat_stream tools tools_stream options thinking output_tool output_native
+        vision missing_model stream_abort stream_breaks_off
         """,
+        leaves_one=True,
+        is_default=True,
     ),
     Client(
         "python_any_llm",
@@ -304,8 +335,12 @@ CLIENTS: tuple[Client, ...] = (
         partial(listed, "frameworks", "any-llm-sdk"),
         partial(run_apart, "frameworks", "python_any_llm"),
         """
-        models chat stream tools response_format reasoning vision embed missing_model
+        models chat stream tools tools_roundtrip tools_stream response_format reasoning
+        reasoning_stream reasoning_none vision embed missing_model missing_model_stream
+        missing_embed_model stream_abort stream_breaks_off
         """,
+        leaves_one=True,
+        is_default=True,
     ),
     Client(
         "python_llm",
@@ -313,8 +348,10 @@ CLIENTS: tuple[Client, ...] = (
         partial(listed, "frameworks", "llm-ollama"),
         partial(run_apart, "frameworks", "python_llm"),
         """
-        models prompt usage schema tools image embed missing_model
+        models ollama_models prompt_stream prompt_no_stream_options usage schema think tools
+        image embed missing_model
         """,
+        is_default=True,
     ),
     Client(
         "python_open_webui",
@@ -352,10 +389,13 @@ CLIENTS: tuple[Client, ...] = (
         partial(find_version, "rust/Cargo.toml", r'^ollama-rs = .*"=([^"]+)"'),
         lambda: [build_rust()],
         """
-        list show chat chat_stream chat_options tools tools_roundtrip format_schema format_json
-        think vision generate generate_stream embed pull missing_model stream_abort
+        list show chat chat_stream chat_options tools tools_stream tools_roundtrip
+        format_schema format_json think think_stream vision generate generate_stream embed
+        pull pull_stream create_copy_delete load_and_unload missing_model
+        missing_model_embed stream_abort stream_breaks_off
         """,
         leaves_one=True,
+        left_out="a first build of its 150 crates takes minutes",
     ),
     Client(
         "java_langchain4j",
@@ -365,10 +405,16 @@ CLIENTS: tuple[Client, ...] = (
         ),
         build_java,
         """
-        list show ps chat chat_stream options tools_roundtrip tools_stream format_schema format_json
-        think think_stream vision generate generate_stream embed missing_model stream_abort
+        list show ps chat chat_stream options tools_roundtrip tools_stream format_schema
+        format_json think think_stream vision generate generate_stream embed missing_model
+        missing_model_stream missing_model_embed stream_abort stream_breaks_off
         """,
+        deviations={
+            "stream_breaks_off": "it tells neither an error nor an end when a stream's last line is"
+            " an error"
+        },
         leaves_one=True,
+        left_out="Maven fetches its plugins anew for it, and a JDK is not on every machine",
     ),
 )
 

@@ -81,6 +81,7 @@ var scenarios = []scenario{
 	{"tools_roundtrip", runToolsRoundtrip},
 	{"tools_parallel_stream", runToolsParallelStream},
 	{"format_schema", runFormatSchema},
+	{"format_json", runFormatJSON},
 	{"generate", runGenerate},
 	{"generate_stream", runGenerateStream},
 	{"embed", runEmbed},
@@ -423,6 +424,14 @@ func runFormatSchema(d *driver) error {
 	whole := person.Name != nil && person.Age != nil && person.Trade != nil
 	return check(whole && slices.Contains([]string{"keeper", "sailor"}, *person.Trade),
 		"%s is an instance of the schema", answer.Message.Content)
+}
+
+func runFormatJSON(d *driver) error {
+	request := whole(d.ask(personQuestion + " Answer in JSON."))
+	request.Format = json.RawMessage(`"json"`)
+	answer, _, err := d.speak(request, "stop")
+	var object map[string]any
+	return first(err, json.Unmarshal([]byte(answer.Message.Content), &object))
 }
 
 // tell sends a generate request and checks the frames of its answer, of which it returns the last.

@@ -7,6 +7,7 @@ import { z } from "zod";
 
 import {
   BROKEN_QUESTION,
+  HELD_QUESTION,
   MISSING_MODEL,
   PERSON_QUESTION,
   QUESTION,
@@ -145,6 +146,10 @@ await main({
     const answer = await generateText({ ...chatOf(place), prompt: QUESTION, providerOptions });
     check(answer.text, "text");
     check(answer.reasoningText, "thinking");
+  },
+
+  async think_stream(place) {
+    const providerOptions = { ollama: { think: true } };
     const result = streamText({ ...chatOf(place), prompt: QUESTION, providerOptions });
     const kinds = (await readParts(result)).map((part) => part.type);
     const lastThought = kinds.lastIndexOf("reasoning-delta");
@@ -180,6 +185,38 @@ await main({
     equal("AI_APICallError", error.name, "name of the error");
     equal(404, error.statusCode, "status");
     check(error.responseBody.includes("not found"), error.responseBody);
+  },
+
+  async missing_model_stream(place) {
+    const model = connect(place)(MISSING_MODEL);
+    const result = streamText({ model, prompt: QUESTION, maxRetries: 0, onError: () => {} });
+    const error = await refusalOf(() => readParts(result));
+    equal(404, error.statusCode, "status");
+  },
+
+  async missing_embed_model(place) {
+    const model = connect(place).textEmbeddingModel(MISSING_MODEL);
+    const error = await refusalOf(() => embedMany({ model, values: ["harbour"], maxRetries: 0 }));
+    equal(404, error.statusCode, "status");
+  },
+
+  async stream_abort(place) {
+    const leaving = new AbortController();
+    const abortSignal = leaving.signal;
+    const result = streamText({
+      ...chatOf(place),
+      prompt: HELD_QUESTION,
+      abortSignal,
+      onError: () => {},
+    });
+    const kinds = [];
+    for await (const part of result.fullStream) {
+      kinds.push(part.type);
+      if (part.type.endsWith("-delta")) leaving.abort();
+    }
+    check(kinds.some((kind) => kind.endsWith("-delta")), kinds.join(" "));
+    equal("abort", kinds.at(-1), "last part");
+    check((await generateText({ ...chatOf(place), prompt: QUESTION })).text, "text");
   },
 
   async stream_breaks_off(place) {

@@ -1,11 +1,12 @@
 // Drives ai-sdk-ollama beneath the Vercel AI SDK: it stands on the official client.
-// None of its scenarios leaves an answer.
+// An abort ends its own stream but not its request, so no scenario leaves an answer.
 
 import { embedMany, generateText, Output, stepCountIs, streamText, tool } from "ai";
 import { createOllama } from "ai-sdk-ollama";
 import { z } from "zod";
 
 import {
+  BROKEN_QUESTION,
   MISSING_MODEL,
   PERSON_QUESTION,
   QUESTION,
@@ -97,6 +98,13 @@ await main({
     check(answer.reasoningText, "thinking");
   },
 
+  async think_stream(place) {
+    const result = streamText({ ...chatOf(place, { think: true }), prompt: QUESTION });
+    const kinds = (await readParts(result)).map((part) => part.type);
+    const lastThought = kinds.lastIndexOf("reasoning-delta");
+    check(0 <= lastThought && lastThought < kinds.indexOf("text-delta"), kinds.join(" "));
+  },
+
   async vision(place) {
     const image = makePng().toString("base64");
     const content = [
@@ -117,5 +125,25 @@ await main({
     const model = connect(place)(MISSING_MODEL);
     const error = await refusalOf(() => generateText({ model, prompt: QUESTION, maxRetries: 0 }));
     check(String(error).includes("not found"), String(error));
+  },
+
+  async missing_model_stream(place) {
+    const model = connect(place)(MISSING_MODEL);
+    const result = streamText({ model, prompt: QUESTION, maxRetries: 0, onError: () => {} });
+    const error = await refusalOf(() => readParts(result));
+    check(String(error).includes("not found"), String(error));
+  },
+
+  async missing_embed_model(place) {
+    const model = connect(place).textEmbeddingModel(MISSING_MODEL);
+    const error = await refusalOf(() => embedMany({ model, values: ["harbour"], maxRetries: 0 }));
+    check(String(error).includes("not found"), String(error));
+  },
+
+  async stream_breaks_off(place) {
+    const result = streamText({ ...chatOf(place), prompt: BROKEN_QUESTION, onError: () => {} });
+    const error = await refusalOf(() => readParts(result));
+    // The official client's own words for a stream that merely ends: nothing was reported.
+    check(!/did not receive done/i.test(String(error)), String(error));
   },
 });

@@ -6,6 +6,7 @@ import { ChatOllama, Ollama, OllamaEmbeddings } from "@langchain/ollama";
 import { z } from "zod";
 
 import {
+  BROKEN_QUESTION,
   MISSING_MODEL,
   PERSON_QUESTION,
   QUESTION,
@@ -98,10 +99,22 @@ await main({
     checkPerson(await model.invoke(PERSON_QUESTION));
   },
 
+  async structured_json_mode(place) {
+    const model = connect(place).withStructuredOutput(z.looseObject({}), { method: "jsonMode" });
+    const answer = await model.invoke(`${PERSON_QUESTION} Answer in JSON.`);
+    check(answer && typeof answer === "object" && !Array.isArray(answer), JSON.stringify(answer));
+  },
+
   async think(place) {
     const answer = await connect(place, { think: true }).invoke(QUESTION);
     checkAnswer(answer);
     check(answer.additional_kwargs.reasoning_content, "thinking");
+  },
+
+  async think_stream(place) {
+    const chunks = await collect(await connect(place, { think: true }).stream(QUESTION));
+    check(chunks.some((chunk) => chunk.additional_kwargs.reasoning_content), "thinking");
+    check(chunks.some((chunk) => chunk.content), "text");
   },
 
   async vision(place) {
@@ -118,6 +131,11 @@ await main({
     check(await model.invoke(QUESTION), "text");
   },
 
+  async llm_stream(place) {
+    const model = new Ollama({ baseUrl: place.url, model: place.chat, maxRetries: 0 });
+    check((await collect(await model.stream(QUESTION))).filter((text) => text).length > 2, "several chunks");
+  },
+
   async embeddings(place) {
     const model = new OllamaEmbeddings({ baseUrl: place.url, model: place.embedding, maxRetries: 0 });
     const vectors = await model.embedDocuments(["harbour", "fog"]);
@@ -132,7 +150,22 @@ await main({
   async missing_model(place) {
     const chat = connect(place, { model: MISSING_MODEL });
     check(String(await refusalOf(() => chat.invoke(QUESTION))).includes("not found"), "words");
+  },
+
+  async missing_model_stream(place) {
+    const chat = connect(place, { model: MISSING_MODEL });
+    const error = await refusalOf(async () => collect(await chat.stream(QUESTION)));
+    check(String(error).includes("not found"), String(error));
+  },
+
+  async missing_embed_model(place) {
     const vectors = new OllamaEmbeddings({ baseUrl: place.url, model: MISSING_MODEL, maxRetries: 0 });
     check(String(await refusalOf(() => vectors.embedQuery("x"))).includes("not found"), "words");
+  },
+
+  async stream_breaks_off(place) {
+    const error = await refusalOf(async () => collect(await connect(place).stream(BROKEN_QUESTION)));
+    // The official client's own words for a stream that merely ends: nothing was reported.
+    check(!/did not receive done/i.test(String(error)), String(error));
   },
 });

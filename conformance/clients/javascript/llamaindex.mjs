@@ -1,9 +1,10 @@
 // Drives @llamaindex/ollama, which holds an old release of the official client: its stream decoder
 // garbles characters that are cut, and it asks for vectors the old way (client notes §3).
+// Its streams take no abort and keep tool calls to themselves, so no scenario has either.
 
 import { Ollama, OllamaEmbedding } from "@llamaindex/ollama";
 
-import { MISSING_MODEL, QUESTION, WEATHER_QUESTION, check, equal, main, makePng, refusalOf } from "./scenarios.mjs";
+import { BROKEN_QUESTION, MISSING_MODEL, QUESTION, WEATHER_QUESTION, check, equal, main, makePng, refusalOf } from "./scenarios.mjs";
 
 const connect = (place, model = place.chat) => new Ollama({ model, config: { host: place.url } });
 const messages = (content) => [{ role: "user", content }];
@@ -47,6 +48,17 @@ await main({
     equal(["get_weather"], calls.map((call) => call.name), "calls");
   },
 
+  async tools_roundtrip(place) {
+    const client = connect(place);
+    const asked = messages(WEATHER_QUESTION);
+    const first = await client.chat({ messages: asked, tools: [WEATHER] });
+    const [call] = first.message.options.toolCall;
+    const toolResult = { id: call.id, result: "17", isError: false };
+    const result = { role: "user", content: "17", options: { toolResult } };
+    const second = await client.chat({ messages: [...asked, first.message, result], tools: [WEATHER] });
+    check(second.message.content, "text");
+  },
+
   async vision(place) {
     const url = `data:image/png;base64,${makePng().toString("base64")}`;
     const content = [
@@ -56,7 +68,7 @@ await main({
     check((await connect(place).chat({ messages: messages(content) })).message.content, "text");
   },
 
-  async embedding(place) {
+  async embeddings_legacy(place) {
     const model = new OllamaEmbedding({ model: place.embedding, config: { host: place.url } });
     const vector = await model.getTextEmbedding("harbour");
     check(vector.length > 0 && vector.some((value) => value), "a vector");
@@ -65,5 +77,17 @@ await main({
   async missing_model(place) {
     const error = await refusalOf(() => connect(place, MISSING_MODEL).chat({ messages: messages(QUESTION) }));
     check(String(error).includes("not found"), String(error));
+  },
+
+  async missing_embed_model(place) {
+    const model = new OllamaEmbedding({ model: MISSING_MODEL, config: { host: place.url } });
+    const error = await refusalOf(() => model.getTextEmbedding("harbour"));
+    check(String(error).includes("not found"), String(error));
+  },
+
+  async stream_breaks_off(place) {
+    const stream = async () => connect(place).chat({ messages: messages(BROKEN_QUESTION), stream: true });
+    const error = await refusalOf(async () => collect(await stream()));
+    check(!/did not receive done/i.test(String(error)), String(error));
   },
 });

@@ -128,6 +128,11 @@ function checkUnit(vector) {
   check(Math.abs(Math.hypot(...vector) - 1) < 1e-3, `length ${Math.hypot(...vector)}`);
 }
 
+async function findLoaded(client, place) {
+  const { models } = await client.ps();
+  return models.find((one) => one.name.replace(/:latest$/, "") === place.chat);
+}
+
 async function checkMissing(action) {
   const error = await refusalOf(action);
   equal("ResponseError", error.name, "name of the error");
@@ -309,27 +314,34 @@ await main({
   },
 
   async pull(place) {
-    const client = connect(place);
-    equal("success", (await client.pull({ model: place.chat })).status, "status");
-    const frames = [];
-    for await (const frame of await client.pull({ model: place.chat, stream: true })) {
-      frames.push(frame);
-    }
+    equal("success", (await connect(place).pull({ model: place.chat })).status, "status");
+  },
+
+  async pull_stream(place) {
+    const frames = await readAll(await connect(place).pull({ model: place.chat, stream: true }));
+    check(frames.every((frame) => frame.status), "a status in each");
     equal("success", frames.at(-1)?.status, "last status");
   },
 
-  async ps_load_and_unload(place) {
+  async ps(place) {
     const client = connect(place);
-    const find = async () =>
-      (await client.ps()).models.find((one) => one.name.replace(/:latest$/, "") === place.chat);
+    await client.chat(ask(place, { think: false }));
+    const model = await findLoaded(client, place);
+    check(isCount(model.size), `size ${model.size}`);
+    check(Number.isSafeInteger(model.size_vram), `size_vram ${model.size_vram}`);
+    check(Date.parse(model.expires_at) > Date.now(), `expires_at ${model.expires_at}`);
+    const { models } = await client.list();
+    check(models.some((one) => one.digest === model.digest), `digest ${model.digest}`);
+  },
+
+  async load_and_unload(place) {
+    const client = connect(place);
     const loaded = await client.generate({ model: place.chat, prompt: "" });
     equal([true, "load"], [loaded.done, loaded.done_reason], "the answer to a load");
-    const model = await find();
-    check(isCount(model.size), `size ${model.size}`);
-    check(!Number.isNaN(Date.parse(model.expires_at)), `expires_at ${model.expires_at}`);
+    check(await findLoaded(client, place), "it is loaded");
     const unloaded = await client.chat({ model: place.chat, messages: [], keep_alive: 0 });
     equal([true, "unload"], [unloaded.done, unloaded.done_reason], "the answer to an unload");
-    await waitUntil(async () => !(await find()));
+    await waitUntil(async () => !(await findLoaded(client, place)));
   },
 
   async missing_model(place) {

@@ -37,6 +37,12 @@ def test_deviations_are_scenarios() -> None:
         assert set() == set(client.deviations) - set(client.scenarios.split())
 
 
+@pytest.mark.parametrize("listed", CLIENTS, ids=[client.key for client in CLIENTS])
+def test_what_is_left_out_says_why(listed: Client) -> None:
+    """A client is either in the default set, or has a reason not to be."""
+    assert listed.is_default == (not listed.left_out)
+
+
 def test_the_page_tells_what_failed_and_what_did_not_run() -> None:
     """A known deviation shows its reason, an unknown one its detail, a missing tool its name."""
     known = next(client for client in CLIENTS if client.key == "python_litellm")

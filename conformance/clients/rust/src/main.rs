@@ -15,8 +15,9 @@ use ollama_rs::generation::completion::request::GenerationRequest;
 use ollama_rs::generation::embeddings::request::GenerateEmbeddingsRequest;
 use ollama_rs::generation::images::Image;
 use ollama_rs::generation::parameters::{FormatType, JsonStructure, KeepAlive, ThinkType, TimeUnit};
-use ollama_rs::generation::tools::Tool;
+use ollama_rs::generation::tools::{Tool, ToolCall};
 use ollama_rs::models::ModelOptions;
+use ollama_rs::models::create::CreateModelRequest;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_stream::StreamExt;
@@ -25,6 +26,7 @@ const QUESTION: &str = "What grows in the orchard behind the harbour? Answer in 
 const WEATHER_QUESTION: &str = "What is the weather in Lisbon? Use the tool get_weather.";
 const PERSON_QUESTION: &str = "Describe a keeper of a lighthouse named Ada.";
 const HELD_QUESTION: &str = "[hold] What grows in the orchard behind the harbour?";
+const BROKEN_QUESTION: &str = "[break] What grows in the orchard behind the harbour?";
 const MISSING_MODEL: &str = "nobody/has-this-model:7b";
 /// One grey pixel.
 const PNG: &str =
@@ -136,18 +138,23 @@ async fn chat_options(place: Place) -> Outcome {
     check(answer.final_data.as_ref().is_some_and(|data| data.eval_count <= 4), &answer)
 }
 
-/// A tool is called with what its schema wants, streamed or not.
+fn check_call(calls: &[ToolCall]) -> Outcome {
+    check(calls.len() == 1 && calls[0].function.name == "get_weather", calls)?;
+    serde_json::from_value::<City>(calls[0].function.arguments.clone())?;
+    Ok(())
+}
+
+/// A tool is called with what its schema wants.
 async fn tools(place: Place) -> Outcome {
     let request = ask(&place, WEATHER_QUESTION).add_tool(Weather);
-    let answer = place.client.send_chat_messages(request.clone()).await?;
-    let streamed = read(&place, request).await?;
-    let calls = streamed.iter().flat_map(|frame| &frame.message.tool_calls);
-    let both = [answer.message.tool_calls.iter().collect::<Vec<_>>(), calls.collect()];
-    for calls in both {
-        check(calls.len() == 1 && calls[0].function.name == "get_weather", &calls)?;
-        serde_json::from_value::<City>(calls[0].function.arguments.clone())?;
-    }
-    Ok(())
+    check_call(&place.client.send_chat_messages(request).await?.message.tool_calls)
+}
+
+/// A streamed call is whole.
+async fn tools_stream(place: Place) -> Outcome {
+    let frames = read(&place, ask(&place, WEATHER_QUESTION).add_tool(Weather)).await?;
+    let calls = frames.into_iter().flat_map(|frame| frame.message.tool_calls);
+    check_call(&calls.collect::<Vec<_>>())
 }
 
 /// The coordinator calls the tool and has its result answered in words.
@@ -180,10 +187,15 @@ async fn format_json(place: Place) -> Outcome {
 async fn think(place: Place) -> Outcome {
     let low = place.client.send_chat_messages(ask(&place, QUESTION).think(ThinkType::Low)).await?;
     check(low.message.thinking.is_some_and(|text| !text.is_empty()), "no thinking")?;
-    let frames = read(&place, ask(&place, QUESTION).think(true)).await?;
-    check(frames.iter().any(|frame| frame.message.thinking.is_some()), &frames)?;
     let none = place.client.send_chat_messages(ask(&place, QUESTION).think(false)).await?;
     check(none.message.thinking.is_none(), &none)
+}
+
+/// Thinking comes in frames of its own.
+async fn think_stream(place: Place) -> Outcome {
+    let frames = read(&place, ask(&place, QUESTION).think(true)).await?;
+    check(frames.iter().any(|frame| frame.message.thinking.is_some()), &frames)?;
+    check(!text_of(&frames).is_empty(), &frames)
 }
 
 /// A picture is taken.
@@ -227,8 +239,12 @@ async fn embed(place: Place) -> Outcome {
 
 /// A model that is here is pulled at once.
 async fn pull(place: Place) -> Outcome {
-    let whole = place.client.pull_model(place.chat.clone(), false).await?;
-    check(whole.message == "success", &whole)?;
+    let whole = place.client.pull_model(place.chat, false).await?;
+    check(whole.message == "success", &whole)
+}
+
+/// Progress is told in frames, of which the last says that it is done.
+async fn pull_stream(place: Place) -> Outcome {
     let mut stream = place.client.pull_model_stream(place.chat, false).await?;
     let mut last = String::new();
     while let Some(status) = stream.next().await {
@@ -237,17 +253,56 @@ async fn pull(place: Place) -> Outcome {
     check(last == "success", last)
 }
 
+/// A made model answers, and so does its copy, until they are deleted.
+async fn create_copy_delete(place: Place) -> Outcome {
+    let (made, copied) = ("driver-made-by-rust".to_owned(), "driver-copied-by-rust".to_owned());
+    let request = CreateModelRequest::new(made.clone()).from_model(place.chat.clone());
+    let mut stream = place.client.create_model_stream(request.system("Be brief.".to_owned())).await?;
+    let mut last = String::new();
+    while let Some(status) = stream.next().await {
+        last = status?.message;
+    }
+    check(last == "success", last)?;
+    place.client.copy_model(made.clone(), copied.clone()).await?;
+    for name in [made, copied] {
+        let request = GenerationRequest::new(name.clone(), QUESTION);
+        check(!place.client.generate(request).await?.response.is_empty(), &name)?;
+        place.client.delete_model(name.clone()).await?;
+        let again = place.client.delete_model(name).await.err();
+        check(again.is_some_and(|error| error.to_string().contains("not found")), "deleted twice")?;
+    }
+    Ok(())
+}
+
+/// A prompt without words loads a model, and unloads it when it shall not stay.
+async fn load_and_unload(place: Place) -> Outcome {
+    let request = GenerationRequest::new(place.chat.clone(), "");
+    let loaded = place.client.generate(request.clone()).await?;
+    check(loaded.done && loaded.response.is_empty(), &loaded)?;
+    let unloaded = place.client.generate(request.keep_alive(KeepAlive::UnloadOnCompletion)).await?;
+    check(unloaded.done && unloaded.response.is_empty(), &unloaded)
+}
+
 /// A model that is not there is refused in words that people match on.
 async fn missing_model(place: Place) -> Outcome {
     let missing = Place { chat: MISSING_MODEL.to_owned(), ..place };
     let chat = missing.client.send_chat_messages(ask(&missing, QUESTION)).await.err();
     let stream = missing.client.send_chat_messages_stream(ask(&missing, QUESTION)).await.err();
     let show = missing.client.show_model_info(MISSING_MODEL.to_owned()).await.err();
-    for error in [chat, stream, show] {
+    let prompt = GenerationRequest::new(MISSING_MODEL.to_owned(), QUESTION);
+    let generate = missing.client.generate(prompt).await.err();
+    for error in [chat, stream, show, generate] {
         let words = error.map(|error| error.to_string()).unwrap_or_default();
         check(words.contains("not found"), words)?;
     }
     Ok(())
+}
+
+/// Vectors of a model that is not there.
+async fn missing_model_embed(place: Place) -> Outcome {
+    let request = GenerateEmbeddingsRequest::new(MISSING_MODEL.to_owned(), vec!["fog"].into());
+    let words = place.client.generate_embeddings(request).await.err().map(|error| error.to_string());
+    check(words.as_ref().is_some_and(|words| words.contains("not found")), words)
 }
 
 /// A client that leaves a stream early can go on.
@@ -259,13 +314,26 @@ async fn stream_abort(place: Place) -> Outcome {
     chat(place).await
 }
 
+/// An answer that breaks off does not pass for a whole one: this client drops an error frame's
+/// words, but then no frame is the last.
+async fn stream_breaks_off(place: Place) -> Outcome {
+    let mut stream = place.client.send_chat_messages_stream(ask(&place, BROKEN_QUESTION)).await?;
+    let mut is_whole = false;
+    while let Some(frame) = stream.next().await {
+        is_whole |= frame.is_ok_and(|frame| frame.done);
+    }
+    check(!is_whole, "it passed for a whole answer")
+}
+
 macro_rules! scenarios {
     ($($name:ident)*) => { &[$((stringify!($name), |place| Box::pin($name(place)))),*] };
 }
 
 const SCENARIOS: &[(&str, Scenario)] = scenarios! {
-    list show chat chat_stream chat_options tools tools_roundtrip format_schema format_json think
-    vision generate generate_stream embed pull missing_model stream_abort
+    list show chat chat_stream chat_options tools tools_stream tools_roundtrip format_schema
+    format_json think think_stream vision generate generate_stream embed pull pull_stream
+    create_copy_delete load_and_unload missing_model missing_model_embed stream_abort
+    stream_breaks_off
 };
 
 #[tokio::main]

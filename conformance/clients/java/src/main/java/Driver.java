@@ -35,6 +35,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -50,6 +51,7 @@ public final class Driver {
             "What is the weather in Lisbon? Use the tool get_weather.";
     private static final String PERSON_QUESTION = "Describe a keeper of a lighthouse named Ada.";
     private static final String HELD_QUESTION = "[hold] " + QUESTION;
+    private static final String BROKEN_QUESTION = "[break] " + QUESTION;
     private static final String MISSING_MODEL = "nobody/has-this-model:7b";
     /** One grey pixel. */
     private static final String PNG =
@@ -184,7 +186,10 @@ public final class Driver {
         all.put("generate_stream", this::generateStream);
         all.put("embed", this::embed);
         all.put("missing_model", this::missingModel);
+        all.put("missing_model_stream", this::missingModelStream);
+        all.put("missing_model_embed", this::missingModelEmbed);
         all.put("stream_abort", this::streamAbort);
+        all.put("stream_breaks_off", this::streamBreaksOff);
         return all;
     }
 
@@ -348,6 +353,40 @@ public final class Driver {
             return;
         }
         throw new IllegalStateException("not so: no error was thrown");
+    }
+
+    /** A streamed chat with a model that is not there. */
+    private void missingModelStream() throws Exception {
+        OllamaStreamingChatModel model = streaming().modelName(MISSING_MODEL).build();
+        Throwable error = refusalOf(model, QUESTION);
+        check(String.valueOf(error.getMessage()).contains("not found"), error);
+    }
+
+    /** Vectors of a model that is not there. */
+    private void missingModelEmbed() {
+        var builder = OllamaEmbeddingModel.builder().baseUrl(url).modelName(MISSING_MODEL);
+        try {
+            builder.maxRetries(0).build().embed("harbour");
+        } catch (RuntimeException refused) {
+            check(String.valueOf(refused.getMessage()).contains("not found"), refused);
+            return;
+        }
+        throw new IllegalStateException("not so: no error was thrown");
+    }
+
+    /** An answer that breaks off ends in an error. */
+    private void streamBreaksOff() throws Exception {
+        refusalOf(streaming().build(), BROKEN_QUESTION);
+    }
+
+    private static Throwable refusalOf(OllamaStreamingChatModel model, String question)
+            throws Exception {
+        try {
+            read(model, ask(question));
+        } catch (ExecutionException failed) {
+            return failed.getCause();
+        }
+        throw new IllegalStateException("not so: no error was told");
     }
 
     /** A client that leaves a stream early can go on. */

@@ -370,6 +370,7 @@ CLIENTS: tuple[Client, ...] = (
             "page_breaks_off": "it takes a line with an error for an ordinary end of an answer"
         },
         leaves_one=True,
+        left_out="its environment is 840 MB",
     ),
     Client(
         "browser_open_webui",
@@ -382,6 +383,7 @@ CLIENTS: tuple[Client, ...] = (
         """,
         deviations={"page_breaks_off": "it is shown like an answer that has come to its end"},
         leaves_one=True,
+        left_out="its environment is 840 MB, and it needs Chromium",
     ),
     Client(
         "rust_ollama",

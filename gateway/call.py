@@ -81,6 +81,7 @@ class Call:
         "loaded_ns",
         "model",
         "models",
+        "moment",
         "path",
         "running",
         "settings",
@@ -97,6 +98,8 @@ class Call:
         self.path = PathValues(path)
         self.upstream_url = settings.upstream.url
         self.started_ns = self.loaded_ns = self.first_event_ns = time.monotonic_ns()
+        self.moment = ""
+        """The time of day that several frames share, "" where each has its own."""
         self.is_blob_known = False
         self.kept_name: Literal["stored", "configured", "none"] = "none"
         self.models: list[internal.CatalogueRow] = []
@@ -106,7 +109,7 @@ class Call:
     @property
     def now(self) -> str:
         """The time of day as frames carry it."""
-        return utc_text(time.time_ns())
+        return self.moment or utc_text(time.time_ns())
 
     @property
     def monotonic_ns(self) -> int:

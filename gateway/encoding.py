@@ -7,6 +7,8 @@ Compact, fields in the struct's order, and `<`, `>`, `&`, U+2028 and U+2029 esca
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 JSON = b"application/json; charset=utf-8"
@@ -41,7 +43,25 @@ def encode(value: object) -> bytes:
     >>> encode({"a": "<b>"})
     b'{"a":"\\\\u003cb\\\\u003e"}'
     """
-    data = _encoder.encode(value)
+    return _escape(_encoder.encode(value))
+
+
+def encode_line(frame: object) -> bytes:
+    """Return a frame as one NDJSON line."""
+    return encode(frame) + b"\n"
+
+
+def encode_lines(frames: list[Any]) -> bytes:
+    r"""
+    Return frames as NDJSON lines, the characters looked for in all of them at once.
+
+    >>> encode_lines([{"a": "<"}, {}])
+    b'{"a":"\\u003c"}\n{}\n'
+    """
+    return _escape(_encoder.encode_lines(frames))
+
+
+def _escape(data: bytes) -> bytes:
     if (
         _LESS in data
         or _GREATER in data
@@ -51,21 +71,6 @@ def encode(value: object) -> bytes:
         for plain, escaped in _ESCAPES:
             data = data.replace(plain, escaped)
     return data
-
-
-def encode_line(frame: object) -> bytes:
-    """Return a frame as one NDJSON line."""
-    return encode(frame) + b"\n"
-
-
-def as_lines(texts: list[bytes]) -> bytes:
-    r"""
-    Return JSON texts as NDJSON lines.
-
-    >>> as_lines([b"{}", b"[]"]), as_lines([])
-    (b'{}\n[]\n', b'')
-    """
-    return b"\n".join(texts) + b"\n" if texts else b""
 
 
 def encode_error(text: str) -> bytes:

@@ -7,13 +7,15 @@ relay's. It runs in the callback that received the bytes, up to the client's soc
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 import msgspec
 
+from gateway.call import Call, utc_text
 from gateway.eager import begin
-from gateway.encoding import as_lines, encode, encode_line
+from gateway.encoding import encode_line, encode_lines
 from gateway.faults import UpstreamFailure, read_error
 from gateway.framing import Event
 from gateway.outcome import StreamCall, Translator
@@ -40,10 +42,12 @@ class Frames:
     def __init__(
         self,
         call: StreamCall[Any, Any],
+        context: Call,
         events: EventStream,
         client: Lines,
         look_at_first: Callable[[Any], None],
     ) -> None:
+        self._context = context
         self._events = events
         self._client = client
         self._look_at_first = look_at_first
@@ -69,6 +73,7 @@ class Frames:
             # The whole answer is one more chunk, and the only one.
             events.put_back([Event("", events.one_shot)])
         await events.each(self._take)
+        self._context.moment = ""
         try:
             last = self._end()
         except UpstreamFailure:
@@ -85,28 +90,30 @@ class Frames:
 
     def _take(self, batch: list[Event]) -> Awaitable[None] | None:
         """Translate the events of one read, and send what they make in one piece."""
-        lines: list[bytes] = []
+        # What came at once carries one time.
+        self._context.moment = utc_text(time.time_ns()) if len(batch) > 1 else ""
+        frames: list[Any] = []
         for event in batch:
             if event.data == DONE:
                 # What came with the end goes out with the last frame.
-                self._unsent = as_lines(lines)
+                self._unsent = encode_lines(frames)
                 self._events.stop()
                 return None
             self._last_event = event
             try:
                 frame = self._translate(event)
             except UpstreamFailure as failure:
-                if not lines:
+                if not frames:
                     raise
                 # What came before it in the same read is the client's all the same.
-                return _send_and_fail(self._client.send_part(as_lines(lines)), failure)
+                return _send_and_fail(self._client.send_part(encode_lines(frames)), failure)
             if frame is None:
                 continue
             if self._fold is None:
-                lines.append(encode(frame))
+                frames.append(frame)
             else:
                 self._fold.add(frame)
-        return begin(self._client.send_part(as_lines(lines))) if lines else None
+        return begin(self._client.send_part(encode_lines(frames))) if frames else None
 
     def _translate(self, event: Event) -> Any:
         if event.name == "error":

@@ -209,7 +209,11 @@ class Relay:
                 async with self._upstream.stream(call.method, call.path, body) as events:
                     run.call.first_event_ns = time.monotonic_ns()
                     frames = Frames(
-                        call, events, client, lambda chunk: self._check_model(chunk, run, client)
+                        call,
+                        run.call,
+                        events,
+                        client,
+                        lambda chunk: self._check_model(chunk, run, client),
                     )
                     lines, whole = await frames.run()
                     if call.streamed:

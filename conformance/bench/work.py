@@ -16,7 +16,7 @@ from conformance.bench import wire
 from gateway import rows
 from gateway._generated import chat, generate, host, internal, ollama
 from gateway.call import Call
-from gateway.encoding import as_lines, encode
+from gateway.encoding import encode_lines
 from gateway.framing import SseDecoder
 from gateway.settings import Settings
 
@@ -75,4 +75,4 @@ def _frame() -> Work:
 
 def _translate(route: wire.Route, chunks: msgspec.json.Decoder[Any], translator: Any) -> Work:
     data = wire.chunk(route, " word")
-    return lambda: as_lines([encode(translator.chunk(chunks.decode(data)))])
+    return lambda: encode_lines([translator.chunk(chunks.decode(data))])

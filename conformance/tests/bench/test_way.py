@@ -84,7 +84,7 @@ async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], i
     exchange.take(httpx.Response(status, headers=headers, extensions={"body": body}))
     scope = {"method": "POST", "extensions": {SERVER_SEND: send}}
     client = AsgiClient(cast("Any", scope), send)
-    frames = Frames(plan, await upstream._open_events(exchange), client, lambda _: None)
+    frames = Frames(plan, call, await upstream._open_events(exchange), client, lambda _: None)
     translating = asyncio.ensure_future(frames.run())
     await has_begun.wait()
     connection.data_received(token("b"))

@@ -69,10 +69,10 @@ class HttpTransport(httpx.AsyncBaseTransport):
         return httpx.Response(status, headers=headers, stream=body, extensions={"body": body})
 
     async def aclose(self) -> None:
-        """Close every connection, and wait until the loop has let them go."""
+        """Close every connection, and wait until the loop has let them go; who waits is told."""
         self._all_closed = asyncio.Event()
         for connection in self._open:
-            connection.abort()
+            connection.wire.abort()
         if self._open:
             await self._all_closed.wait()
         for idle in self._idle.values():

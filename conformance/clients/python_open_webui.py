@@ -10,7 +10,7 @@ import base64
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import httpx
@@ -78,7 +78,7 @@ def refuse(place: Place, path: str, body: Answer, status: int, words: str) -> No
     assert words in answer.json()["detail"], answer.text
 
 
-def stream(place: Place, path: str, body: Answer) -> Iterator[str]:
+def stream(place: Place, path: str, body: Answer) -> Generator[str, None, None]:
     """Yield the lines of a streamed answer that have something in them."""
     with (
         connect(place.url) as client,
@@ -455,7 +455,7 @@ def stream_abort(place: Place) -> None:
     """A reader of the page's that leaves within an answer can ask again."""
     lines = stream(place, PAGE, ask(place, HELD_QUESTION) | STREAMED)
     assert json.loads(next(iter(lines)).removeprefix("data: "))["choices"][0]["delta"]
-    lines.close()  # type: ignore[attr-defined]
+    lines.close()
     assert check_page(post(place, PAGE, ask(place)))
 
 

@@ -200,6 +200,28 @@ async def test_cancelling_an_upload(serve: Serve, connect: Connect) -> None:
     assert received < len(body) / 2
 
 
+async def test_closing_everything_tells_who_waits(serve: Serve, connect: Connect) -> None:
+    """A request under way when all connections are closed ends with a fault, and at once."""
+
+    async def handle(call: Call) -> None:
+        if b"later" in call.request_line:
+            await call.start_events()
+        await call.wait_for_hang_up()
+
+    server = await serve(handle)
+    upstream = connect(server.url)
+    for path, fault in (("/never", "closed_before_headers"), ("/later", "closed_mid_stream")):
+        server.has_call.clear()
+        waiting = asyncio.create_task(upstream.fetch("POST", path, b"{}"))
+        await server.has_call.wait()
+        await asyncio.sleep(0.05)
+        await upstream.aclose()
+        with pytest.raises(UpstreamFailure) as caught:
+            await waiting
+
+        assert fault == caught.value.fault
+
+
 async def test_leaving_early(serve: Serve, connect: Connect) -> None:
     """Leaving the context closes the connection of an answer not read to its end."""
 
@@ -485,6 +507,22 @@ async def test_bytes_that_nobody_asked_for(serve: Serve, connect: Connect) -> No
 
     assert [b"{}", b"{}"] == [body for _, _, body in answers]
     assert 2 == server.connections
+
+
+async def test_a_head_without_end_is_refused(serve: Serve, connect: Connect) -> None:
+    """A head that only grows is no answer, whatever its lines look like; the connection is cut."""
+
+    async def handle(call: Call) -> None:
+        await call.send(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            await call.send(b"X-More: " + b"x" * 1000 + b"\r\n")
+
+    server = await serve(handle)
+    with pytest.raises(UpstreamFailure) as caught:
+        await forward(connect(server.url), body=b"{}")
+    await server.client_left.wait()
+
+    assert "bad_http" == caught.value.fault
 
 
 async def test_an_idle_connection_is_not_kept_for_ever(serve: Serve, connect: Connect) -> None:

@@ -123,13 +123,7 @@ def chat_request(
     return openai.ChatCompletionRequest(
         model=call.model.request_key,
         messages=value if value is not UNSET else [],
-        tools=(
-            [shared.tool(item) for item in tools]
-            if tools is not UNSET and tools is not None
-            else UNSET
-        )
-        if bool(tools)
-        else UNSET,
+        tools=[shared.tool(item) for item in tools] if tools else UNSET,
         stream=True,
         stream_options=openai.StreamOptions(include_usage=True),
         temperature=UNSET if temperature is None else temperature,
@@ -191,7 +185,11 @@ class ChatStream:
 
     __slots__ = (
         "_call",
+        "_model",
+        "_policy",
+        "_reasons",
         "_request",
+        "_tags",
         "cached_tokens",
         "eval_tokens",
         "finish_reason",
@@ -203,6 +201,11 @@ class ChatStream:
     def __init__(self, request: ollama.ChatRequest, call: Call) -> None:
         self._request = request
         self._call = call
+        self._reasons = call.model.capabilities.thinking
+        self._tags = call.settings.answers.think_tags
+        self._policy = call.settings.answers.thinking
+        model = request.model
+        self._model = model if model is not UNSET and model is not None else ""
         self.finish_reason: str | UnsetType = UNSET
         self.prompt_tokens: int | float | UnsetType = UNSET
         self.cached_tokens: int | float | UnsetType = UNSET
@@ -213,8 +216,14 @@ class ChatStream:
     def chunk(self, chunk: openai.ChatCompletionChunk) -> ollama.ChatResponse | None:
         """Take in a chunk; return the frame that it makes, if it makes one."""
         choices = chunk.choices
-        choices_0 = choices[0] if choices is not UNSET and choices else UNSET
-        finish_reason = choices_0.finish_reason if choices_0 is not UNSET else UNSET
+        choices_0 = choices[0] if choices else UNSET
+        if choices_0 is not UNSET:
+            finish_reason = choices_0.finish_reason
+            delta = choices_0.delta
+            message = choices_0.message
+            logprobs = choices_0.logprobs
+        else:
+            finish_reason = delta = message = logprobs = UNSET
         if finish_reason is not UNSET and finish_reason is not None:
             self.finish_reason = finish_reason
         usage = chunk.usage
@@ -229,45 +238,39 @@ class ChatStream:
             completion_tokens = usage.completion_tokens
             if completion_tokens is not UNSET and completion_tokens is not None:
                 self.eval_tokens = completion_tokens
-        delta = choices_0.delta if choices_0 is not UNSET else UNSET
-        message = choices_0.message if choices_0 is not UNSET else UNSET
         delta_or_message = delta or message
-        tool_calls = delta_or_message.tool_calls if delta_or_message else UNSET
+        if delta_or_message:
+            tool_calls = delta_or_message.tool_calls
+            reasoning_content = delta_or_message.reasoning_content
+            reasoning = delta_or_message.reasoning
+            content = delta_or_message.content
+        else:
+            tool_calls = reasoning_content = reasoning = content = UNSET
         if tool_calls is not UNSET and tool_calls is not None:
             self.tool_calls = transforms.merge_tool_calls(self.tool_calls, tool_calls)
-        reasoning_content = delta_or_message.reasoning_content if delta_or_message else UNSET
-        reasoning = delta_or_message.reasoning if delta_or_message else UNSET
-        content = delta_or_message.content if delta_or_message else UNSET
-        self.speech = transforms.separate_speech(
+        self.speech = speech = transforms.separate_speech(
             self.speech,
             reasoning_content,
             reasoning,
             content,
             finish_reason,
-            self._call.model.capabilities.thinking,
-            self._call.settings.answers.think_tags,
-            self._call.settings.answers.thinking,
+            self._reasons,
+            self._tags,
+            self._policy,
         )
-        logprobs = choices_0.logprobs if choices_0 is not UNSET else UNSET
         logprobs_content = logprobs.content if logprobs else UNSET
-        if self.speech.thinking or self.speech.content or logprobs_content:
+        if speech.thinking or speech.content or logprobs_content:
             return ollama.ChatResponse(
-                model=self._request.model
-                if self._request.model is not UNSET and self._request.model is not None
-                else "",
+                model=self._model,
                 created_at=self._call.now,
                 message=ollama.ResponseMessage(
                     role="assistant",
-                    content=self.speech.content,
-                    thinking=transforms.text_or_absent(self.speech.thinking),
+                    content=speech.content,
+                    thinking=speech.thinking if speech.thinking else UNSET,
                 ),
                 done=False,
-                logprobs=(
-                    [shared.logprob(item) for item in logprobs_content]
-                    if logprobs_content is not UNSET and logprobs_content is not None
-                    else UNSET
-                )
-                if bool(logprobs_content)
+                logprobs=[shared.logprob(item) for item in logprobs_content]
+                if logprobs_content
                 else UNSET,
             )
         return None
@@ -362,7 +365,7 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
         raise Refusal(400, f'"{shown(model)}" does not support chat')
     # specs/mappings/chat.yaml:22: need
     tools = request.tools
-    if bool(tools) and call.model.capabilities.tools == "no":
+    if tools and call.model.capabilities.tools == "no":
         raise Refusal(400, f"{call.asked.full} does not support tools")
     # specs/mappings/chat.yaml:25: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import UNSET
 
 from gateway.call import Call, utc_text
 from gateway.eager import begin
@@ -23,6 +24,7 @@ from gateway.record import current, sampled
 from gateway.upstream import EventStream
 
 DONE = b"[DONE]"
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Lines(Protocol):
@@ -51,8 +53,9 @@ class Frames:
         self._events = events
         self._client = client
         self._look_at_first = look_at_first
-        self._decoder = call.chunks
+        self._decode = call.chunks.decode
         self._translator: Translator[Any, Any] = call.translator()
+        self._translate = self._translator.chunk
         self._fold = None if call.streamed else call.fold()
         self._is_first = True
         self._unsent = b""
@@ -73,7 +76,7 @@ class Frames:
             # The whole answer is one more chunk, and the only one.
             events.put_back([Event("", events.one_shot)])
         await events.each(self._take)
-        self._context.moment = ""
+        self._context.now = utc_text(time.time_ns())
         try:
             last = self._end()
         except UpstreamFailure:
@@ -91,48 +94,47 @@ class Frames:
     def _take(self, batch: list[Event]) -> Awaitable[None] | None:
         """Translate the events of one read, and send what they make in one piece."""
         # What came at once carries one time.
-        self._context.moment = utc_text(time.time_ns()) if len(batch) > 1 else ""
+        self._context.now = utc_text(time.time_ns())
         frames: list[Any] = []
-        for event in batch:
-            if event.data == DONE:
-                # What came with the end goes out with the last frame.
-                self._unsent = encode_lines(frames)
-                self._events.stop()
-                return None
-            self._last_event = event
-            try:
-                frame = self._translate(event)
-            except UpstreamFailure as failure:
-                if not frames:
-                    raise
-                # What came before it in the same read is the client's all the same.
-                return _send_and_fail(self._client.send_part(encode_lines(frames)), failure)
-            if frame is None:
-                continue
-            if self._fold is None:
-                frames.append(frame)
-            else:
-                self._fold.add(frame)
+        keep = frames.append if self._fold is None else self._fold.add
+        try:
+            for event in batch:
+                data = event.data
+                if data == DONE:
+                    # What came with the end goes out with the last frame.
+                    self._unsent = encode_lines(frames)
+                    self._events.stop()
+                    return None
+                if event.name == "error":
+                    raise _stated(data)
+                self._last_event = event
+                try:
+                    chunk = self._decode(data)
+                except _UNREADABLE as error:
+                    raise UpstreamFailure(
+                        f"an event of its stream can't be read: {error}", fault="not_json"
+                    ) from error
+                # An error may come without its event line (wire sheet §5).
+                if chunk.error is not UNSET and bytes(chunk.error) != b"null":
+                    raise _stated(data)
+                if self._is_first:
+                    self._begin(chunk, data)
+                frame = self._translate(chunk)
+                if frame is not None:
+                    keep(frame)
+        except UpstreamFailure as failure:
+            if not frames:
+                raise
+            # What came before it in the same read is the client's all the same.
+            return _send_and_fail(self._client.send_part(encode_lines(frames)), failure)
         return begin(self._client.send_part(encode_lines(frames))) if frames else None
 
-    def _translate(self, event: Event) -> Any:
-        if event.name == "error":
-            raise _stated(event.data)
-        try:
-            chunk = self._decoder.decode(event.data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UpstreamFailure(
-                f"an event of its stream can't be read: {error}", fault="not_json"
-            ) from error
-        # An error may come without its event line (wire sheet §5).
-        if chunk.error is not msgspec.UNSET and bytes(chunk.error) != b"null":
-            raise _stated(event.data)
-        if self._is_first:
-            self._look_at_first(chunk)
-            self._is_first = False
-            if self._look_at_keys is not None:
-                self._look_at_keys(event.data)
-        return self._translator.chunk(chunk)
+    def _begin(self, chunk: Any, data: bytes) -> None:
+        """Look at the first chunk. Raises what `look_at_first` does."""
+        self._look_at_first(chunk)
+        self._is_first = False
+        if self._look_at_keys is not None:
+            self._look_at_keys(data)
 
     def _end(self) -> Any:
         """Return the last frame. Raises UpstreamFailure for a stream that may not end here."""

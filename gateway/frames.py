@@ -41,6 +41,21 @@ class Frames:
     `look_at_first` is given the first chunk before it is translated, and may refuse it.
     """
 
+    __slots__ = (
+        "_client",
+        "_context",
+        "_decoder",
+        "_events",
+        "_fold",
+        "_is_first",
+        "_is_watched",
+        "_last_data",
+        "_look_at_first",
+        "_look_at_keys",
+        "_translator",
+        "_unsent",
+    )
+
     def __init__(
         self,
         call: StreamCall[Any, Any],
@@ -53,15 +68,14 @@ class Frames:
         self._events = events
         self._client = client
         self._look_at_first = look_at_first
-        self._decode = call.chunks.decode
+        self._decoder = call.chunks
         self._translator: Translator[Any, Any] = call.translator()
-        self._translate = self._translator.chunk
         self._fold = None if call.streamed else call.fold()
-        self._is_first = True
+        self._is_first = self._is_watched = True
         self._unsent = b""
         # Of few streams, and of those the first and the last event: the keys are the same in all.
         self._look_at_keys = sampled(call.chunks.type)
-        self._last_event: Event | None = None
+        self._last_data = b""
 
     async def run(self) -> tuple[bytes, Any]:
         """
@@ -83,8 +97,8 @@ class Frames:
             if self._unsent:
                 await self._client.send_part(self._unsent)
             raise
-        if self._look_at_keys is not None and self._last_event is not None:
-            self._look_at_keys(self._last_event.data)
+        if self._look_at_keys is not None and self._last_data:
+            self._look_at_keys(self._last_data)
         current().note_counts(last, self._translator)
         if self._fold is None:
             return self._unsent + encode_line(last), None
@@ -107,9 +121,8 @@ class Frames:
                     return None
                 if event.name == "error":
                     raise _stated(data)
-                self._last_event = event
                 try:
-                    chunk = self._decode(data)
+                    chunk = self._decoder.decode(data)
                 except _UNREADABLE as error:
                     raise UpstreamFailure(
                         f"an event of its stream can't be read: {error}", fault="not_json"
@@ -117,9 +130,9 @@ class Frames:
                 # An error may come without its event line (wire sheet §5).
                 if chunk.error is not UNSET and bytes(chunk.error) != b"null":
                     raise _stated(data)
-                if self._is_first:
-                    self._begin(chunk, data)
-                frame = self._translate(chunk)
+                if self._is_watched:
+                    self._watch(chunk, data)
+                frame = self._translator.chunk(chunk)
                 if frame is not None:
                     keep(frame)
         except UpstreamFailure as failure:
@@ -129,12 +142,15 @@ class Frames:
             return _send_and_fail(self._client.send_part(encode_lines(frames)), failure)
         return begin(self._client.send_part(encode_lines(frames))) if frames else None
 
-    def _begin(self, chunk: Any, data: bytes) -> None:
-        """Look at the first chunk. Raises what `look_at_first` does."""
-        self._look_at_first(chunk)
-        self._is_first = False
-        if self._look_at_keys is not None:
-            self._look_at_keys(data)
+    def _watch(self, chunk: Any, data: bytes) -> None:
+        """Look at the first chunk, and remember the last. Raises what `look_at_first` does."""
+        self._last_data = data
+        if self._is_first:
+            self._look_at_first(chunk)
+            self._is_first = False
+            self._is_watched = self._look_at_keys is not None
+            if self._look_at_keys is not None:
+                self._look_at_keys(data)
 
     def _end(self) -> Any:
         """Return the last frame. Raises UpstreamFailure for a stream that may not end here."""

@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-import httpx
-
 from conformance.bench import wire
 from conformance.bench.work import described
 from conformance.tests.bench.test_work import count_calls
@@ -81,7 +79,7 @@ async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], i
     connection.data_received(HEAD + token("a", is_first=True))
     status, headers, body = await asking
     exchange = upstream._Exchange(None, None)
-    exchange.take(httpx.Response(status, headers=headers, extensions={"body": body}))
+    exchange.take(status, headers, body)
     scope = {"method": "POST", "extensions": {SERVER_SEND: send}}
     client = AsgiClient(cast("Any", scope), send)
     frames = Frames(plan, call, await upstream._open_events(exchange), client, lambda _: None)

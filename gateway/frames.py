@@ -8,13 +8,12 @@ relay's. It runs in the callback that received the bytes, up to the client's soc
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
 
 from gateway.call import Call, utc_text
-from gateway.eager import begin
 from gateway.encoding import encode_line, encode_lines
 from gateway.faults import UpstreamFailure, read_error
 from gateway.framing import Event
@@ -28,8 +27,12 @@ DONE = b"[DONE]"
 class Lines(Protocol):
     """Where the lines of a stream go."""
 
-    def send_part(self, part: bytes) -> Coroutine[Any, Any, None]:
-        """Send one or more lines of a streamed answer; the first ones start it."""
+    def push(self, part: bytes) -> Awaitable[None] | None:
+        """
+        Send one or more lines of a streamed answer; the first ones start it.
+
+        What is returned has to be waited for before anything more is sent.
+        """
 
 
 class Frames:
@@ -77,8 +80,8 @@ class Frames:
         try:
             last = self._end()
         except UpstreamFailure:
-            if self._unsent:
-                await self._client.send_part(self._unsent)
+            if self._unsent and (pending := self._client.push(self._unsent)) is not None:
+                await pending
             raise
         if self._look_at_keys is not None and self._last_event is not None:
             self._look_at_keys(self._last_event.data)
@@ -106,14 +109,16 @@ class Frames:
                 if not frames:
                     raise
                 # What came before it in the same read is the client's all the same.
-                return _send_and_fail(self._client.send_part(encode_lines(frames)), failure)
+                if (pending := self._client.push(encode_lines(frames))) is None:
+                    raise
+                return _fail_after(pending, failure)
             if frame is None:
                 continue
             if self._fold is None:
                 frames.append(frame)
             else:
                 self._fold.add(frame)
-        return begin(self._client.send_part(encode_lines(frames))) if frames else None
+        return self._client.push(encode_lines(frames)) if frames else None
 
     def _translate(self, event: Event) -> Any:
         if event.name == "error":
@@ -146,7 +151,7 @@ class Frames:
         )
 
 
-async def _send_and_fail(sending: Awaitable[None], failure: UpstreamFailure) -> None:
+async def _fail_after(sending: Awaitable[None], failure: UpstreamFailure) -> None:
     await sending
     raise failure
 

@@ -131,8 +131,11 @@ class AsgiClient:
 
 def header(scope: Scope, name: bytes) -> str:
     """Return a request header, "" when it is not there."""
-    value: bytes = next((value for key, value in scope["headers"] if key == name), b"")
-    return value.decode("latin-1")
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return ""
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:

@@ -378,6 +378,12 @@ class Connection(asyncio.Protocol):
         self._let_go()
         self.wire.abort()
 
+    def give_up(self, fault: TransportFault) -> None:
+        """Have a request whose answer's head has not come fail with `fault`."""
+        if self._head_waiter is not None:
+            self._fail(fault)
+            self.wire.abort()
+
     def close(self) -> None:
         """Close an idle connection."""
         self.wire.close()

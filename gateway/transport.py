@@ -71,7 +71,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
         is_chunked: bool = False,
         connect_s: float | None = None,
         pool_s: float | None = None,
-        when_connected: Callable[[], None] | None = None,
+        when_connected: Callable[[Connection], None] | None = None,
     ) -> tuple[int, Headers, AnswerBody]:
         """
         Send one request; return the answer's status, headers and body once its head is there.
@@ -92,7 +92,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
             self._free_slot()
             raise
         if when_connected is not None:
-            when_connected()
+            when_connected(connection)
         return await connection.carry(
             method,
             head,

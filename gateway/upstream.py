@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import httpx
 
-from gateway.connection import AnswerBody, Headers, Sink, TransportFault
+from gateway.connection import AnswerBody, Connection, Headers, Sink, TransportFault
 from gateway.faults import (
     FaultId,
     UpstreamFailure,
@@ -127,8 +127,9 @@ class Upstream:
                 f"no complete answer within {timeout_s:g} s", fault="first_byte_timeout"
             ) from None
 
-    @asynccontextmanager
-    async def stream(self, method: str, path: str, body: bytes) -> AsyncIterator[EventStream]:
+    def stream(
+        self, method: str, path: str, body: bytes
+    ) -> AbstractAsyncContextManager[EventStream]:
         """
         Ask for server-sent events; entered when the first event is there.
 
@@ -140,14 +141,7 @@ class Upstream:
         without any event), upstream_error_200 (the first event is an error).
         """
         exchange = _Exchange(self._first_byte_s, self._silence_s)
-        headers = [(b"accept", b"text/event-stream"), *self._headers(body)]
-        try:
-            await self._send(exchange, method, self._target(path), headers, body)
-            if not exchange.is_success:
-                await exchange.raise_stated_error()
-            yield await _open_events(exchange)
-        finally:
-            exchange.close()
+        return _Opened(exchange, self._open_stream(exchange, method, path, body))
 
     @asynccontextmanager
     async def forward(
@@ -191,6 +185,15 @@ class Upstream:
         """Close every connection."""
         await self._transport.aclose()
 
+    async def _open_stream(
+        self, exchange: _Exchange, method: str, path: str, body: bytes
+    ) -> EventStream:
+        headers = [(b"accept", b"text/event-stream"), *self._headers(body)]
+        await self._send(exchange, method, self._target(path), headers, body)
+        if not exchange.is_success:
+            await exchange.raise_stated_error()
+        return await _open_events(exchange)
+
     async def _fetch_once(
         self, method: str, path: str, body: bytes | None, timeout_s: float | None
     ) -> bytes:
@@ -217,24 +220,18 @@ class Upstream:
         record = current()
         record.upstream, record.upstream_status = self._shown, None
         try:
-            head = write_head(method, target, [self._host, *headers, *framing])
-            async with exchange.header_limit:
-                status, answered, answer = await self._transport.send(
-                    self._origin,
-                    method,
-                    head,
-                    body or b"",
-                    is_chunked=_CHUNKED in framing,
-                    connect_s=self._connect_s,
-                    pool_s=self._first_byte_s,
-                    when_connected=exchange.note_connection,
-                )
+            status, answered, answer = await self._transport.send(
+                self._origin,
+                method,
+                write_head(method, target, [self._host, *headers, *framing]),
+                body or b"",
+                is_chunked=_CHUNKED in framing,
+                connect_s=self._connect_s,
+                pool_s=self._first_byte_s,
+                when_connected=exchange.note_connection,
+            )
         except TransportFault as fault:
             raise _translate(fault) from fault
-        except TimeoutError:
-            if not exchange.header_limit.expired():
-                raise
-            raise _translate(exchange.first_byte_fault()) from None
         exchange.take(status, answered, answer)
         record.upstream_status = status
 
@@ -347,16 +344,15 @@ class _Exchange:
     """
     One request and its answer, with the time limits of both.
 
-    Before the answer's headers an asyncio time limit, set when the connection is there, cancels
-    the request. From then on one timer of the loop watches the reads: the body only notes when
-    a wait began, and the timer, when it fires, looks whether that is too long ago.
+    From when the connection is there, one timer of the loop watches: the answer's headers, then the
+    reads. The body only notes when a wait began, and the timer, when it fires, looks whether that
+    is too long ago.
     """
 
     status: int
     headers: Headers
 
     def __init__(self, first_byte_s: float | None, silence_s: float | None) -> None:
-        self.header_limit = asyncio.timeout(None)
         self._first_byte_s = first_byte_s
         self._silence_s = silence_s
         self._loop = asyncio.get_running_loop()
@@ -364,6 +360,7 @@ class _Exchange:
         self._limit_s = first_byte_s
         self._connected_at = self._now()
         self._timer: asyncio.TimerHandle | None = None
+        self._connection: Connection | None = None
         self._body: AnswerBody | None = None
         self._had_byte = False
 
@@ -371,22 +368,25 @@ class _Exchange:
     def is_success(self) -> bool:
         return 200 <= self.status < 300
 
-    def note_connection(self) -> None:
-        """Start the first-byte limit (anew)."""
+    def note_connection(self, connection: Connection) -> None:
+        """Start the first-byte limit."""
+        self._connection = connection
         self._connected_at = self._now()
-        if self._first_byte_s is not None:
-            self.header_limit.reschedule(self._connected_at + self._first_byte_s)
+        self._watch(self._connected_at)
 
     async def watch_upload(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Start the first-byte limit anew with every piece, as long as it runs."""
         async for piece in body:
-            if self._body is None and not self.header_limit.expired():
-                self.note_connection()
+            if self._body is None and self._timer is not None:
+                self._connected_at = self._now()
+                self._watch(self._connected_at)
             yield piece
 
     def take(self, status: int, headers: Headers, body: AnswerBody) -> None:
         """Take the answer whose headers have come; from here on `read` keeps the limits."""
         self.status, self.headers, self._body = status, headers, body
-        self._watch(self._connected_at)
+        if self._timer is None:
+            self._watch(self._connected_at)
 
     async def read(self) -> bytes:
         """Return the next bytes of the body, empty at its end. Raises UpstreamFailure."""
@@ -462,11 +462,6 @@ class _Exchange:
         fault: FaultId | None = "unknown_endpoint" if is_unknown_endpoint(stated.message) else None
         raise UpstreamFailure(stated.message, status=status, code=stated.code, fault=fault)
 
-    def first_byte_fault(self) -> TransportFault:
-        return TransportFault(
-            "first_byte_timeout", f"nothing came for {self._first_byte_s:g} s", timed_out=True
-        )
-
     def close(self) -> None:
         """Stop the timer and close the connection, unless the body was read to its end."""
         if self._timer is not None:
@@ -485,7 +480,11 @@ class _Exchange:
 
     def _check(self) -> None:
         assert self._limit_s is not None
-        assert self._body is not None
+        assert self._connection is not None
+        self._timer = None
+        if self._body is None:
+            self._connection.give_up(self._first_byte_fault())
+            return
         waiting_since = self._body.waiting_since
         if waiting_since is None:
             self._watch(self._now())
@@ -497,7 +496,34 @@ class _Exchange:
             detail = f"nothing came for {self._limit_s:g} s in the middle of the answer"
             self._body.interrupt(TransportFault("silence_timeout", detail, timed_out=True))
         else:
-            self._body.interrupt(self.first_byte_fault())
+            self._body.interrupt(self._first_byte_fault())
+
+    def _first_byte_fault(self) -> TransportFault:
+        return TransportFault(
+            "first_byte_timeout", f"nothing came for {self._first_byte_s:g} s", timed_out=True
+        )
+
+
+class _Opened(AbstractAsyncContextManager["EventStream"]):
+    """
+    An exchange that is closed when its block is left, or when it could not be opened.
+
+    What `contextlib` makes of a generator does the same in five times as many calls.
+    """
+
+    def __init__(self, exchange: _Exchange, opening: Awaitable[EventStream]) -> None:
+        self._exchange = exchange
+        self._opening = opening
+
+    async def __aenter__(self) -> EventStream:
+        try:
+            return await self._opening
+        except BaseException:
+            self._exchange.close()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._exchange.close()
 
 
 async def _open_events(exchange: _Exchange) -> EventStream:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import TypeAlias, cast
 
 import httptools
@@ -51,7 +51,7 @@ class TransportFault(httpx.TransportError):
 
 
 class AnswerBody(httpx.AsyncByteStream):
-    """An answer's body as it comes off the wire; also `response.extensions["body"]`."""
+    """An answer's body as it comes off the wire."""
 
     def __init__(self, connection: Connection, when_over: Callable[[], None]) -> None:
         """Belong to a connection; `when_over` is called once, when the body needs it no more."""
@@ -127,6 +127,10 @@ class AnswerBody(httpx.AsyncByteStream):
             yield data
 
     async def aclose(self) -> None:
+        """Leave the body."""
+        self.leave()
+
+    def leave(self) -> None:
         """Close the connection at once, unless the body has come to its end or will at once."""
         self._has_ended = True
         if self._is_stopped and self._connection is not None:
@@ -333,7 +337,7 @@ class Connection(asyncio.Protocol):
         self,
         method: str,
         head: bytes,
-        content: bytes | httpx.AsyncByteStream,
+        content: bytes | AsyncIterable[bytes],
         *,
         is_chunked: bool,
         when_over: Callable[[], None],
@@ -373,6 +377,12 @@ class Connection(asyncio.Protocol):
         """Close at once, whatever is under way; nobody is told of a fault."""
         self._let_go()
         self.wire.abort()
+
+    def give_up(self, fault: TransportFault) -> None:
+        """Have a request whose answer's head has not come fail with `fault`."""
+        if self._head_waiter is not None:
+            self._fail(fault)
+            self.wire.abort()
 
     def close(self) -> None:
         """Close an idle connection."""

@@ -8,14 +8,13 @@ relay's. It runs in the callback that received the bytes, up to the client's soc
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
 from msgspec import UNSET
 
 from gateway.call import Call, utc_text
-from gateway.eager import begin
 from gateway.encoding import encode_line, encode_lines
 from gateway.faults import UpstreamFailure, read_error
 from gateway.framing import Event
@@ -30,8 +29,12 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class Lines(Protocol):
     """Where the lines of a stream go."""
 
-    def send_part(self, part: bytes) -> Coroutine[Any, Any, None]:
-        """Send one or more lines of a streamed answer; the first ones start it."""
+    def push(self, part: bytes) -> Awaitable[None] | None:
+        """
+        Send one or more lines of a streamed answer; the first ones start it.
+
+        What is returned has to be waited for before anything more is sent.
+        """
 
 
 class Frames:
@@ -94,8 +97,8 @@ class Frames:
         try:
             last = self._end()
         except UpstreamFailure:
-            if self._unsent:
-                await self._client.send_part(self._unsent)
+            if self._unsent and (pending := self._client.push(self._unsent)) is not None:
+                await pending
             raise
         if self._look_at_keys is not None and self._last_data:
             self._look_at_keys(self._last_data)
@@ -139,8 +142,10 @@ class Frames:
             if not frames:
                 raise
             # What came before it in the same read is the client's all the same.
-            return _send_and_fail(self._client.send_part(encode_lines(frames)), failure)
-        return begin(self._client.send_part(encode_lines(frames))) if frames else None
+            if (pending := self._client.push(encode_lines(frames))) is None:
+                raise
+            return _fail_after(pending, failure)
+        return self._client.push(encode_lines(frames)) if frames else None
 
     def _watch(self, chunk: Any, data: bytes) -> None:
         """Look at the first chunk, and remember the last. Raises what `look_at_first` does."""
@@ -164,7 +169,7 @@ class Frames:
         )
 
 
-async def _send_and_fail(sending: Awaitable[None], failure: UpstreamFailure) -> None:
+async def _fail_after(sending: Awaitable[None], failure: UpstreamFailure) -> None:
     await sending
     raise failure
 

@@ -29,7 +29,6 @@ from gateway.dialects import (
     error_event,
     is_in_dialect,
 )
-from gateway.eager import begin
 from gateway.encoding import JSON, encode
 from gateway.faults import ClientGone, Refusal, UpstreamFailure, describe, read_error
 from gateway.framing import Event, SseDecoder
@@ -374,7 +373,7 @@ async def _send_on(
     def send_chunk(chunk: bytes) -> Awaitable[None] | None:
         nonlocal end
         end = (end + chunk)[-END_BYTES:]
-        return begin(client.send_part(chunk))
+        return client.push(chunk)
 
     for chunk in start.held:
         if (pending := send_chunk(chunk)) is not None:

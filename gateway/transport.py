@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 
 import httpx
 
@@ -59,7 +59,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
             connect_s=limits.get("connect"),
             pool_s=limits.get("pool"),
         )
-        return httpx.Response(status, headers=answered, stream=body)
+        return httpx.Response(status, headers=answered, stream=_HttpxBody(body))
 
     async def send(
         self,
@@ -189,3 +189,15 @@ def _content(request: httpx.Request) -> bytes | AsyncIterable[bytes]:
         return request.content
     assert isinstance(request.stream, httpx.AsyncByteStream)
     return request.stream
+
+
+class _HttpxBody(httpx.AsyncByteStream):
+    def __init__(self, body: AnswerBody) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while data := await self._body.read():
+            yield data
+
+    async def aclose(self) -> None:
+        self._body.leave()

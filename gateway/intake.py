@@ -213,6 +213,8 @@ class Outlet(asyncio.Transport):
     written by itself costs a system call and wakes the client once more.
     """
 
+    _flushing: asyncio.Handle
+
     def __init__(
         self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, flow: FlowControl
     ) -> None:
@@ -228,6 +230,7 @@ class Outlet(asyncio.Transport):
     def write(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn writes nothing else
         """Write what uvicorn made: the first is the head, unless it only asks for the body."""
         if self._head:
+            self._flushing.cancel()
             self._transport.write(self._head + data)
             self._head = b""
         elif self._has_head or data.startswith(_CONTINUE):
@@ -236,7 +239,7 @@ class Outlet(asyncio.Transport):
             self._has_head = True
             self._is_chunked = data.endswith(_IN_CHUNKS)
             self._head = data
-            self._loop.call_soon(self._flush)
+            self._flushing = self._loop.call_soon(self._flush)
 
     def push(self, part: bytes) -> bool:
         """

@@ -618,8 +618,9 @@ def check_json(body: bytes) -> bytes:
 
 def _framing(method: str, headers: Headers, body: bytes | AsyncIterator[bytes] | None) -> Headers:
     """Return the headers that say how a body's end is told, unless they are there."""
-    if any(name.lower() == _CONTENT_LENGTH for name, _ in headers):
-        return []
+    for name, _ in headers:
+        if name.lower() == _CONTENT_LENGTH:
+            return []
     if not isinstance(body, bytes | None):
         return [_CHUNKED]
     return [(b"Content-Length", b"%d" % len(body or b""))] if body or method in _WITH_BODY else []

@@ -203,7 +203,8 @@ async def while_connected(
     A server's `send` says nothing of a client that has gone, so leaving is watched beside the work,
     which stays in the task of the request: another for each would cost more than the watching.
     """
-    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task(loop)
     assert task is not None
     has_left = False
 
@@ -213,7 +214,7 @@ async def while_connected(
         leave()
         task.cancel()
 
-    watch = asyncio.ensure_future(_gone(receive))
+    watch = loop.create_task(_gone(receive))
     watch.add_done_callback(end)
     try:
         await work

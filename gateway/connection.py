@@ -409,11 +409,13 @@ class Connection(asyncio.Protocol):
         self._let_go()
         self.wire.abort()
 
-    def give_up(self, fault: TransportFault) -> None:
-        """Have a request whose answer's head has not come fail with `fault`."""
-        if self._head_waiter is not None:
-            self._fail(fault)
-            self.wire.abort()
+    def give_up(self, fault: TransportFault) -> bool:
+        """Have a request fail whose answer's head has not come; say whether that is so."""
+        if self._head_waiter is None:
+            return False
+        self._fail(fault)
+        self.wire.abort()
+        return True
 
     def close(self) -> None:
         """Close an idle connection."""

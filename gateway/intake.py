@@ -62,16 +62,22 @@ class ClientHttp(HttpToolsProtocol):
         """Count while a head is unfinished; one read more than the limit may have been taken in."""
         if self._is_refused:
             return
+        is_first = self._head_bytes == 0
         if self._head_bytes is None:
             self._body_bytes += len(data)
         else:
-            if not self._head_bytes:
-                self._await_head()
             self._head_bytes += len(data)
             if self._head_bytes > self.limits.header_bytes:
                 self._refuse_head(f"is larger than {self.limits.header_bytes} bytes")
                 return
         super().data_received(data)
+        # Most requests come whole, and take no time that there is to limit.
+        if self._is_refused:
+            return
+        if self._head_bytes is None and self._timer is None:
+            self._await_body()
+        elif self._head_bytes and is_first:
+            self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header in, up to as many as there may be."""
@@ -88,11 +94,11 @@ class ClientHttp(HttpToolsProtocol):
         self.offers_http2 = self.parser.should_upgrade() and upgrade.strip().lower() == b"h2c"
         if not self.offers_http2:
             self._head_bytes = None
+            self._stop_timer()
             super().on_headers_complete()
             outlet = Outlet(self.loop, self.transport, self.flow)
             self.cycle.transport = outlet
             cast("Any", self.scope)["extensions"] = {SERVER_PUSH: outlet.push}
-            self._await_body()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body in."""
@@ -207,6 +213,8 @@ class Outlet(asyncio.Transport):
     written by itself costs a system call and wakes the client once more.
     """
 
+    _flushing: asyncio.Handle
+
     def __init__(
         self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, flow: FlowControl
     ) -> None:
@@ -222,6 +230,7 @@ class Outlet(asyncio.Transport):
     def write(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn writes nothing else
         """Write what uvicorn made: the first is the head, unless it only asks for the body."""
         if self._head:
+            self._flushing.cancel()
             self._transport.write(self._head + data)
             self._head = b""
         elif self._has_head or data.startswith(_CONTINUE):
@@ -230,7 +239,7 @@ class Outlet(asyncio.Transport):
             self._has_head = True
             self._is_chunked = data.endswith(_IN_CHUNKS)
             self._head = data
-            self._loop.call_soon(self._flush)
+            self._flushing = self._loop.call_soon(self._flush)
 
     def push(self, part: bytes) -> bool:
         """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from math import inf
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import httpx
@@ -351,16 +352,15 @@ class _Exchange:
 
     status: int
     headers: Headers
+    _connection: Connection
 
     def __init__(self, first_byte_s: float | None, silence_s: float | None) -> None:
         self._first_byte_s = first_byte_s
         self._silence_s = silence_s
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
-        self._limit_s = first_byte_s
         self._connected_at = self._now()
         self._timer: asyncio.TimerHandle | None = None
-        self._connection: Connection | None = None
         self._body: AnswerBody | None = None
         self._had_byte = False
 
@@ -372,21 +372,18 @@ class _Exchange:
         """Start the first-byte limit."""
         self._connection = connection
         self._connected_at = self._now()
-        self._watch(self._connected_at)
+        self._look()
 
     async def watch_upload(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Start the first-byte limit anew with every piece, as long as it runs."""
+        """Start the first-byte limit anew with every piece."""
         async for piece in body:
-            if self._body is None and self._timer is not None:
+            if self._body is None:
                 self._connected_at = self._now()
-                self._watch(self._connected_at)
             yield piece
 
     def take(self, status: int, headers: Headers, body: AnswerBody) -> None:
         """Take the answer whose headers have come; from here on `read` keeps the limits."""
         self.status, self.headers, self._body = status, headers, body
-        if self._timer is None:
-            self._watch(self._connected_at)
 
     async def read(self) -> bytes:
         """Return the next bytes of the body, empty at its end. Raises UpstreamFailure."""
@@ -395,10 +392,7 @@ class _Exchange:
             data = await self._body.read()
         except TransportFault as fault:
             raise _translate(fault) from fault
-        if not self._had_byte:
-            self._had_byte = True
-            self._limit_s = self._silence_s
-            self._watch(self._now())
+        self._had_byte = True
         return data
 
     async def push(self, sink: Sink) -> None:
@@ -470,33 +464,31 @@ class _Exchange:
         if self._body is not None:
             self._body.leave()
 
-    def _watch(self, since: float) -> None:
-        """Set the timer for the limit that now counts, from a time of the loop."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._limit_s is not None:
-            self._timer = self._loop.call_at(since + self._limit_s, self._check)
-
-    def _check(self) -> None:
-        assert self._limit_s is not None
-        assert self._connection is not None
-        self._timer = None
-        if self._body is None:
-            self._connection.give_up(self._first_byte_fault())
-            return
-        waiting_since = self._body.waiting_since
-        if waiting_since is None:
-            self._watch(self._now())
-            return
-        since = waiting_since if self._had_byte else self._connected_at
-        if self._now() < since + self._limit_s:
-            self._watch(since)
-        elif self._had_byte:
-            detail = f"nothing came for {self._limit_s:g} s in the middle of the answer"
-            self._body.interrupt(TransportFault("silence_timeout", detail, timed_out=True))
+    def _look(self) -> None:
+        """End what has been waited for too long, or look again when it may have been."""
+        now, body = self._now(), self._body
+        if body is None:
+            since = self._connected_at
+        elif body.waiting_since is None:
+            since = now
         else:
-            self._body.interrupt(self._first_byte_fault())
+            since = body.waiting_since if self._had_byte else self._connected_at
+        limit_s = self._silence_s if self._had_byte else self._first_byte_s
+        over_at = inf if limit_s is None else since + limit_s
+        if now < over_at:
+            if not self._had_byte and self._silence_s is not None:
+                # The first byte, with which the other limit begins to count, sets no timer.
+                over_at = min(over_at, now + self._silence_s)
+            self._timer = self._loop.call_at(over_at, self._look) if over_at < inf else None
+        elif self._had_byte:
+            assert body is not None
+            detail = f"nothing came for {limit_s:g} s in the middle of the answer"
+            body.interrupt(TransportFault("silence_timeout", detail, timed_out=True))
+        elif body is not None:
+            body.interrupt(self._first_byte_fault())
+        elif not self._connection.give_up(self._first_byte_fault()):
+            # The head is there, and only has to be taken.
+            self._timer = self._loop.call_at(now, self._look)
 
     def _first_byte_fault(self) -> TransportFault:
         return TransportFault(
@@ -626,8 +618,9 @@ def check_json(body: bytes) -> bytes:
 
 def _framing(method: str, headers: Headers, body: bytes | AsyncIterator[bytes] | None) -> Headers:
     """Return the headers that say how a body's end is told, unless they are there."""
-    if any(name.lower() == _CONTENT_LENGTH for name, _ in headers):
-        return []
+    for name, _ in headers:
+        if name.lower() == _CONTENT_LENGTH:
+            return []
     if not isinstance(body, bytes | None):
         return [_CHUNKED]
     return [(b"Content-Length", b"%d" % len(body or b""))] if body or method in _WITH_BODY else []

@@ -1207,7 +1207,11 @@ class MappingCompiler:
             body.lines += _guarded("not name.strip()", f"raise {expressions.refusal(step.missing)}")
         flags = "".join(
             f", {name}=True"
-            for name, is_set in (("takes_cloud", not step.cloud), ("match_case", step.match_case))
+            for name, is_set in (
+                ("takes_cloud", not step.cloud),
+                ("match_case", step.match_case),
+                ("trust_loaded", step.trust_loaded),
+            )
             if is_set
         )
         body.lines.append(f"found = await run.find_model(name{flags})")

@@ -159,7 +159,7 @@ class Passthrough:
             return body, None
         if not isinstance(asked, str) or not asked.strip():
             return body, None
-        row = await self._catalog.find(asked)
+        row = await self._catalog.find(asked, trust_loaded=True)
         if row is None:
             near = ", ".join(self._catalog.nearest(asked))
             raise Refusal(404, f"model '{asked}' not found", ((NEAREST, near),) if near else ())

@@ -48,8 +48,10 @@ def check_origin(scope: Scope, settings: Settings) -> Answer | Headers:
     A request without Origin, or from the gateway's own pages, passes without any of these headers.
     """
     origin = header(scope, b"origin")
+    if not origin:
+        return ()
     host = header(scope, b"host")
-    if not origin or origin in (f"http://{host}", f"https://{host}"):
+    if origin in (f"http://{host}", f"https://{host}"):
         return ()
     if "*" in settings.listen.origins:
         allowed: Headers = ((b"access-control-allow-origin", b"*"),)

@@ -8,7 +8,8 @@ here. What whole mappings compile to is another module's business.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from codegen.operand import Body, Operand, Resolver, Scope, any_operand
@@ -105,6 +106,7 @@ class Expressions:
         self._findings = context.findings
         self._scope = scope
         self._known: dict[str, Operand] = {}
+        self._there: frozenset[str] = frozenset()
         self.body = body
 
     def within(self, body: Body) -> Expressions:
@@ -165,6 +167,19 @@ class Expressions:
 
     def rule(self, rule: Rule, target: Field, place: Position, label: str) -> Operand | None:
         """Return the value of one target field, or None when it has problems (now recorded)."""
+        if (kept := self._scope.kept) is not None and self._reads_once(rule):
+            start = Expressions(self._context, kept.scope, kept.body)
+            operand = start.rule(rule, target, place, label)
+            return None if operand is None else kept.hold(operand, target.attribute)
+        test = self.condition(rule.when) if rule.when is not None else ""
+        with self.where(rule.when):
+            operand = self._made(rule, target, place, label)
+        if operand is not None and test:
+            code = f"({operand.code})" if " if " in operand.code else operand.code
+            operand = replace(operand, code=f"{code} if {test} else UNSET", absent=True)
+        return operand
+
+    def _made(self, rule: Rule, target: Field, place: Position, label: str) -> Operand | None:
         operand = self._value(rule, target, place, label)
         if operand is None:
             return None
@@ -173,11 +188,16 @@ class Expressions:
         if rule.default is not None and operand is not None:
             self._check_constant(rule.default, target, label)
             operand = self._defaulted(operand, _literal(rule.default.value))
-        if rule.when is not None and operand is not None:
-            test = self.condition(rule.when)
-            code = f"({operand.code})" if " if " in operand.code else operand.code
-            operand = replace(operand, code=f"{code} if {test} else UNSET", absent=True)
         return operand
+
+    def _reads_once(self, rule: Rule) -> bool:
+        """Say whether a rule is made of nothing but paths that lead to the same at any time."""
+        is_plain = rule.when is None and rule.each is None and rule.arguments is None
+        return is_plain and bool(rule.sources) and all(map(self._is_kept, rule.sources))
+
+    def _is_kept(self, path: PathRef) -> bool:
+        kept = self._scope.kept
+        return kept is not None and not self._context.resolver.may_change(path, kept.scope)
 
     def _value(self, rule: Rule, target: Field, place: Position, label: str) -> Operand | None:
         if rule.value is not None:
@@ -235,7 +255,13 @@ class Expressions:
         known = self._known.get(path.text)
         if known is not None:
             return known
-        return self._context.resolver.resolve(path, self._scope, self.body, mark=mark, hoist=hoist)
+        found = self._context.resolver.resolve(path, self._scope, self.body, mark=mark, hoist=hoist)
+        if found is None or not found.presence:
+            return found
+        held = self.body.hoisted.get(found.code, found.code)
+        if held in self._there:
+            return replace(found, code=held, absent=False, null=False)
+        return found
 
     def _defaulted(self, operand: Operand, default: str) -> Operand:
         if not operand.presence:
@@ -535,7 +561,7 @@ class Expressions:
                 )
                 complete = False
                 continue
-            operand = self._argument(argument)
+            operand = self._argument(name, argument)
             if operand is None:
                 complete = False
                 continue
@@ -548,9 +574,12 @@ class Expressions:
                 complete = False
         return operands if complete else None
 
-    def _argument(self, argument: Argument) -> Operand | None:
+    def _argument(self, name: str, argument: Argument) -> Operand | None:
         if isinstance(argument, Constant):
             return any_operand(_literal(argument.value))
+        if (kept := self._scope.kept) is not None and self._is_kept(argument):
+            operand = Expressions(self._context, kept.scope, kept.body).path(argument)
+            return None if operand is None else kept.hold(operand, name)
         return self.path(argument)
 
     def _transform(self, name: str, place: Position) -> Signature | None:
@@ -592,18 +621,33 @@ class Expressions:
     # -- conditions and texts -----------------------------------------------------------------
 
     def condition(self, condition: Condition) -> str:
-        """Return the Python test of a condition; problems leave `False` behind."""
+        """Return the Python test of a condition, true or not; problems leave `False` behind."""
         inspecting, self._scope.inspecting = self._scope.inspecting, True
         test = self._tests(condition)
         self._scope.inspecting = inspecting
         return test
+
+    @contextmanager
+    def where(self, condition: Condition | None) -> Iterator[None]:
+        """
+        Know, for what is written meanwhile, that a condition is met there.
+
+        Only of the value itself: what lies in it is read in lines that stand before the test.
+        """
+        there = self._there
+        if condition is not None and len(condition.nonempty) == 1:
+            inspecting, self._scope.inspecting = self._scope.inspecting, True
+            self._there = there.union(self._tested(condition.nonempty))
+            self._scope.inspecting = inspecting
+        yield
+        self._there = there
 
     def _tests(self, condition: Condition) -> str:
         tests: list[str] = []
         tests += [f"not {code}" for code in self._tested(condition.empty)]
         some = self._tested(condition.nonempty)
         if some:
-            tests.append("(" + " or ".join(some) + ")" if len(some) > 1 else f"bool({some[0]})")
+            tests.append("(" + " or ".join(some) + ")" if len(some) > 1 else some[0])
         there = [self._held(op).presence or "True" for op in self._operands(condition.present)]
         if there:
             tests.append("(" + " or ".join(f"({test})" for test in there) + ")")

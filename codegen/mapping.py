@@ -12,7 +12,7 @@ from itertools import groupby
 from codegen import ir
 from codegen.coverage import Coverage, Usage
 from codegen.expressions import Context, Expressions, ShapeRef, TableRef, case_test, refusal_code
-from codegen.operand import Body, Operand, Scope
+from codegen.operand import Body, Kept, Operand, Scope
 from codegen.problem import Findings, Position, did_you_mean
 from codegen.rules import (
     SHARED,
@@ -596,6 +596,7 @@ class MappingCompiler:
             if (state := self._state_operand(rule, source)) is not None
         }
         request = Operand("self._request", self._request) if self._request else None
+        kept = self._kept()
         usage = Usage(source, block.ignored_position)
         used_states: set[str] = set()
 
@@ -606,7 +607,8 @@ class MappingCompiler:
             if request is not None:
                 roots["$request"] = request
             roots["$state"] = Operand("self", _state_struct(call, stream))
-            return Scope(roots, inline=frozenset({"$call", "$request"}))
+            inline = frozenset({"$call", "$request"})
+            return Scope(roots, inline=inline, kept=kept if chunk else None)
 
         always = {
             rule.name
@@ -617,7 +619,7 @@ class MappingCompiler:
             self._context, specs=_StateSpecs(self._specs, call, stream, states, always)
         )
 
-        body = Body(names={"chunk", "self", "item"})
+        body = Body(names={"chunk", "self", "item"}, reads={})
         scope = scope_for(chunk=True)
         expressions = Expressions(context, scope, body)
         known = (rule for rule in stream.state.values() if rule.name in states)
@@ -626,7 +628,8 @@ class MappingCompiler:
         roots = set(body.roots)
         for emit in stream.emit:
             if emit.event == "chunk":
-                code = expressions.build(target, emit.fields, emit.names, emit.position)
+                with expressions.where(emit.when):
+                    code = expressions.build(target, emit.fields, emit.names, emit.position)
                 # The frame is built inside the branch; what it hoists stands before it.
                 if emit.when is not None:
                     body.lines.append(f"if {expressions.condition(emit.when)}:")
@@ -657,6 +660,7 @@ class MappingCompiler:
         complete_body = Body(names={"self"})
         if stream.complete is not None:
             complete = Expressions(context, end_scope, complete_body).condition(stream.complete)
+            complete = f"bool({complete})" if stream.complete.nonempty else complete
         used_states |= end_scope.used.get("$state", set())
         roots |= end_body.roots | complete_body.roots
         self._check_states(stream, states, used_states)
@@ -667,26 +671,25 @@ class MappingCompiler:
         sent = {name for emit in stream.emit for name in emit.fields}
         self._check_stale(target, sent, block.omitted)
 
-        extra = tuple(
-            root
-            for root in ("request", "call")
-            if f"${root}" in roots and (root == "call" or request)
-        )
+        possible = ("request", "call") if request is not None else ("call",)
+        extra = tuple(root for root in possible if f"${root}" in roots)
+        given = tuple(root for root in possible if f"${root}" in roots | kept.body.roots)
         fold = self._fold(call, stream, target)
         kind = annotation(target)
         self.module.classes.append(
             ir.Class(
                 name=name,
                 doc=f"Call `{call.name}`: chunks of `{call.operation}` as frames.",
-                slots=(*(f"_{root}" for root in extra), *states),
+                slots=(*(f"_{root}" for root in extra), *kept.slots, *states),
                 methods=(
                     ir.Function(
                         "__init__",
-                        ("self", *self._parameters(extra)),
+                        ("self", *self._parameters(given)),
                         "None",
                         "",
                         (
                             *(f"self._{root} = {root}" for root in extra),
+                            *kept.body.lines,
                             *(
                                 f"self.{state}: {annotation(operand.type)} | UnsetType = UNSET"
                                 for state, operand in states.items()
@@ -699,7 +702,7 @@ class MappingCompiler:
                         ("self", f"chunk: {annotation(source)}"),
                         f"{kind} | None",
                         "Take in a chunk; return the frame that it makes, if it makes one.",
-                        tuple(body.lines),
+                        tuple(body.written()),
                         str(block.position),
                     ),
                     ir.Function(
@@ -723,8 +726,15 @@ class MappingCompiler:
                 origin=str(block.position),
             )
         )
-        translator = f"lambda: {name}({', '.join(extra)})"
+        translator = f"lambda: {name}({', '.join(given)})"
         return self._decoder(source), f"{translator}, fold={fold}"
+
+    def _kept(self) -> Kept:
+        """Return where a stream puts what is read at its start, from its request and context."""
+        roots = {"$call": Operand("call", StructType("call", "Call"))}
+        if self._request is not None:
+            roots["$request"] = Operand("request", self._request)
+        return Kept(Scope(roots), Body(names={"self", *("request", "_request", "call", "_call")}))
 
     def _state_operand(self, rule: StateRule, source: StructType) -> Operand | None:
         code = f"self.{rule.name}"
@@ -823,8 +833,11 @@ class MappingCompiler:
         passed = operand.code.split("(", 1)[1]
         if value is not None and not rule.arguments:
             passed = f"{value.code})"
-        call = f"{state} = transforms.{name}({state}, {passed}"
-        body.lines += _guarded(value.presence if value is not None else "", call)
+        presence = value.presence if value is not None else ""
+        result = f"transforms.{name}({state}, {passed}"
+        if not presence:
+            result = f"{body.alias(state, rule.name)} = {result}"
+        body.lines += _guarded(presence, f"{state} = {result}")
 
     def _check_states(self, stream: Stream, states: dict[str, Operand], used: set[str]) -> None:
         roots = {path.split(".", 1)[0] for path in used}
@@ -1194,7 +1207,11 @@ class MappingCompiler:
             body.lines += _guarded("not name.strip()", f"raise {expressions.refusal(step.missing)}")
         flags = "".join(
             f", {name}=True"
-            for name, is_set in (("takes_cloud", not step.cloud), ("match_case", step.match_case))
+            for name, is_set in (
+                ("takes_cloud", not step.cloud),
+                ("match_case", step.match_case),
+                ("trust_loaded", step.trust_loaded),
+            )
             if is_set
         )
         body.lines.append(f"found = await run.find_model(name{flags})")

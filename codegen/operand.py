@@ -43,6 +43,29 @@ class Operand:
 
 
 @dataclass
+class Kept:
+    """
+    Values of a request that a stream reads once, at its start, and not for every chunk.
+
+    `scope` and `body` are those of the function that makes the stream.
+    """
+
+    scope: Scope
+    body: Body
+    slots: list[str] = field(default_factory=list)
+
+    def hold(self, operand: Operand, name: str) -> Operand:
+        """Put a value of the start into a slot; return how it is read from there."""
+        slot = self.body.hoisted.get(operand.code)
+        if slot is None:
+            slot = self.body.fresh(f"_{name}")
+            self.body.hoisted[operand.code] = slot
+            self.body.lines.append(f"self.{slot} = {operand.code}")
+            self.slots.append(slot)
+        return replace(operand, code=f"self.{slot}")
+
+
+@dataclass
 class Scope:
     """What the paths of one block may start from, and what they used."""
 
@@ -62,6 +85,8 @@ class Scope:
     """Fields of `$call` that no step has filled yet."""
     inline: frozenset[str] = frozenset({"$call"})
     """Roots that are read where they are named, because reading them later gives another value."""
+    kept: Kept | None = None
+    """Where values are put that one reading is enough for; None in a function that is run once."""
 
     def mark(self, root: str, path: str) -> None:
         """Remember that a path of a root was taken somewhere."""
@@ -70,6 +95,31 @@ class Scope:
         self.used.setdefault(root, set()).add(path)
         if self.label:
             self.reached.setdefault(root, {}).setdefault(path, set()).add(self.label)
+
+
+_PLACE = "<<fields of {}>>"
+
+
+@dataclass
+class Reads:
+    """Fields of one object that are read together, where it is certain or not that it is there."""
+
+    holder: str
+    presence: str
+    fields: dict[str, str] = field(default_factory=dict)
+    """Attribute by the name of the local variable that holds it."""
+
+    def lines(self) -> list[str]:
+        """Return the statements; the object is asked for once."""
+        if len(self.fields) == 1:
+            ((name, attribute),) = self.fields.items()
+            return [f"{name} = {self.holder}.{attribute} if {self.presence} else UNSET"]
+        return [
+            f"if {self.presence}:",
+            *(f"    {name} = {self.holder}.{attribute}" for name, attribute in self.fields.items()),
+            "else:",
+            f"    {' = '.join(self.fields)} = UNSET",
+        ]
 
 
 @dataclass
@@ -82,6 +132,8 @@ class Body:
     roots: set[str] = field(default_factory=set)
     present: set[str] = field(default_factory=set)
     """Expressions of which it is known where these lines stand that they have a value."""
+    reads: dict[str, Reads] | None = None
+    """Fields that are read together, by their object; None where each is read by itself."""
 
     def within(self, present: Operand) -> Body:
         """Return a body for lines that run only when an operand has a value."""
@@ -103,6 +155,32 @@ class Body:
             number += 1
         name = f"{candidates[-1]}_{number}"
         self.names.add(name)
+        return name
+
+    def guarded(self, holder: Operand, attribute: str, code: str, *candidates: str) -> str:
+        """Return a local variable for a field of an object that may be missing, as `local` does."""
+        if self.reads is None or code in self.hoisted:
+            return self.local(code, *candidates)
+        if holder.code not in self.reads:
+            self.reads[holder.code] = Reads(holder.code, holder.presence)
+            self.lines.append(_PLACE.format(holder.code))
+        name = self.alias(code, *candidates)
+        self.reads[holder.code].fields[name] = attribute
+        return name
+
+    def written(self) -> list[str]:
+        """Return the lines, those of fields that are read together in their place."""
+        places = {_PLACE.format(holder): reads for holder, reads in (self.reads or {}).items()}
+        return [
+            written
+            for line in self.lines
+            for written in (places[line].lines() if line in places else [line])
+        ]
+
+    def alias(self, code: str, *candidates: str) -> str:
+        """Return a local variable that the caller sets to what an expression is from here on."""
+        name = self.fresh(*candidates)
+        self.hoisted[code] = name
         return name
 
     def local(self, code: str, *candidates: str) -> str:
@@ -195,6 +273,14 @@ class Resolver:
             null=any(each.null for each in found),
         )
 
+    def may_change(self, path: PathRef, scope: Scope) -> bool:
+        """Say whether reading a path later may give another value, as far as its first part."""
+        root = scope.roots.get(path.root)
+        if root is None or not isinstance(root.type, StructType) or not path.parts:
+            return True
+        found = self.field_of(root.type, path.parts[0])
+        return found is None or found.changes
+
     def field_of(self, type_: StructType, name: str) -> Field | None:
         """Return a struct's field by its name on the wire."""
         return self._specs.struct(type_).fields.get(name)
@@ -255,6 +341,11 @@ class Resolver:
             holder = self._held(base, body, walked)
             code = f"{holder.code}.{found.attribute} if {holder.presence} else UNSET"
             result = replace(result, code=code, absent=True)
+            if hoist and path.root not in scope.inline and not found.required:
+                code = body.guarded(holder, found.attribute, code, *_candidates(walked, part))
+                return replace(result, code=code)
+        if (known := body.hoisted.get(result.code)) is not None:
+            return replace(result, code=known)
         if path.root in scope.inline:
             return replace(result, code=f"({result.code})" if is_guarded else result.code)
         is_late = isinstance(found.type, RawType) and found.type.late is not None
@@ -271,10 +362,9 @@ class Resolver:
             )
             return None
         holder = self._held(base, body, walked)
-        is_guarded = base.absent and base.code not in body.present
-        tests = [f"{holder.code} is not UNSET"] if is_guarded else []
-        tests.append(f"len({holder.code}) > {part}" if int(part) else holder.code)
-        code = f"{holder.code}[{part}] if {' and '.join(tests)} else UNSET"
+        # Absence, null and an empty list are all false.
+        test = f"{holder.code} and len({holder.code}) > {part}" if int(part) else holder.code
+        code = f"{holder.code}[{part}] if {test} else UNSET"
         return Operand(
             body.local(code, *_candidates(walked, f"{walked[-1]}_{part}")),
             base.type.item,

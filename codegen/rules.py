@@ -292,6 +292,7 @@ class Step:
     cloud: Refusal | None = None
     conflict: Refusal | None = None
     match_case: bool = False
+    trust_loaded: bool = False
     status: int | None = None
     via: str | None = None
     arguments: dict[str, Argument] = field(default_factory=dict)
@@ -500,6 +501,7 @@ class _Reader:
             cloud=self._refusal(node, "cloud"),
             conflict=self._refusal(node, "conflict"),
             match_case="match_case" in node,
+            trust_loaded="trust_loaded" in node,
             status=self._integer(node, "status"),
             via=self._word(node, "via"),
             arguments=self._arguments(node) or {},

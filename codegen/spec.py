@@ -165,8 +165,7 @@ class Specs:
                     if isinstance(media, Mapping)
                     else {}
                 )
-        unread = body.get("x-go-unread")
-        reads_body = not (isinstance(unread, Scalar) and unread.value is True)
+        reads_body = not _is_set(body, "x-go-unread")
         if not reads_body:
             request = None
         takes_bytes = _descend(body, "requestBody", "content", "application/octet-stream")
@@ -197,6 +196,7 @@ class Specs:
                     item_refusal=_word(_descend(value, "items"), "x-refusal"),
                     description=_word(value, "description") or "",
                     read_by=_word(value, "x-read-by"),
+                    changes=_is_set(value, "x-changes"),
                 )
         return Struct(type_, schema.position, fields)
 
@@ -321,6 +321,11 @@ def _descend(value: Value | None, *names: str) -> Value | None:
 def _word(value: Value | None, name: str) -> str | None:
     item = value.get(name) if isinstance(value, Mapping) else None
     return item.value if isinstance(item, Scalar) and isinstance(item.value, str) else None
+
+
+def _is_set(value: Value | None, name: str) -> bool:
+    item = value.get(name) if isinstance(value, Mapping) else None
+    return isinstance(item, Scalar) and item.value is True
 
 
 def _words(value: Value | None) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ in the spec's order: the order of a struct is the order on the wire.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,8 +56,14 @@ def generate_structs(
         "paths": {},
         "components": {"schemas": schemas},
     }
-    strict = {"base_class_kwargs": {"forbid_unknown_fields": True}}
-    options: dict[str, Any] = {name: deepcopy(strict) for name in requests & found}
+    # What is read from JSON or written as JSON never leads back to itself: no need of a collector.
+    options: dict[str, Any] = {
+        name: {
+            "base_class_kwargs": {"gc": False}
+            | ({"forbid_unknown_fields": True} if name in requests else {})
+        }
+        for name in found
+    }
     return _generate(document, header, options)
 
 

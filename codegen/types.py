@@ -109,6 +109,8 @@ class Field:
     item_refusal: str | None = None
     description: str = ""
     read_by: str | None = None
+    changes: bool = False
+    """Whether reading it twice in one request may give two values."""
 
     @property
     def attribute(self) -> str:

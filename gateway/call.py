@@ -9,14 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from gateway._generated import internal
 from gateway.settings import Settings
 
+_SECOND_NS = 1_000_000_000
+
 EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+class _Second:
+    """The second that was written last, in ns and as text: frames share it, and making it costs."""
+
+    last: ClassVar[tuple[int, str]] = (0, "1970-01-01T00:00:00.")
 
 
 def utc_text(epoch_ns: int) -> str:
@@ -26,16 +33,15 @@ def utc_text(epoch_ns: int) -> str:
     >>> utc_text(1_700_000_000_120_000_000)
     '2023-11-14T22:13:20.12Z'
     """
-    seconds, fraction = divmod(epoch_ns, 1_000_000_000)
-    text = f"{_second(seconds)}.{str(fraction).zfill(9)}"
+    start_ns, second = _Second.last
+    fraction = epoch_ns - start_ns
+    if not 0 <= fraction < _SECOND_NS:
+        seconds, fraction = divmod(epoch_ns, _SECOND_NS)
+        second = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(seconds))
+        _Second.last = (seconds * _SECOND_NS, second)
+    text = second + str(fraction).zfill(9)
     # Nine times in ten the last digit is none of these.
     return (text if fraction % 10 else text.rstrip("0").rstrip(".")) + "Z"
-
-
-@lru_cache(maxsize=8)
-def _second(epoch_s: int) -> str:
-    """Return the part that all frames of one second share; making it costs most of the whole."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(epoch_s))
 
 
 def local_text(epoch_s: float) -> str:
@@ -72,6 +78,8 @@ class Call:
     """
 
     model: internal.CatalogueRow
+    now: str
+    """The time of day as frames carry it: that of reading it, or what was set for a while."""
 
     __slots__ = (
         "asked",
@@ -81,7 +89,7 @@ class Call:
         "loaded_ns",
         "model",
         "models",
-        "moment",
+        "now",
         "path",
         "running",
         "settings",
@@ -98,18 +106,19 @@ class Call:
         self.path = PathValues(path)
         self.upstream_url = settings.upstream.url
         self.started_ns = self.loaded_ns = self.first_event_ns = time.monotonic_ns()
-        self.moment = ""
-        """The time of day that several frames share, "" where each has its own."""
         self.is_blob_known = False
         self.kept_name: Literal["stored", "configured", "none"] = "none"
         self.models: list[internal.CatalogueRow] = []
         self.running: list[internal.RunningInstance] = []
         self.asked = internal.AskedName(text="", display="", full="")
 
-    @property
-    def now(self) -> str:
-        """The time of day as frames carry it."""
-        return self.moment or utc_text(time.time_ns())
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> str:
+            # Only asked for what is not set; a token's time is, which so costs no call to read.
+            if name == "now":
+                return utc_text(time.time_ns())
+            raise AttributeError(f"{name} is not known yet", name=name, obj=self)
 
     @property
     def monotonic_ns(self) -> int:

@@ -34,6 +34,10 @@ _DIALECTS: tuple[tuple[Dialect, Callable[[], FetchCall[Any, internal.HostModels]
     ("v0", host.list_v0),
     ("openai", host.list_openai),
 )
+_TRUSTED = 12
+"""So many times the age of a list that is too old, a loaded model in it is still taken for one."""
+_BESIDE_S = 0.25
+"""How long a fetch that nobody waits for leaves the way to the request beside which it is made."""
 _ROUTE_IS_MISSING = (404, 405, 501)
 _MAX_WARNED = 1000
 """Names that were warned of are kept in memory, and clients choose them."""
@@ -68,6 +72,7 @@ class Catalog:
         self._first_seen = first_seen
         self._view: View | None = None
         self._fetching: asyncio.Task[View] | None = None
+        self._soon: asyncio.TimerHandle | None = None
         self._is_same_host = False
         self._watchers: list[Callable[[list[internal.CatalogueRow]], None]] = []
         self._warned: set[str] = set()
@@ -144,16 +149,24 @@ class Catalog:
         await self._aliases.refresh()
         return "stored" if parsed.folded in self._aliases.kept else "none"
 
-    async def find(self, name: str) -> internal.CatalogueRow | None:
+    async def find(self, name: str, *, trust_loaded: bool = False) -> internal.CatalogueRow | None:
         """
         Return the row that a name stands for, None when it stands for none.
 
         A made model first, then an exact key or variant of LM Studio, then Ollama's grammar in any
         letter case, then an instance's number taken off. Never a neighbour. A name outside the
         grammar can only be an exact key; the host is not asked anew for it.
+
+        With `trust_loaded` a model that was loaded in the last list is taken for that although the
+        list is too old, and a new one is fetched beside the request: if it is loaded no more, LM
+        Studio loads it by itself or says so, and that is recovered from.
+
         Raises UpstreamFailure when the host can't be asked.
         """
         text = name.strip()
+        if trust_loaded and (row := self._loaded(text)) is not None:
+            self._warn_of(text, row)
+            return row
         if names.parse(text) is None:
             try:
                 view = await self._look(self._settings.catalogue_ttl_s)
@@ -173,6 +186,18 @@ class Catalog:
             )
         else:
             self._warn_of(text, row)
+        return row
+
+    def _loaded(self, text: str) -> internal.CatalogueRow | None:
+        """Return the row of a name that was loaded when last seen, unless that is too long ago."""
+        view, ttl_s = self._view, self._settings.catalogue_ttl_s
+        if view is None or (age_s := time.monotonic() - view.taken_at) > ttl_s * _TRUSTED:
+            return None
+        row = self._match(view, text)
+        if row is None or not row.instances:
+            return None
+        if age_s > ttl_s / 2:
+            self._fetch_soon()
         return row
 
     def _warn_of(self, text: str, row: internal.CatalogueRow) -> None:
@@ -198,13 +223,20 @@ class Catalog:
         if view is not None and (age_s := time.monotonic() - view.taken_at) <= max_age_s:
             if age_s > max_age_s / 2:
                 # Asked for before it is too old, so that nobody waits while there are requests.
-                self._begin_fetching()
+                self._fetch_soon()
             return view
         # Shielded: one client that leaves must not fail the others that wait for the same view.
         return await asyncio.shield(self._begin_fetching())
 
+    def _fetch_soon(self) -> None:
+        if self._soon is None and self._fetching is None:
+            self._soon = asyncio.get_running_loop().call_later(_BESIDE_S, self._begin_fetching)
+
     def _begin_fetching(self) -> asyncio.Task[View]:
         """Return the fetch that is on its way, a new one if there is none."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._fetch())
             self._fetching.add_done_callback(self._fetched)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, TypeAlias
 
+from gateway.eager import begin
 from gateway.encoding import NDJSON
 from gateway.faults import ClientGone, Refusal
 
@@ -17,9 +18,13 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 
-SERVER_SEND = "olgate.send"
+Push: TypeAlias = Callable[[bytes], bool]
+"""Sends a part of an answer at once, or says that it has to be sent with `send`."""
+
+
+SERVER_PUSH = "olgate.push"
 """
-The ASGI extension that holds the server's own `send`.
+The ASGI extension that holds the server's Push.
 
 What lies between only looks at an answer's beginning and end, so what is sent in the midst of a
 stream, token for token, need not pass through all of it.
@@ -32,8 +37,9 @@ class AsgiClient:
     """Answers one request over ASGI; HEAD gets the headers of GET and no body."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
-        self._send = self._send_more = send
-        self._server_send: Send = scope.get("extensions", {}).get(SERVER_SEND, send)
+        self._send = send
+        self._push: Push | None = None
+        self._server_push: Push | None = scope.get("extensions", {}).get(SERVER_PUSH)
         self._is_head = scope["method"] == "HEAD"
         self._headers: list[tuple[bytes, bytes]] = []
         self.is_started = False
@@ -73,14 +79,16 @@ class AsgiClient:
             }
         )
 
-    async def send_part(self, part: bytes) -> None:
-        """Send a part of a streamed answer; the first starts one of lines with status 200."""
-        if self._early is not None:
-            await self._settle()
-        if not self.is_started:
-            await self._start(200, _STREAM_HEADERS)
-        await self._send_more({"type": "http.response.body", "body": part, "more_body": True})
-        self._send_more = self._server_send
+    def push(self, part: bytes) -> Awaitable[None] | None:
+        """
+        Send a part of a streamed answer; the first starts one of lines with status 200.
+
+        What is returned has to be waited for before anything more is sent.
+        """
+        push = self._push
+        if push is not None and push(part):
+            return None
+        return begin(self._send_part(part))
 
     async def finish(self, lines: bytes = b"") -> None:
         """End a streamed answer, its last lines in the same write: each costs a system call."""
@@ -89,6 +97,14 @@ class AsgiClient:
         if not self.is_started:
             await self._start(200, _STREAM_HEADERS)
         await self._send({"type": "http.response.body", "body": lines, "more_body": False})
+
+    async def _send_part(self, part: bytes) -> None:
+        if self._early is not None:
+            await self._settle()
+        if not self.is_started:
+            await self._start(200, _STREAM_HEADERS)
+        await self._send({"type": "http.response.body", "body": part, "more_body": True})
+        self._push = self._server_push
 
     async def _start_early(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -116,8 +132,11 @@ class AsgiClient:
 
 def header(scope: Scope, name: bytes) -> str:
     """Return a request header, "" when it is not there."""
-    value: bytes = next((value for key, value in scope["headers"] if key == name), b"")
-    return value.decode("latin-1")
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return ""
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
@@ -184,7 +203,8 @@ async def while_connected(
     A server's `send` says nothing of a client that has gone, so leaving is watched beside the work,
     which stays in the task of the request: another for each would cost more than the watching.
     """
-    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task(loop)
     assert task is not None
     has_left = False
 
@@ -194,7 +214,7 @@ async def while_connected(
         leave()
         task.cancel()
 
-    watch = asyncio.ensure_future(_gone(receive))
+    watch = loop.create_task(_gone(receive))
     watch.add_done_callback(end)
     try:
         await work

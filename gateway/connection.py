@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import TypeAlias, cast
 
 import httptools
@@ -50,8 +50,23 @@ class TransportFault(httpx.TransportError):
         self.timed_out = timed_out
 
 
-class AnswerBody(httpx.AsyncByteStream):
-    """An answer's body as it comes off the wire; also `response.extensions["body"]`."""
+class AnswerBody:
+    """An answer's body as it comes off the wire."""
+
+    __slots__ = (
+        "_connection",
+        "_fault",
+        "_grace",
+        "_has_ended",
+        "_held",
+        "_held_bytes",
+        "_is_stopped",
+        "_now",
+        "_sink",
+        "_waiter",
+        "_when_over",
+        "waiting_since",
+    )
 
     def __init__(self, connection: Connection, when_over: Callable[[], None]) -> None:
         """Belong to a connection; `when_over` is called once, when the body needs it no more."""
@@ -122,11 +137,7 @@ class AnswerBody(httpx.AsyncByteStream):
         self._held.clear()
         self._wake()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await self.read():
-            yield data
-
-    async def aclose(self) -> None:
+    def leave(self) -> None:
         """Close the connection at once, unless the body has come to its end or will at once."""
         self._has_ended = True
         if self._is_stopped and self._connection is not None:
@@ -166,7 +177,9 @@ class AnswerBody(httpx.AsyncByteStream):
             self._sink = None
             self._wake()
         else:
-            self.waiting_since = self._now()
+            # Called by another name, it need not be looked for among the methods.
+            now = self._now
+            self.waiting_since = now()
 
     def end(self) -> None:
         """Take note of the regular end."""
@@ -244,7 +257,10 @@ class _Answer:
         self._method = method
         self.headers: Headers = []
         self.pieces: list[bytes] = []
-        self.on_body = self.pieces.append
+        # A HEAD's answer has the length of a body that does not come, and the parser can't be told.
+        self.on_body: Callable[[bytes], None] = (
+            self.pieces.append if method != "HEAD" else lambda _: None
+        )
         self.status = 0
         self.is_measured = self.is_chunked = False
         self.is_kept_alive = False
@@ -276,7 +292,6 @@ class _Answer:
         if status < 200:
             return
         self.status = status
-        # A HEAD's answer has the length of a body that does not come, and the parser can't be told.
         if self._method == "HEAD" or status in _BODILESS:
             self.is_measured = self.is_complete = True
         self.is_kept_alive = self._method != "HEAD" and self.parser.should_keep_alive()
@@ -292,6 +307,26 @@ class _Answer:
 
 class Connection(asyncio.Protocol):
     """One connection, which carries one request at a time."""
+
+    __slots__ = (
+        "__weakref__",
+        "_answer",
+        "_body",
+        "_head_bytes",
+        "_head_waiter",
+        "_is_paused",
+        "_loop",
+        "_method",
+        "_upload",
+        "_when_lost",
+        "_where",
+        "_writable",
+        "carried",
+        "is_lost",
+        "may_carry_more",
+        "now",
+        "wire",
+    )
 
     wire: asyncio.Transport
 
@@ -333,7 +368,7 @@ class Connection(asyncio.Protocol):
         self,
         method: str,
         head: bytes,
-        content: bytes | httpx.AsyncByteStream,
+        content: bytes | AsyncIterable[bytes],
         *,
         is_chunked: bool,
         when_over: Callable[[], None],
@@ -373,6 +408,14 @@ class Connection(asyncio.Protocol):
         """Close at once, whatever is under way; nobody is told of a fault."""
         self._let_go()
         self.wire.abort()
+
+    def give_up(self, fault: TransportFault) -> bool:
+        """Have a request fail whose answer's head has not come; say whether that is so."""
+        if self._head_waiter is None:
+            return False
+        self._fail(fault)
+        self.wire.abort()
+        return True
 
     def close(self) -> None:
         """Close an idle connection."""
@@ -421,8 +464,7 @@ class Connection(asyncio.Protocol):
         if pieces := answer.pieces:
             whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
-            if self._method != "HEAD":
-                body.take(whole)
+            body.take(whole)
         if fault is not None:
             self._fail(fault)
             self.wire.abort()

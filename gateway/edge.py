@@ -87,18 +87,18 @@ class RouteTable:
 
     def find(self, path: str) -> Route | None:
         """Find the route of a decoded path; a fixed one wins over one with parameters."""
-        if self._leads_out(path):
-            return None
         if route := self._fixed.get(path):
             return route
+        if self._leads_out(path):
+            return None
         return next((route for pattern, route in self._patterns if pattern.fullmatch(path)), None)
 
     def mount_of(self, path: str) -> str | None:
         """Find the mount that a decoded path lies below."""
-        if self._leads_out(path):
-            return None
-        below = (one for one in self._mounts if path.startswith(one) and len(path) > len(one))
-        return next(below, None)
+        for mount in self._mounts:
+            if path.startswith(mount) and len(path) > len(mount):
+                return None if self._leads_out(path) else mount
+        return None
 
     def _leads_out(self, path: str) -> bool:
         """
@@ -293,13 +293,7 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = int(message["status"])
-            headers = [item for item in message.get("headers", ()) if item[0] != REQUEST_ID]
-            message["headers"] = [*headers, *self.extra_headers]
-            if any(
-                name == b"content-type" and value.startswith(_STREAMS) for name, value in headers
-            ):
-                self._note_stream()
+            self._begin(message)
         elif self.record.first_ns is None and message.get("body"):
             self.record.first_ns = monotonic_ns()
         await self._send(message)
@@ -307,10 +301,18 @@ class _Exchange:
         if ends and self.outcome == "cut":
             self.outcome = "complete"
 
-    def _note_stream(self) -> None:
-        self.record.is_stream = True
-        if self.record.observer is not None:
-            self.record.observer.running_streams += 1
+    def _begin(self, message: Message) -> None:
+        self.status = int(message["status"])
+        headers: list[tuple[bytes, bytes]] = []
+        record = self.record
+        for name, value in message.get("headers", ()):
+            if name != REQUEST_ID:
+                headers.append((name, value))
+            if name == b"content-type" and value.startswith(_STREAMS):
+                record.is_stream = True
+        message["headers"] = [*headers, *self.extra_headers]
+        if record.observer is not None:
+            record.observer.running_streams += record.is_stream
 
 
 def _pattern(route: Route, parameter: str) -> re.Pattern[str]:

@@ -58,7 +58,11 @@ def encode_lines(frames: list[Any]) -> bytes:
     >>> encode_lines([{"a": "<"}, {}])
     b'{"a":"\\u003c"}\n{}\n'
     """
-    return _escape(_encoder.encode_lines(frames))
+    data = _encoder.encode_lines(frames)
+    # As in `_escape`, which most frames need not be handed to.
+    if data.isascii() and not (_LESS in data or _GREATER in data or _AND in data):
+        return data
+    return _escape(data)
 
 
 def _escape(data: bytes) -> bytes:

@@ -8,13 +8,13 @@ relay's. It runs in the callback that received the bytes, up to the client's soc
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import UNSET
 
 from gateway.call import Call, utc_text
-from gateway.eager import begin
 from gateway.encoding import encode_line, encode_lines
 from gateway.faults import UpstreamFailure, read_error
 from gateway.framing import Event
@@ -23,13 +23,18 @@ from gateway.record import current, sampled
 from gateway.upstream import EventStream
 
 DONE = b"[DONE]"
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Lines(Protocol):
     """Where the lines of a stream go."""
 
-    def send_part(self, part: bytes) -> Coroutine[Any, Any, None]:
-        """Send one or more lines of a streamed answer; the first ones start it."""
+    def push(self, part: bytes) -> Awaitable[None] | None:
+        """
+        Send one or more lines of a streamed answer; the first ones start it.
+
+        What is returned has to be waited for before anything more is sent.
+        """
 
 
 class Frames:
@@ -38,6 +43,21 @@ class Frames:
 
     `look_at_first` is given the first chunk before it is translated, and may refuse it.
     """
+
+    __slots__ = (
+        "_client",
+        "_context",
+        "_decoder",
+        "_events",
+        "_fold",
+        "_is_first",
+        "_is_watched",
+        "_last_data",
+        "_look_at_first",
+        "_look_at_keys",
+        "_translator",
+        "_unsent",
+    )
 
     def __init__(
         self,
@@ -54,11 +74,11 @@ class Frames:
         self._decoder = call.chunks
         self._translator: Translator[Any, Any] = call.translator()
         self._fold = None if call.streamed else call.fold()
-        self._is_first = True
+        self._is_first = self._is_watched = True
         self._unsent = b""
         # Of few streams, and of those the first and the last event: the keys are the same in all.
         self._look_at_keys = sampled(call.chunks.type)
-        self._last_event: Event | None = None
+        self._last_data = b""
 
     async def run(self) -> tuple[bytes, Any]:
         """
@@ -73,15 +93,15 @@ class Frames:
             # The whole answer is one more chunk, and the only one.
             events.put_back([Event("", events.one_shot)])
         await events.each(self._take)
-        self._context.moment = ""
+        self._context.now = utc_text(time.time_ns())
         try:
             last = self._end()
         except UpstreamFailure:
-            if self._unsent:
-                await self._client.send_part(self._unsent)
+            if self._unsent and (pending := self._client.push(self._unsent)) is not None:
+                await pending
             raise
-        if self._look_at_keys is not None and self._last_event is not None:
-            self._look_at_keys(self._last_event.data)
+        if self._look_at_keys is not None and self._last_data:
+            self._look_at_keys(self._last_data)
         current().note_counts(last, self._translator)
         if self._fold is None:
             return self._unsent + encode_line(last), None
@@ -91,48 +111,51 @@ class Frames:
     def _take(self, batch: list[Event]) -> Awaitable[None] | None:
         """Translate the events of one read, and send what they make in one piece."""
         # What came at once carries one time.
-        self._context.moment = utc_text(time.time_ns()) if len(batch) > 1 else ""
+        self._context.now = utc_text(time.time_ns())
         frames: list[Any] = []
-        for event in batch:
-            if event.data == DONE:
-                # What came with the end goes out with the last frame.
-                self._unsent = encode_lines(frames)
-                self._events.stop()
-                return None
-            self._last_event = event
-            try:
-                frame = self._translate(event)
-            except UpstreamFailure as failure:
-                if not frames:
-                    raise
-                # What came before it in the same read is the client's all the same.
-                return _send_and_fail(self._client.send_part(encode_lines(frames)), failure)
-            if frame is None:
-                continue
-            if self._fold is None:
-                frames.append(frame)
-            else:
-                self._fold.add(frame)
-        return begin(self._client.send_part(encode_lines(frames))) if frames else None
-
-    def _translate(self, event: Event) -> Any:
-        if event.name == "error":
-            raise _stated(event.data)
+        keep = frames.append if self._fold is None else self._fold.add
         try:
-            chunk = self._decoder.decode(event.data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UpstreamFailure(
-                f"an event of its stream can't be read: {error}", fault="not_json"
-            ) from error
-        # An error may come without its event line (wire sheet §5).
-        if chunk.error is not msgspec.UNSET and bytes(chunk.error) != b"null":
-            raise _stated(event.data)
+            for event in batch:
+                data = event.data
+                if data == DONE:
+                    # What came with the end goes out with the last frame.
+                    self._unsent = encode_lines(frames)
+                    self._events.stop()
+                    return None
+                if event.name == "error":
+                    raise _stated(data)
+                try:
+                    chunk = self._decoder.decode(data)
+                except _UNREADABLE as error:
+                    raise UpstreamFailure(
+                        f"an event of its stream can't be read: {error}", fault="not_json"
+                    ) from error
+                # An error may come without its event line (wire sheet §5).
+                if chunk.error is not UNSET and bytes(chunk.error) != b"null":
+                    raise _stated(data)
+                if self._is_watched:
+                    self._watch(chunk, data)
+                frame = self._translator.chunk(chunk)
+                if frame is not None:
+                    keep(frame)
+        except UpstreamFailure as failure:
+            if not frames:
+                raise
+            # What came before it in the same read is the client's all the same.
+            if (pending := self._client.push(encode_lines(frames))) is None:
+                raise
+            return _fail_after(pending, failure)
+        return self._client.push(encode_lines(frames)) if frames else None
+
+    def _watch(self, chunk: Any, data: bytes) -> None:
+        """Look at the first chunk, and remember the last. Raises what `look_at_first` does."""
+        self._last_data = data
         if self._is_first:
             self._look_at_first(chunk)
             self._is_first = False
+            self._is_watched = self._look_at_keys is not None
             if self._look_at_keys is not None:
-                self._look_at_keys(event.data)
-        return self._translator.chunk(chunk)
+                self._look_at_keys(data)
 
     def _end(self) -> Any:
         """Return the last frame. Raises UpstreamFailure for a stream that may not end here."""
@@ -146,7 +169,7 @@ class Frames:
         )
 
 
-async def _send_and_fail(sending: Awaitable[None], failure: UpstreamFailure) -> None:
+async def _fail_after(sending: Awaitable[None], failure: UpstreamFailure) -> None:
     await sending
     raise failure
 

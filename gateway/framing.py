@@ -135,7 +135,7 @@ class SseDecoder:
         if len(data) < len(_BOM) and _BOM.startswith(data):
             self._tail += data
             return b""
-        self._started = True
+        self._started = self._is_idle = True
         return data.removeprefix(_BOM)
 
     def _feed_any(self, data: bytes) -> list[Event]:

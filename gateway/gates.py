@@ -48,8 +48,10 @@ def check_origin(scope: Scope, settings: Settings) -> Answer | Headers:
     A request without Origin, or from the gateway's own pages, passes without any of these headers.
     """
     origin = header(scope, b"origin")
+    if not origin:
+        return ()
     host = header(scope, b"host")
-    if not origin or origin in (f"http://{host}", f"https://{host}"):
+    if origin in (f"http://{host}", f"https://{host}"):
         return ()
     if "*" in settings.listen.origins:
         allowed: Headers = ((b"access-control-allow-origin", b"*"),)
@@ -88,9 +90,9 @@ def check_host(scope: Scope, settings: Settings) -> Answer | Headers:
     if not is_loopback(settings.listen.host):
         return ()
     host = _without_port(header(scope, b"host")).lower()
-    address = _address(host)
-    if address is not None:
-        return () if _is_near(address) else _FORBIDDEN
+    is_near = _is_near(host)
+    if is_near is not None:
+        return () if is_near else _FORBIDDEN
     if host and host not in _own_names() and not host.endswith(LOCAL_SUFFIXES):
         return _FORBIDDEN
     return _DONE if scope["method"] == "OPTIONS" else ()
@@ -109,13 +111,19 @@ def _matches(origin: str, rule: str) -> bool:
     return long_enough and origin.startswith(head) and origin.endswith(tail)
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Tell whether a host to listen on can be reached from this machine only."""
     address = _address(host)
     return address.is_loopback if address is not None else host.lower() == "localhost"
 
 
-def _is_near(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+@lru_cache(maxsize=256)
+def _is_near(host: str) -> bool | None:
+    """Tell whether an address is of this machine or of a network of its own; None for a name."""
+    address = _address(host)
+    if address is None:
+        return None
     return (
         address.is_loopback
         or address.is_unspecified
@@ -124,7 +132,6 @@ def _is_near(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     )
 
 
-@lru_cache(maxsize=256)
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(text.strip("[]"))

@@ -1,18 +1,21 @@
 """
 How bytes from a client become a request: what uvicorn's httptools protocol lacks.
 
-Here live the limits on the head of a request, on how slowly head and body may come, and the offer
-of HTTP/2 that has to be ignored. Not here: anything that an ASGI application can do for itself.
+Here live the limits on the head of a request, on how slowly head and body may come, the offer of
+HTTP/2 that has to be ignored, and how few writes an answer takes. Not here: anything that an ASGI
+application can do for itself.
 """
 
 import asyncio
 from array import array
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.client import SERVER_PUSH
 from gateway.dialects import error_body, is_mounted
 from gateway.encoding import JSON
 from gateway.settings import LimitSettings
@@ -59,16 +62,22 @@ class ClientHttp(HttpToolsProtocol):
         """Count while a head is unfinished; one read more than the limit may have been taken in."""
         if self._is_refused:
             return
+        is_first = self._head_bytes == 0
         if self._head_bytes is None:
             self._body_bytes += len(data)
         else:
-            if not self._head_bytes:
-                self._await_head()
             self._head_bytes += len(data)
             if self._head_bytes > self.limits.header_bytes:
                 self._refuse_head(f"is larger than {self.limits.header_bytes} bytes")
                 return
         super().data_received(data)
+        # Most requests come whole, and take no time that there is to limit.
+        if self._is_refused:
+            return
+        if self._head_bytes is None and self._timer is None:
+            self._await_body()
+        elif self._head_bytes and is_first:
+            self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header in, up to as many as there may be."""
@@ -85,8 +94,11 @@ class ClientHttp(HttpToolsProtocol):
         self.offers_http2 = self.parser.should_upgrade() and upgrade.strip().lower() == b"h2c"
         if not self.offers_http2:
             self._head_bytes = None
+            self._stop_timer()
             super().on_headers_complete()
-            self._await_body()
+            outlet = Outlet(self.loop, self.transport, self.flow)
+            self.cycle.transport = outlet
+            cast("Any", self.scope)["extensions"] = {SERVER_PUSH: outlet.push}
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body in."""
@@ -193,6 +205,76 @@ class ClientHttp(HttpToolsProtocol):
         self.loop.call_later(LINGER_S, self.transport.close)
 
 
+class Outlet(asyncio.Transport):
+    """
+    One answer's way out: the connection's transport as uvicorn's part of a request sees it.
+
+    The head waits for what follows it in the same step of the loop, and no longer: whatever is
+    written by itself costs a system call and wakes the client once more.
+    """
+
+    _flushing: asyncio.Handle
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, flow: FlowControl
+    ) -> None:
+        """Lead to `transport`, whose `flow` says when a client reads too slowly."""
+        super().__init__()
+        self._loop = loop
+        self._transport = transport
+        self._flow = flow
+        self._head = b""
+        self._has_head = False
+        self._is_chunked = False
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn writes nothing else
+        """Write what uvicorn made: the first is the head, unless it only asks for the body."""
+        if self._head:
+            self._flushing.cancel()
+            self._transport.write(self._head + data)
+            self._head = b""
+        elif self._has_head or data.startswith(_CONTINUE):
+            self._transport.write(data)
+        else:
+            self._has_head = True
+            self._is_chunked = data.endswith(_IN_CHUNKS)
+            self._head = data
+            self._flushing = self._loop.call_soon(self._flush)
+
+    def push(self, part: bytes) -> bool:
+        """
+        Write a part of the body at once, past uvicorn's own way, which looks at more than that.
+
+        False: it has to go that way, as the client is slow or gone, or has no chunks to get.
+        """
+        transport = self._transport
+        if not (self._is_chunked and part) or self._flow.write_paused or transport.is_closing():
+            return False
+        chunk = b"%x\r\n%b\r\n" % (len(part), part)
+        if self._head:
+            self.write(chunk)
+        else:
+            transport.write(chunk)
+        return True
+
+    def is_closing(self) -> bool:
+        """Say whether the connection is closed, or about to be."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close the connection when everything is written."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        head, self._head = self._head, b""
+        if head and not self._transport.is_closing():
+            self._transport.write(head)
+
+
+_CONTINUE = b"HTTP/1.1 100 "
+_IN_CHUNKS = b"transfer-encoding: chunked\r\n\r\n"
+"""How a head ends whose body has no length: uvicorn writes that last."""
 _OFFER = frozenset({b"upgrade", b"http2-settings"})
 
 

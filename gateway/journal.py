@@ -12,7 +12,6 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Mapping
 from time import monotonic_ns
 from typing import TextIO
 
@@ -32,6 +31,8 @@ MAX_CAUSES = 10
 _SECRET_KEYS = frozenset(
     {"api_key", "authorization", "body", "content", "messages", "prompt", "token", "x_api_key"}
 )
+_FIRST = ("timestamp", "level", "event")
+"""What every line begins with."""
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@+\-]+")
 
 
@@ -169,23 +170,16 @@ def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return json.dumps(_in_order(event), default=repr)
+    return json.dumps({**dict.fromkeys(_FIRST, ""), **event}, default=repr)
 
 
 def _render_text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     """`time level event key=value …`; what is not plain is quoted and escaped as JSON is."""
-    line = _in_order(event)
-    exception = line.pop("exception", None)
-    head = f"{line.pop('timestamp')} {line.pop('level'):<7} {_text(line.pop('event'), free=True)}"
-    text = " ".join([head, *(f"{key}={_text(value)}" for key, value in line.items())])
+    exception = event.pop("exception", None)
+    time, level, what = (event.pop(key, "") for key in _FIRST)
+    head = f"{time} {level:<7} {_text(what, free=True)}"
+    text = " ".join([head, *[f"{key}={_text(value)}" for key, value in event.items()]])
     return f"{text}\n{exception}" if exception else text
-
-
-def _in_order(event: Mapping[str, object]) -> dict[str, object]:
-    first = ("timestamp", "level", "event")
-    return {key: event.get(key, "") for key in first} | {
-        key: value for key, value in event.items() if key not in first
-    }
 
 
 def _text(value: object, *, free: bool = False) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from time import monotonic_ns
 
 import msgspec
@@ -48,60 +49,52 @@ class Metrics:
         self._keys: set[tuple[str, str]] = set()
         self._log = get_logger()
         registry = self._registry = CollectorRegistry()
+        counter, histogram = partial(_counter, registry), partial(_histogram, registry)
         ProcessCollector(registry=registry)
-        self._requests = Counter(
+        self._requests = counter(
             "olgate_requests",
             "Requests that have ended; status 0 is one that got no answer.",
-            ("route", "method", "status"),
-            registry=registry,
+            "route",
+            "method",
+            "status",
         )
-        self._tokens = Counter(
-            "olgate_tokens",
-            "Tokens of prompts (in) and answers (out).",
-            ("route", "direction"),
-            registry=registry,
+        self._tokens = counter(
+            "olgate_tokens", "Tokens of prompts (in) and answers (out).", "route", "direction"
         )
-        self._estimated = Counter(
+        self._estimated = counter(
             "olgate_estimated_counts",
             "Counts that LM Studio left out and that were estimated.",
-            ("direction",),
-            registry=registry,
+            "direction",
         )
-        self._first = Histogram(
+        self._first = histogram(
             "olgate_time_to_first_frame_seconds",
             "From a request's head to the first bytes of its streamed answer's body.",
-            ("route",),
+            "route",
             buckets=WAITS_S,
-            registry=registry,
         )
-        self._streams = Histogram(
+        self._streams = histogram(
             "olgate_stream_duration_seconds",
             "From a request's head to the end of its streamed answer.",
-            ("route",),
+            "route",
             buckets=LASTS_S,
-            registry=registry,
         )
-        self._loads = Counter(
+        self._loads = counter(
             "olgate_loads",
             "Loads that the gateway asked LM Studio for and that have ended.",
-            ("outcome",),
-            registry=registry,
+            "outcome",
         )
-        self._retries = Counter(
-            "olgate_retries", "Calls that were made once more.", ("route",), registry=registry
-        )
-        self._faults = Counter(
+        self._retries = counter("olgate_retries", "Calls that were made once more.", "route")
+        self._faults = counter(
             "olgate_faults",
             "Requests that failed: a fault upstream, `stated` for an error that LM Studio stated, "
             "`internal` for one of ours.",
-            ("fault",),
-            registry=registry,
+            "fault",
         )
-        self._unknown = Counter(
+        self._unknown = counter(
             "olgate_unknown_upstream_keys",
             "Keys in sampled answers of LM Studio that its description lacks.",
-            ("type", "key"),
-            registry=registry,
+            "type",
+            "key",
         )
         tasks = Gauge(
             "olgate_running_tasks",
@@ -122,23 +115,23 @@ class Metrics:
         """Count a request that has ended."""
         route = record.route or OTHER
         shown_method = method if method in METHODS else OTHER
-        self._requests.labels(route, shown_method, str(status or 0)).inc()
+        self._requests(route, shown_method, str(status or 0)).inc()
         for direction, number in (("in", record.tokens_in), ("out", record.tokens_out)):
             if number:
-                self._tokens.labels(route, direction).inc(number)
+                self._tokens(route, direction).inc(number)
         for direction in record.estimated:
-            self._estimated.labels(direction).inc()
+            self._estimated(direction).inc()
         if record.retries:
-            self._retries.labels(route).inc(record.retries)
+            self._retries(route).inc(record.retries)
         if record.fault is not None:
-            self._faults.labels(record.fault).inc()
+            self._faults(record.fault).inc()
         if record.is_stream and record.first_ns is not None:
-            self._first.labels(route).observe((record.first_ns - record.started_ns) / 1e9)
-            self._streams.labels(route).observe((monotonic_ns() - record.started_ns) / 1e9)
+            self._first(route).observe((record.first_ns - record.started_ns) / 1e9)
+            self._streams(route).observe((monotonic_ns() - record.started_ns) / 1e9)
 
     def note_load(self, outcome: str) -> None:
         """Count a load that has ended."""
-        self._loads.labels(outcome).inc()
+        self._loads(outcome).inc()
 
     def sampled(self, kind: object) -> Look | None:
         """Return what to look at a body of a kind with, None for the many that are let be."""
@@ -157,8 +150,21 @@ class Metrics:
             if is_new and len(self._keys) < MOST_KEYS:
                 self._keys.add((name, key))
             label = key if (name, key) in self._keys else OTHER
-            self._unknown.labels(name, label).inc()
+            self._unknown(name, label).inc()
             if is_new:
                 self._log.warning(
                     "LM Studio sent a key that its description lacks", type=name, key=key
                 )
+
+
+def _counter(
+    registry: CollectorRegistry, name: str, text: str, *labels: str
+) -> Callable[..., Counter]:
+    """Make a counter; return what finds it under its labels, which takes longer than counting."""
+    return cache(Counter(name, text, labels, registry=registry).labels)
+
+
+def _histogram(
+    registry: CollectorRegistry, name: str, text: str, *labels: str, buckets: Sequence[float]
+) -> Callable[..., Histogram]:
+    return cache(Histogram(name, text, labels, buckets=buckets, registry=registry).labels)

@@ -18,6 +18,7 @@ import itertools
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 __all__ = [
@@ -42,6 +43,7 @@ DEFAULT_TAG: Final = "latest"
 
 _MAX_HOST: Final = 350
 _MAX_PART: Final = 80
+_MAX_REMEMBERED: Final = 1000
 
 _HOST: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
@@ -87,6 +89,11 @@ def parse(text: str) -> Name | None:
 
     (ollama sheet §2.1)
     """
+    # A request's name is read several times; what is no name may be of any size, and is not kept.
+    return _remembered(text) if len(text) <= _MAX_REMEMBERED else _read(text)
+
+
+def _read(text: str) -> Name | None:
     rest, tag = text, DEFAULT_TAG
     if rest.rfind(":") > rest.rfind("/"):
         rest, _, tag = rest.rpartition(":")
@@ -110,6 +117,8 @@ def parse(text: str) -> Name | None:
     )
     return name if is_legal else None
 
+
+_remembered = lru_cache(maxsize=1024)(_read)
 
 Place = Literal["cloud", "local"]
 

@@ -29,7 +29,6 @@ from gateway.dialects import (
     error_event,
     is_in_dialect,
 )
-from gateway.eager import begin
 from gateway.encoding import JSON, encode
 from gateway.faults import ClientGone, Refusal, UpstreamFailure, describe, read_error
 from gateway.framing import Event, SseDecoder
@@ -160,7 +159,7 @@ class Passthrough:
             return body, None
         if not isinstance(asked, str) or not asked.strip():
             return body, None
-        row = await self._catalog.find(asked)
+        row = await self._catalog.find(asked, trust_loaded=True)
         if row is None:
             near = ", ".join(self._catalog.nearest(asked))
             raise Refusal(404, f"model '{asked}' not found", ((NEAREST, near),) if near else ())
@@ -374,7 +373,7 @@ async def _send_on(
     def send_chunk(chunk: bytes) -> Awaitable[None] | None:
         nonlocal end
         end = (end + chunk)[-END_BYTES:]
-        return begin(client.send_part(chunk))
+        return client.push(chunk)
 
     for chunk in start.held:
         if (pending := send_chunk(chunk)) is not None:

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from msgspec import UNSET
 
-COUNTS = (("prompt_eval_count", "prompt_tokens"), ("eval_count", "eval_tokens"))
+COUNTS = (("in", "prompt_eval_count", "prompt_tokens"), ("out", "eval_count", "eval_tokens"))
 """An answer's counts, and how streams name what LM Studio reported of them in their state."""
 
 STATED = "stated"
@@ -96,24 +96,23 @@ class Record:
         `reported` is what holds LM Studio's own under the names of COUNTS; a count that is not
         there, or below 1, was estimated.
         """
-        found = [getattr(answer, ours, UNSET) for ours, _ in COUNTS]
-        self.tokens_in, self.tokens_out = (
-            int(each) if isinstance(each, int | float) else None for each in found
-        )
-        self.estimated = tuple(
-            side
-            for side, each, (_, theirs) in zip(("in", "out"), found, COUNTS, strict=True)
-            if isinstance(each, int | float) and not _is_stated(getattr(reported, theirs, UNSET))
-        )
+        counted: list[int | None] = []
+        estimated: list[str] = []
+        for side, ours, theirs in COUNTS:
+            count, stated = getattr(answer, ours, UNSET), getattr(reported, theirs, UNSET)
+            if not isinstance(count, int | float):
+                counted.append(None)
+                continue
+            counted.append(int(count))
+            if not isinstance(stated, int | float) or stated < 1:
+                estimated.append(side)
+        self.tokens_in, self.tokens_out = counted
+        self.estimated = tuple(estimated)
 
     def note_usage(self, ends: bytes) -> None:
         """Take LM Studio's counts from both ends of an answer that is passed through."""
         sides = [pattern.findall(ends) for pattern in (_IN, _OUT)]
         self.tokens_in, self.tokens_out = (int(each[-1]) if each else None for each in sides)
-
-
-def _is_stated(value: object) -> bool:
-    return isinstance(value, int | float) and value >= 1
 
 
 _current: ContextVar[Record | None] = ContextVar("record", default=None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol, cast
 
@@ -68,8 +68,12 @@ class Client(Protocol):
     async def answer(self, status: int, content_type: bytes, body: bytes) -> None:
         """Send a whole answer."""
 
-    async def send_part(self, part: bytes) -> None:
-        """Send one or more lines of a streamed answer; the first ones start it."""
+    def push(self, part: bytes) -> Awaitable[None] | None:
+        """
+        Send one or more lines of a streamed answer; the first ones start it.
+
+        What is returned has to be waited for before anything more is sent.
+        """
 
     async def finish(self, lines: bytes = b"") -> None:
         """End a streamed answer, its last lines in the same write."""
@@ -153,8 +157,7 @@ class Relay:
         except asyncio.CancelledError:
             # A client that left hears nothing; one that stays is told why its stream ends.
             if client.is_started and not client.is_gone:
-                await client.send_part(encode_error(GOING_DOWN) + b"\n")
-                await client.finish()
+                await client.finish(encode_error(GOING_DOWN) + b"\n")
             raise
         except Exception:
             record.fault = INTERNAL_FAULT
@@ -174,8 +177,8 @@ class Relay:
         async with aclosing(cast("AsyncGenerator[Any, None]", report.records)) as records:
             async for record in records:
                 last = report.translate(record)
-                if report.streamed:
-                    await client.send_part(encode_line(last))
+                if report.streamed and (pending := client.push(encode_line(last))) is not None:
+                    await pending
         if report.streamed:
             await client.finish()
         elif last is not None:
@@ -252,8 +255,7 @@ class Relay:
 
     async def _refuse(self, refusal: Refusal, client: Client, content_type: bytes) -> None:
         if client.is_started:
-            await client.send_part(encode_error(refusal.error) + b"\n")
-            await client.finish()
+            await client.finish(encode_error(refusal.error) + b"\n")
             return
         for name, value in refusal.headers:
             client.add_header(name, value)

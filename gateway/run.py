@@ -52,14 +52,20 @@ class Run:
         self.warnings: list[str] = []
 
     async def find_model(
-        self, name: str, *, takes_cloud: bool = False, match_case: bool = False
+        self,
+        name: str,
+        *,
+        takes_cloud: bool = False,
+        match_case: bool = False,
+        trust_loaded: bool = False,
     ) -> Verdict:
         """
         Resolve a name as the client sent it; on success `call.model` is there.
 
         A name of ollama.com is "cloud", unless the endpoint takes it for one like any other; one
         that says both places is in "conflict". With `match_case` a row whose own name differs in
-        nothing but letter case is not meant (ollama sheet §2.3, §2.4).
+        nothing but letter case is not meant (ollama sheet §2.3, §2.4). `trust_loaded` is the
+        catalogue's.
 
         Raises UpstreamFailure when LM Studio can't be asked and nothing is known of the name.
         """
@@ -76,7 +82,7 @@ class Run:
             self.call.asked.display, self.call.asked.full = parsed.display, parsed.full
             if place == "cloud" and not takes_cloud:
                 return "cloud"
-        row = await self.services.catalog.find(base)
+        row = await self.services.catalog.find(base, trust_loaded=trust_loaded)
         if row is None or (match_case and base != row.key and names.differ_in_case(base, row.name)):
             if parsed is None:
                 return "illegal"

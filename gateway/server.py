@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from gateway import journal
-from gateway.client import SERVER_SEND
 from gateway.dialects import GOING_DOWN, error_body
 from gateway.encoding import JSON
 from gateway.gates import is_loopback
@@ -298,7 +297,6 @@ class _Guard:
         has_begun = False
         # Kept: a router may change the scope.
         path = scope.get("path", "")
-        scope.setdefault("extensions", {})[SERVER_SEND] = send
 
         async def noting_send(message: "Message") -> None:
             nonlocal has_begun

@@ -47,6 +47,7 @@ async def acquire(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | Uns
 
 async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
     """Have the model loaded although nothing is asked of it, and hold it like a request's."""
+    await _look_again(run)
     await acquire(run, keep_alive=keep_alive, num_ctx=num_ctx)
     assert run.lease is not None
     await run.lease.warm()
@@ -55,7 +56,13 @@ async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetT
 
 async def unload(run: Run) -> None:
     """Unload every instance of the model, once no request runs on it."""
+    await _look_again(run)
     await run.services.lifecycle.unload(run.call.model)
+
+
+async def _look_again(run: Run) -> None:
+    """Have a list that is young enough: to what is only loaded or unloaded, that is all."""
+    await run.services.catalog.rows()
 
 
 async def look_for_name(

@@ -3,6 +3,8 @@ The one httpx transport: connections kept, replaced and counted, one request on 
 
 Only the choice of a connection and the request's head live here; what happens on one is
 `connection`'s, time limits between bytes, repeats of whole requests and meaning are `upstream`'s.
+The gateway's own calls go by `send`: making httpx's objects for each takes longer than the rest of
+a call.
 
 Nothing is repeated here. An idle connection is looked at just before it is used, and one that its
 peer has hung up on is replaced, for every method, since nothing has been sent yet.
@@ -12,11 +14,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 
 import httpx
 
-from gateway.connection import Connection, TransportFault
+from gateway.connection import AnswerBody, Connection, Headers, TransportFault
 from gateway.dialing import Origin, dial
 
 _PORTS = {"http": 80, "https": 443}
@@ -24,14 +26,10 @@ _PORTS = {"http": 80, "https": 443}
 
 class HttpTransport(httpx.AsyncBaseTransport):
     """
-    Carries httpx requests, bytes untouched both ways.
+    Carries requests, bytes untouched both ways.
 
     `max_connections` limits what is in use at a time (0 is unlimited), `idle_connection_s` is
     how long an unused connection is kept: less than the 5 s of LM Studio (wire sheet §1).
-
-    Request extensions honoured: `timeout` (`connect`, `pool`; no others), `target` (bytes: the
-    request target to send as it is), `connected` (called when a connection is there).
-    Raises TransportFault, and what a streamed request body raises.
     """
 
     def __init__(self, *, max_connections: int = 0, idle_connection_s: float = 4.0) -> None:
@@ -42,31 +40,66 @@ class HttpTransport(httpx.AsyncBaseTransport):
         self._all_closed: asyncio.Event | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request and return once the answer's headers are there."""
-        head, is_chunked = _write_head(request)
-        content = _content(request)
+        """
+        Send one request of httpx's, as `send` does.
+
+        Of its extensions, `timeout` (`connect`, `pool`; no others) and `target` (bytes: the
+        request target to send as it is) are honoured.
+        """
+        headers = request.headers.raw
         limits = request.extensions.get("timeout", {})
-        await self._take_slot(limits.get("pool"))
-        origin = _origin(request.url)
+        status, answered, body = await self.send(
+            origin_of(request.url),
+            request.method,
+            write_head(
+                request.method, request.extensions.get("target", request.url.raw_path), headers
+            ),
+            _content(request),
+            is_chunked=any(name.lower() == b"transfer-encoding" for name, _ in headers),
+            connect_s=limits.get("connect"),
+            pool_s=limits.get("pool"),
+        )
+        return httpx.Response(status, headers=answered, stream=_HttpxBody(body))
+
+    async def send(
+        self,
+        origin: Origin,
+        method: str,
+        head: bytes,
+        content: bytes | AsyncIterable[bytes],
+        *,
+        is_chunked: bool = False,
+        connect_s: float | None = None,
+        pool_s: float | None = None,
+        when_connected: Callable[[Connection], None] | None = None,
+    ) -> tuple[int, Headers, AnswerBody]:
+        """
+        Send one request; return the answer's status, headers and body once its head is there.
+
+        `head` is of `write_head`; `content` goes out in chunks with `is_chunked`. `connect_s` is
+        for opening a connection, `pool_s` for waiting until there may be one more.
+        Raises TransportFault, and what a streamed body raises.
+        """
+        if self._slots is not None:
+            await self._take_slot(self._slots, pool_s)
         try:
             connection = self._take_idle(origin)
             if connection is None:
-                connection = await dial(origin, self._forget, limits.get("connect"))
+                connection = await dial(origin, self._forget, connect_s)
                 if not connection.is_lost:
                     self._open.add(connection)
         except BaseException:
             self._free_slot()
             raise
-        if (on_connected := request.extensions.get("connected")) is not None:
-            on_connected()
-        status, headers, body = await connection.carry(
-            request.method,
+        if when_connected is not None:
+            when_connected(connection)
+        return await connection.carry(
+            method,
             head,
             content,
             is_chunked=is_chunked,
             when_over=self._releaser(origin, connection),
         )
-        return httpx.Response(status, headers=headers, stream=body, extensions={"body": body})
 
     async def aclose(self) -> None:
         """Close every connection, and wait until the loop has let them go; who waits is told."""
@@ -80,12 +113,10 @@ class HttpTransport(httpx.AsyncBaseTransport):
                 timer.cancel()
         self._idle.clear()
 
-    async def _take_slot(self, limit_s: float | None) -> None:
-        if self._slots is None:
-            return
+    async def _take_slot(self, slots: asyncio.Semaphore, limit_s: float | None) -> None:
         try:
             async with asyncio.timeout(limit_s):
-                await self._slots.acquire()
+                await slots.acquire()
         except TimeoutError:
             detail = f"no connection was free for {limit_s:g} s; raise upstream.max_connections"
             raise TransportFault("pool", detail, repeatable=True, timed_out=True) from None
@@ -128,32 +159,45 @@ class HttpTransport(httpx.AsyncBaseTransport):
             self._all_closed.set()
 
 
-def _origin(url: httpx.URL) -> Origin:
+def origin_of(url: httpx.URL) -> Origin:
+    """Return where connections for a URL lead to."""
     return Origin(url.scheme, url.host, url.port or _PORTS[url.scheme])
 
 
-def _content(request: httpx.Request) -> bytes | httpx.AsyncByteStream:
+def write_head(method: str, target: bytes, headers: Headers) -> bytes:
+    """
+    Return a request's head.
+
+    Raises TransportFault (write) for what can't stand in a head: it would be another request.
+    """
+    lines = [b"%b %b HTTP/1.1" % (method.encode("ascii"), target)]
+    lines += [b"%b: %b" % item for item in headers]
+    head = b"\r\n".join(lines) + b"\r\n\r\n"
+    ends = len(lines) + 1
+    if head.count(b"\n") != ends or head.count(b"\r") != ends or 0 in head:
+        broken = next(line for line in lines if not _BREAKS.isdisjoint(line))
+        where = broken.partition(b":")[0].decode("latin-1")
+        raise TransportFault("write", f"the request can't be written: a line break in {where!r}")
+    return head
+
+
+_BREAKS = frozenset(b"\r\n\0")
+
+
+def _content(request: httpx.Request) -> bytes | AsyncIterable[bytes]:
     if isinstance(request.stream, httpx.ByteStream):
         return request.content
     assert isinstance(request.stream, httpx.AsyncByteStream)
     return request.stream
 
 
-def _write_head(request: httpx.Request) -> tuple[bytes, bool]:
-    """
-    Return a request's head, and whether its body goes out in chunks.
+class _HttpxBody(httpx.AsyncByteStream):
+    def __init__(self, body: AnswerBody) -> None:
+        self._body = body
 
-    Raises TransportFault (write) for what can't stand in a head: it would be another request.
-    """
-    target: bytes = request.extensions.get("target", request.url.raw_path)
-    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), target)]
-    is_chunked = False
-    for name, value in request.headers.raw:
-        lines.append(b"%b: %b" % (name, value))
-        is_chunked |= name.lower() == b"transfer-encoding"
-    for line in lines:
-        if b"\n" in line or b"\r" in line or b"\0" in line:
-            where = line.partition(b":")[0].decode("latin-1")
-            detail = f"the request can't be written: a line break in {where!r}"
-            raise TransportFault("write", detail)
-    return b"\r\n".join([*lines, b"", b""]), is_chunked
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while data := await self._body.read():
+            yield data
+
+    async def aclose(self) -> None:
+        self._body.leave()

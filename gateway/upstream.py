@@ -8,13 +8,14 @@ by its body, and the repeat of harmless requests. What an event or an answer mea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from math import inf
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import httpx
 
-from gateway.connection import AnswerBody, Sink, TransportFault
+from gateway.connection import AnswerBody, Connection, Headers, Sink, TransportFault
 from gateway.faults import (
     FaultId,
     UpstreamFailure,
@@ -26,7 +27,7 @@ from gateway.faults import (
 )
 from gateway.framing import Event, EventTooLong, SseDecoder
 from gateway.record import current
-from gateway.transport import HttpTransport
+from gateway.transport import HttpTransport, origin_of, write_head
 
 if TYPE_CHECKING:
     from gateway.settings import UpstreamSettings
@@ -54,6 +55,9 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     )
 )
+_CONTENT_LENGTH = b"content-length"
+_WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
+"""Methods whose requests say that they have no body, when they have none."""
 _NOT_FORWARDED = frozenset(
     (b"host", b"content-length", b"expect", b"authorization", b"x-api-key", b"cookie")
 )
@@ -74,16 +78,15 @@ class Upstream:
 
     def __init__(self, settings: UpstreamSettings) -> None:
         self.url = settings.url.rstrip("/")
-        self._base = httpx.URL(self.url)
-        self._shown = self._base.netloc.decode("ascii", "replace")
-        self._base_path = self._base.raw_path.rstrip(b"/")
+        base = httpx.URL(self.url)
+        self._origin = origin_of(base)
+        self._host = (b"Host", base.netloc)
+        self._shown = base.netloc.decode("ascii", "replace")
+        self._base_path = base.raw_path.rstrip(b"/")
         self._first_byte_s = settings.first_byte_timeout_s
         self._silence_s = settings.silence_timeout_s
-        self._timeout = {
-            "connect": settings.connect_timeout_s,
-            "pool": settings.first_byte_timeout_s,
-        }
-        self._token: list[tuple[bytes, bytes]] = []
+        self._connect_s = settings.connect_timeout_s
+        self._token: Headers = []
         if settings.token:
             self._token.append((b"authorization", b"Bearer " + settings.token.encode()))
         # No httpx client around it: its cookies, redirects and environment are not for us.
@@ -125,8 +128,9 @@ class Upstream:
                 f"no complete answer within {timeout_s:g} s", fault="first_byte_timeout"
             ) from None
 
-    @asynccontextmanager
-    async def stream(self, method: str, path: str, body: bytes) -> AsyncIterator[EventStream]:
+    def stream(
+        self, method: str, path: str, body: bytes
+    ) -> AbstractAsyncContextManager[EventStream]:
         """
         Ask for server-sent events; entered when the first event is there.
 
@@ -138,21 +142,14 @@ class Upstream:
         without any event), upstream_error_200 (the first event is an error).
         """
         exchange = _Exchange(self._first_byte_s, self._silence_s)
-        headers = [(b"accept", b"text/event-stream"), *self._headers(body)]
-        try:
-            await self._send(exchange, method, self._target(path), headers, body)
-            if not exchange.is_success:
-                await exchange.raise_stated_error()
-            yield await _open_events(exchange)
-        finally:
-            await exchange.aclose()
+        return _Opened(exchange, self._open_stream(exchange, method, path, body))
 
     @asynccontextmanager
     async def forward(
         self,
         method: str,
         raw_target: str,
-        headers: list[tuple[bytes, bytes]],
+        headers: Headers,
         body: bytes | AsyncIterator[bytes] | None,
     ) -> AsyncIterator[RawAnswer]:
         """
@@ -167,12 +164,12 @@ class Upstream:
         exchange = _Exchange(self._first_byte_s, self._silence_s)
         kept = _drop_hop_by_hop(headers, _NOT_FORWARDED)
         content: bytes | AsyncIterator[bytes] | None = body
-        length = [item for item in headers if item[0].lower() == b"content-length"]
-        if isinstance(body, bytes) and (body or length):
-            kept.append((b"content-length", b"%d" % len(body)))
+        length = [item for item in headers if item[0].lower() == _CONTENT_LENGTH][:1]
+        if body == b"" and length:
+            kept.append((_CONTENT_LENGTH, b"0"))
         elif body is not None and not isinstance(body, bytes):
             content = exchange.watch_upload(body)
-            kept += length[:1]
+            kept += length
         try:
             await self._send(
                 exchange,
@@ -183,11 +180,20 @@ class Upstream:
             )
             yield RawAnswer(exchange)
         finally:
-            await exchange.aclose()
+            exchange.close()
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
+
+    async def _open_stream(
+        self, exchange: _Exchange, method: str, path: str, body: bytes
+    ) -> EventStream:
+        headers = [(b"accept", b"text/event-stream"), *self._headers(body)]
+        await self._send(exchange, method, self._target(path), headers, body)
+        if not exchange.is_success:
+            await exchange.raise_stated_error()
+        return await _open_events(exchange)
 
     async def _fetch_once(
         self, method: str, path: str, body: bytes | None, timeout_s: float | None
@@ -201,44 +207,36 @@ class Upstream:
                 await exchange.raise_stated_error()
             return check_json(out_of_events(await exchange.read_rest()))
         finally:
-            await exchange.aclose()
+            exchange.close()
 
     async def _send(
         self,
         exchange: _Exchange,
         method: str,
         target: bytes,
-        headers: list[tuple[bytes, bytes]],
+        headers: Headers,
         body: bytes | AsyncIterator[bytes] | None,
     ) -> None:
-        request = httpx.Request(
-            method,
-            self._base,
-            headers=headers,
-            content=body,
-            extensions={
-                "timeout": self._timeout,
-                "target": target,
-                "connected": exchange.note_connection,
-            },
-        )
+        framing = _framing(method, headers, body)
         record = current()
         record.upstream, record.upstream_status = self._shown, None
         try:
-            async with exchange.header_limit:
-                response = await self._transport.handle_async_request(request)
+            status, answered, answer = await self._transport.send(
+                self._origin,
+                method,
+                write_head(method, target, [self._host, *headers, *framing]),
+                body or b"",
+                is_chunked=_CHUNKED in framing,
+                connect_s=self._connect_s,
+                pool_s=self._first_byte_s,
+                when_connected=exchange.note_connection,
+            )
         except TransportFault as fault:
             raise _translate(fault) from fault
-        except httpx.TransportError as problem:
-            raise UpstreamFailure(shorten(str(problem), 200), fault="bad_http") from problem
-        except TimeoutError:
-            if not exchange.header_limit.expired():
-                raise
-            raise _translate(exchange.first_byte_fault()) from None
-        exchange.take(response)
-        record.upstream_status = response.status_code
+        exchange.take(status, answered, answer)
+        record.upstream_status = status
 
-    def _headers(self, body: bytes | None) -> list[tuple[bytes, bytes]]:
+    def _headers(self, body: bytes | None) -> Headers:
         headers = [(b"accept-encoding", b"identity"), (b"user-agent", b"olgate"), *self._token]
         if body is not None:
             headers.append((b"content-type", b"application/json"))
@@ -320,13 +318,12 @@ class RawAnswer:
     """An answer passed through: status, end-to-end headers (names in lower case), body bytes."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    headers: Headers
 
     def __init__(self, exchange: _Exchange) -> None:
-        self.status = exchange.response.status_code
+        self.status = exchange.status
         self.headers = [
-            (name.lower(), value)
-            for name, value in _drop_hop_by_hop(exchange.response.headers.raw, frozenset())
+            (name.lower(), value) for name, value in _drop_hop_by_hop(exchange.headers, frozenset())
         ]
         self._exchange = exchange
 
@@ -348,20 +345,20 @@ class _Exchange:
     """
     One request and its answer, with the time limits of both.
 
-    Before the answer's headers an asyncio time limit, set when the connection is there, cancels
-    the request. From then on one timer of the loop watches the reads: the body only notes when
-    a wait began, and the timer, when it fires, looks whether that is too long ago.
+    From when the connection is there, one timer of the loop watches: the answer's headers, then the
+    reads. The body only notes when a wait began, and the timer, when it fires, looks whether that
+    is too long ago.
     """
 
-    response: httpx.Response
+    status: int
+    headers: Headers
+    _connection: Connection
 
     def __init__(self, first_byte_s: float | None, silence_s: float | None) -> None:
-        self.header_limit = asyncio.timeout(None)
         self._first_byte_s = first_byte_s
         self._silence_s = silence_s
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
-        self._limit_s = first_byte_s
         self._connected_at = self._now()
         self._timer: asyncio.TimerHandle | None = None
         self._body: AnswerBody | None = None
@@ -369,25 +366,24 @@ class _Exchange:
 
     @property
     def is_success(self) -> bool:
-        return 200 <= self.response.status_code < 300
+        return 200 <= self.status < 300
 
-    def note_connection(self) -> None:
-        """Start the first-byte limit (anew)."""
+    def note_connection(self, connection: Connection) -> None:
+        """Start the first-byte limit."""
+        self._connection = connection
         self._connected_at = self._now()
-        if self._first_byte_s is not None:
-            self.header_limit.reschedule(self._connected_at + self._first_byte_s)
+        self._look()
 
     async def watch_upload(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Start the first-byte limit anew with every piece."""
         async for piece in body:
-            if self._body is None and not self.header_limit.expired():
-                self.note_connection()
+            if self._body is None:
+                self._connected_at = self._now()
             yield piece
 
-    def take(self, response: httpx.Response) -> None:
+    def take(self, status: int, headers: Headers, body: AnswerBody) -> None:
         """Take the answer whose headers have come; from here on `read` keeps the limits."""
-        self.response = response
-        self._body = response.extensions["body"]
-        self._watch(self._connected_at)
+        self.status, self.headers, self._body = status, headers, body
 
     async def read(self) -> bytes:
         """Return the next bytes of the body, empty at its end. Raises UpstreamFailure."""
@@ -396,10 +392,7 @@ class _Exchange:
             data = await self._body.read()
         except TransportFault as fault:
             raise _translate(fault) from fault
-        if not self._had_byte:
-            self._had_byte = True
-            self._limit_s = self._silence_s
-            self._watch(self._now())
+        self._had_byte = True
         return data
 
     async def push(self, sink: Sink) -> None:
@@ -437,9 +430,10 @@ class _Exchange:
 
     async def raise_stated_error(self) -> NoReturn:
         """Raise what an answer says whose status is no success, cut short or not."""
-        status = self.response.status_code
+        status = self.status
         if status < 400:
-            location = shorten(self.response.headers.get("location", "nowhere"), 200)
+            found = (value for name, value in self.headers if name.lower() == b"location")
+            location = shorten(next(found, b"nowhere").decode("utf-8", "replace"), 200)
             raise UpstreamFailure(
                 f"answered {status}, a redirect to {location}; set upstream.url to where it leads",
                 fault="bad_http",
@@ -462,42 +456,66 @@ class _Exchange:
         fault: FaultId | None = "unknown_endpoint" if is_unknown_endpoint(stated.message) else None
         raise UpstreamFailure(stated.message, status=status, code=stated.code, fault=fault)
 
-    def first_byte_fault(self) -> TransportFault:
-        return TransportFault(
-            "first_byte_timeout", f"nothing came for {self._first_byte_s:g} s", timed_out=True
-        )
-
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Stop the timer and close the connection, unless the body was read to its end."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._body is not None:
-            await self.response.aclose()
+            self._body.leave()
 
-    def _watch(self, since: float) -> None:
-        """Set the timer for the limit that now counts, from a time of the loop."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._limit_s is not None:
-            self._timer = self._loop.call_at(since + self._limit_s, self._check)
-
-    def _check(self) -> None:
-        assert self._limit_s is not None
-        assert self._body is not None
-        waiting_since = self._body.waiting_since
-        if waiting_since is None:
-            self._watch(self._now())
-            return
-        since = waiting_since if self._had_byte else self._connected_at
-        if self._now() < since + self._limit_s:
-            self._watch(since)
-        elif self._had_byte:
-            detail = f"nothing came for {self._limit_s:g} s in the middle of the answer"
-            self._body.interrupt(TransportFault("silence_timeout", detail, timed_out=True))
+    def _look(self) -> None:
+        """End what has been waited for too long, or look again when it may have been."""
+        now, body = self._now(), self._body
+        if body is None:
+            since = self._connected_at
+        elif body.waiting_since is None:
+            since = now
         else:
-            self._body.interrupt(self.first_byte_fault())
+            since = body.waiting_since if self._had_byte else self._connected_at
+        limit_s = self._silence_s if self._had_byte else self._first_byte_s
+        over_at = inf if limit_s is None else since + limit_s
+        if now < over_at:
+            if not self._had_byte and self._silence_s is not None:
+                # The first byte, with which the other limit begins to count, sets no timer.
+                over_at = min(over_at, now + self._silence_s)
+            self._timer = self._loop.call_at(over_at, self._look) if over_at < inf else None
+        elif self._had_byte:
+            assert body is not None
+            detail = f"nothing came for {limit_s:g} s in the middle of the answer"
+            body.interrupt(TransportFault("silence_timeout", detail, timed_out=True))
+        elif body is not None:
+            body.interrupt(self._first_byte_fault())
+        elif not self._connection.give_up(self._first_byte_fault()):
+            # The head is there, and only has to be taken.
+            self._timer = self._loop.call_at(now, self._look)
+
+    def _first_byte_fault(self) -> TransportFault:
+        return TransportFault(
+            "first_byte_timeout", f"nothing came for {self._first_byte_s:g} s", timed_out=True
+        )
+
+
+class _Opened(AbstractAsyncContextManager["EventStream"]):
+    """
+    An exchange that is closed when its block is left, or when it could not be opened.
+
+    What `contextlib` makes of a generator does the same in five times as many calls.
+    """
+
+    def __init__(self, exchange: _Exchange, opening: Awaitable[EventStream]) -> None:
+        self._exchange = exchange
+        self._opening = opening
+
+    async def __aenter__(self) -> EventStream:
+        try:
+            return await self._opening
+        except BaseException:
+            self._exchange.close()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._exchange.close()
 
 
 async def _open_events(exchange: _Exchange) -> EventStream:
@@ -598,11 +616,21 @@ def check_json(body: bytes) -> bytes:
     )
 
 
-def _drop_hop_by_hop(
-    headers: Iterable[tuple[bytes, bytes]], also: frozenset[bytes]
-) -> list[tuple[bytes, bytes]]:
+def _framing(method: str, headers: Headers, body: bytes | AsyncIterator[bytes] | None) -> Headers:
+    """Return the headers that say how a body's end is told, unless they are there."""
+    for name, _ in headers:
+        if name.lower() == _CONTENT_LENGTH:
+            return []
+    if not isinstance(body, bytes | None):
+        return [_CHUNKED]
+    return [(b"Content-Length", b"%d" % len(body or b""))] if body or method in _WITH_BODY else []
+
+
+_CHUNKED = (b"Transfer-Encoding", b"chunked")
+
+
+def _drop_hop_by_hop(headers: Headers, also: frozenset[bytes]) -> Headers:
     """Leave out what is about one connection only, including what `Connection` names."""
-    headers = list(headers)
     named = {
         token.strip().lower()
         for name, value in headers

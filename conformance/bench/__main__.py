@@ -14,8 +14,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from conformance.bench import report, servers
-from conformance.bench.measures import QUICK, Bench, Results, Size, as_json, gateway_arguments
+from conformance.bench import instructions, report, servers
+from conformance.bench.instructions import Counted
+from conformance.bench.measures import QUICK, Bench, Results, Size, as_json
 from conformance.bench.servers import StartProblem, Target
 
 
@@ -58,6 +59,8 @@ def main(
             size = msgspec.structs.replace(size, rounds=rounds)
         try:
             results = measure(size, against, standin_url)
+            if not quick:
+                results.instructions = count()
         except StartProblem as missing:
             sys.exit(f"bench: {missing}")
         out.mkdir(parents=True, exist_ok=True)
@@ -82,7 +85,9 @@ def measure(size: Size, against: tuple[str, ...], standin_url: str | None) -> Re
             standin = servers.found("direct", standin_url, "openai")
         state = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         gateway = stack.enter_context(
-            servers.started("olgate", "ollama", *gateway_arguments(standin.url), state=state)
+            servers.started(
+                "olgate", "ollama", *servers.gateway_arguments(standin.url), state=state
+            )
         )
         targets = [standin, gateway]
         for name, module, dialect in (
@@ -94,19 +99,30 @@ def measure(size: Size, against: tuple[str, ...], standin_url: str | None) -> Re
                     servers.started(
                         name,
                         "openai" if dialect == "openai" else "ollama",
-                        "-m",
-                        f"conformance.bench.yardsticks.{module}",
-                        "--upstream",
-                        standin.url,
+                        *servers.yardstick_arguments(module, standin.url),
                     )
                 )
             )
         targets += [_other(item) for item in against]
+        return Bench(standin, targets, size, _say).run()
 
-        def say(text: str) -> None:
-            click.echo(f"bench: {text}", err=True)
 
-        return Bench(standin, targets, size, say).run()
+def count() -> list[Counted]:
+    """Count instructions of the gateway and of the pass-through. Raises StartProblem."""
+    if not instructions.can_count():
+        _say(f"no instructions are counted: that needs {' and '.join(instructions.TOOLS)}")
+        return []
+    _say("instructions, under valgrind")
+    return [
+        instructions.count(report.OWN, "ollama", servers.gateway_arguments),
+        instructions.count(
+            report.FLOOR, "openai", lambda url: servers.yardstick_arguments("passthrough", url)
+        ),
+    ]
+
+
+def _say(text: str) -> None:
+    click.echo(f"bench: {text}", err=True)
 
 
 def _other(item: str) -> Target:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import socket
 import subprocess
 import sys
@@ -20,9 +21,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from conformance.bench import servers, work
+from conformance.bench import load, servers, work
 from conformance.bench.dialect import Task, request
 from conformance.bench.generator import Job, Yield
+from conformance.bench.instructions import Counted
 from conformance.bench.servers import Target, Usage
 from conformance.bench.standin import Plan
 from conformance.bench.wire import MODEL
@@ -93,7 +95,7 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Seconds; the least of several tries."""
+    """Seconds, with Python's compiled files there; the least of several tries."""
 
     first_answer_s: float
     import_s: float
@@ -108,6 +110,7 @@ class Results(msgspec.Struct):
     memory: list[Memory] = []
     start: Start | None = None
     work_ns: dict[str, float] = {}
+    instructions: list[Counted] = []
     problems: list[str] = []
 
 
@@ -266,12 +269,12 @@ class Bench:
                 workers=streams,
                 stagger_s=3.0,
             )
-            with _running(job) as process:
+            with load.start(job) as process:
                 time.sleep(6.0)
                 early = usage.rss_bytes()
                 time.sleep(5.0)
                 late = usage.rss_bytes()
-                got = _finish(process, job)
+                got = load.finish(process, job)
             self._note_all(target, got)
             stuck = None
             if target.dialect == "ollama" or target.name == "bare pass-through":
@@ -308,21 +311,28 @@ class Bench:
     def _measure_start(self) -> None:
         answers: list[float] = []
         imports: list[float] = []
-        for _ in range(self._size.start_tries):
-            began = time.monotonic()
-            with (
-                tempfile.TemporaryDirectory() as state,
-                servers.started(
-                    "gateway",
-                    "ollama",
-                    *gateway_arguments(self._standin.url),
-                    state=Path(state),
-                ) as target,
-            ):
-                answers.append(servers.first_answer_s(target.url, "/api/version", began))
-            code = "import time; t=time.perf_counter(); import gateway.app, gateway.server; "
-            code += "print(time.perf_counter()-t)"
-            imports.append(float(subprocess.check_output([sys.executable, "-c", code])))
+        code = "import time; t=time.perf_counter(); import gateway.app, gateway.server; "
+        code += "print(time.perf_counter()-t)"
+        with tempfile.TemporaryDirectory() as folder:
+            compiled = Path(folder)
+            importing = [sys.executable, "-c", code]
+            env = servers.compiling(compiled, os.environ)
+            # Once for what an installation does: Python's compiled files are there afterwards.
+            subprocess.check_output(importing, env=env)
+            for _ in range(self._size.start_tries):
+                began = time.monotonic()
+                with (
+                    tempfile.TemporaryDirectory() as state,
+                    servers.started(
+                        "gateway",
+                        "ollama",
+                        *servers.gateway_arguments(self._standin.url),
+                        state=Path(state),
+                        compiled=compiled,
+                    ) as target,
+                ):
+                    answers.append(servers.first_answer_s(target.url, "/api/version", began))
+                imports.append(float(subprocess.check_output(importing, env=env)))
         self.results.start = Start(min(answers), min(imports))
 
     def _drive(
@@ -339,8 +349,8 @@ class Bench:
         )
         usage = self._usage[target.name]
         before = usage.cpu_ns()
-        with _running(job) as process:
-            got = _finish(process, job)
+        with load.start(job) as process:
+            got = load.finish(process, job)
         cpu_ns = usage.cpu_ns() - before
         self._note_all(target, got)
         return got, cpu_ns
@@ -353,38 +363,6 @@ class Bench:
         if problem not in self.results.problems:
             self.results.problems.append(problem)
             self._say(f"problem: {problem}")
-
-
-def gateway_arguments(upstream: str) -> list[str]:
-    """Return how the gateway is run: as anyone runs it, but quiet."""
-    return [
-        "-m", "gateway", "serve", "--host", "127.0.0.1", "--port", "0",
-        "--upstream", upstream, "--log-level", "warning",
-    ]  # fmt: skip
-
-
-def _running(job: Job) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "conformance.bench.generator"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    process.stdin.write(msgspec.json.encode(job))
-    process.stdin.close()
-    process.stdin = None
-    return process
-
-
-def _finish(process: subprocess.Popen[bytes], job: Job) -> Yield:
-    try:
-        out, _ = process.communicate(timeout=job.limit_s + 30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return Yield(problems=["the load generator hung"])
-    if process.returncode or not out:
-        return Yield(problems=[f"the load generator failed with {process.returncode}"])
-    return msgspec.json.decode(out, type=Yield)
 
 
 def as_json(results: Results) -> str:

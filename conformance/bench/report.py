@@ -9,6 +9,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from conformance.bench.instructions import TOKENS
 from conformance.bench.measures import Burst, Paced, Results, Spread
 
 DIRECT = "direct"
@@ -31,6 +32,8 @@ def tables(results: Results) -> str:
         _paced_table(results),
         "### CPU time of the server",
         _cpu_table(results),
+        "### Instructions in user mode, streams of 200 tokens paced at 50 tokens/s",
+        _instruction_table(results),
         "### One-shot requests (µs of the server's CPU each; requests/s of wall time in brackets)",
         _request_table(results),
         "### Memory (MiB resident)",
@@ -185,6 +188,21 @@ def _target_table(results: Results) -> str:
     if results.start is not None:
         add("start to first answer, s", results.start.first_answer_s, 1)
     return _table(["what", "target", "this run", ""], rows)
+
+
+def _instruction_table(results: Results) -> str:
+    rows = [
+        [
+            each.target,
+            f"{each.per_token:,.0f}",
+            f"{each.per_request:,.0f}",
+            f"{each.per_token + each.per_request / TOKENS:,.0f}",
+        ]
+        for each in results.instructions
+    ]
+    if not rows:
+        return "Not counted: that needs valgrind."
+    return _table(["server", "a token", "a request", "a token with its share of the request"], rows)
 
 
 def _ratio(own: Paced | Burst | None, floor: Paced | Burst | None) -> str:

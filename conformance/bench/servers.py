@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,11 +41,27 @@ class StartProblem(Exception):
     """A server that has to be measured is not there, and what it said instead."""
 
 
+def compiling(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which Python keeps what it compiles, as an installation has it."""
+    kept = {key: value for key, value in environment.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPYCACHEPREFIX": str(folder)}
+
+
 @contextlib.contextmanager
 def started(
-    name: str, dialect: Dialect, *arguments: str, state: Path | None = None
+    name: str,
+    dialect: Dialect,
+    *arguments: str,
+    state: Path | None = None,
+    compiled: Path | None = None,
+    interpreter: Sequence[str] = (sys.executable,),
+    start_s: float = START_S,
 ) -> Iterator[Target]:
-    """Run `python ARGUMENTS` until the block is left. Raises StartProblem."""
+    """
+    Run `python ARGUMENTS` until the block is left. Raises StartProblem.
+
+    What it writes of its own goes into `state`, modules that Python compiles into `compiled`.
+    """
     # What the machine's user has set for Ollama or the gateway must not change the measuring.
     env = {
         key: value
@@ -57,8 +73,10 @@ def started(
             "OLGATE_STORE_PATH": str(state / "store.sqlite"),
             "XDG_CONFIG_HOME": str(state),
         }
+    if compiled is not None:
+        env = compiling(compiled, env)
     process = subprocess.Popen(
-        [sys.executable, *arguments],
+        [*interpreter, *arguments],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -69,7 +87,7 @@ def started(
     # What it says after its address must not fill the pipe and stop it.
     draining = threading.Thread(target=process.stderr.read, daemon=True)
     try:
-        url = _read_url(name, process)
+        url = _read_url(name, process, start_s)
         draining.start()
         yield Target(name, url, dialect, process.pid)
     finally:
@@ -85,10 +103,10 @@ def started(
         process.stderr.close()
 
 
-def _read_url(name: str, process: subprocess.Popen[str]) -> str:
+def _read_url(name: str, process: subprocess.Popen[str], limit_s: float) -> str:
     assert process.stderr is not None
     said: list[str] = []
-    too_late = threading.Timer(START_S, process.kill)
+    too_late = threading.Timer(limit_s, process.kill)
     too_late.start()
     try:
         for line in process.stderr:
@@ -98,6 +116,19 @@ def _read_url(name: str, process: subprocess.Popen[str]) -> str:
     finally:
         too_late.cancel()
     raise StartProblem(f"{name} did not start; it said:\n{''.join(said)}")
+
+
+def gateway_arguments(upstream: str) -> list[str]:
+    """Return how the gateway is run: as anyone runs it, but quiet."""
+    return [
+        "-m", "gateway", "serve", "--host", "127.0.0.1", "--port", "0",
+        "--upstream", upstream, "--log-level", "warning",
+    ]  # fmt: skip
+
+
+def yardstick_arguments(module: str, upstream: str) -> list[str]:
+    """Return how one of the bench's own servers is run."""
+    return ["-m", f"conformance.bench.yardsticks.{module}", "--upstream", upstream]
 
 
 def found(name: str, url: str, dialect: Dialect = "ollama") -> Target:

@@ -123,13 +123,7 @@ def chat_request(
     return openai.ChatCompletionRequest(
         model=call.model.request_key,
         messages=value if value is not UNSET else [],
-        tools=(
-            [shared.tool(item) for item in tools]
-            if tools is not UNSET and tools is not None
-            else UNSET
-        )
-        if bool(tools)
-        else UNSET,
+        tools=[shared.tool(item) for item in tools] if tools else UNSET,
         stream=True,
         stream_options=openai.StreamOptions(include_usage=True),
         temperature=UNSET if temperature is None else temperature,
@@ -191,7 +185,11 @@ class ChatStream:
 
     __slots__ = (
         "_call",
+        "_model",
+        "_policy",
+        "_reasons",
         "_request",
+        "_tags",
         "cached_tokens",
         "eval_tokens",
         "finish_reason",
@@ -203,6 +201,11 @@ class ChatStream:
     def __init__(self, request: ollama.ChatRequest, call: Call) -> None:
         self._request = request
         self._call = call
+        self._reasons = call.model.capabilities.thinking
+        self._tags = call.settings.answers.think_tags
+        self._policy = call.settings.answers.thinking
+        model = request.model
+        self._model = model if model is not UNSET and model is not None else ""
         self.finish_reason: str | UnsetType = UNSET
         self.prompt_tokens: int | float | UnsetType = UNSET
         self.cached_tokens: int | float | UnsetType = UNSET
@@ -213,8 +216,14 @@ class ChatStream:
     def chunk(self, chunk: openai.ChatCompletionChunk) -> ollama.ChatResponse | None:
         """Take in a chunk; return the frame that it makes, if it makes one."""
         choices = chunk.choices
-        choices_0 = choices[0] if choices is not UNSET and choices else UNSET
-        finish_reason = choices_0.finish_reason if choices_0 is not UNSET else UNSET
+        choices_0 = choices[0] if choices else UNSET
+        if choices_0 is not UNSET:
+            finish_reason = choices_0.finish_reason
+            delta = choices_0.delta
+            message = choices_0.message
+            logprobs = choices_0.logprobs
+        else:
+            finish_reason = delta = message = logprobs = UNSET
         if finish_reason is not UNSET and finish_reason is not None:
             self.finish_reason = finish_reason
         usage = chunk.usage
@@ -229,45 +238,39 @@ class ChatStream:
             completion_tokens = usage.completion_tokens
             if completion_tokens is not UNSET and completion_tokens is not None:
                 self.eval_tokens = completion_tokens
-        delta = choices_0.delta if choices_0 is not UNSET else UNSET
-        message = choices_0.message if choices_0 is not UNSET else UNSET
         delta_or_message = delta or message
-        tool_calls = delta_or_message.tool_calls if delta_or_message else UNSET
+        if delta_or_message:
+            tool_calls = delta_or_message.tool_calls
+            reasoning_content = delta_or_message.reasoning_content
+            reasoning = delta_or_message.reasoning
+            content = delta_or_message.content
+        else:
+            tool_calls = reasoning_content = reasoning = content = UNSET
         if tool_calls is not UNSET and tool_calls is not None:
             self.tool_calls = transforms.merge_tool_calls(self.tool_calls, tool_calls)
-        reasoning_content = delta_or_message.reasoning_content if delta_or_message else UNSET
-        reasoning = delta_or_message.reasoning if delta_or_message else UNSET
-        content = delta_or_message.content if delta_or_message else UNSET
-        self.speech = transforms.separate_speech(
+        self.speech = speech = transforms.separate_speech(
             self.speech,
             reasoning_content,
             reasoning,
             content,
             finish_reason,
-            self._call.model.capabilities.thinking,
-            self._call.settings.answers.think_tags,
-            self._call.settings.answers.thinking,
+            self._reasons,
+            self._tags,
+            self._policy,
         )
-        logprobs = choices_0.logprobs if choices_0 is not UNSET else UNSET
         logprobs_content = logprobs.content if logprobs else UNSET
-        if self.speech.thinking or self.speech.content or logprobs_content:
+        if speech.thinking or speech.content or logprobs_content:
             return ollama.ChatResponse(
-                model=self._request.model
-                if self._request.model is not UNSET and self._request.model is not None
-                else "",
+                model=self._model,
                 created_at=self._call.now,
                 message=ollama.ResponseMessage(
                     role="assistant",
-                    content=self.speech.content,
-                    thinking=transforms.text_or_absent(self.speech.thinking),
+                    content=speech.content,
+                    thinking=speech.thinking if speech.thinking else UNSET,
                 ),
                 done=False,
-                logprobs=(
-                    [shared.logprob(item) for item in logprobs_content]
-                    if logprobs_content is not UNSET and logprobs_content is not None
-                    else UNSET
-                )
-                if bool(logprobs_content)
+                logprobs=[shared.logprob(item) for item in logprobs_content]
+                if logprobs_content
                 else UNSET,
             )
         return None
@@ -337,7 +340,7 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     name = shown(request.model)
     if not name.strip():
         raise Refusal(400, "model is required")
-    found = await run.find_model(name)
+    found = await run.find_model(name, trust_loaded=True)
     model = request.model
     if found == "conflict":
         raise Refusal(400, f'use either :local or :cloud, not both: "{shown(model)}"')
@@ -347,38 +350,38 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f"model '{shown(model)}' not found")
-    # specs/mappings/chat.yaml:14: answer
+    # specs/mappings/chat.yaml:15: answer
     messages = request.messages
     keep_alive = request.keep_alive
     if not messages and transforms.is_zero_duration(value=keep_alive):
         await steps.unload(run)
         return Answer(unload_answer(request, call))
-    # specs/mappings/chat.yaml:17: need
+    # specs/mappings/chat.yaml:18: need
     think = request.think
     if transforms.asks_to_think(think=think) and call.model.capabilities.thinking == "no":
         raise Refusal(400, f'"{shown(model)}" does not support thinking')
-    # specs/mappings/chat.yaml:20: need
+    # specs/mappings/chat.yaml:21: need
     if call.model.capabilities.completion == "no":
         raise Refusal(400, f'"{shown(model)}" does not support chat')
-    # specs/mappings/chat.yaml:22: need
+    # specs/mappings/chat.yaml:23: need
     tools = request.tools
-    if bool(tools) and call.model.capabilities.tools == "no":
+    if tools and call.model.capabilities.tools == "no":
         raise Refusal(400, f"{call.asked.full} does not support tools")
-    # specs/mappings/chat.yaml:25: decode
+    # specs/mappings/chat.yaml:26: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = call.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=call.settings.answers.defaults
     )
-    # specs/mappings/chat.yaml:29: answer
+    # specs/mappings/chat.yaml:30: answer
     num_ctx = options.num_ctx
     if not messages:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request, call))
-    # specs/mappings/chat.yaml:33: do
+    # specs/mappings/chat.yaml:34: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/chat.yaml:35: call
+    # specs/mappings/chat.yaml:36: call
     stream = request.stream
     return StreamCall(
         method="POST",

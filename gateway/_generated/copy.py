@@ -23,7 +23,7 @@ async def plan(request: ollama.CopyRequest, run: Run) -> Outcome:
     if not (transforms.is_legal_name(model=destination)):
         raise Refusal(400, f'destination "{shown(destination)}" is invalid')
     # specs/mappings/copy.yaml:10: model
-    name = shown(request.source)
+    name = shown(source)
     if not name.strip():
         raise Refusal(400, f'source "{shown(source)}" is invalid')
     found = await run.find_model(name, takes_cloud=True)

@@ -91,7 +91,7 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
             "models can't be made of files: LM Studio takes none; import them there, then create from the model",
         )
     # specs/mappings/create.yaml:18: refuse
-    if bool(adapters):
+    if adapters:
         raise Refusal(501, "models can't be made with adapters: LM Studio applies none")
     # specs/mappings/create.yaml:20: refuse
     quantize = request.quantize
@@ -100,7 +100,7 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
         raise Refusal(501, "models can't be quantized: get the quantization in LM Studio")
     # specs/mappings/create.yaml:22: refuse
     remote_host = request.remote_host
-    if bool(remote_host):
+    if remote_host:
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     # specs/mappings/create.yaml:24: check
     template = request.template
@@ -120,7 +120,7 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
     if call.kept_name == "configured":
         raise Refusal(400, "this name is in the gateway's configuration: change it there")
     # specs/mappings/create.yaml:34: model
-    name = shown(request.from_)
+    name = shown(from_)
     if not name.strip():
         raise Refusal(400, "neither 'from' or 'files' was specified")
     found = await run.find_model(name)

@@ -32,7 +32,7 @@ async def plan(request: ollama.DeleteRequest, run: Run) -> Outcome:
         await steps.forget(run, model=model, name=name_2)
         return Answer(None)
     # specs/mappings/delete.yaml:16: model
-    name = shown(request.model) or shown(request.name)
+    name = shown(model) or shown(name_2)
     if not name.strip():
         raise Refusal(400, "model is required")
     found = await run.find_model(name, takes_cloud=True)

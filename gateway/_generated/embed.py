@@ -97,7 +97,7 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
     model = request.model
     if not name.strip():
         raise Refusal(404, f"model '{shown(model)}' not found")
-    found = await run.find_model(name)
+    found = await run.find_model(name, trust_loaded=True)
     if found == "conflict":
         raise Refusal(400, f'use either :local or :cloud, not both: "{shown(model)}"')
     if found == "illegal":
@@ -106,22 +106,22 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f'model "{shown(model)}" not found, try pulling it first')
-    # specs/mappings/embed.yaml:14: decode
+    # specs/mappings/embed.yaml:15: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = call.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=call.settings.answers.defaults
     )
-    # specs/mappings/embed.yaml:18: answer
+    # specs/mappings/embed.yaml:19: answer
     keep_alive = request.keep_alive
     num_ctx = options.num_ctx
     if transforms.is_empty_input(input=input_):
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request))
-    # specs/mappings/embed.yaml:22: do
+    # specs/mappings/embed.yaml:23: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/embed.yaml:24: call
+    # specs/mappings/embed.yaml:25: call
     return FetchCall(
         method="POST",
         path="/v1/embeddings",

@@ -220,6 +220,7 @@ class UntemplatedStream:
 
     __slots__ = (
         "_call",
+        "_model",
         "_request",
         "cached_tokens",
         "deltas",
@@ -231,6 +232,8 @@ class UntemplatedStream:
     def __init__(self, request: ollama.GenerateRequest, call: Call) -> None:
         self._request = request
         self._call = call
+        model = request.model
+        self._model = model if model is not UNSET and model is not None else ""
         self.finish_reason: str | UnsetType = UNSET
         self.prompt_tokens: int | float | UnsetType = UNSET
         self.cached_tokens: int | float | UnsetType = UNSET
@@ -240,8 +243,12 @@ class UntemplatedStream:
     def chunk(self, chunk: openai.CompletionChunk) -> ollama.GenerateResponse | None:
         """Take in a chunk; return the frame that it makes, if it makes one."""
         choices = chunk.choices
-        choices_0 = choices[0] if choices is not UNSET and choices else UNSET
-        finish_reason = choices_0.finish_reason if choices_0 is not UNSET else UNSET
+        choices_0 = choices[0] if choices else UNSET
+        if choices_0 is not UNSET:
+            finish_reason = choices_0.finish_reason
+            text = choices_0.text
+        else:
+            finish_reason = text = UNSET
         if finish_reason is not UNSET and finish_reason is not None:
             self.finish_reason = finish_reason
         usage = chunk.usage
@@ -256,17 +263,11 @@ class UntemplatedStream:
             completion_tokens = usage.completion_tokens
             if completion_tokens is not UNSET and completion_tokens is not None:
                 self.eval_tokens = completion_tokens
-        text = choices_0.text if choices_0 is not UNSET else UNSET
         if text is not UNSET and text is not None:
             self.deltas = transforms.count_texts(self.deltas, text)
-        if bool(text):
+        if text:
             return ollama.GenerateResponse(
-                model=self._request.model
-                if self._request.model is not UNSET and self._request.model is not None
-                else "",
-                created_at=self._call.now,
-                response=text if text is not UNSET and text is not None else "",
-                done=False,
+                model=self._model, created_at=self._call.now, response=text, done=False
             )
         return None
 
@@ -349,7 +350,11 @@ class TemplatedStream:
 
     __slots__ = (
         "_call",
+        "_model",
+        "_policy",
+        "_reasons",
         "_request",
+        "_tags",
         "cached_tokens",
         "eval_tokens",
         "finish_reason",
@@ -361,6 +366,11 @@ class TemplatedStream:
     def __init__(self, request: ollama.GenerateRequest, call: Call) -> None:
         self._request = request
         self._call = call
+        self._reasons = call.model.capabilities.thinking
+        self._tags = call.settings.answers.think_tags
+        self._policy = call.settings.answers.thinking
+        model = request.model
+        self._model = model if model is not UNSET and model is not None else ""
         self.finish_reason: str | UnsetType = UNSET
         self.prompt_tokens: int | float | UnsetType = UNSET
         self.cached_tokens: int | float | UnsetType = UNSET
@@ -371,8 +381,14 @@ class TemplatedStream:
     def chunk(self, chunk: openai.ChatCompletionChunk) -> ollama.GenerateResponse | None:
         """Take in a chunk; return the frame that it makes, if it makes one."""
         choices = chunk.choices
-        choices_0 = choices[0] if choices is not UNSET and choices else UNSET
-        finish_reason = choices_0.finish_reason if choices_0 is not UNSET else UNSET
+        choices_0 = choices[0] if choices else UNSET
+        if choices_0 is not UNSET:
+            finish_reason = choices_0.finish_reason
+            delta = choices_0.delta
+            message = choices_0.message
+            logprobs = choices_0.logprobs
+        else:
+            finish_reason = delta = message = logprobs = UNSET
         if finish_reason is not UNSET and finish_reason is not None:
             self.finish_reason = finish_reason
         usage = chunk.usage
@@ -387,42 +403,36 @@ class TemplatedStream:
             completion_tokens = usage.completion_tokens
             if completion_tokens is not UNSET and completion_tokens is not None:
                 self.eval_tokens = completion_tokens
-        delta = choices_0.delta if choices_0 is not UNSET else UNSET
-        message = choices_0.message if choices_0 is not UNSET else UNSET
         delta_or_message = delta or message
-        tool_calls = delta_or_message.tool_calls if delta_or_message else UNSET
+        if delta_or_message:
+            tool_calls = delta_or_message.tool_calls
+            reasoning_content = delta_or_message.reasoning_content
+            reasoning = delta_or_message.reasoning
+            content = delta_or_message.content
+        else:
+            tool_calls = reasoning_content = reasoning = content = UNSET
         if tool_calls is not UNSET and tool_calls is not None:
             self.tool_calls = transforms.merge_tool_calls(self.tool_calls, tool_calls)
-        reasoning_content = delta_or_message.reasoning_content if delta_or_message else UNSET
-        reasoning = delta_or_message.reasoning if delta_or_message else UNSET
-        content = delta_or_message.content if delta_or_message else UNSET
-        self.speech = transforms.separate_speech(
+        self.speech = speech = transforms.separate_speech(
             self.speech,
             reasoning_content,
             reasoning,
             content,
             finish_reason,
-            self._call.model.capabilities.thinking,
-            self._call.settings.answers.think_tags,
-            self._call.settings.answers.thinking,
+            self._reasons,
+            self._tags,
+            self._policy,
         )
-        logprobs = choices_0.logprobs if choices_0 is not UNSET else UNSET
         logprobs_content = logprobs.content if logprobs else UNSET
-        if self.speech.thinking or self.speech.content or logprobs_content:
+        if speech.thinking or speech.content or logprobs_content:
             return ollama.GenerateResponse(
-                model=self._request.model
-                if self._request.model is not UNSET and self._request.model is not None
-                else "",
+                model=self._model,
                 created_at=self._call.now,
-                response=self.speech.content,
-                thinking=transforms.text_or_absent(self.speech.thinking),
+                response=speech.content,
+                thinking=speech.thinking if speech.thinking else UNSET,
                 done=False,
-                logprobs=(
-                    [shared.logprob(item) for item in logprobs_content]
-                    if logprobs_content is not UNSET and logprobs_content is not None
-                    else UNSET
-                )
-                if bool(logprobs_content)
+                logprobs=[shared.logprob(item) for item in logprobs_content]
+                if logprobs_content
                 else UNSET,
             )
         return None
@@ -491,7 +501,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     model = request.model
     if not name.strip():
         raise Refusal(404, f"model '{shown(model)}' not found")
-    found = await run.find_model(name)
+    found = await run.find_model(name, trust_loaded=True)
     if found == "conflict":
         raise Refusal(400, f'use either :local or :cloud, not both: "{shown(model)}"')
     if found == "illegal":
@@ -500,56 +510,56 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f"model '{shown(model)}' not found")
-    # specs/mappings/generate.yaml:14: answer
+    # specs/mappings/generate.yaml:15: answer
     prompt = request.prompt
     keep_alive = request.keep_alive
     if not prompt and transforms.is_zero_duration(value=keep_alive):
         await steps.unload(run)
         return Answer(unload_answer(request, call))
-    # specs/mappings/generate.yaml:17: refuse
+    # specs/mappings/generate.yaml:18: refuse
     template = request.template
     system = request.system
     context = request.context
     raw = request.raw
     if (template or system or context) and raw is True:
         raise Refusal(400, "raw mode does not support template, system, or context")
-    # specs/mappings/generate.yaml:19: need
+    # specs/mappings/generate.yaml:20: need
     think = request.think
     if transforms.asks_to_think(think=think) and call.model.capabilities.thinking == "no":
         raise Refusal(400, f'"{shown(model)}" does not support thinking')
-    # specs/mappings/generate.yaml:22: need
+    # specs/mappings/generate.yaml:23: need
     if call.model.capabilities.completion == "no":
         raise Refusal(400, f'"{shown(model)}" does not support generate')
-    # specs/mappings/generate.yaml:24: need
+    # specs/mappings/generate.yaml:25: need
     suffix = request.suffix
-    if bool(suffix) and call.model.capabilities.insert == "no":
+    if suffix and call.model.capabilities.insert == "no":
         raise Refusal(400, f"{call.asked.full} does not support insert")
-    # specs/mappings/generate.yaml:27: decode
+    # specs/mappings/generate.yaml:28: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = call.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=call.settings.answers.defaults
     )
-    # specs/mappings/generate.yaml:31: answer
+    # specs/mappings/generate.yaml:32: answer
     num_ctx = options.num_ctx
     if not prompt:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request, call))
-    # specs/mappings/generate.yaml:35: refuse
+    # specs/mappings/generate.yaml:36: refuse
     format_ = request.format
     if raw is True and transforms.asks_for_format(format=format_):
         raise Refusal(
             501, "LM Studio has no structured output for raw prompts: leave out format, or raw"
         )
-    # specs/mappings/generate.yaml:37: refuse
-    if bool(suffix) and transforms.asks_for_format(format=format_):
+    # specs/mappings/generate.yaml:38: refuse
+    if suffix and transforms.asks_for_format(format=format_):
         raise Refusal(
             501, "LM Studio has no structured output for filling in: leave out format, or suffix"
         )
-    # specs/mappings/generate.yaml:39: do
+    # specs/mappings/generate.yaml:40: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/generate.yaml:41: call
+    # specs/mappings/generate.yaml:42: call
     stream = request.stream
     if raw is True:
         return StreamCall(
@@ -561,7 +571,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
             fold=UntemplatedFold,
             streamed=stream if stream is not UNSET and stream is not None else True,
         )
-    if bool(suffix):
+    if suffix:
         return StreamCall(
             method="POST",
             path="/v1/completions",

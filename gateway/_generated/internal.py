@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 
-class HostInstance(Struct, kw_only=True):
+class HostInstance(Struct, gc=False, kw_only=True):
     id: str
     context_length: int | float | UnsetType = UNSET
     eval_batch_size: int | float | UnsetType = UNSET
@@ -20,31 +20,31 @@ class HostInstance(Struct, kw_only=True):
 Verdict: TypeAlias = Literal["yes", "no", "unknown"]
 
 
-class MadeMessage(Struct, kw_only=True):
+class MadeMessage(Struct, gc=False, kw_only=True):
     role: str
     content: str
 
 
-class AskedName(Struct, kw_only=True):
+class AskedName(Struct, gc=False, kw_only=True):
     text: str
     display: str
     full: str
 
 
-class IdentifiedToolCall(Struct, kw_only=True):
+class IdentifiedToolCall(Struct, gc=False, kw_only=True):
     id: str
     name: str
     arguments: Raw
 
 
-class AssembledToolCall(Struct, kw_only=True):
+class AssembledToolCall(Struct, gc=False, kw_only=True):
     index: int
     id: str | UnsetType = UNSET
     name: str
     arguments: str
 
 
-class Speech(Struct, kw_only=True):
+class Speech(Struct, gc=False, kw_only=True):
     thinking: str
     content: str
     held: str
@@ -54,19 +54,19 @@ class Speech(Struct, kw_only=True):
     pending: str
 
 
-class Progress(Struct, kw_only=True):
+class Progress(Struct, gc=False, kw_only=True):
     status: str
     digest: str | UnsetType = UNSET
     total: int | UnsetType = UNSET
     completed: int | UnsetType = UNSET
 
 
-class DownloadWish(Struct, kw_only=True):
+class DownloadWish(Struct, gc=False, kw_only=True):
     model: str
     quantization: str | UnsetType = UNSET
 
 
-class DownloadState(Struct, kw_only=True):
+class DownloadState(Struct, gc=False, kw_only=True):
     job_id: str | UnsetType = UNSET
     status: str
     total: int | float | UnsetType = UNSET
@@ -74,7 +74,7 @@ class DownloadState(Struct, kw_only=True):
     message: str | UnsetType = UNSET
 
 
-class LoadWish(Struct, kw_only=True):
+class LoadWish(Struct, gc=False, kw_only=True):
     model: str
     context_length: int | UnsetType = UNSET
     eval_batch_size: int | UnsetType = UNSET
@@ -83,27 +83,27 @@ class LoadWish(Struct, kw_only=True):
     offload_kv_cache_to_gpu: bool | UnsetType = UNSET
 
 
-class LoadedInstance(Struct, kw_only=True):
+class LoadedInstance(Struct, gc=False, kw_only=True):
     instance_id: str | UnsetType = UNSET
 
 
-class WarmWish(Struct, kw_only=True):
+class WarmWish(Struct, gc=False, kw_only=True):
     model: str
 
 
-class WarmedModel(Struct, kw_only=True):
+class WarmedModel(Struct, gc=False, kw_only=True):
     model: str | UnsetType = UNSET
 
 
-class UnloadWish(Struct, kw_only=True):
+class UnloadWish(Struct, gc=False, kw_only=True):
     instance_id: str
 
 
-class UnloadedInstance(Struct, kw_only=True):
+class UnloadedInstance(Struct, gc=False, kw_only=True):
     instance_id: str | UnsetType = UNSET
 
 
-class HostModel(Struct, kw_only=True):
+class HostModel(Struct, gc=False, kw_only=True):
     key: str
     kind: str | UnsetType = UNSET
     publisher: str | UnsetType = UNSET
@@ -123,11 +123,11 @@ class HostModel(Struct, kw_only=True):
     instances: list[HostInstance] | UnsetType = UNSET
 
 
-class HostModels(Struct, kw_only=True):
+class HostModels(Struct, gc=False, kw_only=True):
     models: list[HostModel]
 
 
-class Capabilities(Struct, kw_only=True):
+class Capabilities(Struct, gc=False, kw_only=True):
     completion: Verdict
     embedding: Verdict
     insert: Verdict
@@ -136,7 +136,7 @@ class Capabilities(Struct, kw_only=True):
     vision: Verdict
 
 
-class MadeModel(Struct, kw_only=True):
+class MadeModel(Struct, gc=False, kw_only=True):
     parent: str
     system: str | UnsetType = UNSET
     template: str | UnsetType = UNSET
@@ -146,7 +146,7 @@ class MadeModel(Struct, kw_only=True):
     messages: list[MadeMessage]
 
 
-class IdentifiedMessage(Struct, kw_only=True):
+class IdentifiedMessage(Struct, gc=False, kw_only=True):
     role: str
     content: str | UnsetType = UNSET
     thinking: str | UnsetType = UNSET
@@ -156,7 +156,7 @@ class IdentifiedMessage(Struct, kw_only=True):
     tool_name: str | UnsetType = UNSET
 
 
-class CatalogueRow(Struct, kw_only=True):
+class CatalogueRow(Struct, gc=False, kw_only=True):
     key: str
     request_key: str
     copies_of: str
@@ -180,7 +180,7 @@ class CatalogueRow(Struct, kw_only=True):
     made: MadeModel | UnsetType = UNSET
 
 
-class RunningInstance(Struct, kw_only=True):
+class RunningInstance(Struct, gc=False, kw_only=True):
     row: CatalogueRow
     context_length: int
     expires_at: str

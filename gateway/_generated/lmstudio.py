@@ -5,16 +5,16 @@ from __future__ import annotations
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 
-class V1ModelList(Struct, kw_only=True):
+class V1ModelList(Struct, gc=False, kw_only=True):
     models: list[Raw]
 
 
-class Quantization(Struct, kw_only=True):
+class Quantization(Struct, gc=False, kw_only=True):
     name: str | UnsetType | None = UNSET
     bits_per_weight: float | UnsetType | None = UNSET
 
 
-class V1InstanceConfig(Struct, kw_only=True):
+class V1InstanceConfig(Struct, gc=False, kw_only=True):
     context_length: int | float | UnsetType | None = UNSET
     parallel: int | float | UnsetType | None = UNSET
     eval_batch_size: int | float | UnsetType | None = UNSET
@@ -24,12 +24,12 @@ class V1InstanceConfig(Struct, kw_only=True):
     reasoning_budget_message: str | UnsetType | None = UNSET
 
 
-class V1Reasoning(Struct, kw_only=True):
+class V1Reasoning(Struct, gc=False, kw_only=True):
     allowed_options: list[str] | UnsetType | None = UNSET
     default: str | UnsetType | None = UNSET
 
 
-class LoadRequest(Struct, kw_only=True):
+class LoadRequest(Struct, gc=False, kw_only=True):
     model: str
     context_length: int | UnsetType = UNSET
     eval_batch_size: int | UnsetType = UNSET
@@ -39,7 +39,7 @@ class LoadRequest(Struct, kw_only=True):
     echo_load_config: bool | UnsetType = UNSET
 
 
-class LoadResponse(Struct, kw_only=True):
+class LoadResponse(Struct, gc=False, kw_only=True):
     type: str | UnsetType | None = UNSET
     instance_id: str | UnsetType | None = UNSET
     load_time_seconds: float | UnsetType | None = UNSET
@@ -47,20 +47,20 @@ class LoadResponse(Struct, kw_only=True):
     load_config: V1InstanceConfig | UnsetType | None = UNSET
 
 
-class UnloadRequest(Struct, kw_only=True):
+class UnloadRequest(Struct, gc=False, kw_only=True):
     instance_id: str
 
 
-class UnloadResponse(Struct, kw_only=True):
+class UnloadResponse(Struct, gc=False, kw_only=True):
     instance_id: str | UnsetType | None = UNSET
 
 
-class DownloadRequest(Struct, kw_only=True):
+class DownloadRequest(Struct, gc=False, kw_only=True):
     model: str
     quantization: str | UnsetType = UNSET
 
 
-class DownloadJob(Struct, kw_only=True):
+class DownloadJob(Struct, gc=False, kw_only=True):
     job_id: str | UnsetType | None = UNSET
     status: str | UnsetType | None = UNSET
     total_size_bytes: int | float | UnsetType | None = UNSET
@@ -72,12 +72,12 @@ class DownloadJob(Struct, kw_only=True):
     error_message: str | UnsetType | None = UNSET
 
 
-class V0ModelList(Struct, kw_only=True):
+class V0ModelList(Struct, gc=False, kw_only=True):
     data: list[Raw]
     object: str | UnsetType | None = UNSET
 
 
-class V0Model(Struct, kw_only=True):
+class V0Model(Struct, gc=False, kw_only=True):
     id: str
     object: str | UnsetType | None = UNSET
     type: str | UnsetType | None = UNSET
@@ -91,19 +91,19 @@ class V0Model(Struct, kw_only=True):
     capabilities: list[str] | UnsetType | None = UNSET
 
 
-class V1Instance(Struct, kw_only=True):
+class V1Instance(Struct, gc=False, kw_only=True):
     id: str
     config: V1InstanceConfig | UnsetType | None = UNSET
     remaining_ttl_seconds: int | float | UnsetType | None = UNSET
 
 
-class V1Capabilities(Struct, kw_only=True):
+class V1Capabilities(Struct, gc=False, kw_only=True):
     vision: bool | UnsetType | None = UNSET
     trained_for_tool_use: bool | UnsetType | None = UNSET
     reasoning: V1Reasoning | UnsetType | None = UNSET
 
 
-class V1Model(Struct, kw_only=True):
+class V1Model(Struct, gc=False, kw_only=True):
     type: str | UnsetType | None = UNSET
     publisher: str | UnsetType | None = UNSET
     key: str

@@ -7,24 +7,24 @@ from typing import Any, Literal
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 
-class ErrorResponse(Struct, kw_only=True):
+class ErrorResponse(Struct, gc=False, kw_only=True):
     error: str
     signin_url: str | UnsetType = UNSET
 
 
-class ToolCallFunction(Struct, forbid_unknown_fields=True, kw_only=True):
+class ToolCallFunction(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     index: int | UnsetType | None = UNSET
     name: str | UnsetType | None = UNSET
     arguments: Raw | UnsetType = UNSET
 
 
-class ToolFunction(Struct, forbid_unknown_fields=True, kw_only=True):
+class ToolFunction(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     name: str | UnsetType | None = UNSET
     description: str | UnsetType | None = UNSET
     parameters: Raw | UnsetType = UNSET
 
 
-class ToolProperty(Struct, kw_only=True):
+class ToolProperty(Struct, gc=False, kw_only=True):
     anyOf: list[ToolProperty | None] | UnsetType | None = UNSET
     type: str | list[str | None] | UnsetType | None = UNSET
     items: Any | UnsetType = UNSET
@@ -34,7 +34,7 @@ class ToolProperty(Struct, kw_only=True):
     required: list[str | None] | UnsetType | None = UNSET
 
 
-class Options(Struct, kw_only=True):
+class Options(Struct, gc=False, kw_only=True):
     num_keep: int | float | UnsetType | None = UNSET
     seed: int | float | UnsetType | None = UNSET
     num_predict: int | float | UnsetType | None = UNSET
@@ -57,24 +57,24 @@ class Options(Struct, kw_only=True):
     draft_num_predict: int | float | UnsetType | None = UNSET
 
 
-class ResponseToolCallFunction(Struct, kw_only=True):
+class ResponseToolCallFunction(Struct, gc=False, kw_only=True):
     index: int
     name: str
     arguments: Raw
 
 
-class DebugInfo(Struct, kw_only=True):
+class DebugInfo(Struct, gc=False, kw_only=True):
     rendered_template: str
     image_count: int | UnsetType = UNSET
 
 
-class TokenLogprob(Struct, kw_only=True):
+class TokenLogprob(Struct, gc=False, kw_only=True):
     token: str
     logprob: float
     bytes: list[int] | UnsetType = UNSET
 
 
-class GenerateRequest(Struct, forbid_unknown_fields=True, kw_only=True):
+class GenerateRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     prompt: str | UnsetType | None = UNSET
     suffix: str | UnsetType | None = UNSET
@@ -97,7 +97,7 @@ class GenerateRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     )
 
 
-class EmbedRequest(Struct, forbid_unknown_fields=True, kw_only=True):
+class EmbedRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     input: Raw | UnsetType = UNSET
     truncate: bool | UnsetType | None = UNSET
@@ -106,7 +106,7 @@ class EmbedRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     options: Raw | UnsetType = UNSET
 
 
-class EmbedResponse(Struct, kw_only=True):
+class EmbedResponse(Struct, gc=False, kw_only=True):
     model: str
     embeddings: list[list[float]]
     total_duration: int | UnsetType = UNSET
@@ -114,18 +114,18 @@ class EmbedResponse(Struct, kw_only=True):
     prompt_eval_count: int | UnsetType = UNSET
 
 
-class EmbeddingRequest(Struct, forbid_unknown_fields=True, kw_only=True):
+class EmbeddingRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     prompt: str | UnsetType | None = UNSET
     keep_alive: Raw | UnsetType = UNSET
     options: Raw | UnsetType = UNSET
 
 
-class EmbeddingResponse(Struct, kw_only=True):
+class EmbeddingResponse(Struct, gc=False, kw_only=True):
     embedding: list[float]
 
 
-class ListDetails(Struct, kw_only=True):
+class ListDetails(Struct, gc=False, kw_only=True):
     parent_model: str
     format: str
     family: str
@@ -136,7 +136,7 @@ class ListDetails(Struct, kw_only=True):
     embedding_length: int | UnsetType = UNSET
 
 
-class ModelDetails(Struct, kw_only=True):
+class ModelDetails(Struct, gc=False, kw_only=True):
     parent_model: str
     format: str
     family: str
@@ -145,7 +145,7 @@ class ModelDetails(Struct, kw_only=True):
     quantization_level: str
 
 
-class RunningModel(Struct, kw_only=True):
+class RunningModel(Struct, gc=False, kw_only=True):
     name: str
     model: str
     size: int
@@ -156,7 +156,7 @@ class RunningModel(Struct, kw_only=True):
     context_length: int
 
 
-class ShowRequest(Struct, forbid_unknown_fields=True, kw_only=True):
+class ShowRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     system: str | UnsetType | None = UNSET
     template: str | UnsetType | None = UNSET
@@ -165,18 +165,18 @@ class ShowRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     name: str | UnsetType | None = UNSET
 
 
-class ThinkingSupport(Struct, kw_only=True):
+class ThinkingSupport(Struct, gc=False, kw_only=True):
     values: list[bool | str]
     default: bool | str
 
 
-class Tensor(Struct, kw_only=True):
+class Tensor(Struct, gc=False, kw_only=True):
     name: str
     type: str
     shape: list[int]
 
 
-class PullRequest(Struct, forbid_unknown_fields=True, kw_only=True):
+class PullRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     insecure: bool | UnsetType | None = UNSET
     username: str | UnsetType | None = UNSET
@@ -185,7 +185,7 @@ class PullRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     name: str | UnsetType | None = UNSET
 
 
-class PushRequest(Struct, forbid_unknown_fields=True, kw_only=True):
+class PushRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     insecure: bool | UnsetType | None = UNSET
     username: str | UnsetType | None = UNSET
@@ -194,14 +194,14 @@ class PushRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     name: str | UnsetType | None = UNSET
 
 
-class ProgressResponse(Struct, kw_only=True):
+class ProgressResponse(Struct, gc=False, kw_only=True):
     status: str
     digest: str | UnsetType = UNSET
     total: int | UnsetType = UNSET
     completed: int | UnsetType = UNSET
 
 
-class CreateInfo(Struct, forbid_unknown_fields=True, kw_only=True):
+class CreateInfo(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     capabilities: list[str] | UnsetType | None = UNSET
     model_family: str | UnsetType | None = UNSET
     base_name: str | UnsetType | None = UNSET
@@ -211,26 +211,26 @@ class CreateInfo(Struct, forbid_unknown_fields=True, kw_only=True):
     embedding_length: int | UnsetType | None = UNSET
 
 
-class CopyRequest(Struct, forbid_unknown_fields=True, kw_only=True):
+class CopyRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     source: str | UnsetType | None = UNSET
     destination: str | UnsetType | None = UNSET
 
 
-class DeleteRequest(Struct, forbid_unknown_fields=True, kw_only=True):
+class DeleteRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     name: str | UnsetType | None = UNSET
 
 
-class VersionResponse(Struct, kw_only=True):
+class VersionResponse(Struct, gc=False, kw_only=True):
     version: str
 
 
-class CloudStatus(Struct, kw_only=True):
+class CloudStatus(Struct, gc=False, kw_only=True):
     disabled: bool
     source: Literal["none", "env", "config", "both"]
 
 
-class UserResponse(Struct, kw_only=True):
+class UserResponse(Struct, gc=False, kw_only=True):
     id: str
     email: str
     name: str
@@ -241,19 +241,19 @@ class UserResponse(Struct, kw_only=True):
     plan: str
 
 
-class WebSearchResult(Struct, kw_only=True):
+class WebSearchResult(Struct, gc=False, kw_only=True):
     title: str
     url: str
     content: str
 
 
-class WebFetchResponse(Struct, kw_only=True):
+class WebFetchResponse(Struct, gc=False, kw_only=True):
     title: str
     content: str
     links: list[str] | UnsetType = UNSET
 
 
-class Recommendation(Struct, kw_only=True):
+class Recommendation(Struct, gc=False, kw_only=True):
     model: str
     description: str
     context_length: int | UnsetType = UNSET
@@ -262,18 +262,18 @@ class Recommendation(Struct, kw_only=True):
     required_plan: str | UnsetType = UNSET
 
 
-class ToolCall(Struct, forbid_unknown_fields=True, kw_only=True):
+class ToolCall(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     id: str | UnsetType | None = UNSET
     function: ToolCallFunction | UnsetType | None = UNSET
 
 
-class Tool(Struct, forbid_unknown_fields=True, kw_only=True):
+class Tool(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     type: str | UnsetType | None = UNSET
     items: Raw | UnsetType = UNSET
     function: ToolFunction | UnsetType | None = UNSET
 
 
-class ToolParameters(Struct, kw_only=True):
+class ToolParameters(Struct, gc=False, kw_only=True):
     type: str | UnsetType | None = UNSET
     field_defs: Any | UnsetType = field(name="$defs", default=UNSET)
     items: Any | UnsetType = UNSET
@@ -281,19 +281,19 @@ class ToolParameters(Struct, kw_only=True):
     properties: dict[str, ToolProperty | None] | UnsetType | None = UNSET
 
 
-class ResponseToolCall(Struct, kw_only=True):
+class ResponseToolCall(Struct, gc=False, kw_only=True):
     id: str | UnsetType = UNSET
     function: ResponseToolCallFunction
 
 
-class Logprob(Struct, kw_only=True):
+class Logprob(Struct, gc=False, kw_only=True):
     token: str
     logprob: float
     bytes: list[int] | UnsetType = UNSET
     top_logprobs: list[TokenLogprob] | UnsetType = UNSET
 
 
-class GenerateResponse(Struct, kw_only=True):
+class GenerateResponse(Struct, gc=False, kw_only=True):
     model: str
     remote_model: str | UnsetType = UNSET
     remote_host: str | UnsetType = UNSET
@@ -315,7 +315,7 @@ class GenerateResponse(Struct, kw_only=True):
     logprobs: list[Logprob] | UnsetType = UNSET
 
 
-class ModelSummary(Struct, kw_only=True):
+class ModelSummary(Struct, gc=False, kw_only=True):
     name: str
     model: str
     remote_model: str | UnsetType = UNSET
@@ -327,23 +327,23 @@ class ModelSummary(Struct, kw_only=True):
     capabilities: list[str] | UnsetType = UNSET
 
 
-class PsResponse(Struct, kw_only=True):
+class PsResponse(Struct, gc=False, kw_only=True):
     models: list[RunningModel]
 
 
-class StatusResponse(Struct, kw_only=True):
+class StatusResponse(Struct, gc=False, kw_only=True):
     cloud: CloudStatus
 
 
-class WebSearchResponse(Struct, kw_only=True):
+class WebSearchResponse(Struct, gc=False, kw_only=True):
     results: list[WebSearchResult]
 
 
-class RecommendationsResponse(Struct, kw_only=True):
+class RecommendationsResponse(Struct, gc=False, kw_only=True):
     recommendations: list[Recommendation]
 
 
-class Message(Struct, forbid_unknown_fields=True, kw_only=True):
+class Message(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     role: str | UnsetType | None = UNSET
     content: str | UnsetType | None = UNSET
     thinking: str | UnsetType | None = UNSET
@@ -353,7 +353,7 @@ class Message(Struct, forbid_unknown_fields=True, kw_only=True):
     tool_call_id: str | UnsetType | None = UNSET
 
 
-class ResponseMessage(Struct, kw_only=True):
+class ResponseMessage(Struct, gc=False, kw_only=True):
     role: str
     content: str
     thinking: str | UnsetType = UNSET
@@ -363,11 +363,11 @@ class ResponseMessage(Struct, kw_only=True):
     tool_call_id: str | UnsetType = UNSET
 
 
-class ListResponse(Struct, kw_only=True):
+class ListResponse(Struct, gc=False, kw_only=True):
     models: list[ModelSummary]
 
 
-class ShowResponse(Struct, kw_only=True):
+class ShowResponse(Struct, gc=False, kw_only=True):
     thinking: ThinkingSupport | UnsetType = UNSET
     license: str | UnsetType = UNSET
     modelfile: str | UnsetType = UNSET
@@ -386,7 +386,7 @@ class ShowResponse(Struct, kw_only=True):
     requires: str | UnsetType = UNSET
 
 
-class CreateRequest(Struct, forbid_unknown_fields=True, kw_only=True):
+class CreateRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     stream: bool | UnsetType | None = UNSET
     quantize: str | UnsetType | None = UNSET
@@ -409,7 +409,7 @@ class CreateRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     quantization: str | UnsetType | None = UNSET
 
 
-class ChatRequest(Struct, forbid_unknown_fields=True, kw_only=True):
+class ChatRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     messages: list[Message] | UnsetType | None = UNSET
     stream: bool | UnsetType | None = UNSET
@@ -427,7 +427,7 @@ class ChatRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     )
 
 
-class ChatResponse(Struct, kw_only=True):
+class ChatResponse(Struct, gc=False, kw_only=True):
     model: str
     remote_model: str | UnsetType = UNSET
     remote_host: str | UnsetType = UNSET

@@ -5,57 +5,57 @@ from __future__ import annotations
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 
-class ImageUrl(Struct, kw_only=True):
+class ImageUrl(Struct, gc=False, kw_only=True):
     url: str
     detail: str | UnsetType = UNSET
 
 
-class InputAudio(Struct, kw_only=True):
+class InputAudio(Struct, gc=False, kw_only=True):
     data: str
     format: str
 
 
-class RequestToolCallFunction(Struct, kw_only=True):
+class RequestToolCallFunction(Struct, gc=False, kw_only=True):
     name: str
     arguments: str
 
 
-class RequestFunction(Struct, kw_only=True):
+class RequestFunction(Struct, gc=False, kw_only=True):
     name: str
     description: str | UnsetType = UNSET
     parameters: Raw | UnsetType = UNSET
 
 
-class JsonSchemaFormat(Struct, kw_only=True):
+class JsonSchemaFormat(Struct, gc=False, kw_only=True):
     name: str
     strict: bool | UnsetType = UNSET
     schema: Raw
 
 
-class StreamOptions(Struct, kw_only=True):
+class StreamOptions(Struct, gc=False, kw_only=True):
     include_usage: bool
 
 
-class FunctionFragment(Struct, kw_only=True):
+class FunctionFragment(Struct, gc=False, kw_only=True):
     name: str | UnsetType | None = UNSET
     arguments: str | UnsetType | None = UNSET
 
 
-class TopLogprob(Struct, kw_only=True):
+class TopLogprob(Struct, gc=False, kw_only=True):
     token: str | UnsetType | None = UNSET
     logprob: float | UnsetType | None = UNSET
     bytes: list[int] | UnsetType | None = UNSET
 
 
-class PromptTokensDetails(Struct, kw_only=True):
+class PromptTokensDetails(Struct, gc=False, kw_only=True):
     cached_tokens: int | float | UnsetType | None = UNSET
 
 
-class CompletionTokensDetails(Struct, kw_only=True):
+class CompletionTokensDetails(Struct, gc=False, kw_only=True):
     reasoning_tokens: int | float | UnsetType | None = UNSET
 
 
-class Stats(Struct, kw_only=True):
+class Stats(Struct, gc=False, kw_only=True):
     draft_model: str | UnsetType | None = UNSET
     total_draft_tokens_count: int | float | UnsetType | None = UNSET
     accepted_draft_tokens_count: int | float | UnsetType | None = UNSET
@@ -63,7 +63,7 @@ class Stats(Struct, kw_only=True):
     ignored_draft_tokens_count: int | float | UnsetType | None = UNSET
 
 
-class CompletionRequest(Struct, kw_only=True):
+class CompletionRequest(Struct, gc=False, kw_only=True):
     model: str
     prompt: str
     suffix: str | UnsetType = UNSET
@@ -85,7 +85,7 @@ class CompletionRequest(Struct, kw_only=True):
     ttl: int | UnsetType = UNSET
 
 
-class EmbeddingsRequest(Struct, kw_only=True):
+class EmbeddingsRequest(Struct, gc=False, kw_only=True):
     model: str
     input: str | list[str]
     dimensions: int | UnsetType = UNSET
@@ -93,67 +93,67 @@ class EmbeddingsRequest(Struct, kw_only=True):
     ttl: int | UnsetType = UNSET
 
 
-class Embedding(Struct, kw_only=True):
+class Embedding(Struct, gc=False, kw_only=True):
     object: str | UnsetType | None = UNSET
     embedding: list[float]
     index: int | float | UnsetType | None = UNSET
 
 
-class EmbeddingsUsage(Struct, kw_only=True):
+class EmbeddingsUsage(Struct, gc=False, kw_only=True):
     prompt_tokens: int | float | UnsetType | None = UNSET
     total_tokens: int | float | UnsetType | None = UNSET
 
 
-class ModelList(Struct, kw_only=True):
+class ModelList(Struct, gc=False, kw_only=True):
     data: list[Raw]
     object: str | UnsetType | None = UNSET
 
 
-class ModelEntry(Struct, kw_only=True):
+class ModelEntry(Struct, gc=False, kw_only=True):
     id: str
     object: str | UnsetType | None = UNSET
     owned_by: str | UnsetType | None = UNSET
     created: int | float | UnsetType | None = UNSET
 
 
-class ContentPart(Struct, kw_only=True):
+class ContentPart(Struct, gc=False, kw_only=True):
     type: str
     text: str | UnsetType = UNSET
     image_url: ImageUrl | UnsetType = UNSET
     input_audio: InputAudio | UnsetType = UNSET
 
 
-class RequestToolCall(Struct, kw_only=True):
+class RequestToolCall(Struct, gc=False, kw_only=True):
     id: str
     type: str
     function: RequestToolCallFunction
 
 
-class RequestTool(Struct, kw_only=True):
+class RequestTool(Struct, gc=False, kw_only=True):
     type: str
     function: RequestFunction
 
 
-class ResponseFormat(Struct, kw_only=True):
+class ResponseFormat(Struct, gc=False, kw_only=True):
     type: str
     json_schema: JsonSchemaFormat | UnsetType = UNSET
 
 
-class ToolCallFragment(Struct, kw_only=True):
+class ToolCallFragment(Struct, gc=False, kw_only=True):
     index: int | float | UnsetType | None = UNSET
     id: str | UnsetType | None = UNSET
     type: str | UnsetType | None = UNSET
     function: FunctionFragment | UnsetType | None = UNSET
 
 
-class TokenLogprob(Struct, kw_only=True):
+class TokenLogprob(Struct, gc=False, kw_only=True):
     token: str | UnsetType | None = UNSET
     logprob: float | UnsetType | None = UNSET
     bytes: list[int] | UnsetType | None = UNSET
     top_logprobs: list[TopLogprob] | UnsetType | None = UNSET
 
 
-class Usage(Struct, kw_only=True):
+class Usage(Struct, gc=False, kw_only=True):
     prompt_tokens: int | float | UnsetType | None = UNSET
     completion_tokens: int | float | UnsetType | None = UNSET
     total_tokens: int | float | UnsetType | None = UNSET
@@ -161,14 +161,14 @@ class Usage(Struct, kw_only=True):
     completion_tokens_details: CompletionTokensDetails | UnsetType | None = UNSET
 
 
-class EmbeddingsResponse(Struct, kw_only=True):
+class EmbeddingsResponse(Struct, gc=False, kw_only=True):
     object: str | UnsetType | None = UNSET
     data: list[Embedding]
     model: str | UnsetType | None = UNSET
     usage: EmbeddingsUsage | UnsetType | None = UNSET
 
 
-class RequestMessage(Struct, kw_only=True):
+class RequestMessage(Struct, gc=False, kw_only=True):
     role: str
     content: str | list[ContentPart] | UnsetType | None = UNSET
     tool_calls: list[RequestToolCall] | UnsetType = UNSET
@@ -176,7 +176,7 @@ class RequestMessage(Struct, kw_only=True):
     name: str | UnsetType = UNSET
 
 
-class Delta(Struct, kw_only=True):
+class Delta(Struct, gc=False, kw_only=True):
     role: str | UnsetType | None = UNSET
     content: str | UnsetType | None = UNSET
     reasoning_content: str | UnsetType | None = UNSET
@@ -184,18 +184,18 @@ class Delta(Struct, kw_only=True):
     tool_calls: list[ToolCallFragment] | UnsetType | None = UNSET
 
 
-class ChoiceLogprobs(Struct, kw_only=True):
+class ChoiceLogprobs(Struct, gc=False, kw_only=True):
     content: list[TokenLogprob] | UnsetType | None = UNSET
 
 
-class CompletionChoice(Struct, kw_only=True):
+class CompletionChoice(Struct, gc=False, kw_only=True):
     index: int | float | UnsetType | None = UNSET
     text: str | UnsetType | None = UNSET
     logprobs: ChoiceLogprobs | UnsetType | None = UNSET
     finish_reason: str | UnsetType | None = UNSET
 
 
-class ChatCompletionRequest(Struct, kw_only=True):
+class ChatCompletionRequest(Struct, gc=False, kw_only=True):
     model: str
     messages: list[RequestMessage]
     tools: list[RequestTool] | UnsetType = UNSET
@@ -224,7 +224,7 @@ class ChatCompletionRequest(Struct, kw_only=True):
     ttl: int | UnsetType = UNSET
 
 
-class ChunkChoice(Struct, kw_only=True):
+class ChunkChoice(Struct, gc=False, kw_only=True):
     index: int | float | UnsetType | None = UNSET
     delta: Delta | UnsetType | None = UNSET
     message: Delta | UnsetType | None = UNSET
@@ -232,7 +232,7 @@ class ChunkChoice(Struct, kw_only=True):
     finish_reason: str | UnsetType | None = UNSET
 
 
-class CompletionChunk(Struct, kw_only=True):
+class CompletionChunk(Struct, gc=False, kw_only=True):
     id: str | UnsetType | None = UNSET
     object: str | UnsetType | None = UNSET
     created: int | float | UnsetType | None = UNSET
@@ -245,7 +245,7 @@ class CompletionChunk(Struct, kw_only=True):
     message: str | UnsetType | None = UNSET
 
 
-class Completion(Struct, kw_only=True):
+class Completion(Struct, gc=False, kw_only=True):
     id: str | UnsetType | None = UNSET
     object: str | UnsetType | None = UNSET
     created: int | float | UnsetType | None = UNSET
@@ -256,7 +256,7 @@ class Completion(Struct, kw_only=True):
     system_fingerprint: str | UnsetType | None = UNSET
 
 
-class ChatCompletionChunk(Struct, kw_only=True):
+class ChatCompletionChunk(Struct, gc=False, kw_only=True):
     id: str | UnsetType | None = UNSET
     object: str | UnsetType | None = UNSET
     created: int | float | UnsetType | None = UNSET

@@ -37,7 +37,7 @@ def show_answer(request: ollama.ShowRequest, call: Call) -> ollama.ShowResponse:
         ),
         license=transforms.joined_licences(value) if value is not UNSET else UNSET,
         modelfile=transforms.modelfile(
-            name=call.model.name, system=UNSET if system is None else system, made=call.model.made
+            name=call.model.name, system=UNSET if system is None else system, made=made
         ),
         parameters=transforms.parameters_text(instances=call.model.instances, made=value_3),
         template=transforms.template_hint(insert=call.model.capabilities.insert, made=value_4),
@@ -50,15 +50,11 @@ def show_answer(request: ollama.ShowRequest, call: Call) -> ollama.ShowResponse:
             parameter_size=call.model.parameter_size,
             quantization_level=call.model.quantization,
         ),
-        messages=([_turn(item) for item in value_2] if value_2 is not UNSET else UNSET)
-        if bool(value_2)
-        else UNSET,
+        messages=[_turn(item) for item in value_2] if value_2 else UNSET,
         model_info=transforms.model_info(
             row=call.model, asked=call.asked.text, user_agent=call.user_agent
         ),
-        capabilities=call.model.shown_capabilities
-        if bool(call.model.shown_capabilities)
-        else UNSET,
+        capabilities=call.model.shown_capabilities if call.model.shown_capabilities else UNSET,
         modified_at=call.model.modified_at,
         requires=(made.requires if made is not UNSET else UNSET),
     )

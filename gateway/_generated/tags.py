@@ -32,7 +32,7 @@ def _summary(source: internal.CatalogueRow) -> ollama.ModelSummary:
             quantization_level=source.quantization,
             context_length=max_context_length,
         ),
-        capabilities=source.shown_capabilities if bool(source.shown_capabilities) else UNSET,
+        capabilities=source.shown_capabilities if source.shown_capabilities else UNSET,
     )
 
 

@@ -46,7 +46,6 @@ from gateway.transforms.show import parameters_text as parameters_text
 from gateway.transforms.show import system_in_force as system_in_force
 from gateway.transforms.show import template_hint as template_hint
 from gateway.transforms.speech import separate_speech as separate_speech
-from gateway.transforms.speech import text_or_absent as text_or_absent
 from gateway.transforms.structured import any_object_schema as any_object_schema
 from gateway.transforms.structured import asks_for_format as asks_for_format
 from gateway.transforms.thinking import asks_to_think as asks_to_think
@@ -113,7 +112,6 @@ __all__ = [
     "system_in_force",
     "template_hint",
     "template_problem",
-    "text_or_absent",
     "think_problem",
     "thinking_support",
     "to_arguments",

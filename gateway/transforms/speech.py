@@ -87,18 +87,6 @@ def separate_speech(
     return speech
 
 
-def text_or_absent(text: str) -> str | UnsetType:
-    """
-    Return a text, absent when it is empty: Ollama leaves such fields out.
-
-    (ollama sheet §4.3)
-
-    >>> text_or_absent(""), text_or_absent("x")
-    (UNSET, 'x')
-    """
-    return text or UNSET
-
-
 def _split_tags(speech: internal.Speech, text: str, is_last: bool) -> tuple[str, str]:
     """Return what of the content so far undecided is thinking, and what is content."""
     text = speech.pending + text

@@ -1,5 +1,5 @@
 """
-A token's whole way through the gateway, from the callback with its bytes to the server's `send`.
+A token's whole way through the gateway, from the callback with its bytes to the client's wire.
 
 Counted as in `test_work`: a task for every token, or a layer more, shows here and is the same on
 every machine for one version of Python.
@@ -11,35 +11,37 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-import httpx
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from conformance.bench import wire
+from conformance.bench.wire import MODEL
 from conformance.bench.work import described
 from conformance.tests.bench.test_work import count_calls
 from gateway import upstream
 from gateway._generated import chat, ollama, openai
 from gateway.call import Call
-from gateway.client import SERVER_SEND, AsgiClient
+from gateway.client import SERVER_PUSH, AsgiClient
 from gateway.connection import Connection
 from gateway.frames import Frames
+from gateway.intake import Outlet
 from gateway.outcome import StreamCall
 from gateway.settings import Settings
 
-CALLS = 18
+CALLS = 17
 """The most calls of Python functions per token, the counter's own and the test's included."""
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+ANSWER_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 class Wire(asyncio.Transport):
     """A connection that leads nowhere."""
 
-    def write(self, data: Any) -> None:
-        """Take a request."""
-
-    def is_closing(self) -> bool:
-        """Stay open."""
-        return False
+    def __init__(self, written: list[bytes]) -> None:
+        super().__init__()
+        # C's, as those of a server's transport are, and so not counted.
+        self.write = written.append  # type: ignore[assignment]
+        self.is_closing = False.__bool__  # type: ignore[method-assign]
 
     def abort(self) -> None:
         """Have nothing to close."""
@@ -54,26 +56,29 @@ async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], i
     """Open a stream, count what one token of it costs, and leave it."""
 
     async def send(message: Any) -> None:
-        if message["type"] == "http.response.body":
-            sent.append(message["body"])
-            if len(sent) == 1:
-                has_begun.set()
+        if message["type"] == "http.response.start":
+            outlet.write(ANSWER_HEAD)
+        else:
+            outlet.write(message["body"])
+            has_begun.set()
 
     has_begun = asyncio.Event()
+    client_wire = Wire(sent)
+    outlet = Outlet(asyncio.get_running_loop(), client_wire, FlowControl(client_wire))
     call = Call(Settings(), "bench")
     call.model = described()
-    request = ollama.ChatRequest(model=wire.MODEL)
+    request = ollama.ChatRequest(model=MODEL)
     plan = StreamCall(
         method="POST",
         path="/",
-        body=openai.ChatCompletionRequest(model=wire.MODEL, messages=[]),
+        body=openai.ChatCompletionRequest(model=MODEL, messages=[]),
         chunks=chat.DECODE_CHAT_COMPLETION_CHUNK,
         translator=lambda: chat.ChatStream(request, call),
         fold=chat.ChatFold,
         streamed=True,
     )
     connection = Connection("http://upstream", lambda _: None)
-    connection.connection_made(Wire())
+    connection.connection_made(Wire([]))
     asking = asyncio.ensure_future(
         connection.carry("POST", b"", b"", is_chunked=False, when_over=lambda: None)
     )
@@ -81,8 +86,8 @@ async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], i
     connection.data_received(HEAD + token("a", is_first=True))
     status, headers, body = await asking
     exchange = upstream._Exchange(None, None)
-    exchange.take(httpx.Response(status, headers=headers, extensions={"body": body}))
-    scope = {"method": "POST", "extensions": {SERVER_SEND: send}}
+    exchange.take(status, headers, body)
+    scope = {"method": "POST", "extensions": {SERVER_PUSH: outlet.push}}
     client = AsgiClient(cast("Any", scope), send)
     frames = Frames(plan, call, await upstream._open_events(exchange), client, lambda _: None)
     translating = asyncio.ensure_future(frames.run())

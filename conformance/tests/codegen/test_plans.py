@@ -207,6 +207,19 @@ def test_chunks_become_frames(gateway: Modules) -> None:
     ] == frames
 
 
+def test_a_stream_reads_once_what_does_not_change(gateway: Modules) -> None:
+    """What the description does not mark as changing is what it was when the stream began."""
+    run = run_of(gateway)
+    call = outcome_of(gateway, "ask", {"model": "able", "question": "?"}, run)
+    chunk = call.chunks.decode(json.dumps(choice(delta={"thinking": "Hm."})).encode())
+    translator = call.translator()
+
+    run.call.now, run.call.shown = "later", "text"
+
+    assert ("later", "Hm.") == ((frame := translator.chunk(chunk)).at, frame.thought)
+    assert call.translator().chunk(chunk) is None, "a new stream reads anew"
+
+
 def test_frames_fold_to_one_answer(gateway: Modules) -> None:
     """A client that wants no frames gets everything that they held."""
     call = outcome_of(gateway, "ask", {"model": "able", "question": "?", "stream": False})

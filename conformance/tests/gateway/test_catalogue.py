@@ -10,7 +10,9 @@ import pytest
 
 from conformance.standin import StandIn
 from conformance.tests.gateway.support import (
+    CHAT,
     COLD,
+    EMBEDDINGS,
     LIST,
     LOAD,
     LOADED,
@@ -110,11 +112,17 @@ async def test_the_list_is_kept_for_its_time() -> None:
         assert 1 == len(pair.asked(LIST))
 
 
-async def test_a_list_is_fetched_anew_before_it_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The catalogue's clock, which goes on when a test sets `now`."""
+    made = SimpleNamespace(now=0.0)
+    made.monotonic = lambda: made.now
+    monkeypatch.setattr(catalog, "time", made)
+    return made
+
+
+async def test_a_list_is_fetched_anew_before_it_is_too_old(clock: SimpleNamespace) -> None:
     """While there are requests nobody waits for the list: the next is fetched beside an answer."""
-    clock = SimpleNamespace(now=0.0)
-    clock.monotonic = lambda: clock.now
-    monkeypatch.setattr(catalog, "time", clock)
     async with open_pair(caching()) as pair:
         await pair.get("/api/tags")
         clock.now = LONG * 0.75
@@ -123,6 +131,71 @@ async def test_a_list_is_fetched_anew_before_it_is_too_old(monkeypatch: pytest.M
         clock.now = LONG * 1.2
         await pair.get("/api/tags")
         assert 2 == len(pair.asked(LIST))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "asked"),
+    [
+        ("/api/chat", chat(), CHAT),
+        ("/api/generate", {"model": LOADED, "prompt": "hi"}, CHAT),
+        ("/api/embed", {"model": LOADED_EMBEDDER, "input": "hi"}, EMBEDDINGS),
+        ("/v1/chat/completions", chat(), CHAT),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_loaded_model_is_asked_before_an_old_list_is(
+    clock: SimpleNamespace, path: str, body: dict[str, Any], asked: str
+) -> None:
+    """After a pause nobody waits for the list, when the model was loaded: it comes beside."""
+    async with open_pair(caching()) as pair:
+        await pair.get("/api/tags")
+        clock.now = LONG * 3.0
+        pair.script({"match": {"path": LIST}, "hold": "list"})
+        assert 200 == (await pair.post(path, body)).status_code
+        assert 1 == len(pair.asked(asked))
+        await pair.until_asked(LIST, 2)
+        pair.release("list")
+        await pair.until_answered(LIST, 2)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pauses"),
+    [
+        ("/api/chat", chat(), 13.0),
+        ("/api/chat", chat(COLD), 3.0),
+        ("/api/show", {"model": LOADED}, 3.0),
+        ("/api/generate", {"model": LOADED}, 3.0),
+        ("/api/generate", {"model": LOADED, "keep_alive": 0}, 3.0),
+    ],
+    ids=["after too long", "not loaded", "shown", "only loaded", "unloaded"],
+)
+async def test_an_old_list_does_not_do_for_the_rest(
+    clock: SimpleNamespace, path: str, body: dict[str, Any], pauses: float
+) -> None:
+    """Whatever else depends on what is loaded looks at it first."""
+    async with open_pair(caching()) as pair:
+        await pair.get("/api/tags")
+        clock.now = LONG * pauses
+        pair.script({"match": {"path": LIST}, "hold": "list"})
+        asking = asyncio.create_task(pair.post(path, body))
+        await pair.until_asked(LIST, 2)
+        await pair.let_pass("/api/version")
+        assert not asking.done()
+        pair.release("list")
+        assert 200 == (await asking).status_code
+
+
+async def test_a_model_that_was_unloaded_meanwhile_is_loaded_all_the_same(
+    clock: SimpleNamespace,
+) -> None:
+    """The list said that it was loaded; LM Studio's answer says that it is not any more."""
+    async with open_pair(caching()) as pair:
+        await pair.get("/api/tags")
+        await pair.change("unload", LOADED)
+        clock.now = LONG * 3.0
+        answer = await pair.post("/api/chat", chat())
+        assert 200 == answer.status_code
+        assert pair.instances(LOADED)
 
 
 async def test_without_a_time_every_look_asks() -> None:

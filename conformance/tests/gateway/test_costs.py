@@ -1,11 +1,18 @@
 """
-How many calls of LM Studio one call of a client costs, with the catalogue just seen.
+What one call of a client costs, with the catalogue just seen: calls of LM Studio, and of functions.
+
+Functions are counted where times would differ from machine to machine. A limit that is met may be
+lowered with the code; raising one means that every request costs more.
 """
 
+import sys
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
+import gateway
 from conformance.tests.gateway.support import LIST, LOADED, LOADED_EMBEDDER, Pair
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -35,3 +42,36 @@ async def test_a_list_costs_no_call_while_it_is_fresh(kept: Pair) -> None:
     for _ in range(3):
         assert 200 == (await kept.client.get("/api/tags")).status_code
     assert [] == kept.asked(LIST)
+
+
+GATEWAY = str(Path(gateway.__file__).parent)
+FUNCTIONS: list[tuple[str, str, Any, int]] = [
+    ("GET", "/api/tags", None, 101),
+    ("POST", "/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 256),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "limit"), FUNCTIONS)
+async def test_a_request_calls_few_functions(
+    kept: Pair, method: str, path: str, body: Any, limit: int
+) -> None:
+    """A request enters no more of the gateway's own functions than it did."""
+    entered = 0
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal entered
+        entered += event == "call" and frame.f_code.co_filename.startswith(GATEWAY)
+
+    counts: list[int] = []
+    for _ in range(10):
+        entered = 0
+        sys.setprofile(note)
+        try:
+            answer = await kept.client.request(method, path, json=body)
+        finally:
+            sys.setprofile(None)
+        assert 200 == answer.status_code
+        counts.append(entered)
+
+    assert 0 < min(counts)
+    assert limit >= min(counts), counts

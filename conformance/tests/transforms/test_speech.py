@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
 from gateway._generated import internal
-from gateway.transforms import separate_speech, text_or_absent
+from gateway.transforms import separate_speech
 
 Text = str | UnsetType | None
 Chunk = tuple[Text, Text, Text]
@@ -137,12 +137,6 @@ def test_thinking_may_come_again(policy: str, thinking: list[str], content: list
     chunks = [thought("a "), said("c "), thought(" b\n"), said(" d")]
 
     assert (thinking, content) == run(chunks, policy)[:2]
-
-
-def test_empty_texts_are_absent() -> None:
-    """Ollama leaves an empty field out."""
-    assert UNSET is text_or_absent("")
-    assert " " == text_or_absent(" ")
 
 
 def cut(text: str, places: list[int]) -> list[str]:

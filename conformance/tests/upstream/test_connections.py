@@ -6,12 +6,14 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import suppress
 
+import httpx
 import pytest
 
 from conformance.tests.upstream.servers import Call, Connect, Serve
 from gateway import connection
 from gateway.faults import UpstreamFailure
 from gateway.framing import Event
+from gateway.transport import HttpTransport
 from gateway.upstream import Upstream
 
 PATH = "/v1/chat/completions"
@@ -776,3 +778,26 @@ async def test_forwarded_answers_keep_the_limits(serve: Serve, connect: Connect)
                 [chunk async for chunk in answer.chunks()]
 
         assert fault == caught.value.fault
+
+
+async def test_httpx_can_use_the_transport(serve: Serve) -> None:
+    """A client of httpx's gets its answers over it, bodies both whole and in pieces."""
+
+    async def handle(call: Call) -> None:
+        if b"transfer-encoding" in call.headers:
+            call.body = await call.reader.readuntil(b"0\r\n\r\n")
+        await call.answer(await call.read_body())
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"one "
+        yield b"two"
+
+    server = await serve(handle)
+    async with httpx.AsyncClient(transport=HttpTransport()) as client:
+        whole = await client.post(f"{server.url}/a?b=c", content=b"one two")
+        parts = await client.put(f"{server.url}/", content=pieces())
+
+    assert (200, b"one two") == (whole.status_code, whole.content)
+    assert b"4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n" == parts.content
+    assert [b"POST /a?b=c HTTP/1.1", b"PUT / HTTP/1.1"] == server.calls
+    assert 1 == server.connections

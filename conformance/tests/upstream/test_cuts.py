@@ -146,7 +146,7 @@ class Client:
         self.is_started = self.is_finished = True
         self.status, self.got = status, body
 
-    async def send_part(self, part: bytes) -> None:
+    def push(self, part: bytes) -> None:
         """Keep lines."""
         assert not self.is_finished
         self.is_started = True

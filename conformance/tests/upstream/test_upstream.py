@@ -686,6 +686,46 @@ async def test_every_byte_ends_the_silence(serve: Serve, connect: Connect) -> No
     assert count == len(await read_events(upstream))
 
 
+@pytest.mark.parametrize("first_byte_s", [None, 600.0])
+async def test_the_limit_for_gaps_is_not_for_what_comes_before(
+    serve: Serve, connect: Connect, first_byte_s: float | None
+) -> None:
+    """A head and a first byte that come late are fine, and the gap behind them is still limited."""
+    has_begun = asyncio.Event()
+
+    async def handle(call: Call) -> None:
+        await call.read_body()
+        await asyncio.sleep(3 * TINY_S)
+        await call.start_events()
+        await asyncio.sleep(3 * TINY_S)
+        has_begun.set()
+        await call.send_chunks(EVENT)
+        await call.wait_for_hang_up()
+
+    server = await serve(handle)
+    upstream = connect(server.url, first_byte_timeout_s=first_byte_s, silence_timeout_s=TINY_S)
+    failure = await fail(read_events(upstream))
+
+    assert has_begun.is_set()
+    assert "silence_timeout" == failure.fault
+
+
+async def test_the_limit_for_the_first_byte_is_not_for_gaps(serve: Serve, connect: Connect) -> None:
+    """A gap in the answer may be longer than the first byte may take."""
+
+    async def handle(call: Call) -> None:
+        await call.start_events()
+        await call.send_chunks(EVENT)
+        await asyncio.sleep(12 * TINY_S)
+        await call.send_chunks(DONE)
+        await call.finish()
+
+    url = (await serve(handle)).url
+    upstream = connect(url, first_byte_timeout_s=10 * TINY_S, silence_timeout_s=600.0)
+
+    assert 2 == len(await read_events(upstream))
+
+
 async def test_silence_counts_only_while_somebody_waits(serve: Serve, connect: Connect) -> None:
     """A reader that is itself slow is not cut off for it."""
     may_go_on = asyncio.Event()

@@ -17,7 +17,12 @@ class Run:
         self.deeds: list[str] = []
 
     async def find_model(
-        self, name: str, *, takes_cloud: bool = False, match_case: bool = False
+        self,
+        name: str,
+        *,
+        takes_cloud: bool = False,
+        match_case: bool = False,
+        trust_loaded: bool = False,
     ) -> Literal["found", "illegal", "unknown", "cloud", "conflict"]:
         """Resolve a name; blanks are illegal in one, `!` marks the cloud and `?!` both places."""
         self.call.asked = internal.Asked(text=name)

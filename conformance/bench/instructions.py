@@ -92,10 +92,16 @@ def _counted(standin: Target, target: Target, tokens: int, folder: Path) -> int:
     until = time.monotonic() + _DUMP_S
     while time.monotonic() < until:
         for dump in set(folder.iterdir()) - known:
-            if found := _TOTAL.search(dump.read_bytes()):
-                return int(found[1])
+            if dump.is_file() and (total := total_of(dump.read_bytes())) is not None:
+                return total
         time.sleep(0.1)
     raise StartProblem(f"valgrind wrote no total of {target.name}")
+
+
+def total_of(dump: bytes) -> int | None:
+    """Return what a dump of callgrind's says in all, None while it does not yet."""
+    found = _TOTAL.search(dump)
+    return int(found[1]) if found else None
 
 
 def _control(target: Target, order: str) -> None:

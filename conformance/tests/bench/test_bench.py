@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from conformance.bench import report, servers
+from conformance.bench import instructions, report, servers
+from conformance.bench.instructions import Counted
 from conformance.bench.measures import Bench, Paced, Results, Size, Spread
 from conformance.bench.servers import Target
 from conformance.bench.standin import Plan
@@ -54,3 +55,23 @@ def test_tells_what_a_server_adds() -> None:
     told = report.tables(results)
     assert "1.00 / 2.00 / 4.00" in told
     assert "30.0 (1.50x)" in told
+
+
+def test_tells_what_a_token_takes_with_its_share_of_the_request() -> None:
+    """Of a stream of 200 tokens; without valgrind there is nothing to tell, and that is said."""
+    results = Results(instructions=[Counted("olgate", 40_000.0, 1_000_000.0)])
+    assert "45,000" in report.tables(results)
+    assert "that needs valgrind" in report.tables(Results())
+
+
+@pytest.mark.parametrize(
+    ("dump", "total"),
+    [
+        (b"fn=(1) f\n1 20\n\ntotals: 4711\n", 4711),
+        (b"summary: 12\nfn=(1) f\n1 12\n", 12),
+        (b"fn=(1) f\n1 20\n", None),
+    ],
+)
+def test_a_dump_that_is_not_whole_has_no_total(dump: bytes, total: int | None) -> None:
+    """Valgrind writes the total at the end, or before a short one."""
+    assert total == instructions.total_of(dump)

@@ -99,6 +99,14 @@ def test_a_frames_time_is_utc_without_trailing_zeros(nanoseconds: int, text: str
     assert text == utc_text(nanoseconds)
 
 
+def test_frames_of_one_second_and_of_others_are_told_apart() -> None:
+    """What is kept of the last second is right for it alone, also when a clock is set back."""
+    second = 1_000_000_000
+    texts = [utc_text(at * second + 5) for at in (100, 100, 101, 100, 99)]
+    seconds = [f"1970-01-01T00:01:{at}.000000005Z" for at in (40, 40, 41, 40, 39)]
+    assert seconds == texts
+
+
 @pytest.fixture
 def zone(request: pytest.FixtureRequest) -> Iterator[str]:
     """Let the server be in some other zone for one test."""

@@ -75,6 +75,7 @@ class Process:
 
     async def aclose(self) -> None:
         """Stop timers and close connections."""
+        self.catalog.close()
         await self.downloads.aclose()
         await self.lifecycle.aclose()
         await self.upstream.aclose()

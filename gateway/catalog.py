@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ _DIALECTS: tuple[tuple[Dialect, Callable[[], FetchCall[Any, internal.HostModels]
     ("openai", host.list_openai),
 )
 _TRUSTED = 12
-"""So many times the age of a list that is too old, a loaded model in it is still taken for one."""
+"""How many times its time a list may be old for a loaded model in it to be taken for loaded."""
 _BESIDE_S = 0.25
 """How long a fetch that nobody waits for leaves the way to the request beside which it is made."""
 _ROUTE_IS_MISSING = (404, 405, 501)
@@ -95,6 +96,11 @@ class Catalog:
     def watch(self, watcher: Callable[[list[internal.CatalogueRow]], None]) -> None:
         """Have a function called with the rows of every view that becomes the current one."""
         self._watchers.append(watcher)
+
+    def close(self) -> None:
+        """Begin no fetch that nobody waits for."""
+        if self._soon is not None:
+            self._soon.cancel()
 
     def invalidate(self) -> None:
         """Let the next look fetch anew: a model was loaded, unloaded or downloaded."""
@@ -229,8 +235,11 @@ class Catalog:
         return await asyncio.shield(self._begin_fetching())
 
     def _fetch_soon(self) -> None:
+        """Fetch beside a request; what comes of it is not on that request's record."""
         if self._soon is None and self._fetching is None:
-            self._soon = asyncio.get_running_loop().call_later(_BESIDE_S, self._begin_fetching)
+            self._soon = asyncio.get_running_loop().call_later(
+                _BESIDE_S, self._begin_fetching, context=Context()
+            )
 
     def _begin_fetching(self) -> asyncio.Task[View]:
         """Return the fetch that is on its way, a new one if there is none."""

@@ -286,3 +286,9 @@ def written(**settings: Any) -> Iterator[io.StringIO]:
         root.handlers[:] = handlers
         root.setLevel(level)
         structlog.configure(**config)
+
+
+def lines_of(stream: io.StringIO, event: str = "request", path: str = "") -> list[dict[str, Any]]:
+    """Return the lines that say something, of requests those for a path."""
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [line for line in lines if event == line["event"] and path in ("", line.get("path"))]

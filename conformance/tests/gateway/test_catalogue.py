@@ -23,8 +23,10 @@ from conformance.tests.gateway.support import (
     caching,
     chat,
     gather_all,
+    lines_of,
     open_gateway,
     open_pair,
+    written,
 )
 from gateway import catalog
 
@@ -185,17 +187,54 @@ async def test_an_old_list_does_not_do_for_the_rest(
         assert 200 == (await asking).status_code
 
 
+@pytest.mark.parametrize(("jit", "loads"), [(True, 0), (False, 1)])
 async def test_a_model_that_was_unloaded_meanwhile_is_loaded_all_the_same(
-    clock: SimpleNamespace,
+    clock: SimpleNamespace, jit: bool, loads: int
 ) -> None:
-    """The list said that it was loaded; LM Studio's answer says that it is not any more."""
-    async with open_pair(caching()) as pair:
+    """LM Studio does that by itself, or says that the model is not loaded, and then we do."""
+    async with open_pair(caching(), jit=jit) as pair:
         await pair.get("/api/tags")
         await pair.change("unload", LOADED)
         clock.now = LONG * 3.0
         answer = await pair.post("/api/chat", chat())
         assert 200 == answer.status_code
         assert pair.instances(LOADED)
+        assert loads == len(pair.asked(LOAD))
+
+
+async def test_what_comes_of_a_list_beside_a_request_is_not_on_its_line(
+    clock: SimpleNamespace,
+) -> None:
+    """The line of a long answer names LM Studio's status for it, and not that of a failed list."""
+    async with open_pair(caching()) as pair:
+        await pair.get("/api/tags")
+        clock.now = LONG * 3.0
+        pair.script(
+            list_as({"error": {"message": "Not now."}}, status=503),
+            {"match": {"path": CHAT}, "hold": "rest", "after": 2},
+        )
+        with written(format="json") as lines:
+            asking = asyncio.create_task(pair.post("/api/chat", chat()))
+            await pair.until_answered(LIST, 2)
+            await pair.let_pass("/api/version")
+            pair.release("rest")
+            assert 200 == (await asking).status_code
+            await pair.let_pass("/api/version")
+    (line,) = lines_of(lines, path="/api/chat")
+    assert 200 == line["upstream_status"]
+
+
+async def test_a_list_that_nobody_waits_for_is_not_fetched_at_the_end(
+    clock: SimpleNamespace,
+) -> None:
+    """What was to be fetched beside a request is forgotten when the gateway ends before that."""
+    async with StandIn() as standin:
+        async with open_gateway(standin, caching()) as pair:
+            await pair.get("/api/tags")
+            clock.now = LONG * 3.0
+            assert 200 == (await pair.post("/api/chat", chat())).status_code
+        await asyncio.sleep(2 * catalog._BESIDE_S)
+        assert 1 == len(standin.log.select(LIST))
 
 
 async def test_without_a_time_every_look_asks() -> None:

@@ -1,7 +1,5 @@
 """What is counted, and what stands on the line of a request."""
 
-import io
-import json
 from typing import Any
 
 import httpx
@@ -15,6 +13,7 @@ from conformance.tests.gateway.support import (
     LOADED_EMBEDDER,
     Pair,
     chat,
+    lines_of,
     open_pair,
     written,
 )
@@ -34,12 +33,6 @@ async def counted(pair: Pair) -> dict[str, float]:
         for family in text_string_to_metric_families(answer.text)
         for sample in family.samples
     }
-
-
-def lines_of(stream: io.StringIO, event: str = "request", path: str = "") -> list[dict[str, Any]]:
-    """Return the lines that say something, of requests those for a path."""
-    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    return [line for line in lines if event == line["event"] and path in ("", line.get("path"))]
 
 
 async def test_requests_are_counted_by_route_and_status() -> None:

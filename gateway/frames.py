@@ -110,6 +110,7 @@ class Frames:
 
     def _take(self, batch: list[Event]) -> Awaitable[None] | None:
         """Translate the events of one read, and send what they make in one piece."""
+        # In one function: every token passes here, and each call adds to what it takes.
         # What came at once carries one time.
         self._context.now = utc_text(time.time_ns())
         frames: list[Any] = []

@@ -24,17 +24,16 @@ import msgspec
 from conformance.bench import load, servers
 from conformance.bench.dialect import Dialect
 from conformance.bench.generator import Job
+from conformance.bench.load import PACE_S, TOKENS
 from conformance.bench.servers import StartProblem, Target
 from conformance.bench.standin import Plan
 from conformance.bench.wire import MODEL
 
 TOOLS = ("valgrind", "callgrind_control")
-PACE_S = 0.02
-"""As everywhere in the bench; a server under valgrind is some fifty times as slow, so few streams
-at a time leave it the rests between tokens that it has otherwise."""
 START_S = 180.0
-TOKENS = 200
 _STREAMS = 4
+"""Few: a server under valgrind is some fifty times as slow, and is to have the rests between tokens
+that it has otherwise."""
 _CYCLES = 3
 _DUMP_S = 30.0
 _TOTAL = re.compile(rb"^(?:totals|summary): (\d+)$", re.MULTILINE)

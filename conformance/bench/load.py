@@ -1,5 +1,5 @@
 """
-Running the load generator: started with a job, and what came of it.
+Running the load generator: started with a job, and what came of it. Also what a stream is like.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ import sys
 import msgspec
 
 from conformance.bench.generator import Job, Yield
+
+TOKENS = 200
+PACE_S = 0.02
+"""A stream's tokens, and the time between two of them."""
 
 
 def start(job: Job) -> subprocess.Popen[bytes]:

@@ -25,12 +25,11 @@ from conformance.bench import load, servers, work
 from conformance.bench.dialect import Task, request
 from conformance.bench.generator import Job, Yield
 from conformance.bench.instructions import Counted
+from conformance.bench.load import PACE_S, TOKENS
 from conformance.bench.servers import Target, Usage
 from conformance.bench.standin import Plan
 from conformance.bench.wire import MODEL
 
-TOKENS = 200
-PACE_S = 0.02
 PLOTTED = 400
 """So many quantiles of a distribution are kept for the picture."""
 

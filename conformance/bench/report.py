@@ -9,7 +9,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from conformance.bench.instructions import TOKENS
+from conformance.bench.load import TOKENS
 from conformance.bench.measures import Burst, Paced, Results, Spread
 
 DIRECT = "direct"

@@ -39,9 +39,9 @@ class Wire(asyncio.Transport):
 
     def __init__(self, written: list[bytes]) -> None:
         super().__init__()
-        # C's, as those of a server's transport are, and so not counted.
-        self.write = written.append  # type: ignore[assignment]
-        self.is_closing = False.__bool__  # type: ignore[method-assign]
+        # A server's transport is C, whose functions are not counted; so are these methods.
+        self.write = written.append  # type: ignore[assignment]  # a list's method takes as much
+        self.is_closing = False.__bool__  # type: ignore[method-assign]  # and this says no
 
     def abort(self) -> None:
         """Have nothing to close."""

@@ -500,7 +500,7 @@ class _Opened(AbstractAsyncContextManager["EventStream"]):
     """
     An exchange that is closed when its block is left, or when it could not be opened.
 
-    What `contextlib` makes of a generator does the same in five times as many calls.
+    What `contextlib` makes of a generator does the same, in more calls.
     """
 
     def __init__(self, exchange: _Exchange, opening: Awaitable[EventStream]) -> None:

@@ -158,7 +158,7 @@ def _error_of(text: str) -> str:
 
 def _read_frames(answer: httpx.Response, route: str, streamed: bool) -> Got:
     got = Got()
-    lines = answer.text.splitlines()
+    lines = answer.text.removesuffix("\n").split("\n")
     if "" in lines or (not streamed and len(lines) != 1):
         got.odd.append("a blank line, or several of one answer")
     for line in lines:

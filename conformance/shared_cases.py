@@ -62,7 +62,7 @@ def load_shared_cases(folder: Path, *, plain: str = PLAIN, embed: str = EMBED) -
     """Read the cases; `plain` and `embed` take the place of the two placeholders."""
     text = (folder / "cases" / "ollama-contract.jsonl").read_text("utf-8")
     text = text.replace("{{PLAIN}}", plain).replace("{{EMBED}}", embed)
-    return [_read(json.loads(line)) for line in text.splitlines() if line.strip()]
+    return [_read(json.loads(line)) for line in text.split("\n") if line.strip()]
 
 
 def _read(row: dict[str, Any]) -> SharedCase:

@@ -119,7 +119,7 @@ def drive(command: Sequence[str | Path], url: str, *names: str) -> list[Outcome]
 
 def read_outcomes(lines: str) -> list[Outcome]:
     """Read the lines of a driver."""
-    return [msgspec.json.decode(line, type=Outcome) for line in lines.splitlines()]
+    return [msgspec.json.decode(line, type=Outcome) for line in lines.split("\n") if line]
 
 
 def names_of(outcomes: Iterable[Outcome]) -> list[str]:

@@ -33,7 +33,7 @@ def load_rows() -> list[Row]:
     assert SHARED is not None
     text = (SHARED / "goldens" / "requests.jsonl").read_text("utf-8")
     rows: dict[str, Row] = {}
-    for one in text.splitlines():
+    for one in text.removesuffix("\n").split("\n"):
         row = json.loads(one)
         rows.setdefault(show([row["path"], row["request"]], limit=1_000_000), row)
     return list(rows.values())

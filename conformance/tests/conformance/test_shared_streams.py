@@ -42,7 +42,7 @@ class Pair:
     @property
     def chunks(self) -> list[dict[str, Any]]:
         """Return the payloads of the recording."""
-        texts = [line[6:] for line in self.sse.decode().splitlines() if line.startswith("data: {")]
+        texts = [line[6:] for line in self.sse.decode().split("\n") if line.startswith("data: {")]
         return [json.loads(text) for text in texts]
 
     @property

@@ -260,7 +260,7 @@ def generate(model: str = LOADED, prompt: str = "Why?", **more: Any) -> dict[str
 def frames(text: str) -> list[dict[str, Any]]:
     """Return the objects of an answer, one a line."""
     assert text.endswith("\n") or "\n" not in text, text
-    return [json.loads(line) for line in text.splitlines()]
+    return [json.loads(line) for line in text.removesuffix("\n").split("\n")]
 
 
 def said(text: str) -> str:

@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from codegen.problem import GenerationFailed, render
+from codegen.descriptions.problem import GenerationFailed, render
 from codegen.project import Generator
 
 ROOT = Path(__file__).parent.parent

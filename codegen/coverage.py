@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from codegen.descriptions.problem import Findings, Position, did_you_mean, nearest
+from codegen.descriptions.spec import Specs
+from codegen.descriptions.types import ArrayType, Field, RawType, StructType, Type, arms
 from codegen.operand import Scope
-from codegen.problem import Findings, Position, did_you_mean, nearest
 from codegen.rules import Block, MappingFile, Reason, Refusal
-from codegen.spec import Specs
-from codegen.types import ArrayType, Field, RawType, StructType, Type, arms
 
 OUR_OWN = ("internal", "call")
 

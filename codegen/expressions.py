@@ -12,23 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from codegen.operand import Body, Operand, Resolver, Scope, any_operand
-from codegen.problem import Findings, Position, did_you_mean, nearest
-from codegen.rules import (
-    Argument,
-    Case,
-    Condition,
-    Constant,
-    PathRef,
-    Refusal,
-    Rule,
-    ShapeCase,
-    Table,
-)
-from codegen.signatures import Parameter, Signature
-from codegen.source import Key, Plain
-from codegen.spec import Specs
-from codegen.types import (
+from codegen.descriptions.problem import Findings, Position, did_you_mean, nearest
+from codegen.descriptions.signatures import Parameter, Signature
+from codegen.descriptions.source import Key, Plain
+from codegen.descriptions.spec import Specs
+from codegen.descriptions.types import (
     AnyType,
     ArrayType,
     Field,
@@ -42,6 +30,18 @@ from codegen.types import (
     arms,
     fits,
     union,
+)
+from codegen.operand import Body, Operand, Resolver, Scope, any_operand
+from codegen.rules import (
+    Argument,
+    Case,
+    Condition,
+    Constant,
+    PathRef,
+    Refusal,
+    Rule,
+    ShapeCase,
+    Table,
 )
 
 JSON_TYPES = {

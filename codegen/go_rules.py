@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from codegen.problem import Findings, Position, did_you_mean
-from codegen.signatures import Signature
-from codegen.source import Mapping, Scalar, Value
-from codegen.spec import Specs
+from codegen.descriptions.problem import Findings, Position, did_you_mean
+from codegen.descriptions.signatures import Signature
+from codegen.descriptions.source import Mapping, Scalar, Value
+from codegen.descriptions.spec import Specs
 from codegen.structs import closure
 
 NOTES = ("x-go-type", "x-go-check", "x-go-shape")

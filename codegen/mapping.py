@@ -11,9 +11,24 @@ from itertools import groupby
 
 from codegen import ir
 from codegen.coverage import Coverage, Usage
+from codegen.descriptions.problem import Findings, Position, did_you_mean
+from codegen.descriptions.signatures import Signature
+from codegen.descriptions.source import Key
+from codegen.descriptions.spec import JSON, NDJSON, Operation, Specs
+from codegen.descriptions.types import (
+    AnyType,
+    ArrayType,
+    Field,
+    RawType,
+    ScalarType,
+    Struct,
+    StructType,
+    Type,
+    annotation,
+    union,
+)
 from codegen.expressions import Context, Expressions, ShapeRef, TableRef, case_test, refusal_code
 from codegen.operand import Body, Kept, Operand, Scope
-from codegen.problem import Findings, Position, did_you_mean
 from codegen.rules import (
     SHARED,
     AnswerRule,
@@ -30,21 +45,6 @@ from codegen.rules import (
     Step,
     Stream,
     Table,
-)
-from codegen.signatures import Signature
-from codegen.source import Key
-from codegen.spec import JSON, NDJSON, Operation, Specs
-from codegen.types import (
-    AnyType,
-    ArrayType,
-    Field,
-    RawType,
-    ScalarType,
-    Struct,
-    StructType,
-    Type,
-    annotation,
-    union,
 )
 
 CAPABILITIES = ("completion", "embedding", "insert", "thinking", "tools", "vision")

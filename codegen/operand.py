@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from codegen.problem import Findings, did_you_mean, nearest
+from codegen.descriptions.problem import Findings, did_you_mean, nearest
+from codegen.descriptions.spec import Specs
+from codegen.descriptions.types import AnyType, ArrayType, Field, RawType, StructType, Type
 from codegen.rules import PathRef
-from codegen.spec import Specs
-from codegen.types import AnyType, ArrayType, Field, RawType, StructType, Type
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,18 @@ from pathlib import Path
 
 from codegen import ir
 from codegen.coverage import Coverage
+from codegen.descriptions.problem import Findings
+from codegen.descriptions.signatures import read_signatures
+from codegen.descriptions.spec import Specs
+from codegen.descriptions.types import ArrayType, RawType, StructType, Type, arms
 from codegen.emit import Printer, format_python
 from codegen.go_rules import GoRules, collect_go_rules
 from codegen.grammar import json_schema
 from codegen.lint import SERVED, check_project, validate_documents
 from codegen.mapping import Project
-from codegen.problem import Findings
 from codegen.routes import page_of_routes, routes_passed_on
 from codegen.rules import read_mappings, share_streams
-from codegen.signatures import read_signatures
-from codegen.spec import Specs
 from codegen.structs import generate_structs, header_for
-from codegen.types import ArrayType, RawType, StructType, Type, arms
 
 GENERATED = "gateway/_generated"
 INIT = (

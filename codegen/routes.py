@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from codegen.problem import Findings
+from codegen.descriptions.problem import Findings
+from codegen.descriptions.source import Mapping as Node
+from codegen.descriptions.source import Scalar, Sequence, Value
+from codegen.descriptions.spec import METHODS, Specs
 from codegen.rules import MappingFile
-from codegen.source import Mapping as Node
-from codegen.source import Scalar, Sequence, Value
-from codegen.spec import METHODS, Specs
 
 PASSED_ON = "x-passed-on"
 DEVIATIONS = "x-deviations"

@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from codegen.descriptions.problem import Findings, Position, did_you_mean
+from codegen.descriptions.source import Key, Mapping, Plain, Scalar, Sequence, Value, load, plain
 from codegen.grammar import COMPANIONS, EXCLUSIVE, FORMS, GRAMMAR, alternatives
-from codegen.problem import Findings, Position, did_you_mean
-from codegen.source import Key, Mapping, Plain, Scalar, Sequence, Value, load, plain
 
 SHARED = "shared"
 """The mapping file whose shapes, tables and streams may be named from every file."""

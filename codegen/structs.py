@@ -21,8 +21,8 @@ from datamodel_code_generator.enums import DataModelType
 from datamodel_code_generator.format import Formatter
 from datamodel_code_generator.model import msgspec as msgspec_model
 
-from codegen.source import Plain, plain
-from codegen.spec import Specs
+from codegen.descriptions.source import Plain, plain
+from codegen.descriptions.spec import Specs
 
 RAW = {"type": "string", "customTypePath": "msgspec.Raw"}
 CONSTRAINTS = frozenset(

@@ -22,9 +22,9 @@ from ruamel.yaml.error import YAMLError
 
 from codegen.__main__ import ROOT
 from codegen.coverage import Row
-from codegen.problem import GenerationFailed, render
+from codegen.descriptions.problem import GenerationFailed, render
+from codegen.descriptions.spec import METHODS
 from codegen.project import Generator
-from codegen.spec import METHODS
 
 APIS = ("ollama", "openai", "lmstudio")
 MAX_DEPTH = 12

@@ -16,7 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from codegen.problem import render
+from codegen.descriptions.problem import render
 from conformance.tests.codegen.harness import HERE, edited, problems_of
 
 FOLDER = HERE / "bad"

@@ -19,13 +19,14 @@ from typing import Any
 
 import pytest
 
-from codegen import rules, signatures, source
+from codegen import rules
+from codegen.descriptions import signatures, source
+from codegen.descriptions.problem import Findings, GenerationFailed, Problem
+from codegen.descriptions.signatures import Signature
+from codegen.descriptions.spec import Specs
 from codegen.lint import validate_documents
-from codegen.problem import Findings, GenerationFailed, Problem
 from codegen.project import Files, Generator
 from codegen.rules import MappingFile
-from codegen.signatures import Signature
-from codegen.spec import Specs
 from conformance.runner import Bench
 from conformance.runner_client import ask
 
@@ -101,7 +102,7 @@ def _known(path: Path, root: Path) -> Known:
 def reading_once() -> Iterator[None]:
     """Let the generator read no text twice: it is run some hundred times here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("codegen.spec.load", load_once)
+        patch.setattr("codegen.descriptions.spec.load", load_once)
         patch.setattr("codegen.project.read_mappings", read_once)
         patch.setattr("codegen.project.read_signatures", sign_once)
         patch.setattr("codegen.project.Specs", specs_once)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from codegen import source
-from codegen.problem import Findings, Problem
+from codegen.descriptions import source
+from codegen.descriptions.problem import Findings, Problem
+from codegen.descriptions.source import Key, Mapping, Scalar, Sequence, Value
 from codegen.rules import MappingFile, _Reader
-from codegen.source import Key, Mapping, Scalar, Sequence, Value
 from conformance.tests.codegen import harness
 from conformance.tests.codegen.harness import REPOSITORY, edited, problems_of, replaced
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from codegen.descriptions.problem import Findings
+from codegen.descriptions.source import Mapping
 from codegen.grammar import GRAMMAR
-from codegen.problem import Findings
 from codegen.project import Files, Generator
 from codegen.rules import _Reader, read_mappings
-from codegen.source import Mapping
 from conformance.tests.codegen.harness import (
     FIXTURE,
     REPOSITORY,

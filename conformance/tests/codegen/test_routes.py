@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from codegen.problem import Findings
+from codegen.descriptions.problem import Findings
+from codegen.descriptions.spec import Specs
 from codegen.routes import PASSED_ON, page_of_routes, routes_passed_on
 from codegen.rules import read_mappings
-from codegen.spec import Specs
 from conformance.tests.codegen.harness import FIXTURE, REPOSITORY
 
 

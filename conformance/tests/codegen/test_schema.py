@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from codegen.descriptions.problem import Findings
+from codegen.descriptions.source import plain
 from codegen.grammar import json_schema
-from codegen.problem import Findings
-from codegen.source import plain
 from conformance.tests.codegen.harness import FIXTURE, REPOSITORY, load_once
 
 MAPPINGS = [

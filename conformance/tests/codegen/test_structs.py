@@ -14,9 +14,9 @@ import pytest
 from msgspec import UNSET
 from msgspec import inspect as types
 
+from codegen.descriptions.spec import Specs
+from codegen.descriptions.types import ArrayType, Field, StructType, Type, arms, python_name
 from codegen.project import Generator
-from codegen.spec import Specs
-from codegen.types import ArrayType, Field, StructType, Type, arms, python_name
 from conformance.tests.codegen.harness import REPOSITORY, reading_once
 
 APIS = ("internal", "lmstudio", "ollama", "openai")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from codegen import upstream_diff
-from codegen.problem import Findings
-from codegen.source import plain
+from codegen.descriptions.problem import Findings
+from codegen.descriptions.source import plain
 from codegen.upstream_diff import APIS, Document, compare, guess_api, main
 from conformance.tests.codegen.harness import REPOSITORY, load_once
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from keyword import iskeyword
 from typing import Literal, TypeAlias
 
-from codegen.problem import Position
+from codegen.descriptions.problem import Position
 
 ScalarName = Literal["string", "integer", "number", "boolean"]
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from codegen.problem import Findings, Position, did_you_mean
-from codegen.source import Mapping, Scalar, Sequence, Value, load
-from codegen.types import (
+from codegen.descriptions.problem import Findings, Position, did_you_mean
+from codegen.descriptions.source import Mapping, Scalar, Sequence, Value, load
+from codegen.descriptions.types import (
     AnyType,
     ArrayType,
     Field,

@@ -14,7 +14,7 @@ from codegen.descriptions.problem import Findings, Position, did_you_mean, neare
 from codegen.descriptions.spec import Specs
 from codegen.descriptions.types import ArrayType, Field, RawType, StructType, Type, arms
 from codegen.operand import Scope
-from codegen.rules import Block, MappingFile, Reason, Refusal
+from codegen.rules.model import Block, MappingFile, Reason, Refusal
 
 OUR_OWN = ("internal", "call")
 

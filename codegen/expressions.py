@@ -32,7 +32,7 @@ from codegen.descriptions.types import (
     union,
 )
 from codegen.operand import Body, Operand, Resolver, Scope, any_operand
-from codegen.rules import (
+from codegen.rules.model import (
     Argument,
     Case,
     Condition,

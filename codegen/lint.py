@@ -16,7 +16,7 @@ from codegen.descriptions.signatures import Signature
 from codegen.descriptions.source import Mapping, Sequence, Value, plain
 from codegen.descriptions.spec import Specs
 from codegen.mapping import Project
-from codegen.rules import SHARED
+from codegen.rules.model import SHARED
 
 SERVED = "ollama"
 

@@ -29,7 +29,7 @@ from codegen.descriptions.types import (
 )
 from codegen.expressions import Context, Expressions, ShapeRef, TableRef, case_test, refusal_code
 from codegen.operand import Body, Kept, Operand, Scope
-from codegen.rules import (
+from codegen.rules.model import (
     SHARED,
     AnswerRule,
     Block,

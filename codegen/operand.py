@@ -14,7 +14,7 @@ from itertools import product
 from codegen.descriptions.problem import Findings, did_you_mean, nearest
 from codegen.descriptions.spec import Specs
 from codegen.descriptions.types import AnyType, ArrayType, Field, RawType, StructType, Type
-from codegen.rules import PathRef
+from codegen.rules.model import PathRef
 
 
 @dataclass(frozen=True)

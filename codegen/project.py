@@ -17,11 +17,11 @@ from codegen.descriptions.spec import Specs
 from codegen.descriptions.types import ArrayType, RawType, StructType, Type, arms
 from codegen.emit import Printer, format_python
 from codegen.go_rules import GoRules, collect_go_rules
-from codegen.grammar import json_schema
 from codegen.lint import SERVED, check_project, validate_documents
 from codegen.mapping import Project
 from codegen.routes import page_of_routes, routes_passed_on
-from codegen.rules import read_mappings, share_streams
+from codegen.rules.grammar import json_schema
+from codegen.rules.reader import read_mappings, share_streams
 from codegen.structs import generate_structs, header_for
 
 GENERATED = "gateway/_generated"

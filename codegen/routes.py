@@ -12,7 +12,7 @@ from codegen.descriptions.problem import Findings
 from codegen.descriptions.source import Mapping as Node
 from codegen.descriptions.source import Scalar, Sequence, Value
 from codegen.descriptions.spec import METHODS, Specs
-from codegen.rules import MappingFile
+from codegen.rules.model import MappingFile
 
 PASSED_ON = "x-passed-on"
 DEVIATIONS = "x-deviations"

@@ -19,14 +19,14 @@ from typing import Any
 
 import pytest
 
-from codegen import rules
 from codegen.descriptions import signatures, source
 from codegen.descriptions.problem import Findings, GenerationFailed, Problem
 from codegen.descriptions.signatures import Signature
 from codegen.descriptions.spec import Specs
 from codegen.lint import validate_documents
 from codegen.project import Files, Generator
-from codegen.rules import MappingFile
+from codegen.rules import reader
+from codegen.rules.model import MappingFile
 from conformance.runner import Bench
 from conformance.runner_client import ask
 
@@ -64,7 +64,7 @@ def read_once(folder: Path, root: Path, findings: Findings) -> list[MappingFile]
         if key not in _mappings:
             own = Findings()
             document = load_once(path, root, own)
-            reader = rules._Reader(own)
+            reader = reader._Reader(own)
             _mappings[key] = reader.file(document, key[0]), tuple(own.problems)
         file, problems = _mappings[key]
         findings.problems.extend(problems)

@@ -12,7 +12,8 @@ import pytest
 from codegen.descriptions import source
 from codegen.descriptions.problem import Findings, Problem
 from codegen.descriptions.source import Key, Mapping, Scalar, Sequence, Value
-from codegen.rules import MappingFile, _Reader
+from codegen.rules.model import MappingFile
+from codegen.rules.reader import _Reader
 from conformance.tests.codegen import harness
 from conformance.tests.codegen.harness import REPOSITORY, edited, problems_of, replaced
 

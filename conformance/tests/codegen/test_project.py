@@ -13,9 +13,9 @@ import pytest
 
 from codegen.descriptions.problem import Findings
 from codegen.descriptions.source import Mapping
-from codegen.grammar import GRAMMAR
 from codegen.project import Files, Generator
-from codegen.rules import _Reader, read_mappings
+from codegen.rules.grammar import GRAMMAR
+from codegen.rules.reader import _Reader, read_mappings
 from conformance.tests.codegen.harness import (
     FIXTURE,
     REPOSITORY,

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from codegen.descriptions.problem import Findings
 from codegen.descriptions.source import plain
-from codegen.grammar import json_schema
+from codegen.rules.grammar import json_schema
 from conformance.tests.codegen.harness import FIXTURE, REPOSITORY, load_once
 
 MAPPINGS = [

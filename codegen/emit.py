@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from codegen import ir
+from codegen.compiler import ir
 from codegen.go_rules import GoRules
 from codegen.structs import header_for
 

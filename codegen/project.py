@@ -9,16 +9,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from codegen import ir
-from codegen.coverage import Coverage
+from codegen.compiler import ir
+from codegen.compiler.coverage import Coverage
+from codegen.compiler.lint import SERVED, check_project, validate_documents
+from codegen.compiler.mapping import Project
 from codegen.descriptions.problem import Findings
 from codegen.descriptions.signatures import read_signatures
 from codegen.descriptions.spec import Specs
 from codegen.descriptions.types import ArrayType, RawType, StructType, Type, arms
 from codegen.emit import Printer, format_python
 from codegen.go_rules import GoRules, collect_go_rules
-from codegen.lint import SERVED, check_project, validate_documents
-from codegen.mapping import Project
 from codegen.routes import page_of_routes, routes_passed_on
 from codegen.rules.grammar import json_schema
 from codegen.rules.reader import read_mappings, share_streams

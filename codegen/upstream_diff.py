@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from codegen.__main__ import ROOT
-from codegen.coverage import Row
+from codegen.compiler.coverage import Row
 from codegen.descriptions.problem import GenerationFailed, render
 from codegen.descriptions.spec import METHODS
 from codegen.project import Generator

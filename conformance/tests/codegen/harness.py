@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
+from codegen.compiler.lint import validate_documents
 from codegen.descriptions import signatures, source
 from codegen.descriptions.problem import Findings, GenerationFailed, Problem
 from codegen.descriptions.signatures import Signature
 from codegen.descriptions.spec import Specs
-from codegen.lint import validate_documents
 from codegen.project import Files, Generator
 from codegen.rules import reader
 from codegen.rules.model import MappingFile

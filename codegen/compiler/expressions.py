@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from codegen.compiler.operand import Body, Operand, Resolver, Scope, any_operand
 from codegen.descriptions.problem import Findings, Position, did_you_mean, nearest
 from codegen.descriptions.signatures import Parameter, Signature
 from codegen.descriptions.source import Key, Plain
@@ -31,7 +32,6 @@ from codegen.descriptions.types import (
     fits,
     union,
 )
-from codegen.operand import Body, Operand, Resolver, Scope, any_operand
 from codegen.rules.model import (
     Argument,
     Case,

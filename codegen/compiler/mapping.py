@@ -9,8 +9,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from codegen import ir
-from codegen.coverage import Coverage, Usage
+from codegen.compiler import ir
+from codegen.compiler.coverage import Coverage, Usage
+from codegen.compiler.expressions import (
+    Context,
+    Expressions,
+    ShapeRef,
+    TableRef,
+    case_test,
+    refusal_code,
+)
+from codegen.compiler.operand import Body, Kept, Operand, Scope
 from codegen.descriptions.problem import Findings, Position, did_you_mean
 from codegen.descriptions.signatures import Signature
 from codegen.descriptions.source import Key
@@ -27,8 +36,6 @@ from codegen.descriptions.types import (
     annotation,
     union,
 )
-from codegen.expressions import Context, Expressions, ShapeRef, TableRef, case_test, refusal_code
-from codegen.operand import Body, Kept, Operand, Scope
 from codegen.rules.model import (
     SHARED,
     AnswerRule,

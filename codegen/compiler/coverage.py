@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from codegen.compiler.operand import Scope
 from codegen.descriptions.problem import Findings, Position, did_you_mean, nearest
 from codegen.descriptions.spec import Specs
 from codegen.descriptions.types import ArrayType, Field, RawType, StructType, Type, arms
-from codegen.operand import Scope
 from codegen.rules.model import Block, MappingFile, Reason, Refusal
 
 OUR_OWN = ("internal", "call")

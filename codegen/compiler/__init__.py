@@ -1,0 +1,1 @@
+"""Mapping files compiled to the contents of Python modules."""

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from codegen.descriptions.problem import GenerationFailed, render
-from codegen.project import Generator
+from codegen.generator import Generator
 
 ROOT = Path(__file__).parent.parent
 

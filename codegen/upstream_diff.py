@@ -24,7 +24,7 @@ from codegen.__main__ import ROOT
 from codegen.compiler.coverage import Row
 from codegen.descriptions.problem import GenerationFailed, render
 from codegen.descriptions.spec import METHODS
-from codegen.project import Generator
+from codegen.generator import Generator
 
 APIS = ("ollama", "openai", "lmstudio")
 MAX_DEPTH = 12

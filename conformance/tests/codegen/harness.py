@@ -24,7 +24,7 @@ from codegen.descriptions import signatures, source
 from codegen.descriptions.problem import Findings, GenerationFailed, Problem
 from codegen.descriptions.signatures import Signature
 from codegen.descriptions.spec import Specs
-from codegen.project import Files, Generator
+from codegen.generator import Files, Generator
 from codegen.rules import reader
 from codegen.rules.model import MappingFile
 from conformance.runner import Bench
@@ -103,9 +103,9 @@ def reading_once() -> Iterator[None]:
     """Let the generator read no text twice: it is run some hundred times here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("codegen.descriptions.spec.load", load_once)
-        patch.setattr("codegen.project.read_mappings", read_once)
-        patch.setattr("codegen.project.read_signatures", sign_once)
-        patch.setattr("codegen.project.Specs", specs_once)
+        patch.setattr("codegen.generator.read_mappings", read_once)
+        patch.setattr("codegen.generator.read_signatures", sign_once)
+        patch.setattr("codegen.generator.Specs", specs_once)
         yield
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from codegen.project import Generator
+from codegen.generator import Generator
 from conformance.tests.codegen.bad_file import bad_files, read_bad
 from conformance.tests.codegen.harness import HERE, copy_fixture, reading_once
 

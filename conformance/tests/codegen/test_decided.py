@@ -100,7 +100,7 @@ def test_a_deleted_line_stops_generation(
         chat = _Reader(findings).file(shortened, CHAT)
         return [chat if file.name == chat.name else file for file in files]
 
-    monkeypatch.setattr("codegen.project.read_mappings", read)
+    monkeypatch.setattr("codegen.generator.read_mappings", read)
     problems = problems_of(real)
 
     # A block that has lost its only line can't tell which it was.

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from codegen.project import Generator
+from codegen.generator import Generator
 from conformance.tests.codegen.harness import edited, gateway_of, replaced, written
 
 Modules = Mapping[str, ModuleType]

@@ -13,7 +13,7 @@ import pytest
 
 from codegen.descriptions.problem import Findings
 from codegen.descriptions.source import Mapping
-from codegen.project import Files, Generator
+from codegen.generator import Files, Generator
 from codegen.rules.grammar import GRAMMAR
 from codegen.rules.reader import _Reader, read_mappings
 from conformance.tests.codegen.harness import (

@@ -8,7 +8,7 @@ import pytest
 
 from codegen.descriptions.problem import Findings
 from codegen.descriptions.spec import Specs
-from codegen.routes import PASSED_ON, page_of_routes, routes_passed_on
+from codegen.output.routes_page import PASSED_ON, page_of_routes, routes_passed_on
 from codegen.rules.reader import read_mappings
 from conformance.tests.codegen.harness import FIXTURE, REPOSITORY
 

@@ -16,7 +16,7 @@ from msgspec import inspect as types
 
 from codegen.descriptions.spec import Specs
 from codegen.descriptions.types import ArrayType, Field, StructType, Type, arms, python_name
-from codegen.project import Generator
+from codegen.generator import Generator
 from conformance.tests.codegen.harness import REPOSITORY, reading_once
 
 APIS = ("internal", "lmstudio", "ollama", "openai")

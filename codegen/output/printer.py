@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from codegen.compiler import ir
-from codegen.go_rules import GoRules
-from codegen.structs import header_for
+from codegen.output.go_rules import GoRules
+from codegen.output.structs import header_for
 
 TEMPLATES = Path(__file__).parent / "templates"
 RUFF = (

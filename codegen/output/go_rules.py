@@ -14,7 +14,7 @@ from codegen.descriptions.problem import Findings, Position, did_you_mean
 from codegen.descriptions.signatures import Signature
 from codegen.descriptions.source import Mapping, Scalar, Value
 from codegen.descriptions.spec import Specs
-from codegen.structs import closure
+from codegen.output.structs import closure
 
 NOTES = ("x-go-type", "x-go-check", "x-go-shape")
 ITEM_KEYS = ("items", "additionalProperties")

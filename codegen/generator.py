@@ -17,12 +17,12 @@ from codegen.descriptions.problem import Findings
 from codegen.descriptions.signatures import read_signatures
 from codegen.descriptions.spec import Specs
 from codegen.descriptions.types import ArrayType, RawType, StructType, Type, arms
-from codegen.emit import Printer, format_python
-from codegen.go_rules import GoRules, collect_go_rules
-from codegen.routes import page_of_routes, routes_passed_on
+from codegen.output.go_rules import GoRules, collect_go_rules
+from codegen.output.printer import Printer, format_python
+from codegen.output.routes_page import page_of_routes, routes_passed_on
+from codegen.output.structs import generate_structs, header_for
 from codegen.rules.grammar import json_schema
 from codegen.rules.reader import read_mappings, share_streams
-from codegen.structs import generate_structs, header_for
 
 GENERATED = "gateway/_generated"
 INIT = (

@@ -1,0 +1,1 @@
+"""Compiled modules, structs and pages printed as text."""

@@ -91,7 +91,7 @@ def conformance(session: nox.Session) -> None:
     `nox -s conformance -- --upstream URL` compares a live LM Studio with the fixtures instead.
     """
     if "--upstream" in session.posargs:
-        run(session, "conformance.against", *session.posargs)
+        run(session, "conformance.live.against", *session.posargs)
     else:
         run(session, "conformance", *(session.posargs or ["run"]))
 
@@ -105,13 +105,13 @@ def mutants(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["dev"], default=False)
 def record(session: nox.Session) -> None:
     """Record a live LM Studio into fixture files: `nox -s record -- URL`."""
-    run(session, "conformance.record", *session.posargs)
+    run(session, "conformance.live.record", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)
 def fuzz(session: nox.Session) -> None:
     """Draw thousands of requests by the specs and judge the answers."""
-    run(session, "conformance.fuzz", *session.posargs)
+    run(session, "conformance.schemas.fuzz", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"])

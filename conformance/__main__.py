@@ -15,13 +15,8 @@ from pathlib import Path
 import click
 import structlog
 
-from conformance.case import Case, Run, check_cases, load_cases, select
-from conformance.case_compare import Mismatch
-from conformance.case_known import FILE, KnownFailing, read_known_failing
-from conformance.case_source import SourceProblem
-from conformance.fixture import list_fixtures, load_fixture
-from conformance.runner import Bench
-from conformance.shared_cases import (
+from conformance.runner.runner import Bench
+from conformance.runner.shared_cases import (
     EMBED,
     KNOWN_FAILING,
     PLAIN,
@@ -31,6 +26,11 @@ from conformance.shared_cases import (
     missing_sentence,
     run_shared,
 )
+from conformance.suite.case import Case, Run, check_cases, load_cases, select
+from conformance.suite.compare import Mismatch
+from conformance.suite.fixture import list_fixtures, load_fixture
+from conformance.suite.known import FILE, KnownFailing, read_known_failing
+from conformance.suite.source import SourceProblem
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import structlog
 
-from conformance.case import load_cases, select
-from conformance.case_known import read_known_failing
 from conformance.clients.matrix import CaseResult, ClientResult, render_page
 from conformance.clients.pair import Pair, open_pair
 from conformance.clients.roster import Client, chosen
 from conformance.clients.toolchain import InstallError, MissingToolError
-from conformance.processes import ROOT
-from conformance.runner import Bench
-from conformance.schemas_targets import Ran, run_targets, totals_of
+from conformance.runner.processes import ROOT
+from conformance.runner.runner import Bench
+from conformance.schemas.targets import Ran, run_targets, totals_of
+from conformance.suite.case import load_cases, select
+from conformance.suite.known import read_known_failing
 
 PAGE = ROOT / "docs" / "compatibility.md"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from conformance.clients.pair import Outcome
 from conformance.clients.roster import Client
-from conformance.schemas_targets import Target, Totals
+from conformance.schemas.targets import Target, Totals
 
 TOPICS: Mapping[str, str] = {
     "missing model": r"^missing_",
@@ -171,7 +171,8 @@ def render_totals(totals: Mapping[Target, Totals]) -> str:
         "",
         "schemathesis makes requests from a description, lawful or not, and judges the answers.",
         "An answer is read where the description has a schema for it.",
-        "What is known are manners of LM Studio's, which `conformance/schemas_upstream.txt` lists.",
+        "Differences that LM Studio is known for stand in "
+        "`conformance/schemas/known_upstream.txt`.",
         "",
         table_row(
             ["asked", "by", "operations", "requests", "answers read", "known findings", "failures"]

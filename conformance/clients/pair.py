@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from conformance.processes import ROOT, START_LIMIT_S, clean_environment, listening
+from conformance.runner.processes import ROOT, START_LIMIT_S, clean_environment, listening
 
 CHAT_MODEL = "harbor/lantern-8b"
 """The model of the stand-in that has tools, vision and levels of thinking."""

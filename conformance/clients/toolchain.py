@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from conformance.processes import ROOT
+from conformance.runner.processes import ROOT
 
 SOURCES = ROOT / "conformance" / "clients"
 CACHE = ROOT / ".nox" / "clients"

@@ -1,4 +1,6 @@
-"""The closed list of faults and how each is acted out. `conformance/faults.yaml` tells it in words.
+"""
+The closed list of faults and how each is acted out. `conformance/faults/faults.yaml` tells it in
+words.
 
 Four ways: `elsewhere` (a server cannot, the gateway's settings can), `instead` (in place of an
 answer), `midway` (after some of the ordinary answer), `within` (the answer itself is wrong, which

@@ -4,7 +4,6 @@ from collections import Counter
 
 import pytest
 
-from conformance.case_known import Entry, KnownFailing
 from conformance.clients.__main__ import list_findings
 from conformance.clients.matrix import (
     COLUMNS,
@@ -16,8 +15,9 @@ from conformance.clients.matrix import (
 )
 from conformance.clients.pair import Outcome
 from conformance.clients.roster import CLIENTS, Client
-from conformance.schemas import Account, Finding
-from conformance.schemas_targets import SHAPES, TARGETS, Ran, totals_of
+from conformance.schemas.ollama import Account, Finding
+from conformance.schemas.targets import SHAPES, TARGETS, Ran, totals_of
+from conformance.suite.known import Entry, KnownFailing
 
 
 @pytest.mark.parametrize("listed", CLIENTS, ids=[client.key for client in CLIENTS])

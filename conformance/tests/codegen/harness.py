@@ -27,8 +27,8 @@ from codegen.descriptions.spec import Specs
 from codegen.generator import Files, Generator
 from codegen.rules import reader
 from codegen.rules.model import MappingFile
-from conformance.runner import Bench
-from conformance.runner_client import ask
+from conformance.runner.client import ask
+from conformance.runner.runner import Bench
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
@@ -64,8 +64,8 @@ def read_once(folder: Path, root: Path, findings: Findings) -> list[MappingFile]
         if key not in _mappings:
             own = Findings()
             document = load_once(path, root, own)
-            reader = reader._Reader(own)
-            _mappings[key] = reader.file(document, key[0]), tuple(own.problems)
+            opened = reader._Reader(own)
+            _mappings[key] = opened.file(document, key[0]), tuple(own.problems)
         file, problems = _mappings[key]
         findings.problems.extend(problems)
         files.append(file)

@@ -76,7 +76,7 @@ def test_a_bad_file_says_why() -> None:
 def _ids_of_checks() -> set[str]:
     """Read off the generator's own text which ids it can report."""
     found: set[str] = set()
-    for path in sorted(Path(codegen.__file__).parent.glob("*.py")):
+    for path in sorted(Path(codegen.__file__).parent.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef):

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from conformance.runner import Bench
-from conformance.shared_cases import find_shared
+from conformance.runner.runner import Bench
+from conformance.runner.shared_cases import find_shared
 
 # Without the shared material one test says so (test_shared_cases), and these have nothing to do.
 collect_ignore = (

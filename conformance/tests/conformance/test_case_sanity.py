@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from conformance.__main__ import check_fixtures
-from conformance.case import (
+from conformance.suite.case import (
     Case,
     ClientRequest,
     check_cases,
@@ -18,9 +18,15 @@ from conformance.case import (
     read_cases,
     select,
 )
-from conformance.case_known import read_known_failing
-from conformance.case_source import SourceProblem
-from conformance.fixture import REPLAYS, cut_into, list_fixtures, load_fixture, read_fixture
+from conformance.suite.fixture import (
+    REPLAYS,
+    cut_into,
+    list_fixtures,
+    load_fixture,
+    read_fixture,
+)
+from conformance.suite.known import read_known_failing
+from conformance.suite.source import SourceProblem
 
 GOOD = """\
 case: chat/made-up

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.case import Run, load_cases, select
-from conformance.case_known import read_known_failing
-from conformance.runner import Bench
+from conformance.runner.runner import Bench
+from conformance.suite.case import Run, load_cases, select
+from conformance.suite.known import read_known_failing
 
 RUNS = select(load_cases(), ())
 KNOWN = read_known_failing()

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from conformance.against import differences, known_shapes
-from conformance.fixture import read_fixture
-from conformance.live import Asked, Got, ask_all, ask_one
-from conformance.record import guess_version, scrub_chunks, write_all
-from conformance.runner_standin import open_standin
+from conformance.live.against import differences, known_shapes
+from conformance.live.asking import Asked, Got, ask_all, ask_one
+from conformance.live.record import guess_version, scrub_chunks, write_all
+from conformance.runner.control import open_standin
 from conformance.standin import Options, StandIn
+from conformance.suite.fixture import read_fixture
 
 
 async def test_a_recorded_exchange_is_answered_again(tmp_path: Path) -> None:

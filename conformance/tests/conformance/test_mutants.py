@@ -13,10 +13,8 @@ import msgspec
 import pytest
 from msgspec import UNSET, Struct, UnsetType
 
-from conformance import mutants
-from conformance.case import Case, Run
-from conformance.case_source import SourceProblem
-from conformance.mutants import (
+from conformance.mutants import __main__
+from conformance.mutants.__main__ import (
     Baseline,
     Reasons,
     check_excuses,
@@ -27,10 +25,12 @@ from conformance.mutants import (
     read_reasons,
     words_of,
 )
-from conformance.mutants_engine import ENGINE
-from conformance.mutants_hunt import Hunt, Hunter, Verdict, hunt_all, sound_runs
-from conformance.probes import Kind, Mutation, Probes, compile_with_probes
-from conformance.runner import AsgiApp
+from conformance.mutants.engine import ENGINE
+from conformance.mutants.hunt import Hunt, Hunter, Verdict, hunt_all, sound_runs
+from conformance.mutants.probes import Kind, Mutation, Probes, compile_with_probes
+from conformance.runner.runner import AsgiApp
+from conformance.suite.case import Case, Run
+from conformance.suite.source import SourceProblem
 
 TOY = """
 def frame(source):
@@ -197,7 +197,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
         return app
 
-    monkeypatch.setattr("conformance.mutants_hunt.make_gateway", make)
+    monkeypatch.setattr("conformance.mutants.hunt.make_gateway", make)
     return answer
 
 
@@ -341,11 +341,11 @@ def test_a_mutant_that_lives_fails_the_run(
 ) -> None:
     """The exit code says so, and the line which one."""
     everything = {key: [0] for key in {*toy.probes.fields, *toy.probes.branches}}
-    monkeypatch.setattr(mutants, "place_probes", lambda: toy.probes)
-    monkeypatch.setattr(mutants, "be_silent", lambda: None)
-    monkeypatch.setattr(mutants, "sound_runs", lambda: RUNS)
-    monkeypatch.setattr(mutants, "read_reasons", Reasons)
-    monkeypatch.setattr(mutants, "run_baseline", lambda *_: Baseline(everything, [], 0.0))
+    monkeypatch.setattr(__main__, "place_probes", lambda: toy.probes)
+    monkeypatch.setattr(__main__, "be_silent", lambda: None)
+    monkeypatch.setattr(__main__, "sound_runs", lambda: RUNS)
+    monkeypatch.setattr(__main__, "read_reasons", Reasons)
+    monkeypatch.setattr(__main__, "run_baseline", lambda *_: Baseline(everything, [], 0.0))
 
     def hunted(hunts: list[Hunt], *_: object) -> list[Verdict]:
         return [
@@ -353,7 +353,7 @@ def test_a_mutant_that_lives_fails_the_run(
             for one in hunts
         ]
 
-    monkeypatch.setattr(mutants, "hunt_all", hunted)
+    monkeypatch.setattr(__main__, "hunt_all", hunted)
 
-    assert code == mutants.run(True, 0, "", "*", 1, False)
+    assert code == __main__.run(True, 0, "", "*", 1, False)
     assert (f"WRONG {SITE}.text drop: 0 runs passed" in capsys.readouterr().out) == bool(code)

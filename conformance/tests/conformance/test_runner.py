@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from conformance.case import Case, Run
-from conformance.case_judge import Answer, Seen, fold_expectation, judge
-from conformance.runner import AsgiApp, Bench
+from conformance.runner.runner import AsgiApp, Bench
+from conformance.suite.case import Case, Run
+from conformance.suite.judge import Answer, Seen, fold_expectation, judge
 
 FIRST: dict[str, Any] = {
     "model": "m",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.case_judge import Answer
-from conformance.case_known import read_known_failing
-from conformance.runner import Bench
-from conformance.shared_cases import (
+from conformance.runner.runner import Bench
+from conformance.runner.shared_cases import (
     KNOWN_FAILING,
     SharedCase,
     find_shared,
@@ -16,6 +14,8 @@ from conformance.shared_cases import (
     missing_sentence,
     run_shared,
 )
+from conformance.suite.judge import Answer
+from conformance.suite.known import read_known_failing
 
 SHARED = find_shared()
 CASES: list[SharedCase | None] = [*load_shared_cases(SHARED)] if SHARED else [None]

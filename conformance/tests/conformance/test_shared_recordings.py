@@ -17,11 +17,11 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from conformance.case_judge import Answer
-from conformance.fixture import encode
-from conformance.runner import Bench
-from conformance.runner_client import ask
-from conformance.shared_cases import find_shared
+from conformance.runner.client import ask
+from conformance.runner.runner import Bench
+from conformance.runner.shared_cases import find_shared
+from conformance.suite.fixture import encode
+from conformance.suite.judge import Answer
 from gateway._generated import lmstudio, openai
 
 SHARED = find_shared()

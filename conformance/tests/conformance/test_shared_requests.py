@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from conformance.case_compare import Mismatch, compare, show
-from conformance.case_judge import Answer, Seen
-from conformance.runner import Bench
-from conformance.runner_client import ask
-from conformance.shared_cases import EMBED, find_shared
+from conformance.runner.client import ask
+from conformance.runner.runner import Bench
+from conformance.runner.shared_cases import EMBED, find_shared
+from conformance.suite.compare import Mismatch, compare, show
+from conformance.suite.judge import Answer, Seen
 
 SHARED = find_shared()
 assert SHARED is not None, "conftest.py leaves this file out without the shared material"

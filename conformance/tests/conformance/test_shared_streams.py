@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from conformance.case_compare import TIMES, Mismatch, show
-from conformance.case_judge import Answer
-from conformance.case_wire import split_lines
-from conformance.fixture import Chunk, cut_into, encode
-from conformance.runner import Bench
-from conformance.runner_client import ask
-from conformance.shared_cases import find_shared
+from conformance.runner.client import ask
+from conformance.runner.runner import Bench
+from conformance.runner.shared_cases import find_shared
+from conformance.suite.compare import TIMES, Mismatch, show
+from conformance.suite.fixture import Chunk, cut_into, encode
+from conformance.suite.judge import Answer
+from conformance.suite.wire import split_lines
 
 SHARED = find_shared()
 assert SHARED is not None, "conftest.py leaves this file out without the shared material"

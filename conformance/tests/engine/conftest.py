@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conformance.processes import listening
+from conformance.runner.processes import listening
 
 LIMIT_S = 60.0
 

@@ -20,7 +20,7 @@ import structlog
 import uvicorn
 from uvicorn._types import ASGI3Application
 
-from conformance.runner import AsgiApp, make_gateway
+from conformance.runner.runner import AsgiApp, make_gateway
 from conformance.standin import StandIn
 from conformance.standin.catalogue import (
     EMBEDDING,

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from ruamel.yaml import YAML
 
-from conformance.fault_matrix import CUTS, FORMS, ROUTES, TABLE, Row, ask, fits, read_rows
+from conformance.faults.matrix import CUTS, FORMS, ROUTES, TABLE, Row, ask, fits, read_rows
 from conformance.standin import StandIn
 from conformance.standin.server import bind
 from conformance.tests.gateway.support import CHAT, LONG, Pair, chat, open_gateway, open_pair

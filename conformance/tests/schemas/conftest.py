@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from conformance.runner import Bench
-from conformance.schemas_targets import model_names
+from conformance.runner.runner import Bench
+from conformance.schemas.targets import model_names
 
 
 @pytest.fixture(scope="package")

@@ -13,8 +13,8 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from conformance.case_spec import NDJSON
-from conformance.schemas import Document
+from conformance.schemas.ollama import Document
+from conformance.suite.spec import NDJSON
 
 JSON = "application/json; charset=utf-8"
 ROUTES = {"/api/chat": "ChatRequest", "/api/embeddings": "EmbeddingRequest"}

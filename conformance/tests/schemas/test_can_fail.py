@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from conformance.case_spec import NDJSON
-from conformance.runner import Bench
-from conformance.schemas import (
+from conformance.runner.runner import Bench
+from conformance.schemas.ollama import (
     Document,
     copy_for,
     find_too_few,
     read_document,
     run_operation,
 )
+from conformance.suite.spec import NDJSON
 from conformance.tests.schemas.fake import (
     LAST,
     FakeGateway,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.schemas import copy_for, read_document, run_operation
+from conformance.schemas.ollama import copy_for, read_document, run_operation
 from conformance.standin.fixtures import read_fixture
 from conformance.tests.gateway.support import open_pair
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from conformance.runner import Bench
-from conformance.schemas import read_document
-from conformance.schemas_links import copy_to_walk, walk
+from conformance.runner.runner import Bench
+from conformance.schemas.links import copy_to_walk, walk
+from conformance.schemas.ollama import read_document
 
 WALKS = 20
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from conformance.case_known import KnownFailing, read_known_failing
-from conformance.runner import Bench
-from conformance.schemas import (
+from conformance.runner.runner import Bench
+from conformance.schemas.ollama import (
     Mode,
     copy_for,
     find_too_few,
@@ -16,9 +13,11 @@ from conformance.schemas import (
     read_document,
     run_operation,
 )
+from conformance.schemas.targets import KNOWN as KNOWN_FILE
+from conformance.suite.known import KnownFailing, read_known_failing
 
 SPEC = read_document()
-KNOWN = read_known_failing(Path(__file__).parent / "known.txt")
+KNOWN = read_known_failing(KNOWN_FILE)
 MOST_CASES = 1500
 
 # How many requests must reach which path of LM Studio; about two thirds of what does.

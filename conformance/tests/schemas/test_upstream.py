@@ -8,19 +8,11 @@ from typing import NamedTuple
 
 import pytest
 
-from conformance.case_known import read_known_failing
-from conformance.runner import Bench
-from conformance.schemas import Account, find_too_few
-from conformance.schemas_targets import HOSTS
-from conformance.schemas_upstream import (
-    APIS,
-    KNOWN,
-    Api,
-    Host,
-    known_of,
-    operations,
-    run_upstream,
-)
+from conformance.runner.runner import Bench
+from conformance.schemas.ollama import Account, find_too_few
+from conformance.schemas.targets import HOSTS
+from conformance.schemas.upstream import APIS, KNOWN, Api, Host, known_of, operations, run_upstream
+from conformance.suite.known import read_known_failing
 
 REACH = {
     "create_chat_completion": ("/v1/chat/completions", 250),

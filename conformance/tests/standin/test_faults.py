@@ -21,7 +21,7 @@ from conformance.tests.standin.support import (
     speak_to,
 )
 
-TABLE = Path(conformance.__file__ or "").with_name("faults.yaml")
+TABLE = Path(conformance.__file__ or "").parent / "faults" / "faults.yaml"
 QUICK = httpx.Timeout(5, read=0.2)
 
 

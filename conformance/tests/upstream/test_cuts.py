@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.fixture import list_fixtures, load_fixture
-from conformance.shared_cases import find_shared, missing_sentence
+from conformance.runner.shared_cases import find_shared, missing_sentence
+from conformance.suite.fixture import list_fixtures, load_fixture
 from gateway import upstream
 from gateway._generated import internal, ollama
 from gateway._generated.chat import ChatFold, ChatStream

@@ -14,10 +14,19 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from conformance.case import STREAMING_PATHS, Case, Expect, Frames, Run
-from conformance.case_compare import ABSENT, Mismatch, blur, compare, compare_members, look_up, show
-from conformance.case_spec import NDJSON, load_spec
-from conformance.case_wire import (
+from conformance.suite.case import STREAMING_PATHS, Case, Expect, Frames, Run
+from conformance.suite.compare import (
+    ABSENT,
+    Mismatch,
+    blur,
+    compare,
+    compare_members,
+    look_up,
+    show,
+)
+from conformance.suite.fixture import load_fixture
+from conformance.suite.spec import NDJSON, load_spec
+from conformance.suite.wire import (
     NotJson,
     check_created,
     check_ending,
@@ -25,7 +34,6 @@ from conformance.case_wire import (
     read_json,
     split_lines,
 )
-from conformance.fixture import load_fixture
 
 JSON = "application/json; charset=utf-8"
 GENERATIONS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")

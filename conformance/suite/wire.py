@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from conformance.case_compare import TIMESTAMP, Mismatch, look_up, show
+from conformance.suite.compare import TIMESTAMP, Mismatch, look_up, show
 
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ESCAPED = {

@@ -1,8 +1,8 @@
 """
 Running cases: a gateway and a stand-in are started, the client's request is sent, the judge asked.
 
-Starting, resetting and driving live here. What a case says is `conformance.case`, what is wrong
-with an answer is `conformance.case_judge`.
+Starting, resetting and driving live here. What a case says is `conformance.suite.case`, what is
+wrong with an answer is `conformance.suite.judge`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any, Self
 import msgspec
 import uvicorn
 
-from conformance.case import Case, ClientRequest, Run, method_of
-from conformance.case_compare import Mismatch
-from conformance.case_judge import Answer, judge
-from conformance.fixture import Fixture, Replay, load_fixture
-from conformance.runner_client import LIMIT_S, NoAnswer, ask
-from conformance.runner_standin import Control, open_standin
+from conformance.runner.client import LIMIT_S, NoAnswer, ask
+from conformance.runner.control import Control, open_standin
+from conformance.suite.case import Case, ClientRequest, Run, method_of
+from conformance.suite.compare import Mismatch
+from conformance.suite.fixture import Fixture, Replay, load_fixture
+from conformance.suite.judge import Answer, judge
 
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 GatewayFactory = Callable[[str, Mapping[str, Any]], AsgiApp]

@@ -1,9 +1,9 @@
 """
 Asking a live LM Studio what the fixtures are about, and keeping its answers chunk by chunk.
 
-The requests and the sending live here; what becomes of an answer is for `conformance.record` and
-`conformance.against`. Every request is small, and none loads, unloads or downloads anything by
-itself, though LM Studio may load the model that is asked.
+The requests and the sending live here; what becomes of an answer is for `conformance.live.record`
+and `conformance.live.against`. Every request is small, and none loads, unloads or downloads
+anything by itself, though LM Studio may load the model that is asked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import h11
 
-from conformance.fixture import Chunk
+from conformance.suite.fixture import Chunk
 
 LIMIT_S = 300.0
 PATIENT_READ = 65536

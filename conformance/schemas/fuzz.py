@@ -1,5 +1,6 @@
 """
-`python -m conformance.fuzz`: thousands of drawn requests for every operation, by all descriptions.
+`python -m conformance.schemas.fuzz`: thousands of drawn requests for every operation, by all
+descriptions.
 
 The long form of conformance/tests/schemas, which draw nothing at random; the same checks and the
 same lists of known findings hold. Only the loop and its report live here.
@@ -13,9 +14,9 @@ from collections.abc import Sequence
 import click
 import structlog
 
-from conformance.runner import Bench
-from conformance.schemas import PHASES
-from conformance.schemas_targets import TARGETS, run_targets
+from conformance.runner.runner import Bench
+from conformance.schemas.ollama import PHASES
+from conformance.schemas.targets import TARGETS, run_targets
 
 ALL_PHASES = (*PHASES, "fuzzing")
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
 
-from conformance.case_compare import Mismatch, show
-from conformance.case_source import read_yaml
+from conformance.suite.compare import Mismatch, show
+from conformance.suite.source import read_yaml
 
-SPEC = Path(__file__).parent.parent / "specs" / "ollama.yaml"
+SPEC = Path(__file__).parents[2] / "specs" / "ollama.yaml"
 NDJSON = "application/x-ndjson"
 
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conformance.case_compare import Mismatch, compare, look_up, show
-from conformance.case_judge import Answer
-from conformance.case_wire import NotJson, read_json
-from conformance.runner import Bench
-from conformance.runner_client import NoAnswer, ask
+from conformance.runner.client import NoAnswer, ask
+from conformance.runner.runner import Bench
+from conformance.suite.compare import Mismatch, compare, look_up, show
+from conformance.suite.judge import Answer
+from conformance.suite.wire import NotJson, read_json
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 VARIABLE = "OLGATE_SHARED"
 KNOWN_FAILING = Path(__file__).parent / "known_failing_shared.txt"
 PLAIN = "tiny-plain-1b-instruct"

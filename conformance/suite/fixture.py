@@ -15,10 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from conformance.case_source import Document, SourceProblem, read_yaml, schema_problems
+from conformance.suite.source import Document, SourceProblem, read_yaml, schema_problems
 
 HERE = Path(__file__).parent
-FOLDER = HERE / "fixtures"
+FOLDER = HERE.parent / "fixtures"
 
 Replay = Literal["recorded", "bytes", "whole"]
 REPLAYS: tuple[Replay, ...] = ("recorded", "bytes", "whole")

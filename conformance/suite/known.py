@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conformance.case_source import SourceProblem
+from conformance.suite.source import SourceProblem
 
-FILE = Path(__file__).parent / "known_failing.txt"
+FILE = Path(__file__).parents[1] / "cases" / "known_failing.txt"
 
 
 @dataclass(frozen=True)

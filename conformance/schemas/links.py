@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import schemathesis
 from schemathesis.engine import events, from_schema
 
-from conformance.schemas import Account, Document, account_for, copy_for, settings_for
+from conformance.schemas.ollama import Account, Document, account_for, copy_for, settings_for
 
 WALKED = ("create_model", "show_model", "chat", "delete_model")
 

@@ -1,5 +1,5 @@
 """
-`python -m conformance.record URL`: exchanges with a live LM Studio, written as fixtures.
+`python -m conformance.live.record URL`: exchanges with a live LM Studio, written as fixtures.
 
 What a fixture keeps, what is taken out of it, and its file live here. Nothing of the request's
 headers is written, so no token is; in answers, tokens, homes and the user's name are replaced.
@@ -19,8 +19,8 @@ from typing import Any
 
 import click
 
-from conformance.fixture import Chunk, encode
-from conformance.live import Got, Unreachable, ask_all
+from conformance.live.asking import Got, Unreachable, ask_all
+from conformance.suite.fixture import Chunk, encode
 
 KEPT = ("content-type", "cache-control", "x-powered-by")
 TOKENS = (
@@ -77,7 +77,7 @@ def as_fixture(got: Got, version: str, names: Iterable[str] = ()) -> str:
         request["body"] = got.asked.body
     kept = {name: got.headers[name] for name in KEPT if name in got.headers}
     lines = [
-        "# yaml-language-server: $schema=../../fixture.schema.json",
+        "# yaml-language-server: $schema=../../suite/fixture.schema.json",
         "provenance:",
         f"  lmstudio: {_show(version)}",
         "  follows: recorded from a live host",

@@ -1,8 +1,8 @@
 """
 `python -m conformance.mutants`: does a broken gateway make a case fail, and is every rule used?
 
-First all cases run as they are, with `conformance.probes` in the generated code: what no case
-passes is reported. Then one rule at a time is broken, as it is compiled: its field dropped, of
+First all cases run as they are, with `conformance.mutants.probes` in the generated code: what no
+case passes is reported. Then one rule at a time is broken, as it is compiled: its field dropped, of
 another kind, or exchanged with a neighbour; the cases that use the rule run until one fails and
 names the field. Last the engine is broken from outside. What can't be observed stands with its
 reason in `mutants.yaml`, and an entry there that has become wrong fails as well.
@@ -26,12 +26,12 @@ from pathlib import Path
 
 import click
 
-from conformance.case import Case, Run
-from conformance.case_source import SourceProblem, read_yaml
-from conformance.mutants_engine import ENGINE
-from conformance.mutants_hunt import Hunt, Hunter, Verdict, be_silent, hunt_all, sound_runs
-from conformance.probes import Mutation, Probes, can_be_left_out, place_probes, wire_name
-from conformance.runner import Bench
+from conformance.mutants.engine import ENGINE
+from conformance.mutants.hunt import Hunt, Hunter, Verdict, be_silent, hunt_all, sound_runs
+from conformance.mutants.probes import Mutation, Probes, can_be_left_out, place_probes, wire_name
+from conformance.runner.runner import Bench
+from conformance.suite.case import Case, Run
+from conformance.suite.source import SourceProblem, read_yaml
 
 REASONS = Path(__file__).parent / "mutants.yaml"
 SAMPLE = 60

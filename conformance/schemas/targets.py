@@ -1,8 +1,8 @@
 """
 The targets of schemathesis: who is asked by which description, and what all of it came to.
 
-Used by the long run (`conformance.fuzz`) and by the page of compatibility; the tests ask operation
-by operation. How one is run lives in `schemas` and `schemas_upstream`.
+Used by the long run (`conformance.schemas.fuzz`) and by the page of compatibility; the tests ask
+operation by operation. How one is run lives in `schemas` and `schemas_upstream`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from conformance.case_known import KnownFailing, read_known_failing
-from conformance.runner import Bench
-from conformance.schemas import (
+from conformance.runner.runner import Bench
+from conformance.schemas.ollama import (
     PHASES,
     Account,
     copy_for,
@@ -23,11 +22,12 @@ from conformance.schemas import (
     read_document,
     run_operation,
 )
-from conformance.schemas_upstream import Api, Host, known_of, operations, run_upstream
+from conformance.schemas.upstream import Api, Host, known_of, operations, run_upstream
 from conformance.standin.catalogue import DEFAULT
+from conformance.suite.known import KnownFailing, read_known_failing
 
-KNOWN = Path(__file__).parent / "tests" / "schemas" / "known.txt"
-FIXTURES = Path(__file__).parent / "fixtures" / "lmstudio-0.4"
+KNOWN = Path(__file__).with_name("known.txt")
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "lmstudio-0.4"
 SHAPES = "response_schema_conformance"
 """The check that reads an answer by its schema."""
 MOST_CAPABLE = "harbor/lantern-8b"

@@ -17,12 +17,12 @@ from typing import Any
 
 import structlog
 
-from conformance.case import Run, load_cases, select
-from conformance.case_compare import Mismatch
-from conformance.case_known import FILE, read_known_failing
-from conformance.mutants_engine import ENGINE
-from conformance.probes import Mutation, Probes, place_probes
-from conformance.runner import Bench, make_gateway
+from conformance.mutants.engine import ENGINE
+from conformance.mutants.probes import Mutation, Probes, place_probes
+from conformance.runner.runner import Bench, make_gateway
+from conformance.suite.case import Run, load_cases, select
+from conformance.suite.compare import Mismatch
+from conformance.suite.known import FILE, read_known_failing
 
 STUCK_S = 10.0
 """After so long a broken gateway is taken to wait for ever; the slowest run takes 3 s if sound."""

@@ -1,7 +1,7 @@
 """
 The fault matrix: every fault on every route, streamed and not, judged by one table.
 
-May live here: reading `fault_matrix.yaml`, asking the gateway as each route's client does, and
+May live here: reading `matrix.yaml`, asking the gateway as each route's client does, and
 telling in one line what such a client got. May not live here: how a fault is acted out, which is
 the stand-in's business, and what is expected, which is the table's.
 """
@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from conformance.standin.catalogue import EMBEDDING, PLAIN
 from gateway.framing import SseDecoder
 
-TABLE = Path(__file__).with_name("fault_matrix.yaml")
+TABLE = Path(__file__).with_name("matrix.yaml")
 ROUTES = ("chat", "generate", "embed", "v1")
 FORMS = ("streamed", "one_shot")
 CUTS = ("whole", "bytes")

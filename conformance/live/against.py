@@ -1,5 +1,6 @@
 """
-`python -m conformance.against --upstream URL`: does a live LM Studio still answer in these shapes?
+`python -m conformance.live.against --upstream URL`: does a live LM Studio still answer in these
+shapes?
 
 The shape of an answer is which keys it has and of which JSON types; it is compared with all
 fixtures of the same path, kind and outcome together. Values are never compared.
@@ -16,8 +17,8 @@ from typing import Any
 
 import click
 
-from conformance.fixture import Fixture, list_fixtures, load_fixture
-from conformance.live import Got, Unreachable, ask_all
+from conformance.live.asking import Got, Unreachable, ask_all
+from conformance.suite.fixture import Fixture, list_fixtures, load_fixture
 
 Shape = dict[str, set[str]]
 """JSON types by path; items of a list have the path of the list and `.*`."""

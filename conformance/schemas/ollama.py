@@ -20,9 +20,9 @@ import schemathesis
 from schemathesis.engine import events, from_schema
 from schemathesis.engine.recorder import Interaction, ScenarioRecorder
 
-from conformance.case_known import KnownFailing
-from conformance.case_source import read_yaml
-from conformance.case_spec import NDJSON, SPEC
+from conformance.suite.known import KnownFailing
+from conformance.suite.source import read_yaml
+from conformance.suite.spec import NDJSON, SPEC
 
 Document = dict[str, Any]
 

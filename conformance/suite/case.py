@@ -2,7 +2,7 @@
 Cases: one behaviour each, as data.
 
 The types, the loader and the checks of the case files themselves live here. Running a case is
-`conformance.runner`, judging an answer is `conformance.case_judge`.
+`conformance.runner.runner`, judging an answer is `conformance.suite.judge`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
-from conformance.case_source import Document, SourceProblem, read_yaml, schema_problems
-from conformance.fixture import REPLAYS, load_fixture
+from conformance.suite.fixture import REPLAYS, load_fixture
+from conformance.suite.source import Document, SourceProblem, read_yaml, schema_problems
 
 HERE = Path(__file__).parent
-FOLDER = HERE / "cases"
+FOLDER = HERE.parent / "cases"
 
 Replay = Literal["recorded", "bytes", "whole", "one_shot"]
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from conformance.case_judge import Seen
-from conformance.runner_client import ask
+from conformance.runner.client import ask
 from conformance.standin import Options, StandIn
+from conformance.suite.judge import Seen
 
 
 class ControlRefused(Exception):

@@ -2,7 +2,7 @@
 Schemathesis over the descriptions of LM Studio's own APIs: for the stand-in, and what is passed on.
 
 Which host is asked is for the callers; the copies of the descriptions, and what of LM Studio's
-manners no description can say, live here and in `schemas_upstream.txt`.
+manners no description can say, live here and in `known_upstream.txt`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from conformance.case_known import KnownFailing, read_known_failing
-from conformance.case_source import read_yaml
-from conformance.case_spec import SPEC
-from conformance.schemas import PHASES, Account, Document, Mode, operation_ids, run_operation
+from conformance.schemas.ollama import (
+    PHASES,
+    Account,
+    Document,
+    Mode,
+    operation_ids,
+    run_operation,
+)
+from conformance.suite.known import KnownFailing, read_known_failing
+from conformance.suite.source import read_yaml
+from conformance.suite.spec import SPEC
 
 Api = Literal["openai", "lmstudio"]
 Host = Literal["gateway", "standin", "fixtures"]
 """Who is asked: the gateway, the stand-in behind it, or one that answers from fixtures."""
 APIS: tuple[Api, ...] = ("openai", "lmstudio")
-KNOWN = Path(__file__).with_name("schemas_upstream.txt")
+KNOWN = Path(__file__).with_name("known_upstream.txt")
 
 NAMES = {"acme/lantern-7b": "llm", "text-embedding-harbour-v1": "embedding"}
 """The models of the examples, and the kind that each stands for."""

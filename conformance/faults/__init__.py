@@ -1,0 +1,1 @@
+"""The matrix of upstream faults: what each must become for a client."""

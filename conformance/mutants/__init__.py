@@ -1,0 +1,1 @@
+"""Breaks the gateway rule by rule; a case must notice."""

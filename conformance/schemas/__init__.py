@@ -1,0 +1,1 @@
+"""Requests drawn from the specs by schemathesis, and answers judged by them."""

@@ -1,0 +1,1 @@
+"""Cases and fixtures as data, and how an answer is judged against them."""

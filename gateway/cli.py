@@ -102,9 +102,9 @@ def show_config(**flags: Unpack[Flags]) -> None:
 
 def load_server() -> None:
     """Import all that serving needs, and nothing else that is installed."""
-    from gateway.sparing import UNUSED, as_if_missing
+    from gateway.lean_imports import UNUSED, hide_modules
 
-    with as_if_missing(*UNUSED):
+    with hide_modules(*UNUSED):
         from gateway import app, server  # noqa: F401 - imported here, used later
 
 

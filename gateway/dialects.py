@@ -31,7 +31,6 @@ _KINDS = {
 _COMPLETIONS = re.compile(r"/(v1|api/v0)/(chat/)?completions")
 _ENDS = re.compile(rb'\[DONE\]|"finish_reason"\s*:\s*"|event: error|[{,]\s*"error"\s*:\s*["{]')
 
-GOING_DOWN = "the gateway is shutting down"
 
 END_BYTES = 4096
 """How much of a stream's end must be seen to tell whether it ended well."""

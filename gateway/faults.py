@@ -13,6 +13,12 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+GOING_DOWN = "the gateway is shutting down"
+"""The text of a refusal while the process shuts down."""
+
+INTERNAL = "internal error of the gateway; its log says more"
+"""The text that a client gets for an exception that nothing else names."""
+
 FaultId = Literal[
     "connect",
     "dns",

@@ -22,7 +22,6 @@ from gateway.client import AsgiClient, Receive, Scope, Send, header, read_body
 from gateway.connection import Sink
 from gateway.dialects import (
     END_BYTES,
-    GOING_DOWN,
     ends_well,
     envelope,
     error_body,
@@ -30,7 +29,15 @@ from gateway.dialects import (
     is_in_dialect,
 )
 from gateway.encoding import JSON, encode
-from gateway.faults import ClientGone, Refusal, UpstreamFailure, describe, read_error
+from gateway.faults import (
+    GOING_DOWN,
+    INTERNAL,
+    ClientGone,
+    Refusal,
+    UpstreamFailure,
+    describe,
+    read_error,
+)
 from gateway.framing import Event, SseDecoder
 from gateway.journal import get_logger
 from gateway.lifecycle import Lease
@@ -39,7 +46,6 @@ from gateway.made_values import add_made, context_length
 from gateway.members import put_together, take_apart
 from gateway.model_lists import merged
 from gateway.record import INTERNAL_FAULT, STATED, current
-from gateway.relay import INTERNAL
 from gateway.repairs import repair
 from gateway.run import NEAREST, Services
 from gateway.settings import Settings

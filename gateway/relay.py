@@ -18,7 +18,6 @@ import msgspec
 from gateway._generated.shared import recovery_for, refusal_for
 from gateway.answered import AnswerCheck
 from gateway.call import EMPTY, Call
-from gateway.dialects import GOING_DOWN
 from gateway.encoding import (
     JSON,
     JSON_OF_STREAMS,
@@ -29,7 +28,7 @@ from gateway.encoding import (
     encode_line,
 )
 from gateway.endpoint import Endpoint
-from gateway.faults import ClientGone, Refusal, UpstreamFailure
+from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
 from gateway.frames import Frames
 from gateway.journal import get_logger
 from gateway.limits import check_counts, check_depth
@@ -38,8 +37,6 @@ from gateway.record import INTERNAL_FAULT, STATED, current, sampled
 from gateway.run import Run, Services
 from gateway.settings import Settings
 from gateway.upstream import Upstream
-
-INTERNAL = "internal error of the gateway; its log says more"
 
 
 class Client(Protocol):

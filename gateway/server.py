@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from gateway import journal
-from gateway.dialects import GOING_DOWN, error_body
+from gateway.dialects import error_body
 from gateway.encoding import JSON
+from gateway.faults import GOING_DOWN
 from gateway.gates import is_loopback
 from gateway.intake import ClientHttp
 from gateway.settings import ListenSettings, Settings

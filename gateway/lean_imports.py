@@ -13,7 +13,7 @@ UNUSED = ("rich", "pygments")
 
 
 @contextmanager
-def as_if_missing(*modules: str) -> Iterator[None]:
+def hide_modules(*modules: str) -> Iterator[None]:
     """Have imports in the block find some modules not installed, unless they are loaded already."""
     hidden = [name for name in modules if name not in sys.modules]
     for name in hidden:

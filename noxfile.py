@@ -47,7 +47,7 @@ def dev(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)
 def codegen(session: nox.Session) -> None:
-    """Write gateway/_generated anew from specs/; arguments after `--` are for other sessions."""
+    """Write gateway/plans, gateway/calls and gateway/types anew from specs/."""
     run(session, "codegen")
 
 
@@ -73,7 +73,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"])
 def drift(session: nox.Session) -> None:
-    """Check that gateway/_generated is what specs/ gives."""
+    """Check that gateway/plans, calls and types are what specs/ gives."""
     run(session, "codegen", "--check")
 
 

@@ -17,9 +17,9 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway import names
-from gateway._generated import internal
 from gateway.journal import get_logger
 from gateway.store import Store
+from gateway.types import internal
 
 
 class Alias(msgspec.Struct, frozen=True, kw_only=True):

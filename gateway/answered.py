@@ -7,11 +7,11 @@ how it is told is its caller's business.
 
 from __future__ import annotations
 
-from gateway._generated import internal
 from gateway.catalog import Catalog
 from gateway.faults import UpstreamFailure
 from gateway.journal import get_logger
 from gateway.settings import Settings
+from gateway.types import internal
 
 _MOST_UNKNOWN = 256
 """So many unknown ids are remembered; a host that makes up one per answer must not fill memory."""

@@ -17,7 +17,6 @@ from litestar.types import ASGIApp as LitestarApp
 from litestar.types import Method
 
 from gateway import metrics
-from gateway._generated.endpoints import ENDPOINTS, PASSED_ON
 from gateway.aliases import Aliases
 from gateway.answered import AnswerCheck
 from gateway.blobs import Blobs
@@ -43,6 +42,7 @@ from gateway.lifecycle import Lifecycle
 from gateway.metrics import Metrics
 from gateway.ownership import Ownership
 from gateway.passthrough import Passthrough
+from gateway.plans.endpoints import ENDPOINTS, PASSED_ON
 from gateway.relay import Relay
 from gateway.run import Services
 from gateway.settings import Settings

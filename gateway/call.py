@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from gateway._generated import internal
 from gateway.settings import Settings
+from gateway.types import internal
 
 _SECOND_NS = 1_000_000_000
 

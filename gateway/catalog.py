@@ -17,8 +17,8 @@ from typing import Any, Literal
 import msgspec
 
 from gateway import names
-from gateway._generated import host, internal
 from gateway.aliases import Alias, Aliases, row_of
+from gateway.calls import host
 from gateway.faults import UpstreamFailure
 from gateway.first_seen import FirstSeen
 from gateway.journal import get_logger
@@ -26,6 +26,7 @@ from gateway.outcome import FetchCall
 from gateway.record import sampled
 from gateway.rows import describe, spellings
 from gateway.settings import ModelSettings
+from gateway.types import internal
 from gateway.upstream import Upstream
 
 Dialect = Literal["v1", "v0", "openai"]

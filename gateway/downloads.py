@@ -18,13 +18,14 @@ from typing import Any, TypeAlias
 
 from msgspec import UnsetType
 
-from gateway._generated import host, internal
+from gateway.calls import host
 from gateway.catalog import Catalog
 from gateway.encoding import encode
 from gateway.faults import Refusal, UpstreamFailure
 from gateway.journal import get_logger
 from gateway.outcome import FetchCall
 from gateway.settings import DownloadSettings
+from gateway.types import internal
 from gateway.upstream import Upstream
 
 NOT_FOUND = "pull model manifest: file does not exist"

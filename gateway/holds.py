@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from gateway._generated import internal
 from gateway.faults import Refusal
 from gateway.ownership import Owned
+from gateway.types import internal
 
 if TYPE_CHECKING:
     from gateway.lifecycle import Lease

@@ -20,7 +20,6 @@ from typing import Any
 from msgspec import UNSET, UnsetType, structs
 
 from gateway import names
-from gateway._generated import internal
 from gateway.call import local_text
 from gateway.catalog import Catalog
 from gateway.context import Verdict, Wish, decide, read_wish
@@ -31,6 +30,7 @@ from gateway.journal import get_logger
 from gateway.loader import Loader, is_outcome_unknown, lacks_memory
 from gateway.ownership import Owned, Ownership
 from gateway.settings import ModelSettings
+from gateway.types import internal
 from gateway.upstream import Upstream
 
 FOREVER_S = (2**63 - 1) / 1e9

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
-from gateway._generated import host, internal
+from gateway.calls import host
 from gateway.catalog import Catalog
 from gateway.duration import shown
 from gateway.encoding import encode
@@ -22,6 +22,7 @@ from gateway.faults import UpstreamFailure
 from gateway.journal import get_logger
 from gateway.outcome import FetchCall
 from gateway.record import note_load, sampled
+from gateway.types import internal
 from gateway.upstream import Upstream
 
 _NO_MEMORY: Final = (

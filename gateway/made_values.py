@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway._generated import internal
+from gateway.types import internal
 
 Fields = dict[str, msgspec.Raw]
 Value = Callable[[internal.MadeModel], Any]

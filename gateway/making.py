@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Raw, UnsetType
 
 from gateway import names
-from gateway._generated import internal, ollama
 from gateway.aliases import Alias
 from gateway.call import local_text
+from gateway.types import internal, ollama
 
 NOTHING = internal.MadeModel(parent="", license=[], parameters={}, messages=[])
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from gateway._generated import internal
 from gateway.catalog import Catalog
 from gateway.faults import UpstreamFailure, describe
+from gateway.types import internal
 from gateway.upstream import Upstream
 
 LIST = "/v1/models"

@@ -14,10 +14,9 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from gateway._generated import internal
-from gateway._generated.shared import recovery_for, refusal_for
 from gateway.answered import AnswerCheck
 from gateway.call import Call
+from gateway.calls.shared import recovery_for, refusal_for
 from gateway.client import AsgiClient, Receive, Scope, Send, header, read_body
 from gateway.connection import Sink
 from gateway.dialects import (
@@ -49,6 +48,7 @@ from gateway.record import INTERNAL_FAULT, STATED, current
 from gateway.repairs import repair
 from gateway.run import NEAREST, Services
 from gateway.settings import Settings
+from gateway.types import internal
 from gateway.upstream import RawAnswer, Upstream, check_json, raise_error_event
 
 NAMES_NO_MODEL_HERE = ("/api/v1/models/download",)

@@ -15,9 +15,9 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from gateway._generated.shared import recovery_for, refusal_for
 from gateway.answered import AnswerCheck
 from gateway.call import EMPTY, Call
+from gateway.calls.shared import recovery_for, refusal_for
 from gateway.encoding import (
     JSON,
     JSON_OF_STREAMS,

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway import estimates, fim, names
-from gateway._generated import internal
+from gateway.types import internal
 
 T = TypeVar("T")
 Verdict: TypeAlias = Literal["yes", "no", "unknown"]

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from gateway import names
-from gateway._generated import internal
 from gateway.blobs import Blobs
 from gateway.call import Call
 from gateway.catalog import Catalog
 from gateway.downloads import Downloads
 from gateway.lifecycle import Lease, Lifecycle
+from gateway.types import internal
 
 NEAREST: Final = "x-olgate-nearest"
 

@@ -16,12 +16,12 @@ from contextlib import aclosing
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway import making, names
-from gateway._generated import internal, ollama
 from gateway.aliases import Alias
 from gateway.downloads import NO_DOWNLOADS, NOT_FOUND
 from gateway.duration import parse_keep_alive
 from gateway.faults import Refusal
 from gateway.run import Run
+from gateway.types import internal, ollama
 from gateway.wanted import wanted
 
 

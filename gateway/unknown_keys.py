@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from gateway._generated import lmstudio, openai
+from gateway.types import lmstudio, openai
 
 EVERY = 32
 """After the first one, one in so many bodies of a kind is looked at."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from msgspec import UNSET
 
 from gateway import names
-from gateway._generated import internal
+from gateway.types import internal
 
 _HUGGING_FACE = ("hf.co", "huggingface.co")
 _LINK = re.compile(

@@ -79,6 +79,8 @@ class Module:
     name: str
     source: str
     doc: str
+    package: str
+    """`plans` when it serves an operation, `calls` when other modules call what it holds."""
     constants: list[Constant] = field(default_factory=list)
     functions: list[Function] = field(default_factory=list)
     classes: list[Class] = field(default_factory=list)
@@ -119,10 +121,10 @@ _GATEWAY = [
     (r"\bdecode_each\(", "from gateway.values import decode_each"),
     (r"\bvalue_of\(", "from gateway.values import value_of"),
     (r"\bshown\(", "from gateway.values import shown"),
-    (r"\bshared\.", "from gateway._generated import shared"),
+    (r"\bshared\.", "from gateway.calls import shared"),
 ]
 _STRUCTS = [
-    (rf"\b{name}\.[A-Z]", f"from gateway._generated import {name}")
+    (rf"\b{name}\.[A-Z]", f"from gateway.types import {name}")
     for name in ("internal", "lmstudio", "ollama", "openai")
 ]
 IMPORTS = [*_STANDARD, *_GATEWAY, *_STRUCTS]

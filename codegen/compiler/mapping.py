@@ -101,7 +101,10 @@ class MappingCompiler:
         self._findings = project.findings
         self._specs = project.specs
         self.module = ir.Module(
-            name=file.name, source=file.file, doc=f"The mapping `{file.name}`, compiled."
+            name=file.name,
+            source=file.file,
+            doc=f"The mapping `{file.name}`, compiled.",
+            package="calls" if file.api is None else "plans",
         )
         self._shapes: dict[str, ShapeRef | None] = {}
         self._open_shapes: set[str] = set()

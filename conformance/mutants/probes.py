@@ -1,10 +1,10 @@
 """
 Looking into the generated gateway while cases run: which rules were used, and one of them broken.
 
-The modules of gateway/_generated are imported through here with a probe at every place that a rule
-compiles into: each field given to a struct, each branch. A probe notes that it was passed, and for
-one chosen field it can do what a wrong rule would do. Which cases must notice is for
-`conformance.mutants`; nothing here knows a case.
+The modules of gateway/plans and gateway/calls are imported through here with a probe at every place
+that a rule compiles into: each field given to a struct, each branch. A probe notes that it was
+passed, and for one chosen field it can do what a wrong rule would do. Which cases must notice is
+for `conformance.mutants`; nothing here knows a case.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET
 
-PACKAGE = "gateway._generated"
+PACKAGES = ("gateway.plans", "gateway.calls")
 APIS = ("ollama", "openai", "lmstudio", "internal")
-PLAIN = ("ollama", "openai", "lmstudio", "internal", "endpoints", "__init__")
-"""Modules without rules: structs and the table of endpoints."""
+PLAIN = ("endpoints", "__init__")
+"""Modules without rules."""
 
 Kind = Literal["drop", "wrong", "swap"]
 
@@ -155,8 +156,9 @@ def can_be_left_out(kind: type, name: str) -> bool:
 class _Placer(ast.NodeTransformer):
     """Puts probes into the functions of one generated module."""
 
-    def __init__(self, module: str, probes: Probes) -> None:
+    def __init__(self, module: str, path: str, probes: Probes) -> None:
         self._module = module
+        self._file = "/".join(Path(path).parts[-3:])
         self._probes = probes
         self._where: list[str] = [module]
         self._names: dict[str, int] = {}
@@ -232,7 +234,7 @@ class _Placer(ast.NodeTransformer):
         self._probes.sites[name] = Site(name, self._module, api, line)
 
     def _mark(self, name: str, line: int) -> ast.stmt:
-        self._probes.branches[name] = f"gateway/_generated/{self._module}.py:{line}"
+        self._probes.branches[name] = f"{self._file}:{line}"
         return ast.Expr(_call("branch", [ast.Constant(name)], []))
 
     def _unique(self, name: str) -> str:
@@ -247,7 +249,7 @@ def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword]) -> 
 
 def compile_with_probes(source: str | bytes, path: str, module: str, probes: Probes) -> CodeType:
     """Compile a generated module's text; it must find the probes as `__probes__` when it runs."""
-    tree = _Placer(module, probes).visit(ast.parse(source, path))
+    tree = _Placer(module, path, probes).visit(ast.parse(source, path))
     return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
 
 
@@ -274,7 +276,7 @@ class _Finder(MetaPathFinder):
         self, fullname: str, path: Any = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         package, _, name = fullname.rpartition(".")
-        if package != PACKAGE or name in PLAIN:
+        if package not in PACKAGES or name in PLAIN:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.origin is None:
@@ -292,7 +294,11 @@ def place_probes() -> Probes:
 
     Raises RuntimeError when one of them has been imported already: it would be without.
     """
-    early = [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]
+    early = [
+        name
+        for name in sys.modules
+        if name.rpartition(".")[0] in PACKAGES and name.rpartition(".")[2] not in PLAIN
+    ]
     if early:
         raise RuntimeError(f"imported before the probes were placed: {', '.join(early)}")
     probes = Probes()

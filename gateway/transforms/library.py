@@ -12,7 +12,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from msgspec import UNSET, UnsetType
 
 from gateway import names
-from gateway._generated import ollama
+from gateway.types import ollama
 
 _DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 

@@ -12,9 +12,9 @@ from typing import Final
 
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway._generated import internal, ollama, openai
 from gateway.transforms._media import broken_base64, media_type, without_line_ends
 from gateway.transforms._raw import kind_of
+from gateway.types import internal, ollama, openai
 
 _NO_OBJECT: Final = "Value looks like object, but can't find closing '}' symbol"
 _ID_CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway._generated import ollama
+from gateway.types import ollama
 
 _DEFAULTS: Final = {
     "temperature": 0.8,

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
-from gateway._generated import internal
+from gateway.types import internal
 
 _NO_ARCHITECTURE: Final = "unknown"
 _COPILOT: Final = "GitHubCopilotChat/"

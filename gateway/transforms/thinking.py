@@ -12,9 +12,9 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway._generated import lmstudio, ollama
 from gateway.transforms._go import quoted
 from gateway.transforms._raw import kind_of
+from gateway.types import lmstudio, ollama
 
 _WORDS: Final = ("high", "medium", "low", "max")
 _CHOICE: Final = '"high", "medium", "low", "max", true, or false'

@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway._generated import internal, openai
 from gateway.faults import UpstreamFailure
 from gateway.transforms._raw import kind_of
+from gateway.types import internal, openai
 
 _COMPACT: Final = -1
 _ESCAPE: Final = re.compile(

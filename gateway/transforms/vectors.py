@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway._generated import openai
 from gateway.transforms._estimate import stated, tokens
 from gateway.transforms._raw import kind_of
+from gateway.types import openai
 
 _UNIT_TOLERANCE: Final = 1e-6
 """A vector of 32-bit numbers is no nearer to length 1 than this when it was normalised before."""

@@ -18,14 +18,15 @@ from conformance.bench.wire import MODEL
 from conformance.bench.work import described
 from conformance.tests.bench.test_work import count_calls
 from gateway import upstream
-from gateway._generated import chat, ollama, openai
 from gateway.call import Call
 from gateway.client import SERVER_PUSH, AsgiClient
 from gateway.connection import Connection
 from gateway.frames import Frames
 from gateway.intake import Outlet
 from gateway.outcome import StreamCall
+from gateway.plans import chat
 from gateway.settings import Settings
+from gateway.types import ollama, openai
 
 CALLS = 17
 """The most calls of Python functions per token, the counter's own and the test's included."""

@@ -24,7 +24,7 @@ from codegen.descriptions import signatures, source
 from codegen.descriptions.problem import Findings, GenerationFailed, Problem
 from codegen.descriptions.signatures import Signature
 from codegen.descriptions.spec import Specs
-from codegen.generator import Files, Generator
+from codegen.generator import PACKAGES, Files, Generator
 from codegen.rules import reader
 from codegen.rules.model import MappingFile
 from conformance.runner.client import ask
@@ -186,7 +186,7 @@ def with_gateway(root: Path, folder: Path) -> Path:
 
     It is a fresh one each time: what was compiled of generated code must not outlive an edit.
     """
-    ignored = shutil.ignore_patterns("__pycache__", "_generated")
+    ignored = shutil.ignore_patterns("__pycache__", *PACKAGES)
     shutil.copytree(REPOSITORY / "gateway", folder / "gateway", ignore=ignored)
     shutil.copytree(root / "gateway", folder / "gateway", dirs_exist_ok=True)
     written(Generator(root).generate(), folder)
@@ -233,9 +233,12 @@ def gateway_of(root: Path) -> Iterator[Mapping[str, ModuleType]]:
     sys.path.insert(0, str(root))
     importlib.invalidate_caches()
     try:
-        generated = sorted(path.stem for path in (root / "gateway/_generated").glob("[a-z]*.py"))
         names = {name: f"gateway.{name}" for name in ("call", "faults", "outcome", "run")}
-        names |= {name: f"gateway._generated.{name}" for name in generated}
+        names |= {
+            path.stem: f"gateway.{package}.{path.stem}"
+            for package in PACKAGES
+            for path in sorted((root / "gateway" / package).glob("[a-z]*.py"))
+        }
         yield {name: importlib.import_module(full) for name, full in names.items()}
     finally:
         sys.path.remove(str(root))

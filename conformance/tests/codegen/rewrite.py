@@ -16,7 +16,7 @@ from conformance.tests.codegen.bad_file import bad_files, read_bad
 from conformance.tests.codegen.harness import HERE, copy_fixture, reading_once
 
 GOLDEN = HERE / "golden" / "measure.py.txt"
-GOLDEN_SOURCE = "gateway/_generated/measure.py"
+GOLDEN_SOURCE = "gateway/plans/measure.py"
 
 
 def main() -> int:

@@ -132,12 +132,12 @@ def test_writing_twice_changes_nothing(
     project: Path, generated: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A second run finds all as it is; a stale module is told of, then deleted."""
-    stale = project / "gateway" / "_generated" / "stale.py"
+    stale = project / "gateway" / "plans" / "stale.py"
 
     assert 0 == generated.compare(project)
     stale.write_text("")
     assert 1 == generated.compare(project)
-    assert "gateway/_generated/stale.py: differs" in capsys.readouterr().err
+    assert "gateway/plans/stale.py: differs" in capsys.readouterr().err
     generated.write(project)
     assert "1 changed" in capsys.readouterr().out
     assert not stale.exists()

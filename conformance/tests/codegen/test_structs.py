@@ -24,7 +24,7 @@ APIS = ("internal", "lmstudio", "ollama", "openai")
 
 def structs_of(api: str) -> dict[str, type[msgspec.Struct]]:
     """Return the generated structs of an API by the names of their components."""
-    module = importlib.import_module(f"gateway._generated.{api}")
+    module = importlib.import_module(f"gateway.types.{api}")
     return {
         name: value
         for name, value in vars(module).items()

@@ -22,7 +22,7 @@ from conformance.runner.runner import Bench
 from conformance.runner.shared_cases import find_shared
 from conformance.suite.fixture import encode
 from conformance.suite.judge import Answer
-from gateway._generated import lmstudio, openai
+from gateway.types import lmstudio, openai
 
 SHARED = find_shared()
 assert SHARED is not None, "conftest.py leaves this file out without the shared material"

@@ -12,7 +12,6 @@ import pytest
 
 from conformance.standin.loading import SIZE_BYTES
 from conformance.tests.gateway.support import COLD, Pair, chat, frames, open_pair
-from gateway._generated import internal
 from gateway.aliases import Aliases
 from gateway.catalog import Catalog
 from gateway.downloads import Downloads
@@ -20,6 +19,7 @@ from gateway.faults import Refusal
 from gateway.first_seen import FirstSeen
 from gateway.settings import DownloadSettings, ModelSettings, UpstreamSettings
 from gateway.store import Store
+from gateway.types import internal
 from gateway.upstream import Upstream
 
 DOWNLOAD = "/api/v1/models/download"

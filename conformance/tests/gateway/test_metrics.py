@@ -17,7 +17,7 @@ from conformance.tests.gateway.support import (
     open_pair,
     written,
 )
-from gateway._generated import lmstudio, openai
+from gateway.types import lmstudio, openai
 from gateway.unknown_keys import EVERY, Sampler, find_unknown
 
 EMBED = {"model": LOADED_EMBEDDER, "input": "Why?"}

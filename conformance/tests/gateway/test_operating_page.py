@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from gateway._generated.shared import refusal_for
 from gateway.call import Call
+from gateway.calls.shared import refusal_for
 from gateway.faults import FaultId, UpstreamFailure
 from gateway.metrics import Metrics
 from gateway.settings import LimitSettings, Settings

@@ -23,8 +23,8 @@ from conformance.tests.gateway.support import (
     open_gateway,
     open_pair,
 )
-from gateway._generated import chat as chat_mapping
-from gateway._generated.endpoints import ENDPOINTS
+from gateway.plans import chat as chat_mapping
+from gateway.plans.endpoints import ENDPOINTS
 
 INTERNAL = "internal error of the gateway; its log says more"
 

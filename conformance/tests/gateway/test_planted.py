@@ -19,7 +19,7 @@ from conformance.tests.gateway.support import (
     open_pair,
     written,
 )
-from gateway._generated import chat as chat_mapping
+from gateway.plans import chat as chat_mapping
 
 KEY = "planted-key-1"
 OTHER_KEY = "planted-key-2"

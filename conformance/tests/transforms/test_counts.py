@@ -3,7 +3,6 @@
 import pytest
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway._generated import internal, ollama
 from gateway.transforms import (
     count_or_deltas,
     count_or_number,
@@ -13,6 +12,7 @@ from gateway.transforms import (
     prompt_count,
     prompt_text_count,
 )
+from gateway.types import internal, ollama
 
 MISSING: list[int | float | UnsetType | None] = [UNSET, None, 0, 0.0, -3]
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway._generated import internal, ollama, openai
 from gateway.transforms import (
     base64_problem,
     conversation,
@@ -17,6 +16,7 @@ from gateway.transforms import (
     object_problem,
     prompt_as_messages,
 )
+from gateway.types import internal, ollama, openai
 
 MADE_UP = re.compile(r"call_[a-z0-9]{8}")
 BAD_ARGUMENTS = "Value looks like object, but can't find closing '}' symbol"

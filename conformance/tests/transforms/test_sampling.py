@@ -3,7 +3,6 @@
 import pytest
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway._generated import ollama
 from gateway.transforms import (
     any_object_schema,
     asks_for_format,
@@ -12,6 +11,7 @@ from gateway.transforms import (
     whole,
     with_defaults,
 )
+from gateway.types import ollama
 
 
 def test_defaults_fill_only_what_is_missing() -> None:

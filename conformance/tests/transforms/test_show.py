@@ -6,7 +6,6 @@ import msgspec
 import pytest
 from msgspec import UNSET, UnsetType
 
-from gateway._generated import internal
 from gateway.transforms import (
     families,
     is_vision_type,
@@ -17,6 +16,7 @@ from gateway.transforms import (
     template_hint,
     v0_instances,
 )
+from gateway.types import internal
 
 
 def row(**changes: Any) -> internal.CatalogueRow:

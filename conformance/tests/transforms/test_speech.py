@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
-from gateway._generated import internal
 from gateway.transforms import separate_speech
+from gateway.types import internal
 
 Text = str | UnsetType | None
 Chunk = tuple[Text, Text, Text]

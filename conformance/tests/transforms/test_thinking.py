@@ -3,7 +3,6 @@
 import pytest
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway._generated import lmstudio, ollama
 from gateway.transforms import (
     asks_to_think,
     reasoning_effort,
@@ -11,6 +10,7 @@ from gateway.transforms import (
     think_problem,
     thinking_support,
 )
+from gateway.types import lmstudio, ollama
 
 CHOICE = '"high", "medium", "low", "max", true, or false'
 GRADED = ["off", "low", "medium", "xhigh", "on"]

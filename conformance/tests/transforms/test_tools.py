@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway._generated import internal, openai
 from gateway.faults import UpstreamFailure
 from gateway.transforms import merge_tool_calls, object_or_absent, to_arguments, to_json_text
+from gateway.types import internal, openai
 
 
 def fragment(

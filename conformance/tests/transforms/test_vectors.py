@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway._generated import openai
 from gateway.transforms import (
     embed_input,
     first_vector,
@@ -15,6 +14,7 @@ from gateway.transforms import (
     is_empty_input,
     unit_vectors,
 )
+from gateway.types import openai
 
 
 @pytest.mark.parametrize(

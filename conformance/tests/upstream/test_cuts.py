@@ -21,9 +21,6 @@ from hypothesis import strategies as st
 from conformance.runner.shared_cases import find_shared, missing_sentence
 from conformance.suite.fixture import list_fixtures, load_fixture
 from gateway import upstream
-from gateway._generated import internal, ollama
-from gateway._generated.chat import ChatFold, ChatStream
-from gateway._generated.openai import ChatCompletionChunk
 from gateway.answered import AnswerCheck
 from gateway.blobs import Blobs
 from gateway.catalog import Catalog
@@ -33,9 +30,12 @@ from gateway.endpoint import Endpoint
 from gateway.faults import UpstreamFailure
 from gateway.lifecycle import Lifecycle
 from gateway.outcome import StreamCall
+from gateway.plans.chat import ChatFold, ChatStream
 from gateway.relay import Relay
 from gateway.run import Run, Services
 from gateway.settings import Settings
+from gateway.types import internal, ollama
+from gateway.types.openai import ChatCompletionChunk
 
 SETTINGS = Settings()
 YES = internal.Capabilities(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from gateway._generated import internal
+from gateway.types import internal
 
 
 class Call:

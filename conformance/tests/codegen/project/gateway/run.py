@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from gateway._generated import internal
 from gateway.call import Call
+from gateway.types import internal
 
 
 class Run:

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 from msgspec import UnsetType
 
-from gateway._generated import internal
 from gateway.run import Run
+from gateway.types import internal
 
 
 async def list_models(run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import UNSET, UnsetType, structs
 
-from gateway._generated import internal, ollama, openai
+from gateway.types import internal, ollama, openai
 
 
 def keep_problem(keep: str | UnsetType) -> str | UnsetType:

@@ -10,11 +10,11 @@ import msgspec
 from msgspec import UNSET
 
 from gateway import steps, transforms
-from gateway._generated import internal, ollama
 from gateway.faults import Refusal
 from gateway.outcome import Outcome, Report
 from gateway.reading import read_late
 from gateway.run import Run
+from gateway.types import internal, ollama
 from gateway.values import shown
 
 PARAMETERS_REFUSALS: Final[Mapping[str, str]] = {

@@ -6,10 +6,10 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from gateway import steps, transforms
-from gateway._generated import internal, ollama
 from gateway.faults import Refusal
 from gateway.outcome import Outcome, Report
 from gateway.run import Run
+from gateway.types import internal, ollama
 
 
 def push_frame(source: internal.Progress) -> ollama.ProgressResponse:

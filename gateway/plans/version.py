@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from gateway._generated import ollama
 from gateway.call import Call
 from gateway.outcome import Answer, Outcome
 from gateway.run import Run
+from gateway.types import ollama
 
 
 def version_answer(call: Call) -> ollama.VersionResponse:

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from gateway import steps, transforms
-from gateway._generated import internal, ollama
 from gateway.call import Call
 from gateway.outcome import Answer, Outcome
 from gateway.run import Run
+from gateway.types import internal, ollama
 
 
 def _instance(source: internal.RunningInstance) -> ollama.RunningModel:

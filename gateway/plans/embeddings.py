@@ -10,12 +10,12 @@ import msgspec
 from msgspec import UNSET
 
 from gateway import steps, transforms
-from gateway._generated import ollama, openai
 from gateway.call import Call
 from gateway.faults import Refusal
 from gateway.outcome import Answer, FetchCall, Outcome
 from gateway.reading import read_late
 from gateway.run import Run
+from gateway.types import ollama, openai
 from gateway.values import shown
 
 OPTIONS_REFUSALS: Final[Mapping[str, str]] = {

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import UNSET
 
 from gateway import transforms
-from gateway._generated import internal, lmstudio, openai
 from gateway.outcome import FetchCall
+from gateway.types import internal, lmstudio, openai
 from gateway.values import decode_each
 
 DECODE_V1_MODEL: Final[msgspec.json.Decoder[lmstudio.V1Model]] = msgspec.json.Decoder(

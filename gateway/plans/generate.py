@@ -10,12 +10,13 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway import steps, transforms
-from gateway._generated import internal, ollama, openai, shared
 from gateway.call import Call
+from gateway.calls import shared
 from gateway.faults import Refusal
 from gateway.outcome import Answer, Outcome, StreamCall
 from gateway.reading import read_late
 from gateway.run import Run
+from gateway.types import internal, ollama, openai
 from gateway.values import shown, value_of
 
 OPTIONS_REFUSALS: Final[Mapping[str, str]] = {

@@ -9,9 +9,9 @@ from typing import Final, Literal
 from msgspec import UNSET
 
 from gateway import transforms
-from gateway._generated import internal, ollama, openai
 from gateway.call import Call
 from gateway.faults import Refusal, UpstreamFailure
+from gateway.types import internal, ollama, openai
 
 DONE_REASON: Final[Mapping[str, Literal["length", "stop"]]] = {"length": "length"}
 

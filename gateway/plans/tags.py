@@ -6,10 +6,10 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from gateway import steps, transforms
-from gateway._generated import internal, ollama
 from gateway.call import Call
 from gateway.outcome import Answer, Outcome
 from gateway.run import Run
+from gateway.types import internal, ollama
 
 
 def _summary(source: internal.CatalogueRow) -> ollama.ModelSummary:

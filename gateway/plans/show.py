@@ -6,11 +6,11 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from gateway import transforms
-from gateway._generated import internal, ollama
 from gateway.call import Call
 from gateway.faults import Refusal
 from gateway.outcome import Answer, Outcome
 from gateway.run import Run
+from gateway.types import internal, ollama
 from gateway.values import shown
 
 

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from gateway._generated import ollama
 from gateway.outcome import Answer, Outcome
 from gateway.run import Run
+from gateway.types import ollama
 
 
 def status_answer() -> ollama.StatusResponse:

@@ -6,10 +6,10 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from gateway import steps, transforms
-from gateway._generated import ollama
 from gateway.faults import Refusal
 from gateway.outcome import Answer, Outcome
 from gateway.run import Run
+from gateway.types import ollama
 from gateway.values import shown
 
 

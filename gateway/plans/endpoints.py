@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 
 from gateway import transforms
-from gateway._generated import (
+from gateway.endpoint import BodyReader, Endpoint, UnreadBody
+from gateway.plans import (
     blob_check,
     blobs,
     chat,
@@ -19,7 +20,6 @@ from gateway._generated import (
     embeddings,
     generate,
     me,
-    ollama,
     ps,
     pull,
     push,
@@ -33,8 +33,8 @@ from gateway._generated import (
     web_fetch,
     web_search,
 )
-from gateway.endpoint import BodyReader, Endpoint, UnreadBody
 from gateway.reading import GoRules
+from gateway.types import ollama
 
 RULES: Final = GoRules(
     types={

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway import names
 from gateway.journal import get_logger
+from gateway.names import grammar
 from gateway.store import Store
 from gateway.types import internal
 
@@ -109,7 +109,7 @@ def is_plain(made: internal.MadeModel) -> bool:
 
 
 def _folded(name: str) -> str:
-    parsed = names.parse(name)
+    parsed = grammar.parse(name)
     assert parsed is not None, "a name is checked before it is kept"
     return parsed.folded
 

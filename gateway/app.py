@@ -31,7 +31,6 @@ from gateway.client import (
 from gateway.dialects import LMSTUDIO_MOUNTS, MOUNTS
 from gateway.downloads import Downloads
 from gateway.edge import ASGIApp, Edge, Gate, RouteTable
-from gateway.encoding import JSON, encode_error
 from gateway.endpoint import Endpoint
 from gateway.faults import ClientGone, Refusal
 from gateway.first_seen import FirstSeen
@@ -48,6 +47,7 @@ from gateway.run import Services
 from gateway.settings import Settings
 from gateway.store import Store
 from gateway.upstream import Upstream
+from gateway.wire.writing import JSON, encode_error
 
 
 class Process:

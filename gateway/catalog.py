@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway import names
 from gateway.aliases import Alias, Aliases, row_of
 from gateway.calls import host
 from gateway.faults import UpstreamFailure
 from gateway.first_seen import FirstSeen
 from gateway.journal import get_logger
+from gateway.names import grammar, keys, suggestions
 from gateway.outcome import FetchCall
 from gateway.record import sampled
 from gateway.rows import describe, spellings
@@ -92,7 +92,9 @@ class Catalog:
 
     def nearest(self, name: str) -> list[str]:
         """Return the names that are near an unknown one, as last listed; the host is not asked."""
-        return names.nearest(name, [row.name for row in self._view.rows] if self._view else [])
+        return suggestions.nearest(
+            name, [row.name for row in self._view.rows] if self._view else []
+        )
 
     def watch(self, watcher: Callable[[list[internal.CatalogueRow]], None]) -> None:
         """Have a function called with the rows of every view that becomes the current one."""
@@ -148,7 +150,7 @@ class Catalog:
 
     async def kept_name(self, name: str) -> Literal["stored", "configured", "none"]:
         """Tell whether a name is kept here, even where its model is gone from the host."""
-        parsed = names.parse(name.strip())
+        parsed = grammar.parse(name.strip())
         if parsed is None:
             return "none"
         if any(parsed.folded == folded for folded, _ in self._configured()):
@@ -174,7 +176,7 @@ class Catalog:
         if trust_loaded and (row := self._loaded(text)) is not None:
             self._warn_of(text, row)
             return row
-        if names.parse(text) is None:
+        if grammar.parse(text) is None:
             try:
                 view = await self._look(self._settings.catalogue_ttl_s)
             except UpstreamFailure:
@@ -211,8 +213,8 @@ class Catalog:
         """Say once of a name that it is probably not what its sender meant."""
         if text in self._warned or len(self._warned) >= _MAX_WARNED:
             return
-        warning = names.looks_suspicious(text)
-        if warning is None and text != row.key and names.differ_in_case(text, row.name):
+        warning = suggestions.looks_suspicious(text)
+        if warning is None and text != row.key and grammar.differ_in_case(text, row.name):
             warning = f"the model name {text!r} differs from {row.name!r} in letter case only"
         if warning is not None:
             self._warned.add(text)
@@ -308,7 +310,7 @@ class Catalog:
                 view.rows.append(row)
                 for exact in (row.name, row.request_key):
                     view.exact.setdefault(exact, row)
-                parsed = names.parse(row.name)
+                parsed = grammar.parse(row.name)
                 if parsed is not None:
                     view.folded.setdefault(parsed.folded, row)
         # What somebody called an instance never hides a model of that name.
@@ -317,7 +319,7 @@ class Catalog:
                 target = named.get(name)
                 if target is not None:
                     view.exact.setdefault(spelling, target)
-                    parsed = names.parse(spelling)
+                    parsed = grammar.parse(spelling)
                     if parsed is not None:
                         view.folded.setdefault(parsed.folded, target)
         return view
@@ -343,7 +345,7 @@ class Catalog:
 
     def _configured(self) -> Iterator[tuple[str, tuple[str, str]]]:
         for name, stands_for in self._aliases.configured.items():
-            parsed = names.parse(name)
+            parsed = grammar.parse(name)
             if parsed is not None:
                 yield parsed.folded, (parsed.display, stands_for)
 
@@ -353,15 +355,15 @@ class Catalog:
         row = view.exact.get(text)
         if row is not None:
             return row
-        parsed = names.parse(text)
+        parsed = grammar.parse(text)
         if parsed is not None and (row := view.folded.get(parsed.folded)) is not None:
             return row
-        base, number = names.split_instance(text)
+        base, number = keys.split_instance(text)
         return self._match(view, base) if number is not None and base != text else None
 
 
 def _folded(text: str) -> str:
-    parsed = names.parse(text)
+    parsed = grammar.parse(text)
     return parsed.folded if parsed is not None else ""
 
 

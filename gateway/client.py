@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mutab
 from typing import Any, TypeAlias
 
 from gateway.eager import begin
-from gateway.encoding import NDJSON
 from gateway.faults import ClientGone, Refusal
+from gateway.wire.writing import NDJSON
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]

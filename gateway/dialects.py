@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gateway.encoding import encode, encode_error
-from gateway.faults import parse
+from gateway.wire.lenient import parse_lenient
+from gateway.wire.writing import encode, encode_error
 
 MOUNTS = ("/v1/",)
 LMSTUDIO_MOUNTS = ("/api/v0/", "/api/v1/")
@@ -78,7 +78,7 @@ def error_event(path: str, status: int, message: str) -> bytes:
 
 def is_in_dialect(path: str, body: bytes) -> bool:
     """Whether callers of a path can read an error body as it is: its `error` is an object."""
-    found = parse(body)
+    found = parse_lenient(body)
     if not isinstance(found, dict) or not isinstance(found.get("error"), dict):
         return False
     if path.startswith(_ANTHROPIC) and found.get("type") != "error":

@@ -20,13 +20,13 @@ from msgspec import UnsetType
 
 from gateway.calls import host
 from gateway.catalog import Catalog
-from gateway.encoding import encode
 from gateway.faults import Refusal, UpstreamFailure
 from gateway.journal import get_logger
 from gateway.outcome import FetchCall
 from gateway.settings import DownloadSettings
 from gateway.types import internal
 from gateway.upstream import Upstream
+from gateway.wire.writing import encode
 
 NOT_FOUND = "pull model manifest: file does not exist"
 """Ollama's words for a model that its registry lacks; its command line looks for them."""

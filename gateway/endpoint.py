@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from gateway.outcome import Outcome
-from gateway.reading import GoRules, read_blank, read_body
 from gateway.run import Run
+from gateway.wire.fitting import GoRules
+from gateway.wire.reading import read_blank, read_body
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ nothing that does I/O, and no choice of a status or a text for the client.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+
+from gateway.wire.lenient import BOM, parse_lenient
 
 GOING_DOWN = "the gateway is shutting down"
 """The text of a refusal while the process shuts down."""
@@ -47,7 +48,6 @@ _ELLIPSIS = "…"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _UNKNOWN_ENDPOINT = "Unexpected endpoint or method."
-_BOM = b"\xef\xbb\xbf"
 
 
 _CODE = re.compile(r"[A-Za-z0-9_\-]{1,64}")
@@ -171,7 +171,7 @@ def read_error(body: bytes) -> StatedError | None:
     >>> read_error(b'{"error":{"message":"gone","type":"invalid_request","code":null}}')
     StatedError(message='gone', code='invalid_request')
     """
-    document = parse(body)
+    document = parse_lenient(body)
     return None if document is None else _read_envelope(document)
 
 
@@ -189,7 +189,7 @@ def read_hidden_error(body: bytes) -> StatedError | None:
     except msgspec.ValidationError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        document = parse(body)
+        document = parse_lenient(body)
         if document is None:
             raise ValueError("not JSON") from None
         if not isinstance(document, dict) or not document.get("error"):
@@ -215,7 +215,7 @@ def describe(body: bytes) -> str:
     >>> describe(b"<html><head><title>502 Bad Gateway</title>")
     'an HTML page titled "502 Bad Gateway"'
     """
-    start = body[:65536].removeprefix(_BOM).strip()
+    start = body[:65536].removeprefix(BOM).strip()
     if not start:
         return "an empty body"
     if start.startswith(b"<"):
@@ -231,22 +231,6 @@ def shorten(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
     """Cut a text to `limit` characters, without outer blanks and without lone surrogates."""
     text = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text).strip()
     return text if len(text) <= limit else text[: limit - 1] + _ELLIPSIS
-
-
-def parse(body: bytes) -> object | None:
-    """Read JSON as leniently as possible; None for `null` and for what is no JSON."""
-    body = body.removeprefix(_BOM)
-    try:
-        found: object = msgspec.json.decode(body)
-        return found
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    try:
-        # The standard parser takes lone surrogates, which msgspec does not.
-        lenient: object = json.loads(body.decode("utf-8", "replace"))
-        return lenient
-    except (ValueError, RecursionError):
-        return None
 
 
 def _read_envelope(document: object) -> StatedError | None:
@@ -267,7 +251,7 @@ def _find_message(value: object, depth: int = 0) -> str:
         return ""
     if isinstance(value, str):
         text = value.strip()
-        if text.startswith("{") and (inner := parse(text.encode("utf-8", "replace"))):
+        if text.startswith("{") and (inner := parse_lenient(text.encode("utf-8", "replace"))):
             return _find_message(inner, depth + 1) or text
         return text
     if isinstance(value, list):

@@ -12,9 +12,9 @@ import sqlite3
 import time
 from collections.abc import Iterable
 
-from gateway.call import local_text
 from gateway.journal import get_logger
 from gateway.store import Store
+from gateway.wire.times import local_text
 
 
 class FirstSeen:

@@ -14,13 +14,14 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import UNSET
 
-from gateway.call import Call, utc_text
-from gateway.encoding import encode_line, encode_lines
+from gateway.call import Call
 from gateway.faults import UpstreamFailure, read_error
 from gateway.framing import Event
 from gateway.outcome import StreamCall, Translator
 from gateway.record import current, sampled
 from gateway.upstream import EventStream
+from gateway.wire.times import utc_text
+from gateway.wire.writing import encode_line, encode_lines
 
 DONE = b"[DONE]"
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

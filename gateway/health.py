@@ -7,9 +7,9 @@ from __future__ import annotations
 import asyncio
 
 from gateway.catalog import Catalog
-from gateway.encoding import JSON, encode
 from gateway.faults import UpstreamFailure
 from gateway.relay import Client
+from gateway.wire.writing import JSON, encode
 
 HEALTH = "/health"
 

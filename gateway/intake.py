@@ -17,8 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.client import SERVER_PUSH
 from gateway.dialects import error_body, is_mounted
-from gateway.encoding import JSON
 from gateway.settings import LimitSettings
+from gateway.wire.writing import JSON
 
 SLOWEST_BYTES = 1024
 """What must have come of a body whenever `limits.body_s` have passed."""

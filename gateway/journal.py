@@ -18,9 +18,9 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
 
-from gateway.duration import shown
 from gateway.record import Record, current_id
 from gateway.settings import LogSettings
+from gateway.wire.duration import shown
 
 MAX_VALUE_CHARACTERS = 300
 """How much of a text that a client chose (a path, a user agent) goes on a line."""

@@ -13,9 +13,9 @@ from hmac import compare_digest
 from gateway.client import header
 from gateway.dialects import error_body
 from gateway.edge import Answer, Headers, Scope
-from gateway.encoding import JSON
 from gateway.health import HEALTH
 from gateway.settings import Settings
+from gateway.wire.writing import JSON
 
 SENT_AS_X_API_KEY = "/v1/messages"
 """Where Anthropic's clients send their key in a header of its own."""

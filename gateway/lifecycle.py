@@ -19,19 +19,19 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType, structs
 
-from gateway import names
-from gateway.call import local_text
 from gateway.catalog import Catalog
 from gateway.context import Verdict, Wish, decide, read_wish
-from gateway.duration import parse_setting
 from gateway.faults import UpstreamFailure
 from gateway.holds import Change, Hold, Queue
 from gateway.journal import get_logger
 from gateway.loader import Loader, is_outcome_unknown, lacks_memory
+from gateway.names import keys
 from gateway.ownership import Owned, Ownership
 from gateway.settings import ModelSettings
 from gateway.types import internal
 from gateway.upstream import Upstream
+from gateway.wire.duration import parse_setting
+from gateway.wire.times import local_text
 
 FOREVER_S = (2**63 - 1) / 1e9
 """What "forever" is shown as: now plus the longest duration that Go has (ollama sheet §1.9)."""
@@ -277,7 +277,7 @@ class Lifecycle:
         for row in rows:
             for instance in row.instances:
                 # A model is shown as its variant when its instance names one.
-                named = names.split_instance(instance.id)[0]
+                named = keys.split_instance(instance.id)[0]
                 if instance.id in found and named != row.request_key:
                     continue
                 expires = self._expires_at(row, instance, now)
@@ -363,7 +363,7 @@ class Lifecycle:
             by_key.setdefault(row.key, set()).add(row.copies_of)
         for row in rows:
             for instance in row.instances:
-                base = names.split_instance(instance.id)[0]
+                base = keys.split_instance(instance.id)[0]
                 name = base if base in by_key[row.key] else row.key
                 hold = self._hold_of(name, row.key)
                 seen.setdefault(name, {})[instance.id] = instance
@@ -385,7 +385,7 @@ class Lifecycle:
         if (
             pending is not None
             and instance.id not in hold.owned
-            and names.split_instance(instance.id)[0] == pending.request_key
+            and keys.split_instance(instance.id)[0] == pending.request_key
             and isinstance(instance.remaining_ttl_seconds, UnsetType)
         ):
             self._end_pending(hold)

@@ -16,14 +16,14 @@ from msgspec import UNSET, UnsetType
 
 from gateway.calls import host
 from gateway.catalog import Catalog
-from gateway.duration import shown
-from gateway.encoding import encode
 from gateway.faults import UpstreamFailure
 from gateway.journal import get_logger
 from gateway.outcome import FetchCall
 from gateway.record import note_load, sampled
 from gateway.types import internal
 from gateway.upstream import Upstream
+from gateway.wire.duration import shown
+from gateway.wire.writing import encode
 
 _NO_MEMORY: Final = (
     "insufficient system resources",

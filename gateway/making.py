@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 from msgspec import Raw, UnsetType
 
-from gateway import names
 from gateway.aliases import Alias
-from gateway.call import local_text
+from gateway.names import grammar
 from gateway.types import internal, ollama
+from gateway.wire.times import local_text
 
 NOTHING = internal.MadeModel(parent="", license=[], parameters={}, messages=[])
 
@@ -77,7 +77,7 @@ def _made(row: internal.CatalogueRow) -> internal.MadeModel:
 
 
 def _kept(row: internal.CatalogueRow, name: str, made: internal.MadeModel) -> Alias:
-    parsed = names.parse(name.strip())
+    parsed = grammar.parse(name.strip())
     assert parsed is not None, "a plan checks the name before it makes a model"
     return Alias(
         name=parsed.display,

@@ -27,7 +27,6 @@ from gateway.dialects import (
     error_event,
     is_in_dialect,
 )
-from gateway.encoding import JSON, encode
 from gateway.faults import (
     GOING_DOWN,
     INTERNAL,
@@ -50,6 +49,7 @@ from gateway.run import NEAREST, Services
 from gateway.settings import Settings
 from gateway.types import internal
 from gateway.upstream import RawAnswer, Upstream, check_json, raise_error_event
+from gateway.wire.writing import JSON, encode
 
 NAMES_NO_MODEL_HERE = ("/api/v1/models/download",)
 """Routes whose `model` is not one of the catalogue's."""

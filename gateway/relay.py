@@ -18,15 +18,6 @@ import msgspec
 from gateway.answered import AnswerCheck
 from gateway.call import EMPTY, Call
 from gateway.calls.shared import recovery_for, refusal_for
-from gateway.encoding import (
-    JSON,
-    JSON_OF_STREAMS,
-    NO_TYPE,
-    TEXT,
-    encode,
-    encode_error,
-    encode_line,
-)
 from gateway.endpoint import Endpoint
 from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
 from gateway.frames import Frames
@@ -37,6 +28,15 @@ from gateway.record import INTERNAL_FAULT, STATED, current, sampled
 from gateway.run import Run, Services
 from gateway.settings import Settings
 from gateway.upstream import Upstream
+from gateway.wire.writing import (
+    JSON,
+    JSON_OF_STREAMS,
+    NO_TYPE,
+    TEXT,
+    encode,
+    encode_error,
+    encode_line,
+)
 
 
 class Client(Protocol):

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway import estimates, fim, names
+from gateway.names import estimates, fill_markers, keys
 from gateway.types import internal
 
 T = TypeVar("T")
@@ -29,10 +29,10 @@ def describe(
 
     A single variant needs no entry of its own; its name still resolves (see `spellings`).
     """
-    key, own_variant = names.split_variant(model.key)
-    variants = [names.split_variant(text)[1] for text in _or(model.variants, [])]
+    key, own_variant = keys.split_variant(model.key)
+    variants = [keys.split_variant(text)[1] for text in _or(model.variants, [])]
     named = [variant for variant in variants if variant is not None]
-    selected = names.split_variant(_or(model.selected_variant, ""))[1]
+    selected = keys.split_variant(_or(model.selected_variant, ""))[1]
     yield _row(model, key, own_variant, model.key, model.key, modified_at, insert_architectures)
     if len(named) > 1:
         for variant in named:
@@ -46,14 +46,14 @@ def describe(
 
 def spellings(model: internal.HostModel) -> Iterator[tuple[str, str]]:
     """Yield further exact names of a model with the row's name that each stands for."""
-    key, own_variant = names.split_variant(model.key)
-    latest = names.canonical(key, own_variant)
+    key, own_variant = keys.split_variant(model.key)
+    latest = keys.canonical(key, own_variant)
     several = len(_or(model.variants, [])) > 1
     by_variant: dict[str | None, str] = {}
     for text in _or(model.variants, []):
-        variant = names.split_variant(text)[1]
+        variant = keys.split_variant(text)[1]
         if variant is not None:
-            named = names.canonical(key, variant)
+            named = keys.canonical(key, variant)
             by_variant[variant] = named if several else latest
             yield text, by_variant[variant]
             if not several:
@@ -82,7 +82,7 @@ def _row(
         key=model.key,
         request_key=request_key,
         copies_of=copies_of,
-        name=names.canonical(key, variant),
+        name=keys.canonical(key, variant),
         kind=kind,
         display_name=_or(model.display_name, "") or key.rsplit("/", 1)[-1],
         architecture=architecture,
@@ -120,7 +120,7 @@ def _variant_of(
 
 
 def _variant_in(instance_id: str) -> str | None:
-    return names.split_variant(names.split_instance(instance_id)[0])[1]
+    return keys.split_variant(keys.split_instance(instance_id)[0])[1]
 
 
 def _kind(model: internal.HostModel) -> Literal["llm", "embedding"]:
@@ -144,7 +144,7 @@ def _capabilities(
             tools=denied,
             vision=denied,
         )
-    fills = fim.knows(architecture, model.key) or architecture in insert_architectures
+    fills = fill_markers.knows(architecture, model.key) or architecture in insert_architectures
     return internal.Capabilities(
         completion="yes",
         embedding="no" if is_stated else "unknown",

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from gateway import names
 from gateway.blobs import Blobs
 from gateway.call import Call
 from gateway.catalog import Catalog
 from gateway.downloads import Downloads
 from gateway.lifecycle import Lease, Lifecycle
+from gateway.names import grammar
 from gateway.types import internal
 
 NEAREST: Final = "x-olgate-nearest"
@@ -72,18 +72,20 @@ class Run:
         text = name.strip()
         self.call.asked = internal.AskedName(text=name, display=name, full=name)
         try:
-            base, place = names.split_place(text)
+            base, place = grammar.split_place(text)
         except ValueError:
             return "illegal" if takes_cloud else "conflict"
         if place == "cloud" and takes_cloud:
             base = text
-        parsed = names.parse(base)
+        parsed = grammar.parse(base)
         if parsed is not None:
             self.call.asked.display, self.call.asked.full = parsed.display, parsed.full
             if place == "cloud" and not takes_cloud:
                 return "cloud"
         row = await self.services.catalog.find(base, trust_loaded=trust_loaded)
-        if row is None or (match_case and base != row.key and names.differ_in_case(base, row.name)):
+        if row is None or (
+            match_case and base != row.key and grammar.differ_in_case(base, row.name)
+        ):
             if parsed is None:
                 return "illegal"
             if near := self.services.catalog.nearest(base):

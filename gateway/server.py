@@ -27,11 +27,11 @@ import uvicorn
 
 from gateway import journal
 from gateway.dialects import error_body
-from gateway.encoding import JSON
 from gateway.faults import GOING_DOWN
 from gateway.gates import is_loopback
 from gateway.intake import ClientHttp
 from gateway.settings import ListenSettings, Settings
+from gateway.wire.writing import JSON
 
 if TYPE_CHECKING:
     from gateway.edge import ASGIApp, Message, Receive, Scope, Send

@@ -23,7 +23,7 @@ from typing import Annotated, Literal, NamedTuple, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Meta
 
-from gateway import names
+from gateway.names import grammar
 from gateway.settings_values import (
     read_duration,
     read_host,
@@ -486,7 +486,7 @@ def _settle(path: str, given: _Given) -> object:
     """Turn what was given into the field's type, or raise SettingsProblem with one sentence."""
     hint = _HINTS.get(path, str)
     value = given.value
-    if path not in _HINTS and names.parse(path.partition(".")[2]) is None:
+    if path not in _HINTS and grammar.parse(path.partition(".")[2]) is None:
         raise SettingsProblem(f"{given.place}: the key is no model's name")
     if _accepts(hint, tuple) and isinstance(value, str):
         value = value.split(",")

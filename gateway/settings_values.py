@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from msgspec import UNSET
 
-from gateway.duration import parse_keep_alive, parse_setting
+from gateway.wire.duration import parse_keep_alive, parse_setting
 
 
 def read_duration(text: str) -> float | None:

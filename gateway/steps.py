@@ -15,14 +15,15 @@ from contextlib import aclosing
 
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway import making, names
+from gateway import making
 from gateway.aliases import Alias
 from gateway.downloads import NO_DOWNLOADS, NOT_FOUND
-from gateway.duration import parse_keep_alive
 from gateway.faults import Refusal
+from gateway.names import grammar
 from gateway.run import Run
 from gateway.types import internal, ollama
 from gateway.wanted import wanted
+from gateway.wire.duration import parse_keep_alive
 
 
 async def catalogue(run: Run) -> None:
@@ -69,14 +70,14 @@ async def look_for_name(
     run: Run, *, model: str | UnsetType | None, name: str | UnsetType | None = UNSET
 ) -> None:
     """Fill `$call.kept_name`: whether the name is kept here."""
-    text = names.without_local(names.stated(model, name))
+    text = grammar.without_local(grammar.stated(model, name))
     run.call.kept_name = await run.services.catalog.kept_name(text)
 
 
 async def copy(run: Run, *, destination: str | UnsetType | None) -> None:
     """Give the model a second name."""
     assert isinstance(destination, str), "the plan checks the name"
-    await _keep(run, making.copied(run.call.model, names.without_local(destination)))
+    await _keep(run, making.copied(run.call.model, grammar.without_local(destination)))
 
 
 async def create(
@@ -95,7 +96,7 @@ async def create(
     row = run.call.model
     alias = making.derived(
         row,
-        names.without_local(names.stated(model, name)),
+        grammar.without_local(grammar.stated(model, name)),
         system=system,
         template=template,
         license=license,
@@ -119,7 +120,7 @@ async def create(
 async def forget(run: Run, *, model: str | UnsetType | None, name: str | UnsetType | None) -> None:
     """Delete a name that is kept here; the model behind it stays, loaded or not."""
     try:
-        text = names.without_local(names.stated(model, name))
+        text = grammar.without_local(grammar.stated(model, name))
         await run.services.catalog.forget(text.strip())
     except sqlite3.Error as error:
         raise _unwritable(error) from error
@@ -144,7 +145,7 @@ async def pull(
 
     A model that is there needs no download. (ollama sheet §5.11)
     """
-    text, catalog = names.stated(model, name), run.services.catalog
+    text, catalog = grammar.stated(model, name), run.services.catalog
     row = await catalog.find(text)
     if row is None and catalog.dialect != "v1":
         raise Refusal(501, NO_DOWNLOADS)

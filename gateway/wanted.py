@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from msgspec import UNSET
 
-from gateway import names
+from gateway.names import grammar
 from gateway.types import internal
 
 _HUGGING_FACE = ("hf.co", "huggingface.co")
@@ -36,26 +36,26 @@ def wanted(text: str, mapped: Mapping[str, str]) -> internal.DownloadWish | None
     >>> wanted("llama3.2", {}), wanted("llama3.2", {"llama3.2:latest": "meta/llama-3.2-3b"}).model
     (None, 'meta/llama-3.2-3b')
     """
-    parsed = names.parse(text.strip())
+    parsed = grammar.parse(text.strip())
     if parsed is None:
         return None
     for name, target in mapped.items():
-        entry = names.parse(name)
+        entry = grammar.parse(name)
         if entry is not None and entry.folded == parsed.folded:
             return _link(target) or internal.DownloadWish(model=target)
     if parsed.host.lower() in _HUGGING_FACE:
         return _repository(f"{parsed.namespace}/{parsed.model}", parsed.tag)
-    is_publishers = parsed.namespace.lower() != names.DEFAULT_NAMESPACE
-    if parsed.host.lower() != names.DEFAULT_HOST or not is_publishers:
+    is_publishers = parsed.namespace.lower() != grammar.DEFAULT_NAMESPACE
+    if parsed.host.lower() != grammar.DEFAULT_HOST or not is_publishers:
         return None
     return internal.DownloadWish(model=f"{parsed.namespace}/{parsed.model}")
 
 
 def _link(target: str) -> internal.DownloadWish | None:
     match = _LINK.fullmatch(target)
-    return _repository(match[1], match[2] or names.DEFAULT_TAG) if match else None
+    return _repository(match[1], match[2] or grammar.DEFAULT_TAG) if match else None
 
 
 def _repository(path: str, tag: str) -> internal.DownloadWish:
-    quantization = UNSET if tag.lower() == names.DEFAULT_TAG else tag
+    quantization = UNSET if tag.lower() == grammar.DEFAULT_TAG else tag
     return internal.DownloadWish(model=f"https://huggingface.co/{path}", quantization=quantization)

@@ -117,7 +117,7 @@ _GATEWAY = [
     (r"\bStreamCall\(", "from gateway.outcome import StreamCall"),
     (r"\bFetchCall\b", "from gateway.outcome import FetchCall"),
     (r"\bOutcome\b", "from gateway.outcome import Outcome"),
-    (r"\bread_late\(", "from gateway.reading import read_late"),
+    (r"\bread_late\(", "from gateway.wire.reading import read_late"),
     (r"\bdecode_each\(", "from gateway.values import decode_each"),
     (r"\bvalue_of\(", "from gateway.values import value_of"),
     (r"\bshown\(", "from gateway.values import shown"),

@@ -1,6 +1,6 @@
 """
 What the descriptions say of how Ollama's Go code reads a body (`x-go-…`), gathered into the tables
-of `gateway.reading.GoRules`.
+of `gateway.wire.fitting.GoRules`.
 
 Only the structs that a client's body is decoded into are looked at; notes elsewhere say nothing.
 """

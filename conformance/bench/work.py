@@ -16,11 +16,11 @@ from conformance.bench import wire
 from gateway import rows
 from gateway.call import Call
 from gateway.calls import host
-from gateway.encoding import encode_lines
 from gateway.framing import SseDecoder
 from gateway.plans import chat, generate
 from gateway.settings import Settings
 from gateway.types import internal, ollama
+from gateway.wire.writing import encode_lines
 
 Work = Callable[[], object]
 """The work of one chunk, to be called again and again on one stream."""

@@ -14,10 +14,10 @@ from gateway.call import Call
 from gateway.calls import shared
 from gateway.faults import Refusal
 from gateway.outcome import Answer, Outcome, StreamCall
-from gateway.reading import read_late
 from gateway.run import Run
 from gateway.types import internal, ollama, openai
 from gateway.values import shown, value_of
+from gateway.wire.reading import read_late
 
 OPTIONS_REFUSALS: Final[Mapping[str, str]] = {
     "num_keep": 'option "num_keep" must be of type integer',

@@ -12,10 +12,10 @@ from msgspec import UNSET
 from gateway import steps, transforms
 from gateway.faults import Refusal
 from gateway.outcome import Outcome, Report
-from gateway.reading import read_late
 from gateway.run import Run
 from gateway.types import internal, ollama
 from gateway.values import shown
+from gateway.wire.reading import read_late
 
 PARAMETERS_REFUSALS: Final[Mapping[str, str]] = {
     "num_keep": 'option "num_keep" must be of type integer',

@@ -13,10 +13,10 @@ from gateway import steps, transforms
 from gateway.call import Call
 from gateway.faults import Refusal
 from gateway.outcome import Answer, FetchCall, Outcome
-from gateway.reading import read_late
 from gateway.run import Run
 from gateway.types import ollama, openai
 from gateway.values import shown
+from gateway.wire.reading import read_late
 
 OPTIONS_REFUSALS: Final[Mapping[str, str]] = {
     "num_keep": 'option "num_keep" must be of type integer',

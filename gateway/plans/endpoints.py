@@ -33,8 +33,8 @@ from gateway.plans import (
     web_fetch,
     web_search,
 )
-from gateway.reading import GoRules
 from gateway.types import ollama
+from gateway.wire.reading import GoRules
 
 RULES: Final = GoRules(
     types={

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import UnsetType
 
-from gateway.fim import MARKERS
+from gateway.names.fill_markers import MARKERS
 
 
 def untemplated_prompt(

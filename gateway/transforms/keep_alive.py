@@ -1,14 +1,14 @@
 """
 Questions about a request's `keep_alive`.
 
-Reading the value is `gateway.duration`'s.
+Reading the value is `gateway.wire.duration`'s.
 """
 
 from __future__ import annotations
 
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.duration import parse_keep_alive
+from gateway.wire.duration import parse_keep_alive
 
 
 def keep_alive_problem(value: Raw | UnsetType) -> str | UnsetType:

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 
 from msgspec import UNSET, UnsetType
 
-from gateway import names
+from gateway.names import grammar
 from gateway.types import ollama
 
 _DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
@@ -34,7 +34,7 @@ def is_some_name(model: str | UnsetType | None, name: str | UnsetType | None) ->
     >>> is_some_name("", "qwen3"), is_some_name("  ", "qwen3")
     (True, False)
     """
-    return bool(names.stated(model, name).strip())
+    return bool(grammar.stated(model, name).strip())
 
 
 def is_legal_name(model: str | UnsetType | None) -> bool:
@@ -44,7 +44,7 @@ def is_legal_name(model: str | UnsetType | None) -> bool:
     >>> is_legal_name("qwen3:8b"), is_legal_name(""), is_legal_name("a/b/c/d")
     (True, False, False)
     """
-    return isinstance(model, str) and names.parse(names.without_local(model)) is not None
+    return isinstance(model, str) and grammar.parse(grammar.without_local(model)) is not None
 
 
 def is_some_legal_name(model: str | UnsetType | None, name: str | UnsetType | None) -> bool:
@@ -54,7 +54,7 @@ def is_some_legal_name(model: str | UnsetType | None, name: str | UnsetType | No
     >>> is_some_legal_name("", "qwen3"), is_some_legal_name("  ", "qwen3")
     (True, False)
     """
-    return is_legal_name(names.stated(model, name))
+    return is_legal_name(grammar.stated(model, name))
 
 
 def illegal_name_problem(
@@ -66,8 +66,8 @@ def illegal_name_problem(
     >>> illegal_name_problem("a b", UNSET)
     'name "a b" is invalid'
     """
-    text = names.stated(model, name)
-    is_legal = names.parse(names.without_local(text.strip())) is not None
+    text = grammar.stated(model, name)
+    is_legal = grammar.parse(grammar.without_local(text.strip())) is not None
     return UNSET if is_legal else f'name "{text}" is invalid'
 
 

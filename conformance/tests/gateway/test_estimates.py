@@ -8,8 +8,8 @@ import pytest
 
 from conformance.standin.catalogue import DEFAULT, GRADED, Model, Variant, q4
 from conformance.tests.gateway.support import COLD, LOADED, VARIED, Pair, open_pair
-from gateway import estimates
-from gateway.estimates import (
+from gateway.names import estimates
+from gateway.names.estimates import (
     architecture,
     is_embedding,
     parameter_count,

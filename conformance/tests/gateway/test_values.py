@@ -11,10 +11,10 @@ import pytest
 from msgspec import UNSET, Raw
 
 from conformance.tests.gateway.support import CHAT, LOADED, Pair, chat, frames
-from gateway.call import local_text, utc_text
-from gateway.duration import shown as duration_shown
-from gateway.encoding import encode, encode_error, encode_line
 from gateway.values import decode_each, shown, value_of
+from gateway.wire.duration import shown as duration_shown
+from gateway.wire.times import local_text, utc_text
+from gateway.wire.writing import encode, encode_error, encode_line
 
 ODD_TEXT = (
     'a<b>&c \N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR} \u2026 \N{SLIGHTLY SMILING FACE} "q" \\ \t'

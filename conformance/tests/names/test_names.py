@@ -4,17 +4,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.names import (
+from gateway.names.grammar import Name, parse
+from gateway.names.keys import (
     IrreversibleName,
-    Name,
     canonical,
     key_of,
-    looks_suspicious,
-    nearest,
-    parse,
     split_instance,
     split_variant,
 )
+from gateway.names.suggestions import looks_suspicious, nearest
 
 HOST = "registry.ollama.ai"
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.faults import Refusal
-from gateway.reading import GoRules, read_body, read_late, read_slowly
+from gateway.wire.fitting import GoRules
+from gateway.wire.reading import read_body, read_late, read_slowly
 
 
 class Function(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.duration import parse_keep_alive, parse_setting, shown
 from gateway.transforms import is_zero_duration, keep_alive_problem
+from gateway.wire.duration import parse_keep_alive, parse_setting, shown
 
 MINUTE = 60.0
 

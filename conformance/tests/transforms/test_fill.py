@@ -3,7 +3,7 @@
 import pytest
 from msgspec import UNSET
 
-from gateway.fim import MARKERS, knows
+from gateway.names.fill_markers import MARKERS, knows
 from gateway.transforms import untemplated_prompt
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from gateway import duration, fim, transforms
+from gateway import transforms
+from gateway.names import fill_markers
+from gateway.wire import duration
 
 MODULES = [
     importlib.import_module(f"gateway.transforms.{found.name}")
@@ -26,7 +28,9 @@ PUBLIC = {
 }
 
 
-@pytest.mark.parametrize("module", [*MODULES, duration, fim], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [*MODULES, duration, fill_markers], ids=lambda module: module.__name__
+)
 def test_examples_are_true(module: ModuleType) -> None:
     """What a docstring shows is what happens."""
     result = doctest.testmod(module)

@@ -1,0 +1,167 @@
+"""
+Ollama's grammar of model names: host, namespace, model and tag.
+
+Pure functions over the text of a name. Which models exist, aliases, and the choice between several
+models that match are the catalogue's. Callers trim a name before they pass it.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal
+
+__all__ = [
+    "Name",
+    "differ_in_case",
+    "parse",
+    "split_place",
+    "stated",
+    "without_local",
+]
+
+DEFAULT_HOST: Final = "registry.ollama.ai"
+DEFAULT_NAMESPACE: Final = "library"
+DEFAULT_TAG: Final = "latest"
+
+MAX_HOST: Final = 350
+MAX_PART: Final = 80
+_MAX_REMEMBERED: Final = 1000
+
+_HOST: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
+_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
+_MODEL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A legal Ollama model name, its defaults filled in. (ollama sheet §2)"""
+
+    host: str
+    namespace: str
+    model: str
+    tag: str
+
+    @property
+    def display(self) -> str:
+        """The shortest form, the tag always shown: "llama3:latest". (ollama sheet §2.2)"""
+        # Next to a host that is not the default one, the namespace is shown even if it is.
+        if self.host.lower() != DEFAULT_HOST:
+            return self.full
+        if self.namespace.lower() != DEFAULT_NAMESPACE:
+            return f"{self.namespace}/{self.model}:{self.tag}"
+        return f"{self.model}:{self.tag}"
+
+    @property
+    def full(self) -> str:
+        """Every part: "registry.ollama.ai/library/llama3:latest"."""
+        return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
+
+    @property
+    def folded(self) -> str:
+        """Equal for two names exactly when Ollama's lookup takes them for the same one."""
+        return self.full.lower()
+
+
+def parse(text: str) -> Name | None:
+    """Read `[scheme://][host/][namespace/]model[:tag]`; None when it is illegal.
+
+    (ollama sheet §2.1)
+    """
+    # A request's name is read several times; what is no name may be of any size, and is not kept.
+    return _remembered(text) if len(text) <= _MAX_REMEMBERED else _read(text)
+
+
+def _read(text: str) -> Name | None:
+    rest, tag = text, DEFAULT_TAG
+    if rest.rfind(":") > rest.rfind("/"):
+        rest, _, tag = rest.rpartition(":")
+        if not rest:
+            return None
+    above, slash, model = rest.rpartition("/")
+    if slash and not above:
+        return None
+    host, slash, namespace = above.rpartition("/")
+    if slash and not (host and namespace):
+        return None
+    _, scheme_end, after_scheme = host.partition("://")
+    if scheme_end:
+        host = after_scheme
+    name = Name(host or DEFAULT_HOST, namespace or DEFAULT_NAMESPACE, model, tag)
+    is_legal = (
+        _HOST.fullmatch(name.host)
+        and _NAMESPACE.fullmatch(name.namespace)
+        and _MODEL.fullmatch(name.model)
+        and _MODEL.fullmatch(name.tag)
+    )
+    return name if is_legal else None
+
+
+_remembered = lru_cache(maxsize=1024)(_read)
+
+Place = Literal["cloud", "local"]
+
+
+def split_place(text: str) -> tuple[str, Place | None]:
+    """Split a name into the name proper and where it says to run; raises `ValueError` for both.
+
+    "x:cloud" is "x" on ollama.com and "x:20b-cloud" is "x:20b" there; "x:local" is "x" here. Only
+    what stands behind the last colon counts, in any letter case. (ollama sheet §2.4)
+    """
+    base, place = _split_last_place(text)
+    if place is not None and _split_last_place(base)[1] is not None:
+        raise ValueError(f"use either :local or :cloud, not both: {text!r}")
+    return base, place
+
+
+def _split_last_place(text: str) -> tuple[str, Place | None]:
+    base, colon, last = text.rpartition(":")
+    word = last.strip().lower()
+    if not colon or "/" in word:
+        return text, None
+    if word == "cloud" or word == "local":
+        return base, "cloud" if word == "cloud" else "local"
+    if word.endswith("-cloud"):
+        return f"{base}:{last.strip()[: -len('-cloud')]}", "cloud"
+    return text, None
+
+
+def without_local(text: str) -> str:
+    """Take a ":local" off a name; ollama.com's names stay, as names like any other.
+
+    What is kept here is kept under its name proper. (ollama sheet §2.4)
+    """
+    try:
+        base, place = split_place(text.strip())
+    except ValueError:
+        return text
+    return base if place == "local" else text
+
+
+def differ_in_case(one: str, other: str) -> bool:
+    """Whether two texts are the same model's name but for letter case. (ollama sheet §2.3)"""
+    left, right = parse(one), parse(other)
+    if left is None or right is None:
+        return False
+    return left.folded == right.folded and left.full != right.full
+
+
+def stated(model: object, name: object) -> str:
+    """Return the name in a request with two keys for it: `model` unless it is empty.
+
+    Blanks are not empty. (ollama sheet §2.5)
+    """
+    if isinstance(model, str) and model:
+        return model
+    return name if isinstance(name, str) else ""
+
+
+# From a key to its name.
+
+
+# From a name to its key.
+
+
+# Suffixes of LM Studio's ids.
+
+
+# Hints for the log.

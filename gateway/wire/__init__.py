@@ -1,0 +1,1 @@
+"""JSON as Ollama reads and writes it."""

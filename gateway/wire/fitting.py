@@ -1,0 +1,260 @@
+"""
+Fitting decoded JSON into a struct as leniently as Go does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple, NoReturn
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from gateway.faults import Refusal
+from gateway.wire.shapes import Kind, Shape, fold, plan_for
+
+Check = Callable[[Any], str | UnsetType]
+
+
+@dataclass(frozen=True, eq=False)
+class GoRules:
+    """What Ollama's Go types say and a struct does not.
+
+    All keys are `Struct.field`, with `[]` for the elements of a list or of a map.
+
+    `types` are the Go types that cannot be derived: `ChatRequest.tools` is "api.Tools",
+    `Message.images[]` is "api.ImageData". Derived otherwise: a struct `Tool` is "api.Tool", a list
+    of it "[]api.Tool". A word that ends in ".Alias" marks elements that Ollama parses by code of
+    its own: a failure inside such an element ends the reading, so it beats every other type error,
+    and is reported under the name of the struct around it.
+
+    `checks` ask a value, once its type is right, for what is wrong with it. On a field of any type
+    but string the check stands for code of Ollama's own and ends the reading like an ".Alias"; such
+    a field's value is passed as raw JSON. On a string it is one failure among the others.
+
+    `shapes` name the struct that a raw value must fit; the value itself stays as it was sent.
+    """
+
+    types: Mapping[str, str] = field(default_factory=dict)
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    shapes: Mapping[str, type[msgspec.Struct]] = field(default_factory=dict)
+
+
+NO_RULES: Final = GoRules()
+
+_KINDS: Final[Mapping[type, Kind]] = {
+    str: "string",
+    bool: "bool",
+    Raw: "number",
+    list: "array",
+    dict: "object",
+}
+
+_ZEROS: Final[tuple[tuple[Kind, Callable[[], Any]], ...]] = (
+    ("string", str),
+    ("bool", bool),
+    ("number", int),
+    ("array", list),
+    ("object", dict),
+)
+
+
+class _Place(NamedTuple):
+    """Where a value stands: `path` with `[]` for elements, `label` without (Ollama's texts)."""
+
+    path: str
+    label: str
+    owner: str
+    is_pinned: bool
+    """Whether `owner` stays: inside what Ollama parses by code of its own."""
+
+
+class _Fitter:
+    """Walks a value in document order: drops what a type does not know, complains about kinds."""
+
+    folds_keys = False
+
+    def fit(self, value: Any, shape: Shape, place: _Place) -> Any:
+        """The value as the type takes it; complaints go to `complain`."""
+        if not shape.kinds:
+            return value
+        if value is None:
+            return None if shape.is_nullable else self._zero(shape, place)
+        kind = _KINDS[type(value)]
+        if kind not in shape.kinds or (kind == "number" and not _fits_number(value, shape)):
+            self.complain(value, shape, place)
+            return self._zero(shape, place)
+        if kind == "array" and shape.item is not None:
+            inner = self.place_of_item(place)
+            return [self.fit_item(item, shape.item, inner) for item in value]
+        if kind == "object" and shape.struct is not None:
+            return self._fit_struct(value, shape, place)
+        if kind == "object" and shape.item is not None:
+            inner = self.place_of_item(place)
+            return {key: self.fit_item(item, shape.item, inner) for key, item in value.items()}
+        return value
+
+    def fit_item(self, value: Any, shape: Shape, place: _Place) -> Any:
+        """An element of a list or a map."""
+        return self.fit(value, shape, place)
+
+    def place_of_item(self, place: _Place) -> _Place:
+        """The place of a list's or a map's elements."""
+        return place._replace(path=f"{place.path}[]")
+
+    def place_of_fields(self, shape: Shape, place: _Place) -> _Place:
+        """The place that the paths of a struct's fields start from."""
+        return place
+
+    def complain(self, value: Any, shape: Shape, place: _Place) -> None:
+        """Take note of a value whose kind the type does not accept, or raise."""
+        raise NotImplementedError
+
+    def _fit_struct(self, value: dict[str, Any], shape: Shape, place: _Place) -> dict[str, Any]:
+        outer = self.place_of_fields(shape, place)
+        fitted: dict[str, Any] = {}
+        for key, item in value.items():
+            name = self._name_of(key, shape)
+            if name is not None and (item is not None or shape.fields[name].is_nullable):
+                inner = self.place_of_field(name, shape, outer)
+                fitted[name] = self.fit(item, shape.fields[name], inner)
+        for name in shape.required:
+            if name not in fitted:
+                fitted[name] = self._zero(shape.fields[name], outer)
+        return fitted
+
+    def place_of_field(self, name: str, shape: Shape, outer: _Place) -> _Place:
+        """The place of a field of the struct that `shape` is."""
+        return outer._replace(path=f"{outer.path}.{name}" if outer.path else name)
+
+    def _name_of(self, key: str, shape: Shape) -> str | None:
+        if key in shape.fields:
+            return key
+        return shape.names.get(fold(key)) if self.folds_keys else None
+
+    def _zero(self, shape: Shape, place: _Place) -> Any:
+        """Go's zero value: what stands for a null where the type has no null."""
+        if shape.is_nullable:
+            return None
+        if shape.struct is not None:
+            return self._fit_struct({}, shape, place)
+        return next(make() for kind, make in _ZEROS if kind in shape.kinds)
+
+
+class BodyFitter(_Fitter):
+    """Fits a body; reports the failure that Ollama reports."""
+
+    folds_keys = True
+
+    def __init__(self, go_name: str, rules: GoRules, objects: Mapping[str, str]) -> None:
+        self._go_name = go_name
+        self._rules = rules
+        self._objects = objects
+        self._first_complaint: str | None = None
+
+    def fit_whole(self, value: Any, shape: Shape) -> Any:
+        fitted = self.fit(value, shape, _Place("", "", self._go_name, is_pinned=False))
+        self._raise_first()
+        return fitted
+
+    def fit(self, value: Any, shape: Shape, place: _Place) -> Any:
+        if not shape.kinds and place.label in self._objects and not isinstance(value, dict | None):
+            self.complain(value, shape, place)
+            return None
+        check = self._rules.checks.get(place.path)
+        if check is not None and value is not None:
+            if "string" in shape.kinds:
+                problem = check(value) if isinstance(value, str) else UNSET
+                if not isinstance(problem, UnsetType):
+                    self._first_complaint = self._first_complaint or problem
+            else:
+                problem = check(Raw(msgspec.json.encode(value)))
+                if not isinstance(problem, UnsetType):
+                    raise Refusal(400, problem)
+                place = place._replace(is_pinned=True)
+        inner = self._rules.shapes.get(place.path)
+        if inner is not None:
+            # Only the complaints count: what is handed on is what was sent.
+            super().fit(value, replace(plan_for(inner).shape, is_nullable=True), place)
+            return value
+        return super().fit(value, shape, place)
+
+    def fit_item(self, value: Any, shape: Shape, place: _Place) -> Any:
+        if not self._is_parsed_alone(place):
+            return super().fit_item(value, shape, place)
+        earlier, self._first_complaint = self._first_complaint, None
+        fitted = super().fit_item(value, shape, place._replace(is_pinned=True))
+        self._raise_first()
+        self._first_complaint = earlier
+        return fitted
+
+    def place_of_fields(self, shape: Shape, place: _Place) -> _Place:
+        if place.is_pinned or not place.path:
+            return place
+        word = self._rules.types.get(place.path, shape.struct or "")
+        return place._replace(owner=word.rpartition(".")[2])
+
+    def place_of_field(self, name: str, shape: Shape, outer: _Place) -> _Place:
+        label = f"{outer.label}.{name}" if outer.label else name
+        return outer._replace(path=f"{shape.struct}.{name}", label=label)
+
+    def complain(self, value: Any, shape: Shape, place: _Place) -> None:
+        kind: str = _KINDS[type(value)]
+        if kind == "number" and "number" in shape.kinds:
+            kind = f"number {bytes(value).decode()}"
+        if place.path:
+            word = self._rules.types.get(place.path) or self._objects.get(place.label, shape.word)
+            target = f"Go struct field {place.owner}.{place.label} of type {word}"
+        else:
+            target = f"Go value of type api.{self._go_name}"
+        complaint = f"json: cannot unmarshal {kind} into {target}"
+        self._first_complaint = self._first_complaint or complaint
+
+    def _is_parsed_alone(self, place: _Place) -> bool:
+        """Whether elements here are decoded one by one, so that the first bad one is told."""
+        of_own = self._rules.types.get(place.path, "").endswith(".Alias")
+        return of_own or place.path.removesuffix("[]") in self._rules.checks
+
+    def _raise_first(self) -> None:
+        if self._first_complaint is not None:
+            raise Refusal(400, self._first_complaint)
+
+
+class LateFitter(_Fitter):
+    """Fits a late value; every failure has a sentence of its own."""
+
+    def __init__(self, refusals: Mapping[str, str], status: int) -> None:
+        self._refusals = refusals
+        self._status = status
+
+    def fit_whole(self, value: Any, shape: Shape) -> Any:
+        return self.fit(value, shape, _Place("", "", "", is_pinned=False))
+
+    def fit_item(self, value: Any, shape: Shape, place: _Place) -> Any:
+        if value is None and shape.kinds:
+            self.complain(value, shape, place)
+        return super().fit_item(value, shape, place)
+
+    def complain(self, value: Any, shape: Shape, place: _Place) -> NoReturn:
+        for path in _path_and_parents(place.path):
+            if path in self._refusals:
+                raise Refusal(self._status, self._refusals[path])
+        expected = " or ".join(sorted(shape.kinds))
+        where = f'"{place.path}"' if place.path else "the value"
+        raise Refusal(self._status, f"{where} must be of type {expected}")
+
+
+def _path_and_parents(path: str) -> Iterator[str]:
+    yield path
+    while path.endswith("[]"):
+        path = path.removesuffix("[]")
+        yield path
+
+
+def _fits_number(value: Raw, shape: Shape) -> bool:
+    text = bytes(value).decode()
+    if shape.is_integer:
+        return text.removeprefix("-").isdigit()
+    return math.isfinite(float(text))

@@ -1,0 +1,232 @@
+"""
+JSON syntax as Go's decoder judges it, and its words for what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, AnyStr, Final, NoReturn
+
+from msgspec import Raw
+
+from gateway.faults import Refusal
+
+MISSING_BODY: Final = "missing request body"
+
+_TRUNCATED: Final = "unexpected EOF"
+
+_UNREADABLE: Final = "invalid JSON"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+# Numbers keep their text: nothing is lost on the way into a raw field.
+_JSON: Final = json.JSONDecoder(
+    parse_int=Raw, parse_float=Raw, parse_constant=_refuse_constant, strict=True
+)
+
+_SPACE: Final = re.compile(r"[ \t\r\n]*")
+
+_UNDECODED: Final = re.compile("[\udc80-\udcff]")
+
+_ESCAPE: Final = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a proper pair
+    r"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def _mend_escape(match: re.Match[str]) -> str:
+    return "\\ufffd" if match["lone"] else match[0]
+
+
+def first_value(body: bytes) -> Any:
+    """The first JSON value: objects as dicts, numbers as `Raw`, never a lone surrogate inside.
+
+    Every byte that is not UTF-8 and every lone surrogate becomes U+FFFD, what follows the value is
+    not looked at, and of a key given twice the last value counts.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = _UNDECODED.sub("\ufffd", body.decode(errors="surrogateescape"))
+    start = _end_of(_SPACE, text, 0)
+    if start == len(text):
+        raise Refusal(400, MISSING_BODY)
+    if "\\ud" in text or "\\uD" in text:
+        text = _ESCAPE.sub(_mend_escape, text)
+    # The standard parser takes a number's longest good beginning for the whole ("1." is 1).
+    problem = None if text[start] in "{[" else _find_problem(body)
+    if problem is None:
+        try:
+            return _JSON.raw_decode(text, start)[0]
+        except ValueError:
+            problem = _find_problem(body)
+    raise Refusal(400, problem or _UNREADABLE)
+
+
+_GO_MAX_DEPTH: Final = 10_000
+
+_B_SPACE: Final = re.compile(rb"[ \t\r\n]*")
+
+_B_PLAIN: Final = re.compile(rb'[^"\\\x00-\x1f]*')
+
+_B_DIGITS: Final = re.compile(rb"[0-9]*")
+
+_LITERALS: Final = {b"t": b"true", b"f": b"false", b"n": b"null"}
+
+_QUOTED: Final = {
+    0x07: "\\a",
+    0x08: "\\b",
+    0x09: "\\t",
+    0x0A: "\\n",
+    0x0B: "\\v",
+    0x0C: "\\f",
+    0x0D: "\\r",
+    0x27: "\\'",
+    0x5C: "\\\\",
+}
+
+
+class _Broken(Exception):
+    """The text breaks at a byte; the sentence says how."""
+
+
+def _end_of(pattern: re.Pattern[AnyStr], text: AnyStr, at: int) -> int:
+    """Where the pattern ends that matches (perhaps nothing) at a position."""
+    match = pattern.match(text, at)
+    return match.end() if match else at
+
+
+def _find_problem(body: bytes) -> str | None:
+    """Go's sentence for the first syntax error in the first JSON value, or None."""
+    try:
+        _skip_value(body)
+    except _Broken as problem:
+        return str(problem)
+    return None
+
+
+def _skip_value(body: bytes) -> None:
+    """Walk over the first JSON value without recursion; raises `_Broken` where Go would."""
+    open_brackets: list[bytes] = []
+    expected = "value"
+    at = 0
+    while True:
+        at = _end_of(_B_SPACE, body, at)
+        char = body[at : at + 1]
+        if not char:
+            raise _Broken(_TRUNCATED)
+        closes_empty = (expected, char) in (("value or end", b"]"), ("key or end", b"}"))
+        if expected.startswith("value") and not closes_empty:
+            if char in (b"{", b"["):
+                open_brackets.append(char)
+                if len(open_brackets) > _GO_MAX_DEPTH:
+                    raise _broken_at(body, at, "exceeded max depth")
+                expected = "key or end" if char == b"{" else "value or end"
+                at += 1
+                continue
+            at = _skip_scalar(body, at)
+            if not open_brackets:
+                return
+            expected = "separator"
+        elif expected.startswith("key") and not closes_empty:
+            if char != b'"':
+                raise _broken_at(body, at, "looking for beginning of object key string")
+            at = _end_of(_B_SPACE, body, _skip_string(body, at))
+            if body[at : at + 1] != b":":
+                raise _broken_at(body, at, "after object key")
+            at += 1
+            expected = "value"
+        else:
+            is_object = open_brackets[-1] == b"{"
+            if char == b",":
+                expected = "key" if is_object else "value"
+            elif char == (b"}" if is_object else b"]"):
+                open_brackets.pop()
+                if not open_brackets:
+                    return
+                expected = "separator"
+            else:
+                where = "after object key:value pair" if is_object else "after array element"
+                raise _broken_at(body, at, where)
+            at += 1
+
+
+def _skip_scalar(body: bytes, at: int) -> int:
+    char = body[at : at + 1]
+    if char == b'"':
+        return _skip_string(body, at)
+    if char in _LITERALS:
+        literal = _LITERALS[char]
+        for offset in range(1, len(literal)):
+            if body[at + offset : at + offset + 1] != literal[offset : offset + 1]:
+                name, wanted = literal.decode(), chr(literal[offset])
+                raise _broken_at(body, at + offset, f"in literal {name} (expecting '{wanted}')")
+        return at + len(literal)
+    if char == b"-" or char.isdigit():
+        return _skip_number(body, at)
+    raise _broken_at(body, at, "looking for beginning of value")
+
+
+def _skip_number(body: bytes, at: int) -> int:
+    if body[at : at + 1] == b"-":
+        at += 1
+    if body[at : at + 1] == b"0":
+        at += 1
+    else:
+        at = _skip_digits(body, at, "in numeric literal")
+    if body[at : at + 1] == b".":
+        at = _skip_digits(body, at + 1, "after decimal point in numeric literal")
+    if body[at : at + 1] in (b"e", b"E"):
+        at += 1
+        if body[at : at + 1] in (b"+", b"-"):
+            at += 1
+        at = _skip_digits(body, at, "in exponent of numeric literal")
+    return at
+
+
+def _skip_digits(body: bytes, at: int, where: str) -> int:
+    end = _end_of(_B_DIGITS, body, at)
+    if end == at:
+        raise _broken_at(body, at, where)
+    return end
+
+
+def _skip_string(body: bytes, at: int) -> int:
+    at += 1
+    while True:
+        at = _end_of(_B_PLAIN, body, at)
+        char = body[at : at + 1]
+        if char == b'"':
+            return at + 1
+        if char != b"\\":
+            raise _broken_at(body, at, "in string literal")
+        at += 1
+        char = body[at : at + 1]
+        if char == b"u":
+            for _ in range(4):
+                at += 1
+                if body[at : at + 1] not in b"0123456789abcdefABCDEF" or at >= len(body):
+                    raise _broken_at(body, at, "in \\u hexadecimal character escape")
+        elif char not in b'bfnrt\\/"' or not char:
+            raise _broken_at(body, at, "in string escape code")
+        at += 1
+
+
+def _broken_at(body: bytes, at: int, where: str) -> _Broken:
+    if at >= len(body):
+        return _Broken(_TRUNCATED)
+    return _Broken(f"invalid character '{_quote(body[at])}' {where}")
+
+
+def _quote(byte: int) -> str:
+    """One byte as Go quotes it: taken for a Latin-1 character, escaped unless printable."""
+    if byte in _QUOTED:
+        return _QUOTED[byte]
+    if byte < 0x20 or byte == 0x7F:
+        return f"\\x{byte:02x}"
+    return chr(byte) if chr(byte).isprintable() else f"\\u{byte:04x}"

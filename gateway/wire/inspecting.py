@@ -1,0 +1,130 @@
+"""
+Looking into decoded bodies for keys that no description has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+from msgspec import inspect as types
+
+from gateway.wire.fitting import Check, GoRules
+from gateway.wire.shapes import Shape, plan_for
+
+_Inspector = Callable[[Any], bool]
+
+_INSPECTORS: Final[dict[tuple[Any, GoRules], _Inspector]] = {}
+
+
+def inspector_for(kind: Any, rules: GoRules) -> _Inspector:
+    known = _INSPECTORS.get((kind, rules))
+    if known is None:
+        known = _Inspectors(rules).of(types.type_info(kind), "") or _sees_nothing
+        _INSPECTORS[kind, rules] = known
+    return known
+
+
+def _sees_nothing(_: object) -> bool:
+    return True
+
+
+class _Inspectors:
+    """Builds functions that tell whether a decoded value is right by the checks and shapes."""
+
+    def __init__(self, rules: GoRules) -> None:
+        self._rules = rules
+        self._structs: dict[type, list[tuple[str, _Inspector]]] = {}
+
+    def of(self, info: types.Type, key: str) -> _Inspector | None:
+        """The inspector of a type's values at a key; None when there is nothing to look at."""
+        inspectors = list(self._parts(info, key))
+        if not inspectors:
+            return None
+
+        def inspect(value: Any) -> bool:
+            # Absence is nobody's fault; a null that matters is still raw here.
+            return value is UNSET or value is None or all(one(value) for one in inspectors)
+
+        return inspect
+
+    def _parts(self, info: types.Type, key: str) -> Iterator[_Inspector]:
+        check = self._rules.checks.get(key)
+        if check is not None:
+            yield _answers_nothing(check)
+        shape = self._rules.shapes.get(key)
+        if shape is not None:
+            yield _fits_shape(shape)
+        for member in info.types if isinstance(info, types.UnionType) else (info,):
+            if isinstance(member, types.StructType):
+                if steps := self._steps(member):
+                    yield _fields(steps)
+            elif isinstance(member, types.CollectionType):
+                if look := self.of(member.item_type, f"{key}[]"):
+                    yield _items(look)
+            elif isinstance(member, types.DictType) and (
+                look := self.of(member.value_type, f"{key}[]")
+            ):
+                yield _values(look)
+
+    def _steps(self, info: types.StructType) -> list[tuple[str, _Inspector]]:
+        steps = self._structs.get(info.cls)
+        if steps is None:
+            steps = self._structs[info.cls] = []
+            for each in info.fields:
+                look = self.of(each.type, f"{info.cls.__name__}.{each.encode_name}")
+                if look is not None:
+                    steps.append((each.name, look))
+        return steps
+
+
+def _answers_nothing(check: Check) -> _Inspector:
+    return lambda value: check(value) is UNSET
+
+
+def _fields(steps: list[tuple[str, _Inspector]]) -> _Inspector:
+    return lambda value: all(look(getattr(value, name)) for name, look in steps)
+
+
+def _items(look: _Inspector) -> _Inspector:
+    return lambda value: all(map(look, value))
+
+
+def _values(look: _Inspector) -> _Inspector:
+    return lambda value: all(map(look, value.values()))
+
+
+def _fits_shape(shape: type[msgspec.Struct]) -> _Inspector:
+    decoder = msgspec.json.Decoder[Any](shape | None)
+    names = {name for each in _structs_in(shape) for name in each.fields}
+    spelled = re.compile(
+        rb'"(' + b"|".join(re.escape(name.encode()) for name in names) + rb')"[ \t\r\n]*:',
+        re.IGNORECASE,
+    )
+    known = {name.encode() for name in names}
+
+    def fits(value: Any) -> bool:
+        try:
+            decoder.decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        # A key in another letter case was passed over.
+        return all(match[1] in known for match in spelled.finditer(value))
+
+    return fits
+
+
+def _structs_in(kind: Any) -> Iterator[Shape]:
+    waiting, seen = [plan_for(kind).shape], set[int]()
+    while waiting:
+        shape = waiting.pop()
+        if id(shape.fields) not in seen:
+            seen.add(id(shape.fields))
+            if shape.struct is not None:
+                yield shape
+            waiting += shape.fields.values()
+        if shape.item is not None:
+            waiting.append(shape.item)

@@ -1,0 +1,167 @@
+"""Read request bodies the way Ollama reads them.
+
+May live here: turning a body's bytes into a request struct, and Ollama's words for what cannot be
+read. May not live here: anything that knows an endpoint, a field's meaning or a default; and
+nothing here logs, because whatever it could say is the client's own text.
+
+Two stages. The fast path is one typed decode; request structs forbid unknown fields, so any body
+that is unusual (a key in another letter case, an unknown key, a lone surrogate, bytes after the
+value) fails there. The slow path reads the first JSON value leniently, fits it to the struct's
+fields, and decodes the result with the same decoder, so both paths build equal structs. The rules
+and the wordings are those of ollama sheet §1.6.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Raw, UnsetType
+
+from gateway.faults import Refusal
+from gateway.wire.fitting import NO_RULES, BodyFitter, GoRules, LateFitter
+from gateway.wire.go_json import MISSING_BODY, first_value
+from gateway.wire.inspecting import inspector_for
+from gateway.wire.shapes import Plan, plan_for
+
+__all__ = ["GoRules", "read_blank", "read_body", "read_late", "read_slowly"]
+
+T = TypeVar("T")
+
+
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_TOO_DEEP: Final = "exceeded max depth: the body nests values deeper than this server reads"
+
+
+def read_blank(body: bytes) -> None:
+    """Refuse a body of nothing but space, and look no further into it; raises `Refusal`."""
+    if not body.strip():
+        raise Refusal(400, MISSING_BODY)
+
+
+def read_body(
+    body: bytes,
+    kind: type[T],
+    decoder: msgspec.json.Decoder[T],
+    go_name: str,
+    *,
+    rules: GoRules = NO_RULES,
+    objects: Mapping[str, str] = _NOTHING,
+) -> T:
+    """Decode a request body into `kind`, or refuse it with status 400 in Ollama's words.
+
+    `go_name` is the request's name in Ollama's texts, such as "ChatRequest".
+
+    `objects` lists raw fields at the top of the body (JSON name to Go type word) that must hold an
+    object or null when they are present.
+
+    `kind`, and every struct in it, must forbid unknown fields to have the fast path: otherwise a
+    key in another letter case would be dropped without a word.
+
+    Raises `Refusal`. (ollama sheet §1.6)
+    """
+    plan = plan_for(kind)
+    if plan.is_closed:
+        try:
+            request = decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        else:
+            if (
+                (not plan.holds_raw or _is_utf8(body))
+                and _are_objects(request, objects, plan)
+                and inspector_for(kind, rules)(request)
+            ):
+                return request
+    return read_slowly(body, kind, decoder, go_name, rules=rules, objects=objects)
+
+
+def read_slowly(
+    body: bytes,
+    kind: type[T],
+    decoder: msgspec.json.Decoder[T],
+    go_name: str,
+    *,
+    rules: GoRules = NO_RULES,
+    objects: Mapping[str, str] = _NOTHING,
+) -> T:
+    """Do what `read_body` does without its fast path: same parameters, same answers."""
+    try:
+        value = first_value(body)
+        fitter = BodyFitter(go_name, rules, objects)
+        fitted = fitter.fit_whole({} if value is None else value, plan_for(kind).shape)
+        return decoder.decode(msgspec.json.encode(fitted))
+    except RecursionError:
+        raise Refusal(400, _TOO_DEEP) from None
+    except msgspec.DecodeError as error:
+        # A constraint that the plan does not know (a closed vocabulary, a custom type).
+        raise Refusal(400, f"json: {error}") from None
+
+
+def read_late(
+    raw: Raw | UnsetType,
+    decoder: msgspec.json.Decoder[T],
+    empty: T,
+    refusals: Mapping[str, str],
+    status: int,
+) -> T:
+    """Decode a value that `read_body` kept raw, such as `options`.
+
+    Absent and null give `empty`. Unknown keys are ignored, keys are case-sensitive (Ollama reads
+    them from a map), and a key whose value is null is absent. A value of a wrong type is refused
+    with `status` and the sentence that `refusals` holds for its path: "seed", or "stop[]" for an
+    element of a list (a null element is of a wrong type, too); the list's own sentence serves where
+    there is none for its elements.
+
+    Raises `Refusal`. (ollama sheet §3.4)
+    """
+    if isinstance(raw, UnsetType) or bytes(raw).strip() in (b"", b"null"):
+        return empty
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        value = first_value(bytes(raw))
+        if value is None:
+            return empty
+        fitted = LateFitter(refusals, status).fit_whole(value, plan_for(decoder.type).shape)
+        return decoder.decode(msgspec.json.encode(fitted))
+    except RecursionError:
+        raise Refusal(status, _TOO_DEEP) from None
+    except msgspec.DecodeError as error:
+        raise Refusal(status, f"json: {error}") from None
+
+
+def _is_utf8(body: bytes) -> bool:
+    """The typed decode checks every string but those inside raw values."""
+    if body.isascii():
+        return True
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _are_objects(request: object, objects: Mapping[str, str], plan: "Plan") -> bool:
+    for name in objects:
+        value = getattr(request, plan.attributes[name])
+        if isinstance(value, Raw) and bytes(memoryview(value)[:1]) not in (b"{", b"n"):
+            return False
+    return True
+
+
+# What the typed decode can't see of a decoded request.
+
+
+# The first JSON value of a body.
+
+
+# Where a JSON text breaks, in Go's words.
+
+
+# Plans: what a type accepts, found out once per type.
+
+
+# Fitting a value to a plan.

@@ -44,7 +44,7 @@ from gateway.passthrough import Passthrough
 from gateway.plans.endpoints import ENDPOINTS, PASSED_ON
 from gateway.relay import Relay
 from gateway.run import Services
-from gateway.settings import Settings
+from gateway.settings.schema import Settings
 from gateway.store import Store
 from gateway.upstream import Upstream
 from gateway.wire.writing import JSON, encode_error

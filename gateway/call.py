@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from gateway.settings import Settings
+from gateway.settings.schema import Settings
 from gateway.types import internal
 from gateway.wire.times import utc_text
 

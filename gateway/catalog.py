@@ -25,7 +25,7 @@ from gateway.names import grammar, keys, suggestions
 from gateway.outcome import FetchCall
 from gateway.record import sampled
 from gateway.rows import describe, spellings
-from gateway.settings import ModelSettings
+from gateway.settings.schema import ModelSettings
 from gateway.types import internal
 from gateway.upstream import Upstream
 

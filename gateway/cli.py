@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn, TypedDict, TypeVar, Unpack
 import click
 
 if TYPE_CHECKING:
-    from gateway.settings import Loaded
+    from gateway.settings.sources import Loaded
 
 WRONG_SETTINGS = 2
 DATA_DIRECTORY = "the platform's data directory"
@@ -95,7 +95,7 @@ def serve(**flags: Unpack[Flags]) -> NoReturn:
 def show_config(**flags: Unpack[Flags]) -> None:
     """Print the settings in force and where each comes from; secrets are masked."""
     loaded = load_settings(flags)
-    from gateway.settings import describe
+    from gateway.settings.sources import describe
 
     click.echo(_as_toml(describe(loaded.settings), loaded.sources), nl=False)
 
@@ -110,7 +110,7 @@ def load_server() -> None:
 
 def load_settings(flags: Flags) -> "Loaded":
     """Merge flags, environment and file; a problem is one sentence and exit code 2."""
-    from gateway.settings import SettingsProblem, default_file, read
+    from gateway.settings.sources import SettingsProblem, default_file, read
 
     try:
         if len(flags["upstream"]) > 1:
@@ -148,7 +148,7 @@ def _with_store(loaded: "Loaded") -> "Loaded":
 def start_journal(loaded: "Loaded") -> None:
     """Set the journal up, and have it say what Ollama's variables asked for in vain."""
     from gateway import journal
-    from gateway.settings import describe
+    from gateway.settings.sources import describe
 
     journal.configure(loaded.settings.log)
     log = journal.get_logger()
@@ -184,7 +184,7 @@ def _show_version(context: click.Context) -> None:
 
 def _as_toml(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
     """Write `section.key` values as a TOML file; secrets and what has no value are comments."""
-    from gateway.settings import SECRETS
+    from gateway.settings.schema import SECRETS
 
     lines: list[str] = []
     section = ""

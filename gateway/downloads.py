@@ -23,7 +23,7 @@ from gateway.catalog import Catalog
 from gateway.faults import Refusal, UpstreamFailure
 from gateway.journal import get_logger
 from gateway.outcome import FetchCall
-from gateway.settings import DownloadSettings
+from gateway.settings.schema import DownloadSettings
 from gateway.types import internal
 from gateway.upstream import Upstream
 from gateway.wire.writing import encode

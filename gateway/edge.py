@@ -21,7 +21,7 @@ from gateway.client import header
 from gateway.dialects import error_body
 from gateway.journal import get_logger, log_request
 from gateway.record import INTERNAL_FAULT, Observer, Record, begin
-from gateway.settings import Settings
+from gateway.settings.schema import Settings
 from gateway.wire.writing import JSON, NDJSON
 
 Scope = MutableMapping[str, Any]

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from gateway.client import header
 from gateway.edge import Answer, Gate, Headers, Scope
-from gateway.settings import Settings
+from gateway.settings.schema import Settings
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "0.0.0.0")
 APPLICATION_SCHEMES = ("app", "file", "tauri", "vscode-webview", "vscode-file")

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.client import SERVER_PUSH
 from gateway.dialects import error_body, is_mounted
-from gateway.settings import LimitSettings
+from gateway.settings.schema import LimitSettings
 from gateway.wire.writing import JSON
 
 SLOWEST_BYTES = 1024

@@ -19,7 +19,7 @@ import structlog
 from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
 
 from gateway.record import Record, current_id
-from gateway.settings import LogSettings
+from gateway.settings.schema import LogSettings
 from gateway.wire.duration import shown
 
 MAX_VALUE_CHARACTERS = 300

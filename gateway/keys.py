@@ -14,7 +14,7 @@ from gateway.client import header
 from gateway.dialects import error_body
 from gateway.edge import Answer, Headers, Scope
 from gateway.health import HEALTH
-from gateway.settings import Settings
+from gateway.settings.schema import Settings
 from gateway.wire.writing import JSON
 
 SENT_AS_X_API_KEY = "/v1/messages"

@@ -27,7 +27,7 @@ from gateway.journal import get_logger
 from gateway.loader import Loader, is_outcome_unknown, lacks_memory
 from gateway.names import keys
 from gateway.ownership import Owned, Ownership
-from gateway.settings import ModelSettings
+from gateway.settings.schema import ModelSettings
 from gateway.types import internal
 from gateway.upstream import Upstream
 from gateway.wire.duration import parse_setting

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from gateway.faults import Refusal
-from gateway.settings import LimitSettings
+from gateway.settings.schema import LimitSettings
 
 _IMAGE = re.compile(rb'"image_url"\s*:|"type"\s*:\s*"image"')
 """One such is in every image of OpenAI's, Anthropic's and LM Studio's own shape."""

@@ -46,7 +46,7 @@ from gateway.model_lists import merged
 from gateway.record import INTERNAL_FAULT, STATED, current
 from gateway.repairs import repair
 from gateway.run import NEAREST, Services
-from gateway.settings import Settings
+from gateway.settings.schema import Settings
 from gateway.types import internal
 from gateway.upstream import RawAnswer, Upstream, check_json, raise_error_event
 from gateway.wire.writing import JSON, encode

@@ -26,7 +26,7 @@ from gateway.limits import check_counts, check_depth
 from gateway.outcome import Answer, FetchCall, Report, StreamCall
 from gateway.record import INTERNAL_FAULT, STATED, current, sampled
 from gateway.run import Run, Services
-from gateway.settings import Settings
+from gateway.settings.schema import Settings
 from gateway.upstream import Upstream
 from gateway.wire.writing import (
     JSON,

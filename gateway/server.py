@@ -30,7 +30,7 @@ from gateway.dialects import error_body
 from gateway.faults import GOING_DOWN
 from gateway.gates import is_loopback
 from gateway.intake import ClientHttp
-from gateway.settings import ListenSettings, Settings
+from gateway.settings.schema import ListenSettings, Settings
 from gateway.wire.writing import JSON
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from gateway.record import current
 from gateway.transport import HttpTransport, origin_of, write_head
 
 if TYPE_CHECKING:
-    from gateway.settings import UpstreamSettings
+    from gateway.settings.schema import UpstreamSettings
 
 TakeEvents: TypeAlias = Callable[[list[Event]], Awaitable[None] | None]
 """Takes events at once; what it returns has to be waited for before it takes more."""

@@ -18,7 +18,7 @@ from gateway.call import Call
 from gateway.calls import host
 from gateway.framing import SseDecoder
 from gateway.plans import chat, generate
-from gateway.settings import Settings
+from gateway.settings.schema import Settings
 from gateway.types import internal, ollama
 from gateway.wire.writing import encode_lines
 

@@ -43,7 +43,7 @@ def make_gateway(upstream_url: str, overrides: Mapping[str, Any]) -> AsgiApp:
     The catalogue is never cached here, since every case starts with other models loaded.
     """
     from gateway.app import create_app
-    from gateway.settings import Settings
+    from gateway.settings.schema import Settings
 
     base = {
         "upstream": {"url": upstream_url},

@@ -25,7 +25,7 @@ from gateway.frames import Frames
 from gateway.intake import Outlet
 from gateway.outcome import StreamCall
 from gateway.plans import chat
-from gateway.settings import Settings
+from gateway.settings.schema import Settings
 from gateway.types import ollama, openai
 
 CALLS = 17

@@ -36,7 +36,7 @@ from conformance.standin.seen import Exchange
 from conformance.standin.server import bind
 from gateway import journal
 from gateway.intake import ClientHttp
-from gateway.settings import LogSettings
+from gateway.settings.schema import LogSettings
 
 LOADED = PLAIN.key
 LOADED_EMBEDDER = EMBEDDING.key

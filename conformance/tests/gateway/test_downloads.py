@@ -17,7 +17,7 @@ from gateway.catalog import Catalog
 from gateway.downloads import Downloads
 from gateway.faults import Refusal
 from gateway.first_seen import FirstSeen
-from gateway.settings import DownloadSettings, ModelSettings, UpstreamSettings
+from gateway.settings.schema import DownloadSettings, ModelSettings, UpstreamSettings
 from gateway.store import Store
 from gateway.types import internal
 from gateway.upstream import Upstream

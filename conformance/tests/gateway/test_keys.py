@@ -6,7 +6,7 @@ import pytest
 
 from conformance.tests.gateway.support import CHAT, LIST, Pair, chat, open_pair
 from gateway.keys import KeyGate
-from gateway.settings import ListenSettings, Settings
+from gateway.settings.schema import ListenSettings, Settings
 
 KEYS = ("first-key", "second-key")
 LOCKED: dict[str, Any] = {"listen": {"keys": KEYS}}

@@ -9,7 +9,7 @@ import pytest
 from conformance.tests.gateway.support import CHAT, LOADED, Pair, chat, generate, open_pair
 from gateway.faults import Refusal
 from gateway.limits import check_depth
-from gateway.settings import LimitSettings
+from gateway.settings.schema import LimitSettings
 
 SMALL: dict[str, Any] = {
     "limits": {"body_bytes": 4000, "json_depth": 6, "messages": 3, "images": 2}

@@ -10,7 +10,7 @@ from gateway.call import Call
 from gateway.calls.shared import refusal_for
 from gateway.faults import FaultId, UpstreamFailure
 from gateway.metrics import Metrics
-from gateway.settings import LimitSettings, Settings
+from gateway.settings.schema import LimitSettings, Settings
 
 PAGE = Path(__file__, "../../../../docs/operating.md").resolve().read_text("utf-8")
 ROWS = [

@@ -11,7 +11,7 @@ import sys
 from gateway import journal, server
 from gateway.cli import exit_quietly_on_signals
 from gateway.edge import Edge, Message, Receive, RouteTable, Scope, Send
-from gateway.settings import load
+from gateway.settings.sources import load
 
 ROUTES = [
     ("HEAD", "/"),

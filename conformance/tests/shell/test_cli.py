@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings import Settings, load
+from gateway.settings.schema import Settings
+from gateway.settings.sources import load
 
 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

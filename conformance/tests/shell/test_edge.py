@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.edge import Answer, Edge, Gate, Headers, Message, Receive, RouteTable, Scope, Send
-from gateway.settings import Settings
+from gateway.settings.schema import Settings
 
 TABLE = RouteTable(
     [

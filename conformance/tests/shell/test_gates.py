@@ -7,7 +7,7 @@ import pytest
 
 from gateway.edge import Answer
 from gateway.gates import GATES, check_host, check_origin
-from gateway.settings import ListenSettings, Settings
+from gateway.settings.schema import ListenSettings, Settings
 
 LOOPBACK = Settings()
 

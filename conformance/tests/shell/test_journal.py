@@ -13,7 +13,7 @@ import structlog
 
 from gateway import journal
 from gateway.record import Record, begin
-from gateway.settings import LogSettings
+from gateway.settings.schema import LogSettings
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.server import ListenProblem, bind, serve
-from gateway.settings import ListenSettings, Settings
+from gateway.settings.schema import ListenSettings, Settings
 
 PATIENCE_S = 20.0
 

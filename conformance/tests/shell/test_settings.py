@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings import Settings, SettingsProblem, UpstreamSettings, describe, load, read
-from gateway.settings_values import read_duration, read_ollama_host, read_upstream_url
+from gateway.settings.schema import Settings, UpstreamSettings
+from gateway.settings.sources import SettingsProblem, describe, load, read
+from gateway.settings.values import read_duration, read_ollama_host, read_upstream_url
 
 TOKEN = "lm-secret-token"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conformance.tests.upstream.servers import Call, Connect, Handler, Serve, Server
-from gateway.settings import UpstreamSettings
+from gateway.settings.schema import UpstreamSettings
 from gateway.upstream import Upstream
 
 

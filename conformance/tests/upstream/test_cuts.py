@@ -33,7 +33,7 @@ from gateway.outcome import StreamCall
 from gateway.plans.chat import ChatFold, ChatStream
 from gateway.relay import Relay
 from gateway.run import Run, Services
-from gateway.settings import Settings
+from gateway.settings.schema import Settings
 from gateway.types import internal, ollama
 from gateway.types.openai import ChatCompletionChunk
 

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.journal import get_logger
 from gateway.names import grammar
+from gateway.observability.journal import get_logger
 from gateway.store import Store
 from gateway.types import internal
 

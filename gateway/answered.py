@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from gateway.catalog import Catalog
 from gateway.faults import UpstreamFailure
-from gateway.journal import get_logger
+from gateway.observability.journal import get_logger
 from gateway.settings.schema import Settings
 from gateway.types import internal
 

@@ -16,7 +16,6 @@ from litestar.handlers import ASGIRouteHandler, BaseRouteHandler
 from litestar.types import ASGIApp as LitestarApp
 from litestar.types import Method
 
-from gateway import metrics
 from gateway.aliases import Aliases
 from gateway.answered import AnswerCheck
 from gateway.blobs import Blobs
@@ -38,7 +37,8 @@ from gateway.gates import GATES
 from gateway.health import HEALTH, answer_health
 from gateway.keys import KeyGate
 from gateway.lifecycle import Lifecycle
-from gateway.metrics import Metrics
+from gateway.observability import metrics
+from gateway.observability.metrics import Metrics
 from gateway.ownership import Ownership
 from gateway.passthrough import Passthrough
 from gateway.plans.endpoints import ENDPOINTS, PASSED_ON

@@ -20,11 +20,11 @@ from gateway.aliases import Alias, Aliases, row_of
 from gateway.calls import host
 from gateway.faults import UpstreamFailure
 from gateway.first_seen import FirstSeen
-from gateway.journal import get_logger
 from gateway.names import grammar, keys, suggestions
-from gateway.outcome import FetchCall
-from gateway.record import sampled
+from gateway.observability.journal import get_logger
+from gateway.observability.record import sampled
 from gateway.rows import describe, spellings
+from gateway.runtime.outcome import FetchCall
 from gateway.settings.schema import ModelSettings
 from gateway.types import internal
 from gateway.upstream import Upstream

@@ -147,7 +147,7 @@ def _with_store(loaded: "Loaded") -> "Loaded":
 
 def start_journal(loaded: "Loaded") -> None:
     """Set the journal up, and have it say what Ollama's variables asked for in vain."""
-    from gateway import journal
+    from gateway.observability import journal
     from gateway.settings.sources import describe
 
     journal.configure(loaded.settings.log)

@@ -21,8 +21,8 @@ from msgspec import UnsetType
 from gateway.calls import host
 from gateway.catalog import Catalog
 from gateway.faults import Refusal, UpstreamFailure
-from gateway.journal import get_logger
-from gateway.outcome import FetchCall
+from gateway.observability.journal import get_logger
+from gateway.runtime.outcome import FetchCall
 from gateway.settings.schema import DownloadSettings
 from gateway.types import internal
 from gateway.upstream import Upstream

@@ -19,8 +19,8 @@ from urllib.parse import quote
 
 from gateway.client import header
 from gateway.dialects import error_body
-from gateway.journal import get_logger, log_request
-from gateway.record import INTERNAL_FAULT, Observer, Record, begin
+from gateway.observability.journal import get_logger, log_request
+from gateway.observability.record import INTERNAL_FAULT, Observer, Record, begin
 from gateway.settings.schema import Settings
 from gateway.wire.writing import JSON, NDJSON
 

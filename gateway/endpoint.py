@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.outcome import Outcome
 from gateway.run import Run
+from gateway.runtime.outcome import Outcome
 from gateway.wire.fitting import GoRules
 from gateway.wire.reading import read_blank, read_body
 

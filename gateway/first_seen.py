@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterable
 
-from gateway.journal import get_logger
+from gateway.observability.journal import get_logger
 from gateway.store import Store
 from gateway.wire.times import local_text
 

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import UNSET
 
-from gateway.call import Call
 from gateway.faults import UpstreamFailure, read_error
 from gateway.framing import Event
-from gateway.outcome import StreamCall, Translator
-from gateway.record import current, sampled
+from gateway.observability.record import current, sampled
+from gateway.runtime.context import Call
+from gateway.runtime.outcome import StreamCall, Translator
 from gateway.upstream import EventStream
 from gateway.wire.times import utc_text
 from gateway.wire.writing import encode_line, encode_lines

@@ -23,9 +23,9 @@ from gateway.catalog import Catalog
 from gateway.context import Verdict, Wish, decide, read_wish
 from gateway.faults import UpstreamFailure
 from gateway.holds import Change, Hold, Queue
-from gateway.journal import get_logger
 from gateway.loader import Loader, is_outcome_unknown, lacks_memory
 from gateway.names import keys
+from gateway.observability.journal import get_logger
 from gateway.ownership import Owned, Ownership
 from gateway.settings.schema import ModelSettings
 from gateway.types import internal

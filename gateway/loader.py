@@ -17,9 +17,9 @@ from msgspec import UNSET, UnsetType
 from gateway.calls import host
 from gateway.catalog import Catalog
 from gateway.faults import UpstreamFailure
-from gateway.journal import get_logger
-from gateway.outcome import FetchCall
-from gateway.record import note_load, sampled
+from gateway.observability.journal import get_logger
+from gateway.observability.record import note_load, sampled
+from gateway.runtime.outcome import FetchCall
 from gateway.types import internal
 from gateway.upstream import Upstream
 from gateway.wire.duration import shown

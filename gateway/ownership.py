@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import msgspec
 
-from gateway.journal import get_logger
+from gateway.observability.journal import get_logger
 from gateway.store import Store
 
 T = TypeVar("T")

@@ -15,7 +15,6 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from gateway.answered import AnswerCheck
-from gateway.call import Call
 from gateway.calls.shared import recovery_for, refusal_for
 from gateway.client import AsgiClient, Receive, Scope, Send, header, read_body
 from gateway.connection import Sink
@@ -37,15 +36,16 @@ from gateway.faults import (
     read_error,
 )
 from gateway.framing import Event, SseDecoder
-from gateway.journal import get_logger
 from gateway.lifecycle import Lease
 from gateway.limits import check_depth, check_raw_counts
 from gateway.made_values import add_made, context_length
 from gateway.members import put_together, take_apart
 from gateway.model_lists import merged
-from gateway.record import INTERNAL_FAULT, STATED, current
+from gateway.observability.journal import get_logger
+from gateway.observability.record import INTERNAL_FAULT, STATED, current
 from gateway.repairs import repair
 from gateway.run import NEAREST, Services
+from gateway.runtime.context import Call
 from gateway.settings.schema import Settings
 from gateway.types import internal
 from gateway.upstream import RawAnswer, Upstream, check_json, raise_error_event

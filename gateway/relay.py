@@ -16,16 +16,16 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from gateway.answered import AnswerCheck
-from gateway.call import EMPTY, Call
 from gateway.calls.shared import recovery_for, refusal_for
 from gateway.endpoint import Endpoint
 from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
 from gateway.frames import Frames
-from gateway.journal import get_logger
 from gateway.limits import check_counts, check_depth
-from gateway.outcome import Answer, FetchCall, Report, StreamCall
-from gateway.record import INTERNAL_FAULT, STATED, current, sampled
+from gateway.observability.journal import get_logger
+from gateway.observability.record import INTERNAL_FAULT, STATED, current, sampled
 from gateway.run import Run, Services
+from gateway.runtime.context import EMPTY, Call
+from gateway.runtime.outcome import Answer, FetchCall, Report, StreamCall
 from gateway.settings.schema import Settings
 from gateway.upstream import Upstream
 from gateway.wire.writing import (

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from gateway.blobs import Blobs
-from gateway.call import Call
 from gateway.catalog import Catalog
 from gateway.downloads import Downloads
 from gateway.lifecycle import Lease, Lifecycle
 from gateway.names import grammar
+from gateway.runtime.context import Call
 from gateway.types import internal
 
 NEAREST: Final = "x-olgate-nearest"

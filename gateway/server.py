@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from gateway import journal
 from gateway.dialects import error_body
 from gateway.faults import GOING_DOWN
 from gateway.gates import is_loopback
 from gateway.intake import ClientHttp
+from gateway.observability import journal
 from gateway.settings.schema import ListenSettings, Settings
 from gateway.wire.writing import JSON
 

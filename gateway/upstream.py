@@ -26,7 +26,7 @@ from gateway.faults import (
     shorten,
 )
 from gateway.framing import Event, EventTooLong, SseDecoder
-from gateway.record import current
+from gateway.observability.record import current
 from gateway.transport import HttpTransport, origin_of, write_head
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import msgspec
 
 from conformance.bench import wire
 from gateway import rows
-from gateway.call import Call
 from gateway.calls import host
 from gateway.framing import SseDecoder
 from gateway.plans import chat, generate
+from gateway.runtime.context import Call
 from gateway.settings.schema import Settings
 from gateway.types import internal, ollama
 from gateway.wire.writing import encode_lines

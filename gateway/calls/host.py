@@ -9,9 +9,9 @@ import msgspec
 from msgspec import UNSET
 
 from gateway import transforms
-from gateway.outcome import FetchCall
+from gateway.runtime.outcome import FetchCall
+from gateway.runtime.values import decode_each
 from gateway.types import internal, lmstudio, openai
-from gateway.values import decode_each
 
 DECODE_V1_MODEL: Final[msgspec.json.Decoder[lmstudio.V1Model]] = msgspec.json.Decoder(
     lmstudio.V1Model

@@ -9,8 +9,8 @@ from typing import Final, Literal
 from msgspec import UNSET
 
 from gateway import transforms
-from gateway.call import Call
 from gateway.faults import Refusal, UpstreamFailure
+from gateway.runtime.context import Call
 from gateway.types import internal, ollama, openai
 
 DONE_REASON: Final[Mapping[str, Literal["length", "stop"]]] = {"length": "length"}

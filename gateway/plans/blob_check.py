@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from gateway import steps, transforms
 from gateway.faults import Refusal
-from gateway.outcome import Answer, Outcome
 from gateway.run import Run
+from gateway.runtime.outcome import Answer, Outcome
 
 
 async def plan(request: None, run: Run) -> Outcome:

@@ -10,13 +10,13 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway import steps, transforms
-from gateway.call import Call
 from gateway.calls import shared
 from gateway.faults import Refusal
-from gateway.outcome import Answer, Outcome, StreamCall
 from gateway.run import Run
+from gateway.runtime.context import Call
+from gateway.runtime.outcome import Answer, Outcome, StreamCall
+from gateway.runtime.values import shown, value_of
 from gateway.types import internal, ollama, openai
-from gateway.values import shown, value_of
 from gateway.wire.reading import read_late
 
 OPTIONS_REFUSALS: Final[Mapping[str, str]] = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from gateway import steps, transforms
 from gateway.faults import Refusal
-from gateway.outcome import Answer, Outcome
 from gateway.run import Run
+from gateway.runtime.outcome import Answer, Outcome
+from gateway.runtime.values import shown
 from gateway.types import ollama
-from gateway.values import shown
 
 
 async def plan(request: ollama.CopyRequest, run: Run) -> Outcome:

@@ -11,10 +11,10 @@ from msgspec import UNSET
 
 from gateway import steps, transforms
 from gateway.faults import Refusal
-from gateway.outcome import Outcome, Report
 from gateway.run import Run
+from gateway.runtime.outcome import Outcome, Report
+from gateway.runtime.values import shown
 from gateway.types import internal, ollama
-from gateway.values import shown
 from gateway.wire.reading import read_late
 
 PARAMETERS_REFUSALS: Final[Mapping[str, str]] = {

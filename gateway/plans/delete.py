@@ -7,10 +7,10 @@ from msgspec import UNSET
 
 from gateway import steps, transforms
 from gateway.faults import Refusal
-from gateway.outcome import Answer, Outcome
 from gateway.run import Run
+from gateway.runtime.outcome import Answer, Outcome
+from gateway.runtime.values import shown
 from gateway.types import ollama
-from gateway.values import shown
 
 
 async def plan(request: ollama.DeleteRequest, run: Run) -> Outcome:

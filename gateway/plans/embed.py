@@ -10,12 +10,12 @@ import msgspec
 from msgspec import UNSET
 
 from gateway import steps, transforms
-from gateway.call import Call
 from gateway.faults import Refusal
-from gateway.outcome import Answer, FetchCall, Outcome
 from gateway.run import Run
+from gateway.runtime.context import Call
+from gateway.runtime.outcome import Answer, FetchCall, Outcome
+from gateway.runtime.values import shown
 from gateway.types import ollama, openai
-from gateway.values import shown
 from gateway.wire.reading import read_late
 
 OPTIONS_REFUSALS: Final[Mapping[str, str]] = {

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from gateway.faults import Refusal
-from gateway.outcome import Outcome
 from gateway.run import Run
+from gateway.runtime.outcome import Outcome
 
 
 async def plan(request: None, run: Run) -> Outcome:

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from gateway import steps, transforms
-from gateway.call import Call
-from gateway.outcome import Answer, Outcome
 from gateway.run import Run
+from gateway.runtime.context import Call
+from gateway.runtime.outcome import Answer, Outcome
 from gateway.types import internal, ollama
 
 

@@ -7,8 +7,8 @@ from msgspec import UNSET
 
 from gateway import steps, transforms
 from gateway.faults import Refusal
-from gateway.outcome import Outcome, Report
 from gateway.run import Run
+from gateway.runtime.outcome import Outcome, Report
 from gateway.types import internal, ollama
 
 

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from gateway.outcome import Answer, Outcome
 from gateway.run import Run
+from gateway.runtime.outcome import Answer, Outcome
 
 
 async def plan(request: None, run: Run) -> Outcome:

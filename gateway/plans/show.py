@@ -6,12 +6,12 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from gateway import transforms
-from gateway.call import Call
 from gateway.faults import Refusal
-from gateway.outcome import Answer, Outcome
 from gateway.run import Run
+from gateway.runtime.context import Call
+from gateway.runtime.outcome import Answer, Outcome
+from gateway.runtime.values import shown
 from gateway.types import internal, ollama
-from gateway.values import shown
 
 
 def _turn(source: internal.MadeMessage) -> ollama.ResponseMessage:

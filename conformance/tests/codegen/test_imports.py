@@ -40,7 +40,7 @@ ONLY_IN = {
 WITH_PATHS = {
     "gateway/health.py": "answers /health, which no client API describes",
     "gateway/keys.py": "knows which route takes a key in a header of its own",
-    "gateway/metrics.py": "answers /metrics, which no client API describes",
+    "gateway/observability/metrics.py": "answers /metrics, which no client API describes",
     "gateway/dialects.py": "tells the dialects that it speaks by the start of their paths",
     "gateway/made_values.py": "knows which members of passed-through requests hold what",
     "gateway/model_lists.py": "adds made models to the one list that is passed through",

@@ -17,8 +17,8 @@ from conformance.tests.gateway.support import (
     open_pair,
     written,
 )
+from gateway.observability.unknown_keys import EVERY, Sampler, find_unknown
 from gateway.types import lmstudio, openai
-from gateway.unknown_keys import EVERY, Sampler, find_unknown
 
 EMBED = {"model": LOADED_EMBEDDER, "input": "Why?"}
 

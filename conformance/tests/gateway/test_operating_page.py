@@ -6,10 +6,10 @@ from typing import get_args
 
 import pytest
 
-from gateway.call import Call
 from gateway.calls.shared import refusal_for
 from gateway.faults import FaultId, UpstreamFailure
-from gateway.metrics import Metrics
+from gateway.observability.metrics import Metrics
+from gateway.runtime.context import Call
 from gateway.settings.schema import LimitSettings, Settings
 
 PAGE = Path(__file__, "../../../../docs/operating.md").resolve().read_text("utf-8")

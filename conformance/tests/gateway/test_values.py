@@ -11,7 +11,7 @@ import pytest
 from msgspec import UNSET, Raw
 
 from conformance.tests.gateway.support import CHAT, LOADED, Pair, chat, frames
-from gateway.values import decode_each, shown, value_of
+from gateway.runtime.values import decode_each, shown, value_of
 from gateway.wire.duration import shown as duration_shown
 from gateway.wire.times import local_text, utc_text
 from gateway.wire.writing import encode, encode_error, encode_line

@@ -8,9 +8,10 @@ the way that the command line serves the gateway.
 import asyncio
 import sys
 
-from gateway import journal, server
+from gateway import server
 from gateway.cli import exit_quietly_on_signals
 from gateway.edge import Edge, Message, Receive, RouteTable, Scope, Send
+from gateway.observability import journal
 from gateway.settings.sources import load
 
 ROUTES = [

@@ -11,8 +11,8 @@ from time import monotonic_ns
 import pytest
 import structlog
 
-from gateway import journal
-from gateway.record import Record, begin
+from gateway.observability import journal
+from gateway.observability.record import Record, begin
 from gateway.settings.schema import LogSettings
 
 

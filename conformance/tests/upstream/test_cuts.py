@@ -29,10 +29,10 @@ from gateway.downloads import Downloads
 from gateway.endpoint import Endpoint
 from gateway.faults import UpstreamFailure
 from gateway.lifecycle import Lifecycle
-from gateway.outcome import StreamCall
 from gateway.plans.chat import ChatFold, ChatStream
 from gateway.relay import Relay
 from gateway.run import Run, Services
+from gateway.runtime.outcome import StreamCall
 from gateway.settings.schema import Settings
 from gateway.types import internal, ollama
 from gateway.types.openai import ChatCompletionChunk

@@ -18,7 +18,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
 
-from gateway.record import Record, current_id
+from gateway.observability.record import Record, current_id
 from gateway.settings.schema import LogSettings
 from gateway.wire.duration import shown
 

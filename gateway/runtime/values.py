@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 T = TypeVar("T")
 
-_log = logging.getLogger("gateway.values")
+_log = logging.getLogger("gateway.runtime.values")
 
 
 def value_of(raw: msgspec.Raw) -> Any:

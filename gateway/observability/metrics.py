@@ -24,9 +24,9 @@ from prometheus_client import (
     generate_latest,
 )
 
-from gateway.journal import get_logger
-from gateway.record import Look, Record
-from gateway.unknown_keys import Sampler, find_unknown
+from gateway.observability.journal import get_logger
+from gateway.observability.record import Look, Record
+from gateway.observability.unknown_keys import Sampler, find_unknown
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))

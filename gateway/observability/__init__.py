@@ -1,0 +1,1 @@
+"""What is noted, counted and logged of a request."""

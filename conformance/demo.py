@@ -20,7 +20,7 @@ from typing import Self, Unpack
 import click
 import msgspec
 
-from gateway.cli import (
+from gateway.cli.options import (
     DATA_DIRECTORY,
     Flags,
     exit_quietly_on_signals,
@@ -53,14 +53,15 @@ def main(**flags: Unpack[Flags]) -> None:
     loaded = load_settings(flags)
     start_journal(loaded)
     end_with_parent()
-    from gateway import server
+    from gateway.cli.serve import run_gateway
+    from gateway.server import listen
 
     settings = loaded.settings
     url = settings.upstream.url
     try:
         # Before anything else is started: a port that is taken is the likeliest trouble.
-        listener = server.bind(settings.listen)
-    except server.ListenProblem as problem:
+        listener = listen.bind(settings.listen)
+    except listen.ListenProblem as problem:
         sys.exit(f"demo: {problem}")
     with contextlib.ExitStack() as started:
         standin: StandIn | None = None
@@ -78,7 +79,7 @@ def main(**flags: Unpack[Flags]) -> None:
                 # What is made of a stand-in's models would mean nothing to LM Studio.
                 memory = msgspec.structs.replace(settings.store, path=None)
                 settings = msgspec.structs.replace(settings, store=memory)
-        code = server.run(settings, listener=listener)
+        code = run_gateway(settings, listener)
         sys.exit(1 if standin and standin.has_ended_by_itself else code)
 
 

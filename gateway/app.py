@@ -20,22 +20,11 @@ from gateway.aliases import Aliases
 from gateway.answered import AnswerCheck
 from gateway.blobs import Blobs
 from gateway.catalog import Catalog
-from gateway.client import (
-    AsgiClient,
-    Incoming,
-    header,
-    read_body,
-    while_connected,
-)
-from gateway.dialects import LMSTUDIO_MOUNTS, MOUNTS
 from gateway.downloads import Downloads
-from gateway.edge import ASGIApp, Edge, Gate, RouteTable
 from gateway.endpoint import Endpoint
 from gateway.faults import ClientGone, Refusal
 from gateway.first_seen import FirstSeen
-from gateway.gates import GATES
-from gateway.health import HEALTH, answer_health
-from gateway.keys import KeyGate
+from gateway.health import answer_health
 from gateway.lifecycle import Lifecycle
 from gateway.observability import metrics
 from gateway.observability.metrics import Metrics
@@ -44,6 +33,12 @@ from gateway.passthrough import Passthrough
 from gateway.plans.endpoints import ENDPOINTS, PASSED_ON
 from gateway.relay import Relay
 from gateway.run import Services
+from gateway.server.asgi import AsgiClient, Incoming, header, read_body, while_connected
+from gateway.server.dialects import LMSTUDIO_MOUNTS, MOUNTS
+from gateway.server.edge import ASGIApp, Edge, Gate
+from gateway.server.keys import KeyGate
+from gateway.server.origins import GATES
+from gateway.server.routes import HEALTH, RouteTable
 from gateway.settings.schema import Settings
 from gateway.store import Store
 from gateway.upstream import Upstream

@@ -119,6 +119,10 @@ class UpstreamFailure(Exception):
         return f"UpstreamFailure({', '.join(parts)})"
 
 
+class StartProblem(Exception):
+    """The process can't start: one sentence that says why, and the next step."""
+
+
 class ClientGone(Exception):
     """The client left before its request was whole."""
 

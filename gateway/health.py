@@ -11,8 +11,6 @@ from gateway.faults import UpstreamFailure
 from gateway.relay import Client
 from gateway.wire.writing import JSON, encode
 
-HEALTH = "/health"
-
 
 async def answer_health(catalog: Catalog, url: str, client: Client, limit_s: float) -> None:
     """

@@ -16,16 +16,7 @@ import msgspec
 
 from gateway.answered import AnswerCheck
 from gateway.calls.shared import recovery_for, refusal_for
-from gateway.client import AsgiClient, Receive, Scope, Send, header, read_body
 from gateway.connection import Sink
-from gateway.dialects import (
-    END_BYTES,
-    ends_well,
-    envelope,
-    error_body,
-    error_event,
-    is_in_dialect,
-)
 from gateway.faults import (
     GOING_DOWN,
     INTERNAL,
@@ -46,6 +37,15 @@ from gateway.observability.record import INTERNAL_FAULT, STATED, current
 from gateway.repairs import repair
 from gateway.run import NEAREST, Services
 from gateway.runtime.context import Call
+from gateway.server.asgi import AsgiClient, Receive, Scope, Send, header, read_body
+from gateway.server.dialects import (
+    END_BYTES,
+    ends_well,
+    envelope,
+    error_body,
+    error_event,
+    is_in_dialect,
+)
 from gateway.settings.schema import Settings
 from gateway.types import internal
 from gateway.upstream import RawAnswer, Upstream, check_json, raise_error_event

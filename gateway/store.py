@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.faults import StartProblem
+
 T = TypeVar("T")
 
 MEMORY = ":memory:"
@@ -45,7 +47,7 @@ _SCHEMA = (
 """One script per version of the schema, from an empty file on; `user_version` counts them."""
 
 
-class StoreProblem(Exception):
+class StoreProblem(StartProblem):
     """The file can't be used: one sentence that names it and the next step."""
 
 

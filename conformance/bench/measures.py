@@ -310,7 +310,7 @@ class Bench:
     def _measure_start(self) -> None:
         answers: list[float] = []
         imports: list[float] = []
-        code = "import time; t=time.perf_counter(); import gateway.app, gateway.server; "
+        code = "import time; t=time.perf_counter(); import gateway.app, gateway.server.process; "
         code += "print(time.perf_counter()-t)"
         with tempfile.TemporaryDirectory() as folder:
             compiled = Path(folder)

@@ -76,7 +76,7 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def serve_app(app: AsgiApp) -> AsyncIterator[str]:
     """Serve an ASGI application as the gateway is served, on a free port; yields its address."""
-    from gateway.intake import ClientHttp
+    from gateway.server.protocol import ClientHttp
 
     # Without the protocol stated, asyncio leaves Nagle on, and small answers wait 40 ms.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -18,13 +18,13 @@ from conformance.bench.wire import MODEL
 from conformance.bench.work import described
 from conformance.tests.bench.test_work import count_calls
 from gateway import upstream
-from gateway.client import SERVER_PUSH, AsgiClient
 from gateway.connection import Connection
 from gateway.frames import Frames
-from gateway.intake import Outlet
 from gateway.plans import chat
 from gateway.runtime.context import Call
 from gateway.runtime.outcome import StreamCall
+from gateway.server.asgi import SERVER_PUSH, AsgiClient
+from gateway.server.protocol import Outlet
 from gateway.settings.schema import Settings
 from gateway.types import ollama, openai
 

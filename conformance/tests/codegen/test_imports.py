@@ -33,15 +33,15 @@ ONLY_IN = {
     "litestar": {"gateway/app.py"},
     "httpx": {"gateway/connection.py", "gateway/transport.py", "gateway/upstream.py"},
     "aiohappyeyeballs": {"gateway/dialing.py"},
-    "httptools": {"gateway/connection.py", "gateway/intake.py"},
+    "httptools": {"gateway/connection.py", "gateway/server/protocol.py"},
 }
 """Libraries that one layer wraps, so that exchanging one stays a matter of that layer."""
 
 WITH_PATHS = {
     "gateway/health.py": "answers /health, which no client API describes",
-    "gateway/keys.py": "knows which route takes a key in a header of its own",
+    "gateway/server/keys.py": "knows which route takes a key in a header of its own",
     "gateway/observability/metrics.py": "answers /metrics, which no client API describes",
-    "gateway/dialects.py": "tells the dialects that it speaks by the start of their paths",
+    "gateway/server/dialects.py": "tells the dialects that it speaks by the start of their paths",
     "gateway/made_values.py": "knows which members of passed-through requests hold what",
     "gateway/model_lists.py": "adds made models to the one list that is passed through",
     "gateway/passthrough.py": "hands other dialects through, told by the start of their paths",

@@ -34,8 +34,8 @@ from conformance.standin.options import Options
 from conformance.standin.script import Rule
 from conformance.standin.seen import Exchange
 from conformance.standin.server import bind
-from gateway.intake import ClientHttp
 from gateway.observability import journal
+from gateway.server.protocol import ClientHttp
 from gateway.settings.schema import LogSettings
 
 LOADED = PLAIN.key

@@ -8,10 +8,11 @@ the way that the command line serves the gateway.
 import asyncio
 import sys
 
-from gateway import server
-from gateway.cli import exit_quietly_on_signals
-from gateway.edge import Edge, Message, Receive, RouteTable, Scope, Send
+from gateway.cli.options import exit_quietly_on_signals
 from gateway.observability import journal
+from gateway.server import process
+from gateway.server.edge import Edge, Message, Receive, Scope, Send
+from gateway.server.routes import RouteTable
 from gateway.settings.sources import load
 
 ROUTES = [
@@ -94,7 +95,9 @@ def main() -> None:
     pairs = (argument.partition("=")[::2] for argument in sys.argv[1:])
     settings = load({"listen.port": "0"} | dict(pairs), {}, None)
     journal.configure(settings.log)
-    sys.exit(server.run(settings, Edge(app, RouteTable(ROUTES, ["/v1/"]), settings)))
+    sys.exit(
+        process.run(settings, lambda settings: Edge(app, RouteTable(ROUTES, ["/v1/"]), settings))
+    )
 
 
 if __name__ == "__main__":

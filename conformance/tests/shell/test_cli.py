@@ -144,7 +144,7 @@ def test_help_and_version_need_no_settings() -> None:
 def test_the_command_line_itself_loads_nothing_heavy() -> None:
     """What serves is imported when serving begins."""
     heavy = {"litestar", "uvicorn", "httpx", "aiohttp", "structlog", "msgspec", "asyncio"}
-    program = f"import sys, gateway.cli; print(sorted({heavy!r} & sys.modules.keys()))"
+    program = f"import sys, gateway.cli.main; print(sorted({heavy!r} & sys.modules.keys()))"
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
     )
@@ -156,7 +156,7 @@ def test_serving_loads_nothing_that_it_does_not_use() -> None:
     """What libraries import only because it is installed is a good part of the time to start."""
     unused = {"rich", "pygments", "aiohttp", "pydantic", "jinja2", "multiprocessing.pool"}
     program = (
-        "import sys, gateway.cli as cli; cli.load_server(); "
+        "import sys; from gateway.cli.serve import load_server; load_server(); "
         f"print('gateway.app' in sys.modules, sorted({unused!r} & sys.modules.keys()))"
     )
     ended = subprocess.run(

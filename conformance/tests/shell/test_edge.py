@@ -7,7 +7,8 @@ from urllib.parse import unquote
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.edge import Answer, Edge, Gate, Headers, Message, Receive, RouteTable, Scope, Send
+from gateway.server.edge import Answer, Edge, Gate, Headers, Message, Receive, Scope, Send
+from gateway.server.routes import RouteTable
 from gateway.settings.schema import Settings
 
 TABLE = RouteTable(

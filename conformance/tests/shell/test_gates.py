@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.edge import Answer
-from gateway.gates import GATES, check_host, check_origin
+from gateway.server.edge import Answer
+from gateway.server.origins import GATES, check_host, check_origin
 from gateway.settings.schema import ListenSettings, Settings
 
 LOOPBACK = Settings()

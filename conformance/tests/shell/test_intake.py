@@ -11,8 +11,8 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from gateway.client import AsgiClient
-from gateway.intake import ClientHttp
+from gateway.server.asgi import AsgiClient
+from gateway.server.protocol import ClientHttp
 
 GET = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
 HEAD = b"HEAD / HTTP/1.1\r\nhost: here\r\n\r\n"

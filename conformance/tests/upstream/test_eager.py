@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.eager import begin
+from gateway.server.eager_start import start_now
 
 
 async def test_what_need_not_wait_is_done_at_once() -> None:
@@ -14,7 +14,7 @@ async def test_what_need_not_wait_is_done_at_once() -> None:
     async def work() -> None:
         done.append(1)
 
-    assert begin(work()) is None
+    assert start_now(work()) is None
     assert [1] == done
 
 
@@ -28,7 +28,7 @@ async def test_what_waits_goes_on_when_it_is_awaited() -> None:
             await gate.wait()
             passed.append(number)
 
-    rest = begin(work())
+    rest = start_now(work())
     assert rest is not None
 
     async def wait() -> None:
@@ -56,7 +56,7 @@ async def test_cancelling_the_wait_cancels_the_work() -> None:
             told.append("cancelled")
             raise
 
-    rest = begin(work())
+    rest = start_now(work())
     assert rest is not None
 
     async def wait() -> None:
@@ -81,7 +81,7 @@ async def test_what_the_work_raises_comes_out(waits: bool) -> None:
         raise LookupError
 
     async def run() -> None:
-        rest = begin(work())
+        rest = start_now(work())
         assert waits
         assert rest is not None
         await rest

@@ -10,17 +10,18 @@ route takes, and its router forgives paths that Ollama redirects.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from html import escape
 from http import HTTPStatus
 from time import monotonic_ns
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from gateway.client import header
-from gateway.dialects import error_body
 from gateway.observability.journal import get_logger, log_request
 from gateway.observability.record import INTERNAL_FAULT, Observer, Record, begin
+from gateway.server.asgi import header
+from gateway.server.dialects import error_body
+from gateway.server.routes import Route, RouteTable
 from gateway.settings.schema import Settings
 from gateway.wire.writing import JSON, NDJSON
 
@@ -53,60 +54,6 @@ One rule about who may call. It is asked after the path is clean and before a ro
 so it sees requests that end as 404 too (ollama sheet §1.4). It returns the Answer that ends the
 request, or the headers that whatever answers later must carry (mostly none).
 """
-
-
-class Route(NamedTuple):
-    """One path template and its methods in the order of registration."""
-
-    template: str
-    methods: tuple[str, ...]
-
-
-class RouteTable:
-    """Which paths there are. Knows nothing of what stands behind them."""
-
-    def __init__(self, entries: Iterable[tuple[str, str]], mounts: Iterable[str]) -> None:
-        """
-        Take (method, template) pairs in the order of registration, and the mounted prefixes.
-
-        A `{name}` segment of a template stands for one segment that is not empty. Below a mount
-        (`"/v1/"`) every path is taken, and every method but where an entry says which there are;
-        there it stands for several too, since LM Studio's names have slashes.
-        """
-        methods: dict[str, list[str]] = {}
-        for method, template in entries:
-            methods.setdefault(template, []).append(method)
-        routes = [Route(template, tuple(found)) for template, found in methods.items()]
-        self._mounts = tuple(mounts)
-        self._fixed = {route.template: route for route in routes if "{" not in route.template}
-        self._patterns = [
-            (_pattern(route, ".+" if route.template.startswith(self._mounts) else "[^/]+"), route)
-            for route in routes
-            if "{" in route.template
-        ]
-
-    def find(self, path: str) -> Route | None:
-        """Find the route of a decoded path; a fixed one wins over one with parameters."""
-        if route := self._fixed.get(path):
-            return route
-        if self._leads_out(path):
-            return None
-        return next((route for pattern, route in self._patterns if pattern.fullmatch(path)), None)
-
-    def mount_of(self, path: str) -> str | None:
-        """Find the mount that a decoded path lies below."""
-        for mount in self._mounts:
-            if path.startswith(mount) and len(path) > len(mount):
-                return None if self._leads_out(path) else mount
-        return None
-
-    def _leads_out(self, path: str) -> bool:
-        """
-        Say whether an upstream would be led out of the mount that a path lies below.
-
-        It would resolve `.` and `..`, which can only be here percent-encoded.
-        """
-        return path.startswith(self._mounts) and not {".", ".."}.isdisjoint(path.split("/"))
 
 
 class Edge:
@@ -313,8 +260,3 @@ class _Exchange:
         message["headers"] = [*headers, *self.extra_headers]
         if record.observer is not None:
             record.observer.running_streams += record.is_stream
-
-
-def _pattern(route: Route, parameter: str) -> re.Pattern[str]:
-    parts = re.split(r"\{[^{}]+\}", route.template)
-    return re.compile(parameter.join(re.escape(part) for part in parts))

@@ -15,8 +15,8 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.client import SERVER_PUSH
-from gateway.dialects import error_body, is_mounted
+from gateway.server.asgi import SERVER_PUSH
+from gateway.server.dialects import error_body, is_mounted
 from gateway.settings.schema import LimitSettings
 from gateway.wire.writing import JSON
 

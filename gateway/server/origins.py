@@ -7,21 +7,14 @@ They keep web pages that a user happens to visit away from a gateway on the user
 
 from __future__ import annotations
 
-import ipaddress
-import socket
-from functools import lru_cache
-
-from gateway.client import header
-from gateway.edge import Answer, Gate, Headers, Scope
+from gateway.server.addresses import classify_address, is_loopback, own_names
+from gateway.server.asgi import header
+from gateway.server.edge import Answer, Gate, Headers, Scope
 from gateway.settings.schema import Settings
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "0.0.0.0")
 APPLICATION_SCHEMES = ("app", "file", "tauri", "vscode-webview", "vscode-file")
 LOCAL_SUFFIXES = (".localhost", ".local", ".internal")
-PRIVATE_NETWORKS = tuple(
-    ipaddress.ip_network(text)
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
-)
 DEFAULT_ORIGINS = (
     *(f"{scheme}://{name}" for name in LOCAL_NAMES for scheme in ("http", "https")),
     *(f"{scheme}://{name}:*" for name in LOCAL_NAMES for scheme in ("http", "https")),
@@ -90,10 +83,10 @@ def check_host(scope: Scope, settings: Settings) -> Answer | Headers:
     if not is_loopback(settings.listen.host):
         return ()
     host = _without_port(header(scope, b"host")).lower()
-    is_near = _is_near(host)
+    is_near = classify_address(host)
     if is_near is not None:
         return () if is_near else _FORBIDDEN
-    if host and host not in _own_names() and not host.endswith(LOCAL_SUFFIXES):
+    if host and host not in own_names() and not host.endswith(LOCAL_SUFFIXES):
         return _FORBIDDEN
     return _DONE if scope["method"] == "OPTIONS" else ()
 
@@ -111,50 +104,8 @@ def _matches(origin: str, rule: str) -> bool:
     return long_enough and origin.startswith(head) and origin.endswith(tail)
 
 
-@lru_cache(maxsize=256)
-def is_loopback(host: str) -> bool:
-    """Tell whether a host to listen on can be reached from this machine only."""
-    address = _address(host)
-    return address.is_loopback if address is not None else host.lower() == "localhost"
-
-
-@lru_cache(maxsize=256)
-def _is_near(host: str) -> bool | None:
-    """Tell whether an address is of this machine or of a network of its own; None for a name."""
-    address = _address(host)
-    if address is None:
-        return None
-    return (
-        address.is_loopback
-        or address.is_unspecified
-        or any(address in network for network in PRIVATE_NETWORKS)
-        or str(address) in _own_addresses()
-    )
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text.strip("[]"))
-    except ValueError:
-        return None
-
-
 def _without_port(host: str) -> str:
     if host.startswith("["):
         return host.partition("]")[0] + "]"
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() and ":" not in name else host
-
-
-@lru_cache(maxsize=1)
-def _own_names() -> frozenset[str]:
-    return frozenset(("localhost", socket.gethostname().lower()))
-
-
-@lru_cache(maxsize=1)
-def _own_addresses() -> frozenset[str]:
-    try:
-        found = socket.getaddrinfo(socket.gethostname(), None)
-    except OSError:
-        return frozenset()
-    return frozenset(str(entry[4][0]) for entry in found)

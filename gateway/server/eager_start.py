@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 _Steps: TypeAlias = Generator[Any, Any, None]
 
 
-def begin(work: Awaitable[None]) -> Awaitable[None] | None:
+def start_now(work: Awaitable[None]) -> Awaitable[None] | None:
     """
     Do as much of `work` as can be done without waiting; return what is left, to be awaited.
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from hashlib import sha256
 from hmac import compare_digest
 
-from gateway.client import header
-from gateway.dialects import error_body
-from gateway.edge import Answer, Headers, Scope
-from gateway.health import HEALTH
+from gateway.server.asgi import header
+from gateway.server.dialects import error_body
+from gateway.server.edge import Answer, Headers, Scope
+from gateway.server.routes import HEALTH
 from gateway.settings.schema import Settings
 from gateway.wire.writing import JSON
 

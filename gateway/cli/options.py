@@ -1,20 +1,17 @@
 """
-The command line: `olgate serve`, `olgate config`, `olgate --version`.
+The options that commands share, and what every command does with them before its own work.
 
-Here live the commands and their flags. Not here: what a flag's value may be (`settings` says so, in
-one sentence, whatever the value's source). Nothing heavy is imported before a command needs it.
+What a flag's value may be is for `gateway.settings`, which says so in one sentence whatever the
+value's source. Nothing heavy is imported before a command needs it.
 """
 
-import json
-import math
 import os
-import re
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, NoReturn, TypedDict, TypeVar
 
 import click
 
@@ -22,8 +19,10 @@ if TYPE_CHECKING:
     from gateway.settings.sources import Loaded
 
 WRONG_SETTINGS = 2
-DATA_DIRECTORY = "the platform's data directory"
 """Exit code for settings that cannot be used; the same as click's for a wrong command line."""
+
+DATA_DIRECTORY = "the platform's data directory"
+"""The source of `store.path` when nothing sets it."""
 
 
 class Flags(TypedDict):
@@ -62,50 +61,6 @@ def serve_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=lambda context, _option, wanted: _show_version(context) if wanted else None,
-    help="Print the version and leave.",
-)
-def cli() -> None:
-    """Speak the Ollama HTTP API, served by LM Studio."""
-
-
-@cli.command()
-@serve_options
-def serve(**flags: Unpack[Flags]) -> NoReturn:
-    """Run the gateway until SIGTERM or SIGINT."""
-    exit_quietly_on_signals()
-    loaded = load_settings(flags)
-    load_server()
-    start_journal(loaded)
-    from gateway import server
-
-    sys.exit(server.run(loaded.settings))
-
-
-@cli.command("config")
-@serve_options
-def show_config(**flags: Unpack[Flags]) -> None:
-    """Print the settings in force and where each comes from; secrets are masked."""
-    loaded = load_settings(flags)
-    from gateway.settings.sources import describe
-
-    click.echo(_as_toml(describe(loaded.settings), loaded.sources), nl=False)
-
-
-def load_server() -> None:
-    """Import all that serving needs, and nothing else that is installed."""
-    from gateway.lean_imports import UNUSED, hide_modules
-
-    with hide_modules(*UNUSED):
-        from gateway import app, server  # noqa: F401 - imported here, used later
 
 
 def load_settings(flags: Flags) -> "Loaded":
@@ -165,48 +120,3 @@ def exit_quietly_on_signals() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
-
-
-def main() -> None:
-    """Run the command line; the console script and `python -m gateway` are this."""
-    cli(prog_name="olgate")
-
-
-def _show_version(context: click.Context) -> None:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        click.echo(f"olgate {version('olgate')}")
-    except PackageNotFoundError:
-        click.echo("olgate, run from a checkout that is not installed")
-    context.exit()
-
-
-def _as_toml(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
-    """Write `section.key` values as a TOML file; secrets and what has no value are comments."""
-    from gateway.settings.schema import SECRETS
-
-    lines: list[str] = []
-    section = ""
-    for path, value in values.items():
-        head, _, key = path.partition(".")
-        if head != section:
-            lines += [f"{'' if not section else chr(10)}[{head}]"]
-            section = head
-        if path in SECRETS:
-            lines.append(f"# {key} is {value}  # {sources[path]}")
-        elif value is None:
-            lines.append(f"# {key} is not set")
-        else:
-            key = key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
-            lines.append(f"{key} = {_as_toml_value(value)}  # {sources[path]}")
-    return "\n".join(lines) + "\n"
-
-
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-
-
-def _as_toml_value(value: object) -> str:
-    if value == math.inf:
-        return "inf"
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

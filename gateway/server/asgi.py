@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, TypeAlias
 
-from gateway.eager import begin
 from gateway.faults import ClientGone, Refusal
+from gateway.server.eager_start import start_now
 from gateway.wire.writing import NDJSON
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -88,7 +88,7 @@ class AsgiClient:
         push = self._push
         if push is not None and push(part):
             return None
-        return begin(self._send_part(part))
+        return start_now(self._send_part(part))
 
     async def finish(self, lines: bytes = b"") -> None:
         """End a streamed answer, its last lines in the same write: each costs a system call."""

@@ -12,7 +12,6 @@ cancels at once. Both end with exit code 0.
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
 import signal
@@ -25,16 +24,17 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from gateway.dialects import error_body
-from gateway.faults import GOING_DOWN
-from gateway.gates import is_loopback
-from gateway.intake import ClientHttp
+from gateway.faults import GOING_DOWN, StartProblem
 from gateway.observability import journal
-from gateway.settings.schema import ListenSettings, Settings
+from gateway.server.addresses import is_loopback
+from gateway.server.dialects import error_body
+from gateway.server.listen import bind, shown_address
+from gateway.server.protocol import ClientHttp
+from gateway.settings.schema import Settings
 from gateway.wire.writing import JSON
 
 if TYPE_CHECKING:
-    from gateway.edge import ASGIApp, Message, Receive, Scope, Send
+    from gateway.server.edge import ASGIApp, Message, Receive, Scope, Send
 
 KEEP_ALIVE_S = 120
 """Above the 90 s after which Go's clients drop an idle connection, so that they drop it first."""
@@ -55,107 +55,41 @@ OPEN_FILES = 65536
 """Two per streamed request, where the system allows it; the usual soft limit is 1,024."""
 
 
-class ListenProblem(Exception):
-    """The address cannot be bound: one sentence with the likely reason and the next step."""
-
-
 def run(
     settings: Settings,
-    app: "ASGIApp | None" = None,
+    make_app: "Callable[[Settings], ASGIApp]",
     listener: socket.socket | None = None,
 ) -> int:
     """Do what `serve` does, on a loop of its own: uvloop where there is one."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(serve(settings, app, listener))
+        return runner.run(serve(settings, make_app, listener))
 
 
 async def serve(
     settings: Settings,
-    app: "ASGIApp | None" = None,
+    make_app: "Callable[[Settings], ASGIApp]",
     listener: socket.socket | None = None,
 ) -> int:
     """
     Serve until a signal ends it, and return the exit code.
 
-    Prints `listening on http://HOST:PORT` on standard error once connections are accepted. `app`
-    is the gateway's application unless another is given; `listener` a socket of `bind`. Exit code
-    1 with a sentence: the address cannot be bound, the store cannot be used, or the application
-    does not start.
+    Prints `listening on http://HOST:PORT` on standard error once connections are accepted.
+    `make_app` is called on the running loop, after the address is bound; `listener` is a socket of
+    `bind`, for a caller that binds before. Exit code 1 with a sentence: the address cannot be
+    bound, `make_app` raises a StartProblem, or the application does not start.
     """
+    bound = listener
     try:
-        listener = listener or bind(settings.listen)
-    except ListenProblem as problem:
+        bound = bound or bind(settings.listen)
+        app = make_app(settings)
+    except StartProblem as problem:
+        if bound is not None:
+            bound.close()
         _say(f"olgate: {problem}")
         return 1
-    if app is None:
-        from gateway.app import create_app
-        from gateway.store import StoreProblem
-
-        try:
-            app = create_app(settings)
-        except StoreProblem as problem:
-            listener.close()
-            _say(f"olgate: {problem}")
-            return 1
     _allow_open_files()
     _tune_collector()
-    return await _Server(settings, app).run_on(listener)
-
-
-def bind(listen: ListenSettings) -> socket.socket:
-    """
-    Bind and listen; an empty host is every interface, IPv6 and IPv4, where both are there.
-
-    Raises ListenProblem.
-    """
-    where = f"port {listen.port} on {listen.host or 'every interface'}"
-    try:
-        if not listen.host and socket.has_dualstack_ipv6():
-            return _as_tcp(
-                socket.create_server(
-                    ("", listen.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048
-                )
-            )
-        found = socket.getaddrinfo(
-            listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        # `localhost` has both; clients of Ollama try IPv4.
-        family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
-        return _as_tcp(socket.create_server(address[:2], family=family, backlog=2048))
-    except socket.gaierror:
-        raise ListenProblem(
-            f"cannot listen on {listen.host}: no such host here; give an address of this machine "
-            "(--host, OLGATE_LISTEN_HOST or OLLAMA_HOST)"
-        ) from None
-    except OSError as failure:
-        raise ListenProblem(_explain(where, failure)) from None
-
-
-def _as_tcp(listener: socket.socket) -> socket.socket:
-    """
-    Return the listening socket with its protocol named.
-
-    asyncio's own loop turns off Nagle's algorithm only on connections of a socket that says TCP;
-    without that every answer on a reused connection waits for the client's delayed ACK.
-    """
-    family, kind = listener.family, listener.type
-    return socket.socket(family, kind, socket.IPPROTO_TCP, fileno=listener.detach())
-
-
-def _explain(where: str, failure: OSError) -> str:
-    if failure.errno == errno.EADDRINUSE:
-        return (
-            f"{where} is taken, most likely by a running Ollama (or another olgate): "
-            "stop it, or choose another port with --port"
-        )
-    if failure.errno == errno.EACCES:
-        return f"{where} is not allowed for this user: choose a port above 1023 with --port"
-    if failure.errno == errno.EADDRNOTAVAIL:
-        return (
-            f"{where} is no address of this machine: "
-            "check --host, OLGATE_LISTEN_HOST and OLLAMA_HOST"
-        )
-    return f"cannot listen on {where}: {failure.strerror or failure}"
+    return await _Server(settings, app).run_on(bound)
 
 
 class _Server(uvicorn.Server):
@@ -186,7 +120,7 @@ class _Server(uvicorn.Server):
     async def run_on(self, listener: socket.socket) -> int:
         """Serve on one socket to the end, and return the exit code."""
         logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
-        self._address = _shown_address(self._settings.listen, listener)
+        self._address = shown_address(self._settings.listen, listener)
         serving = asyncio.ensure_future(self.serve([listener]))
         leaving = asyncio.ensure_future(self._second_signal.wait())
         await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -387,12 +321,6 @@ def _allow_open_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _shown_address(listen: ListenSettings, listener: socket.socket) -> str:
-    host = listen.host or "0.0.0.0"
-    port = listener.getsockname()[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _say(line: str) -> None:

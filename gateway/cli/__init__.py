@@ -1,0 +1,1 @@
+"""The `olgate` command: one module for each of its commands."""

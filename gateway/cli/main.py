@@ -1,0 +1,40 @@
+"""
+The `olgate` command itself: its group, `--version`, and the list of commands.
+"""
+
+import click
+
+from gateway.cli.config import show_config
+from gateway.cli.serve import serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _option, wanted: _show_version(context) if wanted else None,
+    help="Print the version and leave.",
+)
+def cli() -> None:
+    """Speak the Ollama HTTP API, served by LM Studio."""
+
+
+cli.add_command(serve)
+cli.add_command(show_config)
+
+
+def main() -> None:
+    """Run the command line; the console script and `python -m gateway` are this."""
+    cli(prog_name="olgate")
+
+
+def _show_version(context: click.Context) -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        click.echo(f"olgate {version('olgate')}")
+    except PackageNotFoundError:
+        click.echo("olgate, run from a checkout that is not installed")
+    context.exit()

@@ -1,0 +1,53 @@
+"""
+`olgate serve`: run the gateway until a signal ends it.
+"""
+
+import sys
+from typing import TYPE_CHECKING, NoReturn, Unpack
+
+import click
+
+from gateway.cli.options import (
+    Flags,
+    exit_quietly_on_signals,
+    load_settings,
+    serve_options,
+    start_journal,
+)
+
+if TYPE_CHECKING:
+    import socket
+
+    from gateway.settings.schema import Settings
+
+
+@click.command()
+@serve_options
+def serve(**flags: Unpack[Flags]) -> NoReturn:
+    """Run the gateway until SIGTERM or SIGINT."""
+    exit_quietly_on_signals()
+    loaded = load_settings(flags)
+    load_server()
+    start_journal(loaded)
+    sys.exit(run_gateway(loaded.settings))
+
+
+def run_gateway(settings: "Settings", listener: "socket.socket | None" = None) -> int:
+    """
+    Serve the gateway's application until a signal ends it; return the exit code.
+
+    `listener` is a socket of `gateway.server.listen.bind`; without one the address is bound here.
+    """
+    from gateway.app import create_app
+    from gateway.server import process
+
+    return process.run(settings, create_app, listener)
+
+
+def load_server() -> None:
+    """Import all that serving needs, and nothing else that is installed."""
+    from gateway.lean_imports import UNUSED, hide_modules
+
+    with hide_modules(*UNUSED):
+        from gateway import app  # noqa: F401 - imported here, used later
+        from gateway.server import process  # noqa: F401 - likewise

@@ -1,0 +1,1 @@
+"""The process, its socket, and everything between the socket and a request's plan."""

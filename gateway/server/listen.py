@@ -1,0 +1,81 @@
+"""
+Binding the listening socket, and explaining why it can't be bound.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+from gateway.faults import StartProblem
+from gateway.settings.schema import ListenSettings
+
+if TYPE_CHECKING:
+    pass
+
+
+class ListenProblem(StartProblem):
+    """The address cannot be bound: one sentence with the likely reason and the next step."""
+
+
+def bind(listen: ListenSettings) -> socket.socket:
+    """
+    Bind and listen; an empty host is every interface, IPv6 and IPv4, where both are there.
+
+    Raises ListenProblem.
+    """
+    where = f"port {listen.port} on {listen.host or 'every interface'}"
+    try:
+        if not listen.host and socket.has_dualstack_ipv6():
+            return _as_tcp(
+                socket.create_server(
+                    ("", listen.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048
+                )
+            )
+        found = socket.getaddrinfo(
+            listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        # `localhost` has both; clients of Ollama try IPv4.
+        family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+        return _as_tcp(socket.create_server(address[:2], family=family, backlog=2048))
+    except socket.gaierror:
+        raise ListenProblem(
+            f"cannot listen on {listen.host}: no such host here; give an address of this machine "
+            "(--host, OLGATE_LISTEN_HOST or OLLAMA_HOST)"
+        ) from None
+    except OSError as failure:
+        raise ListenProblem(_explain(where, failure)) from None
+
+
+def _as_tcp(listener: socket.socket) -> socket.socket:
+    """
+    Return the listening socket with its protocol named.
+
+    asyncio's own loop turns off Nagle's algorithm only on connections of a socket that says TCP;
+    without that every answer on a reused connection waits for the client's delayed ACK.
+    """
+    family, kind = listener.family, listener.type
+    return socket.socket(family, kind, socket.IPPROTO_TCP, fileno=listener.detach())
+
+
+def _explain(where: str, failure: OSError) -> str:
+    if failure.errno == errno.EADDRINUSE:
+        return (
+            f"{where} is taken, most likely by a running Ollama (or another olgate): "
+            "stop it, or choose another port with --port"
+        )
+    if failure.errno == errno.EACCES:
+        return f"{where} is not allowed for this user: choose a port above 1023 with --port"
+    if failure.errno == errno.EADDRNOTAVAIL:
+        return (
+            f"{where} is no address of this machine: "
+            "check --host, OLGATE_LISTEN_HOST and OLLAMA_HOST"
+        )
+    return f"cannot listen on {where}: {failure.strerror or failure}"
+
+
+def shown_address(listen: ListenSettings, listener: socket.socket) -> str:
+    host = listen.host or "0.0.0.0"
+    port = listener.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

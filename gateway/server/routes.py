@@ -1,0 +1,71 @@
+"""
+The table of routes, as the outermost layer matches them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Route(NamedTuple):
+    """One path template and its methods in the order of registration."""
+
+    template: str
+    methods: tuple[str, ...]
+
+
+class RouteTable:
+    """Which paths there are. Knows nothing of what stands behind them."""
+
+    def __init__(self, entries: Iterable[tuple[str, str]], mounts: Iterable[str]) -> None:
+        """
+        Take (method, template) pairs in the order of registration, and the mounted prefixes.
+
+        A `{name}` segment of a template stands for one segment that is not empty. Below a mount
+        (`"/v1/"`) every path is taken, and every method but where an entry says which there are;
+        there it stands for several too, since LM Studio's names have slashes.
+        """
+        methods: dict[str, list[str]] = {}
+        for method, template in entries:
+            methods.setdefault(template, []).append(method)
+        routes = [Route(template, tuple(found)) for template, found in methods.items()]
+        self._mounts = tuple(mounts)
+        self._fixed = {route.template: route for route in routes if "{" not in route.template}
+        self._patterns = [
+            (_pattern(route, ".+" if route.template.startswith(self._mounts) else "[^/]+"), route)
+            for route in routes
+            if "{" in route.template
+        ]
+
+    def find(self, path: str) -> Route | None:
+        """Find the route of a decoded path; a fixed one wins over one with parameters."""
+        if route := self._fixed.get(path):
+            return route
+        if self._leads_out(path):
+            return None
+        return next((route for pattern, route in self._patterns if pattern.fullmatch(path)), None)
+
+    def mount_of(self, path: str) -> str | None:
+        """Find the mount that a decoded path lies below."""
+        for mount in self._mounts:
+            if path.startswith(mount) and len(path) > len(mount):
+                return None if self._leads_out(path) else mount
+        return None
+
+    def _leads_out(self, path: str) -> bool:
+        """
+        Say whether an upstream would be led out of the mount that a path lies below.
+
+        It would resolve `.` and `..`, which can only be here percent-encoded.
+        """
+        return path.startswith(self._mounts) and not {".", ".."}.isdisjoint(path.split("/"))
+
+
+def _pattern(route: Route, parameter: str) -> re.Pattern[str]:
+    parts = re.split(r"\{[^{}]+\}", route.template)
+    return re.compile(parameter.join(re.escape(part) for part in parts))
+
+
+HEALTH = "/health"

@@ -41,7 +41,7 @@ from gateway.server.origins import GATES
 from gateway.server.routes import HEALTH, RouteTable
 from gateway.settings.schema import Settings
 from gateway.store import Store
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
 from gateway.wire.writing import JSON, encode_error
 
 

@@ -27,7 +27,7 @@ from gateway.rows import describe, spellings
 from gateway.runtime.outcome import FetchCall
 from gateway.settings.schema import ModelSettings
 from gateway.types import internal
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
 
 Dialect = Literal["v1", "v0", "openai"]
 

@@ -25,7 +25,7 @@ from gateway.observability.journal import get_logger
 from gateway.runtime.outcome import FetchCall
 from gateway.settings.schema import DownloadSettings
 from gateway.types import internal
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
 from gateway.wire.writing import encode
 
 NOT_FOUND = "pull model manifest: file does not exist"

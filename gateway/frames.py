@@ -14,12 +14,13 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import UNSET
 
-from gateway.faults import UpstreamFailure, read_error
-from gateway.framing import Event
+from gateway.faults import UpstreamFailure
 from gateway.observability.record import current, sampled
 from gateway.runtime.context import Call
 from gateway.runtime.outcome import StreamCall, Translator
-from gateway.upstream import EventStream
+from gateway.upstream.answers import EventStream
+from gateway.upstream.sse import Event
+from gateway.upstream.stated_errors import read_error
 from gateway.wire.times import utc_text
 from gateway.wire.writing import encode_line, encode_lines
 

@@ -29,7 +29,7 @@ from gateway.observability.journal import get_logger
 from gateway.ownership import Owned, Ownership
 from gateway.settings.schema import ModelSettings
 from gateway.types import internal
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
 from gateway.wire.duration import parse_setting
 from gateway.wire.times import local_text
 

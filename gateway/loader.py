@@ -21,7 +21,7 @@ from gateway.observability.journal import get_logger
 from gateway.observability.record import note_load, sampled
 from gateway.runtime.outcome import FetchCall
 from gateway.types import internal
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
 from gateway.wire.duration import shown
 from gateway.wire.writing import encode
 

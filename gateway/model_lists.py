@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from gateway.catalog import Catalog
-from gateway.faults import UpstreamFailure, describe
+from gateway.faults import UpstreamFailure
 from gateway.types import internal
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
+from gateway.upstream.stated_errors import describe
 
 LIST = "/v1/models"
 

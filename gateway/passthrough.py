@@ -16,17 +16,7 @@ import msgspec
 
 from gateway.answered import AnswerCheck
 from gateway.calls.shared import recovery_for, refusal_for
-from gateway.connection import Sink
-from gateway.faults import (
-    GOING_DOWN,
-    INTERNAL,
-    ClientGone,
-    Refusal,
-    UpstreamFailure,
-    describe,
-    read_error,
-)
-from gateway.framing import Event, SseDecoder
+from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
 from gateway.lifecycle import Lease
 from gateway.limits import check_depth, check_raw_counts
 from gateway.made_values import add_made, context_length
@@ -48,7 +38,11 @@ from gateway.server.dialects import (
 )
 from gateway.settings.schema import Settings
 from gateway.types import internal
-from gateway.upstream import RawAnswer, Upstream, check_json, raise_error_event
+from gateway.upstream.answers import RawAnswer, check_json, raise_error_event
+from gateway.upstream.body import Sink
+from gateway.upstream.client import Upstream
+from gateway.upstream.sse import Event, SseDecoder
+from gateway.upstream.stated_errors import describe, read_error
 from gateway.wire.writing import JSON, encode
 
 NAMES_NO_MODEL_HERE = ("/api/v1/models/download",)

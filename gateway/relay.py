@@ -27,7 +27,7 @@ from gateway.run import Run, Services
 from gateway.runtime.context import EMPTY, Call
 from gateway.runtime.outcome import Answer, FetchCall, Report, StreamCall
 from gateway.settings.schema import Settings
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
 from gateway.wire.writing import (
     JSON,
     JSON_OF_STREAMS,

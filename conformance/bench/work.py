@@ -15,11 +15,11 @@ import msgspec
 from conformance.bench import wire
 from gateway import rows
 from gateway.calls import host
-from gateway.framing import SseDecoder
 from gateway.plans import chat, generate
 from gateway.runtime.context import Call
 from gateway.settings.schema import Settings
 from gateway.types import internal, ollama
+from gateway.upstream.sse import SseDecoder
 from gateway.wire.writing import encode_lines
 
 Work = Callable[[], object]

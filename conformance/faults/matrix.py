@@ -18,7 +18,7 @@ import httpx
 from ruamel.yaml import YAML
 
 from conformance.standin.catalogue import EMBEDDING, PLAIN
-from gateway.framing import SseDecoder
+from gateway.upstream.sse import SseDecoder
 
 TABLE = Path(__file__).with_name("matrix.yaml")
 ROUTES = ("chat", "generate", "embed", "v1")

@@ -17,8 +17,6 @@ from conformance.bench import wire
 from conformance.bench.wire import MODEL
 from conformance.bench.work import described
 from conformance.tests.bench.test_work import count_calls
-from gateway import upstream
-from gateway.connection import Connection
 from gateway.frames import Frames
 from gateway.plans import chat
 from gateway.runtime.context import Call
@@ -27,6 +25,9 @@ from gateway.server.asgi import SERVER_PUSH, AsgiClient
 from gateway.server.protocol import Outlet
 from gateway.settings.schema import Settings
 from gateway.types import ollama, openai
+from gateway.upstream.answers import open_events
+from gateway.upstream.connection import Connection
+from gateway.upstream.exchange import Exchange
 
 CALLS = 17
 """The most calls of Python functions per token, the counter's own and the test's included."""
@@ -86,11 +87,11 @@ async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], i
     await asyncio.sleep(0)
     connection.data_received(HEAD + token("a", is_first=True))
     status, headers, body = await asking
-    exchange = upstream._Exchange(None, None)
+    exchange = Exchange(None, None)
     exchange.take(status, headers, body)
     scope = {"method": "POST", "extensions": {SERVER_PUSH: outlet.push}}
     client = AsgiClient(cast("Any", scope), send)
-    frames = Frames(plan, call, await upstream._open_events(exchange), client, lambda _: None)
+    frames = Frames(plan, call, await open_events(exchange), client, lambda _: None)
     translating = asyncio.ensure_future(frames.run())
     await has_begun.wait()
     connection.data_received(token("b"))

@@ -17,7 +17,7 @@ import pytest
 
 from conformance.bench import wire
 from conformance.bench.work import works
-from gateway.framing import SseDecoder
+from gateway.upstream.sse import SseDecoder
 
 ROUNDS = 50
 CALLS = {"framing": 2, "chat": 8, "generate, templated": 8, "generate, raw": 7}

@@ -31,9 +31,13 @@ NETWORK = {
 }
 ONLY_IN = {
     "litestar": {"gateway/app.py"},
-    "httpx": {"gateway/connection.py", "gateway/transport.py", "gateway/upstream.py"},
-    "aiohappyeyeballs": {"gateway/dialing.py"},
-    "httptools": {"gateway/connection.py", "gateway/server/protocol.py"},
+    "httpx": {
+        "gateway/upstream/connection.py",
+        "gateway/upstream/pool.py",
+        "gateway/upstream/client.py",
+    },
+    "aiohappyeyeballs": {"gateway/upstream/dialing.py"},
+    "httptools": {"gateway/upstream/connection.py", "gateway/server/protocol.py"},
 }
 """Libraries that one layer wraps, so that exchanging one stays a matter of that layer."""
 

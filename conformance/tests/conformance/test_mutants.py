@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from msgspec import UNSET, Struct, UnsetType
 
-from conformance.mutants import __main__
+from conformance.mutants import __main__ as command
 from conformance.mutants.__main__ import (
     Baseline,
     Reasons,
@@ -341,11 +341,11 @@ def test_a_mutant_that_lives_fails_the_run(
 ) -> None:
     """The exit code says so, and the line which one."""
     everything = {key: [0] for key in {*toy.probes.fields, *toy.probes.branches}}
-    monkeypatch.setattr(__main__, "place_probes", lambda: toy.probes)
-    monkeypatch.setattr(__main__, "be_silent", lambda: None)
-    monkeypatch.setattr(__main__, "sound_runs", lambda: RUNS)
-    monkeypatch.setattr(__main__, "read_reasons", Reasons)
-    monkeypatch.setattr(__main__, "run_baseline", lambda *_: Baseline(everything, [], 0.0))
+    monkeypatch.setattr(command, "place_probes", lambda: toy.probes)
+    monkeypatch.setattr(command, "be_silent", lambda: None)
+    monkeypatch.setattr(command, "sound_runs", lambda: RUNS)
+    monkeypatch.setattr(command, "read_reasons", Reasons)
+    monkeypatch.setattr(command, "run_baseline", lambda *_: Baseline(everything, [], 0.0))
 
     def hunted(hunts: list[Hunt], *_: object) -> list[Verdict]:
         return [
@@ -353,7 +353,7 @@ def test_a_mutant_that_lives_fails_the_run(
             for one in hunts
         ]
 
-    monkeypatch.setattr(__main__, "hunt_all", hunted)
+    monkeypatch.setattr(command, "hunt_all", hunted)
 
-    assert code == __main__.run(True, 0, "", "*", 1, False)
+    assert code == command.run(True, 0, "", "*", 1, False)
     assert (f"WRONG {SITE}.text drop: 0 runs passed" in capsys.readouterr().out) == bool(code)

@@ -20,7 +20,7 @@ from gateway.first_seen import FirstSeen
 from gateway.settings.schema import DownloadSettings, ModelSettings, UpstreamSettings
 from gateway.store import Store
 from gateway.types import internal
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
 
 DOWNLOAD = "/api/v1/models/download"
 STATUS = re.compile(r"/api/v1/models/download/status/")

@@ -27,7 +27,7 @@ from conformance.tests.gateway.support import (
     open_gateway,
     open_pair,
 )
-from gateway.framing import SseDecoder
+from gateway.upstream.sse import SseDecoder
 
 MULTIPART = "multipart/form-data; boundary=x"
 ODD = "/v1/some/route"

@@ -8,7 +8,7 @@ import pytest
 
 from conformance.tests.upstream.servers import Call, Connect, Handler, Serve, Server
 from gateway.settings.schema import UpstreamSettings
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
 
 
 @pytest.fixture

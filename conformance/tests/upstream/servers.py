@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
 
 Handler = Callable[["Call"], Awaitable[None]]
 

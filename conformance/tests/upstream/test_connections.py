@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from conformance.tests.upstream.servers import Call, Connect, Serve
-from gateway import connection
 from gateway.faults import UpstreamFailure
-from gateway.framing import Event
-from gateway.transport import HttpTransport
-from gateway.upstream import Upstream
+from gateway.upstream import body as body_module
+from gateway.upstream.client import Upstream
+from gateway.upstream.pool import HttpTransport
+from gateway.upstream.sse import Event
 
 PATH = "/v1/chat/completions"
 EVENT = b'data: {"choices":[]}\n\n'
@@ -424,7 +424,7 @@ async def test_an_end_that_never_comes_is_not_waited_for(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stream left at its last event is cut when its end does not come, and its slot is free."""
-    monkeypatch.setattr(connection, "_LAST_BYTES_S", 0.01)
+    monkeypatch.setattr(body_module, "LAST_BYTES_S", 0.01)
     seen = asyncio.Event()
 
     async def handle(call: Call) -> None:

@@ -20,11 +20,9 @@ from hypothesis import strategies as st
 
 from conformance.runner.shared_cases import find_shared, missing_sentence
 from conformance.suite.fixture import list_fixtures, load_fixture
-from gateway import upstream
 from gateway.answered import AnswerCheck
 from gateway.blobs import Blobs
 from gateway.catalog import Catalog
-from gateway.connection import Sink
 from gateway.downloads import Downloads
 from gateway.endpoint import Endpoint
 from gateway.faults import UpstreamFailure
@@ -36,6 +34,10 @@ from gateway.runtime.outcome import StreamCall
 from gateway.settings.schema import Settings
 from gateway.types import internal, ollama
 from gateway.types.openai import ChatCompletionChunk
+from gateway.upstream.answers import EventStream, open_events
+from gateway.upstream.body import Sink
+from gateway.upstream.client import Upstream
+from gateway.upstream.exchange import Exchange
 
 SETTINGS = Settings()
 YES = internal.Capabilities(
@@ -111,14 +113,12 @@ class Source:
     """An upstream whose every stream is one body."""
 
     def __init__(self, body: Body) -> None:
-        self._body = cast("upstream._Exchange", body)
+        self._body = cast("Exchange", body)
 
     @asynccontextmanager
-    async def stream(
-        self, method: str, path: str, body: bytes
-    ) -> AsyncIterator[upstream.EventStream]:
+    async def stream(self, method: str, path: str, body: bytes) -> AsyncIterator[EventStream]:
         """Open the body as events."""
-        yield await upstream._open_events(self._body)
+        yield await open_events(self._body)
 
 
 class Client:
@@ -180,7 +180,7 @@ def answer(pieces: list[bytes], *, streamed: bool = True, is_cut: bool = False) 
     catalog = cast("Catalog", Known())
     relay = Relay(
         SETTINGS,
-        cast("upstream.Upstream", Source(Body(pieces, is_cut=is_cut))),
+        cast("Upstream", Source(Body(pieces, is_cut=is_cut))),
         Services(catalog, cast("Lifecycle", None), Blobs(), cast("Downloads", None)),
         AnswerCheck(SETTINGS, catalog),
     )

@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.faults import (
-    MAX_MESSAGE_CHARS,
-    Refusal,
+from gateway.faults import MAX_MESSAGE_CHARS, Refusal, UpstreamFailure
+from gateway.upstream.stated_errors import (
     StatedError,
-    UpstreamFailure,
     describe,
     is_unknown_endpoint,
     read_error,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.framing import Event, EventTooLong, SseDecoder
+from gateway.upstream.sse import Event, EventTooLong, SseDecoder
 
 BOM = b"\xef\xbb\xbf"
 CHUNK = b'data: {"choices":[{"delta":{"content":"caf\xc3\xa9 \xf0\x9f\x91\x8d"}}]}\n\n'

@@ -10,8 +10,8 @@ import pytest
 
 from conformance.tests.upstream.servers import Call, Connect, Serve
 from gateway.faults import UpstreamFailure
-from gateway.framing import Event
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
+from gateway.upstream.sse import Event
 
 PATH = "/v1/chat/completions"
 UNKNOWN = b'{"error":"Unexpected endpoint or method. (POST /chat/completions)"}'

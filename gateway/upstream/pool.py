@@ -18,8 +18,9 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 
 import httpx
 
-from gateway.connection import AnswerBody, Connection, Headers, TransportFault
-from gateway.dialing import Origin, dial
+from gateway.upstream.body import AnswerBody, Headers, TransportFault
+from gateway.upstream.connection import Connection
+from gateway.upstream.dialing import Origin, dial
 
 _PORTS = {"http": 80, "https": 443}
 

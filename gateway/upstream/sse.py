@@ -6,7 +6,8 @@ Only the framing lives here: no I/O, no JSON, no knowledge of what an event mean
 
 import msgspec
 
-_BOM = b"\xef\xbb\xbf"
+from gateway.wire.lenient import BOM
+
 _LF, _CR = b"\n\r"  # as numbers: looking for one is ten times as fast
 
 
@@ -132,11 +133,11 @@ class SseDecoder:
     def _strip_mark(self, data: bytes) -> bytes:
         data = bytes(self._tail) + data
         self._tail.clear()
-        if len(data) < len(_BOM) and _BOM.startswith(data):
+        if len(data) < len(BOM) and BOM.startswith(data):
             self._tail += data
             return b""
         self._started = self._is_idle = True
-        return data.removeprefix(_BOM)
+        return data.removeprefix(BOM)
 
     def _feed_any(self, data: bytes) -> list[Event]:
         """Take bytes line by line; correct in every state, for every kind of line end."""

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import aiohappyeyeballs
 
-from gateway.connection import Connection, TransportFault
 from gateway.faults import shorten
+from gateway.upstream.body import TransportFault
+from gateway.upstream.connection import Connection
 
 _SECOND_FAMILY_S = 0.25
 """How long IPv6 has before IPv4 is tried beside it, as RFC 8305 advises."""

@@ -1,0 +1,1 @@
+"""HTTP to LM Studio: connections, exchanges, event streams, and the names of failures."""

@@ -1,0 +1,272 @@
+"""
+What an upstream answer may be: an event stream, one JSON object, or raw bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, TypeAlias
+
+from gateway.faults import UpstreamFailure, shorten
+from gateway.upstream.body import Headers, Sink
+from gateway.upstream.exchange import BLANKS, MAX_ERROR_BYTES, Exchange
+from gateway.upstream.sse import Event, EventTooLong, SseDecoder
+from gateway.upstream.stated_errors import (
+    describe,
+    is_unknown_endpoint,
+    read_error,
+    read_hidden_error,
+)
+from gateway.wire.lenient import BOM
+
+if TYPE_CHECKING:
+    pass
+
+TakeEvents: TypeAlias = Callable[[list[Event]], Awaitable[None] | None]
+"""Takes events at once; what it returns has to be waited for before it takes more."""
+
+_EVENT_FIELDS = (b"data", b"event", b"id", b"retry", b":")
+
+_SAMPLE_BYTES = 1024
+
+_HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+
+
+class EventStream:
+    """
+    The events of one answer, handed over read by read; `[DONE]` is an event as any.
+
+    `one_shot` holds the body when a JSON success came where events were asked for; there are no
+    events then.
+    """
+
+    one_shot: bytes | None
+
+    def __init__(self, exchange: Exchange, one_shot: bytes | None = None) -> None:
+        self.one_shot = one_shot
+        self._exchange = exchange
+        self._decoder = SseDecoder()
+        self._ahead: list[Event] = []
+        self._has_ended = one_shot is not None
+
+    async def each(self, take: TakeEvents) -> None:
+        """
+        Hand the events of every read to `take`, to the body's regular end or until `stop`.
+
+        That happens in the callback that received them. What `take` returns is waited for before
+        the next ones are handed over, and the upstream with it; what it raises comes out here.
+
+        Raises UpstreamFailure: silence_timeout, closed_mid_stream, bad_http, not_sse (an event of
+        more bytes than the decoder takes).
+        """
+        if self._ahead:
+            events, self._ahead = self._ahead, []
+            if (pending := take(events)) is not None:
+                await pending
+        if self._has_ended:
+            return
+        feed = self._decoder.feed
+
+        def take_bytes(data: bytes) -> Awaitable[None] | None:
+            try:
+                events = feed(data)
+            except EventTooLong as problem:
+                raise UpstreamFailure(str(problem), fault="not_sse") from problem
+            return take(events) if events else None
+
+        await self._exchange.push(take_bytes)
+        # What the end left without its blank line.
+        events = [] if self._has_ended else self.decode(b"")
+        if events and (pending := take(events)) is not None:
+            await pending
+
+    def stop(self) -> None:
+        """Take no more events: what is left of the body is its end."""
+        self._has_ended = True
+        self._exchange.stop()
+
+    def decode(self, data: bytes) -> list[Event]:
+        """Return the events that the next bytes complete; no bytes are the body's end."""
+        if not data:
+            self._has_ended = True
+            return self._decoder.close()
+        try:
+            return self._decoder.feed(data)
+        except EventTooLong as problem:
+            raise UpstreamFailure(str(problem), fault="not_sse") from problem
+
+    def put_back(self, events: list[Event]) -> None:
+        """Make these the first that are handed over."""
+        self._ahead = events
+
+
+class RawAnswer:
+    """An answer passed through: status, end-to-end headers (names in lower case), body bytes."""
+
+    status: int
+    headers: Headers
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.status = exchange.status
+        self.headers = [
+            (name.lower(), value) for name, value in drop_hop_by_hop(exchange.headers, frozenset())
+        ]
+        self._exchange = exchange
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Iterate over the body as it arrives. Raises UpstreamFailure."""
+        while data := await self._exchange.read():
+            yield data
+
+    async def each(self, take: Sink) -> None:
+        """
+        Hand what is left of the body to `take` as it arrives, in the callback that received it.
+
+        What `take` returns is waited for, what it raises comes out here. Raises UpstreamFailure.
+        """
+        await self._exchange.push(take)
+
+
+class Opened(AbstractAsyncContextManager["EventStream"]):
+    """
+    An exchange that is closed when its block is left, or when it could not be opened.
+
+    What `contextlib` makes of a generator does the same, in more calls.
+    """
+
+    def __init__(self, exchange: Exchange, opening: Awaitable[EventStream]) -> None:
+        self._exchange = exchange
+        self._opening = opening
+
+    async def __aenter__(self) -> EventStream:
+        try:
+            return await self._opening
+        except BaseException:
+            self._exchange.close()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._exchange.close()
+
+
+async def open_events(exchange: Exchange) -> EventStream:
+    """Read until it is known what the answer is. Raises UpstreamFailure unless a success."""
+    start = b""
+    while not start or BOM.startswith(start):
+        data = await exchange.read()
+        if not data:
+            raise UpstreamFailure("answered with an empty body", fault="empty")
+        start = (start + data).removeprefix(BOM).lstrip(BLANKS)
+    if start.startswith((b"{", b"[")):
+        body = check_json(start + await exchange.read_rest())
+        return EventStream(exchange, one_shot=body)
+    if start.startswith(b"<"):
+        page = start + await exchange.read_rest(MAX_ERROR_BYTES)
+        raise UpstreamFailure(f"answered with {describe(page)}, not with events", fault="not_sse")
+    stream = EventStream(exchange)
+    sample = start
+    events = stream.decode(start)
+    while not events:
+        data = await exchange.read()
+        events = stream.decode(data)
+        if len(sample) < _SAMPLE_BYTES:
+            sample += data
+        if not data and not events:
+            raise _no_event(sample)
+    first = events[0]
+    if first.name == "error" or b'"error"' in first.data:
+        raise_error_event(first)
+    stream.put_back(events)
+    return stream
+
+
+def _no_event(sample: bytes) -> UpstreamFailure:
+    if any(line.startswith(_EVENT_FIELDS) for line in sample.splitlines()):
+        return UpstreamFailure("the event stream ended without an event", fault="empty")
+    return UpstreamFailure(f"answered with {describe(sample)}, not with events", fault="not_sse")
+
+
+def raise_error_event(event: Event) -> None:
+    """Raise the error that an event holds; return when it holds none."""
+    if event.name == "error":
+        stated = read_error(event.data)
+        message = stated.message if stated else shorten(event.data.decode("utf-8", "replace"))
+    else:
+        try:
+            stated = read_hidden_error(event.data)
+        except ValueError:
+            return
+        if stated is None:
+            return
+        message = stated.message
+    raise UpstreamFailure(
+        message or "an error without a message",
+        status=200,
+        fault="upstream_error_200",
+        code=stated.code if stated else None,
+    )
+
+
+def out_of_events(body: bytes) -> bytes:
+    """
+    Return the one answer that came as events where JSON was asked for, any other body as it is.
+
+    Raises UpstreamFailure for an error among the events, and for several answers (not_json).
+    """
+    start = body.removeprefix(BOM).lstrip(BLANKS)
+    if not start.startswith(_EVENT_FIELDS):
+        return body
+    decoder = SseDecoder(max(len(body), 1))
+    events = [event for event in decoder.feed(body) + decoder.close() if event.data != b"[DONE]"]
+    for event in events:
+        raise_error_event(event)
+    if len(events) != 1:
+        detail = f"answered with {len(events)} events, not with JSON"
+        raise UpstreamFailure(detail, fault="not_json" if events else "empty")
+    return events[0].data
+
+
+def check_json(body: bytes) -> bytes:
+    """Return the body of a success. Raises UpstreamFailure when it is none or no JSON."""
+    body = body.removeprefix(BOM)
+    if not body.strip():
+        raise UpstreamFailure("answered with an empty body", fault="empty")
+    try:
+        stated = read_hidden_error(body)
+    except ValueError:
+        detail = f"answered with {describe(body)}, not with JSON"
+        raise UpstreamFailure(detail, fault="not_json") from None
+    if stated is None:
+        return body
+    is_unknown = is_unknown_endpoint(stated.message)
+    raise UpstreamFailure(
+        stated.message or "an error without a message",
+        status=200,
+        fault="unknown_endpoint" if is_unknown else "upstream_error_200",
+        code=stated.code,
+    )
+
+
+def drop_hop_by_hop(headers: Headers, also: frozenset[bytes]) -> Headers:
+    """Leave out what is about one connection only, including what `Connection` names."""
+    named = {
+        token.strip().lower()
+        for name, value in headers
+        if name.lower() == b"connection"
+        for token in value.split(b",")
+    }
+    dropped = _HOP_BY_HOP | also | named
+    return [item for item in headers if item[0].lower() not in dropped]

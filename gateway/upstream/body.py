@@ -1,0 +1,240 @@
+"""
+The body of an answer while it arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias
+
+import httpx
+
+from gateway.faults import FaultId
+
+AHEAD_BYTES = 128 * 1024
+"""So much of a body is held for a reader that is elsewhere; then the upstream has to wait."""
+LAST_BYTES_S = 1.0
+"""How long the end of a body may take, of which everything that matters has come."""
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+Sink: TypeAlias = Callable[[bytes], Awaitable[None] | None]
+"""Takes bytes at once; what it returns has to be waited for before it takes more."""
+
+
+class TransportFault(httpx.TransportError):
+    """A fault of the wire: its id, whether a repeat is harmless, whether a time limit ran out."""
+
+    def __init__(
+        self, fault: FaultId, message: str, *, repeatable: bool = False, timed_out: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.message = message
+        self.repeatable = repeatable
+        self.timed_out = timed_out
+
+
+class Source(Protocol):
+    """What a body needs of the connection that it arrives on."""
+
+    @property
+    def now(self) -> Callable[[], float]:
+        """The loop's clock, in seconds."""
+
+    def pause(self) -> None:
+        """Read no further until `resume`."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class AnswerBody:
+    """An answer's body as it comes off the wire."""
+
+    __slots__ = (
+        "_connection",
+        "_fault",
+        "_grace",
+        "_has_ended",
+        "_held",
+        "_held_bytes",
+        "_is_stopped",
+        "_now",
+        "_sink",
+        "_waiter",
+        "_when_over",
+        "waiting_since",
+    )
+
+    def __init__(self, connection: Source, when_over: Callable[[], None]) -> None:
+        """Belong to a connection; `when_over` is called once, when the body needs it no more."""
+        self._connection: Source | None = connection
+        self._when_over = when_over
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._sink: Sink | None = None
+        self._waiter: asyncio.Future[Awaitable[None] | None] | None = None
+        self._fault: TransportFault | None = None
+        self._has_ended = False
+        self._is_stopped = False
+        self._now = connection.now
+        self.waiting_since: float | None = None
+        """When what comes next began to be waited for; None while nobody waits. Loop time, s."""
+        self._grace: asyncio.TimerHandle | None = None
+
+    async def read(self) -> bytes:
+        """
+        Return what has arrived, waiting for something if need be; empty at the regular end.
+
+        Raises TransportFault, after everything that had arrived before the fault.
+        """
+        while not self._held:
+            if self._fault is not None:
+                raise self._fault
+            if self._has_ended:
+                return b""
+            await self._wait()
+        return self._take_held()
+
+    async def push(self, sink: Sink) -> Awaitable[None] | None:
+        """
+        Hand every piece to `sink` as it arrives, beginning with what is there already.
+
+        Return when `sink` has something to wait for, which is returned and nothing more taken in
+        until `push` is called again; and with None at the body's end, or once `stop` was called.
+        Raises TransportFault, and what `sink` raises.
+        """
+        while True:
+            while self._held:
+                if (pending := sink(self._take_held())) is not None:
+                    return pending
+            if self._fault is not None:
+                raise self._fault
+            if self._has_ended:
+                return None
+            self._sink = sink
+            try:
+                pending = await self._wait()
+            finally:
+                self._sink = None
+            if pending is not None:
+                return pending
+
+    def stop(self) -> None:
+        """
+        Have `push` return after the `sink` that calls this: all that follows is the body's end.
+
+        The connection is kept for reuse if that comes soon enough.
+        """
+        self._has_ended = self._is_stopped = True
+        self._held.clear()
+
+    def interrupt(self, fault: TransportFault) -> None:
+        """Make the read or push that is waiting, and every later one, raise `fault`."""
+        self._fault = fault
+        self._held.clear()
+        self._wake()
+
+    def leave(self) -> None:
+        """Close the connection at once, unless the body has come to its end or will at once."""
+        self._has_ended = True
+        if self._is_stopped and self._connection is not None:
+            self._connection.resume()
+            self._grace = asyncio.get_running_loop().call_later(LAST_BYTES_S, self.cut)
+        else:
+            self.cut()
+
+    def cut(self) -> None:
+        """Close the connection, if this body needs it still: it may be another's by now."""
+        if self._connection is not None:
+            self._connection.abort()
+        self.detach()
+
+    # -- for the connection ---------------------------------------------------------------------
+
+    def take(self, data: bytes) -> None:
+        """Take the next bytes of the body."""
+        sink = self._sink
+        if sink is None:
+            if not self._is_stopped:
+                self._hold(data)
+            return
+        try:
+            pending = sink(data)
+        except Exception as problem:
+            self._sink = None
+            assert self._waiter is not None
+            if not self._waiter.done():
+                self._waiter.set_exception(problem)
+            return
+        if pending is not None:
+            self._sink = None
+            self._pause()
+            self._wake(pending)
+        elif self._is_stopped:
+            self._sink = None
+            self._wake()
+        else:
+            # Called by another name, it need not be looked for among the methods.
+            now = self._now
+            self.waiting_since = now()
+
+    def end(self) -> None:
+        """Take note of the regular end."""
+        self._has_ended = True
+        self._wake()
+        self.detach()
+
+    def lose(self, fault: TransportFault) -> None:
+        """Take note that no more will come, though it should."""
+        self._fault = self._fault or fault
+        self._wake()
+        self.detach()
+
+    def detach(self) -> None:
+        """Need the connection no more."""
+        if self._grace is not None:
+            self._grace.cancel()
+        if self._connection is not None:
+            self._connection = None
+            self._when_over()
+
+    # -- waiting --------------------------------------------------------------------------------
+
+    async def _wait(self) -> Awaitable[None] | None:
+        if self._connection is not None:
+            self._connection.resume()
+        self._waiter = asyncio.get_running_loop().create_future()
+        self.waiting_since = self._now()
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = self.waiting_since = None
+
+    def _wake(self, pending: Awaitable[None] | None = None) -> None:
+        self.waiting_since = None
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(pending)
+
+    def _hold(self, data: bytes) -> None:
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes >= AHEAD_BYTES:
+            self._pause()
+        self._wake()
+
+    def _take_held(self) -> bytes:
+        held = self._held
+        data = held[0] if len(held) == 1 else b"".join(held)
+        held.clear()
+        self._held_bytes = 0
+        return data
+
+    def _pause(self) -> None:
+        if self._connection is not None:
+            self._connection.pause()

@@ -1,0 +1,237 @@
+"""
+Calls to LM Studio: whole answers, event streams, and passing bytes through.
+
+Lives here: building the request, the time limits between bytes, telling an answer from an error
+by its body, and the repeat of harmless requests. What an event or an answer means does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+
+from gateway.faults import UpstreamFailure
+from gateway.observability.record import current
+from gateway.upstream.answers import (
+    EventStream,
+    Opened,
+    RawAnswer,
+    check_json,
+    drop_hop_by_hop,
+    open_events,
+    out_of_events,
+)
+from gateway.upstream.body import Headers, TransportFault
+from gateway.upstream.exchange import Exchange, translate
+from gateway.upstream.pool import HttpTransport, origin_of, write_head
+
+if TYPE_CHECKING:
+    from gateway.settings.schema import UpstreamSettings
+
+
+_CONTENT_LENGTH = b"content-length"
+_WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
+"""Methods whose requests say that they have no body, when they have none."""
+_NOT_FORWARDED = frozenset(
+    (b"host", b"content-length", b"expect", b"authorization", b"x-api-key", b"cookie")
+)
+
+
+class Upstream:
+    """
+    LM Studio as seen by the gateway; one per process, used within one event loop.
+
+    Settings: `url` may have a path, which all paths are put behind; `connect_timeout_s` covers
+    name, TCP and TLS; `first_byte_timeout_s` runs from there to the body's first byte, also
+    while the answer's headers are outstanding (a model being loaded sends nothing at all, wire
+    sheet §3), and is what a request waits for a free connection, too; `silence_timeout_s` is
+    for the gaps after it, counted only while somebody waits. None is no limit.
+    """
+
+    url: str
+
+    def __init__(self, settings: UpstreamSettings) -> None:
+        self.url = settings.url.rstrip("/")
+        base = httpx.URL(self.url)
+        self._origin = origin_of(base)
+        self._host = (b"Host", base.netloc)
+        self._shown = base.netloc.decode("ascii", "replace")
+        self._base_path = base.raw_path.rstrip(b"/")
+        self._first_byte_s = settings.first_byte_timeout_s
+        self._silence_s = settings.silence_timeout_s
+        self._connect_s = settings.connect_timeout_s
+        self._token: Headers = []
+        if settings.token:
+            self._token.append((b"authorization", b"Bearer " + settings.token.encode()))
+        # No httpx client around it: its cookies, redirects and environment are not for us.
+        self._transport = HttpTransport(
+            max_connections=settings.max_connections,
+            idle_connection_s=settings.idle_connection_s,
+        )
+
+    async def fetch(
+        self, method: str, path: str, body: bytes | None = None, *, timeout_s: float | None = None
+    ) -> bytes:
+        """
+        Return the whole JSON body of a success, a byte order mark removed.
+
+        `timeout_s` limits the whole call, in place of the limits between bytes. A GET is
+        repeated once when its failure allows it, unless that was a time limit.
+
+        Raises UpstreamFailure: faults of the wire, statuses that are no success, a 200 that
+        holds an error (unknown_endpoint, upstream_error_200), a body that is missing (empty)
+        or no JSON (not_json).
+        """
+        repeats = 1 if method == "GET" else 0
+        try:
+            async with asyncio.timeout(timeout_s) as limit:
+                while True:
+                    try:
+                        return await self._fetch_once(method, path, body, timeout_s)
+                    except UpstreamFailure as failure:
+                        cause = failure.__cause__
+                        timed_out = isinstance(cause, TransportFault) and cause.timed_out
+                        if not repeats or not failure.repeatable or timed_out:
+                            raise
+                        repeats -= 1
+                        current().retries += 1
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise UpstreamFailure(
+                f"no complete answer within {timeout_s:g} s", fault="first_byte_timeout"
+            ) from None
+
+    def stream(
+        self, method: str, path: str, body: bytes
+    ) -> AbstractAsyncContextManager[EventStream]:
+        """
+        Ask for server-sent events; entered when the first event is there.
+
+        What the answer is, is told by its body: LM Studio says errors as JSON under any status
+        and content type, and as first event (wire sheet §5, §14). A JSON success becomes
+        `EventStream.one_shot`.
+
+        Raises UpstreamFailure on entering: as `fetch`, and not_sse, empty (the body ended
+        without any event), upstream_error_200 (the first event is an error).
+        """
+        exchange = Exchange(self._first_byte_s, self._silence_s)
+        return Opened(exchange, self._open_stream(exchange, method, path, body))
+
+    @asynccontextmanager
+    async def forward(
+        self,
+        method: str,
+        raw_target: str,
+        headers: Headers,
+        body: bytes | AsyncIterator[bytes] | None,
+    ) -> AsyncIterator[RawAnswer]:
+        """
+        Pass a request through as it is; entered when the answer's headers are there.
+
+        The target is not normalised and the body not touched; headers that are about the
+        client's own connection, its host and its credentials stay behind, the gateway's token
+        goes along. A streamed body's source starts the first-byte limit anew with every piece.
+
+        Raises UpstreamFailure for faults of the wire only, on entering and while reading.
+        """
+        exchange = Exchange(self._first_byte_s, self._silence_s)
+        kept = drop_hop_by_hop(headers, _NOT_FORWARDED)
+        content: bytes | AsyncIterator[bytes] | None = body
+        length = [item for item in headers if item[0].lower() == _CONTENT_LENGTH][:1]
+        if body == b"" and length:
+            kept.append((_CONTENT_LENGTH, b"0"))
+        elif body is not None and not isinstance(body, bytes):
+            content = exchange.watch_upload(body)
+            kept += length
+        try:
+            await self._send(
+                exchange,
+                method,
+                self._base_path + raw_target.encode("latin-1", "replace"),
+                kept + self._token,
+                content,
+            )
+            yield RawAnswer(exchange)
+        finally:
+            exchange.close()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._transport.aclose()
+
+    async def _open_stream(
+        self, exchange: Exchange, method: str, path: str, body: bytes
+    ) -> EventStream:
+        headers = [(b"accept", b"text/event-stream"), *self._headers(body)]
+        await self._send(exchange, method, self._target(path), headers, body)
+        if not exchange.is_success:
+            await exchange.raise_stated_error()
+        return await open_events(exchange)
+
+    async def _fetch_once(
+        self, method: str, path: str, body: bytes | None, timeout_s: float | None
+    ) -> bytes:
+        limits = (self._first_byte_s, self._silence_s) if timeout_s is None else (None, None)
+        exchange = Exchange(*limits)
+        headers = [(b"accept", b"application/json"), *self._headers(body)]
+        try:
+            await self._send(exchange, method, self._target(path), headers, body)
+            if not exchange.is_success:
+                await exchange.raise_stated_error()
+            return check_json(out_of_events(await exchange.read_rest()))
+        finally:
+            exchange.close()
+
+    async def _send(
+        self,
+        exchange: Exchange,
+        method: str,
+        target: bytes,
+        headers: Headers,
+        body: bytes | AsyncIterator[bytes] | None,
+    ) -> None:
+        framing = _framing(method, headers, body)
+        record = current()
+        record.upstream, record.upstream_status = self._shown, None
+        try:
+            status, answered, answer = await self._transport.send(
+                self._origin,
+                method,
+                write_head(method, target, [self._host, *headers, *framing]),
+                body or b"",
+                is_chunked=_CHUNKED in framing,
+                connect_s=self._connect_s,
+                pool_s=self._first_byte_s,
+                when_connected=exchange.note_connection,
+            )
+        except TransportFault as fault:
+            raise translate(fault) from fault
+        exchange.take(status, answered, answer)
+        record.upstream_status = status
+
+    def _headers(self, body: bytes | None) -> Headers:
+        headers = [(b"accept-encoding", b"identity"), (b"user-agent", b"olgate"), *self._token]
+        if body is not None:
+            headers.append((b"content-type", b"application/json"))
+        return headers
+
+    def _target(self, path: str) -> bytes:
+        return self._base_path + path.encode("latin-1")
+
+
+def _framing(method: str, headers: Headers, body: bytes | AsyncIterator[bytes] | None) -> Headers:
+    """Return the headers that say how a body's end is told, unless they are there."""
+    for name, _ in headers:
+        if name.lower() == _CONTENT_LENGTH:
+            return []
+    if not isinstance(body, bytes | None):
+        return [_CHUNKED]
+    return [(b"Content-Length", b"%d" % len(body or b""))] if body or method in _WITH_BODY else []
+
+
+_CHUNKED = (b"Transfer-Encoding", b"chunked")

@@ -1,0 +1,189 @@
+"""
+One request to LM Studio and its answer, with failures named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from math import inf
+from typing import TYPE_CHECKING, NoReturn
+
+from gateway.faults import FaultId, UpstreamFailure, shorten
+from gateway.upstream.body import AnswerBody, Headers, Sink, TransportFault
+from gateway.upstream.connection import Connection
+from gateway.upstream.stated_errors import (
+    describe,
+    is_unknown_endpoint,
+    read_error,
+)
+from gateway.wire.lenient import BOM
+
+if TYPE_CHECKING:
+    pass
+
+MAX_ERROR_BYTES = 1024 * 1024
+"""How much is read of a body that is an error or makes no sense."""
+
+
+BLANKS = b" \t\r\n"
+
+
+class Exchange:
+    """
+    One request and its answer, with the time limits of both.
+
+    From when the connection is there, one timer of the loop watches: the answer's headers, then the
+    reads. The body only notes when a wait began, and the timer, when it fires, looks whether that
+    is too long ago.
+    """
+
+    status: int
+    headers: Headers
+    _connection: Connection
+
+    def __init__(self, first_byte_s: float | None, silence_s: float | None) -> None:
+        self._first_byte_s = first_byte_s
+        self._silence_s = silence_s
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
+        self._connected_at = self._now()
+        self._timer: asyncio.TimerHandle | None = None
+        self._body: AnswerBody | None = None
+        self._had_byte = False
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300
+
+    def note_connection(self, connection: Connection) -> None:
+        """Start the first-byte limit."""
+        self._connection = connection
+        self._connected_at = self._now()
+        self._look()
+
+    async def watch_upload(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Start the first-byte limit anew with every piece."""
+        async for piece in body:
+            if self._body is None:
+                self._connected_at = self._now()
+            yield piece
+
+    def take(self, status: int, headers: Headers, body: AnswerBody) -> None:
+        """Take the answer whose headers have come; from here on `read` keeps the limits."""
+        self.status, self.headers, self._body = status, headers, body
+
+    async def read(self) -> bytes:
+        """Return the next bytes of the body, empty at its end. Raises UpstreamFailure."""
+        assert self._body is not None
+        try:
+            data = await self._body.read()
+        except TransportFault as fault:
+            raise translate(fault) from fault
+        self._had_byte = True
+        return data
+
+    async def push(self, sink: Sink) -> None:
+        """Hand the rest of the body to `sink` as it arrives. Raises UpstreamFailure."""
+        assert self._body is not None
+        pending = None
+        if not self._had_byte:
+            first = await self.read()
+            pending = sink(first) if first else None
+        try:
+            while True:
+                if pending is not None:
+                    await pending
+                pending = await self._body.push(sink)
+                if pending is None:
+                    return
+        except TransportFault as fault:
+            raise translate(fault) from fault
+
+    def stop(self) -> None:
+        """Take nothing more: all that can follow is the body's end."""
+        assert self._body is not None
+        self._body.stop()
+
+    async def read_rest(self, limit: int | None = None) -> bytes:
+        """Return the rest of the body, or its first `limit` bytes and a little more."""
+        parts: list[bytes] = []
+        size = 0
+        while data := await self.read():
+            parts.append(data)
+            size += len(data)
+            if limit is not None and size >= limit:
+                break
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def raise_stated_error(self) -> NoReturn:
+        """Raise what an answer says whose status is no success, cut short or not."""
+        status = self.status
+        if status < 400:
+            found = (value for name, value in self.headers if name.lower() == b"location")
+            location = shorten(next(found, b"nowhere").decode("utf-8", "replace"), 200)
+            raise UpstreamFailure(
+                f"answered {status}, a redirect to {location}; set upstream.url to where it leads",
+                fault="bad_http",
+            )
+        body = b""
+        with suppress(UpstreamFailure):
+            while len(body) < MAX_ERROR_BYTES and (data := await self.read()):
+                body += data
+        stated = read_error(body)
+        if stated is None or not stated.message:
+            code = None if stated is None else stated.code
+            text = body.removeprefix(BOM).strip()
+            if text.startswith((b"{", b"[")):
+                message = f"status {status} without a message"
+            elif not text or text.startswith(b"<"):
+                message = f"status {status} with {describe(body)}"
+            else:
+                message = shorten(text.decode("utf-8", "replace"))
+            raise UpstreamFailure(message, status=status, code=code)
+        fault: FaultId | None = "unknown_endpoint" if is_unknown_endpoint(stated.message) else None
+        raise UpstreamFailure(stated.message, status=status, code=stated.code, fault=fault)
+
+    def close(self) -> None:
+        """Stop the timer and close the connection, unless the body was read to its end."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._body is not None:
+            self._body.leave()
+
+    def _look(self) -> None:
+        """End what has been waited for too long, or look again when it may have been."""
+        now, body = self._now(), self._body
+        if body is None:
+            since = self._connected_at
+        elif body.waiting_since is None:
+            since = now
+        else:
+            since = body.waiting_since if self._had_byte else self._connected_at
+        limit_s = self._silence_s if self._had_byte else self._first_byte_s
+        over_at = inf if limit_s is None else since + limit_s
+        if now < over_at:
+            if not self._had_byte and self._silence_s is not None:
+                # The first byte, with which the other limit begins to count, sets no timer.
+                over_at = min(over_at, now + self._silence_s)
+            self._timer = self._loop.call_at(over_at, self._look) if over_at < inf else None
+        elif self._had_byte:
+            assert body is not None
+            detail = f"nothing came for {limit_s:g} s in the middle of the answer"
+            body.interrupt(TransportFault("silence_timeout", detail, timed_out=True))
+        elif body is not None:
+            body.interrupt(self._first_byte_fault())
+        elif not self._connection.give_up(self._first_byte_fault()):
+            # The head is there, and only has to be taken.
+            self._timer = self._loop.call_at(now, self._look)
+
+    def _first_byte_fault(self) -> TransportFault:
+        return TransportFault(
+            "first_byte_timeout", f"nothing came for {self._first_byte_s:g} s", timed_out=True
+        )
+
+
+def translate(fault: TransportFault) -> UpstreamFailure:
+    return UpstreamFailure(fault.message, fault=fault.fault, repeatable=fault.repeatable)

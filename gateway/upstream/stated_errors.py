@@ -1,0 +1,143 @@
+"""
+Errors that LM Studio states in a body, read from any shape it uses.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import msgspec
+
+from gateway.faults import shorten
+from gateway.wire.lenient import BOM, parse_lenient
+
+_MAX_DEPTH = 8
+
+_TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+
+_UNKNOWN_ENDPOINT = "Unexpected endpoint or method."
+
+
+class StatedError(NamedTuple):
+    """An error in LM Studio's own words; `message` is empty when it gave none."""
+
+    message: str
+    code: str | None
+
+
+class _Envelope(msgspec.Struct):
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
+
+
+def read_error(body: bytes) -> StatedError | None:
+    """
+    Read any error envelope of wire sheet §14.1; None when the body is none.
+
+    Meant for bodies that are known to be errors (by status, or by `event: error`): a lone
+    `message` or `title` counts. Never raises; the message is at most MAX_MESSAGE_CHARS long.
+
+    >>> read_error(b'{"error":"no model"}')
+    StatedError(message='no model', code=None)
+    >>> read_error(b'{"error":{"message":"gone","type":"invalid_request","code":null}}')
+    StatedError(message='gone', code='invalid_request')
+    """
+    document = parse_lenient(body)
+    return None if document is None else _read_envelope(document)
+
+
+def read_hidden_error(body: bytes) -> StatedError | None:
+    """
+    Read the error that a body under status 200 holds; None when the body is a success.
+
+    Only a filled `error` key counts: `null` and `""` are how some successes say "no error", and
+    a success may well have a `message` of its own. The rest of the body is skipped, not built.
+
+    Raises ValueError when the body is not JSON.
+    """
+    try:
+        error = _envelope.decode(body)
+    except msgspec.ValidationError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        document = parse_lenient(body)
+        if document is None:
+            raise ValueError("not JSON") from None
+        if not isinstance(document, dict) or not document.get("error"):
+            return None
+        return _read_envelope(document)
+    if error.error is msgspec.UNSET or bytes(error.error) in _NO_ERROR:
+        return None
+    return read_error(body) or StatedError("", None)
+
+
+_NO_ERROR = frozenset((b"null", b'""', b"false"))
+
+
+def is_unknown_endpoint(message: str) -> bool:
+    """Whether these are LM Studio's words for a route it lacks (wire sheet §1)."""
+    return message.startswith(_UNKNOWN_ENDPOINT)
+
+
+def describe(body: bytes) -> str:
+    """
+    Describe in a few words a body that is neither JSON nor events: its text, or an HTML title.
+
+    >>> describe(b"<html><head><title>502 Bad Gateway</title>")
+    'an HTML page titled "502 Bad Gateway"'
+    """
+    start = body[:65536].removeprefix(BOM).strip()
+    if not start:
+        return "an empty body"
+    if start.startswith(b"<"):
+        title = _TITLE.search(start)
+        text = shorten(b" ".join(title[1].split()).decode("utf-8", "replace"), 200) if title else ""
+        return f'an HTML page titled "{text}"' if text else "an HTML page"
+    if start.startswith((b"{", b"[")):
+        return "broken JSON"  # not quoted: it may be what a model said
+    return f'"{shorten(start.decode("utf-8", "replace"), 200)}"'
+
+
+def _read_envelope(document: object) -> StatedError | None:
+    if not isinstance(document, dict):
+        return None
+    error = document.get("error")
+    if error is None and not any(
+        isinstance(document.get(key), str) for key in ("message", "title", "detail")
+    ):
+        return None
+    message = _find_message(error) or _find_message(document)
+    return StatedError(shorten(message), _find_code(error) or _find_code(document))
+
+
+def _find_message(value: object, depth: int = 0) -> str:
+    """Find the first text that says something, in the places where servers put it."""
+    if depth > _MAX_DEPTH:
+        return ""
+    if isinstance(value, str):
+        text = value.strip()
+        if text.startswith("{") and (inner := parse_lenient(text.encode("utf-8", "replace"))):
+            return _find_message(inner, depth + 1) or text
+        return text
+    if isinstance(value, list):
+        return next(filter(None, (_find_message(item, depth + 1) for item in value)), "")
+    if isinstance(value, dict):
+        for key in ("message", "error", "detail", "title"):
+            if found := _find_message(value.get(key), depth + 1):
+                return found
+    return ""
+
+
+def _find_code(value: Any, depth: int = 0) -> str | None:
+    if not isinstance(value, dict) or depth > _MAX_DEPTH:
+        return None
+    for key in ("code", "type"):
+        found = value.get(key)
+        if isinstance(found, str) and found:
+            return shorten(found, 200)
+        if isinstance(found, int) and not isinstance(found, bool):
+            return str(found)
+    return _find_code(value.get("error"), depth + 1)

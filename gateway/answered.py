@@ -7,7 +7,7 @@ how it is told is its caller's business.
 
 from __future__ import annotations
 
-from gateway.catalog import Catalog
+from gateway.catalogue.catalogue import Catalogue
 from gateway.faults import UpstreamFailure
 from gateway.observability.journal import get_logger
 from gateway.settings.schema import Settings
@@ -26,9 +26,9 @@ class AnswerCheck:
     accepted and counted, and the catalogue is fetched anew at the next look, once for each.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
         self._is_error = settings.answers.wrong_model == "error"
-        self._catalog = catalog
+        self._catalogue = catalogue
         self._log = get_logger()
         self._unknown: set[str] = set()
         self.unknown_answers = 0
@@ -42,7 +42,7 @@ class AnswerCheck:
         """
         if named in (row.key, row.request_key):
             return None
-        behind = self._catalog.key_behind(named)
+        behind = self._catalogue.key_behind(named)
         if behind == row.key:
             return None
         if behind is None:
@@ -60,5 +60,5 @@ class AnswerCheck:
             return
         if len(self._unknown) < _MOST_UNKNOWN:
             self._unknown.add(named)
-            self._catalog.invalidate()
+            self._catalogue.invalidate()
             self._log.info("an answer names an unknown model", asked=row.key, answered=named)

@@ -16,14 +16,14 @@ from litestar.handlers import ASGIRouteHandler, BaseRouteHandler
 from litestar.types import ASGIApp as LitestarApp
 from litestar.types import Method
 
-from gateway.aliases import Aliases
 from gateway.answered import AnswerCheck
-from gateway.blobs import Blobs
-from gateway.catalog import Catalog
-from gateway.downloads import Downloads
+from gateway.catalogue.aliases import Aliases
+from gateway.catalogue.catalogue import Catalogue
+from gateway.catalogue.downloads import Downloads
+from gateway.catalogue.first_seen import FirstSeen
+from gateway.catalogue.uploads import Blobs
 from gateway.endpoint import Endpoint
 from gateway.faults import ClientGone, Refusal
-from gateway.first_seen import FirstSeen
 from gateway.health import answer_health
 from gateway.lifecycle import Lifecycle
 from gateway.observability import metrics
@@ -40,7 +40,7 @@ from gateway.server.keys import KeyGate
 from gateway.server.origins import GATES
 from gateway.server.routes import HEALTH, RouteTable
 from gateway.settings.schema import Settings
-from gateway.store import Store
+from gateway.store.sqlite import Store
 from gateway.upstream.client import Upstream
 from gateway.wire.writing import JSON, encode_error
 
@@ -54,12 +54,12 @@ class Process:
         self.store = Store(settings.store.path)
         self.aliases = Aliases(self.store, settings.aliases)
         first_seen = FirstSeen(self.store, self.upstream.url)
-        self.catalog = Catalog(self.upstream, settings.models, self.aliases, first_seen)
+        self.catalogue = Catalogue(self.upstream, settings.models, self.aliases, first_seen)
         ownership = Ownership(self.store, settings.store.path, self.upstream.url)
-        self.lifecycle = Lifecycle(self.upstream, self.catalog, settings.models, ownership)
-        self.downloads = Downloads(self.upstream, self.catalog, settings.downloads)
-        services = Services(self.catalog, self.lifecycle, Blobs(), self.downloads)
-        check = AnswerCheck(settings, self.catalog)
+        self.lifecycle = Lifecycle(self.upstream, self.catalogue, settings.models, ownership)
+        self.downloads = Downloads(self.upstream, self.catalogue, settings.downloads)
+        services = Services(self.catalogue, self.lifecycle, Blobs(), self.downloads)
+        check = AnswerCheck(settings, self.catalogue)
         self.relay = Relay(settings, self.upstream, services, check)
         self.passthrough = Passthrough(settings, self.upstream, services, check)
 
@@ -70,7 +70,7 @@ class Process:
 
     async def aclose(self) -> None:
         """Stop timers and close connections."""
-        self.catalog.close()
+        self.catalogue.close()
         await self.downloads.aclose()
         await self.lifecycle.aclose()
         await self.upstream.aclose()
@@ -185,7 +185,7 @@ def _serve_metrics(counted: Metrics) -> ASGIApp:
 def _serve_health(process: Process, settings: Settings) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         await answer_health(
-            process.catalog,
+            process.catalogue,
             process.upstream.url,
             AsgiClient(scope, send),
             settings.limits.health_s,

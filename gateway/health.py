@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.catalog import Catalog
+from gateway.catalogue.catalogue import Catalogue
 from gateway.faults import UpstreamFailure
 from gateway.relay import Client
 from gateway.wire.writing import JSON, encode
 
 
-async def answer_health(catalog: Catalog, url: str, client: Client, limit_s: float) -> None:
+async def answer_health(catalogue: Catalogue, url: str, client: Client, limit_s: float) -> None:
     """
     Answer 200 when the host can be asked for its models, else 503 with the reason.
 
@@ -20,7 +20,7 @@ async def answer_health(catalog: Catalog, url: str, client: Client, limit_s: flo
     """
     try:
         async with asyncio.timeout(limit_s or None):
-            rows = await catalog.rows(fresh=True)
+            rows = await catalogue.rows(fresh=True)
     except (UpstreamFailure, TimeoutError) as failure:
         is_late = isinstance(failure, TimeoutError)
         reason = f"no answer within {limit_s:g} s" if is_late else str(failure)
@@ -30,7 +30,7 @@ async def answer_health(catalog: Catalog, url: str, client: Client, limit_s: flo
     upstream = {
         "url": url,
         "reachable": True,
-        "dialect": catalog.dialect,
+        "dialect": catalogue.dialect,
         "models": len(rows),
         "loaded": len({instance.id for row in rows for instance in row.instances}),
     }

@@ -19,7 +19,7 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType, structs
 
-from gateway.catalog import Catalog
+from gateway.catalogue.catalogue import Catalogue
 from gateway.context import Verdict, Wish, decide, read_wish
 from gateway.faults import UpstreamFailure
 from gateway.holds import Change, Hold, Queue
@@ -134,21 +134,21 @@ class Lifecycle:
     def __init__(
         self,
         upstream: Upstream,
-        catalog: Catalog,
+        catalogue: Catalogue,
         settings: ModelSettings,
         ownership: Ownership,
     ) -> None:
-        self._catalog = catalog
+        self._catalogue = catalogue
         self._settings = settings
         self._ownership = ownership
-        self._loader = Loader(upstream, catalog, settings.load_timeout_s)
+        self._loader = Loader(upstream, catalogue, settings.load_timeout_s)
         self._queue = Queue(settings.max_queue)
         self._default_keep_alive_s = parse_setting(settings.keep_alive)
         self._holds: dict[str, Hold] = {}
         self._sweeping: asyncio.Task[None] | None = None
         self._is_closed = False
         self._log = get_logger()
-        catalog.watch(self._take_view)
+        catalogue.watch(self._take_view)
 
     @property
     def load_timeout_s(self) -> float:
@@ -209,7 +209,7 @@ class Lifecycle:
                 await self._wait_for(blocker)
                 loads = True
                 continue
-            if self._catalog.dialect != "v1":
+            if self._catalogue.dialect != "v1":
                 break
             if not hold.instances:
                 loads = True
@@ -239,7 +239,7 @@ class Lifecycle:
 
         Another server of the OpenAI dialect is left alone: it says nothing of loading.
         """
-        if self._catalog.dialect == "v0" and not row.instances:
+        if self._catalogue.dialect == "v0" and not row.instances:
             await self._loader.warm(row)
 
     async def look_again(self, lease: Lease, pause_s: float) -> bool:
@@ -255,7 +255,7 @@ class Lifecycle:
             except TimeoutError:
                 pass
         if hold.task is None:
-            await self._catalog.rows(fresh=True)
+            await self._catalogue.rows(fresh=True)
         return await self.make_ready(lease)
 
     # -- for steps ----------------------------------------------------------------------------
@@ -308,7 +308,7 @@ class Lifecycle:
     def _shown(self, row: internal.CatalogueRow) -> internal.CatalogueRow:
         """Return the row that a copy is shown as: of the made model it was loaded for, if any."""
         hold = self._holds.get(row.copies_of)
-        made = self._catalog.made_named(hold.asked_as) if hold is not None else None
+        made = self._catalogue.made_named(hold.asked_as) if hold is not None else None
         return made if made is not None and made.copies_of == row.copies_of else row
 
     # -- which model's copies -----------------------------------------------------------------
@@ -637,7 +637,7 @@ class Lifecycle:
 
     async def _load(self, hold: Hold, lease: Lease) -> None:
         # A second look: a load of a loaded model may start a second copy (wire sheet §14.9).
-        await self._catalog.rows(fresh=True)
+        await self._catalogue.rows(fresh=True)
         if hold.instances or (lease.is_bare and any(one.instances for one in self._around(hold))):
             return
         hold.keep_alive_s = self._default_keep_alive_s
@@ -744,7 +744,7 @@ class Lifecycle:
         When that fails the old context is tried again; what is then told says whether there is a
         model still. Raises UpstreamFailure.
         """
-        await self._catalog.rows(fresh=True)
+        await self._catalogue.rows(fresh=True)
         verdict = self._judge(hold, lease)
         if not hold.is_ours or not verdict.is_reload or self._is_in_use(hold):
             return
@@ -783,7 +783,7 @@ class Lifecycle:
         Ends early when somebody uses the model meanwhile, or wants it to stay.
         """
         try:
-            await self._catalog.rows(fresh=True)
+            await self._catalogue.rows(fresh=True)
             others: set[str] = set()
             if not hold.is_ours and hold.instances:
                 others = await self._ownership.others()

@@ -15,7 +15,7 @@ from typing import Any, Final
 from msgspec import UNSET, UnsetType
 
 from gateway.calls import host
-from gateway.catalog import Catalog
+from gateway.catalogue.catalogue import Catalogue
 from gateway.faults import UpstreamFailure
 from gateway.observability.journal import get_logger
 from gateway.observability.record import note_load, sampled
@@ -49,9 +49,9 @@ def is_outcome_unknown(failure: UpstreamFailure) -> bool:
 class Loader:
     """Loads and unloads on one host; the catalogue looks again after each."""
 
-    def __init__(self, upstream: Upstream, catalog: Catalog, timeout_s: float) -> None:
+    def __init__(self, upstream: Upstream, catalogue: Catalogue, timeout_s: float) -> None:
         self._upstream = upstream
-        self._catalog = catalog
+        self._catalogue = catalogue
         self._timeout_s = timeout_s
         self._log = get_logger()
 
@@ -74,7 +74,7 @@ class Loader:
             with _counted():
                 loaded = await self._call(host.load(wish), self._timeout_s)
         finally:
-            self._catalog.invalidate()
+            self._catalogue.invalidate()
         self._log.info(
             "loaded", model=model, context=tokens, took=shown(time.monotonic() - started)
         )
@@ -88,14 +88,14 @@ class Loader:
             with _counted():
                 await self._call(call(internal.WarmWish(model=row.request_key)), self._timeout_s)
         finally:
-            self._catalog.invalidate()
+            self._catalogue.invalidate()
 
     async def unload(self, identifier: str) -> None:
         """Unload one copy. Raises UpstreamFailure."""
         try:
             await self._call(host.unload(internal.UnloadWish(instance_id=identifier)))
         finally:
-            self._catalog.invalidate()
+            self._catalogue.invalidate()
         self._log.info("unloaded", instance=identifier)
 
     async def _call(self, call: FetchCall[Any, Any], timeout_s: float | None = None) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.catalog import Catalog
+from gateway.catalogue.catalogue import Catalogue
 from gateway.faults import UpstreamFailure
 from gateway.types import internal
 from gateway.upstream.client import Upstream
@@ -24,17 +24,17 @@ class _List(msgspec.Struct):
     object: str = "list"
 
 
-async def merged(path: str, catalog: Catalog, upstream: Upstream) -> bytes | None:
+async def merged(path: str, catalogue: Catalogue, upstream: Upstream) -> bytes | None:
     """
     Return the answer to a look at models that differs from LM Studio's own, None when none does.
 
     Raises UpstreamFailure.
     """
-    if not catalog.keeps_names:
+    if not catalogue.keeps_names:
         return None
     if path.startswith(LIST + "/"):
-        asked = await catalog.find(path.removeprefix(LIST + "/"))
-        made = await catalog.made()
+        asked = await catalogue.find(path.removeprefix(LIST + "/"))
+        made = await catalogue.made()
         return msgspec.json.encode(_entry(asked)) if asked in made else None
     if path != LIST:
         return None
@@ -45,7 +45,7 @@ async def merged(path: str, catalog: Catalog, upstream: Upstream) -> bytes | Non
         raise UpstreamFailure(
             f"its list of models is {describe(body)}", fault="not_json"
         ) from error
-    entries: list[Any] = [_entry(row) for row in await catalog.made()]
+    entries: list[Any] = [_entry(row) for row in await catalogue.made()]
     taken = {entry["id"] for entry in entries}
     data = [raw for raw in listed.data if _id_of(raw) not in taken]
     return msgspec.json.encode({"object": listed.object, "data": [*data, *entries]})

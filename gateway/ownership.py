@@ -22,7 +22,7 @@ from typing import TypeVar
 import msgspec
 
 from gateway.observability.journal import get_logger
-from gateway.store import Store
+from gateway.store.sqlite import Store
 
 T = TypeVar("T")
 

@@ -80,7 +80,7 @@ class Passthrough:
     ) -> None:
         self._settings = settings
         self._upstream = upstream
-        self._catalog = services.catalog
+        self._catalogue = services.catalogue
         self._lifecycle = services.lifecycle
         self._check = check
         self._log = get_logger()
@@ -94,7 +94,7 @@ class Passthrough:
             body: bytes | AsyncIterator[bytes] | None = None
             row = None
             if scope["method"] == "GET":
-                listed = await merged(path, self._catalog, self._upstream)
+                listed = await merged(path, self._catalogue, self._upstream)
                 if listed is not None:
                     await client.answer(200, JSON, listed)
                     return
@@ -144,7 +144,7 @@ class Passthrough:
             if lease is not None:
                 lease.release()
             if path.startswith(CHANGE_MODELS):
-                self._catalog.invalidate()
+                self._catalogue.invalidate()
 
     async def _resolved(self, body: bytes, path: str) -> tuple[bytes, internal.CatalogueRow | None]:
         """Return the body with its model's name as LM Studio knows it, and the model's row."""
@@ -159,9 +159,9 @@ class Passthrough:
             return body, None
         if not isinstance(asked, str) or not asked.strip():
             return body, None
-        row = await self._catalog.find(asked, trust_loaded=True)
+        row = await self._catalogue.find(asked, trust_loaded=True)
         if row is None:
-            near = ", ".join(self._catalog.nearest(asked))
+            near = ", ".join(self._catalogue.nearest(asked))
             raise Refusal(404, f"model '{asked}' not found", ((NEAREST, near),) if near else ())
         try:
             changed = add_made(path, fields, row.made) | repair(path, fields)

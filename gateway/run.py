@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from gateway.blobs import Blobs
-from gateway.catalog import Catalog
-from gateway.downloads import Downloads
+from gateway.catalogue.catalogue import Catalogue
+from gateway.catalogue.downloads import Downloads
+from gateway.catalogue.uploads import Blobs
 from gateway.lifecycle import Lease, Lifecycle
 from gateway.names import grammar
 from gateway.runtime.context import Call
@@ -25,7 +25,7 @@ Verdict: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "conflict"]
 class Services:
     """What steps of plans act on; one set for all requests of a process."""
 
-    catalog: Catalog
+    catalogue: Catalogue
     lifecycle: Lifecycle
     blobs: Blobs
     downloads: Downloads
@@ -82,13 +82,13 @@ class Run:
             self.call.asked.display, self.call.asked.full = parsed.display, parsed.full
             if place == "cloud" and not takes_cloud:
                 return "cloud"
-        row = await self.services.catalog.find(base, trust_loaded=trust_loaded)
+        row = await self.services.catalogue.find(base, trust_loaded=trust_loaded)
         if row is None or (
             match_case and base != row.key and grammar.differ_in_case(base, row.name)
         ):
             if parsed is None:
                 return "illegal"
-            if near := self.services.catalog.nearest(base):
+            if near := self.services.catalogue.nearest(base):
                 self.hints.append((NEAREST, ", ".join(near)))
             return "unknown"
         self.call.model = row

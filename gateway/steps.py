@@ -15,25 +15,25 @@ from contextlib import aclosing
 
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway import making
-from gateway.aliases import Alias
-from gateway.downloads import NO_DOWNLOADS, NOT_FOUND
+from gateway.catalogue import derive
+from gateway.catalogue.aliases import Alias
+from gateway.catalogue.download_sources import wanted
+from gateway.catalogue.downloads import NO_DOWNLOADS, NOT_FOUND
 from gateway.faults import Refusal
 from gateway.names import grammar
 from gateway.run import Run
 from gateway.types import internal, ollama
-from gateway.wanted import wanted
 from gateway.wire.duration import parse_keep_alive
 
 
 async def catalogue(run: Run) -> None:
     """Fill `$call.models` with every model of the host and every one made of them."""
-    run.call.models = await run.services.catalog.listed()
+    run.call.models = await run.services.catalogue.listed()
 
 
 async def running(run: Run) -> None:
     """Fill `$call.running` with every loaded instance, the one that lives longest first."""
-    run.call.running = run.services.lifecycle.running(await run.services.catalog.rows(fresh=True))
+    run.call.running = run.services.lifecycle.running(await run.services.catalogue.rows(fresh=True))
 
 
 async def acquire(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
@@ -63,7 +63,7 @@ async def unload(run: Run) -> None:
 
 async def _look_again(run: Run) -> None:
     """Have a list that is young enough: to what is only loaded or unloaded, that is all."""
-    await run.services.catalog.rows()
+    await run.services.catalogue.rows()
 
 
 async def look_for_name(
@@ -71,13 +71,13 @@ async def look_for_name(
 ) -> None:
     """Fill `$call.kept_name`: whether the name is kept here."""
     text = grammar.without_local(grammar.stated(model, name))
-    run.call.kept_name = await run.services.catalog.kept_name(text)
+    run.call.kept_name = await run.services.catalogue.kept_name(text)
 
 
 async def copy(run: Run, *, destination: str | UnsetType | None) -> None:
     """Give the model a second name."""
     assert isinstance(destination, str), "the plan checks the name"
-    await _keep(run, making.copied(run.call.model, grammar.without_local(destination)))
+    await _keep(run, derive.copied(run.call.model, grammar.without_local(destination)))
 
 
 async def create(
@@ -94,7 +94,7 @@ async def create(
 ) -> AsyncIterator[internal.Progress]:
     """Make a model of the one that was resolved, and tell how it goes (ollama sheet §5.13)."""
     row = run.call.model
-    alias = making.derived(
+    alias = derive.derived(
         row,
         grammar.without_local(grammar.stated(model, name)),
         system=system,
@@ -105,7 +105,7 @@ async def create(
         requires=requires,
     )
     yield internal.Progress(status=f"using existing layer sha256:{row.digest}")
-    for layer in making.layers(alias.made):
+    for layer in derive.layers(alias.made):
         digest = hashlib.sha256(layer).hexdigest()
         yield internal.Progress(status=f"creating new layer sha256:{digest}")
     if template:
@@ -121,14 +121,14 @@ async def forget(run: Run, *, model: str | UnsetType | None, name: str | UnsetTy
     """Delete a name that is kept here; the model behind it stays, loaded or not."""
     try:
         text = grammar.without_local(grammar.stated(model, name))
-        await run.services.catalog.forget(text.strip())
+        await run.services.catalogue.forget(text.strip())
     except sqlite3.Error as error:
         raise _unwritable(error) from error
 
 
 async def _keep(run: Run, alias: Alias) -> None:
     try:
-        await run.services.catalog.keep(alias)
+        await run.services.catalogue.keep(alias)
     except sqlite3.Error as error:
         raise _unwritable(error) from error
 
@@ -145,9 +145,9 @@ async def pull(
 
     A model that is there needs no download. (ollama sheet §5.11)
     """
-    text, catalog = grammar.stated(model, name), run.services.catalog
-    row = await catalog.find(text)
-    if row is None and catalog.dialect != "v1":
+    text, catalogue = grammar.stated(model, name), run.services.catalogue
+    row = await catalogue.find(text)
+    if row is None and catalogue.dialect != "v1":
         raise Refusal(501, NO_DOWNLOADS)
     yield internal.Progress(status="pulling manifest")
     if row is not None:

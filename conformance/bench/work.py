@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from conformance.bench import wire
-from gateway import rows
 from gateway.calls import host
+from gateway.catalogue import rows
 from gateway.plans import chat, generate
 from gateway.runtime.context import Call
 from gateway.settings.schema import Settings

@@ -28,7 +28,7 @@ from conformance.tests.gateway.support import (
     open_pair,
     written,
 )
-from gateway import catalog
+from gateway.catalogue import catalogue
 
 V0 = "/api/v0/models"
 V1 = LIST
@@ -119,7 +119,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The catalogue's clock, which goes on when a test sets `now`."""
     made = SimpleNamespace(now=0.0)
     made.monotonic = lambda: made.now
-    monkeypatch.setattr(catalog, "time", made)
+    monkeypatch.setattr(catalogue, "time", made)
     return made
 
 
@@ -233,7 +233,7 @@ async def test_a_list_that_nobody_waits_for_is_not_fetched_at_the_end(
             await pair.get("/api/tags")
             clock.now = LONG * 3.0
             assert 200 == (await pair.post("/api/chat", chat())).status_code
-        await asyncio.sleep(2 * catalog._BESIDE_S)
+        await asyncio.sleep(2 * catalogue._BESIDE_S)
         assert 1 == len(standin.log.select(LIST))
 
 

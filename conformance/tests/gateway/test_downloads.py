@@ -12,13 +12,13 @@ import pytest
 
 from conformance.standin.loading import SIZE_BYTES
 from conformance.tests.gateway.support import COLD, Pair, chat, frames, open_pair
-from gateway.aliases import Aliases
-from gateway.catalog import Catalog
-from gateway.downloads import Downloads
+from gateway.catalogue.aliases import Aliases
+from gateway.catalogue.catalogue import Catalogue
+from gateway.catalogue.downloads import Downloads
+from gateway.catalogue.first_seen import FirstSeen
 from gateway.faults import Refusal
-from gateway.first_seen import FirstSeen
 from gateway.settings.schema import DownloadSettings, ModelSettings, UpstreamSettings
-from gateway.store import Store
+from gateway.store.sqlite import Store
 from gateway.types import internal
 from gateway.upstream.client import Upstream
 
@@ -276,8 +276,8 @@ async def downloads_of(pair: Pair) -> AsyncIterator[Downloads]:
     upstream = Upstream(UpstreamSettings(url=pair.standin.url))
     store = Store(None)
     first_seen = FirstSeen(store, pair.standin.url)
-    catalog = Catalog(upstream, ModelSettings(), Aliases(store, {}), first_seen)
-    downloads = Downloads(upstream, catalog, DownloadSettings(poll_interval_s=0.01))
+    catalogue = Catalogue(upstream, ModelSettings(), Aliases(store, {}), first_seen)
+    downloads = Downloads(upstream, catalogue, DownloadSettings(poll_interval_s=0.01))
     try:
         yield downloads
     finally:

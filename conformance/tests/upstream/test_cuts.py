@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from conformance.runner.shared_cases import find_shared, missing_sentence
 from conformance.suite.fixture import list_fixtures, load_fixture
 from gateway.answered import AnswerCheck
-from gateway.blobs import Blobs
-from gateway.catalog import Catalog
-from gateway.downloads import Downloads
+from gateway.catalogue.catalogue import Catalogue
+from gateway.catalogue.downloads import Downloads
+from gateway.catalogue.uploads import Blobs
 from gateway.endpoint import Endpoint
 from gateway.faults import UpstreamFailure
 from gateway.lifecycle import Lifecycle
@@ -177,12 +177,12 @@ def answer(pieces: list[bytes], *, streamed: bool = True, is_cut: bool = False) 
         )
 
     client = Client()
-    catalog = cast("Catalog", Known())
+    catalogue = cast("Catalogue", Known())
     relay = Relay(
         SETTINGS,
         cast("Upstream", Source(Body(pieces, is_cut=is_cut))),
-        Services(catalog, cast("Lifecycle", None), Blobs(), cast("Downloads", None)),
-        AnswerCheck(SETTINGS, catalog),
+        Services(catalogue, cast("Lifecycle", None), Blobs(), cast("Downloads", None)),
+        AnswerCheck(SETTINGS, catalogue),
     )
     asyncio.run(relay.serve(Endpoint("POST", "/api/chat", plan, None), b"", "", client))
     assert client.is_finished

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from msgspec import UnsetType
 
 from gateway.calls import host
-from gateway.catalog import Catalog
+from gateway.catalogue.catalogue import Catalogue
 from gateway.faults import Refusal, UpstreamFailure
 from gateway.observability.journal import get_logger
 from gateway.runtime.outcome import FetchCall
@@ -82,9 +82,11 @@ class Job:
 class Downloads:
     """The downloads of one host that somebody here asked for."""
 
-    def __init__(self, upstream: Upstream, catalog: Catalog, settings: DownloadSettings) -> None:
+    def __init__(
+        self, upstream: Upstream, catalogue: Catalogue, settings: DownloadSettings
+    ) -> None:
         self._upstream = upstream
-        self._catalog = catalog
+        self._catalogue = catalogue
         self._settings = settings
         self._jobs: dict[_Key, Job] = {}
         self._log = get_logger()
@@ -151,7 +153,7 @@ class Downloads:
             job.failure = fault
         finally:
             if job.is_over:
-                self._catalog.invalidate()
+                self._catalogue.invalidate()
             job.tell()
 
     async def _see_through(self, job: Job) -> None:

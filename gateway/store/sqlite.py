@@ -3,7 +3,7 @@ What must outlive a restart, in one SQLite file: aliases, when models were first
 instances this gateway loaded.
 
 May live here: the file, its schema, and the one way to work on it. What a row means is the business
-of the module that reads it (`aliases`, `catalog`, `ownership`). Nothing of a request is kept.
+of the module that reads it (`aliases`, `catalogue`, `ownership`). Nothing of a request is kept.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 
 from gateway.observability.journal import get_logger
-from gateway.store import Store
+from gateway.store.sqlite import Store
 from gateway.wire.times import local_text
 
 

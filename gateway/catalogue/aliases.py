@@ -18,7 +18,7 @@ import msgspec
 
 from gateway.names import grammar
 from gateway.observability.journal import get_logger
-from gateway.store import Store
+from gateway.store.sqlite import Store
 from gateway.types import internal
 
 

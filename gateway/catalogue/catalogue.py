@@ -16,14 +16,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway.aliases import Alias, Aliases, row_of
 from gateway.calls import host
+from gateway.catalogue.aliases import Alias, Aliases, row_of
+from gateway.catalogue.first_seen import FirstSeen
+from gateway.catalogue.rows import describe, spellings
 from gateway.faults import UpstreamFailure
-from gateway.first_seen import FirstSeen
 from gateway.names import grammar, keys, suggestions
 from gateway.observability.journal import get_logger
 from gateway.observability.record import sampled
-from gateway.rows import describe, spellings
 from gateway.runtime.outcome import FetchCall
 from gateway.settings.schema import ModelSettings
 from gateway.types import internal
@@ -58,7 +58,7 @@ class View:
     folded: dict[str, internal.CatalogueRow] = field(default_factory=dict)
 
 
-class Catalog:
+class Catalogue:
     """The host's models. All times are of the monotonic clock."""
 
     def __init__(

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, UnsetType
 
-from gateway.aliases import Alias
+from gateway.catalogue.aliases import Alias
 from gateway.names import grammar
 from gateway.types import internal, ollama
 from gateway.wire.times import local_text

@@ -1,0 +1,1 @@
+"""What must outlive the process, in one SQLite file."""

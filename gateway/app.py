@@ -25,10 +25,10 @@ from gateway.catalogue.uploads import Blobs
 from gateway.endpoint import Endpoint
 from gateway.faults import ClientGone, Refusal
 from gateway.health import answer_health
-from gateway.lifecycle import Lifecycle
+from gateway.lifecycle.lifecycle import Lifecycle
+from gateway.lifecycle.ownership import Ownership
 from gateway.observability import metrics
 from gateway.observability.metrics import Metrics
-from gateway.ownership import Ownership
 from gateway.passthrough import Passthrough
 from gateway.plans.endpoints import ENDPOINTS, PASSED_ON
 from gateway.relay import Relay

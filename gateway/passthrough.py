@@ -17,7 +17,7 @@ import msgspec
 from gateway.answered import AnswerCheck
 from gateway.calls.shared import recovery_for, refusal_for
 from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
-from gateway.lifecycle import Lease
+from gateway.lifecycle.lifecycle import Lease
 from gateway.limits import check_depth, check_raw_counts
 from gateway.made_values import add_made, context_length
 from gateway.members import put_together, take_apart

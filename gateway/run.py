@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.downloads import Downloads
 from gateway.catalogue.uploads import Blobs
-from gateway.lifecycle import Lease, Lifecycle
+from gateway.lifecycle.lifecycle import Lease, Lifecycle
 from gateway.names import grammar
 from gateway.runtime.context import Call
 from gateway.types import internal

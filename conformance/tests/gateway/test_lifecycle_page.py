@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import get_args
 
-from gateway.holds import Change, State
+from gateway.lifecycle.state import Change, State
 
 PAGE = Path(__file__).parents[3] / "docs" / "lifecycle.md"
 

@@ -192,7 +192,7 @@ async def test_a_living_gateway_takes_up_what_a_dead_one_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody has to start for it: the living look from time to time."""
-    monkeypatch.setattr("gateway.lifecycle.SWEEP_S", 0.05)
+    monkeypatch.setattr("gateway.lifecycle.lifecycle.SWEEP_S", 0.05)
     store = tmp_path / "olgate.db"
     async with open_standin() as standin, open_gateway(standin, settings(store)) as pair:
         async with open_process(standin, store) as client:
@@ -223,7 +223,7 @@ async def test_a_host_that_is_away_when_time_is_up_is_asked_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing stays for ever because one unload failed."""
-    monkeypatch.setattr("gateway.lifecycle.RETRY_S", 0.05)
+    monkeypatch.setattr("gateway.lifecycle.lifecycle.RETRY_S", 0.05)
     async with open_pair() as pair:
         refusal = {"status": 500, "chunks": [[0, '{"error":{"message":"Not now."}}']]}
         pair.script({"match": {"path": UNLOAD}, "nth": 1, "times": 2, "answer": refusal})

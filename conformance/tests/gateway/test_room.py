@@ -17,7 +17,7 @@ from conformance.tests.gateway.support import (
     gather_all,
     open_pair,
 )
-from gateway.holds import BUSY
+from gateway.lifecycle.state import BUSY
 
 
 async def test_the_one_used_longest_ago_makes_room() -> None:

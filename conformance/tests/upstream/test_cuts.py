@@ -26,7 +26,7 @@ from gateway.catalogue.downloads import Downloads
 from gateway.catalogue.uploads import Blobs
 from gateway.endpoint import Endpoint
 from gateway.faults import UpstreamFailure
-from gateway.lifecycle import Lifecycle
+from gateway.lifecycle.lifecycle import Lifecycle
 from gateway.plans.chat import ChatFold, ChatStream
 from gateway.relay import Relay
 from gateway.run import Run, Services

@@ -20,13 +20,13 @@ from typing import Any
 from msgspec import UNSET, UnsetType, structs
 
 from gateway.catalogue.catalogue import Catalogue
-from gateway.context import Verdict, Wish, decide, read_wish
 from gateway.faults import UpstreamFailure
-from gateway.holds import Change, Hold, Queue
-from gateway.loader import Loader, is_outcome_unknown, lacks_memory
+from gateway.lifecycle.context_length import Verdict, Wish, decide, read_wish
+from gateway.lifecycle.loader import Loader, is_outcome_unknown, lacks_memory
+from gateway.lifecycle.ownership import Owned, Ownership
+from gateway.lifecycle.state import Change, Hold, Queue
 from gateway.names import keys
 from gateway.observability.journal import get_logger
-from gateway.ownership import Owned, Ownership
 from gateway.settings.schema import ModelSettings
 from gateway.types import internal
 from gateway.upstream.client import Upstream

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from gateway.faults import Refusal
-from gateway.ownership import Owned
+from gateway.lifecycle.ownership import Owned
 from gateway.types import internal
 
 if TYPE_CHECKING:
-    from gateway.lifecycle import Lease
+    from gateway.lifecycle.lifecycle import Lease
 
 Change: TypeAlias = Literal["loading", "reloading", "unloading"]
 State: TypeAlias = Literal["absent", "idle", "busy", "stopping", "growing"] | Change

@@ -87,7 +87,7 @@ class Generator:
         self.rules = GoRules()
         self.specs = Specs(root / "specs", root, self.findings)
         transforms = read_signatures(root / "gateway" / "transforms", root)
-        steps = read_signatures(root / "gateway" / "steps.py", root)
+        steps = read_signatures(root / "gateway" / "engine" / "steps.py", root)
         mappings = share_streams(
             read_mappings(root / "specs" / "mappings", root, self.findings), self.findings
         )

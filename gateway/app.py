@@ -16,13 +16,15 @@ from litestar.handlers import ASGIRouteHandler, BaseRouteHandler
 from litestar.types import ASGIApp as LitestarApp
 from litestar.types import Method
 
-from gateway.answered import AnswerCheck
 from gateway.catalogue.aliases import Aliases
 from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.downloads import Downloads
 from gateway.catalogue.first_seen import FirstSeen
 from gateway.catalogue.uploads import Blobs
-from gateway.endpoint import Endpoint
+from gateway.engine.endpoint import Endpoint
+from gateway.engine.model_check import ModelCheck
+from gateway.engine.relay import Relay
+from gateway.engine.run import Services
 from gateway.faults import ClientGone, Refusal
 from gateway.health import answer_health
 from gateway.lifecycle.lifecycle import Lifecycle
@@ -31,8 +33,6 @@ from gateway.observability import metrics
 from gateway.observability.metrics import Metrics
 from gateway.passthrough import Passthrough
 from gateway.plans.endpoints import ENDPOINTS, PASSED_ON
-from gateway.relay import Relay
-from gateway.run import Services
 from gateway.server.asgi import AsgiClient, Incoming, header, read_body, while_connected
 from gateway.server.dialects import LMSTUDIO_MOUNTS, MOUNTS
 from gateway.server.edge import ASGIApp, Edge, Gate
@@ -59,7 +59,7 @@ class Process:
         self.lifecycle = Lifecycle(self.upstream, self.catalogue, settings.models, ownership)
         self.downloads = Downloads(self.upstream, self.catalogue, settings.downloads)
         services = Services(self.catalogue, self.lifecycle, Blobs(), self.downloads)
-        check = AnswerCheck(settings, self.catalogue)
+        check = ModelCheck(settings, self.catalogue)
         self.relay = Relay(settings, self.upstream, services, check)
         self.passthrough = Passthrough(settings, self.upstream, services, check)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 import asyncio
 
 from gateway.catalogue.catalogue import Catalogue
+from gateway.engine.client import Client
 from gateway.faults import UpstreamFailure
-from gateway.relay import Client
 from gateway.wire.writing import JSON, encode
 
 

@@ -14,18 +14,18 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from gateway.answered import AnswerCheck
 from gateway.calls.shared import recovery_for, refusal_for
+from gateway.engine.limits import check_depth, check_raw_counts
+from gateway.engine.model_check import ModelCheck
+from gateway.engine.run import NEAREST, Services
 from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
 from gateway.lifecycle.lifecycle import Lease
-from gateway.limits import check_depth, check_raw_counts
 from gateway.made_values import add_made, context_length
 from gateway.members import put_together, take_apart
 from gateway.model_lists import merged
 from gateway.observability.journal import get_logger
 from gateway.observability.record import INTERNAL_FAULT, STATED, current
 from gateway.repairs import repair
-from gateway.run import NEAREST, Services
 from gateway.runtime.context import Call
 from gateway.server.asgi import AsgiClient, Receive, Scope, Send, header, read_body
 from gateway.server.dialects import (
@@ -76,7 +76,7 @@ class Passthrough:
         settings: Settings,
         upstream: Upstream,
         services: Services,
-        check: AnswerCheck,
+        check: ModelCheck,
     ) -> None:
         self._settings = settings
         self._upstream = upstream

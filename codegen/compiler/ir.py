@@ -107,9 +107,9 @@ _STANDARD = [
 ]
 _GATEWAY = [
     (r"\btransforms\.", "from gateway import transforms"),
-    (r"\bsteps\.", "from gateway import steps"),
+    (r"\bsteps\.", "from gateway.engine import steps"),
     (r"\bCall\b", "from gateway.runtime.context import Call"),
-    (r"\bRun\b", "from gateway.run import Run"),
+    (r"\bRun\b", "from gateway.engine.run import Run"),
     (r"\bRefusal\(|\bRefusal\b", "from gateway.faults import Refusal"),
     (r"\bUpstreamFailure\b", "from gateway.faults import UpstreamFailure"),
     (r"\bAnswer\(", "from gateway.runtime.outcome import Answer"),

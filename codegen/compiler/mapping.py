@@ -1282,7 +1282,7 @@ class MappingCompiler:
             self._findings.add(
                 "unknown-step",
                 step.position,
-                f"`{name}` is no step of gateway/steps.py",
+                f"`{name}` is no step of gateway/engine/steps.py",
                 hint=did_you_mean(name or "", self.project.steps),
             )
             return "pass"
@@ -1442,7 +1442,7 @@ class MappingCompiler:
                 )
 
     def _step_named(self, step: Step) -> str | None:
-        """Return the step of `gateway.steps` that a plan's step runs, if it runs one."""
+        """Return the step of `gateway.engine.steps` that a plan's step runs, if it runs one."""
         if step.kind == "report":
             report = self.file.reports.get(step.name)
             return report.do if report is not None else None

@@ -58,7 +58,7 @@ GRAMMAR: dict[str, Construct] = {
         "need": Entry("word", "refuse when the model is known to lack this capability"),
         "decode": Entry("path", "decode a late value in its second stage"),
         "answer": Entry("word", "end here with this answer; with `do`, after that step"),
-        "do": Entry("word", "run a step of `gateway.steps`"),
+        "do": Entry("word", "run a step of `gateway.engine.steps`"),
         "call": Entry("word|list:choice", "end here with this upstream call"),
         "report": Entry("word", "end here with this progress"),
         "refuse": Entry("refusal", "end here with an error"),
@@ -112,7 +112,9 @@ GRAMMAR: dict[str, Construct] = {
         "response": Entry("block", "how its one answer becomes ours"),
     },
     "report": {
-        "do": Entry("word", "the step of `gateway.steps` that yields records", required=True),
+        "do": Entry(
+            "word", "the step of `gateway.engine.steps` that yields records", required=True
+        ),
         "streamed": Entry("rule", "whether this client wants frames; the last alone otherwise"),
         "from": Entry("word", "a record's type", required=True),
         "to": Entry("word", "a frame's type", required=True),

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from gateway import steps, transforms
+from gateway import transforms
+from gateway.engine import steps
+from gateway.engine.run import Run
 from gateway.faults import Refusal
-from gateway.run import Run
 from gateway.runtime.outcome import Answer, Outcome
 
 

@@ -9,9 +9,10 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
-from gateway import steps, transforms
+from gateway import transforms
+from gateway.engine import steps
+from gateway.engine.run import Run
 from gateway.faults import Refusal
-from gateway.run import Run
 from gateway.runtime.context import Call
 from gateway.runtime.outcome import Answer, FetchCall, Outcome
 from gateway.runtime.values import shown

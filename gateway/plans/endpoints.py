@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from gateway import transforms
-from gateway.endpoint import BodyReader, Endpoint, UnreadBody
+from gateway.engine.endpoint import BodyReader, Endpoint, UnreadBody
 from gateway.plans import (
     blob_check,
     blobs,

@@ -9,10 +9,11 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway import steps, transforms
+from gateway import transforms
 from gateway.calls import shared
+from gateway.engine import steps
+from gateway.engine.run import Run
 from gateway.faults import Refusal
-from gateway.run import Run
 from gateway.runtime.context import Call
 from gateway.runtime.outcome import Answer, Outcome, StreamCall
 from gateway.runtime.values import shown, value_of

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from gateway import steps, transforms
-from gateway.run import Run
+from gateway import transforms
+from gateway.engine import steps
+from gateway.engine.run import Run
 from gateway.runtime.context import Call
 from gateway.runtime.outcome import Answer, Outcome
 from gateway.types import internal, ollama

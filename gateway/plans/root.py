@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from gateway.run import Run
+from gateway.engine.run import Run
 from gateway.runtime.outcome import Answer, Outcome
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from gateway import transforms
+from gateway.engine.run import Run
 from gateway.faults import Refusal
-from gateway.run import Run
 from gateway.runtime.context import Call
 from gateway.runtime.outcome import Answer, Outcome
 from gateway.runtime.values import shown

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from gateway.engine.run import Run
 from gateway.faults import Refusal
-from gateway.run import Run
 from gateway.runtime.outcome import Outcome
 
 

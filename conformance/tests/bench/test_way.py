@@ -17,7 +17,7 @@ from conformance.bench import wire
 from conformance.bench.wire import MODEL
 from conformance.bench.work import described
 from conformance.tests.bench.test_work import count_calls
-from gateway.frames import Frames
+from gateway.engine.stream import Frames
 from gateway.plans import chat
 from gateway.runtime.context import Call
 from gateway.runtime.outcome import StreamCall

@@ -34,7 +34,15 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
 FIXTURE = HERE / "project"
 
-RUNTIME = ("endpoint", "faults", "outcome", "reading", "values")
+RUNTIME = (
+    "engine/__init__.py",
+    "engine/endpoint.py",
+    "faults.py",
+    "runtime/__init__.py",
+    "runtime/outcome.py",
+    "runtime/values.py",
+    *(f"wire/{path.name}" for path in sorted((REPOSITORY / "gateway" / "wire").glob("*.py"))),
+)
 """The gateway's own modules that generated code stands on; the fixture project borrows them."""
 
 Known = tuple[str, bytes]
@@ -114,7 +122,8 @@ def copy_fixture(folder: Path) -> Path:
     root = folder / "project"
     shutil.copytree(FIXTURE, root, ignore=shutil.ignore_patterns("__pycache__"))
     for name in RUNTIME:
-        shutil.copy(REPOSITORY / "gateway" / f"{name}.py", root / "gateway")
+        (root / "gateway" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / "gateway" / name, root / "gateway" / name)
     shutil.copy(REPOSITORY / "pyproject.toml", root)
     return root
 
@@ -127,7 +136,8 @@ def copy_real(folder: Path) -> Path:
     shutil.copytree(
         REPOSITORY / "gateway" / "transforms", root / "gateway" / "transforms", ignore=ignored
     )
-    shutil.copy(REPOSITORY / "gateway" / "steps.py", root / "gateway")
+    (root / "gateway" / "engine").mkdir()
+    shutil.copy(REPOSITORY / "gateway" / "engine" / "steps.py", root / "gateway" / "engine")
     return root
 
 
@@ -225,7 +235,7 @@ def gateway_of(root: Path) -> Iterator[Mapping[str, ModuleType]]:
     """
     Import a project's own `gateway` in place of the real one, for as long as the context lasts.
 
-    Yields its modules by name: `call`, `run`, `steps`, and the generated ones.
+    Yields its modules by name: `context`, `faults`, `outcome`, `run`, and the generated ones.
     """
     real = {name: module for name, module in sys.modules.items() if _is_gateway(name)}
     for name in real:
@@ -233,7 +243,12 @@ def gateway_of(root: Path) -> Iterator[Mapping[str, ModuleType]]:
     sys.path.insert(0, str(root))
     importlib.invalidate_caches()
     try:
-        names = {name: f"gateway.{name}" for name in ("call", "faults", "outcome", "run")}
+        names = {
+            "context": "gateway.runtime.context",
+            "faults": "gateway.faults",
+            "outcome": "gateway.runtime.outcome",
+            "run": "gateway.engine.run",
+        }
         names |= {
             path.stem: f"gateway.{package}.{path.stem}"
             for package in PACKAGES

@@ -339,7 +339,7 @@ def test_the_first_error_row_that_fits_counts(
     """Rows match by fault, status, class, code and words, in the order of the file."""
     failed = gateway["faults"].UpstreamFailure(**{"message": "", **failure})
 
-    refusal = gateway["shared"].refusal_for(failed, gateway["call"].Call())
+    refusal = gateway["shared"].refusal_for(failed, gateway["context"].Call())
 
     assert expected == (refusal.status, refusal.error)
 

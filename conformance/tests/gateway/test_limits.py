@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from conformance.tests.gateway.support import CHAT, LOADED, Pair, chat, generate, open_pair
+from gateway.engine.limits import check_depth
 from gateway.faults import Refusal
-from gateway.limits import check_depth
 from gateway.settings.schema import LimitSettings
 
 SMALL: dict[str, Any] = {

@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 
 from conformance.runner.shared_cases import find_shared, missing_sentence
 from conformance.suite.fixture import list_fixtures, load_fixture
-from gateway.answered import AnswerCheck
 from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.downloads import Downloads
 from gateway.catalogue.uploads import Blobs
-from gateway.endpoint import Endpoint
+from gateway.engine.endpoint import Endpoint
+from gateway.engine.model_check import ModelCheck
+from gateway.engine.relay import Relay
+from gateway.engine.run import Run, Services
 from gateway.faults import UpstreamFailure
 from gateway.lifecycle.lifecycle import Lifecycle
 from gateway.plans.chat import ChatFold, ChatStream
-from gateway.relay import Relay
-from gateway.run import Run, Services
 from gateway.runtime.outcome import StreamCall
 from gateway.settings.schema import Settings
 from gateway.types import internal, ollama
@@ -182,7 +182,7 @@ def answer(pieces: list[bytes], *, streamed: bool = True, is_cut: bool = False) 
         SETTINGS,
         cast("Upstream", Source(Body(pieces, is_cut=is_cut))),
         Services(catalogue, cast("Lifecycle", None), Blobs(), cast("Downloads", None)),
-        AnswerCheck(SETTINGS, catalogue),
+        ModelCheck(SETTINGS, catalogue),
     )
     asyncio.run(relay.serve(Endpoint("POST", "/api/chat", plan, None), b"", "", client))
     assert client.is_finished

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from msgspec import UnsetType
 
-from gateway.run import Run
+from gateway.engine.run import Run
 from gateway.types import internal
 
 

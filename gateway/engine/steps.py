@@ -19,9 +19,9 @@ from gateway.catalogue import derive
 from gateway.catalogue.aliases import Alias
 from gateway.catalogue.download_sources import wanted
 from gateway.catalogue.downloads import NO_DOWNLOADS, NOT_FOUND
+from gateway.engine.run import Run
 from gateway.faults import Refusal
 from gateway.names import grammar
-from gateway.run import Run
 from gateway.types import internal, ollama
 from gateway.wire.duration import parse_keep_alive
 

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import msgspec
 
-from gateway.answered import AnswerCheck
 from gateway.calls.shared import recovery_for, refusal_for
-from gateway.endpoint import Endpoint
+from gateway.engine.client import Client
+from gateway.engine.endpoint import Endpoint
+from gateway.engine.limits import check_counts, check_depth
+from gateway.engine.model_check import ModelCheck
+from gateway.engine.run import Run, Services
+from gateway.engine.stream import Frames
 from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
-from gateway.frames import Frames
-from gateway.limits import check_counts, check_depth
 from gateway.observability.journal import get_logger
 from gateway.observability.record import INTERNAL_FAULT, STATED, current, sampled
-from gateway.run import Run, Services
 from gateway.runtime.context import EMPTY, Call
 from gateway.runtime.outcome import Answer, FetchCall, Report, StreamCall
 from gateway.settings.schema import Settings
@@ -39,43 +40,6 @@ from gateway.wire.writing import (
 )
 
 
-class Client(Protocol):
-    """Where an answer goes: the client of this request, over whatever protocol."""
-
-    @property
-    def is_started(self) -> bool:
-        """Whether the status is sent; after that an error can only be a line."""
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether the client has left."""
-
-    def leave(self) -> None:
-        """Note that the client has left."""
-
-    def start_after(self, seconds: float) -> None:
-        """Begin a streamed answer by itself after a time, unless it or another has begun."""
-
-    def stop_waiting(self) -> None:
-        """Forget `start_after`."""
-
-    def add_header(self, name: str, value: str) -> None:
-        """Add a header to an answer that is not started yet."""
-
-    async def answer(self, status: int, content_type: bytes, body: bytes) -> None:
-        """Send a whole answer."""
-
-    def push(self, part: bytes) -> Awaitable[None] | None:
-        """
-        Send one or more lines of a streamed answer; the first ones start it.
-
-        What is returned has to be waited for before anything more is sent.
-        """
-
-    async def finish(self, lines: bytes = b"") -> None:
-        """End a streamed answer, its last lines in the same write."""
-
-
 class Relay:
     """Serves the generated endpoints in front of one LM Studio."""
 
@@ -84,7 +48,7 @@ class Relay:
         settings: Settings,
         upstream: Upstream,
         services: Services,
-        check: AnswerCheck,
+        check: ModelCheck,
     ) -> None:
         self._settings = settings
         self._upstream = upstream

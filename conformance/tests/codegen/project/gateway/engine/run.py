@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from gateway.call import Call
+from gateway.runtime.context import Call
 from gateway.types import internal
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.run import Run
+from gateway.engine.run import Run
 from gateway.runtime.outcome import Outcome
 from gateway.wire.fitting import GoRules
 from gateway.wire.reading import read_blank, read_body

@@ -17,7 +17,7 @@ _MOST_UNKNOWN = 256
 """So many unknown ids are remembered; a host that makes up one per answer must not fill memory."""
 
 
-class AnswerCheck:
+class ModelCheck:
     """
     Compares the model that an answer names with the one asked for.
 

@@ -31,7 +31,7 @@ from gateway.lifecycle.lifecycle import Lifecycle
 from gateway.lifecycle.ownership import Ownership
 from gateway.observability import metrics
 from gateway.observability.metrics import Metrics
-from gateway.passthrough import Passthrough
+from gateway.passthrough.forward import Passthrough
 from gateway.plans.endpoints import ENDPOINTS, PASSED_ON
 from gateway.server.asgi import AsgiClient, Incoming, header, read_body, while_connected
 from gateway.server.dialects import LMSTUDIO_MOUNTS, MOUNTS

@@ -1,4 +1,4 @@
-"""JSON objects taken apart and put together (gateway.members)."""
+"""JSON objects taken apart and put together (gateway.passthrough.json_members)."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.members import put_together, take_apart
+from gateway.passthrough.json_members import join_members, split_members
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -26,12 +26,12 @@ def test_values_are_kept_as_they_were_written(
         body = json.dumps(members, indent=indent, ensure_ascii=ascii_only).encode()
     except UnicodeEncodeError:
         body = json.dumps(members, indent=indent).encode()
-    apart = take_apart(body)
+    apart = split_members(body)
     assert apart is not None
     assert list(members) == list(apart)
     assert all(bytes(value) in body for value in apart.values())
     assert members == {key: json.loads(bytes(value)) for key, value in apart.items()}
-    assert members == json.loads(put_together(apart))
+    assert members == json.loads(join_members(apart))
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_values_are_kept_as_they_were_written(
 )
 def test_what_is_no_object_is_none(body: bytes) -> None:
     """The readers of bodies have their own words for it."""
-    assert take_apart(body) is None
+    assert split_members(body) is None
 
 
 def test_the_last_of_equal_keys_counts() -> None:
     """As for every reader of JSON that LM Studio might be."""
-    apart = take_apart(b'{"a":1,"\\u0061":2}')
+    apart = split_members(b'{"a":1,"\\u0061":2}')
     assert apart is not None
     assert {"a": b"2"} == {key: bytes(value) for key, value in apart.items()}
 
@@ -77,20 +77,20 @@ def test_the_last_of_equal_keys_counts() -> None:
 def test_depth_and_length_are_no_matter() -> None:
     """Neither a stack nor much time is needed for them."""
     value = b"[" * 100_000 + b'"' + b"x" * 1_000_000 + b'\\""' + b"]" * 100_000
-    apart = take_apart(b'{"a":' + value + b"}")
+    apart = split_members(b'{"a":' + value + b"}")
     assert apart is not None
     assert value == bytes(apart["a"])
 
 
 def test_an_empty_object_is_one() -> None:
     """It has no members, and may hold blanks."""
-    assert {} == take_apart(b" { \n } ")
-    assert b"{}" == put_together({})
+    assert {} == split_members(b" { \n } ")
+    assert b"{}" == join_members({})
 
 
 def test_a_lone_surrogate_survives() -> None:
     """In a key it is escaped again, in a value it is not looked at."""
-    apart = take_apart(b'{"\\ud83d":"\\ud83d"}')
+    apart = split_members(b'{"\\ud83d":"\\ud83d"}')
     assert apart is not None
-    assert b'{"\\ud83d":"\\ud83d"}' == put_together(apart)
-    assert b'{"a":1}' == put_together({"a": msgspec.Raw(b"1")})
+    assert b'{"\\ud83d":"\\ud83d"}' == join_members(apart)
+    assert b'{"a":1}' == join_members({"a": msgspec.Raw(b"1")})

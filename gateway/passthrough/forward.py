@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import NamedTuple, TypeAlias
+from collections.abc import AsyncIterator
 
 import msgspec
 
@@ -20,30 +19,20 @@ from gateway.engine.model_check import ModelCheck
 from gateway.engine.run import NEAREST, Services
 from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
 from gateway.lifecycle.lifecycle import Lease
-from gateway.made_values import add_made, context_length
-from gateway.members import put_together, take_apart
-from gateway.model_lists import merged
 from gateway.observability.journal import get_logger
 from gateway.observability.record import INTERNAL_FAULT, STATED, current
-from gateway.repairs import repair
+from gateway.passthrough.answers import look_at
+from gateway.passthrough.json_members import join_members, split_members
+from gateway.passthrough.model_defaults import add_made, context_length
+from gateway.passthrough.model_list import merged
+from gateway.passthrough.repairs import repair
+from gateway.passthrough.sending import conclude, refuse
 from gateway.runtime.context import Call
 from gateway.server.asgi import AsgiClient, Receive, Scope, Send, header, read_body
-from gateway.server.dialects import (
-    END_BYTES,
-    ends_well,
-    envelope,
-    error_body,
-    error_event,
-    is_in_dialect,
-)
 from gateway.settings.schema import Settings
 from gateway.types import internal
-from gateway.upstream.answers import RawAnswer, check_json, raise_error_event
-from gateway.upstream.body import Sink
 from gateway.upstream.client import Upstream
-from gateway.upstream.sse import Event, SseDecoder
-from gateway.upstream.stated_errors import describe, read_error
-from gateway.wire.writing import JSON, encode
+from gateway.wire.writing import JSON
 
 NAMES_NO_MODEL_HERE = ("/api/v1/models/download",)
 """Routes whose `model` is not one of the catalogue's."""
@@ -53,16 +42,9 @@ CHANGE_MODELS = ("/api/v1/models/",)
 _OUR_TOKEN_REFUSED = (401, 403)
 """The client's key never gets there, so what LM Studio refuses is the gateway's own."""
 _JSON_LIKE = ("json", "text/plain", "x-www-form-urlencoded")
-_ERROR_BYTES = 1024 * 1024
-_JSON_BYTES = 1024 * 1024
-"""So much of an inference's answer is held to look at it whole; longer ones pass as they come."""
-_EVENT_FIELDS = (b"data:", b"event:", b":", b"id:", b"retry:")
-_WIRE_FAULTS = ("first_byte_timeout", "silence_timeout", "closed_mid_stream", "bad_http")
 _UNPACKED = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _KNOWN_ENCODINGS = "gzip, deflate or none"
 
-Rest: TypeAlias = Callable[[Sink], Awaitable[None]]
-"""Hands over what is left of an answer's body."""
 
 _Body = dict[str, msgspec.Raw]
 _decode_body = msgspec.json.Decoder(_Body).decode
@@ -117,7 +99,7 @@ class Passthrough:
         except ClientGone:
             client.leave()
         except Refusal as refusal:
-            await _refuse(refusal, path, client, send)
+            await refuse(refusal, path, client, send)
         except UpstreamFailure as failure:
             record.fault = failure.fault or STATED
             self._log.warning(
@@ -130,16 +112,16 @@ class Passthrough:
             if row is not None:
                 call.asked = internal.AskedName(text=row.name, display=row.name, full=row.name)
             told = refusal_for(failure, call)
-            await _refuse(told, path, client, send)
+            await refuse(told, path, client, send)
         except asyncio.CancelledError:
             # A client that left hears nothing; one that stays is told why its stream ends.
             if client.is_started and not client.is_gone:
-                await _refuse(Refusal(503, GOING_DOWN), path, client, send)
+                await refuse(Refusal(503, GOING_DOWN), path, client, send)
             raise
         except Exception:
             record.fault = INTERNAL_FAULT
             self._log.exception("a request failed by a fault of ours", path=path)
-            await _refuse(Refusal(500, INTERNAL), path, client, send)
+            await refuse(Refusal(500, INTERNAL), path, client, send)
         finally:
             if lease is not None:
                 lease.release()
@@ -171,7 +153,7 @@ class Passthrough:
         if asked != row.request_key:
             fields["model"] = msgspec.Raw(msgspec.json.encode(row.request_key))
             changed = True
-        return (put_together(fields) if changed else body), row
+        return (join_members(fields) if changed else body), row
 
     async def _forward(
         self,
@@ -192,7 +174,7 @@ class Passthrough:
         while True:
             async with self._upstream.forward(scope["method"], target, headers, body) as answer:
                 chunks = answer.chunks()
-                start = await _look_at(answer, chunks, is_inference=row is not None)
+                start = await look_at(answer, chunks, is_inference=row is not None)
                 failure = start.failure
                 if answer.status in _OUR_TOKEN_REFUSED:
                     raise failure or UpstreamFailure("no reason given", status=answer.status)
@@ -207,7 +189,7 @@ class Passthrough:
                     or not may_repeat
                     or recovery_for(failure) is None
                 ):
-                    await _conclude(answer, start, answer.each, path, send, client)
+                    await conclude(answer, start, answer.each, path, send, client)
                     return
             try:
                 await lease.recover(failure)
@@ -216,7 +198,7 @@ class Passthrough:
                 if last is not failure:
                     raise
                 # Read whole above, or an event stream of which nothing follows its error.
-                await _conclude(answer, start, None, path, send, client)
+                await conclude(answer, start, None, path, send, client)
                 return
 
 
@@ -225,185 +207,7 @@ def _fields_of(body: bytes) -> _Body:
     try:
         return _decode_body(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return take_apart(body) or {}
-
-
-class _Start(NamedTuple):
-    """What was read of an answer to see what it is: the bytes, and what they say."""
-
-    held: list[bytes]
-    failure: UpstreamFailure | None = None
-    model: str = ""
-    is_whole: bool = False
-
-
-async def _look_at(
-    answer: RawAnswer, chunks: AsyncIterator[bytes], *, is_inference: bool
-) -> _Start:
-    """
-    Read as much of an answer as is needed to know whether it is an error, and whose answer it is.
-
-    That is an error's whole body, an event stream's first event, and an inference's whole JSON up
-    to a limit; other answers are what they are.
-    """
-    if answer.status >= 400:
-        held = await _read_up_to(chunks, _ERROR_BYTES)
-        return _Start(held, _stated(b"".join(held), answer.status))
-    if answer.status != 200 or not (is_inference or _is_event_stream(answer)):
-        return _Start([])
-    held = []
-    async for chunk in chunks:
-        held.append(chunk)
-        if chunk.strip():
-            break
-    start = b"".join(held).lstrip()
-    try:
-        if start.startswith(_EVENT_FIELDS) or _is_event_stream(answer):
-            return await _first_event(held, chunks, is_inference=is_inference)
-        if not start.startswith((b"{", b"[", b"<")) and start:
-            return _Start(held)
-        held += await _read_up_to(chunks, _JSON_BYTES)
-        body = b"".join(held)
-        if len(body) >= _JSON_BYTES and not start.startswith(b"<"):
-            return _Start(held)
-        return _Start(held, model=_model_of(check_json(body)), is_whole=True)
-    except UpstreamFailure as failure:
-        if failure.fault in _WIRE_FAULTS:
-            raise
-        return _Start(held, failure)
-
-
-async def _first_event(
-    held: list[bytes], chunks: AsyncIterator[bytes], *, is_inference: bool
-) -> _Start:
-    decoder, size = SseDecoder(), 0
-    events: list[Event] = []
-    for chunk in held:
-        events += decoder.feed(chunk)
-    while not events and size < _ERROR_BYTES:
-        chunk = await anext(chunks, b"")
-        if not chunk:
-            events = decoder.close()
-            break
-        held.append(chunk)
-        size += len(chunk)
-        events = decoder.feed(chunk)
-    if not events:
-        if is_inference and size < _ERROR_BYTES:
-            raise UpstreamFailure("the event stream ended without an event", fault="empty")
-        return _Start(held)
-    raise_error_event(events[0])
-    is_checked = is_inference and events[0].data.startswith(b"{")
-    return _Start(held, model=_model_of(check_json(events[0].data)) if is_checked else "")
-
-
-async def _read_up_to(chunks: AsyncIterator[bytes], limit: int) -> list[bytes]:
-    held: list[bytes] = []
-    size = 0
-    while size < limit and (chunk := await anext(chunks, b"")):
-        held.append(chunk)
-        size += len(chunk)
-    return held
-
-
-class _Named(msgspec.Struct):
-    model: object = None
-    model_instance_id: object = None
-
-
-_decode_named = msgspec.json.Decoder(_Named).decode
-
-
-def _model_of(body: bytes) -> str:
-    """Return the model that an answer names, "" when it names none."""
-    try:
-        named = _decode_named(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
-    return next((one for one in (named.model, named.model_instance_id) if isinstance(one, str)), "")
-
-
-def _is_event_stream(answer: RawAnswer) -> bool:
-    return dict(answer.headers).get(b"content-type", b"").startswith(b"text/event-stream")
-
-
-def _stated(body: bytes, status: int) -> UpstreamFailure:
-    stated = read_error(body)
-    if stated is not None and stated.message:
-        return UpstreamFailure(stated.message, status=status, code=stated.code)
-    code = None if stated is None else stated.code
-    return UpstreamFailure(f"status {status} with {describe(body)}", status=status, code=code)
-
-
-async def _conclude(
-    answer: RawAnswer,
-    start: _Start,
-    rest: Rest | None,
-    path: str,
-    send: Send,
-    client: AsgiClient,
-) -> None:
-    """Send an answer on, an error in the caller's dialect. Raises UpstreamFailure."""
-    failure = start.failure
-    if failure is not None and answer.status < 400:
-        raise failure
-    if failure is not None:
-        current().fault = failure.fault or STATED
-    if failure is not None and not is_in_dialect(path, b"".join(start.held)):
-        error = envelope(path, answer.status, failure.message)
-        await client.answer(answer.status, JSON, encode(error))
-        return
-    await _send_on(answer, start, rest, path, send, client)
-
-
-async def _send_on(
-    answer: RawAnswer,
-    start: _Start,
-    rest: Rest | None,
-    path: str,
-    send: Send,
-    client: AsgiClient,
-) -> None:
-    """Send an answer on as it comes. Raises UpstreamFailure for a stream that ends too early."""
-    client.is_started = True
-    client.is_event_stream = _is_event_stream(answer)
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-    end = b""
-
-    def send_chunk(chunk: bytes) -> Awaitable[None] | None:
-        nonlocal end
-        end = (end + chunk)[-END_BYTES:]
-        return client.push(chunk)
-
-    for chunk in start.held:
-        if (pending := send_chunk(chunk)) is not None:
-            await pending
-    if rest is not None:
-        await rest(send_chunk)
-    current().note_usage(b"".join(start.held[:1])[:END_BYTES] + end)
-    if client.is_event_stream and not ends_well(path, end):
-        raise UpstreamFailure(
-            "its stream ended without saying that the answer is complete", fault="closed_mid_stream"
-        )
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _refuse(refusal: Refusal, path: str, client: AsgiClient, send: Send) -> None:
-    """
-    Answer an error of ours.
-
-    An event stream that has begun gets it as its last event. Any other answer that has begun is
-    left without its end, so that the server cuts the connection and it can't pass for whole.
-    """
-    if not client.is_started:
-        for name, value in refusal.headers:
-            client.add_header(name, value)
-        error = error_body(path, refusal.status, refusal.error)
-        await client.answer(refusal.status, JSON, error)
-    elif client.is_event_stream:
-        # A piece of an event may stand before it: a blank line ends that one.
-        event = b"\n\n" + error_event(path, refusal.status, refusal.error)
-        await send({"type": "http.response.body", "body": event, "more_body": False})
+        return split_members(body) or {}
 
 
 def _unpacked(scope: Scope, body: bytes, limit: int) -> bytes:

@@ -19,13 +19,13 @@ _SCALAR = re.compile(_STRING + rb"|[-+.\w]++")
 _BRACKET_OR_STRING = re.compile(_STRING + rb'|[\[\]{}"]')
 
 
-def take_apart(body: bytes) -> dict[str, msgspec.Raw] | None:
+def split_members(body: bytes) -> dict[str, msgspec.Raw] | None:
     """
     Return the members of an object, None when the body is none.
 
     What stands between two brackets is not looked at; of equal keys the last one counts.
 
-    >>> bytes(take_apart(b'{"a": [1e3, {"b": 2}], "c": 3}')["a"])
+    >>> bytes(split_members(b'{"a": [1e3, {"b": 2}], "c": 3}')["a"])
     b'[1e3, {"b": 2}]'
     """
     at = _end_of_blanks(body, 0)
@@ -51,11 +51,11 @@ def take_apart(body: bytes) -> dict[str, msgspec.Raw] | None:
     return members if _end_of_blanks(body, at + 1) == len(body) else None
 
 
-def put_together(members: dict[str, msgspec.Raw]) -> bytes:
+def join_members(members: dict[str, msgspec.Raw]) -> bytes:
     """
     Return the object of these members, compact but for what is within the values.
 
-    >>> put_together({"a": msgspec.Raw(b"[1e3]"), "b": msgspec.Raw(b'"x"')})
+    >>> join_members({"a": msgspec.Raw(b"[1e3]"), "b": msgspec.Raw(b'"x"')})
     b'{"a":[1e3],"b":"x"}'
     """
     try:

@@ -1,0 +1,129 @@
+"""
+The start of a passed-through answer: what it is, and whether it is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import msgspec
+
+from gateway.faults import UpstreamFailure
+from gateway.upstream.answers import RawAnswer, check_json, raise_error_event
+from gateway.upstream.sse import Event, SseDecoder
+from gateway.upstream.stated_errors import describe, read_error
+
+_ERROR_BYTES = 1024 * 1024
+
+_JSON_BYTES = 1024 * 1024
+"""So much of an inference's answer is held to look at it whole; longer ones pass as they come."""
+
+_EVENT_FIELDS = (b"data:", b"event:", b":", b"id:", b"retry:")
+
+_WIRE_FAULTS = ("first_byte_timeout", "silence_timeout", "closed_mid_stream", "bad_http")
+
+
+class Start(NamedTuple):
+    """What was read of an answer to see what it is: the bytes, and what they say."""
+
+    held: list[bytes]
+    failure: UpstreamFailure | None = None
+    model: str = ""
+    is_whole: bool = False
+
+
+async def look_at(answer: RawAnswer, chunks: AsyncIterator[bytes], *, is_inference: bool) -> Start:
+    """
+    Read as much of an answer as is needed to know whether it is an error, and whose answer it is.
+
+    That is an error's whole body, an event stream's first event, and an inference's whole JSON up
+    to a limit; other answers are what they are.
+    """
+    if answer.status >= 400:
+        held = await _read_up_to(chunks, _ERROR_BYTES)
+        return Start(held, _stated(b"".join(held), answer.status))
+    if answer.status != 200 or not (is_inference or is_event_stream(answer)):
+        return Start([])
+    held = []
+    async for chunk in chunks:
+        held.append(chunk)
+        if chunk.strip():
+            break
+    start = b"".join(held).lstrip()
+    try:
+        if start.startswith(_EVENT_FIELDS) or is_event_stream(answer):
+            return await _first_event(held, chunks, is_inference=is_inference)
+        if not start.startswith((b"{", b"[", b"<")) and start:
+            return Start(held)
+        held += await _read_up_to(chunks, _JSON_BYTES)
+        body = b"".join(held)
+        if len(body) >= _JSON_BYTES and not start.startswith(b"<"):
+            return Start(held)
+        return Start(held, model=_model_of(check_json(body)), is_whole=True)
+    except UpstreamFailure as failure:
+        if failure.fault in _WIRE_FAULTS:
+            raise
+        return Start(held, failure)
+
+
+async def _first_event(
+    held: list[bytes], chunks: AsyncIterator[bytes], *, is_inference: bool
+) -> Start:
+    decoder, size = SseDecoder(), 0
+    events: list[Event] = []
+    for chunk in held:
+        events += decoder.feed(chunk)
+    while not events and size < _ERROR_BYTES:
+        chunk = await anext(chunks, b"")
+        if not chunk:
+            events = decoder.close()
+            break
+        held.append(chunk)
+        size += len(chunk)
+        events = decoder.feed(chunk)
+    if not events:
+        if is_inference and size < _ERROR_BYTES:
+            raise UpstreamFailure("the event stream ended without an event", fault="empty")
+        return Start(held)
+    raise_error_event(events[0])
+    is_checked = is_inference and events[0].data.startswith(b"{")
+    return Start(held, model=_model_of(check_json(events[0].data)) if is_checked else "")
+
+
+async def _read_up_to(chunks: AsyncIterator[bytes], limit: int) -> list[bytes]:
+    held: list[bytes] = []
+    size = 0
+    while size < limit and (chunk := await anext(chunks, b"")):
+        held.append(chunk)
+        size += len(chunk)
+    return held
+
+
+class _Named(msgspec.Struct):
+    model: object = None
+    model_instance_id: object = None
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
+
+
+def _model_of(body: bytes) -> str:
+    """Return the model that an answer names, "" when it names none."""
+    try:
+        named = _decode_named(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    return next((one for one in (named.model, named.model_instance_id) if isinstance(one, str)), "")
+
+
+def is_event_stream(answer: RawAnswer) -> bool:
+    return dict(answer.headers).get(b"content-type", b"").startswith(b"text/event-stream")
+
+
+def _stated(body: bytes, status: int) -> UpstreamFailure:
+    stated = read_error(body)
+    if stated is not None and stated.message:
+        return UpstreamFailure(stated.message, status=status, code=stated.code)
+    code = None if stated is None else stated.code
+    return UpstreamFailure(f"status {status} with {describe(body)}", status=status, code=code)

@@ -1,0 +1,98 @@
+"""
+Sending a passed-through answer on to the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from gateway.faults import Refusal, UpstreamFailure
+from gateway.observability.record import STATED, current
+from gateway.passthrough.answers import Start, is_event_stream
+from gateway.server.asgi import AsgiClient, Send
+from gateway.server.dialects import (
+    END_BYTES,
+    ends_well,
+    envelope,
+    error_body,
+    error_event,
+    is_in_dialect,
+)
+from gateway.upstream.answers import RawAnswer
+from gateway.upstream.body import Sink
+from gateway.wire.writing import JSON, encode
+
+Rest: TypeAlias = Callable[[Sink], Awaitable[None]]
+"""Hands over what is left of an answer's body."""
+
+
+async def conclude(
+    answer: RawAnswer,
+    start: Start,
+    rest: Rest | None,
+    path: str,
+    send: Send,
+    client: AsgiClient,
+) -> None:
+    """Send an answer on, an error in the caller's dialect. Raises UpstreamFailure."""
+    failure = start.failure
+    if failure is not None and answer.status < 400:
+        raise failure
+    if failure is not None:
+        current().fault = failure.fault or STATED
+    if failure is not None and not is_in_dialect(path, b"".join(start.held)):
+        error = envelope(path, answer.status, failure.message)
+        await client.answer(answer.status, JSON, encode(error))
+        return
+    await _send_on(answer, start, rest, path, send, client)
+
+
+async def _send_on(
+    answer: RawAnswer,
+    start: Start,
+    rest: Rest | None,
+    path: str,
+    send: Send,
+    client: AsgiClient,
+) -> None:
+    """Send an answer on as it comes. Raises UpstreamFailure for a stream that ends too early."""
+    client.is_started = True
+    client.is_event_stream = is_event_stream(answer)
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    end = b""
+
+    def send_chunk(chunk: bytes) -> Awaitable[None] | None:
+        nonlocal end
+        end = (end + chunk)[-END_BYTES:]
+        return client.push(chunk)
+
+    for chunk in start.held:
+        if (pending := send_chunk(chunk)) is not None:
+            await pending
+    if rest is not None:
+        await rest(send_chunk)
+    current().note_usage(b"".join(start.held[:1])[:END_BYTES] + end)
+    if client.is_event_stream and not ends_well(path, end):
+        raise UpstreamFailure(
+            "its stream ended without saying that the answer is complete", fault="closed_mid_stream"
+        )
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def refuse(refusal: Refusal, path: str, client: AsgiClient, send: Send) -> None:
+    """
+    Answer an error of ours.
+
+    An event stream that has begun gets it as its last event. Any other answer that has begun is
+    left without its end, so that the server cuts the connection and it can't pass for whole.
+    """
+    if not client.is_started:
+        for name, value in refusal.headers:
+            client.add_header(name, value)
+        error = error_body(path, refusal.status, refusal.error)
+        await client.answer(refusal.status, JSON, error)
+    elif client.is_event_stream:
+        # A piece of an event may stand before it: a blank line ends that one.
+        event = b"\n\n" + error_event(path, refusal.status, refusal.error)
+        await send({"type": "http.response.body", "body": event, "more_body": False})

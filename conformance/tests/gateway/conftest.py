@@ -15,11 +15,15 @@ from conformance.tests.gateway.support import Pair, caching, open_pair
 
 HERE = Path(__file__).parent
 
+LENT = {"lasting_pair", "pair", "lasting_kept", "kept", "fresh"}
+"""The fixtures below, which share a loop and so need the test that uses one to run in it."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the tests of this folder share a loop."""
+    """Have the tests that are lent a pair share a loop."""
     for item in items:
-        if HERE in item.path.parents and pytest_asyncio.is_async_test(item):
+        is_lent = bool(LENT & set(getattr(item, "fixturenames", ())))
+        if HERE in item.path.parents and is_lent and pytest_asyncio.is_async_test(item):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 

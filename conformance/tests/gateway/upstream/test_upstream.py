@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conformance.tests.upstream.servers import Call, Connect, Serve
+from conformance.tests.gateway.upstream.servers import Call, Connect, Serve
 from gateway.faults import UpstreamFailure
 from gateway.upstream.client import Upstream
 from gateway.upstream.sse import Event

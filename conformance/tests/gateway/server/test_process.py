@@ -51,7 +51,7 @@ async def running(*settings: str) -> AsyncIterator[Child]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "conformance.tests.shell.child",
+        "conformance.tests.gateway.server.child",
         *settings,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -204,7 +204,7 @@ async def test_a_port_that_is_taken_is_said_in_one_sentence() -> None:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "conformance.tests.shell.child",
+            "conformance.tests.gateway.server.child",
             f"listen.port={child.port}",
             stderr=asyncio.subprocess.PIPE,
         )

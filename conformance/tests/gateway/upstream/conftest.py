@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conformance.tests.upstream.servers import Call, Connect, Handler, Serve, Server
+from conformance.tests.gateway.upstream.servers import Call, Connect, Handler, Serve, Server
 from gateway.settings.schema import UpstreamSettings
 from gateway.upstream.client import Upstream
 

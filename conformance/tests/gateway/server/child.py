@@ -1,5 +1,6 @@
 """
-A process for the tests of the server: `python -m conformance.tests.shell.child SETTING=VALUE …`.
+A process for the tests of the server: `python -m conformance.tests.gateway.server.child
+SETTING=VALUE …`.
 
 It serves a tiny application of its own, whose answers the client steers (no clock is involved), in
 the way that the command line serves the gateway.

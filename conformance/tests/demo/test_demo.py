@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from conformance.demo import StandIn, banner, is_there
-from conformance.tests.shell.test_server import PATIENCE_S, Child
+from conformance.tests.gateway.server.test_process import PATIENCE_S, Child
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import pytest
 
 from conformance.standin import StandIn
 from conformance.standin.options import Options
+from conformance.tests.gateway.lifecycle.test_keep_alive import lifetime
 from conformance.tests.gateway.support import (
     CHAT,
     COLD,
@@ -29,7 +30,6 @@ from conformance.tests.gateway.support import (
     open_pair,
     speak_to,
 )
-from conformance.tests.gateway.test_keep_alive import lifetime
 
 
 @asynccontextmanager

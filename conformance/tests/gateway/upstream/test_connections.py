@@ -9,7 +9,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from conformance.tests.upstream.servers import Call, Connect, Serve
+from conformance.tests.gateway.upstream.servers import Call, Connect, Serve
 from gateway.faults import UpstreamFailure
 from gateway.upstream import body as body_module
 from gateway.upstream.client import Upstream

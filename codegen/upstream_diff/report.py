@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from codegen.compiler.coverage import Row
-from codegen.generator import Generator
 from codegen.descriptions.spec import Operation
 from codegen.descriptions.types import ArrayType, StructType, Type, arms
+from codegen.generator import Generator
 from codegen.upstream_diff.apis import Change
 from codegen.upstream_diff.document import Document
 

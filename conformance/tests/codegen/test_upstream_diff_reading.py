@@ -29,7 +29,7 @@ def test_what_stands_elsewhere_is_said_and_not_missed(tmp_path: Path) -> None:
         having(
             far={"$ref": "https://vendor.example/schemas.json#/Far"},
             lost={"oneOf": [{"$ref": "lost.yaml#/Lost"}, {"type": "null"}]},
-            near={"$ref": "parts/some.yaml#/Thing"},
+            near={"$ref": "parts/so%6de.yaml#/Thing"},
             hole={"$ref": "#/components/schemas/Hole"},
             loop={"$ref": "#/components/schemas/A"},
         ),

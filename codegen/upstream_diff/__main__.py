@@ -5,8 +5,8 @@ FILE is a vendor's OpenAPI 3 document in YAML or JSON, or a page in Markdown wit
 examples of fields. Of answers those with a 2xx status are compared. Not compared: formats, bounds,
 patterns, defaults, headers and descriptions.
 
-Exit codes: 0 when nothing differs, 1 when something differs or a part could not be read, 2 when
-FILE can't be compared.
+Exit codes: 0 when nothing differs that is listed, 1 when something differs or a part could not be
+read, 2 when FILE can't be compared.
 """
 
 from __future__ import annotations

@@ -108,6 +108,7 @@ def operations(document: Document, base: str) -> tuple[list[Operation], list[Unr
     """Return the operations with their paths below a base, and the paths that can't be read."""
     found: list[Operation] = []
     unread: list[UnreadPath] = []
+    first: dict[Key, str] = {}
     for path, item in (document.root.get("paths") or document.root).entries():
         if path.startswith("x-"):
             continue
@@ -126,7 +127,13 @@ def operations(document: Document, base: str) -> tuple[list[Operation], list[Unr
                     reason = f"{named_kind(node.value)} where an operation should stand"
                     unread.append(UnreadPath(whole, method.lower(), reason))
                     continue
-                found.append(_operation(document, method.lower(), path, whole, node, target))
+                operation = _operation(document, method.lower(), path, whole, node, target)
+                if operation.key in first:
+                    reason = f"described a second time, after `{first[operation.key]}`"
+                    unread.append(UnreadPath(operation.path, operation.method, reason))
+                    continue
+                first[operation.key] = operation.path
+                found.append(operation)
     return found, unread
 
 

@@ -228,6 +228,21 @@ def test_what_is_no_openapi_document_is_refused(
     assert f"other.yaml: {reason}" in capsys.readouterr().err
 
 
+def test_a_chain_of_types_without_end_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A thousand types, each part of the one before, are more than is followed."""
+    document = ours("openai")
+    schemas = document["components"]["schemas"]
+    schemas["ChatCompletionRequest"] = {"allOf": [{"$ref": "#/components/schemas/Part0"}]}
+    for number in range(1000):
+        part = {"$ref": f"#/components/schemas/Part{number + 1}"}
+        schemas[f"Part{number}"] = {"allOf": [part]}
+
+    assert run(document, tmp_path) == 2
+    assert "vendor.json: its types are nested too deeply" in capsys.readouterr().err
+
+
 def test_bytes_that_are_no_text_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -250,7 +265,7 @@ def test_help_documents_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> No
     """The codes stand where one looks for them."""
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "Exit codes: 0 when nothing differs" in capsys.readouterr().out
+    assert "Exit codes: 0 when nothing differs that is listed, 1 when" in capsys.readouterr().out
 
 
 def test_two_runs_print_the_same(changed: dict[str, Any], tmp_path: Path) -> None:

@@ -147,6 +147,23 @@ def test_a_malformed_document_is_compared_as_far_as_it_goes(item: Schema) -> Non
     assert not any(line.startswith("absent post") for line in said)
 
 
+def test_an_operation_that_is_described_twice_is_said() -> None:
+    """Paths that differ in a parameter's name or a slash at the end are one; the first counts."""
+    one, two = (
+        {"get": {"responses": {"200": {"content": some}}}}
+        for some in (
+            {"application/json": {"schema": having(a={})}},
+            {"application/json": {"schema": having(b={})}},
+        )
+    )
+    ours = {"openapi": "3.1.0", "paths": {"/things/{id}": one}}
+    theirs = {"openapi": "3.1.0", "paths": {"/things/{a}": one, "/things/{b}/": two}}
+
+    assert told(ours, theirs) == [
+        "unread get /things/{b}/ described a second time, after `/things/{a}`"
+    ]
+
+
 def test_documents_in_yaml_and_json_say_the_same(tmp_path: Path) -> None:
     """Numbers as statuses, anchors, merges and a mark at the beginning are all read."""
     (tmp_path / "a.yaml").write_text(

@@ -140,6 +140,9 @@ class Apis:
         for key in sorted({*own.known, *other.known}):
             side = f"{key[0]} parameter"
             before, after = own.known.get(key), other.known.get(key)
+            if key[0] == "path" and (before is None or after is None):
+                # The path says that it is there; not everyone describes it besides.
+                continue
             if before is None and after is not None:
                 text = f"theirs {self._shapes.describe(schema_of(after))}"
                 text += ", required" if is_required(after) else ""

@@ -327,6 +327,16 @@ def test_parameters_are_compared() -> None:
     ]
 
 
+def test_a_parameter_of_a_path_need_not_be_described() -> None:
+    """The path itself names it."""
+    parameter = {"in": "path", "name": "id", "required": True, "schema": {"type": "string"}}
+    described = {"openapi": "3.1.0", "paths": {"/a/{id}": {"get": {"parameters": [parameter]}}}}
+    bare = {"openapi": "3.1.0", "paths": {"/a/{name}": {"get": {}}}}
+
+    assert told(described, bare) == []
+    assert told(bare, described) == []
+
+
 # ---- media types
 
 

@@ -113,7 +113,9 @@ class Apis:
         yield from self._media(side, ours, theirs, operation)
 
     def _media(self, side: str, ours: Side, theirs: Side, operation: Operation) -> Iterator[Change]:
-        names = list(dict.fromkeys([*ours.media, *theirs.media]))
+        # A media type of ours may be the one that could not be read.
+        own_names = [name for name in ours.media if name in theirs.media or not theirs.unread]
+        names = list(dict.fromkeys([*own_names, *theirs.media]))
         found: dict[Difference, list[str]] = {}
         for name in names:
             own, other = (one.media.get(name) or one.every for one in (ours, theirs))

@@ -147,6 +147,19 @@ def test_a_malformed_document_is_compared_as_far_as_it_goes(item: Schema) -> Non
     assert not any(line.startswith("absent post") for line in said)
 
 
+def test_a_media_type_that_can_not_be_read_is_not_missing() -> None:
+    """The other is compared all the same."""
+    some = {"schema": having(a={"type": "string"})}
+    ours = answering({"application/json": some, "application/x-ndjson": some})
+    theirs = answering({"application/json": {"schema": having(b={})}, "application/x-ndjson": None})
+
+    assert told(ours, theirs) == [
+        "unread answer null where application/x-ndjson should be described",
+        "absent answer a: ours string",
+        "new answer b: theirs any value",
+    ]
+
+
 def test_an_operation_that_is_described_twice_is_said() -> None:
     """Paths that differ in a parameter's name or a slash at the end are one; the first counts."""
     one, two = (

@@ -139,27 +139,6 @@ def python_name(name: str) -> str:
     return name + "_" if iskeyword(name) else name
 
 
-def annotation(type_: Type) -> str:
-    """Return the Python annotation of a type in generated code (without absence or null)."""
-    match type_:
-        case ScalarType():
-            if type_.enum is not None:
-                return f"Literal[{', '.join(repr(word) for word in type_.enum)}]"
-            return PYTHON_SCALARS[type_.name]
-        case ArrayType():
-            return f"list[{annotation(type_.item)}]"
-        case MapType():
-            return f"dict[str, {annotation(type_.value)}]"
-        case RawType():
-            return "msgspec.Raw"
-        case AnyType():
-            return "Any"
-        case StructType():
-            return f"{type_.api}.{type_.name}"
-        case UnionType():
-            return " | ".join(dict.fromkeys(annotation(arm) for arm in type_.arms))
-
-
 def arms(type_: Type) -> tuple[Type, ...]:
     """Return a union's arms, or the type alone."""
     return type_.arms if isinstance(type_, UnionType) else (type_,)

@@ -4,8 +4,11 @@ Calls of transforms and steps: arguments checked against the signature, absent v
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
+from codegen.compiler.choices import constant_fits
+from codegen.compiler.declared import declared, declared_at
 from codegen.compiler.operand import Operand, any_operand
 from codegen.compiler.place import Place
 from codegen.compiler.runtime import TRANSFORMS, UNSET
@@ -21,7 +24,7 @@ from codegen.compiler.tree import (
 )
 from codegen.descriptions.problem import Position, did_you_mean
 from codegen.descriptions.signatures import Parameter, Signature
-from codegen.descriptions.types import AnyType, StructType
+from codegen.descriptions.types import AnyType, StructType, arms
 from codegen.rules.model import Argument, Constant
 
 
@@ -45,7 +48,9 @@ class Invocations:
                 f"`{name}` takes {_listed(signature)}; name them under `with`",
             )
             return None
-        return self._invoke(signature, {signature.parameters[0].name: operand}, by_place=True)
+        parameter = signature.parameters[0]
+        self._check_type(signature, parameter, operand, place)
+        return self._invoke(signature, {parameter.name: operand}, by_place=True)
 
     def transform(
         self,
@@ -99,7 +104,9 @@ class Invocations:
         operands: dict[str, Operand] = {}
         complete = True
         if given is not None and signature.parameters:
-            operands[signature.parameters[0].name] = given
+            first = signature.parameters[0]
+            operands[first.name] = given
+            self._check_type(signature, first, given, place)
         for name, argument in arguments.items():
             if name not in parameters:
                 self._findings.add(
@@ -114,6 +121,10 @@ class Invocations:
             if operand is None:
                 complete = False
                 continue
+            if isinstance(argument, Constant):
+                self._check_constant(signature, parameters[name], argument)
+            else:
+                self._check_type(signature, parameters[name], operand, argument.position)
             operands[name] = operand
         for name, parameter in parameters.items():
             if name not in arguments and name not in operands and not parameter.has_default:
@@ -171,11 +182,45 @@ class Invocations:
             if by_place
             else Call(function, before, tuple(passed.items()))
         )
-        absent = signature.may_be_absent
+        returned = declared(signature.returns, self._place.context.specs)
+        absent = returned.absent
         guard = all_of(guards)
         if guard is not None:
             call, absent = Conditional(call, guard, UNSET), True
-        return Operand(call, AnyType(), absent=absent, null=signature.may_be_null, checked=False)
+        checked = not isinstance(returned.type, AnyType)
+        return Operand(call, returned.type, absent=absent, null=returned.null, checked=checked)
+
+    def _check_type(
+        self, signature: Signature, parameter: Parameter, operand: Operand, where: Position
+    ) -> None:
+        """A value that is passed is of the type that the parameter declares."""
+        taken = declared(parameter.annotation, self._place.context.specs)
+        if operand.checked and not taken.takes(operand.type):
+            self._findings.add(
+                "type-mismatch",
+                where,
+                f"`{signature.name}` takes {taken.type} as `{parameter.name}`, "
+                f"its source here is {operand.type}",
+                declared=declared_at(signature),
+            )
+
+    def _check_constant(
+        self, signature: Signature, parameter: Parameter, constant: Constant
+    ) -> None:
+        taken = declared(parameter.annotation, self._place.context.specs)
+        fine = (
+            taken.null
+            if constant.value is None
+            else any(constant_fits(constant.value, arm) for arm in arms(taken.type))
+        )
+        if not fine:
+            self._findings.add(
+                "bad-value",
+                constant.position,
+                f"`{signature.name}` takes {taken.type} as `{parameter.name}`, "
+                f"not {json.dumps(constant.value)}",
+                declared=declared_at(signature),
+            )
 
 
 def passing(operand: Operand, parameter: Parameter) -> tuple[Expression, Expression | None]:

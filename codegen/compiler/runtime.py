@@ -5,6 +5,7 @@ What generated code is written against: every module that it imports from, said 
 from __future__ import annotations
 
 from codegen.compiler.tree import (
+    NONE,
     Attribute,
     Call,
     Expression,
@@ -106,9 +107,9 @@ def annotation(type_: Type) -> Expression:
                 return literal_type(type_.enum)
             return builtin(PYTHON_SCALARS[type_.name])
         case ArrayType():
-            return Subscript(LIST, (annotation(type_.item),))
+            return Subscript(LIST, (_item(type_.item, type_.nullable),))
         case MapType():
-            return Subscript(DICT, (STR, annotation(type_.value)))
+            return Subscript(DICT, (STR, _item(type_.value, type_.nullable)))
         case RawType():
             return Attribute(MSGSPEC, "Raw")
         case AnyType():
@@ -117,3 +118,7 @@ def annotation(type_: Type) -> Expression:
             return struct(type_)
         case UnionType():
             return one_of(*(annotation(arm) for arm in type_.arms))
+
+
+def _item(type_: Type, nullable: bool) -> Expression:
+    return one_of(annotation(type_), NONE) if nullable else annotation(type_)

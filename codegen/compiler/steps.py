@@ -10,6 +10,7 @@ from codegen.compiler import ir
 from codegen.compiler.answers import Answers
 from codegen.compiler.builder import Builder
 from codegen.compiler.coverage import Usage
+from codegen.compiler.declared import Declared, declared, declared_at, yielded
 from codegen.compiler.expressions import Expressions
 from codegen.compiler.invocations import null_as_absent
 from codegen.compiler.operand import Operand
@@ -53,7 +54,7 @@ from codegen.compiler.tree import (
 from codegen.descriptions.problem import did_you_mean
 from codegen.descriptions.signatures import Signature
 from codegen.descriptions.types import Field, RawType, ScalarType, StructType
-from codegen.rules.model import Refusal, Step
+from codegen.rules.model import Condition, Refusal, ReportRule, Step
 
 CAPABILITIES = ("completion", "embedding", "insert", "thinking", "tools", "vision")
 
@@ -116,7 +117,7 @@ class Steps:
             case "decode":
                 self._decode(step)
             case "do":
-                self._body.lines += guarded(when, Do(Await(self._done(step.name, step))))
+                self._body.lines += guarded(when, self._awaited(step.name, step))
             case "answer":
                 self._answer(step, when)
             case "call":
@@ -136,21 +137,35 @@ class Steps:
         if condition is None:
             return
         signature = self._context.transforms.get(condition.via or "")
-        if signature is not None and signature.returns != "bool":
-            self._check_problem(step, when)
-            return
+        if signature is not None:
+            returned = declared(signature.returns, self._builder.specs)
+            if not returned.is_boolean:
+                self._check_problem(step, condition, signature, returned, when)
+                return
         held = self._expressions.conditions.test(condition)
         if signature is None and condition.via is not None:
             return
         self._raise(step.otherwise, step, all_of((when, negated(held))))
 
-    def _check_problem(self, step: Step, when: Expression | None) -> None:
+    def _check_problem(
+        self,
+        step: Step,
+        condition: Condition,
+        signature: Signature,
+        returned: Declared,
+        when: Expression | None,
+    ) -> None:
         """Refuse with the words of a transform, where it returns some."""
-        condition = step.condition
-        assert condition is not None
-        assert condition.via is not None
+        if returned.is_readable and not (returned.is_text and returned.absent):
+            self._findings.add(
+                "type-mismatch",
+                step.position,
+                f"`{signature.name}` returns `{signature.returns}`: a check says yes or no, "
+                "or names the problem as `str | UnsetType`",
+                declared=declared_at(signature),
+            )
         operand = self._expressions.invocations.transform(
-            condition.via, condition.arguments, step.position
+            signature.name, condition.arguments, step.position
         )
         if step.otherwise is None:
             self._raise(None, step, when)
@@ -283,9 +298,32 @@ class Steps:
                     step.via, step.arguments, step.position, given=Operand(Name(name), kind)
                 )
                 if passed is not None:
+                    self._check_decoded(step, passed, kind)
                     self._body.lines.append(assign(Name(name), passed.code))
 
+    def _check_decoded(self, step: Step, passed: Operand, kind: StructType) -> None:
+        """What a transform makes of a decoded value is another value of its type."""
+        if passed.checked and (passed.type != kind or passed.presence is not None):
+            self._findings.add(
+                "type-mismatch",
+                step.position,
+                f"`{step.via}` returns {passed.type}"
+                f"{', or nothing' if passed.presence is not None else ''}, it must return {kind}",
+            )
+
     # -- what is done -------------------------------------------------------------------------
+
+    def _awaited(self, name: str, step: Step) -> Do:
+        """Return the statement that runs a step and waits for it."""
+        signature = self._context.steps.get(name)
+        if signature is not None and yielded(signature, self._builder.specs) is not None:
+            self._findings.add(
+                "type-mismatch",
+                step.position,
+                f"`{name}` yields records, which only a `report` tells",
+                declared=declared_at(signature),
+            )
+        return Do(Await(self._done(name, step)))
 
     def _done(self, name: str | None, step: Step) -> Call:
         """Return the call of a step of the gateway's."""
@@ -303,13 +341,22 @@ class Steps:
             signature.without(("run",)), step.arguments, step.position
         )
         passed = tuple(
-            (key, self._passed(signature, key, operand))
+            (key, self._passed(signature, key, operand, step))
             for key, operand in (operands or {}).items()
         )
         return Call(Attribute(STEPS, name), (RUN,), passed)
 
-    def _passed(self, signature: Signature, key: str, operand: Operand) -> Expression:
+    def _passed(self, signature: Signature, key: str, operand: Operand, step: Step) -> Expression:
         parameter = next(item for item in signature.parameters if item.name == key)
+        may_lack = operand.absent or (operand.null and not parameter.takes_null)
+        if may_lack and not parameter.takes_absent:
+            self._findings.add(
+                "maybe-absent",
+                step.arguments[key].position,
+                f"`{signature.name}` needs `{key}`, its source may be absent",
+                hint="let its parameter take `UnsetType`",
+                declared=declared_at(signature),
+            )
         if operand.null and not parameter.takes_null:
             return null_as_absent(self._place.held(operand, key).code)
         return operand.code
@@ -320,7 +367,7 @@ class Steps:
         self._scope.inspecting = False
         lines: list[Statement] = []
         if step.do is not None:
-            lines.append(Do(Await(self._done(step.do, step))))
+            lines.append(self._awaited(step.do, step))
         answers = self._builder.file.answers
         answer = answers.get(step.name)
         if answer is None:
@@ -368,6 +415,22 @@ class Steps:
             return
         self._builder.used.add(("report", report.name))
         records = self._done(report.do, step)
+        self._check_records(report)
         made = self._reports.made(report, records, self._expressions)
         if made is not None:
             self._body.lines += guarded(when, Return(made))
+
+    def _check_records(self, report: ReportRule) -> None:
+        """A report translates what its step yields."""
+        signature = self._context.steps.get(report.do)
+        if signature is None:
+            return
+        records = yielded(signature, self._builder.specs)
+        source = report.block.source
+        if records is None or (records.is_readable and str(records.type) != source):
+            self._findings.add(
+                "type-mismatch",
+                report.block.source_position,
+                f"`{report.do}` returns `{signature.returns}`, not records of {source}",
+                declared=declared_at(signature),
+            )

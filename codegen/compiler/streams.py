@@ -11,7 +11,7 @@ from itertools import groupby
 from codegen.compiler import ir
 from codegen.compiler.builder import CALL, Builder
 from codegen.compiler.coverage import Usage
-from codegen.compiler.declared import declared_type
+from codegen.compiler.declared import Declared, declared, declared_at
 from codegen.compiler.expressions import Expressions
 from codegen.compiler.folds import Folds, class_name
 from codegen.compiler.operand import Body, Kept, Operand, Scope
@@ -36,6 +36,7 @@ from codegen.compiler.tree import (
     own,
 )
 from codegen.descriptions.problem import did_you_mean
+from codegen.descriptions.signatures import Signature
 from codegen.descriptions.types import Field, Struct, StructType
 from codegen.rules.model import CallRule, Emit, PathRef, StateRule, Stream
 
@@ -124,12 +125,29 @@ class Streams:
                     hint=did_you_mean(rule.via, self._builder.project.transforms),
                 )
                 return None
-            return Operand(code, declared_type(signature.returns, self._builder.specs), absent=True)
+            returned = declared(signature.returns, self._builder.specs)
+            self._check_fold(rule, signature, returned)
+            return Operand(code, returned.type, absent=True)
         if rule.source is None:
             return None
         scope = self._builder.scope(Operand(Name("chunk"), source))
         operand = Expressions.at(self._context, scope, Body()).place.path(rule.source)
         return Operand(code, operand.type, absent=True) if operand is not None else None
+
+    def _check_fold(self, rule: StateRule, signature: Signature, returned: Declared) -> None:
+        """What a fold returns is what it is given with the next chunk, and nothing before one."""
+        if not signature.parameters:
+            return
+        first = declared(signature.parameters[0].annotation, self._builder.specs)
+        if not first.takes(returned.type) or returned.null or not first.absent:
+            self._findings.add(
+                "type-mismatch",
+                rule.position,
+                f"`{signature.name}` returns `{signature.returns}`, and its first parameter "
+                f"takes `{signature.parameters[0].annotation}`",
+                hint="it takes what it returned before, or `UnsetType` for the first chunk",
+                declared=declared_at(signature),
+            )
 
     def _kept(self) -> Kept:
         """Return where a stream puts what is read at its start, from its request and context."""
@@ -166,7 +184,7 @@ class Streams:
 
     def _chunk(self, writing: _Writing) -> ir.Function:
         rules = writing.stream.state.values()
-        always = {rule.name for rule in rules if rule.via is not None and rule.source is None}
+        always = {rule.name for rule in rules if self._is_always_set(rule)}
         body = Body(names={"chunk", "self", "item"}, reads={})
         scope = self._scope(writing, "chunk", always)
         scope.roots[""] = Operand(Name("chunk"), writing.source)
@@ -190,6 +208,11 @@ class Streams:
             "Take in a chunk; return the frame that it makes, if it makes one.",
             body.written(),
         )
+
+    def _is_always_set(self, rule: StateRule) -> bool:
+        """Whether every chunk gives what is remembered a value."""
+        signature = self._builder.project.transforms.get(rule.via or "")
+        return signature is not None and rule.source is None and not signature.may_be_absent
 
     def _emit(self, emit: Emit, target: StructType, expressions: Expressions) -> None:
         with expressions.conditions.where(emit.when):

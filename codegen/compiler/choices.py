@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from codegen.compiler.operand import Operand
 from codegen.compiler.runtime import BOOL, DICT, FLOAT, INT, ISINSTANCE, LIST, STR, one_of, struct
-from codegen.compiler.tree import Call, Expression, Literal, Tuple, compare
+from codegen.compiler.tree import And, Call, Expression, Literal, Not, Tuple, compare
 from codegen.descriptions.problem import Findings, did_you_mean
 from codegen.descriptions.source import Plain
 from codegen.descriptions.types import (
@@ -39,14 +39,41 @@ JSON_TYPES: dict[str, Expression] = {
 def case_test(case: Case | ShapeCase, subject: Expression, type_: Type) -> Expression | None:
     """Return the Python test of a case for a subject of this type, None for `otherwise`."""
     if case.equals is not None:
-        return compare(subject, "==", Literal(case.equals.value))
+        return equality(subject, case.equals.value, type_)
     if case.type is None:
         return None
     structs = [struct(arm) for arm in arms(type_) if isinstance(arm, StructType)]
     kind = JSON_TYPES.get(case.type, BOOL)
     if case.type == "object" and structs:
         kind = one_of(*structs)
-    return Call(ISINSTANCE, (subject, kind))
+    test = Call(ISINSTANCE, (subject, kind))
+    return _no_boolean(test, subject) if case.type == "number" and may_be_boolean(type_) else test
+
+
+def equality(subject: Expression, value: Plain, type_: Type) -> Expression:
+    """
+    Return the test whether a value is a constant of JSON.
+
+    Python takes `True` for `1`, and JSON does not.
+    """
+    if isinstance(value, bool):
+        return compare(subject, "is", Literal(value))
+    test = compare(subject, "==", Literal(value))
+    is_number = isinstance(value, int | float)
+    return _no_boolean(test, subject) if is_number and may_be_boolean(type_) else test
+
+
+def _no_boolean(test: Expression, subject: Expression) -> Expression:
+    return And((test, Not(Call(ISINSTANCE, (subject, BOOL)))))
+
+
+def may_be_boolean(type_: Type) -> bool:
+    """Tell whether true and false are among a type's values."""
+    return any(
+        isinstance(arm, AnyType | RawType)
+        or (isinstance(arm, ScalarType) and arm.name == "boolean")
+        for arm in arms(type_)
+    )
 
 
 def in_case(operand: Operand, case: Case | ShapeCase) -> Operand:
@@ -129,7 +156,7 @@ def _check_possible(
                 case.position,
                 f"{label}`{match.text}` is never of type {case.type}",
             )
-        if case.equals is not None and not _may_equal(case.equals.value, type_):
+        if case.equals is not None and not may_equal(case.equals.value, type_):
             findings.add(
                 "bad-value",
                 case.equals.position,
@@ -161,7 +188,7 @@ def constant_fits(value: Plain, type_: Type) -> bool:
             return False
 
 
-def _may_equal(value: Plain, type_: Type) -> bool:
+def may_equal(value: Plain, type_: Type) -> bool:
     """Whether a matched value of a type, which is there and not null, can be this constant."""
     if value is None:
         return False

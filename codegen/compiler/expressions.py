@@ -20,7 +20,6 @@ from codegen.compiler.runtime import (
     DECODE_EACH,
     UNSET,
     UNSET_TYPE,
-    VALUE_OF,
     annotation,
     one_of,
     struct,
@@ -28,7 +27,6 @@ from codegen.compiler.runtime import (
 from codegen.compiler.texts import refusal
 from codegen.compiler.tree import (
     NONE,
-    TRUE,
     Assign,
     Attribute,
     Call,
@@ -45,6 +43,7 @@ from codegen.compiler.tree import (
     assign,
     compare,
     guarded,
+    may_refuse,
 )
 from codegen.descriptions.problem import Position, did_you_mean, nearest
 from codegen.descriptions.source import Key
@@ -135,12 +134,23 @@ class Expressions:
         if start is not None and self._reads_once(rule):
             operand = Expressions(start).rule(rule, target, where, label)
             return None if operand is None else self.place.kept(operand, target.attribute)
-        test = self.conditions.test(rule.when) if rule.when is not None else None
-        with self.conditions.where(rule.when):
+        if rule.when is None:
+            return self._made(rule, target, where, label)
+        test = self.conditions.test(rule.when)
+        with self.conditions.where(rule.when), self.place.branch() as branch:
             operand = self._made(rule, target, where, label)
-        if operand is not None and test is not None:
-            operand = replace(operand, code=Conditional(operand.code, test, UNSET), absent=True)
-        return operand
+        body, written = self.place.body, branch.written()
+        if operand is None or not may_refuse(written):
+            body.take_over(branch)
+            if operand is None:
+                return None
+            return replace(operand, code=Conditional(operand.code, test, UNSET), absent=True)
+        # What refuses may do so only where the condition holds.
+        result = Name(body.fresh(f"{label.rsplit('.', 1)[-1]}_value"))
+        kind = one_of(annotation(operand.type), UNSET_TYPE, *([NONE] if operand.null else []))
+        body.lines.append(Assign((result,), UNSET, kind))
+        body.lines.append(If(test, (*written, assign(result, operand.code))))
+        return replace(operand, code=result, absent=True)
 
     def _made(self, rule: Rule, target: Field, where: Position, label: str) -> Operand | None:
         operand = self._value(rule, target, where, label)
@@ -275,20 +285,8 @@ class Expressions:
             if listed is None:
                 return None
             operand = replace(listed, code=self.place.body.local(listed.code, "items"))
-        elif not isinstance(operand.type, ArrayType):
-            self._findings.add(
-                "type-mismatch",
-                rule.each.position,
-                f"`{rule.each.text}` is {operand.type}, not a list",
-            )
+        if not self._is_list_for(rule, operand, shape):
             return None
-        elif not _item_fits(operand.type.item, shape):
-            self._findings.add(
-                "type-mismatch",
-                rule.each.position,
-                f"`{rule.each.text}` holds {operand.type.item}, "
-                f"the shape `{rule.use}` takes {shape.source}",
-            )
         for root in shape.extra:
             self.place.body.roots.add("$" + root)
         held = self.place.held(operand)
@@ -298,6 +296,25 @@ class Expressions:
         element = Call(shape.code, (Name("item"), *map(Name, shape.extra)))
         made = Operand(ListOf(element, "item", items), ArrayType(shape.target))
         return _where_present(held, made)
+
+    def _is_list_for(self, rule: Rule, operand: Operand, shape: ShapeRef) -> bool:
+        """Say whether a value is a list, and record when its items are not what a shape takes."""
+        assert rule.each is not None
+        name = rule.via if rule.via is not None else rule.each.text
+        where = rule.position if rule.via is not None else rule.each.position
+        if not operand.checked:
+            return True
+        if not isinstance(operand.type, ArrayType):
+            self._findings.add("type-mismatch", where, f"`{name}` is {operand.type}, not a list")
+            return False
+        if not _item_fits(operand.type, shape):
+            item = f"{operand.type.item}{' or null' if operand.type.nullable else ''}"
+            self._findings.add(
+                "type-mismatch",
+                where,
+                f"`{name}` holds {item}, the shape `{rule.use}` takes {shape.source}",
+            )
+        return True
 
     # -- choices ------------------------------------------------------------------------------
 
@@ -312,20 +329,21 @@ class Expressions:
         subject, guard = held.code, held.presence
         name = label.rsplit(".", 1)[-1]
         if isinstance(operand.type, RawType):
-            decoded: Expression = Call(VALUE_OF, (held.code,))
-            if guard is not None:
-                decoded = Conditional(decoded, guard, NONE)
-            subject = body.local(decoded, f"{name}_choice")
+            subject = self.place.decoded(held, f"{name}_choice")
             guard = all_of((guard, compare(subject, "is not", NONE)))
         result = Name(body.fresh(f"{name}_value"))
         absent = guard is not None or any(case.absent for case in rule.cases)
-        branches: list[tuple[Expression | None, Statement]] = []
+        branches: list[tuple[Expression | None, tuple[Statement, ...]]] = []
         for case in rule.cases:
             known = in_case(replace(held, absent=False, null=False), case)
-            with self.place.knowing(rule.match, known):
+            with self.place.knowing(rule.match, known), self.place.branch() as branch:
                 outcome = self._case(case, target, where, label, result)
+            before: tuple[Statement, ...] = branch.written()
+            if not may_refuse(before):
+                body.take_over(branch)
+                before = ()
             if outcome is not None:
-                branches.append((case_test(case, subject, operand.type), outcome))
+                branches.append((case_test(case, subject, operand.type), (*before, outcome)))
         kind = annotation(target.type)
         body.lines.append(Assign((result,), UNSET, one_of(kind, UNSET_TYPE) if absent else kind))
         body.lines += guarded(guard, *_choice(branches))
@@ -404,18 +422,21 @@ def _where_present(held: Operand, made: Operand) -> Operand:
     return replace(made, code=Conditional(made.code, presence, UNSET), absent=True)
 
 
-def _choice(branches: list[tuple[Expression | None, Statement]]) -> tuple[Statement, ...]:
-    """Return the statements of a choice; a case without a test is what is left."""
+def _choice(
+    branches: list[tuple[Expression | None, tuple[Statement, ...]]],
+) -> tuple[Statement, ...]:
+    """Return the statements of a choice; a case without a test takes all that is left."""
     rest: tuple[Statement, ...] = ()
     for test, outcome in reversed(branches):
-        rest = (outcome,) if test is None and rest == () else (If(test or TRUE, (outcome,), rest),)
+        rest = outcome if test is None else (If(test, outcome, rest),)
     return rest
 
 
-def _item_fits(item: Type, shape: ShapeRef) -> bool:
+def _item_fits(listed: ArrayType, shape: ShapeRef) -> bool:
+    item = listed.item
     if isinstance(item, RawType) and item.late is not None:
         return StructType(*item.late) == shape.source
-    return item == shape.source
+    return item == shape.source and not listed.nullable
 
 
 def _vocabulary_differs(source: Type, target: Type) -> bool:

@@ -114,6 +114,22 @@ class Body:
             present=self.present | {present.code},
         )
 
+    def branch(self) -> Body:
+        """Return a body for lines that go into a branch of these, or are taken over after all."""
+        return replace(
+            self,
+            lines=[],
+            hoisted=dict(self.hoisted),
+            reads=None if self.reads is None else dict(self.reads),
+        )
+
+    def take_over(self, branch: Body) -> None:
+        """Let the lines of a branch stand here, with what they hoist."""
+        self.lines += branch.lines
+        self.hoisted.update(branch.hoisted)
+        if self.reads is not None and branch.reads is not None:
+            self.reads.update(branch.reads)
+
     def fresh(self, *candidates: str) -> str:
         """Return the first candidate that is no name here yet, numbered when all are taken."""
         for name in candidates:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from codegen.compiler.operand import Body, Operand, Scope
 from codegen.compiler.paths import Resolver
-from codegen.compiler.tree import Expression, is_simple
+from codegen.compiler.runtime import VALUE_OF
+from codegen.compiler.tree import NONE, Call, Conditional, Expression, is_simple
 from codegen.descriptions.problem import Findings, Position
 from codegen.descriptions.signatures import Signature
 from codegen.descriptions.spec import Specs
@@ -90,6 +91,20 @@ class Place:
         if operand.presence is None or is_simple(operand.code):
             return operand
         return replace(operand, code=self.body.local(operand.code, name))
+
+    def decoded(self, held: Operand, name: str) -> Expression:
+        """Return a local variable with the value of raw JSON, which is None when it is absent."""
+        value: Expression = Call(VALUE_OF, (held.code,))
+        if held.presence is not None:
+            value = Conditional(value, held.presence, NONE)
+        return self.body.local(value, name)
+
+    @contextmanager
+    def branch(self) -> Iterator[Body]:
+        """Write statements into a body of their own meanwhile, for a branch of the function."""
+        body, self.body = self.body, self.body.branch()
+        yield self.body
+        self.body = body
 
     @contextmanager
     def knowing(self, path: PathRef, operand: Operand) -> Iterator[None]:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from codegen.descriptions.source import Plain
 
-Comparison = Word["is", "is not", "==", "<", "<=", ">", "in"]
+Comparison = Word["is", "is not", "==", "<", "<=", ">", "in", "not in"]
 
 
 @dataclass(frozen=True)
@@ -240,6 +240,13 @@ Node: TypeAlias = Expression | Statement
 TRUE, FALSE, NONE = Literal(True), Literal(False), Literal(None)
 SELF = Name("self")
 
+OPPOSITES: dict[Comparison, Comparison] = {
+    "is": "is not",
+    "is not": "is",
+    "in": "not in",
+    "not in": "in",
+}
+
 
 def builtin(name: str) -> Global:
     """Return a name that Python always knows."""
@@ -283,10 +290,8 @@ def negated(test: Expression) -> Expression:
     match test:
         case Not():
             return test.test
-        case Compare(rest=(("is", right),)):
-            return compare(test.left, "is not", right)
-        case Compare(rest=(("is not", right),)):
-            return compare(test.left, "is", right)
+        case Compare(rest=((word, right),)) if word in OPPOSITES:
+            return compare(test.left, OPPOSITES[word], right)
         case _:
             return Not(test)
 
@@ -352,6 +357,11 @@ def names_read(nodes: Iterable[Node]) -> set[str]:
             case _:
                 found |= names_read(children(node))
     return found
+
+
+def may_refuse(nodes: Iterable[Node]) -> bool:
+    """Whether trees hold an error that is raised: they must not stand before their condition."""
+    return any(isinstance(node, Raise) or may_refuse(children(node)) for node in nodes)
 
 
 def without_unread(statements: Iterable[Statement], names: Iterable[str]) -> tuple[Statement, ...]:

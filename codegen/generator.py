@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codegen.compiler import ir
+from codegen.compiler.builder import Project
 from codegen.compiler.coverage import Coverage
 from codegen.compiler.lint import SERVED, check_project, validate_documents
-from codegen.compiler.mapping import Project
+from codegen.compiler.mapping import compile_mappings
 from codegen.descriptions.problem import Findings
 from codegen.descriptions.signatures import read_signatures
 from codegen.descriptions.spec import Specs
@@ -102,7 +103,7 @@ class Generator:
 
     def compile(self) -> list[ir.Module]:
         """Return every compiled module; raise GenerationFailed when anything is wrong."""
-        modules = [self.project.compiler(name).compile() for name in self.project.files]
+        modules = compile_mappings(self.project)
         self.rules = collect_go_rules(
             self.specs,
             SERVED,

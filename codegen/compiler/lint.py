@@ -11,7 +11,7 @@ from typing import Any, cast
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from referencing.exceptions import Unresolvable
 
-from codegen.compiler.mapping import Project
+from codegen.compiler.builder import Project
 from codegen.descriptions.problem import Findings, Position
 from codegen.descriptions.signatures import Signature
 from codegen.descriptions.source import Mapping, Sequence, Value, plain

@@ -34,7 +34,6 @@ from codegen.rules.model import (
     ReportRule,
     Rule,
     Shape,
-    ShapeCase,
     StateRule,
     Step,
     Stream,
@@ -314,11 +313,11 @@ class _Reader:
 
     def _state(self, key: Key, node: Mapping) -> StateRule:
         self._check_keys(node, "state")
-        if not any(word in node for word in ("first", "last", "sum", "fold", "via")):
+        if not any(word in node for word in ("last", "fold", "via")):
             self._findings.add(
                 "unknown-key", key.position, f"`{key.text}` says nothing of what it remembers"
             )
-        reducer = next((name for name in ("first", "last", "sum", "fold") if name in node), "fold")
+        reducer = "last" if "last" in node else "fold"
         paths = self._paths(node, reducer)
         return StateRule(
             name=key.text,
@@ -331,41 +330,17 @@ class _Reader:
 
     def _shape(self, key: Key, node: Mapping) -> Shape:
         self._check_keys(node, "shape")
-        match = self._paths(node, "match")
-        cases = []
-        for item in self._list(node, "cases"):
-            self._check_keys(item, "shape_case")
-            block = self._block(
-                item, None, source=(self._word(node, "from") or "", self._place(node, "from"))
-            )
-            cases.append(
-                ShapeCase(
-                    item.position,
-                    self._constant(item, "equals"),
-                    self._word(item, "type"),
-                    "otherwise" in item,
-                    block,
-                )
-            )
-        return Shape(
-            key.text,
-            key.position,
-            self._block(node, None),
-            match[0] if match else None,
-            tuple(cases),
-        )
+        return Shape(key.text, key.position, self._block(node, None), None, ())
 
-    def _block(
-        self, node: Mapping, construct: str | None, *, source: tuple[str, Position] | None = None
-    ) -> Block:
+    def _block(self, node: Mapping, construct: str | None) -> Block:
         if construct is not None:
             self._check_keys(node, construct)
         fields, names = self._rules(node, "fields")
-        from_, place = source or (self._word(node, "from") or "", self._place(node, "from"))
+        place = self._place(node, "from")
         ignored = node.get("ignored")
         return Block(
             position=node.position,
-            source=from_,
+            source=self._word(node, "from") or "",
             source_position=place,
             target=self._word(node, "to") or "",
             target_position=self._place(node, "to"),
@@ -373,11 +348,7 @@ class _Reader:
             names=names,
             ignored=self._reasons(node, "ignored"),
             ignored_position=ignored.position if ignored else place,
-            rejected={
-                k.text: refusal
-                for k, m in self._named(node, "rejected")
-                if (refusal := self._refusal_of(m)) is not None
-            },
+            rejected={},
             omitted=self._reasons(node, "omitted"),
         )
 

@@ -25,8 +25,6 @@ from codegen.descriptions.problem import Findings, GenerationFailed, Problem
 from codegen.descriptions.signatures import Signature
 from codegen.descriptions.spec import Specs
 from codegen.generator import PACKAGES, Files, Generator
-from codegen.rules import reader
-from codegen.rules.model import MappingFile
 from conformance.runner.client import ask
 from conformance.runner.runner import Bench
 
@@ -48,7 +46,6 @@ RUNTIME = (
 Known = tuple[str, bytes]
 
 _documents: dict[Known, tuple[source.Mapping, tuple[Problem, ...]]] = {}
-_mappings: dict[Known, tuple[MappingFile, tuple[Problem, ...]]] = {}
 _signatures: dict[tuple[str, tuple[bytes, ...]], dict[str, Signature]] = {}
 _specs: dict[tuple[Known, ...], Specs] = {}
 
@@ -62,22 +59,6 @@ def load_once(path: Path, root: Path, findings: Findings) -> source.Mapping:
     document, problems = _documents[key]
     findings.problems.extend(problems)
     return document
-
-
-def read_once(folder: Path, root: Path, findings: Findings) -> list[MappingFile]:
-    """Read mapping files as the generator does, each text only once."""
-    files = []
-    for path in sorted(folder.glob("*.yaml")):
-        key = _known(path, root)
-        if key not in _mappings:
-            own = Findings()
-            document = load_once(path, root, own)
-            opened = reader._Reader(own)
-            _mappings[key] = opened.file(document, key[0]), tuple(own.problems)
-        file, problems = _mappings[key]
-        findings.problems.extend(problems)
-        files.append(file)
-    return files
 
 
 def sign_once(path: Path, root: Path) -> dict[str, Signature]:
@@ -111,7 +92,7 @@ def reading_once() -> Iterator[None]:
     """Let the generator read no text twice: it is run some hundred times here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("codegen.descriptions.spec.load", load_once)
-        patch.setattr("codegen.generator.read_mappings", read_once)
+        patch.setattr("codegen.rules.reader.load", load_once)
         patch.setattr("codegen.generator.read_signatures", sign_once)
         patch.setattr("codegen.generator.Specs", specs_once)
         yield

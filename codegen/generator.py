@@ -13,6 +13,7 @@ from codegen.compiler import ir
 from codegen.compiler.coverage import Coverage
 from codegen.compiler.lint import SERVED, check_project, validate_documents
 from codegen.compiler.mapping import Project
+from codegen.descriptions.facts import Facts
 from codegen.descriptions.problem import Findings
 from codegen.descriptions.signatures import read_signatures
 from codegen.descriptions.spec import Specs
@@ -122,7 +123,7 @@ class Generator:
 
         Raises GenerationFailed, with every problem found, when the specs or rules don't fit.
         """
-        validate_documents(self.specs, self.findings)
+        validate_documents(self.specs, Facts(self.root), self.findings)
         modules = self.compile()
         if lint_only:
             return Files({})

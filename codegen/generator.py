@@ -14,6 +14,7 @@ from codegen.compiler.builder import Project
 from codegen.compiler.coverage import Coverage
 from codegen.compiler.lint import SERVED, check_project, validate_documents
 from codegen.compiler.mapping import compile_mappings
+from codegen.descriptions.facts import Facts
 from codegen.descriptions.problem import Findings
 from codegen.descriptions.signatures import read_signatures
 from codegen.descriptions.spec import Specs
@@ -124,7 +125,7 @@ class Generator:
 
         Raises GenerationFailed, with every problem found, when the specs or rules don't fit.
         """
-        validate_documents(self.specs, self.findings)
+        validate_documents(self.specs, Facts(self.root), self.findings)
         modules = self.compile()
         if lint_only:
             return Files({})

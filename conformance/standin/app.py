@@ -172,7 +172,10 @@ class App:
             await reply.body(encode(refused.body, refused.indent), refused.status, trapped=False)
 
     async def fail(self, request: Request, reply: Reply, failed: StreamFailed) -> None:
-        """End a stream with an error event (wire sheet §5); one-shot, answer with a status."""
+        """
+        End a stream with an error event (docs/facts/lmstudio.md#stream-errors); one-shot, answer
+        with a status.
+        """
         if not request.wants_stream:
             await self.refuse(
                 reply, refusal(request, failed.message, failed.status, bare=failed.bare)
@@ -271,7 +274,7 @@ class App:
             raise refusal(request, "'messages' field is required", bare=True)
 
     def authorize(self, request: Request) -> None:
-        """Raise `Refused` when a token is required and not given (wire sheet §1)."""
+        """Raise `Refused` when a token is required and not given (docs/facts/lmstudio.md#token)."""
         if self.options.token is None or request.path == "/lmstudio-greeting":
             return
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

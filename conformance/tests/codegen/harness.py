@@ -21,6 +21,7 @@ import pytest
 
 from codegen.compiler.lint import validate_documents
 from codegen.descriptions import signatures, source
+from codegen.descriptions.facts import Facts
 from codegen.descriptions.problem import Findings, GenerationFailed, Problem
 from codegen.descriptions.signatures import Signature
 from codegen.descriptions.spec import Specs
@@ -114,6 +115,7 @@ def copy_real(folder: Path) -> Path:
     root = folder / "real"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / "specs", root / "specs")
+    shutil.copytree(REPOSITORY / "docs" / "facts", root / "docs" / "facts")
     shutil.copytree(
         REPOSITORY / "gateway" / "transforms", root / "gateway" / "transforms", ignore=ignored
     )
@@ -156,7 +158,7 @@ def problems_of(root: Path, *, documents: bool = False) -> tuple[Problem, ...]:
     """
     generator = Generator(root)
     if documents:
-        validate_documents(generator.specs, generator.findings)
+        validate_documents(generator.specs, Facts(root), generator.findings)
     try:
         generator.compile()
     except GenerationFailed as failure:

@@ -239,7 +239,7 @@ async def test_reset_forgets_everything(client: httpx.AsyncClient) -> None:
 async def test_fixtures_answer_what_they_are_for(tmp_path: Path) -> None:
     """A file answers its request, the one that says more of it first; others go on as ever."""
     (tmp_path / "sub").mkdir()
-    head = 'provenance: {lmstudio: "0.4.24", follows: "wire sheet §5"}\n'
+    head = 'provenance: {lmstudio: "0.4.24", follows: "docs/facts/lmstudio.md#stream-order"}\n'
     for name, body, text in (("a", "", "any"), ("sub/b", f"body: {{model: {SILENT}}}", "silent")):
         (tmp_path / f"{name}.yaml").write_text(
             f"{head}request:\n  method: POST\n  path: {CHAT}\n  {body}\n"

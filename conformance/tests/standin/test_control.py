@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from conformance.standin import StandIn
+from conformance.standin.script import Script
 from conformance.standin.stated import STATED
 from conformance.tests.standin.support import (
     EMBEDDING,
@@ -174,6 +176,19 @@ async def test_a_held_request_waits_for_its_release(standin: StandIn) -> None:
             await client.post("/__standin/release", json={"name": "gate"})
             rest = "".join([part async for part in parts])
         assert rest.endswith("data: [DONE]\n\n")
+
+
+async def test_a_release_counts_for_what_had_arrived() -> None:
+    """A request in the log may not have got as far as its hold; a later one is held again."""
+    rules = Script()
+    before = time.monotonic()
+    rules.release("door")
+    late = rules.hold("door", time.monotonic() + 1)
+
+    assert rules.hold("door", before).is_set()
+    assert not late.is_set()
+    rules.clear()
+    assert late.is_set()
 
 
 async def test_the_log_tells_everything(client: httpx.AsyncClient) -> None:

@@ -28,12 +28,16 @@ BIN = "Scripts" if os.name == "nt" else "bin"
 
 def run(session: nox.Session, *command: str) -> None:
     """Run `python -m COMMAND` in the environment of `dev`."""
+    run_script(session, "python", "-m", *command)
+
+
+def run_script(session: nox.Session, name: str, *arguments: str) -> None:
+    """Run a script of the environment of `dev`."""
     home = (session.env_dir.parent / dev.__name__).resolve()
     path = os.pathsep.join([str(home / BIN), os.environ.get("PATH", "")])
     session.run(
-        str(home / BIN / "python"),
-        "-m",
-        *command,
+        str(home / BIN / name),
+        *arguments,
         env={"PATH": path, "VIRTUAL_ENV": str(home)},
         external=True,
     )
@@ -59,9 +63,10 @@ def serve(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"])
 def lint(session: nox.Session) -> None:
-    """Check style, specs and mapping rules."""
+    """Check style, who imports whom, specs and mapping rules."""
     run(session, "ruff", "check")
     run(session, "ruff", "format", "--check")
+    run_script(session, "lint-imports", "--no-cache")
     run(session, "codegen", "--lint")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 import structlog
 
+from conformance.runner.client import NoAnswer
 from conformance.runner.runner import Bench
 from conformance.runner.shared_cases import (
     EMBED,
@@ -43,29 +44,77 @@ def main(log: str) -> None:
 @main.command()
 @click.argument("patterns", nargs=-1)
 @click.option("--gateway", metavar="URL", help="judge a running gateway instead of starting one")
+@click.option("--standin", metavar="URL", help="a running stand-in that this gateway calls")
 @click.option(
-    "--standin", metavar="URL", help="the stand-in behind that gateway, to script and ask"
+    "--standin-port",
+    type=click.IntRange(1, 65535),
+    metavar="N",
+    help="start a stand-in on this port for this gateway",
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(0),
+    default=30.0,
+    metavar="S",
+    show_default=True,
+    help="seconds to wait for this gateway's first answer",
 )
 @click.option("--keep-times", is_flag=True, help="sleep as long as the fixtures say")
 def run(
-    patterns: Sequence[str], gateway: str | None, standin: str | None, keep_times: bool
+    patterns: Sequence[str],
+    gateway: str | None,
+    standin: str | None,
+    standin_port: int | None,
+    wait: float,
+    keep_times: bool,
 ) -> None:
-    """Run the cases that match PATTERNS (all by default), e.g. 'chat/stream/*'."""
+    """
+    Run the cases that match PATTERNS (all by default), e.g. 'chat/stream/*'.
+
+    docs/suite.md describes how to judge another gateway.
+    """
+    if gateway is None and (standin is not None or standin_port is not None):
+        raise click.UsageError("--standin and --standin-port need --gateway")
+    if standin is not None and standin_port is not None:
+        raise click.UsageError("--standin and --standin-port exclude each other")
     cases, known = _load(), _load_known(FILE)
     runs = select(cases, patterns)
     if not runs:
         raise click.UsageError(f"no case matches {' '.join(patterns)}; see `conformance list`")
     with Bench(gateway_url=gateway, standin_url=standin, keep_times=keep_times) as bench:
+        if gateway is not None:
+            _prepare(bench, standin_port, wait)
         fitting = [one for one in runs if bench.applies(one.case)]
-        report = Report(known, "run")
+        report = Report(known, _command(gateway, standin, standin_port))
         for one in fitting:
             report.add(one.name, one.case.why, partial(bench.run, one))
     if len(fitting) < len(runs):
         left_out = len(runs) - len(fitting)
-        click.echo(f"{left_out} runs left out: they need a stand-in, or a gateway of their own")
+        reason = "they need a stand-in, or a gateway with other settings"
+        click.echo(f"{left_out} runs left out: {reason}")
     if not patterns and not gateway:
         report.add_unmatched([one.name for one in runs])
     sys.exit(report.finish())
+
+
+def _command(gateway: str | None, standin: str | None, standin_port: int | None) -> str:
+    """Return the command that repeats a run, without the run's name."""
+    options = {"--gateway": gateway, "--standin": standin, "--standin-port": standin_port}
+    return " ".join(["run", *(f"{name} {value}" for name, value in options.items() if value)])
+
+
+def _prepare(bench: Bench, standin_port: int | None, wait_s: float) -> None:
+    """Start the stand-in for a running gateway, and wait for the gateway."""
+    if standin_port is not None:
+        try:
+            url = bench.start_standin(standin_port)
+        except OSError as error:
+            raise click.UsageError(f"--standin-port {standin_port}: {error}") from None
+        click.echo(f"stand-in listening on {url}", err=True)
+    try:
+        bench.wait_for_gateway(wait_s)
+    except NoAnswer as error:
+        raise click.UsageError(f"--gateway: {error}") from None
 
 
 @main.command("list")

@@ -87,8 +87,8 @@ def is_there(url: str) -> bool:
     """
     Tell whether LM Studio, or a server like it, answers at an address.
 
-    It has a greeting of its own (wire sheet §1); other servers are known by their list of models,
-    which may be refused to whoever has no token.
+    It has a greeting of its own (docs/facts/lmstudio.md#greeting); other servers are known by their
+    list of models, which may be refused to whoever has no token.
     """
     return _status(f"{url}/lmstudio-greeting", b'"lmstudio"') == 200 or _status(
         f"{url}/v1/models", b'"data"'

@@ -1,30 +1,46 @@
 """
-What a generated module holds, decided; templates only print it.
+What a generated module holds, decided; the printer and its templates only write it down.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from codegen.compiler.tree import Expression, Global, Node, Statement, globals_in
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a function; `self` alone has no annotation."""
+
+    name: str
+    annotation: Expression | None = None
+
+
+SELF = Parameter("self")
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function or method: its lines are final Python, indentation relative to the body."""
+    """A function or method."""
 
     name: str
-    parameters: tuple[str, ...]
-    returns: str
+    parameters: tuple[Parameter, ...]
+    returns: Expression
     doc: str
-    lines: tuple[str, ...]
-    origin: str
+    body: tuple[Statement, ...]
     is_async: bool = False
     is_property: bool = False
 
     @property
-    def text(self) -> str:
-        """Everything that may name an import."""
-        return "\n".join([*self.parameters, self.returns, *self.lines])
+    def nodes(self) -> Iterator[Node]:
+        """Every tree of the function."""
+        for parameter in self.parameters:
+            if parameter.annotation is not None:
+                yield parameter.annotation
+        yield self.returns
+        yield from self.body
 
 
 @dataclass(frozen=True)
@@ -35,12 +51,12 @@ class Class:
     doc: str
     slots: tuple[str, ...]
     methods: tuple[Function, ...]
-    origin: str
 
     @property
-    def text(self) -> str:
-        """Everything that may name an import."""
-        return "\n".join(method.text for method in self.methods)
+    def nodes(self) -> Iterator[Node]:
+        """Every tree of the class."""
+        for method in self.methods:
+            yield from method.nodes
 
 
 @dataclass(frozen=True)
@@ -48,14 +64,14 @@ class Constant:
     """A module constant: a value table, a decoder."""
 
     name: str
-    annotation: str
-    value: str
-    origin: str
+    annotation: Expression
+    value: Expression
 
     @property
-    def text(self) -> str:
-        """Everything that may name an import."""
-        return f"{self.annotation} {self.value}"
+    def nodes(self) -> Iterator[Node]:
+        """Both trees of the constant."""
+        yield self.annotation
+        yield self.value
 
 
 @dataclass(frozen=True)
@@ -87,44 +103,9 @@ class Module:
     endpoints: list[Endpoint] = field(default_factory=list)
 
     @property
-    def imports(self) -> list[str]:
-        """The import lines that the module's text asks for."""
-        texts = [constant.text for constant in self.constants]
-        texts += [function.text for function in self.functions]
-        texts += [item.text for item in self.classes]
-        text = "\n".join(texts)
-        return [line for word, line in IMPORTS if re.search(word, text)]
-
-
-_STANDARD = [
-    (r"\bMapping\[", "from collections.abc import Mapping"),
-    (r"\bAny\b", "from typing import Any"),
-    (r"\bFinal\b", "from typing import Final"),
-    (r"\bLiteral\[", "from typing import Literal"),
-    (r"\bmsgspec\.", "import msgspec"),
-    (r"\bUNSET\b", "from msgspec import UNSET"),
-    (r"\bUnsetType\b", "from msgspec import UnsetType"),
-]
-_GATEWAY = [
-    (r"\btransforms\.", "from gateway import transforms"),
-    (r"\bsteps\.", "from gateway.engine import steps"),
-    (r"\bCall\b", "from gateway.runtime.context import Call"),
-    (r"\bRun\b", "from gateway.engine.run import Run"),
-    (r"\bRefusal\(|\bRefusal\b", "from gateway.faults import Refusal"),
-    (r"\bUpstreamFailure\b", "from gateway.faults import UpstreamFailure"),
-    (r"\bAnswer\(", "from gateway.runtime.outcome import Answer"),
-    (r"\bReport\(", "from gateway.runtime.outcome import Report"),
-    (r"\bStreamCall\(", "from gateway.runtime.outcome import StreamCall"),
-    (r"\bFetchCall\b", "from gateway.runtime.outcome import FetchCall"),
-    (r"\bOutcome\b", "from gateway.runtime.outcome import Outcome"),
-    (r"\bread_late\(", "from gateway.wire.reading import read_late"),
-    (r"\bdecode_each\(", "from gateway.runtime.values import decode_each"),
-    (r"\bvalue_of\(", "from gateway.runtime.values import value_of"),
-    (r"\bshown\(", "from gateway.runtime.values import shown"),
-    (r"\bshared\.", "from gateway.calls import shared"),
-]
-_STRUCTS = [
-    (rf"\b{name}\.[A-Z]", f"from gateway.types import {name}")
-    for name in ("internal", "lmstudio", "ollama", "openai")
-]
-IMPORTS = [*_STANDARD, *_GATEWAY, *_STRUCTS]
+    def references(self) -> set[Global]:
+        """Every name of another module that this one refers to."""
+        nodes = [node for constant in self.constants for node in constant.nodes]
+        nodes += [node for function in self.functions for node in function.nodes]
+        nodes += [node for item in self.classes for node in item.nodes]
+        return globals_in(nodes)

@@ -11,8 +11,9 @@ from typing import Any, cast
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from referencing.exceptions import Unresolvable
 
-from codegen.compiler.mapping import Project
-from codegen.descriptions.problem import Findings, Position
+from codegen.compiler.builder import Project
+from codegen.descriptions.facts import CITATION, FOLDER, Facts
+from codegen.descriptions.problem import Findings, Position, did_you_mean
 from codegen.descriptions.signatures import Signature
 from codegen.descriptions.source import Mapping, Sequence, Value, plain
 from codegen.descriptions.spec import Specs
@@ -21,15 +22,15 @@ from codegen.rules.model import SHARED
 SERVED = "ollama"
 
 
-def validate_documents(specs: Specs, findings: Findings) -> None:
+def validate_documents(specs: Specs, facts: Facts, findings: Findings) -> None:
     """
     Report what is wrong with the specs themselves, whether or not a rule uses it.
 
     Those that call themselves OpenAPI must be valid OpenAPI 3.1; in all of them references lead
-    somewhere, and notes of how the wire differs from documents name their source.
+    somewhere, and notes of how the wire differs from documents cite a fact that is there.
     """
     for api, document in specs.documents.items():
-        _check_notes(specs, findings, api, document)
+        _check_notes(specs, facts, findings, api, document)
         if "openapi" not in document:
             continue
         validator = OpenAPIV31SpecValidator(cast("dict[str, Any]", plain(document)))
@@ -87,26 +88,42 @@ def _place(signature: Signature) -> Position:
     return Position(signature.file, signature.line, 1)
 
 
-def _check_notes(specs: Specs, findings: Findings, api: str, value: Value) -> None:
-    """
-    Follow every reference, and have every note that documents and wire differ name its source.
-
-    A source is named as in `wire sheet §5`.
-    """
+def _check_notes(specs: Specs, facts: Facts, findings: Findings, api: str, value: Value) -> None:
+    """Follow every reference, and have every `x-wire` note cite a fact that is there."""
     if isinstance(value, Sequence):
         for item in value:
-            _check_notes(specs, findings, api, item)
+            _check_notes(specs, facts, findings, api, item)
     elif isinstance(value, Mapping):
         specs.follow(api, value)
         for key, item in value.items():
-            if key.text == "x-wire" and "§" not in str(plain(item)):
-                findings.add(
-                    "wire-unproved",
-                    item.position,
-                    "this note names no source",
-                    hint="say where the fact stands, such as `(wire sheet §5)`",
-                )
-            _check_notes(specs, findings, api, item)
+            if key.text == "x-wire":
+                _check_proof(facts, findings, str(plain(item)), item.position)
+            _check_notes(specs, facts, findings, api, item)
+
+
+def _check_proof(facts: Facts, findings: Findings, note: str, position: Position) -> None:
+    cited = list(CITATION.finditer(note))
+    if not cited:
+        findings.add(
+            "wire-unproved",
+            position,
+            "this note cites no fact",
+            hint="say where it stands, such as `(docs/facts/lmstudio.md#unknown-path)`",
+        )
+    for citation in cited:
+        page, anchor = citation.groups()
+        if page not in facts.pages():
+            hint = did_you_mean(page, facts.pages())
+        elif anchor not in facts.anchors(page):
+            hint = did_you_mean(anchor, facts.anchors(page))
+        else:
+            continue
+        findings.add(
+            "wire-unproved",
+            position,
+            f"`{citation.group()}`: no such fact",
+            hint=hint or f"a fact is an anchor on a page of {FOLDER}/",
+        )
 
 
 def _check_served(project: Project) -> None:

@@ -86,6 +86,9 @@ MISSPELT = {
 }
 """What a misspelt field also leads to: the field that was meant is left undecided."""
 
+UNNAMED = "inline-object"
+"""The check of an object that has no type yet, with which no type can fit."""
+
 LEAVES = tuple(f"unused-{kind}" for kind in ("shape", "state", "step", "table", "transform"))
 """What only rules use: told once no rule has a problem that would explain it."""
 
@@ -115,6 +118,8 @@ def without_consequences(problems: Iterable[Problem]) -> list[Problem]:
         if (problem.check, problem.position.file, problem.about) not in follows
         and (problem.check, problem.position.file) not in misnamed
     ]
+    if any(problem.check == UNNAMED for problem in kept):
+        kept = [problem for problem in kept if problem.check != "type-mismatch"]
     return [problem for problem in kept if problem.check not in LEAVES] or kept
 
 

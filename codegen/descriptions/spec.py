@@ -251,7 +251,7 @@ class Specs:
             case "string" | "integer" | "number" | "boolean":
                 return ScalarType(_scalar_name(name), _enum(schema) if name == "string" else None)
             case "array":
-                return ArrayType(self.type_of(api, schema.get("items")))
+                return ArrayType(*self._item(api, schema.get("items")))
             case "object":
                 if "properties" in schema:
                     self._findings.add(
@@ -260,11 +260,14 @@ class Specs:
                         "an object with properties needs a name: make it a component and `$ref` it",
                     )
                 values = schema.get("additionalProperties")
-                return MapType(
-                    self.type_of(api, values) if isinstance(values, Mapping) else AnyType()
-                )
+                return MapType(*self._item(api, values))
             case _:
                 return None
+
+    def _item(self, api: str, schema: Value | None) -> tuple[Type, bool]:
+        """Return what a list or an object holds, and whether null may be among it."""
+        type_, nullable = self._type(api, schema)
+        return type_, nullable and not isinstance(type_, AnyType)
 
     def _reference(self, api: str, schema: Mapping) -> tuple[Type, bool]:
         target_api, target = self.follow(api, schema)

@@ -36,22 +36,25 @@ class ScalarType:
 
 @dataclass(frozen=True)
 class ArrayType:
-    """A list of one kind of item."""
+    """A list of one kind of item; `nullable` when null may stand among them."""
 
     item: Type
+    nullable: bool = False
 
     def __str__(self) -> str:
-        return f"array of {self.item}"
+        return f"array of {self.item}{' or null' if self.nullable else ''}"
 
 
 @dataclass(frozen=True)
 class MapType:
-    """An object with free keys."""
+    """An object with free keys; `nullable` when its values may be null."""
 
     value: Type
+    nullable: bool = False
 
     def __str__(self) -> str:
-        return "object with free keys"
+        what = "" if isinstance(self.value, AnyType) else f" of {self.value}"
+        return f"object with free keys{what}{' or null' if self.nullable else ''}"
 
 
 @dataclass(frozen=True)
@@ -139,27 +142,6 @@ def python_name(name: str) -> str:
     return name + "_" if iskeyword(name) else name
 
 
-def annotation(type_: Type) -> str:
-    """Return the Python annotation of a type in generated code (without absence or null)."""
-    match type_:
-        case ScalarType():
-            if type_.enum is not None:
-                return f"Literal[{', '.join(repr(word) for word in type_.enum)}]"
-            return PYTHON_SCALARS[type_.name]
-        case ArrayType():
-            return f"list[{annotation(type_.item)}]"
-        case MapType():
-            return f"dict[str, {annotation(type_.value)}]"
-        case RawType():
-            return "msgspec.Raw"
-        case AnyType():
-            return "Any"
-        case StructType():
-            return f"{type_.api}.{type_.name}"
-        case UnionType():
-            return " | ".join(dict.fromkeys(annotation(arm) for arm in type_.arms))
-
-
 def arms(type_: Type) -> tuple[Type, ...]:
     """Return a union's arms, or the type alone."""
     return type_.arms if isinstance(type_, UnionType) else (type_,)
@@ -175,7 +157,8 @@ def fits(source: Type, target: Type) -> bool:
     """
     Tell whether every value of `source` is a value of `target`.
 
-    An integer is a number. An open string does not fit a closed vocabulary.
+    An integer is a number. An open string does not fit a closed vocabulary. What a list or an
+    object holds must be of the same type, as Python's type checker wants it of what may be changed.
     """
     return all(any(_arm_fits(arm, other) for other in arms(target)) for arm in arms(source))
 
@@ -191,12 +174,21 @@ def _arm_fits(source: Type, target: Type) -> bool:
                 return True
             return source.enum is not None and set(source.enum) <= set(target.enum)
         case (ArrayType(), ArrayType()):
-            return fits(source.item, target.item)
+            return source.nullable == target.nullable and _is_same(source.item, target.item)
         case (MapType(), MapType()):
-            return fits(source.value, target.value)
+            return source.nullable == target.nullable and _is_same(source.value, target.value)
         case (RawType(), RawType()):
             return True
         case (StructType(), StructType()):
             return source == target
         case _:
             return False
+
+
+def _is_same(source: Type, target: Type) -> bool:
+    """Tell whether two types have the same values; what may be anything goes with all."""
+    if isinstance(source, AnyType) or isinstance(target, AnyType):
+        return not (isinstance(source, RawType) or isinstance(target, RawType))
+    if isinstance(source, ScalarType) and isinstance(target, ScalarType):
+        return source.name == target.name and set(source.enum or ()) == set(target.enum or ())
+    return fits(source, target) and fits(target, source)

@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from codegen.compiler import ir
+from codegen.compiler import ir, runtime
+from codegen.output import python
 from codegen.output.go_rules import GoRules
 from codegen.output.structs import header_for
 
@@ -39,6 +40,12 @@ class Printer:
             keep_trailing_newline=True,
             autoescape=False,  # it prints Python, not HTML
         )
+        self._environment.filters |= {
+            "imports": python.imports,
+            "python": python.expression,
+            "parameter": python.parameter,
+            "lines": python.statements,
+        }
 
     def mapping(self, module: ir.Module) -> str:
         """Return the text of a compiled mapping."""
@@ -51,11 +58,19 @@ class Printer:
         """Return the text of the endpoint table, and of what is passed on beside it."""
         template = self._environment.get_template("endpoints.py.j2")
         endpoints = [endpoint for module in modules for endpoint in module.endpoints]
+        references = {runtime.FINAL, runtime.ENDPOINT, runtime.GO_RULES}
+        references |= {runtime.plan(endpoint.module) for endpoint in endpoints}
+        if rules.checks:
+            references.add(runtime.TRANSFORMS)
+        if any(endpoint.request is not None for endpoint in endpoints):
+            references |= {runtime.MSGSPEC, runtime.structs("ollama"), runtime.BODY_READER}
+        if not all(endpoint.reads_body for endpoint in endpoints):
+            references.add(runtime.UNREAD_BODY)
         return template.render(
             header=header_for(Path("specs/mappings")),
             endpoints=endpoints,
             rules=rules,
-            modules=sorted({endpoint.module for endpoint in endpoints}),
+            references=references,
             passed_on=passed_on,
         )
 
@@ -71,7 +86,7 @@ def format_python(files: dict[str, str]) -> dict[str, str]:
         for name, path in paths.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files[name], encoding="utf-8", newline="\n")
-        _ruff("check", "--select", "I,F401,UP,RUF", "--ignore", "RUF001", "--fix", folder=folder)
+        _ruff("check", "--select", "I,UP,RUF", "--ignore", "RUF001", "--fix", folder=folder)
         told = _ruff("format", folder=folder)
         if told:
             raise RuntimeError(f"ruff could not read what was generated: {told}")

@@ -1,325 +1,253 @@
 """
-Mapping files as data: dataclasses that mirror the grammar, each knowing its position.
+The rule language as dataclasses: rows for upstream failures, whole files, and all parts by name.
+
+The other parts are `values`, `translations` and `plan`; what uses the language takes them from
+here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
 
 from codegen.descriptions.problem import Position
-from codegen.descriptions.source import Key, Plain
+from codegen.descriptions.source import Key, Scalar, Sequence, Value, plain
+from codegen.rules.construct import construct, key, maybe, one, place, text_of_key
+from codegen.rules.forms import (
+    FLAG,
+    STATUS,
+    WORD,
+    Either,
+    Form,
+    JsonSchema,
+    ListOf,
+    Made,
+    MapOf,
+    Reading,
+)
+from codegen.rules.plan import Step
+from codegen.rules.translations import (
+    REASONS,
+    AnswerRule,
+    Block,
+    CallRule,
+    Emit,
+    Fold,
+    ReportRule,
+    Shape,
+    ShapeCase,
+    StateRule,
+    Stream,
+    StreamBase,
+    Table,
+)
+from codegen.rules.values import (
+    Argument,
+    Case,
+    Condition,
+    Constant,
+    PathRef,
+    Reason,
+    Refusal,
+    Rule,
+)
+
+__all__ = [
+    "SHARED",
+    "AnswerRule",
+    "Argument",
+    "Block",
+    "CallRule",
+    "Case",
+    "Condition",
+    "Constant",
+    "Emit",
+    "ErrorRow",
+    "Fold",
+    "MappingFile",
+    "PathRef",
+    "Reason",
+    "RecoverRow",
+    "Refusal",
+    "ReportRule",
+    "Rule",
+    "Shape",
+    "ShapeCase",
+    "StateRule",
+    "Step",
+    "Stream",
+    "StreamBase",
+    "Table",
+]
 
 SHARED = "shared"
 """The mapping file whose shapes, tables and streams may be named from every file."""
 
+Named = tuple[str, Position]
+"""A word and where it stands."""
 
-@dataclass(frozen=True)
-class PathRef:
-    """A dotted path as written; `root` is "" for the block's own source."""
-
-    text: str
-    position: Position
-
-    @property
-    def root(self) -> str:
-        """`$request`, `$call`, `$state`, `$upstream`, `$path`, or "" for the source."""
-        return self.text.split(".", 1)[0] if self.text.startswith("$") else ""
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The names after the root."""
-        names = tuple(self.text.split("."))
-        return names[1:] if self.root else names
+NAMES: Form[tuple[Named, ...]] = Either(
+    Made(WORD, lambda word, value, _: ((word, value.position),)),
+    ListOf(Made(WORD, lambda word, value, _: (word, value.position))),
+)
 
 
-@dataclass(frozen=True)
-class Constant:
-    """A literal in a rule."""
+class Statuses(Form[tuple[str, ...]]):
+    """One status or class such as 5xx, or a list of them; what is neither is left out."""
 
-    value: Plain
-    position: Position
+    called = ("a status", "a list")
 
+    def takes(self, value: Value) -> bool:
+        """Take anything: each item is told of by itself."""
+        return True
 
-Argument = PathRef | Constant
+    def read(self, value: Value, key: Key, reading: Reading) -> tuple[str, ...]:
+        """Return statuses and classes as they are written."""
+        found = []
+        for item in value.items if isinstance(value, Sequence) else (value,):
+            text = str(plain(item))
+            if isinstance(item, Scalar) and re.fullmatch(r"[1-5](\d\d|xx)", text):
+                found.append(text)
+            else:
+                reading.findings.add(
+                    "bad-value",
+                    item.position,
+                    f"`{text}` is neither a status nor a class such as 5xx",
+                )
+        return tuple(found)
 
+    def schema(self) -> JsonSchema:
+        """Return a schema of anything."""
+        return {}
 
-@dataclass(frozen=True)
-class Refusal:
-    """An error answer: status and text, braces in the text naming paths."""
+    def notation(self) -> str:
+        """Return the forms of an item and of several."""
+        return "status, or class such as 5xx, or [status, …]"
 
-    status: int
-    error: str
-    position: Position
-    is_late: bool = False
-
-
-@dataclass(frozen=True)
-class Condition:
-    """All of the stated tests hold."""
-
-    position: Position
-    empty: tuple[PathRef, ...] = ()
-    nonempty: tuple[PathRef, ...] = ()
-    present: tuple[PathRef, ...] = ()
-    absent: tuple[PathRef, ...] = ()
-    true: PathRef | None = None
-    equals: tuple[PathRef, Constant] | None = None
-    between: tuple[PathRef, Constant, Constant] | None = None
-    via: str | None = None
-    arguments: dict[str, Argument] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One arm of a match."""
-
-    position: Position
-    equals: Constant | None
-    type: str | None
-    otherwise: bool
-    absent: bool = False
-    reject: Refusal | None = None
-    rule: Rule | None = None
+    def empty(self) -> tuple[str, ...]:
+        """Return no status."""
+        return ()
 
 
-@dataclass(frozen=True)
-class Rule:
-    """How one target field gets its value."""
-
-    position: Position
-    sources: tuple[PathRef, ...] = ()
-    default: Constant | None = None
-    value: Constant | None = None
-    fields: dict[str, Rule] | None = None
-    names: dict[str, Key] = field(default_factory=dict)
-    each: PathRef | None = None
-    use: str | None = None
-    match: PathRef | None = None
-    cases: tuple[Case, ...] = ()
-    table: str | None = None
-    via: str | None = None
-    arguments: dict[str, Argument] | None = None
-    when: Condition | None = None
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a field is left out, and who deals with it instead."""
-
-    text: str
-    handled_by: str | None
-    position: Position
-
-
-@dataclass(frozen=True)
-class Block:
-    """A translation from one type to another."""
-
-    position: Position
-    source: str
-    source_position: Position
-    target: str
-    target_position: Position
-    fields: dict[str, Rule]
-    names: dict[str, Key]
-    ignored: dict[str, Reason]
-    ignored_position: Position
-    rejected: dict[str, Refusal]
-    omitted: dict[str, Reason]
-
-
-@dataclass(frozen=True)
-class ShapeCase:
-    """One arm of a shape that matches."""
-
-    position: Position
-    equals: Constant | None
-    type: str | None
-    otherwise: bool
-    block: Block
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A named translation of one object; either plain or a choice by a field."""
-
-    name: str
-    position: Position
-    block: Block
-    match: PathRef | None
-    cases: tuple[ShapeCase, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A total translation between two vocabularies."""
-
-    name: str
-    position: Position
-    source: str | None
-    target: str | None
-    rows: dict[str, tuple[Key, Constant]]
-    otherwise: Constant | None
-
-
-@dataclass(frozen=True)
-class StateRule:
-    """What is remembered from chunk to chunk."""
-
-    name: str
-    position: Position
-    reducer: str
-    source: PathRef | None
-    via: str | None
-    arguments: dict[str, Argument] | None
-
-
-@dataclass(frozen=True)
-class Emit:
-    """A frame and when it is sent."""
-
-    event: str
-    position: Position
-    when: Condition | None
-    fields: dict[str, Rule]
-    names: dict[str, Key]
-
-
-@dataclass(frozen=True)
-class Fold:
-    """How frames join into the one-shot answer."""
-
-    position: Position
-    concat: tuple[PathRef, ...]
-    append: tuple[PathRef, ...]
-    last: tuple[PathRef, ...]
-
-
-@dataclass(frozen=True)
-class Stream:
-    """How chunks become frames."""
-
-    block: Block
-    state: dict[str, StateRule]
-    complete: Condition | None
-    emit: tuple[Emit, ...]
-    fold: Fold | None
-    like: str | None = None
-    like_position: Position | None = None
-
-
-@dataclass(frozen=True)
-class CallRule:
-    """An upstream call: the operation, the body made for it, what its answer becomes."""
-
-    name: str
-    position: Position
-    api: str
-    operation: str
-    operation_position: Position
-    request: Block | None
-    streamed: Rule | None
-    stream: Stream | None
-    response: Block | None
-
-
-@dataclass(frozen=True)
-class AnswerRule:
-    """A one-object answer made without an upstream call."""
-
-    name: str
-    position: Position
-    target: str | None
-    like: str | None
-    text: str | None
-    is_empty: bool
-    status: int
-    fields: dict[str, Rule]
-    names: dict[str, Key]
-    omitted: dict[str, Reason]
-
-
-@dataclass(frozen=True)
-class ReportRule:
-    """Progress told line by line: the step that yields records, and what a record becomes."""
-
-    name: str
-    position: Position
-    do: str
-    streamed: Rule | None
-    block: Block
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a plan; `kind` is the verb, the rest what that verb takes."""
-
-    kind: str
-    position: Position
-    condition: Condition | None = None
-    paths: tuple[PathRef, ...] = ()
-    name: str = ""
-    do: str | None = None
-    choices: tuple[tuple[str, Position, Condition | None], ...] = ()
-    refusal: Refusal | None = None
-    when: Condition | None = None
-    otherwise: Refusal | None = None
-    missing: Refusal | None = None
-    illegal: Refusal | None = None
-    unknown: Refusal | None = None
-    cloud: Refusal | None = None
-    conflict: Refusal | None = None
-    match_case: bool = False
-    trust_loaded: bool = False
-    status: int | None = None
-    via: str | None = None
-    arguments: dict[str, Argument] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
+@construct(
+    "error_row",
+    exclusive=(
+        ("status", "fault", "otherwise"),
+        ("otherwise", "code"),
+        ("otherwise", "message"),
+    ),
+)
+@dataclass(frozen=True, kw_only=True)
 class ErrorRow:
     """What one kind of upstream failure becomes."""
 
-    position: Position
-    statuses: tuple[str, ...]
-    code: str | None
-    faults: tuple[tuple[str, Position], ...]
-    message: str | None
-    otherwise: bool
-    refusal: Refusal
+    position: Position = place()
+    statuses: tuple[str, ...] = key(
+        Statuses(), "one status, a list of them, or a class such as 5xx", name="status"
+    )
+    code: str | None = maybe(WORD, "the upstream's error code")
+    faults: tuple[Named, ...] = key(NAMES, "a fault of transport or protocol", name="fault")
+    message: str | None = maybe(WORD, "words that the upstream's message contains, any case")
+    otherwise: bool = key(FLAG, "everything else")
+    status: int = key(STATUS, "the status for the client", name="as", required=True)
+    error: str = key(WORD, "the text; braces name paths", required=True)
+    error_position: Position = place("error")
+
+    @cached_property
+    def refusal(self) -> Refusal:
+        """What the client is answered."""
+        return Refusal(status=self.status, error=self.error, position=self.error_position)
 
 
-@dataclass(frozen=True)
+@construct("recover_row")
+@dataclass(frozen=True, kw_only=True)
 class RecoverRow:
     """An upstream failure worth a recovery before the client is told."""
 
-    position: Position
-    message: str | None
-    code: str | None
-    do: str
+    position: Position = place()
+    message: str | None = maybe(WORD, "words that the upstream's message contains, any case")
+    code: str | None = maybe(WORD, "the upstream's error code")
+    do: str = key(WORD, "the recovery", required=True)
 
 
-@dataclass(frozen=True)
+@construct("client")
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """The operation, or operations with the same body, that a mapping serves."""
+
+    api: str = key(WORD, "the spec's name", required=True)
+    operations: tuple[Named, ...] = key(
+        NAMES, "`method /path`, or a list of them", name="operation", required=True
+    )
+
+
+@construct(
+    "file",
+    companions={"plan": ("client",)},
+    lonely={"plan": "a `plan` needs a `client`, the operation that it serves"},
+)
+@dataclass(frozen=True, kw_only=True)
 class MappingFile:
     """One file of `specs/mappings/`."""
 
-    name: str
-    file: str
-    position: Position
-    api: str | None
-    operations: tuple[tuple[str, Position], ...]
-    plan: tuple[Step, ...]
-    plan_position: Position
-    answers: dict[str, AnswerRule]
-    calls: dict[str, CallRule]
-    reports: dict[str, ReportRule]
-    shapes: dict[str, Shape]
-    tables: dict[str, Table]
-    streams: dict[str, Stream]
-    errors: tuple[ErrorRow, ...]
-    errors_position: Position
-    recover: tuple[RecoverRow, ...]
-    ignored: dict[str, Reason]
-    ignored_position: Position
-    omitted: dict[str, Reason]
-    unanswered: dict[str, Reason]
+    file: str = text_of_key()
+    position: Position = place()
+    stated: str | None = maybe(
+        WORD, "the mapping's name, which is also its file's stem", name="mapping", required=True
+    )
+    stated_position: Position = place("mapping")
+    client: Client | None = maybe(
+        one(lambda: Client), "the operation of ours that this mapping serves"
+    )
+    plan: tuple[Step, ...] = key(ListOf(one(lambda: Step)), "what happens for a request, in order")
+    plan_position: Position = place("plan")
+    answers: dict[str, AnswerRule] = key(
+        MapOf(one(lambda: AnswerRule)), "one-object answers that steps name"
+    )
+    calls: dict[str, CallRule] = key(MapOf(one(lambda: CallRule)), "upstream calls that steps name")
+    reports: dict[str, ReportRule] = key(
+        MapOf(one(lambda: ReportRule)), "progress told line by line, that steps name"
+    )
+    shapes: dict[str, Shape] = key(
+        MapOf(one(lambda: Shape)), "object translations that `use:` names"
+    )
+    tables: dict[str, Table] = key(
+        MapOf(one(lambda: Table)), "value translations that `table:` names"
+    )
+    streams: dict[str, StreamBase] = key(
+        MapOf(one(lambda: StreamBase)), "what several streams share, which `like:` names"
+    )
+    errors: tuple[ErrorRow, ...] = key(
+        ListOf(one(lambda: ErrorRow)), "what an upstream failure becomes for the client"
+    )
+    errors_position: Position = place("errors")
+    recover: tuple[RecoverRow, ...] = key(
+        ListOf(one(lambda: RecoverRow)), "which upstream failures are worth a load and a retry"
+    )
+    ignored: dict[str, Reason] = key(
+        REASONS, "request fields that no call of this file uses, and why"
+    )
+    ignored_position: Position = place("ignored")
+    omitted: dict[str, Reason] = key(
+        REASONS, "answer fields that this file never produces, and why"
+    )
+    unanswered: dict[str, Reason] = key(
+        REASONS, "documented statuses that nothing here answers, and why"
+    )
+
+    @property
+    def name(self) -> str:
+        """The file's stem, by which the mapping is known."""
+        return PurePosixPath(self.file).stem
+
+    @property
+    def api(self) -> str | None:
+        """The name of the spec that has the operations; None for a file that serves none."""
+        return self.client.api or None if self.client is not None else None
+
+    @property
+    def operations(self) -> tuple[Named, ...]:
+        """The operations served, and where each is named."""
+        return self.client.operations if self.client is not None else ()

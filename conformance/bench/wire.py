@@ -1,7 +1,8 @@
 """
 The bytes that the bench's LM Studio sends: its chunks, its lists, its vectors.
 
-Only shapes live here (wire sheet §5, §7, §11); when they are sent is the stand-in's business.
+Only shapes live here (docs/facts/lmstudio.md#stream-order, docs/facts/lmstudio.md#v1-models,
+docs/facts/lmstudio.md#embeddings); when they are sent is the stand-in's business.
 """
 
 from __future__ import annotations

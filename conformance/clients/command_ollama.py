@@ -2,7 +2,7 @@
 Drives Ollama's own command: `python -m conformance.clients.command_ollama PROGRAM URL CHAT EMBED`.
 
 The program is used as a client only; it is judged by its exit codes and by what it prints
-(ollama sheet §10).
+(docs/facts/ollama.md#command).
 """
 
 import json

@@ -59,8 +59,9 @@ COLUMNS = (
 HEAD = """\
 # Compatibility
 
-This page is written by `nox -s clients -- --write` from what ran, and by nothing else.
-The gateway stood before the stand-in for LM Studio; no model was judged, only the form of answers.
+`nox -s clients -- --write` writes this page from the results of a run.
+The gateway ran with the stand-in for LM Studio.
+Only the form of answers was judged, not a model.
 """
 
 
@@ -110,8 +111,8 @@ def render_clients(results: Sequence[ClientResult]) -> str:
     lines = [
         "## Clients",
         "",
-        "A cell says how many scenarios passed of those that ran; an empty one, that the client",
-        "does not do this, or its driver does not.",
+        "A cell says how many of the scenarios that ran have passed. A cell is empty if the client",
+        "or its driver does not do this.",
         "",
         table_row(["client", "version", *COLUMNS]),
         table_row(["---"] * (2 + len(COLUMNS))),
@@ -149,7 +150,7 @@ def render_cases(results: Mapping[str, CaseResult]) -> str:
     lines = [
         "## Endpoints",
         "",
-        "A run is a case in one of the ways in which its upstream's answer is cut into pieces.",
+        "A run is a case with one way of cutting the upstream's answer into pieces.",
         "",
         table_row(["cases", "passed", "known to fail", "wrong"]),
         table_row(["---"] * 4),
@@ -169,10 +170,9 @@ def render_totals(totals: Mapping[Target, Totals]) -> str:
     lines = [
         "## Requests made from the descriptions",
         "",
-        "schemathesis makes requests from a description, lawful or not, and judges the answers.",
-        "An answer is read where the description has a schema for it.",
-        "Differences that LM Studio is known for stand in "
-        "`conformance/schemas/known_upstream.txt`.",
+        "schemathesis makes valid and invalid requests from a description, and checks the answers.",
+        "An answer's body is checked if the description has a schema for it.",
+        "`conformance/schemas/known_upstream.txt` lists the known differences of LM Studio.",
         "",
         table_row(
             ["asked", "by", "operations", "requests", "answers read", "known findings", "failures"]

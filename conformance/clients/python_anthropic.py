@@ -1,7 +1,7 @@
 """
 Drives the official SDK of /v1/messages: `python -m conformance.clients.python_anthropic …`.
 
-Ollama has that route since 0.14 (ollama sheet §7).
+Ollama has that route since 0.14 (docs/facts/ollama.md#messages-route).
 """
 
 import base64

@@ -1,7 +1,8 @@
 """
 Drives ollama-haystack: `python -m conformance.clients.python_haystack URL CHAT EMBEDDING`.
 
-It adds counts up, and refuses thinking unless asked for (client notes §2, §3).
+It adds counts up, and refuses thinking unless asked for (docs/facts/clients.md#last-frame,
+docs/facts/clients.md#think-false).
 """
 
 import base64

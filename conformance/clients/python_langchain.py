@@ -3,7 +3,7 @@ Drives langchain-ollama: `python -m conformance.clients.python_langchain URL CHA
 
 It stands on the official client, but asks in its own shapes: it always streams, sends tool results
 without id or name, options that are null, an empty format, and keep_alive as a float
-(client notes §2).
+(docs/facts/clients.md#langchain, docs/facts/clients.md#tool-results).
 """
 
 import asyncio
@@ -84,7 +84,7 @@ def check_chunks(chunks: list[AIMessageChunk]) -> None:
 
 
 def check_unit(vector: list[float]) -> None:
-    """Check a vector of /api/embed, which has length one (ollama sheet §5.9)."""
+    """Check a vector of /api/embed, which has length one (docs/facts/ollama.md#vectors)."""
     assert math.isclose(math.hypot(*vector), 1.0, abs_tol=1e-3), f"length {math.hypot(*vector)}"
 
 

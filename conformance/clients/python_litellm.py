@@ -2,7 +2,7 @@
 Drives litellm: `python -m conformance.clients.python_litellm URL CHAT EMBEDDING`.
 
 It has parsers of its own, posts JSON without a Content-Type, and asks `show` by `name`
-(client notes §2).
+(docs/facts/clients.md#no-content-type, docs/facts/clients.md#name-key).
 """
 
 import asyncio

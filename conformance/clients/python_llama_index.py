@@ -2,7 +2,7 @@
 Drives llama-index: `python -m conformance.clients.python_llama_index URL CHAT EMBEDDING`.
 
 It asks `show` first and sends the context found there as num_ctx with every chat
-(client notes §2).
+(docs/facts/clients.md#num-ctx-from-show).
 """
 
 import base64

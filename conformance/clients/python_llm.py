@@ -1,7 +1,8 @@
 """
 Drives the llm program with llm-ollama: `python -m conformance.clients.python_llm URL CHAT EMBED`.
 
-It finds models by tags and show, and takes names with one digest for one model (client notes §3).
+It finds models by tags and show, and takes names with one digest for one model
+(docs/facts/clients.md#distinct-digests).
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 Drives the official Python client: `python -m conformance.clients.python_ollama URL CHAT EMBEDDING`.
 
 It is the strictest of the Python clients, since every answer passes through typed models, and most
-Python users stand on it (client notes §3).
+Python users stand on it (docs/facts/clients.md#python-client).
 """
 
 import asyncio
@@ -113,7 +113,7 @@ def check_weather_call(call: Message.ToolCall) -> None:
 
 
 def check_unit(vector: Sequence[float]) -> None:
-    """Check a vector of /api/embed, which has length one (ollama sheet §5.9)."""
+    """Check a vector of /api/embed, which has length one (docs/facts/ollama.md#vectors)."""
     assert math.isclose(math.hypot(*vector), 1.0, abs_tol=1e-3), f"length {math.hypot(*vector)}"
 
 

@@ -1,7 +1,8 @@
 """
 Drives pydantic-ai with its Ollama provider: `python -m conformance.clients.python_pydantic_ai …`.
 
-It asks below /v1, and sends assistant turns whose content is null (client notes §2).
+It asks below /v1, and sends assistant turns whose content is null
+(docs/facts/clients.md#missing-content, docs/facts/clients.md#openai-shapes).
 """
 
 import sys

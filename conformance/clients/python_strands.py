@@ -2,7 +2,7 @@
 Drives strands-agents: `python -m conformance.clients.python_strands URL CHAT EMBEDDING`.
 
 It reckons with every count of the last frame, and sends messages without content
-(client notes §2, §3).
+(docs/facts/clients.md#last-frame, docs/facts/clients.md#missing-content).
 """
 
 import sys

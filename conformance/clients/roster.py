@@ -224,7 +224,8 @@ CLIENTS: tuple[Client, ...] = (
         missing_model_generate missing_embed_model stream_abort stream_breaks_off
         """,
         deviations={
-            "model_info_tools": "it looks for tools in the template, which LM Studio does not give"
+            "model_info_tools": "litellm looks for tools in the template, which LM Studio does not"
+            " provide"
         },
         leaves_one=True,
         is_default=True,
@@ -366,9 +367,7 @@ CLIENTS: tuple[Client, ...] = (
         embed embed_page embeddings_legacy pull unload missing_model missing_model_upstream
         stream_abort native_breaks_off page_breaks_off
         """,
-        deviations={
-            "page_breaks_off": "it takes a line with an error for an ordinary end of an answer"
-        },
+        deviations={"page_breaks_off": "Open WebUI treats a line with an error as a regular end"},
         leaves_one=True,
         left_out="its environment is 840 MB",
     ),
@@ -381,7 +380,7 @@ CLIENTS: tuple[Client, ...] = (
         list_models chat_stream chat_turns think_stream tools_roundtrip image_upload unload refusal
         abort page_breaks_off
         """,
-        deviations={"page_breaks_off": "it is shown like an answer that has come to its end"},
+        deviations={"page_breaks_off": "the page shows it like a complete answer"},
         leaves_one=True,
         left_out="its environment is 840 MB, and it needs Chromium",
     ),
@@ -412,8 +411,8 @@ CLIENTS: tuple[Client, ...] = (
         missing_model_stream missing_model_embed stream_abort stream_breaks_off
         """,
         deviations={
-            "stream_breaks_off": "it tells neither an error nor an end when a stream's last line is"
-            " an error"
+            "stream_breaks_off": "langchain4j reports neither an error nor an end if a stream's"
+            " last line is an error"
         },
         leaves_one=True,
         left_out="Maven fetches its plugins anew for it, and a JDK is not on every machine",

@@ -107,7 +107,7 @@ def check_person(person: Any) -> None:
 
 
 def check_unit(vector: Sequence[float]) -> None:
-    """Check a vector of /api/embed, which has length one (ollama sheet §5.9)."""
+    """Check a vector of /api/embed, which has length one (docs/facts/ollama.md#vectors)."""
     length = math.hypot(*vector)
     assert math.isclose(length, 1.0, abs_tol=1e-3), f"length {length}"
 

@@ -12,6 +12,7 @@ import copy
 import json
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -34,6 +35,9 @@ GatewayFactory = Callable[[str, Mapping[str, Any]], AsgiApp]
 
 RUN_LIMIT_S = 120.0
 LATER_MS = 1000
+POLL_S = 0.2
+FIRST_ANSWER_S = 5.0
+"""How long one attempt to reach a running gateway may take."""
 
 
 def make_gateway(upstream_url: str, overrides: Mapping[str, Any]) -> AsgiApp:
@@ -210,13 +214,27 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+async def _wait_for(url: str, limit_s: float) -> None:
+    """Ask for the version until there is an answer, whatever it says."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        try:
+            await ask(url, "GET", "/api/version", limit_s=FIRST_ANSWER_S)
+            return
+        except NoAnswer:
+            if time.monotonic() + POLL_S > deadline:
+                raise
+        await asyncio.sleep(POLL_S)
+
+
 class Bench:
     """
     Runs cases from ordinary code: servers and client live in one thread with its own event loop.
 
     One pair of gateway and stand-in per distinct settings, started when first needed, reset between
-    cases and ended with the bench. With `gateway_url` nothing is started. `limit_s` is how long an
-    answer may take.
+    cases and ended with the bench. With `gateway_url` no gateway is started; the stand-in that it
+    calls is at `standin_url`, or is started by `start_standin`. `limit_s` is how long an answer may
+    take.
     """
 
     def __init__(
@@ -255,6 +273,27 @@ class Bench:
         if case.settings or case.host or case.own_pair:
             return False
         return self._standin_url is not None or not case.needs_standin
+
+    def start_standin(self, port: int) -> str:
+        """
+        Start the stand-in that a running gateway calls; return its address.
+
+        Raises OSError when the port is taken.
+        """
+
+        async def start() -> str:
+            control = await self._stack.enter_async_context(open_standin({"port": port}))
+            return control.url
+
+        url: str = self.submit(start)
+        self._standin_url = url
+        return url
+
+    def wait_for_gateway(self, limit_s: float) -> None:
+        """Wait until the running gateway answers. Raises NoAnswer when it does not in time."""
+        url = self._gateway_url
+        assert url is not None, "there is no running gateway"
+        self.submit(lambda: _wait_for(url, limit_s))
 
     def run(self, run: Run) -> list[Mismatch]:
         """Run a case in one way and return everything that is wrong."""

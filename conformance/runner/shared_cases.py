@@ -2,7 +2,7 @@
 The shared black-box cases, run against the gateway.
 
 An adapter only: it reads the lines of `cases/ollama-contract.jsonl` in a folder beside this project
-(format: ollama sheet §17) and judges answers by them. Nothing of that folder is copied here.
+(format: `SharedCase`) and judges answers by them. Nothing of that folder is copied here.
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ def copy_for(
     `names` are the models by kind (`llm`, `embedding`), the most capable first. Examples use that
     one, and every `model` is one of them: with other names no call would go further than 404.
     With `streamed` false all examples ask for one object, and so do the cases made from them.
-    Nulls in lists are as lawful as elsewhere (ollama sheet §1.6). Our answers are closed against
-    undeclared keys.
+    Nulls in lists are as lawful as elsewhere (docs/facts/ollama.md#bodies-json). Our answers are
+    closed against undeclared keys.
     """
     changed = copy.deepcopy(document)
     for operation in _operations(changed).values():
@@ -305,7 +305,7 @@ def shapes_are_read(
 
 
 _FRACTION_FOR_INTEGER = re.compile(r"unmarshal number \S*[.eE]\S* into Go .* of type u?int")
-"""1.0 is an integer to JSON Schema, and none to Go (ollama sheet §1.6)."""
+"""1.0 is an integer to JSON Schema, and none to Go (docs/facts/ollama.md#integers)."""
 
 
 def _error_of(response: schemathesis.Response) -> str:
@@ -329,7 +329,10 @@ def faults_are_stated(
     response: schemathesis.Response,
     case: schemathesis.Case[Any],
 ) -> None:
-    """A 500 is a refusal to which Ollama gives that status (ollama sheet §3.3, §3.4), or stated."""
+    """
+    A 500 is a refusal to which Ollama gives that status (docs/facts/ollama.md#format,
+    docs/facts/ollama.md#option-errors), or stated.
+    """
     if response.status_code != 500:
         return
     schemas = case.operation.schema.raw_schema["components"]["schemas"]

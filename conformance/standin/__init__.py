@@ -1,8 +1,8 @@
 """A stand-in for LM Studio's local server, so that everything can be tried without one.
 
-It answers every route the gateway may call, in LM Studio's manners (wire sheet §13), and it can be
-told to misbehave. It imports nothing of the gateway and needs only what the gateway needs to run.
-Run it with ``python -m conformance.standin --port 0``, or inside a test with ``StandIn``.
+It answers every route the gateway may call, in LM Studio's manners (docs/facts/lmstudio.md), and it
+can be told to misbehave. It imports nothing of the gateway and needs only what the gateway needs to
+run. Run it with ``python -m conformance.standin --port 0``, or inside a test with ``StandIn``.
 """
 
 from conformance.standin.options import Options

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -109,6 +110,7 @@ class App:
         method, path = scope["method"], scope["path"]
         ours = path.startswith(PREFIX)
         log = Log() if ours else self.log
+        received = time.monotonic()
         exchange = log.open(method, path, query, headers)
         transport = scope.get("extensions", {}).get(TRANSPORT)
         reply = Reply(send, transport, self.options, exchange, CORS if self.options.cors else ())
@@ -118,7 +120,7 @@ class App:
             exchange.note_left()
             return
         exchange.raw = raw
-        request = Request(method, path, query, headers, raw)
+        request = Request(method, path, query, headers, raw, received=received)
         request.fault = "write" if cut else None
         await self.attend(self.handle(request, reply, exchange, ours), receive, reply, exchange)
 
@@ -172,7 +174,10 @@ class App:
             await reply.body(encode(refused.body, refused.indent), refused.status, trapped=False)
 
     async def fail(self, request: Request, reply: Reply, failed: StreamFailed) -> None:
-        """End a stream with an error event (wire sheet §5); one-shot, answer with a status."""
+        """
+        End a stream with an error event (docs/facts/lmstudio.md#stream-errors); one-shot, answer
+        with a status.
+        """
         if not request.wants_stream:
             await self.refuse(
                 reply, refusal(request, failed.message, failed.status, bare=failed.bare)
@@ -212,7 +217,7 @@ class App:
         if rule.delay_ms:
             await asyncio.sleep(rule.delay_ms / 1000)
         if rule.hold is not None:
-            held = self.script.hold(rule.hold)
+            held = self.script.hold(rule.hold, request.received)
             if rule.after is None:
                 await held.wait()
             else:
@@ -271,7 +276,7 @@ class App:
             raise refusal(request, "'messages' field is required", bare=True)
 
     def authorize(self, request: Request) -> None:
-        """Raise `Refused` when a token is required and not given (wire sheet §1)."""
+        """Raise `Refused` when a token is required and not given (docs/facts/lmstudio.md#token)."""
         if self.options.token is None or request.path == "/lmstudio-greeting":
             return
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

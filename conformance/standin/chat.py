@@ -1,4 +1,6 @@
-"""Chat and raw completions in OpenAI's dialect: /v1 and /api/v0 (wire sheet §5, §6, §10).
+"""
+Chat and raw completions in OpenAI's dialect: /v1 and /api/v0 (docs/facts/lmstudio.md#chat-answer,
+docs/facts/lmstudio.md#completions, docs/facts/lmstudio.md#v0-answers).
 
 Also what differs in LM Studio 0.3 and in other servers of that dialect. Reading the question is
 done in `dialogue`, deciding the answer in `plan`.

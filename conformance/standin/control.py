@@ -32,7 +32,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     `load` and `unload` are as by hand; `expire` ends the time to live of what requests loaded;
     `unload_window` and `reload_window` unload it and refuse it for some `requests`, or for `ms`
-    (wire sheet §3); `fail_load` lets the next `requests` loads fail, of any model.
+    (docs/facts/lmstudio.md#reload-window); `fail_load` lets the next `requests` loads fail, of any
+    model.
     """
 
     action: Literal["load", "unload", "expire", "unload_window", "reload_window", "fail_load"]

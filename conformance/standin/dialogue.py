@@ -1,6 +1,7 @@
 """Reads OpenAI's chat messages, tools and options into an `Ask`, with LM Studio's refusals.
 
-What is accepted and refused follows wire sheet §5. Other dialects read their own.
+What is accepted and refused follows docs/facts/lmstudio.md#chat-fields. Other dialects read their
+own.
 """
 
 import base64

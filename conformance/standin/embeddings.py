@@ -1,4 +1,6 @@
-"""Embeddings: /v1 and /api/v0 (wire sheet §7, §10)."""
+"""
+Embeddings: /v1 and /api/v0 (docs/facts/lmstudio.md#embeddings, docs/facts/lmstudio.md#v0-answers).
+"""
 
 from typing import Any
 

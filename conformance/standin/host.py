@@ -1,7 +1,8 @@
 """The server that is acted: its state, and what several routes need of it.
 
-Finding the instance for a request with the error texts of the route (wire sheet §2), and letting an
-instance speak at its pace. The routes themselves live in their own modules.
+Finding the instance for a request with the error texts of the route
+(docs/facts/lmstudio.md#unknown-model), and letting an instance speak at its pace. The routes
+themselves live in their own modules.
 """
 
 import asyncio
@@ -149,7 +150,10 @@ class Host:
             raise refusal(request, message, param="model", code="model_not_found") from error
 
     def explain(self, request: Request, kind: Kind, error: NoModel) -> Exception:
-        """Return the route's words for a name that nothing answers to (wire sheet §2)."""
+        """
+        Return the route's words for a name that nothing answers to
+        (docs/facts/lmstudio.md#unknown-model).
+        """
         name = error.name
         if error.reason == "unloaded":
             if error.streamed and request.wants_stream:
@@ -222,7 +226,10 @@ class Host:
             yield Run(instance, plan, self.name_of(instance, request), self.options)
 
     def overflow(self, request: Request, tokens: int, context_length: int) -> Exception:
-        """Return the error for a question longer than the context (wire sheet §5)."""
+        """
+        Return the error for a question longer than the context
+        (docs/facts/lmstudio.md#context-overflow).
+        """
         if self.is_old:
             return refusal(request, keep_first(tokens, context_length))
         return StreamFailed(

@@ -1,4 +1,7 @@
-"""What models there are, in LM Studio's three ways of telling (wire sheet §4, §10, §11)."""
+"""
+What models there are, in LM Studio's three ways of telling (docs/facts/lmstudio.md#openai-models,
+docs/facts/lmstudio.md#v0-models, docs/facts/lmstudio.md#v1-models).
+"""
 
 from typing import Any
 

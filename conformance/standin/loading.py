@@ -1,4 +1,8 @@
-"""LM Studio's own routes that change something: load, unload, download (wire sheet §11)."""
+"""
+LM Studio's own routes that change something: load, unload, download
+(docs/facts/lmstudio.md#load-call, docs/facts/lmstudio.md#unload-call,
+docs/facts/lmstudio.md#downloads).
+"""
 
 import time
 from datetime import UTC, datetime

@@ -1,4 +1,7 @@
-"""POST /v1/messages, basic: Anthropic's shapes as LM Studio documents them (wire sheet §9)."""
+"""
+POST /v1/messages, basic: Anthropic's shapes as LM Studio documents them
+(docs/facts/lmstudio.md#messages-route).
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""POST /api/v1/chat, basic: LM Studio's own chat with its named events (wire sheet §11)."""
+"""
+POST /api/v1/chat, basic: LM Studio's own chat with its named events
+(docs/facts/lmstudio.md#native-chat, docs/facts/lmstudio.md#native-stream).
+"""
 
 from typing import Any
 

@@ -22,7 +22,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     `rate` is in tokens per second and `parallel` in requests per instance; for both 0 is no limit.
     `max_instances` is how many instances fit into its memory, 0 is no limit. `load_again` says
     what loading a loaded model does, which LM Studio is not known to do in one way only
-    (wire sheet §14.9).
+    (docs/facts/lmstudio.md#load-again).
     """
 
     host: str = "127.0.0.1"

@@ -120,7 +120,8 @@ def count_prompt(ask: Ask) -> int:
 def make_plan(model: Model, ask: Ask) -> Plan:
     """Decide the answer of a model to a question.
 
-    Tools that a model cannot use are dropped without a word, as LM Studio does (wire sheet §5).
+    Tools that a model cannot use are dropped without a word, as LM Studio does
+    (docs/facts/lmstudio.md#tools-dropped).
     """
     if not model.tools and ask.fault is None:
         ask = replace(ask, tools=())
@@ -207,7 +208,7 @@ def next_tool(offered: Sequence[Tool], ask: Ask) -> Tool:
 
 
 def new_call_id() -> str:
-    """Return an id of nine digits (wire sheet §5)."""
+    """Return an id of nine digits (docs/facts/lmstudio.md#call-ids)."""
     return str(100_000_000 + secrets.randbelow(900_000_000))
 
 

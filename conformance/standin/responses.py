@@ -1,4 +1,7 @@
-"""POST /v1/responses, basic: text, thinking, function calls, streamed or not (wire sheet §8)."""
+"""
+POST /v1/responses, basic: text, thinking, function calls, streamed or not
+(docs/facts/lmstudio.md#responses).
+"""
 
 import random
 import time
@@ -210,7 +213,10 @@ class Response:
         self.sequence += 1
 
     async def stream(self, reply: Reply) -> None:
-        """Send the events of the answer in the order of wire sheet §8."""
+        """
+        Send the events of the answer in LM Studio's order
+        (docs/facts/lmstudio.md#responses-stream).
+        """
         opened = -1
         async for piece in self.run.speak():
             if self.sequence == 0:

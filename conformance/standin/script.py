@@ -134,6 +134,8 @@ class Script:
 
     entries: list[Entry] = field(default_factory=list)
     holds: dict[str, asyncio.Event] = field(default_factory=dict)
+    released: dict[str | None, float] = field(default_factory=dict)
+    """When a name was released last (monotonic); under None, when everything was."""
 
     def add(self, rules: list[Rule]) -> None:
         """Add rules behind those that are there."""
@@ -149,16 +151,26 @@ class Script:
         """Return the rule for a request. Every rule in front of it counts the request too."""
         return next((entry for entry in self.entries if entry.takes(request)), None)
 
-    def hold(self, name: str) -> asyncio.Event:
-        """Return the event that releases what is held under a name."""
+    def hold(self, name: str, received: float) -> asyncio.Event:
+        """
+        Return the event that releases a request held under a name.
+
+        It is set already if the name was released after the request arrived: a test sees a request
+        in the log before the request has got as far as its hold.
+        """
+        if received <= max(self.released.get(name, 0.0), self.released.get(None, 0.0)):
+            passed = asyncio.Event()
+            passed.set()
+            return passed
         return self.holds.setdefault(name, asyncio.Event())
 
     def release(self, name: str | None = None) -> list[str]:
         """Let go of what is held under a name, or of everything; return the names."""
         names = [name] if name is not None else list(self.holds)
+        self.released[name] = time.monotonic()
         for one in names:
-            self.hold(one).set()
-            del self.holds[one]
+            if (held := self.holds.pop(one, None)) is not None:
+                held.set()
         return names
 
     def describe(self) -> list[dict[str, Any]]:

@@ -1,4 +1,6 @@
-"""Errors that LM Studio states, by name, for scripts: the rows of wire sheet §2, §3 and §5.
+"""
+Errors that LM Studio states, by name, for scripts (docs/facts/lmstudio.md#unknown-model,
+docs/facts/lmstudio.md#reload-window, docs/facts/lmstudio.md#context-overflow).
 
 Only what no ordinary request brings about; the others come by themselves.
 """

@@ -1,7 +1,8 @@
 """What is loaded: instances, how a name finds one, loads, unloads, time to live, memory.
 
-The rules of names are those of wire sheet §2, of loading those of §3. How an error looks on the
-wire is decided elsewhere: this module raises `NoModel` and `LoadFailed`.
+The rules of names are those of docs/facts/lmstudio.md#unknown-model, of loading those of
+docs/facts/lmstudio.md#jit. How an error looks on the wire is decided elsewhere: this module raises
+`NoModel` and `LoadFailed`.
 """
 
 import asyncio
@@ -65,7 +66,9 @@ class Instance:
 
     @asynccontextmanager
     async def hold_slot(self) -> AsyncIterator[None]:
-        """Wait for one of the parallel slots, silently, and keep it (wire sheet §1)."""
+        """
+        Wait for one of the parallel slots, silently, and keep it (docs/facts/lmstudio.md#parallel).
+        """
         self.busy += 1
         try:
             if self.slots is None:

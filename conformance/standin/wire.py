@@ -1,7 +1,8 @@
 """The manners of an Express server over ASGI: a request as read, a reply as written.
 
-Headers, indentation, event framing and error envelopes live here (wire sheet §1, §14.1); what is
-answered does not.
+Headers, indentation, event framing and error envelopes live here (docs/facts/lmstudio.md#headers,
+docs/facts/lmstudio.md#indentation, docs/facts/lmstudio.md#error-envelopes); what is answered does
+not.
 """
 
 import asyncio
@@ -114,7 +115,10 @@ def refusal(
     param: str | None = None,
     bare: bool = False,
 ) -> Refused:
-    """Return an error in the envelope and indentation of the request's route (wire sheet §1)."""
+    """
+    Return an error in the envelope and indentation of the request's route
+    (docs/facts/lmstudio.md#indentation).
+    """
     if bare:
         return Refused(status, {"error": message})
     if request.path.startswith("/api/v1/"):
@@ -220,7 +224,10 @@ class Reply:
         ]
 
     async def json(self, value: Any, status: int = 200, indent: int = 2) -> None:
-        """Answer with JSON; LM Studio indents what succeeds by two (wire sheet §1)."""
+        """
+        Answer with JSON; LM Studio indents what succeeds by two
+        (docs/facts/lmstudio.md#indentation).
+        """
         await self.body(encode(value, indent), status)
 
     async def start_stream(self) -> None:
@@ -329,7 +336,10 @@ def header_map(pairs: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def number(body: Mapping[str, Any], name: str) -> float | None:
-    """Return a number field; LM Studio also takes numbers written as text (wire sheet §5)."""
+    """
+    Return a number field; LM Studio also takes numbers written as text
+    (docs/facts/lmstudio.md#chat-lenient).
+    """
     value = body.get(name)
     if isinstance(value, str):
         try:

@@ -22,7 +22,9 @@ TIMES = (
     "eval_duration",
 )
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?(Z|[+-]\d\d:\d\d)")
-"""RFC 3339 as Go writes it: up to nine digits, trailing zeros cut (ollama sheet §1.9)."""
+"""
+RFC 3339 as Go writes it: up to nine digits, trailing zeros cut (docs/facts/ollama.md#frame-times).
+"""
 
 
 def _is_number(value: object) -> bool:

@@ -3,7 +3,7 @@ Fixtures: what LM Studio answers, chunk by chunk, and the ways to send it again.
 
 The type, its loader and the three replays live here; which case uses which fixture does not.
 A fixture keeps chunk boundaries and times, because a streaming gateway must get exactly those right
-(wire sheet §5). Texts and ids are our own; only the shapes are taken from the sheet.
+(docs/facts/lmstudio.md#sse). Texts and ids are our own; only the shapes are LM Studio's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """
 Rules for the bytes of any Ollama answer, whatever the case is about.
 
-How JSON is written, how lines are cut and how a stream ends (ollama sheet §1.7 to §1.9). Nothing
-about a single route lives here.
+How JSON is written, how lines are cut and how a stream ends (docs/facts/ollama.md#json-out,
+docs/facts/ollama.md#stream-lines, docs/facts/ollama.md#frame-times). Nothing about a single route
+lives here.
 """
 
 from __future__ import annotations

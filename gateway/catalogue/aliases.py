@@ -90,7 +90,8 @@ def row_of(alias: Alias, base: internal.CatalogueRow) -> internal.CatalogueRow:
     """
     Return the catalogue's row of a name kept here: that of its model, with what is its own.
 
-    A plain second name has the digest of its model, as Ollama's copies have (ollama sheet §5.15).
+    A plain second name has the digest of its model, as Ollama's copies have
+    (docs/facts/ollama.md#copy).
     """
     made = alias.made
     digest = base.digest

@@ -126,7 +126,8 @@ class Catalogue:
         view = await self._look(self._settings.catalogue_ttl_s)
         hidden = {row.name.lower() for row in view.kept.values()}
         shown = [*view.kept.values(), *(row for row in view.rows if row.name.lower() not in hidden)]
-        # Seconds are what Ollama sorts by (ollama sheet §5.4); equal ones keep the host's order.
+        # Seconds are what Ollama sorts by (docs/facts/ollama.md#tags); equal ones keep the host's
+        # order.
         return sorted(shown, key=lambda row: row.modified_at[:19], reverse=True)
 
     async def made(self) -> list[internal.CatalogueRow]:
@@ -302,7 +303,8 @@ class Catalogue:
         for model in models.models:
             seen = self._first_seen.at(model.key)
             for row in describe(model, seen, self._settings.insert_architectures):
-                # LM Link may list one key twice; the first stands for both (wire sheet §14.16).
+                # LM Link may list one key twice; the first stands for both
+                # (docs/facts/lmstudio.md#linked-machines).
                 if (twin := named.get(row.name)) is not None:
                     twin.instances = [*twin.instances, *row.instances]
                     continue

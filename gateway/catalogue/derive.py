@@ -1,5 +1,6 @@
 """
-Models made of others: what a new one inherits, and what it has of its own (ollama sheet §5.13).
+Models made of others: what a new one inherits, and what it has of its own
+(docs/facts/ollama.md#create).
 
 May live here: pure functions over what is kept of a made model. Not here: where it is kept.
 """

@@ -2,7 +2,8 @@
 Files that clients upload: hashed as they come, and only their digests remembered.
 
 LM Studio takes no files, so nothing is stored and nothing can be made of them; a client that
-uploads before it creates gets Ollama's answers to the upload all the same (ollama sheet §5.14).
+uploads before it creates gets Ollama's answers to the upload all the same
+(docs/facts/ollama.md#blobs).
 """
 
 from __future__ import annotations

@@ -21,9 +21,10 @@ class ModelCheck:
     """
     Compares the model that an answer names with the one asked for.
 
-    LM Studio lets the one loaded model answer for any name (wire sheet §2). Only an id that is
-    known to be another model's is wrong; instances and aliases are not. An id that nobody knows is
-    accepted and counted, and the catalogue is fetched anew at the next look, once for each.
+    LM Studio lets the one loaded model answer for any name
+    (docs/facts/lmstudio.md#substituted-model). Only an id that is known to be another model's is
+    wrong; instances and aliases are not. An id that nobody knows is accepted and counted, and the
+    catalogue is fetched anew at the next look, once for each.
     """
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:

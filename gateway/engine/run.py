@@ -64,8 +64,8 @@ class Run:
 
         A name of ollama.com is "cloud", unless the endpoint takes it for one like any other; one
         that says both places is in "conflict". With `match_case` a row whose own name differs in
-        nothing but letter case is not meant (ollama sheet §2.3, §2.4). `trust_loaded` is the
-        catalogue's.
+        nothing but letter case is not meant (docs/facts/ollama.md#name-matching,
+        docs/facts/ollama.md#name-places). `trust_loaded` is the catalogue's.
 
         Raises UpstreamFailure when LM Studio can't be asked and nothing is known of the name.
         """

@@ -92,7 +92,9 @@ async def create(
     messages: list[ollama.Message] | UnsetType | None,
     requires: str | UnsetType | None,
 ) -> AsyncIterator[internal.Progress]:
-    """Make a model of the one that was resolved, and tell how it goes (ollama sheet §5.13)."""
+    """
+    Make a model of the one that was resolved, and tell how it goes (docs/facts/ollama.md#create).
+    """
     row = run.call.model
     alias = derive.derived(
         row,
@@ -143,7 +145,7 @@ async def pull(
     """
     Have LM Studio download a model, and tell how it goes as Ollama tells of a pull.
 
-    A model that is there needs no download. (ollama sheet §5.11)
+    A model that is there needs no download. (docs/facts/ollama.md#pull)
     """
     text, catalogue = grammar.stated(model, name), run.services.catalogue
     row = await catalogue.find(text)

@@ -133,7 +133,7 @@ class Frames:
                     raise UpstreamFailure(
                         f"an event of its stream can't be read: {error}", fault="not_json"
                     ) from error
-                # An error may come without its event line (wire sheet §5).
+                # An error may come without its event line (docs/facts/lmstudio.md#stream-errors).
                 if chunk.error is not UNSET and bytes(chunk.error) != b"null":
                     raise _stated(data)
                 if self._is_watched:

@@ -34,11 +34,17 @@ from gateway.wire.duration import parse_setting
 from gateway.wire.times import local_text
 
 FOREVER_S = (2**63 - 1) / 1e9
-"""What "forever" is shown as: now plus the longest duration that Go has (ollama sheet §1.9)."""
+"""
+What "forever" is shown as: now plus the longest duration that Go has
+(docs/facts/ollama.md#forever).
+"""
 RETRY_S = 30.0
 """After a failed unload, when to try again."""
 WINDOW_S = 12.0
-"""How long a host may refuse while it reloads a model; 5 to 10 s were seen (wire sheet §3)."""
+"""
+How long a host may refuse while it reloads a model; 5 to 10 s were seen
+(docs/facts/lmstudio.md#reload-window).
+"""
 CONTRADICTION_S = 2.0
 """How long it may call unloaded what it lists: it does so for a model of the wrong kind, too."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
@@ -558,7 +564,10 @@ class Lifecycle:
             self._ownership.forget(identifier)
 
     def _reset(self, hold: Hold) -> None:
-        """Start afresh: what a client wanted was for the load that is over (ollama sheet §3.1)."""
+        """
+        Start afresh: what a client wanted was for the load that is over
+        (docs/facts/ollama.md#keep-alive).
+        """
         hold.keep_alive_s = self._default_keep_alive_s
         hold.stop_asked_at = hold.asked = None
         hold.is_due = hold.must_retry = False
@@ -636,7 +645,8 @@ class Lifecycle:
         return max((tokens for tokens in wants if tokens is not None), default=None)
 
     async def _load(self, hold: Hold, lease: Lease) -> None:
-        # A second look: a load of a loaded model may start a second copy (wire sheet §14.9).
+        # A second look: a load of a loaded model may start a second copy
+        # (docs/facts/lmstudio.md#load-again).
         await self._catalogue.rows(fresh=True)
         if hold.instances or (lease.is_bare and any(one.instances for one in self._around(hold))):
             return

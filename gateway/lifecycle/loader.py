@@ -32,7 +32,7 @@ _NO_MEMORY: Final = (
     # An engine that could not get its memory says no more than that it is gone.
     "exited before becoming healthy",
 )
-"""What LM Studio says when a model does not fit (wire sheet §5 Error texts, §11)."""
+"""What LM Studio says when a model does not fit (docs/facts/lmstudio.md#load-errors)."""
 
 
 def lacks_memory(failure: UpstreamFailure) -> bool:

@@ -25,7 +25,7 @@ State: TypeAlias = Literal["absent", "idle", "busy", "stopping", "growing"] | Ch
 """docs/lifecycle.md has a section on each."""
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
-"""Ollama's words, two spaces included (ollama sheet §1.10)."""
+"""Ollama's words, two spaces included (docs/facts/ollama.md#queue)."""
 
 
 @dataclass(eq=False)

@@ -104,7 +104,10 @@ def size_bytes(parameters: int | None, quantization_name: str) -> int:
 
 
 def is_embedding(name: str) -> bool:
-    """Tell whether a name suggests an embedding model; LM Studio prefixes them (wire sheet §2)."""
+    """
+    Tell whether a name suggests an embedding model; LM Studio prefixes them
+    (docs/facts/lmstudio.md#embedding-names).
+    """
     return bool(_EMBEDDING.search(name))
 
 

@@ -34,7 +34,7 @@ _MODEL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A legal Ollama model name, its defaults filled in. (ollama sheet §2)"""
+    """A legal Ollama model name, its defaults filled in. (docs/facts/ollama.md#names)"""
 
     host: str
     namespace: str
@@ -43,7 +43,10 @@ class Name:
 
     @property
     def display(self) -> str:
-        """The shortest form, the tag always shown: "llama3:latest". (ollama sheet §2.2)"""
+        """
+        The shortest form, the tag always shown: "llama3:latest".
+        (docs/facts/ollama.md#name-display)
+        """
         # Next to a host that is not the default one, the namespace is shown even if it is.
         if self.host.lower() != DEFAULT_HOST:
             return self.full
@@ -65,7 +68,7 @@ class Name:
 def parse(text: str) -> Name | None:
     """Read `[scheme://][host/][namespace/]model[:tag]`; None when it is illegal.
 
-    (ollama sheet §2.1)
+    (docs/facts/ollama.md#name-grammar)
     """
     # A request's name is read several times; what is no name may be of any size, and is not kept.
     return _remembered(text) if len(text) <= _MAX_REMEMBERED else _read(text)
@@ -105,7 +108,7 @@ def split_place(text: str) -> tuple[str, Place | None]:
     """Split a name into the name proper and where it says to run; raises `ValueError` for both.
 
     "x:cloud" is "x" on ollama.com and "x:20b-cloud" is "x:20b" there; "x:local" is "x" here. Only
-    what stands behind the last colon counts, in any letter case. (ollama sheet §2.4)
+    what stands behind the last colon counts, in any letter case. (docs/facts/ollama.md#name-places)
     """
     base, place = _split_last_place(text)
     if place is not None and _split_last_place(base)[1] is not None:
@@ -128,7 +131,7 @@ def _split_last_place(text: str) -> tuple[str, Place | None]:
 def without_local(text: str) -> str:
     """Take a ":local" off a name; ollama.com's names stay, as names like any other.
 
-    What is kept here is kept under its name proper. (ollama sheet §2.4)
+    What is kept here is kept under its name proper. (docs/facts/ollama.md#name-places)
     """
     try:
         base, place = split_place(text.strip())
@@ -138,7 +141,10 @@ def without_local(text: str) -> str:
 
 
 def differ_in_case(one: str, other: str) -> bool:
-    """Whether two texts are the same model's name but for letter case. (ollama sheet §2.3)"""
+    """
+    Whether two texts are the same model's name but for letter case.
+    (docs/facts/ollama.md#name-matching)
+    """
     left, right = parse(one), parse(other)
     if left is None or right is None:
         return False
@@ -148,7 +154,7 @@ def differ_in_case(one: str, other: str) -> bool:
 def stated(model: object, name: object) -> str:
     """Return the name in a request with two keys for it: `model` unless it is empty.
 
-    Blanks are not empty. (ollama sheet §2.5)
+    Blanks are not empty. (docs/facts/ollama.md#name-keys)
     """
     if isinstance(model, str) and model:
         return model

@@ -58,8 +58,8 @@ def canonical(key: str, variant: str | None = None) -> str:
     case only may be equal but for letter case; other keys have names that differ in more.
 
     A key that outgrows even the longest name (about 430 characters when escaped; a variant of 80)
-    gets a digest, which `key_of` refuses with `IrreversibleName`. (wire sheet §2, ollama sheet
-    §2.1)
+    gets a digest, which `key_of` refuses with `IrreversibleName`. (docs/facts/lmstudio.md#keys,
+    docs/facts/ollama.md#name-grammar)
     """
     return f"{_canonical_path(key)}:{_canonical_tag(variant)}"
 
@@ -100,7 +100,8 @@ def _pack(text: str, key: str) -> str:
 def _canonical_tag(variant: str | None) -> str:
     if variant is None:
         return DEFAULT_TAG
-    # What Ollama takes for the default, or for a place to run at and cuts off (ollama sheet §2.4).
+    # What Ollama takes for the default, or for a place to run at and cuts off
+    # (docs/facts/ollama.md#name-places).
     forced: tuple[int, ...] = ()
     if variant.lower() in (DEFAULT_TAG, "cloud", "local"):
         forced = (0,)
@@ -178,7 +179,7 @@ NUMBERED: Final = re.compile(r"(?P<key>.+):(?P<number>[0-9]{1,4})", re.DOTALL)
 def split_variant(key: str) -> tuple[str, str | None]:
     """Split "foo@q4_k_m" into "foo" and "q4_k_m"; None when no variant is named.
 
-    (wire sheet §2)
+    (docs/facts/lmstudio.md#variants)
     """
     match = _VARIANT.fullmatch(key)
     return (match["key"], match["variant"]) if match else (key, None)
@@ -187,7 +188,8 @@ def split_variant(key: str) -> tuple[str, str | None]:
 def split_instance(identifier: str) -> tuple[str, int | None]:
     """Split "foo:2" into "foo" and 2; None when it is not a second or later instance.
 
-    LM Studio numbers the instances of one model from 2 on; the first has no number. (wire sheet §2)
+    LM Studio numbers the instances of one model from 2 on; the first has no number.
+    (docs/facts/lmstudio.md#instances)
     """
     match = NUMBERED.fullmatch(identifier)
     if match is None or match["number"].startswith("0") or match["number"] == "1":

@@ -26,7 +26,10 @@ def repair(path: str, fields: Fields) -> bool:
 
 
 def _any_object(fields: Fields) -> bool:
-    """`json_object` is refused; a schema of any object asks for the same (wire sheet §5)."""
+    """
+    `json_object` is refused; a schema of any object asks for the same
+    (docs/facts/lmstudio.md#response-format).
+    """
     wanted = _value(fields["response_format"])
     if not isinstance(wanted, dict) or wanted.get("type") != "json_object":
         return False
@@ -37,7 +40,7 @@ def _any_object(fields: Fields) -> bool:
 
 def _choice_in_words(fields: Fields) -> bool:
     """
-    An object as tool_choice is refused (wire sheet §5).
+    An object as tool_choice is refused (docs/facts/lmstudio.md#tool-choice).
 
     `required` with only the named tool on offer asks for the same.
     """

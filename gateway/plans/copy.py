@@ -17,11 +17,11 @@ async def plan(request: ollama.CopyRequest, run: Run) -> Outcome:
     call = run.call
     # specs/mappings/copy.yaml:6: check
     source = request.source
-    if not (transforms.is_legal_name(model=source)):
+    if not transforms.is_legal_name(model=source):
         raise Refusal(400, f'source "{shown(source)}" is invalid')
     # specs/mappings/copy.yaml:8: check
     destination = request.destination
-    if not (transforms.is_legal_name(model=destination)):
+    if not transforms.is_legal_name(model=destination):
         raise Refusal(400, f'destination "{shown(destination)}" is invalid')
     # specs/mappings/copy.yaml:10: model
     name = shown(source)

@@ -60,7 +60,7 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
     # specs/mappings/create.yaml:6: check
     model = request.model
     name_2 = request.name
-    if not (transforms.is_some_legal_name(model=model, name=name_2)):
+    if not transforms.is_some_legal_name(model=model, name=name_2):
         raise Refusal(400, "invalid model name")
     # specs/mappings/create.yaml:8: check
     files = request.files

@@ -33,7 +33,7 @@ async def plan(request: ollama.PullRequest, run: Run) -> Outcome:
     # specs/mappings/pull.yaml:6: check
     model = request.model
     name_2 = request.name
-    if not (transforms.is_some_legal_name(model=model, name=name_2)):
+    if not transforms.is_some_legal_name(model=model, name=name_2):
         raise Refusal(400, "invalid model name")
     # specs/mappings/pull.yaml:8: report
     stream = request.stream

@@ -56,7 +56,7 @@ def show_answer(request: ollama.ShowRequest, call: Call) -> ollama.ShowResponse:
         ),
         capabilities=call.model.shown_capabilities if call.model.shown_capabilities else UNSET,
         modified_at=call.model.modified_at,
-        requires=(made.requires if made is not UNSET else UNSET),
+        requires=made.requires if made is not UNSET else UNSET,
     )
 
 

@@ -90,8 +90,8 @@ def ends_well(path: str, end: bytes) -> bool:
     """
     Whether the last bytes of a stream say that it is over; an error says so, too.
 
-    Known of OpenAI's two completion routes only: other streams are taken as they end (wire sheet
-    §14.17).
+    Known of OpenAI's two completion routes only: other streams are taken as they end
+    (docs/facts/lmstudio.md#completions-stream).
     """
     return _COMPLETIONS.fullmatch(path) is None or _ENDS.search(end) is not None
 

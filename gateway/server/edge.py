@@ -51,8 +51,8 @@ class Answer(NamedTuple):
 Gate = Callable[[Scope, Settings], Answer | Headers]
 """
 One rule about who may call. It is asked after the path is clean and before a route is looked for,
-so it sees requests that end as 404 too (ollama sheet §1.4). It returns the Answer that ends the
-request, or the headers that whatever answers later must carry (mostly none).
+so it sees requests that end as 404 too (docs/facts/ollama.md#hosts). It returns the Answer that
+ends the request, or the headers that whatever answers later must carry (mostly none).
 """
 
 
@@ -173,7 +173,10 @@ def _refuse_upgrade(scope: Scope) -> Answer | None:
 
 
 def _redirect_to_clean(scope: Scope) -> Answer | None:
-    """Redirect a path that has `//`, `.` or `..` segments as sent (ollama sheet §1.3)."""
+    """
+    Redirect a path that has `//`, `.` or `..` segments as sent
+    (docs/facts/ollama.md#unclean-paths).
+    """
     raw: str = scope["raw_path"].decode("latin-1") if scope.get("raw_path") else scope["path"]
     if not raw.startswith("/") or not _UNCLEAN.search(raw):
         return None

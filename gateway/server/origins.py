@@ -2,7 +2,7 @@
 Who may call: Ollama's rules for the Origin and the Host of a request, as gates of the edge.
 
 They keep web pages that a user happens to visit away from a gateway on the user's own machine.
-(ollama sheet §1.4, §1.5)
+(docs/facts/ollama.md#hosts, docs/facts/ollama.md#origins)
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Port = 11434
     origins: tuple[str, ...] = ()
-    """Origins allowed beside Ollama's default ones (ollama sheet §1.5)."""
+    """Origins allowed beside Ollama's default ones (docs/facts/ollama.md#origins-default)."""
     keys: tuple[str, ...] = ()
     """Any one of these must come with a request; none is no key at all."""
     keys_file: str | None = None
@@ -61,7 +61,10 @@ class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     thinking: Literal["field", "merge", "drop"] = "field"
     think_tags: Literal["split", "keep"] = "split"
-    """What becomes of thinking that comes as content, between tags (wire sheet §5)."""
+    """
+    What becomes of thinking that comes as content, between tags
+    (docs/facts/lmstudio.md#think-tags).
+    """
     defaults: Literal["absent", "ollama"] = "absent"
     version: Annotated[str, Meta(pattern=r"^\d+(\.\d+){1,3}\Z")] = "0.34.4"
     """Dotted whole numbers only: several clients compare the parts as numbers."""

@@ -91,7 +91,8 @@ _BORROWED = {
     "LMSTUDIO_URL": "upstream.url",
     "LM_API_TOKEN": "upstream.token",
 }
-# Where Ollama takes its default instead of a text that it cannot read (ollama sheet §8.1).
+# Where Ollama takes its default instead of a text that it cannot read
+# (docs/facts/ollama.md#variables).
 _PASSED_OVER_IF_BAD = (
     "models.keep_alive",
     "models.context_length",
@@ -283,7 +284,10 @@ def _read_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
 
 
 def _trimmed(environ: Mapping[str, str], variable: str) -> str:
-    """Trim spaces, then quotes around (ollama sheet §8.1); a variable that is empty is not set."""
+    """
+    Trim spaces, then quotes around (docs/facts/ollama.md#variables); a variable that is empty is
+    not set.
+    """
     return environ.get(variable, "").strip().strip("\"'").strip()
 
 

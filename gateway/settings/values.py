@@ -22,7 +22,7 @@ def read_duration(text: str) -> float | None:
     Seconds of a Go duration or of a bare whole number of seconds; None (negative) is forever.
 
     Stricter than `duration.parse_setting`, which takes five minutes for what it cannot read: only
-    Ollama's own variables are to be read that leniently (ollama sheet §8.1).
+    Ollama's own variables are to be read that leniently (docs/facts/ollama.md#variables).
 
     >>> read_duration("1h30m"), read_duration("90"), read_duration("-1")
     (5400.0, 90.0, None)
@@ -38,7 +38,8 @@ def read_duration(text: str) -> float | None:
 
 def read_ollama_host(text: str) -> tuple[str, int]:
     """
-    Host and port of an OLLAMA_HOST value (ollama sheet §8.2); never fails, as Ollama never does.
+    Host and port of an OLLAMA_HOST value (docs/facts/ollama.md#ollama-host); never fails, as Ollama
+    never does.
 
     An empty host is every interface. A bad port falls back to the default of the scheme.
 
@@ -150,7 +151,10 @@ def read_keep_alive(text: str) -> str:
 
 
 def read_origins(origins: Iterable[str]) -> tuple[str, ...]:
-    """Drop empty origins; refuse those with which Ollama does not start (ollama sheet §1.5)."""
+    """
+    Drop empty origins; refuse those with which Ollama does not start
+    (docs/facts/ollama.md#origins-setting).
+    """
     kept = tuple(origin.strip() for origin in origins if origin.strip())
     for origin in kept:
         if origin.count("*") > 1 or ("*" not in origin and "://" not in origin):

@@ -86,7 +86,7 @@ def media_type(text: str) -> str:
     """
     Return the MIME type of base64 data, from its first bytes; what is unknown counts as JPEG.
 
-    (ollama sheet §3.5)
+    (docs/facts/ollama.md#media-types)
     """
     try:
         head = base64.b64decode(text[:_HEAD_CHARACTERS] + "==")

@@ -17,7 +17,7 @@ def elapsed_ns(since: int, until: int) -> int:
     """
     Return the nanoseconds between two moments, at least 1.
 
-    (ollama sheet §4.1)
+    (docs/facts/ollama.md#metrics)
 
     >>> elapsed_ns(5, 12), elapsed_ns(5, 5)
     (7, 1)
@@ -31,7 +31,7 @@ def prompt_count(
     """
     Return the tokens of a conversation: as reported, else estimated from its texts.
 
-    (ollama sheet §4.1, wire sheet §14)
+    (docs/facts/ollama.md#metrics, docs/facts/lmstudio.md#usage)
 
     >>> prompt_count(22, []), prompt_count(0, [ollama.Message(content="Hello there")])
     (22, 3)
@@ -56,7 +56,7 @@ def prompt_text_count(
     """
     Return the tokens of a prompt: as reported, else estimated from its texts.
 
-    (ollama sheet §4.1, wire sheet §14)
+    (docs/facts/ollama.md#metrics, docs/facts/lmstudio.md#usage)
 
     >>> prompt_text_count(None, "Hello there", "Be brief.")
     5
@@ -70,7 +70,7 @@ def count_or_deltas(
     """
     Return the tokens of an answer: as reported, else the number of pieces it came in.
 
-    Pieces are not quite tokens. (parity notes §3, wire sheet §14)
+    Pieces are not quite tokens. (docs/facts/lmstudio.md#pieces-and-tokens)
 
     >>> speech = internal.Speech(
     ...     thinking="", content="", held="", phase="content", deltas=3, tagged="no", pending="")
@@ -84,7 +84,7 @@ def count_texts(count: int | UnsetType, text: str) -> int:
     """
     Return how many texts that are not empty have come.
 
-    (wire sheet §14)
+    (docs/facts/lmstudio.md#pieces-and-tokens)
 
     >>> count_texts(1, "a"), count_texts(1, "")
     (2, 1)
@@ -96,7 +96,7 @@ def count_or_number(reported: int | float | UnsetType | None, counted: int | Uns
     """
     Return the tokens of an answer: as reported, else as counted.
 
-    (wire sheet §14)
+    (docs/facts/lmstudio.md#usage)
 
     >>> count_or_number(None, 3), count_or_number(8.0, 3)
     (3, 8)

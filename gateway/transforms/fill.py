@@ -18,7 +18,7 @@ def untemplated_prompt(
 
     Prompt and suffix then stand between the fill-in-the-middle markers of the architecture; where
     no markers are known it is the prompt alone, so that what the model says at least begins in the
-    right place. (ollama sheet §5.7)
+    right place. (docs/facts/ollama.md#generate)
 
     >>> untemplated_prompt(False, "qwen2", "def f(", "): pass")
     '<|fim_prefix|>def f(<|fim_suffix|>): pass<|fim_middle|>'

@@ -11,7 +11,7 @@ def is_vision_type(kind: str) -> bool | UnsetType:
     """
     Whether a model sees, by the type that /api/v0 gives it; absent when the type does not tell.
 
-    (wire sheet §10)
+    (docs/facts/lmstudio.md#v0-words)
 
     >>> is_vision_type("vlm"), is_vision_type("llm"), is_vision_type("embeddings")
     (True, False, UNSET)
@@ -23,7 +23,7 @@ def lists_tool_use(capabilities: list[str]) -> bool:
     """
     Whether a list of capabilities names tool use.
 
-    (wire sheet §10)
+    (docs/facts/lmstudio.md#v0-words)
 
     >>> lists_tool_use(["tool_use"]), lists_tool_use([])
     (True, False)
@@ -37,7 +37,7 @@ def v0_instances(
     """
     Return the loaded instances that a row of /api/v0 stands for: one, or none.
 
-    (wire sheet §10)
+    (docs/facts/lmstudio.md#v0-models)
 
     >>> (one,) = v0_instances("m", "loaded", 4096)
     >>> one.id, one.context_length, v0_instances("m", "not-loaded", UNSET)

@@ -15,7 +15,7 @@ def keep_alive_problem(value: Raw | UnsetType) -> str | UnsetType:
     """
     Return Ollama's text for a `keep_alive` that it can't read, absent when it can.
 
-    (ollama sheet §3.1)
+    (docs/facts/ollama.md#keep-alive-values)
 
     >>> keep_alive_problem(Raw(b'"10"'))
     'time: missing unit in duration "10"'
@@ -31,7 +31,7 @@ def is_zero_duration(value: Raw | UnsetType) -> bool:
     """
     Whether a `keep_alive` says zero, which with nothing to do means unloading.
 
-    (ollama sheet §3.1)
+    (docs/facts/ollama.md#load-and-unload)
 
     >>> is_zero_duration(Raw(b'"0s"')), is_zero_duration(Raw(b"0.0")), is_zero_duration(UNSET)
     (True, True, False)

@@ -19,7 +19,7 @@ _DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 
 def is_digest(digest: str) -> bool:
     """
-    Tell whether a text is a digest as Ollama writes it in a path (ollama sheet §5.14).
+    Tell whether a text is a digest as Ollama writes it in a path (docs/facts/ollama.md#blobs).
 
     >>> is_digest("sha256:" + "0" * 64), is_digest("sha256:abc")
     (True, False)
@@ -29,7 +29,8 @@ def is_digest(digest: str) -> bool:
 
 def is_some_name(model: str | UnsetType | None, name: str | UnsetType | None) -> bool:
     """
-    Tell whether a request names a model by either key, blanks aside (ollama sheet §2.5).
+    Tell whether a request names a model by either key, blanks aside
+    (docs/facts/ollama.md#name-keys).
 
     >>> is_some_name("", "qwen3"), is_some_name("  ", "qwen3")
     (True, False)
@@ -39,7 +40,7 @@ def is_some_name(model: str | UnsetType | None, name: str | UnsetType | None) ->
 
 def is_legal_name(model: str | UnsetType | None) -> bool:
     """
-    Tell whether a text is a name by Ollama's grammar (ollama sheet §2.1).
+    Tell whether a text is a name by Ollama's grammar (docs/facts/ollama.md#name-grammar).
 
     >>> is_legal_name("qwen3:8b"), is_legal_name(""), is_legal_name("a/b/c/d")
     (True, False, False)
@@ -49,7 +50,8 @@ def is_legal_name(model: str | UnsetType | None) -> bool:
 
 def is_some_legal_name(model: str | UnsetType | None, name: str | UnsetType | None) -> bool:
     """
-    Tell whether a request names a model by either key, in Ollama's grammar (ollama sheet §2.5).
+    Tell whether a request names a model by either key, in Ollama's grammar
+    (docs/facts/ollama.md#name-keys).
 
     >>> is_some_legal_name("", "qwen3"), is_some_legal_name("  ", "qwen3")
     (True, False)
@@ -61,7 +63,8 @@ def illegal_name_problem(
     model: str | UnsetType | None, name: str | UnsetType | None
 ) -> str | UnsetType:
     """
-    Return Ollama's text for a name that is none, absent when it is one (ollama sheet §2.5).
+    Return Ollama's text for a name that is none, absent when it is one
+    (docs/facts/ollama.md#name-errors).
 
     >>> illegal_name_problem("a b", UNSET)
     'name "a b" is invalid'
@@ -75,7 +78,7 @@ def files_problem(files: dict[str, str | None] | UnsetType | None) -> str | Unse
     """
     Return Ollama's text for the first file that can't be meant, absent when all can.
 
-    (ollama sheet §5.13)
+    (docs/facts/ollama.md#create-errors)
 
     >>> files_problem({"../a.gguf": "sha256:0"}), files_problem({"a.gguf": ""})
     ('file path must be relative', 'invalid digest format')
@@ -94,7 +97,8 @@ def draft_problem(
     quantize: str | UnsetType | None, files: dict[str, str | None] | UnsetType | None
 ) -> str | UnsetType:
     """
-    Return Ollama's text for a draft model's quantization without a draft model (sheet §5.13).
+    Return Ollama's text for a draft model's quantization without a draft model
+    (docs/facts/ollama.md#create-errors).
 
     >>> draft_problem("Q4_0", UNSET)
     '--draft-quantize requires a DRAFT model'
@@ -108,7 +112,7 @@ def source_problem(
     """
     Return Ollama's text where nothing is stated to make a model of, absent otherwise.
 
-    (ollama sheet §5.13)
+    (docs/facts/ollama.md#create-errors)
 
     >>> source_problem("", UNSET)
     "neither 'from' or 'files' was specified"
@@ -126,7 +130,7 @@ def template_problem(template: str | UnsetType | None) -> str | UnsetType:
     """
     Return Go's text for a template with an action that does not end, absent for any other.
 
-    (ollama sheet §5.13)
+    (docs/facts/ollama.md#create-errors)
 
     >>> template_problem("{{ .Prompt"), template_problem("{{ .Prompt }}")
     ('template error: template: :1: unclosed action', UNSET)

@@ -26,7 +26,7 @@ def base64_problem(text: str) -> str | UnsetType:
     """
     Return Go's text for an image that is not base64, absent for one that is.
 
-    (ollama sheet §3.5)
+    (docs/facts/ollama.md#images)
 
     >>> base64_problem("data:image/png;base64,aGk=")
     'illegal base64 data at input byte 4'
@@ -38,7 +38,7 @@ def object_problem(value: Raw) -> str | UnsetType:
     """
     Return Ollama's text for a value that must be an object or null and is not, else absent.
 
-    (ollama sheet §3.6)
+    (docs/facts/ollama.md#arguments-in)
 
     >>> object_problem(Raw(b'"{}"'))
     "Value looks like object, but can't find closing '}' symbol"
@@ -54,7 +54,8 @@ def _with_tool_call_ids(messages: list[ollama.Message]) -> list[internal.Identif
     call, still unanswered, of the last turn that made calls: the one named by its `tool_name`, else
     the first. (A run of assistant messages is one turn.) A sent id is kept; if it is of no call, a
     call that lacks an id takes it. Other ids are made up from a call's place, so that they stay the
-    same when the conversation grows. (client notes §2, ollama sheet §3.6)
+    same when the conversation grows. (docs/facts/clients.md#tool-results,
+    docs/facts/ollama.md#messages)
 
     >>> call = ollama.ToolCall(function=ollama.ToolCallFunction(name="f", arguments=Raw(b"{}")))
     >>> asked, told = _with_tool_call_ids([
@@ -82,7 +83,7 @@ def conversation(
     Return the messages as LM Studio gets them, behind those of a made model.
 
     Its system text comes first, unless the client's own first message is one. All tool calls have
-    ids (see `_with_tool_call_ids`). (ollama sheet §5.8, §5.13)
+    ids (see `_with_tool_call_ids`). (docs/facts/ollama.md#stored-messages)
 
     >>> made = internal.MadeModel(
     ...     parent="", license=[], parameters={}, messages=[], system="Rhyme.")
@@ -108,7 +109,7 @@ def prompt_as_messages(
     Return a prompt as a conversation: a system message when there is one, then a user message.
 
     The request's system text goes over that of a made model, whose messages come before the
-    prompt. (ollama sheet §5.7)
+    prompt. (docs/facts/ollama.md#generate)
 
     >>> [message.role for message in prompt_as_messages("Hi", "Be brief.", UNSET, UNSET)]
     ['system', 'user']
@@ -128,7 +129,7 @@ def message_content(
     Return what a message says: its text, or parts when it has images or sound.
 
     A text part comes first, if there is text; bytes are sniffed, as nothing declares what they are.
-    (ollama sheet §3.5, §14)
+    (docs/facts/ollama.md#media-types, docs/facts/ollama.md#backend-requests)
 
     >>> message_content("Hi", UNSET)
     'Hi'
@@ -262,7 +263,7 @@ def _images(images: list[str | None] | UnsetType | None) -> list[str] | UnsetTyp
 
 
 def _made_up_id(seed: str, taken: set[str]) -> str:
-    """Return an id that looks like Ollama's own. (ollama sheet §4.4)"""
+    """Return an id that looks like Ollama's own. (docs/facts/ollama.md#tool-calls-out)"""
     attempt = 0
     while True:
         digest = hashlib.blake2b(f"{seed}.{attempt}".encode("utf-8", "replace"), digest_size=8)

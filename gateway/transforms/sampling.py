@@ -27,7 +27,7 @@ def with_defaults(
     Return options with those of a made model where none are given, then Ollama's own.
 
     Ollama's sampling defaults count if the policy is "ollama"; under the policy "absent", LM
-    Studio's settings per model do. (ollama sheet §3.4)
+    Studio's settings per model do. (docs/facts/ollama.md#option-defaults)
 
     >>> options = with_defaults(ollama.Options(top_k=5), {"top_k": 9, "top_p": 0.5}, "absent")
     >>> options.top_k, options.top_p
@@ -50,7 +50,7 @@ def whole(number: int | float) -> int:
     """
     Return a number without its fraction, as Ollama reads integers.
 
-    (ollama sheet §3.4)
+    (docs/facts/ollama.md#option-integers)
 
     >>> whole(40.0), whole(-1.7)
     (40, -1)
@@ -62,7 +62,7 @@ def seed_or_absent(number: int | float) -> int | UnsetType:
     """
     Return a seed, absent for a negative one: that is Ollama's way to ask for a random one.
 
-    (ollama sheet §3.4)
+    (docs/facts/ollama.md#option-defaults)
 
     >>> seed_or_absent(7), seed_or_absent(-1)
     (7, UNSET)
@@ -74,7 +74,7 @@ def positive_or_absent(number: int | float) -> int | UnsetType:
     """
     Return a limit, absent when it is none: Ollama counts -1 and the like as unlimited.
 
-    (ollama sheet §3.4)
+    (docs/facts/ollama.md#num-predict)
 
     >>> positive_or_absent(128.0), positive_or_absent(-1), positive_or_absent(0)
     (128, UNSET, UNSET)

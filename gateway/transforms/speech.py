@@ -35,12 +35,13 @@ def separate_speech(
     one. Under the policy "field" thinking stays apart, under "drop" it is lost, under "merge" it
     goes into the content between `<think>` and `</think>`; if nothing follows the thinking there,
     the closing mark is never written. `deltas` counts what the model wrote, blanks included.
-    (parity notes §1.4)
+    (docs/facts/lmstudio.md#edge-whitespace)
 
     Content that begins with `<think>` is thinking up to the first `</think>`, when `tags` is
     "split", the model is not known never to reason (`reasons` is "no") and no thinking came apart:
-    hosts before 0.4 leave it to a setting of their own (wire sheet §5). A tag further on is text.
-    What may become a tag waits in `pending`, and is said when there is a `finish_reason`.
+    hosts before 0.4 leave it to a setting of their own (docs/facts/lmstudio.md#think-tags). A tag
+    further on is text. What may become a tag waits in `pending`, and is said when there is a
+    `finish_reason`.
 
     >>> speech = separate_speech(UNSET, "\\n", UNSET, UNSET, UNSET, "yes", "split", "field")
     >>> speech.thinking

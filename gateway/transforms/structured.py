@@ -11,7 +11,7 @@ def asks_for_format(format: Raw | UnsetType) -> bool:
     """
     Whether structured output is asked for: by "json", or by a schema.
 
-    (ollama sheet §3.3)
+    (docs/facts/ollama.md#format)
 
     >>> asks_for_format(Raw(b'"json"')), asks_for_format(Raw(b"{}")), asks_for_format(Raw(b'""'))
     (True, True, False)
@@ -25,7 +25,7 @@ def any_object_schema() -> Raw:
     """
     Return a JSON schema that any object fits; LM Studio refuses the format `json_object`.
 
-    (wire sheet §5)
+    (docs/facts/lmstudio.md#response-format)
 
     >>> bytes(any_object_schema())
     b'{"type":"object"}'

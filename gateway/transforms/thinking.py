@@ -19,7 +19,7 @@ from gateway.types import lmstudio, ollama
 _WORDS: Final = ("high", "medium", "low", "max")
 _CHOICE: Final = '"high", "medium", "low", "max", true, or false'
 _EFFORTS: Final[tuple[str, ...]] = ("minimal", "low", "medium", "high", "xhigh")
-"""LM Studio's levels, in order. (wire sheet §5)"""
+"""LM Studio's levels, in order. (docs/facts/lmstudio.md#reasoning-effort)"""
 _SHOWN: Final[dict[str, bool | str]] = {
     "off": False,
     "low": "low",
@@ -34,7 +34,7 @@ def think_problem(think: Raw | UnsetType) -> str | UnsetType:
     """
     Return Ollama's text for a `think` that it does not take, absent when it does.
 
-    (ollama sheet §3.2)
+    (docs/facts/ollama.md#think-errors)
 
     >>> think_problem(Raw(b'"none"'))
     'invalid think value: "none" (must be "high", "medium", "low", "max", true, or false)'
@@ -51,7 +51,7 @@ def asks_to_think(think: Raw | UnsetType) -> bool:
     """
     Whether thinking is asked for: by true, or by a level.
 
-    (ollama sheet §3.2)
+    (docs/facts/ollama.md#think)
 
     >>> asks_to_think(Raw(b'"low"')), asks_to_think(Raw(b"false")), asks_to_think(UNSET)
     (True, False, False)
@@ -69,7 +69,8 @@ def reasoning_effort(
     `options` are the model's own (off, on, levels; none when it states no reasoning), `default` is
     one of them. False needs a word only where the model is known to reason: nothing is recorded of
     what `none` does to the others. A level goes to the nearest one that the model lists, upwards
-    from the middle of two; a model that lists none gets it as it is. (wire sheet §5, parity §2.7)
+    from the middle of two; a model that lists none gets it as it is.
+    (docs/facts/lmstudio.md#reasoning-effort)
 
     >>> reasoning_effort(Raw(b"false"), ["off", "on"], "on")
     'none'
@@ -99,7 +100,7 @@ def thinking_support(
     Return which values of `think` make sense for a model, absent unless it is known to think.
 
     Levels for a model that has them (and false, when it can be switched off), else false and true;
-    the default is always among them. (parity notes §2.7)
+    the default is always among them. (docs/facts/ollama.md#think-levels)
 
     >>> thinking_support("yes", ["low", "medium", "high"], "medium")
     ThinkingSupport(values=['low', 'medium', 'high'], default='medium')
@@ -123,7 +124,7 @@ def reasoning_options(
     """
     Return a model's reasoning options: absent when the host says nothing, empty for a stated no.
 
-    (wire sheet §11)
+    (docs/facts/lmstudio.md#v1-reasoning)
 
     >>> reasoning_options(lmstudio.V1Capabilities(vision=True)), reasoning_options(None)
     ([], UNSET)

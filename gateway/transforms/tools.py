@@ -25,7 +25,7 @@ def to_json_text(arguments: Raw) -> str:
     Return arguments as the JSON text that LM Studio wants, order of keys and numbers as sent.
 
     Compact, so that a template renders the same call alike however the client spaced it.
-    (ollama sheet §14)
+    (docs/facts/ollama.md#backend-requests)
 
     >>> to_json_text(Raw(b'{"b": 1.0, "a": "x"}'))
     '{"b":1.0,"a":"x"}'
@@ -37,7 +37,7 @@ def object_or_absent(raw: Raw) -> Raw | UnsetType:
     """
     Return an object as it is; null, and whatever else is no object, is absent.
 
-    (ollama sheet §3.7)
+    (docs/facts/ollama.md#tools)
 
     >>> object_or_absent(Raw(b"null"))
     UNSET
@@ -50,7 +50,7 @@ def to_arguments(name: str, text: str) -> Raw:
     Return the arguments text of a finished call as a compact object, order of keys kept.
 
     No text, and null, is a call without arguments. Raises UpstreamFailure (`bad_tool_arguments`)
-    when it is no object. (ollama sheet §4.4, §5.8)
+    when it is no object. (docs/facts/ollama.md#tool-calls-out, docs/facts/ollama.md#bad-arguments)
 
     >>> bytes(to_arguments("f", '{"city": "Paris"}')), bytes(to_arguments("f", ""))
     (b'{"city":"Paris"}', b'{}')
@@ -81,7 +81,7 @@ def merge_tool_calls(
     call (LM Studio 0.3.17 got indexes wrong). Without an index, a new id or a new name begins a
     call, and so does the same name once its arguments are whole. What names nothing continues the
     last call. Final indexes are 0, 1, ... in the order of the calls' first fragments.
-    (wire sheet §5)
+    (docs/facts/lmstudio.md#tool-fragments, docs/facts/lmstudio.md#tool-fragments-odd)
 
     >>> head = openai.ToolCallFragment(
     ...     index=0, id="1", function=openai.FunctionFragment(name="f", arguments=""))

@@ -22,7 +22,7 @@ def input_problem(input: Raw | UnsetType) -> str | UnsetType:
     """
     Return Ollama's text for an input that is neither a text nor a list of texts nor null.
 
-    (ollama sheet §5.9)
+    (docs/facts/ollama.md#embed)
 
     >>> input_problem(Raw(b'["a", 1]')), input_problem(Raw(b'["a"]'))
     ('invalid input type', UNSET)
@@ -40,7 +40,7 @@ def is_empty_input(input: Raw | UnsetType) -> bool:
     """
     Whether there is nothing to embed: no input, null, an empty text or an empty list.
 
-    An empty text in a list is embedded. (ollama sheet §5.9)
+    An empty text in a list is embedded. (docs/facts/ollama.md#embed)
 
     >>> is_empty_input(Raw(b"[ ]")), is_empty_input(Raw(b'[""]')), is_empty_input(UNSET)
     (True, False, True)
@@ -54,7 +54,7 @@ def embed_input(input: Raw) -> str | list[str]:
     """
     Return the input, a text or texts.
 
-    (ollama sheet §5.9)
+    (docs/facts/ollama.md#embed)
 
     >>> embed_input(Raw(b'["a", "b"]'))
     ['a', 'b']
@@ -67,7 +67,7 @@ def unit_vectors(data: list[openai.Embedding], dimensions: int | UnsetType) -> l
     Return the vectors in order, cut to the wanted dimensions, each of length 1.
 
     Dimensions that are no real cut are ignored, a zero vector stays one, and a vector that has
-    length 1 already keeps its numbers. (ollama sheet §5.9)
+    length 1 already keeps its numbers. (docs/facts/ollama.md#vectors)
 
     >>> unit_vectors([openai.Embedding(index=0, embedding=[3.0, 4.0])], UNSET)
     [[0.6, 0.8]]
@@ -80,7 +80,7 @@ def first_vector(data: list[openai.Embedding]) -> list[float]:
     """
     Return the first vector as it came, an empty one when there is none.
 
-    The old route answers one vector, not normalised. (ollama sheet §5.10)
+    The old route answers one vector, not normalised. (docs/facts/ollama.md#embeddings-route)
 
     >>> first_vector([openai.Embedding(embedding=[3.0, 4.0])]), first_vector([])
     ([3.0, 4.0], [])
@@ -93,7 +93,7 @@ def input_count(reported: int | float | UnsetType | None, input: Raw | UnsetType
     """
     Return the tokens of an input: as reported, else estimated; LM Studio may well report 0.
 
-    (wire sheet §14)
+    (docs/facts/lmstudio.md#embeddings-usage)
 
     >>> input_count(0, Raw(b'["Hello there", "you"]'))
     4

@@ -46,9 +46,10 @@ class Upstream:
 
     Settings: `url` may have a path, which all paths are put behind; `connect_timeout_s` covers
     name, TCP and TLS; `first_byte_timeout_s` runs from there to the body's first byte, also
-    while the answer's headers are outstanding (a model being loaded sends nothing at all, wire
-    sheet §3), and is what a request waits for a free connection, too; `silence_timeout_s` is
-    for the gaps after it, counted only while somebody waits. None is no limit.
+    while the answer's headers are outstanding (a model being loaded sends nothing at all,
+    docs/facts/lmstudio.md#jit-silence), and is what a request waits for a free connection, too;
+    `silence_timeout_s` is for the gaps after it, counted only while somebody waits. None is no
+    limit.
     """
 
     url: str
@@ -109,8 +110,8 @@ class Upstream:
         Ask for server-sent events; entered when the first event is there.
 
         What the answer is, is told by its body: LM Studio says errors as JSON under any status
-        and content type, and as first event (wire sheet §5, §14). A JSON success becomes
-        `EventStream.one_shot`.
+        and content type, and as first event (docs/facts/lmstudio.md#stream-errors,
+        docs/facts/lmstudio.md#error-with-200). A JSON success becomes `EventStream.one_shot`.
 
         Raises UpstreamFailure on entering: as `fetch`, and not_sse, empty (the body ended
         without any event), upstream_error_200 (the first event is an error).

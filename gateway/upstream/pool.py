@@ -25,7 +25,8 @@ class ConnectionPool:
     Carries requests, bytes untouched both ways.
 
     `max_connections` limits what is in use at a time (0 is unlimited), `idle_connection_s` is
-    how long an unused connection is kept: less than the 5 s of LM Studio (wire sheet §1).
+    how long an unused connection is kept: less than the 5 s of LM Studio
+    (docs/facts/lmstudio.md#idle-connections).
     """
 
     def __init__(self, *, max_connections: int = 0, idle_connection_s: float = 4.0) -> None:

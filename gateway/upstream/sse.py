@@ -74,7 +74,7 @@ class SseDecoder:
         if self._is_idle:
             line, _, rest = data.partition(b"\n")
             if (
-                # One whole event of one line, as LM Studio sends them (wire sheet §5).
+                # One whole event of one line, as LM Studio sends them (docs/facts/lmstudio.md#sse).
                 rest == b"\n"
                 and line[:6] == b"data: "
                 and _CR not in line

@@ -35,7 +35,8 @@ _envelope = msgspec.json.Decoder(_Envelope)
 
 def read_error(body: bytes) -> StatedError | None:
     """
-    Read any error envelope of wire sheet §14.1; None when the body is none.
+    Read any form of LM Studio's errors; None when the body is none of them
+    (docs/facts/lmstudio.md#error-envelopes).
 
     Meant for bodies that are known to be errors (by status, or by `event: error`): a lone
     `message` or `title` counts. Never raises; the message is at most MAX_MESSAGE_CHARS long.
@@ -78,7 +79,9 @@ _NO_ERROR = frozenset((b"null", b'""', b"false"))
 
 
 def is_unknown_endpoint(message: str) -> bool:
-    """Whether these are LM Studio's words for a route it lacks (wire sheet §1)."""
+    """
+    Whether these are LM Studio's words for a route it lacks (docs/facts/lmstudio.md#unknown-path).
+    """
     return message.startswith(_UNKNOWN_ENDPOINT)
 
 

@@ -15,7 +15,10 @@ from msgspec import UNSET, Raw, UnsetType
 __all__ = ["parse_keep_alive", "parse_setting", "shown"]
 
 DEFAULT_KEEP_ALIVE_S: Final = 300.0
-"""What a newly loaded model gets where nothing readable says otherwise. (ollama sheet §3.1)"""
+"""
+What a newly loaded model gets where nothing readable says otherwise.
+(docs/facts/ollama.md#keep-alive)
+"""
 
 _NS_PER_S: Final = 1_000_000_000
 _UNIT_NS: Final = {
@@ -40,7 +43,7 @@ def parse_keep_alive(value: Raw | str | UnsetType) -> float | UnsetType | None:
     Return the seconds of a request's `keep_alive`; None is forever, UNSET is no opinion.
 
     `value` is the JSON as sent, or the text of a Go duration. Raises ValueError with Ollama's own
-    text. (ollama sheet §3.1)
+    text. (docs/facts/ollama.md#keep-alive-values)
 
     >>> parse_keep_alive(Raw(b'"1h30m"')), parse_keep_alive(Raw(b"-1")), parse_keep_alive("0")
     (5400.0, None, 0.0)
@@ -65,7 +68,8 @@ def parse_setting(text: str) -> float | None:
     """
     Return the seconds of a keep-alive setting: a Go duration or whole seconds; None is forever.
 
-    What can't be read is five minutes, as for Ollama's own OLLAMA_KEEP_ALIVE. (ollama sheet §8.1)
+    What can't be read is five minutes, as for Ollama's own OLLAMA_KEEP_ALIVE.
+    (docs/facts/ollama.md#variables)
 
     >>> parse_setting("90"), parse_setting("-1"), parse_setting("soon")
     (90.0, None, 300.0)

@@ -8,7 +8,7 @@ Two stages. The fast path is one typed decode; request structs forbid unknown fi
 that is unusual (a key in another letter case, an unknown key, a lone surrogate, bytes after the
 value) fails there. The slow path reads the first JSON value leniently, fits it to the struct's
 fields, and decodes the result with the same decoder, so both paths build equal structs. The rules
-and the wordings are those of ollama sheet §1.6.
+and the wordings are Ollama's (docs/facts/ollama.md#bodies-json, docs/facts/ollama.md#type-errors).
 """
 
 from collections.abc import Mapping
@@ -58,7 +58,7 @@ def read_body(
     `kind`, and every struct in it, must forbid unknown fields to have the fast path: otherwise a
     key in another letter case would be dropped without a word.
 
-    Raises `Refusal`. (ollama sheet §1.6)
+    Raises `Refusal`. (docs/facts/ollama.md#type-errors)
     """
     plan = plan_for(kind)
     if plan.is_closed:
@@ -113,7 +113,7 @@ def read_late(
     element of a list (a null element is of a wrong type, too); the list's own sentence serves where
     there is none for its elements.
 
-    Raises `Refusal`. (ollama sheet §3.4)
+    Raises `Refusal`. (docs/facts/ollama.md#option-errors)
     """
     if isinstance(raw, UnsetType) or bytes(raw).strip() in (b"", b"null"):
         return empty

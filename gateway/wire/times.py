@@ -39,7 +39,7 @@ def local_text(epoch_s: float) -> str:
     """
     Return a time as Ollama writes `modified_at` and `expires_at`: in the server's own zone.
 
-    The fraction's trailing zeros are dropped, and UTC is `Z` (ollama sheet §1.9).
+    The fraction's trailing zeros are dropped, and UTC is `Z` (docs/facts/ollama.md#model-times).
     """
     moment = datetime.fromtimestamp(epoch_s, UTC).astimezone()
     fraction = f".{moment.microsecond:06d}".rstrip("0").rstrip(".")

@@ -2,7 +2,7 @@
 Answers and frames as bytes, the way Ollama writes JSON.
 
 Compact, fields in the struct's order, and `<`, `>`, `&`, U+2028 and U+2029 escaped everywhere
-(ollama sheet §1.7).
+(docs/facts/ollama.md#json-out).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 // Drives Ollama's own Go package, on which its command line stands. It decodes times, integers and
-// lines strictly (client notes §1.2).
+// lines strictly (docs/facts/clients.md#go-client).
 //
 // "driver URL CHAT EMBEDDING [NAME...]" prints one JSON line per scenario, with name, ok and
 // detail, as the drivers in Python do.

@@ -1,5 +1,6 @@
 // Drives ollama-ai-provider-v2 beneath the Vercel AI SDK. Its schemas are the strictest known
-// (client notes §3), and it sends options at top level that no Ollama knows (client notes §2).
+// (docs/facts/clients.md#strictest-schemas), and it sends options at top level that no Ollama knows
+// (docs/facts/clients.md#top-level-options).
 
 import { embedMany, generateText, jsonSchema, Output, stepCountIs, streamText, tool } from "ai";
 import { createOllama } from "ollama-ai-provider-v2";
@@ -226,7 +227,8 @@ await main({
     } catch {
       return;
     }
-    // This client passes over an error frame (client notes §4), but must not report success.
+    // This client passes over an error frame (docs/facts/clients.md#error-frames), but must not
+    // report success.
     equal("other", await result.finishReason, "finish reason");
   },
 });

@@ -1,5 +1,6 @@
-// Drives @langchain/ollama: tool results without a name, its own ids of calls (client notes §2).
-// It heeds an abort only when the next chunk comes, so no scenario leaves an answer.
+// Drives @langchain/ollama: tool results without a name, its own ids of calls
+// (docs/facts/clients.md#call-ids-lost). It heeds an abort only when the next chunk comes, so no
+// scenario leaves an answer.
 
 import { HumanMessage, SystemMessage, ToolMessage } from "@langchain/core/messages";
 import { ChatOllama, Ollama, OllamaEmbeddings } from "@langchain/ollama";

@@ -1,6 +1,7 @@
 // Drives @llamaindex/ollama, which holds an old release of the official client: its stream decoder
-// garbles characters that are cut, and it asks for vectors the old way (client notes §3).
-// Its streams take no abort and keep tool calls to themselves, so no scenario has either.
+// garbles characters that are cut, and it asks for vectors the old way
+// (docs/facts/clients.md#whole-frames, docs/facts/clients.md#older-embeddings). Its streams take no
+// abort and keep tool calls to themselves, so no scenario has either.
 
 import { Ollama, OllamaEmbedding } from "@llamaindex/ollama";
 

@@ -1,5 +1,5 @@
 // Drives the official JavaScript client. It reads streams by itself and insists on `done`
-// (client notes §3); dates in its types are plain strings.
+// (docs/facts/clients.md#javascript-client); dates in its types are plain strings.
 
 import { Ollama } from "ollama";
 

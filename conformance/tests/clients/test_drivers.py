@@ -37,7 +37,7 @@ JAVASCRIPT_FAILS: dict[Flaw, str] = {
     "none": "",
     "missing_done": "chat_stream tools_stream",
     "string_arguments": "tools_stream",
-    # The client skips blank lines (client notes §3).
+    # The client skips blank lines (docs/facts/clients.md#javascript-client).
     "blank_lines": "",
     "float_counts": "chat chat_stream tools_stream",
     "missing_role": "chat chat_stream tools_stream",

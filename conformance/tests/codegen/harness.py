@@ -21,12 +21,11 @@ import pytest
 
 from codegen.compiler.lint import validate_documents
 from codegen.descriptions import signatures, source
+from codegen.descriptions.facts import Facts
 from codegen.descriptions.problem import Findings, GenerationFailed, Problem
 from codegen.descriptions.signatures import Signature
 from codegen.descriptions.spec import Specs
 from codegen.generator import PACKAGES, Files, Generator
-from codegen.rules import reader
-from codegen.rules.model import MappingFile
 from conformance.runner.client import ask
 from conformance.runner.runner import Bench
 
@@ -48,7 +47,6 @@ RUNTIME = (
 Known = tuple[str, bytes]
 
 _documents: dict[Known, tuple[source.Mapping, tuple[Problem, ...]]] = {}
-_mappings: dict[Known, tuple[MappingFile, tuple[Problem, ...]]] = {}
 _signatures: dict[tuple[str, tuple[bytes, ...]], dict[str, Signature]] = {}
 _specs: dict[tuple[Known, ...], Specs] = {}
 
@@ -62,22 +60,6 @@ def load_once(path: Path, root: Path, findings: Findings) -> source.Mapping:
     document, problems = _documents[key]
     findings.problems.extend(problems)
     return document
-
-
-def read_once(folder: Path, root: Path, findings: Findings) -> list[MappingFile]:
-    """Read mapping files as the generator does, each text only once."""
-    files = []
-    for path in sorted(folder.glob("*.yaml")):
-        key = _known(path, root)
-        if key not in _mappings:
-            own = Findings()
-            document = load_once(path, root, own)
-            opened = reader._Reader(own)
-            _mappings[key] = opened.file(document, key[0]), tuple(own.problems)
-        file, problems = _mappings[key]
-        findings.problems.extend(problems)
-        files.append(file)
-    return files
 
 
 def sign_once(path: Path, root: Path) -> dict[str, Signature]:
@@ -111,7 +93,7 @@ def reading_once() -> Iterator[None]:
     """Let the generator read no text twice: it is run some hundred times here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("codegen.descriptions.spec.load", load_once)
-        patch.setattr("codegen.generator.read_mappings", read_once)
+        patch.setattr("codegen.rules.reader.load", load_once)
         patch.setattr("codegen.generator.read_signatures", sign_once)
         patch.setattr("codegen.generator.Specs", specs_once)
         yield
@@ -133,6 +115,7 @@ def copy_real(folder: Path) -> Path:
     root = folder / "real"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / "specs", root / "specs")
+    shutil.copytree(REPOSITORY / "docs" / "facts", root / "docs" / "facts")
     shutil.copytree(
         REPOSITORY / "gateway" / "transforms", root / "gateway" / "transforms", ignore=ignored
     )
@@ -175,7 +158,7 @@ def problems_of(root: Path, *, documents: bool = False) -> tuple[Problem, ...]:
     """
     generator = Generator(root)
     if documents:
-        validate_documents(generator.specs, generator.findings)
+        validate_documents(generator.specs, Facts(root), generator.findings)
     try:
         generator.compile()
     except GenerationFailed as failure:

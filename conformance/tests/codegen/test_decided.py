@@ -12,14 +12,12 @@ import pytest
 from codegen.descriptions import source
 from codegen.descriptions.problem import Findings, Problem
 from codegen.descriptions.source import Key, Mapping, Scalar, Sequence, Value
-from codegen.rules.model import MappingFile
-from codegen.rules.reader import _Reader
 from conformance.tests.codegen import harness
 from conformance.tests.codegen.harness import REPOSITORY, edited, problems_of, replaced
 
 CHAT = "specs/mappings/chat.yaml"
 GENERATE = "specs/mappings/generate.yaml"
-DECIDING = ("fields", "ignored", "omitted", "rejected")
+DECIDING = ("fields", "ignored", "omitted")
 
 Entry = tuple[str, Key]
 
@@ -90,17 +88,14 @@ def test_a_deleted_line_stops_generation(
     block: str, key: Key, real: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Delete any one decision: the field is named, with file and line."""
-    chat = harness.load_once(real / CHAT, real, Findings())
-    shortened = without(chat, key)
+    shortened = without(harness.load_once(real / CHAT, real, Findings()), key)
     assert isinstance(shortened, Mapping)
 
-    def read(folder: Path, root: Path, findings: Findings) -> list[MappingFile]:
+    def read(path: Path, root: Path, findings: Findings) -> Mapping:
         # The line is taken out of the parsed file: reading the text anew takes longest.
-        files = harness.read_once(folder, root, findings)
-        chat = _Reader(findings).file(shortened, CHAT)
-        return [chat if file.name == chat.name else file for file in files]
+        return shortened if path == real / CHAT else harness.load_once(path, root, findings)
 
-    monkeypatch.setattr("codegen.generator.read_mappings", read)
+    monkeypatch.setattr("codegen.rules.reader.load", read)
     problems = problems_of(real)
 
     # A block that has lost its only line can't tell which it was.

@@ -98,10 +98,6 @@ CHUNKS: list[object] = [
         ({"name": "none"}, (404, "model 'none' not found")),
         ({"model": "dumb", "question": "?"}, (400, "dumb:latest answers no questions")),
         ({"model": "able", "options": {"seed": "x"}}, (500, "option seed must be whole")),
-        (
-            {"model": "able", "question": "?", "legacy": "yes"},
-            (400, "legacy is gone, say model 'able' alone"),
-        ),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else str(value[0]),
 )
@@ -154,7 +150,7 @@ def test_a_request_is_translated_field_by_field(gateway: Modules) -> None:
         "model": "able",
         "lines": [
             {"who": "writer", "content": "Because.", "rating": "up"},
-            {"who": "user", "content": "Why?"},
+            {"who": "reader", "content": "Why?"},
         ],
         "stream": True,
         "tone": "kind",
@@ -193,8 +189,8 @@ def test_chunks_become_frames(gateway: Modules) -> None:
             **start,
             "done": True,
             "reason": "length",
-            "opening": "To be ",
-            "count": 7,
+            "opening": "or not to be",
+            "count": 4,
             "elapsed": 41,
             "words": [
                 {"word": "be", "times": 2},
@@ -230,7 +226,7 @@ def test_frames_fold_to_one_answer(gateway: Modules) -> None:
     assert "To be or not to be" == answer["text"]
     assert "Hm." == answer["thought"]
     assert [{"weight": 0.5}] == answer["marks"]
-    assert (True, "length", 7) == (answer["done"], answer["reason"], answer["count"])
+    assert (True, "length", 4) == (answer["done"], answer["reason"], answer["count"])
 
 
 def test_a_stream_knows_when_it_is_complete(gateway: Modules) -> None:

@@ -14,8 +14,9 @@ import pytest
 from codegen.descriptions.problem import Findings
 from codegen.descriptions.source import Mapping
 from codegen.generator import Files, Generator
-from codegen.rules.grammar import GRAMMAR
-from codegen.rules.reader import _Reader, read_mappings
+from codegen.rules.construct import Construct
+from codegen.rules.grammar import constructs
+from codegen.rules.reader import Reader, read_mappings
 from conformance.tests.codegen.harness import (
     FIXTURE,
     REPOSITORY,
@@ -23,9 +24,6 @@ from conformance.tests.codegen.harness import (
     written,
 )
 from conformance.tests.codegen.rewrite import GOLDEN, GOLDEN_SOURCE
-
-CHECKED_BY_KIND = {("constant_argument", "value")}
-"""Keys that the reader takes without looking them up in the grammar."""
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +41,18 @@ def test_the_project_has_no_problems(project: Path) -> None:
 
 def test_the_project_uses_every_key_of_the_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
     """A verb that the fixture does not use would be emitted unseen."""
-    seen = set(CHECKED_BY_KIND)
-    check = _Reader._check_keys
+    seen: set[tuple[str, str]] = set()
+    check = Reader._check_keys
 
-    def note(self: _Reader, node: Mapping, construct: str) -> None:
-        seen.update((construct, key.text) for key, _ in node.items())
-        check(self, node, construct)
+    def note(self: Reader, declared: Construct, node: Mapping) -> None:
+        seen.update((declared.name, key.text) for key, _ in node.items())
+        check(self, declared, node)
 
-    monkeypatch.setattr(_Reader, "_check_keys", note)
+    monkeypatch.setattr(Reader, "_check_keys", note)
     read_mappings(FIXTURE / "specs" / "mappings", FIXTURE, Findings())
 
-    assert set() == {(name, key) for name, keys in GRAMMAR.items() for key in keys} - seen
+    every = {(construct.name, key) for construct in constructs() for key in construct.entries}
+    assert set() == every - seen
 
 
 def test_generated_python_compiles(generated: Files) -> None:

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from codegen.descriptions.problem import Findings
 from codegen.descriptions.source import plain
-from codegen.rules.grammar import json_schema
+from codegen.rules.grammar import constructs, json_schema, with_tables
 from conformance.tests.codegen.harness import FIXTURE, REPOSITORY, load_once
 
 MAPPINGS = [
@@ -32,6 +32,15 @@ def test_the_schema_is_one() -> None:
 
     Draft202012Validator.check_schema(json_schema())
     assert json.loads(committed.read_text(encoding="utf-8")) == json_schema()
+
+
+def test_the_tables_of_keys_are_those_of_the_language() -> None:
+    """The page of the rules holds what the classes say, and each construct once."""
+    page = (REPOSITORY / "docs" / "rules.md").read_text(encoding="utf-8")
+
+    assert with_tables(page) == page
+    titles = [f"### {construct.title}\n" for construct in constructs() if construct.name != "file"]
+    assert [1] * len(titles) == [page.count(title) for title in titles]
 
 
 @pytest.mark.parametrize(("root", "path"), MAPPINGS)

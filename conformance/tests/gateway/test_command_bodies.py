@@ -1,5 +1,6 @@
 """
-What the `ollama` command sends, request by request, without the command (ollama sheet §10).
+What the `ollama` command sends, request by request, without the command
+(docs/facts/ollama.md#command).
 
 Its bodies carry every field, most of them at Go's zero value; each must mean what it means when it
 is left out. `nox -s clients` runs the command itself where Go is there.

@@ -3,8 +3,9 @@ Genuine LM Studio streams through the gateway, against what a real Ollama makes 
 
 The shared goldens are an independent oracle. Exactly these differences are allowed, each declared
 where it is applied: times and durations; counts that a recording lacks, and the cached count;
-whitespace at the edges of thinking and content (parity notes §1.4); reasoning under its other name,
-which that server loses; and a stream without a finish reason, which ends in an error line here.
+whitespace at the edges of thinking and content (docs/facts/lmstudio.md#edge-whitespace); reasoning
+under its other name, which that server loses; and a stream without a finish reason, which ends in
+an error line here.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ def parts_of(frame: dict[str, Any]) -> dict[str, str]:
 
 def smooth(parts: list[dict[str, str]]) -> list[dict[str, str]]:
     """
-    Apply the whitespace rule of parity notes §1.4 to pieces of thinking and content.
+    Drop whitespace at the edges of thinking and content (docs/facts/lmstudio.md#edge-whitespace).
 
     Whitespace at the start of either and at the end of thinking is dropped; whitespace alone within
     thinking rides on the next piece, since it might have been the end.

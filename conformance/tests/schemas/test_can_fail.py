@@ -146,7 +146,9 @@ def test_faults_in_answers_are_found(
 def test_a_fraction_for_an_integer_may_be_refused(
     fake: FakeGateway, url: str, document: Document
 ) -> None:
-    """JSON Schema takes 1.0 for an integer and Go does not; Go counts (ollama sheet §1.6)."""
+    """
+    JSON Schema takes 1.0 for an integer and Go does not; Go counts (docs/facts/ollama.md#integers).
+    """
     text = "json: cannot unmarshal number 1.0 into Go struct field ChatRequest.top_logprobs of type"
     fake.fault = streams(as_json({"error": f"{text} int"}, 400))
 

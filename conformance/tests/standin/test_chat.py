@@ -1,4 +1,7 @@
-"""Chat and completions: shapes, thinking, tools, schemas, limits, refusals (wire sheet §5, §6)."""
+"""
+Chat and completions: shapes, thinking, tools, schemas, limits, refusals
+(docs/facts/lmstudio.md#chat-fields, docs/facts/lmstudio.md#stream-order).
+"""
 
 import asyncio
 import base64
@@ -465,7 +468,7 @@ async def test_other_cuts_carry_the_same(writes: str) -> None:
 
 
 async def test_no_more_than_four_speak_at_once() -> None:
-    """Others wait in silence for a slot of the instance (wire sheet §1)."""
+    """Others wait in silence for a slot of the instance (docs/facts/lmstudio.md#parallel)."""
     async with StandIn() as standin, speak_to(standin) as client:
         hold = {"match": {"model": PLAIN}, "hold": "door", "after": 2}
         await client.post("/__standin/script", json=hold)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from conformance.standin import StandIn
+from conformance.standin.script import Script
 from conformance.standin.stated import STATED
 from conformance.tests.standin.support import (
     EMBEDDING,
@@ -176,6 +178,19 @@ async def test_a_held_request_waits_for_its_release(standin: StandIn) -> None:
         assert rest.endswith("data: [DONE]\n\n")
 
 
+async def test_a_release_counts_for_what_had_arrived() -> None:
+    """A request in the log may not have got as far as its hold; a later one is held again."""
+    rules = Script()
+    before = time.monotonic()
+    rules.release("door")
+    late = rules.hold("door", time.monotonic() + 1)
+
+    assert rules.hold("door", before).is_set()
+    assert not late.is_set()
+    rules.clear()
+    assert late.is_set()
+
+
 async def test_the_log_tells_everything(client: httpx.AsyncClient) -> None:
     """Method, path, headers with the authorization, body, times, end; control is not in it."""
     headers = {"authorization": "Bearer secret", "x-mark": "1"}
@@ -239,7 +254,7 @@ async def test_reset_forgets_everything(client: httpx.AsyncClient) -> None:
 async def test_fixtures_answer_what_they_are_for(tmp_path: Path) -> None:
     """A file answers its request, the one that says more of it first; others go on as ever."""
     (tmp_path / "sub").mkdir()
-    head = 'provenance: {lmstudio: "0.4.24", follows: "wire sheet §5"}\n'
+    head = 'provenance: {lmstudio: "0.4.24", follows: "docs/facts/lmstudio.md#stream-order"}\n'
     for name, body, text in (("a", "", "any"), ("sub/b", f"body: {{model: {SILENT}}}", "silent")):
         (tmp_path / f"{name}.yaml").write_text(
             f"{head}request:\n  method: POST\n  path: {CHAT}\n  {body}\n"

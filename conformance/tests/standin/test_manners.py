@@ -12,7 +12,10 @@ from conformance.tests.standin.support import PLAIN, ask, speak_to
 
 
 async def test_json_has_the_headers_of_express(client: httpx.AsyncClient) -> None:
-    """Type with charset, length, weak tag, keep-alive of five seconds (wire sheet §1)."""
+    """
+    Type with charset, length, weak tag, keep-alive of five seconds
+    (docs/facts/lmstudio.md#headers).
+    """
     answer = await client.get("/v1/models")
     assert "Express" == answer.headers["x-powered-by"]
     assert "application/json; charset=utf-8" == answer.headers["content-type"]

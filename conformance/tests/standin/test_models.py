@@ -1,4 +1,7 @@
-"""Lists, names, loading, time to live, downloads (wire sheet §2, §3, §4, §10, §11)."""
+"""
+Lists, names, loading, time to live, downloads (docs/facts/lmstudio.md#unknown-model,
+docs/facts/lmstudio.md#jit, docs/facts/lmstudio.md#v1-models).
+"""
 
 import asyncio
 import time
@@ -88,7 +91,10 @@ async def test_the_v0_list_tells_state_and_tools(client: httpx.AsyncClient) -> N
 
 
 async def test_a_single_loaded_model_answers_to_any_name(client: httpx.AsyncClient) -> None:
-    """The trap of wire sheet §2: no error, another model. The native chat has none of that."""
+    """
+    No error, another model (docs/facts/lmstudio.md#substituted-model). The native chat has none of
+    that.
+    """
     answer = await chat(client, "no-such-model")
     assert (PLAIN, PLAIN) == (answer["model"], answer["system_fingerprint"])
     native = await client.post("/api/v1/chat", json={"model": "no-such-model", "input": "hi"})

@@ -1,4 +1,7 @@
-"""Embeddings, responses, messages and LM Studio's own chat (wire sheet §7, §8, §9, §11)."""
+"""
+Embeddings, responses, messages and LM Studio's own chat (docs/facts/lmstudio.md#embeddings,
+docs/facts/lmstudio.md#responses, docs/facts/lmstudio.md#native-chat).
+"""
 
 import json
 from typing import Any

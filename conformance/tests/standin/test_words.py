@@ -105,7 +105,7 @@ def test_vectors_are_fixed_and_not_of_unit_length() -> None:
 
 
 def test_a_long_text_is_cut_for_its_vector() -> None:
-    """What lies beyond the context changes nothing (wire sheet §7)."""
+    """What lies beyond the context changes nothing (docs/facts/lmstudio.md#embeddings-cut)."""
     assert words.embed("m", "one two three", 8, 2) == words.embed("m", "one two four", 8, 2)
 
 

@@ -130,7 +130,7 @@ def test_a_broken_fixture_is_refused(tmp_path: Path) -> None:
     """A fixture without provenance, or with bytes that are none, is named at its line."""
     path = tmp_path / "fixture.yaml"
     path.write_text(
-        "provenance: {lmstudio: '0.4.24', follows: wire sheet §5}\n"
+        "provenance: {lmstudio: '0.4.24', follows: docs/facts/lmstudio.md#stream-order}\n"
         "request: {path: /v1/models}\n"
         "response: {status: 200, headers: {}, chunks: [[0, {base64: '!'}]]}\n"
     )

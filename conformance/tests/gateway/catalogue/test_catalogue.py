@@ -312,7 +312,10 @@ async def test_unknown_names_are_no_way_to_make_the_gateway_ask() -> None:
 
 
 async def test_listing_and_showing_load_nothing(pair: Pair) -> None:
-    """One show per model, as clients do: no load and no inference (field notes, check 158)."""
+    """
+    One show per model, as clients do: no load and no inference
+    (docs/facts/clients.md#show-for-all).
+    """
     for name in await names_of(pair):
         answer = await pair.post("/api/show", {"model": name, "verbose": True})
         assert 200 == answer.status_code, answer.text
@@ -356,7 +359,9 @@ async def test_a_host_of_0_4_is_asked_in_its_own_way(pair: Pair) -> None:
 
 
 async def test_a_host_of_0_3_is_known_by_what_it_says() -> None:
-    """It answers 200 to a path that it lacks: the body tells (wire sheet §1)."""
+    """
+    It answers 200 to a path that it lacks: the body tells (docs/facts/lmstudio.md#unknown-path).
+    """
     async with open_pair(host_version="0.3") as pair:
         assert NAMES == set(await names_of(pair))
         assert [(V1, 200), (V0, 200)] == [(one.path, one.status) for one in pair.standin.seen]
@@ -413,7 +418,7 @@ async def test_a_refused_token_is_the_gateways_own(status: int) -> None:
 
 @pytest.mark.parametrize("status", [500, 502, 503])
 async def test_a_list_that_fails_is_no_empty_list(pair: Pair, status: int) -> None:
-    """And no reason to try an older way (field notes, check 92)."""
+    """And no reason to try an older way (docs/facts/clients.md#failed-lists)."""
     pair.script(list_as({"error": {"message": "Not now."}}, V1, status))
     answer = await pair.client.get("/api/tags")
     assert answer.status_code >= 500
@@ -476,7 +481,9 @@ BROKEN: dict[str, Any] = {
 
 @pytest.mark.parametrize("entry", BROKEN.values(), ids=BROKEN.keys())
 async def test_one_broken_entry_hides_no_other(pair: Pair, entry: Any) -> None:
-    """It is left out, or shown with what can be read of it (field notes, check 169)."""
+    """
+    It is left out, or shown with what can be read of it (docs/facts/clients.md#partial-lists).
+    """
     second = {**FULL, "key": "p/second-2b", "loaded_instances": []}
     pair.script(list_as({"models": [FULL, entry, second]}))
     names = await names_of(pair)
@@ -558,7 +565,7 @@ async def test_unknown_values_are_taken(pair: Pair, change: dict[str, Any]) -> N
 
 
 async def test_an_unknown_state_of_an_old_host_is_not_loaded() -> None:
-    """`loading` was seen by others (wire sheet §10)."""
+    """`loading` was seen by others (docs/facts/lmstudio.md#v0-words)."""
     async with open_pair(host_version="0.3") as pair:
         row = {"id": "p/whole-2b", "object": "model", "state": "loading"}
         pair.script(list_as({"data": [row], "object": "list"}, V0))
@@ -567,7 +574,7 @@ async def test_an_unknown_state_of_an_old_host_is_not_loaded() -> None:
 
 
 async def test_a_key_that_stands_there_twice_is_one_model(pair: Pair) -> None:
-    """Machines that are joined may both have it (wire sheet §14.16)."""
+    """Machines that are joined may both have it (docs/facts/lmstudio.md#linked-machines)."""
     other = {**FULL, "display_name": "The other machine's", "loaded_instances": []}
     pair.script(list_as({"models": [FULL, other]}))
     assert ["p/whole-2b:latest"] == await names_of(pair)

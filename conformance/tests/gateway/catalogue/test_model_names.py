@@ -1,4 +1,7 @@
-"""Which model a name stands for, on every surface; never a neighbour (check 161)."""
+"""
+Which model a name stands for, on every surface; never a neighbour
+(docs/facts/clients.md#near-names).
+"""
 
 from typing import Any
 
@@ -133,7 +136,7 @@ async def test_an_illegal_name_that_is_a_key_is_that_models(key: str) -> None:
 
 
 async def test_an_instances_own_name_stands_for_its_model(pair: Pair) -> None:
-    """An alias that somebody gave an instance at LM Studio (wire sheet §2)."""
+    """An alias that somebody gave an instance at LM Studio (docs/facts/lmstudio.md#instances)."""
     await pair.change("load", COLD, instance_id="my-lantern")
     for name in ("my-lantern", "my-lantern:latest", "MY-LANTERN"):
         answer = await pair.post("/api/chat", chat(name))

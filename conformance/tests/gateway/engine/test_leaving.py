@@ -1,4 +1,7 @@
-"""Clients that leave: what they asked for ends at once, and nothing is left behind (check 164)."""
+"""
+Clients that leave: what they asked for ends at once, and nothing is left behind
+(docs/facts/clients.md#client-gone).
+"""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,7 @@
-"""LM Studio may let another model answer than the one asked for (wire sheet §2, check 163)."""
+"""
+LM Studio may let another model answer than the one asked for
+(docs/facts/lmstudio.md#substituted-model, docs/facts/clients.md#other-model).
+"""
 
 import json
 from collections.abc import AsyncIterator
@@ -126,7 +129,10 @@ async def test_ids_that_are_no_other_models_are_taken(
 
 
 async def test_an_instance_with_a_name_of_its_own_is_its_models(pair: Pair) -> None:
-    """Asked for a key, LM Studio answers in the name of the instance (wire sheet §2)."""
+    """
+    Asked for a key, LM Studio answers in the name of the instance
+    (docs/facts/lmstudio.md#answering-model).
+    """
     await pair.change("load", COLD, instance_id="my-lantern")
     answer = await pair.post("/api/chat", chat(COLD))
     assert 200 == answer.status_code, answer.text

@@ -1,4 +1,4 @@
-"""What clients hear when the fault is the gateway's own, or theirs (design of errors)."""
+"""What clients hear when the fault is the gateway's own, or theirs (docs/operating.md)."""
 
 import dataclasses
 import json
@@ -140,7 +140,7 @@ async def test_a_body_of_just_the_limit_is_read() -> None:
     "kind", [None, "application/json", "text/plain", "application/x-www-form-urlencoded", "x/y"]
 )
 async def test_a_body_is_read_whatever_it_is_called(pair: Pair, kind: str | None) -> None:
-    """As Ollama does (field notes, check 154)."""
+    """As Ollama does (docs/facts/ollama.md#bodies-json, docs/facts/clients.md#no-content-type)."""
     headers = {"content-type": kind} if kind else {}
     content = json.dumps(chat()).encode()
     answer = await pair.client.post("/api/chat", content=content, headers=headers)
@@ -168,7 +168,10 @@ async def ask(pair: Pair, path: str, body: Any) -> httpx.Response:
 
 @pytest.mark.parametrize(("path", "body"), ROUTES.values(), ids=ROUTES.keys())
 async def test_a_host_that_is_down_is_told_and_found_again(path: str, body: Any) -> None:
-    """503 with its address while it is down, an answer as soon as it is up (check 12)."""
+    """
+    503 with its address while it is down, an answer as soon as it is up
+    (docs/facts/clients.md#host-down).
+    """
     standin = StandIn()
     await standin.start()
     await standin.stop()
@@ -201,7 +204,7 @@ async def test_what_needs_no_host_is_served_without_one() -> None:
 async def test_an_error_before_the_first_line_has_a_status(
     pair: Pair, status: int, told: int, streamed: bool
 ) -> None:
-    """Never a success with nothing in it (field notes, checks 134 and 151)."""
+    """Never a success with nothing in it (docs/facts/clients.md#silent-errors)."""
     answer = {"status": status, "chunks": [[0, '{"error":{"message":"As said."}}']]}
     pair.script({"match": {"path": CHAT}, "answer": answer})
     got = await pair.post("/api/chat", chat(stream=streamed))
@@ -209,7 +212,7 @@ async def test_an_error_before_the_first_line_has_a_status(
 
 
 async def test_an_error_within_a_success_is_an_error(pair: Pair) -> None:
-    """LM Studio may say it under status 200 (check 162)."""
+    """LM Studio may say it under status 200 (docs/facts/lmstudio.md#error-with-200)."""
     answer = {"chunks": [[0, '{"error":{"message":"As said."}}']]}
     pair.script({"match": {"path": CHAT}, "answer": answer})
     pair.script({"match": {"path": EMBEDDINGS}, "answer": answer})

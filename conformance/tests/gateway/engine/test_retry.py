@@ -1,4 +1,7 @@
-"""What happens when LM Studio says that a model is not loaded (wire sheet §2, §3)."""
+"""
+What happens when LM Studio says that a model is not loaded (docs/facts/lmstudio.md#unknown-model,
+docs/facts/lmstudio.md#reload-window).
+"""
 
 import asyncio
 import json
@@ -113,7 +116,9 @@ async def test_every_inference_route_loads_again(
 
 @pytest.mark.parametrize("path", ["/api/chat", CHAT])
 async def test_a_stream_that_begins_with_an_error_is_asked_for_again(kept: Pair, path: str) -> None:
-    """LM Studio may say it inside a stream, as its first event (wire sheet §3)."""
+    """
+    LM Studio may say it inside a stream, as its first event (docs/facts/lmstudio.md#reload-window).
+    """
     await kept.change("reload_window", LOADED, in_stream=True)
     answer = await kept.post(path, chat(stream=True))
     assert 200 == answer.status_code
@@ -151,7 +156,9 @@ async def test_a_first_event_in_pieces_is_understood(kept: Pair, path: str) -> N
 async def test_every_embedding_route_loads_again(
     kept: Pair, path: str, body: dict[str, Any]
 ) -> None:
-    """The embeddings route has its own envelope, a bare string (wire sheet §2)."""
+    """
+    The embeddings route has its own envelope, a bare string (docs/facts/lmstudio.md#unknown-model).
+    """
     await unload_by_hand(kept, LOADED_EMBEDDER)
     answer = await kept.post(path, {"model": LOADED_EMBEDDER, **body})
     assert 200 == answer.status_code, answer.text
@@ -161,7 +168,7 @@ async def test_every_embedding_route_loads_again(
 
 @pytest.mark.parametrize("path", ["/api/chat", CHAT])
 async def test_many_requests_share_one_load_again(path: str) -> None:
-    """Twenty refused at once, twenty answered, one load (field notes, check 159)."""
+    """Twenty refused at once, twenty answered, one load (docs/facts/clients.md#one-load)."""
     async with open_pair(caching(), load_ms=20) as pair:
         await unload_by_hand(pair, action="unload")
         refusing = {"match": {"path": CHAT}, "nth": 1, "times": 20}
@@ -191,7 +198,10 @@ async def test_a_request_that_comes_while_loading_again_waits_for_that_load(kept
 
 
 async def test_many_first_requests_load_once() -> None:
-    """Twenty requests for a model that is not loaded make one load call (check 159)."""
+    """
+    Twenty requests for a model that is not loaded make one load call
+    (docs/facts/clients.md#one-load).
+    """
     async with open_pair(load_ms=20) as pair:
         answers = await gather_all(*(pair.post("/api/chat", chat(COLD)) for _ in range(20)))
         assert [200] * 20 == [answer.status_code for answer in answers]
@@ -331,7 +341,10 @@ async def test_other_errors_load_nothing(kept: Pair, error: str) -> None:
 
 
 async def test_a_model_that_is_listed_as_loaded_is_not_loaded_twice(kept: Pair) -> None:
-    """A load of a loaded model may make a second instance (wire sheet §14.9): only repeat."""
+    """
+    A load of a loaded model may make a second instance (docs/facts/lmstudio.md#load-again): only
+    repeat.
+    """
     kept.script(REFUSALS["object"])
     answer = await kept.post("/api/chat", chat())
     assert 200 == answer.status_code

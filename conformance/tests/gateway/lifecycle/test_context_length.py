@@ -1,4 +1,4 @@
-"""The context that a request gets, and when a model is loaded again for it (design of loading)."""
+"""The context that a request gets, and when a model is loaded again for it (docs/lifecycle.md)."""
 
 import asyncio
 from typing import Any

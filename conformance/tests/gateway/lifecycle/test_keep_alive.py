@@ -1,4 +1,6 @@
-"""How long models stay, and who may make them go (ollama sheet §3.1, design of loading)."""
+"""
+How long models stay, and who may make them go (docs/facts/ollama.md#keep-alive, docs/lifecycle.md).
+"""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -112,7 +114,10 @@ async def test_a_new_request_starts_the_time_anew(fresh: Pair) -> None:
 
 
 async def test_a_model_that_is_loaded_anew_has_the_usual_time(fresh: Pair) -> None:
-    """A keep-alive that somebody asked for ends with the load it was for (ollama sheet §3.1)."""
+    """
+    A keep-alive that somebody asked for ends with the load it was for
+    (docs/facts/ollama.md#keep-alive).
+    """
     await fresh.post("/api/chat", chat(COLD, keep_alive=SHORT))
     await fresh.until_answered(UNLOAD)
     await fresh.post("/api/chat", chat(COLD))
@@ -260,7 +265,9 @@ async def test_a_request_that_comes_while_unloading_gets_an_answer() -> None:
     ],
 )
 async def test_zero_for_nothing_unloads(fresh: Pair, path: str, body: dict[str, Any]) -> None:
-    """It says `unload`, and nothing is asked of the model (field notes, check 157)."""
+    """
+    It says `unload`, and nothing is asked of the model (docs/facts/clients.md#empty-requests).
+    """
     answer = await fresh.post(path, body)
     (frame,) = frames(answer.text)
     assert ("unload", True) == (frame["done_reason"], frame["done"])
@@ -343,7 +350,7 @@ async def test_an_unload_that_nobody_waits_for_may_fail(fresh: Pair) -> None:
 async def test_ps_tells_when_a_model_goes(
     fresh: Pair, keep_alive: Any, least: timedelta, most: timedelta
 ) -> None:
-    """For ever is as long as Go can say, some 292 years (ollama sheet §1.9)."""
+    """For ever is as long as Go can say, some 292 years (docs/facts/ollama.md#forever)."""
     await fresh.post("/api/chat", chat(COLD, keep_alive=keep_alive))
     assert least < lifetime((await fresh.running())[COLD_NAME]) <= most
 
@@ -394,7 +401,9 @@ async def test_ps_shows_a_variant_by_its_own_name(fresh: Pair) -> None:
 
 
 async def test_ps_shows_what_is_stopping_as_past(fresh: Pair) -> None:
-    """While a request still runs; the command line calls that stopping (ollama sheet §5.5)."""
+    """
+    While a request still runs; the command line calls that stopping (docs/facts/ollama.md#ps).
+    """
     await fresh.post("/api/chat", chat(COLD))
     fresh.script({"match": {"path": CHAT}, "hold": "slow"})
     slow = asyncio.create_task(fresh.post("/api/chat", chat(COLD, stream=True)))

@@ -1,4 +1,7 @@
-"""Loading for a request, and loading for its own sake (wire sheet §3, §11; ollama sheet §3)."""
+"""
+Loading for a request, and loading for its own sake (docs/facts/lmstudio.md#jit,
+docs/facts/lmstudio.md#load-call, docs/facts/ollama.md#load-and-unload).
+"""
 
 import asyncio
 import math
@@ -92,7 +95,10 @@ async def test_a_host_without_native_loading_loads_by_itself() -> None:
 
 @pytest.mark.parametrize(("path", "body"), PRELOADS.values(), ids=PRELOADS.keys())
 async def test_a_request_for_nothing_loads(pair: Pair, path: str, body: dict[str, Any]) -> None:
-    """It says `load`, loads once, and asks nothing of the model (field notes, check 157)."""
+    """
+    It says `load`, loads once, and asks nothing of the model
+    (docs/facts/clients.md#empty-requests).
+    """
     answer = await pair.post(path, body)
     assert 200 == answer.status_code
     (frame,) = frames(answer.text)

@@ -1,4 +1,7 @@
-"""Making room for a load, and how many may wait for one (design of loading, ollama sheet §1.10)."""
+"""
+Making room for a load, and how many may wait for one (docs/lifecycle.md,
+docs/facts/ollama.md#queue).
+"""
 
 import asyncio
 

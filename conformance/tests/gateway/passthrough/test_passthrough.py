@@ -1,4 +1,7 @@
-"""Bytes passed through: what is changed, and above all what is not (field notes, 139 to 145)."""
+"""
+Bytes passed through: what is changed, and above all what is not
+(docs/facts/clients.md#passthrough-bytes).
+"""
 
 import asyncio
 import base64
@@ -181,7 +184,7 @@ WHOLE = {
 async def test_a_200_that_is_no_answer_is_refused(
     pair: Pair, text: str, status: int, says: str
 ) -> None:
-    """A client would take it for a success (wire sheet §14.2)."""
+    """A client would take it for a success (docs/facts/lmstudio.md#error-with-200)."""
     pair.script(play(text, CHAT))
     answer = await pair.post(CHAT, chat())
     assert status == answer.status_code
@@ -197,7 +200,7 @@ async def test_an_error_under_200_is_cured_by_a_load(pair: Pair) -> None:
 
 
 async def test_another_models_answer_is_refused(pair: Pair) -> None:
-    """Whole and streamed (wire sheet §2)."""
+    """Whole and streamed (docs/facts/lmstudio.md#substituted-model)."""
     for streamed in (True, False):
         pair.script({"match": {"path": CHAT}, "fault": "wrong_model", "times": 1})
         answer = await pair.post(CHAT, chat(stream=streamed))
@@ -263,7 +266,7 @@ async def test_a_status_is_passed_on(pair: Pair, status: int) -> None:
 
 
 async def test_an_unknown_route_is_lm_studios_business(pair: Pair) -> None:
-    """Its own answer to one, status included (wire sheet §1)."""
+    """Its own answer to one, status included (docs/facts/lmstudio.md#unknown-path)."""
     answer = await pair.client.get("/v1/never/heard")
     assert 200 == answer.status_code
     assert {"error": "Unexpected endpoint or method. (GET /v1/never/heard)"} == answer.json()
@@ -352,7 +355,7 @@ async def test_a_body_without_a_name_is_passed_on(pair: Pair, body: bytes) -> No
     ids=["lone surrogate", "lone surrogate in a key", "brackets in strings", "deep"],
 )
 async def test_a_name_is_resolved_in_whatever_lm_studio_can_read(spoiler: str) -> None:
-    """Else it would let any loaded model answer (wire sheet §2)."""
+    """Else it would let any loaded model answer (docs/facts/lmstudio.md#substituted-model)."""
     name = f"{LOADED}:latest"
     body = f'{{"model":"{name}",{spoiler},"last":1e3}}'.encode()
     async with open_pair({"limits": {"json_depth": 1_000_000}}) as pair:
@@ -387,7 +390,7 @@ async def test_what_can_not_be_mended_is_passed_on(pair: Pair, members: str) -> 
     "kind", ["application/json", "Application/JSON; charset=utf-8", "text/plain", "", "x/y+json"]
 )
 async def test_a_json_body_is_known_by_any_usual_type(pair: Pair, kind: str) -> None:
-    """Some clients send none, or the one of forms (field notes, check 154)."""
+    """Some clients send none, or the one of forms (docs/facts/clients.md#no-content-type)."""
     body = f'{{"model":"{LOADED}:latest"}}'.encode()
     headers = {"content-type": kind} if kind else {}
     await pair.client.post(ODD, content=body, headers=headers)
@@ -473,7 +476,7 @@ async def test_a_streamed_body_is_not_kept_back() -> None:
     ],
 )
 async def test_a_target_is_passed_on_as_it_was_written(target: str) -> None:
-    """Escapes stay escapes: an encoded slash is no slash (field notes §1)."""
+    """Escapes stay escapes: an encoded slash is no slash (docs/facts/clients.md#encoded-slash)."""
     seen: list[bytes] = []
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -517,7 +520,9 @@ async def test_a_request_without_a_body_has_none_upstream(pair: Pair) -> None:
 
 
 async def test_the_clients_key_stays_here_and_the_gateways_goes() -> None:
-    """What clients call a key is made up or for somebody else (field notes, check 168)."""
+    """
+    What clients call a key is made up or for somebody else (docs/facts/clients.md#made-up-keys).
+    """
     async with open_pair({"upstream": {"token": "sk-lm-ours"}}, token="sk-lm-ours") as pair:
         theirs = {
             "authorization": "Bearer theirs",
@@ -539,7 +544,7 @@ async def test_the_clients_key_stays_here_and_the_gateways_goes() -> None:
 
 
 async def test_without_a_token_no_key_goes(pair: Pair) -> None:
-    """LM Studio may look at the shape of one (wire sheet §14.12)."""
+    """LM Studio may look at the shape of one (docs/facts/lmstudio.md#token-off)."""
     await pair.client.post(CHAT, json=chat(), headers={"authorization": "Bearer theirs"})
     assert all("authorization" not in sent.headers for sent in pair.standin.seen)
 

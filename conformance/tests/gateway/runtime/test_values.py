@@ -26,7 +26,7 @@ WIRE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\
 
 
 def test_what_html_could_misread_is_escaped() -> None:
-    """As Go writes JSON; everything else stays as it is (ollama sheet §1.7)."""
+    """As Go writes JSON; everything else stays as it is (docs/facts/ollama.md#json-out)."""
     data = encode({"a": ODD_TEXT})
     assert (
         '{"a":"a\\u003cb\\u003e\\u0026c \\u2028\\u2029 \u2026 \N{SLIGHTLY SMILING FACE} '
@@ -95,7 +95,7 @@ async def test_error_texts_are_escaped(pair: Pair) -> None:
     ],
 )
 def test_a_frames_time_is_utc_without_trailing_zeros(nanoseconds: int, text: str) -> None:
-    """As Go prints it (ollama sheet §1.9)."""
+    """As Go prints it (docs/facts/ollama.md#frame-times)."""
     assert text == utc_text(nanoseconds)
 
 
@@ -133,7 +133,7 @@ def zone(request: pytest.FixtureRequest) -> Iterator[str]:
     indirect=["zone"],
 )
 def test_a_models_time_is_the_servers(zone: str, seconds: float, text: str) -> None:
-    """In its zone, UTC as Z (ollama sheet §1.9)."""
+    """In its zone, UTC as Z (docs/facts/ollama.md#model-times)."""
     assert text == local_text(seconds)
 
 

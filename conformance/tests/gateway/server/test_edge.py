@@ -1,4 +1,7 @@
-"""The edge: paths, redirects, 404, 405, upgrades, gates, journal lines (ollama sheet §1.3)."""
+"""
+The edge: paths, redirects, 404, 405, upgrades, gates, journal lines
+(docs/facts/ollama.md#unmatched, docs/facts/ollama.md#unclean-paths).
+"""
 
 import re
 from typing import NamedTuple

@@ -249,7 +249,7 @@ def test_an_empty_host_is_reached_by_ipv4() -> None:
 
 
 async def test_answers_carry_a_date_and_no_server_name() -> None:
-    """The headers are Ollama's (ollama sheet §1.1)."""
+    """The headers are Ollama's (docs/facts/ollama.md#headers)."""
     async with running() as child:
         head = (await ask(child, "GET / HTTP/1.1")).partition("\r\n\r\n")[0].lower()
 
@@ -327,7 +327,7 @@ async def test_an_exception_is_a_500_and_a_traceback_in_the_journal() -> None:
 
 
 async def test_the_lengths_of_answers_to_head_are_those_of_get() -> None:
-    """No body, and the length that GET would have (ollama sheet §1.3)."""
+    """No body, and the length that GET would have (docs/facts/ollama.md#head)."""
     async with running() as child:
         unknown = await ask(child, "HEAD /nosuch HTTP/1.1")
         wrong = await ask(child, "HEAD /echo HTTP/1.1")

@@ -184,7 +184,7 @@ def test_every_key_is_read_from_the_file(path: str, tmp_path: Path) -> None:
     ],
 )
 def test_ollama_host_is_read_as_ollama_reads_it(text: str, host: str, port: int) -> None:
-    """The table of the ollama sheet §8.2."""
+    """The table of docs/facts/ollama.md#ollama-host."""
     listen = load({}, {"OLLAMA_HOST": text}, None).listen
 
     assert (host, port) == (listen.host, listen.port)

@@ -1,0 +1,266 @@
+"""
+Upstream calls: the body made for one, what its answer becomes, and calls of the gateway's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from codegen.compiler import ir
+from codegen.compiler.builder import Builder, parameters_of
+from codegen.compiler.coverage import Usage
+from codegen.compiler.expressions import Expressions
+from codegen.compiler.operand import Body, Operand
+from codegen.compiler.place import Context
+from codegen.compiler.runtime import ANY, FETCH_CALL, STR, STREAM_CALL, annotation
+from codegen.compiler.streams import Streams
+from codegen.compiler.texts import refusal
+from codegen.compiler.tree import (
+    NONE,
+    Call,
+    Expression,
+    Lambda,
+    Literal,
+    Name,
+    Raise,
+    Return,
+    Subscript,
+    Text,
+    guarded,
+)
+from codegen.descriptions.spec import Operation
+from codegen.rules.model import Block, CallRule, PathRef
+
+
+@dataclass(frozen=True)
+class CompiledCall:
+    """What a plan needs to invoke a call."""
+
+    rule: CallRule
+    operation: Operation
+    request: str | None
+    """The function that makes the body, if there is one."""
+    parameters: tuple[str, ...]
+    """What that function takes, by the names that a plan has for it."""
+    decoder: Expression
+    translate: Expression
+    fold: Expression | None
+    """What joins a stream's frames; None for a call with one answer."""
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """What a call's answer becomes: the fields of `CompiledCall` that say so."""
+
+    decoder: Expression
+    translate: Expression
+    fold: Expression | None = None
+
+
+class Calls:
+    """The calls of one file."""
+
+    def __init__(self, builder: Builder, context: Context) -> None:
+        self._builder = builder
+        self._context = context
+        self._findings = builder.findings
+        self._streams = Streams(builder, context)
+
+    def compiled(self, call: CallRule, plan_usage: Usage | None) -> CompiledCall | None:
+        """Compile a call that a plan makes, which has used what `plan_usage` says."""
+        if not call.api or not call.operation:
+            return None
+        operation = self._builder.specs.operation(call.api, call.operation, call.operation_position)
+        if operation is None:
+            return None
+        request: str | None = None
+        parameters: tuple[ir.Parameter, ...] = ()
+        if call.request is not None:
+            made = self._request_function(call, call.request, plan_usage)
+            if made is None:
+                return None
+            request, parameters = made.name, made.parameters
+        answered: _Answered | None = None
+        if call.stream is not None:
+            stream = self._streams.compiled(call, call.stream)
+            if stream is not None:
+                answered = _Answered(stream.decoder, stream.translator, stream.fold)
+        elif call.response is not None:
+            answered = self._response(call, call.response)
+        else:
+            self._findings.add(
+                "no-answer", call.position, f"`{call.name}` needs a `stream` or a `response`"
+            )
+        if answered is None:
+            return None
+        names = tuple(parameter.name for parameter in parameters)
+        return CompiledCall(
+            call,
+            operation,
+            request,
+            names,
+            answered.decoder,
+            answered.translate,
+            answered.fold,
+        )
+
+    def invocation(self, call: CompiledCall, streamed: Expression) -> Expression:
+        """Return what a plan ends in; `streamed` tells whether the client wants frames."""
+        method, path = call.operation.method.upper(), call.operation.path
+        body: Expression = NONE
+        if call.request is not None:
+            body = Call(Name(call.request), tuple(map(Name, call.parameters)))
+        head = (("method", Literal(method)), ("path", Literal(path)), ("body", body))
+        if call.fold is None:
+            tail = (("decoder", call.decoder), ("translate", call.translate))
+            return Call(FETCH_CALL, keywords=(*head, *tail))
+        return Call(
+            STREAM_CALL,
+            keywords=(
+                *head,
+                ("chunks", call.decoder),
+                ("translator", call.translate),
+                ("fold", call.fold),
+                ("streamed", streamed),
+            ),
+        )
+
+    def _request_function(
+        self, call: CallRule, block: Block, plan_usage: Usage | None
+    ) -> ir.Function | None:
+        builder = self._builder
+        source = builder.specs.find_struct(block.source, block.source_position)
+        target = builder.specs.find_struct(block.target, block.target_position)
+        if source is None or target is None:
+            return None
+        body = Body(names={"request", "call", "item", *builder.late.values()})
+        scope = builder.request_scope(source)
+        expressions = Expressions.at(self._context, scope, body)
+        for rejected, words in block.rejected.items():
+            operand = expressions.place.path(PathRef(rejected, words.position), mark=False)
+            if operand is not None and operand.presence is not None:
+                # Made first: what its text hoists must stand before the test.
+                refused = Raise(refusal(expressions.place, words))
+                body.lines += guarded(operand.presence, refused)
+        code = expressions.build(target, block.fields, block.names, call.position)
+        body.lines.append(Return(code))
+        builder.check_target(target, block)
+        usage = Usage(source, block.source_position)
+        usage.note(scope, "", "$request")
+        usage.note_block(block)
+        for path in call.streamed.sources if call.streamed is not None else ():
+            usage.used.add(path.text)
+            usage.reached.setdefault(path.text, set()).add("frames, or their fold")
+        if plan_usage is not None:
+            usage.note_plan(plan_usage)
+            usage.shared_ignored.update(builder.file.ignored)
+        builder.check_coverage(usage, f"call {call.name}")
+        function = ir.Function(
+            name=f"{call.name}_request",
+            parameters=builder.request_parameters(body, source),
+            returns=annotation(target),
+            doc=f"Call `{call.name}`: the body for `{call.operation}`.",
+            body=body.written(),
+        )
+        builder.module.functions.append(function)
+        return function
+
+    def _response(self, call: CallRule, block: Block) -> _Answered | None:
+        builder = self._builder
+        source = builder.specs.find_struct(block.source, block.source_position)
+        target = builder.specs.find_struct(block.target, block.target_position)
+        if source is None or target is None:
+            return None
+        body = Body(names={"response", "request", "call", "item"})
+        scope = builder.scope(Operand(Name("response"), source))
+        expressions = Expressions.at(self._context, scope, body)
+        code = expressions.build(target, block.fields, block.names, call.position)
+        body.lines.append(Return(code))
+        usage = Usage(source, block.ignored_position)
+        usage.note(scope, "")
+        usage.note_block(block)
+        for name, refused in block.rejected.items():
+            # Only a client is there to be told.
+            self._findings.add(
+                "bad-value", refused.position, f"`{name}`: only a request can be `rejected`"
+            )
+        builder.check_coverage(usage, f"call {call.name}")
+        builder.note_produced(target, block.fields, block.omitted)
+        builder.check_stale(target, set(block.fields), block.omitted)
+        extra = builder.extra(body)
+        name = f"{call.name}_response"
+        builder.module.functions.append(
+            ir.Function(
+                name=name,
+                parameters=(
+                    ir.Parameter("response", annotation(source)),
+                    *builder.parameters(extra),
+                ),
+                returns=annotation(target),
+                doc=f"Call `{call.name}`: what its answer becomes.",
+                body=body.written(),
+            )
+        )
+        made = Call(Name(name), (Name("response"), *map(Name, extra)))
+        return _Answered(builder.decoder(source), Lambda(("response",), made))
+
+    # -- calls without a client ----------------------------------------------------------------
+
+    def library_call(self, call: CallRule) -> None:
+        """Write the function of a call that the gateway makes for itself."""
+        self._builder.used.add(("call", call.name))
+        compiled = self.compiled(call, None)
+        if compiled is None:
+            return
+        specs = self._builder.specs
+        parameters: tuple[ir.Parameter, ...] = ()
+        body: Expression = NONE
+        path: Expression = Literal(compiled.operation.path)
+        names = parameters_of(compiled.operation.path)
+        if call.request is not None and compiled.request is not None:
+            source = specs.find_struct(call.request.source, call.request.source_position)
+            if source is not None:
+                parameters = (ir.Parameter("request", annotation(source)),)
+                body = Call(Name(compiled.request), (Name("request"),))
+        elif names:
+            parameters = tuple(ir.Parameter(name, STR) for name in names)
+            path = _path_with(compiled.operation.path, names)
+        kinds: tuple[Expression, ...] = (ANY, ANY)
+        if call.response is not None:
+            ends = (
+                specs.find_struct(call.response.source, call.response.source_position),
+                specs.find_struct(call.response.target, call.response.target_position),
+            )
+            kinds = tuple(annotation(kind) if kind is not None else ANY for kind in ends)
+        self._builder.module.functions.append(
+            ir.Function(
+                name=call.name,
+                parameters=parameters,
+                returns=Subscript(FETCH_CALL, kinds),
+                doc=f"The call `{call.operation}` of {call.api}.",
+                body=(
+                    Return(
+                        Call(
+                            FETCH_CALL,
+                            keywords=(
+                                ("method", Literal(compiled.operation.method.upper())),
+                                ("path", path),
+                                ("body", body),
+                                ("decoder", compiled.decoder),
+                                ("translate", compiled.translate),
+                            ),
+                        )
+                    ),
+                ),
+            )
+        )
+
+
+def _path_with(path: str, names: list[str]) -> Text:
+    """Return a path with its parameters' values in it."""
+    pieces: list[str | Expression] = []
+    rest = path
+    for name in names:
+        before, _, rest = rest.partition(f"{{{name}}}")
+        pieces += [before, Name(name)]
+    return Text(tuple(pieces) + ((rest,) if rest else ()))

@@ -1,8 +1,8 @@
 """
 Importing libraries without those that they take in when they happen to be installed.
 
-`rich` is there because Litestar's command line wants it. structlog and httpx import it then for
-tracebacks and a command of theirs that are not used here, which is an eighth of the time to start.
+`rich` is installed because Litestar's command line wants it. structlog then imports it for
+tracebacks that are not used here, which is an eighth of the time to start.
 """
 
 import sys

@@ -8,8 +8,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
-import httpx
-
 from gateway.faults import FaultId
 
 AHEAD_BYTES = 128 * 1024
@@ -23,7 +21,7 @@ Sink: TypeAlias = Callable[[bytes], Awaitable[None] | None]
 """Takes bytes at once; what it returns has to be waited for before it takes more."""
 
 
-class TransportFault(httpx.TransportError):
+class TransportFault(Exception):
     """A fault of the wire: its id, whether a repeat is harmless, whether a time limit ran out."""
 
     def __init__(

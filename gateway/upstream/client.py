@@ -12,10 +12,9 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
-import httpx
-
 from gateway.faults import UpstreamFailure
 from gateway.observability.record import current
+from gateway.upstream.address import read_address
 from gateway.upstream.answers import (
     EventStream,
     Opened,
@@ -27,7 +26,7 @@ from gateway.upstream.answers import (
 )
 from gateway.upstream.body import Headers, TransportFault
 from gateway.upstream.exchange import Exchange, translate
-from gateway.upstream.pool import HttpTransport, origin_of, write_head
+from gateway.upstream.pool import ConnectionPool, write_head
 
 if TYPE_CHECKING:
     from gateway.settings.schema import UpstreamSettings
@@ -57,19 +56,16 @@ class Upstream:
 
     def __init__(self, settings: UpstreamSettings) -> None:
         self.url = settings.url.rstrip("/")
-        base = httpx.URL(self.url)
-        self._origin = origin_of(base)
-        self._host = (b"Host", base.netloc)
-        self._shown = base.netloc.decode("ascii", "replace")
-        self._base_path = base.raw_path.rstrip(b"/")
+        self._origin, host, self._base_path = read_address(self.url)
+        self._host = (b"Host", host)
+        self._shown = host.decode("ascii")
         self._first_byte_s = settings.first_byte_timeout_s
         self._silence_s = settings.silence_timeout_s
         self._connect_s = settings.connect_timeout_s
         self._token: Headers = []
         if settings.token:
             self._token.append((b"authorization", b"Bearer " + settings.token.encode()))
-        # No httpx client around it: its cookies, redirects and environment are not for us.
-        self._transport = HttpTransport(
+        self._connections = ConnectionPool(
             max_connections=settings.max_connections,
             idle_connection_s=settings.idle_connection_s,
         )
@@ -163,7 +159,7 @@ class Upstream:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._transport.aclose()
+        await self._connections.aclose()
 
     async def _open_stream(
         self, exchange: Exchange, method: str, path: str, body: bytes
@@ -200,7 +196,7 @@ class Upstream:
         record = current()
         record.upstream, record.upstream_status = self._shown, None
         try:
-            status, answered, answer = await self._transport.send(
+            status, answered, answer = await self._connections.send(
                 self._origin,
                 method,
                 write_head(method, target, [self._host, *headers, *framing]),

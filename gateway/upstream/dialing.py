@@ -10,29 +10,16 @@ import socket
 import ssl
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
 
 import aiohappyeyeballs
 
 from gateway.faults import shorten
+from gateway.upstream.address import Origin
 from gateway.upstream.body import TransportFault
 from gateway.upstream.connection import Connection
 
 _SECOND_FAMILY_S = 0.25
 """How long IPv6 has before IPv4 is tried beside it, as RFC 8305 advises."""
-
-
-class Origin(NamedTuple):
-    """Where connections lead to."""
-
-    scheme: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """Return it as people write it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
 
 
 async def dial(

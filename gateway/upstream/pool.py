@@ -1,31 +1,26 @@
 """
-The one httpx transport: connections kept, replaced and counted, one request on each at a time.
+The connections to LM Studio: kept, replaced and counted, one request on each at a time.
 
-Only the choice of a connection and the request's head live here; what happens on one is
-`connection`'s, time limits between bytes, repeats of whole requests and meaning are `upstream`'s.
-The gateway's own calls go by `send`: making httpx's objects for each was a third of what a call
-took here.
+This module chooses a connection and writes a request's head. `connection` does what happens on one;
+`client` has the time limits between bytes, the repeats of whole requests, and the meaning.
 
-Nothing is repeated here. An idle connection is looked at just before it is used, and one that its
-peer has hung up on is replaced, for every method, since nothing has been sent yet.
+Nothing is repeated here. An idle connection is checked just before it is used, and one that the
+other side has closed is replaced, for every method, since nothing has been sent yet.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, Callable
 
-import httpx
-
+from gateway.upstream.address import Origin
 from gateway.upstream.body import AnswerBody, Headers, TransportFault
 from gateway.upstream.connection import Connection
-from gateway.upstream.dialing import Origin, dial
-
-_PORTS = {"http": 80, "https": 443}
+from gateway.upstream.dialing import dial
 
 
-class HttpTransport(httpx.AsyncBaseTransport):
+class ConnectionPool:
     """
     Carries requests, bytes untouched both ways.
 
@@ -40,28 +35,6 @@ class HttpTransport(httpx.AsyncBaseTransport):
         self._open: set[Connection] = set()
         self._idle: defaultdict[Origin, dict[Connection, asyncio.TimerHandle]] = defaultdict(dict)
         self._all_closed: asyncio.Event | None = None
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """
-        Send one request of httpx's, as `send` does.
-
-        Of its extensions, `timeout` (`connect`, `pool`; no others) and `target` (bytes: the
-        request target to send as it is) are honoured.
-        """
-        headers = request.headers.raw
-        limits = request.extensions.get("timeout", {})
-        status, answered, body = await self.send(
-            origin_of(request.url),
-            request.method,
-            write_head(
-                request.method, request.extensions.get("target", request.url.raw_path), headers
-            ),
-            _content(request),
-            is_chunked=any(name.lower() == b"transfer-encoding" for name, _ in headers),
-            connect_s=limits.get("connect"),
-            pool_s=limits.get("pool"),
-        )
-        return httpx.Response(status, headers=answered, stream=_HttpxBody(body))
 
     async def send(
         self,
@@ -161,11 +134,6 @@ class HttpTransport(httpx.AsyncBaseTransport):
             self._all_closed.set()
 
 
-def origin_of(url: httpx.URL) -> Origin:
-    """Return where connections for a URL lead to."""
-    return Origin(url.scheme, url.host, url.port or _PORTS[url.scheme])
-
-
 def write_head(method: str, target: bytes, headers: Headers) -> bytes:
     """
     Return a request's head.
@@ -184,22 +152,3 @@ def write_head(method: str, target: bytes, headers: Headers) -> bytes:
 
 
 _BREAKS = frozenset(b"\r\n\0")
-
-
-def _content(request: httpx.Request) -> bytes | AsyncIterable[bytes]:
-    if isinstance(request.stream, httpx.ByteStream):
-        return request.content
-    assert isinstance(request.stream, httpx.AsyncByteStream)
-    return request.stream
-
-
-class _HttpxBody(httpx.AsyncByteStream):
-    def __init__(self, body: AnswerBody) -> None:
-        self._body = body
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await self._body.read():
-            yield data
-
-    async def aclose(self) -> None:
-        self._body.leave()

@@ -31,11 +31,7 @@ NETWORK = {
 }
 ONLY_IN = {
     "litestar": {"gateway/app.py"},
-    "httpx": {
-        "gateway/upstream/connection.py",
-        "gateway/upstream/pool.py",
-        "gateway/upstream/client.py",
-    },
+    "httpx": {"gateway/upstream/httpx_transport.py"},
     "aiohappyeyeballs": {"gateway/upstream/dialing.py"},
     "httptools": {"gateway/upstream/connection.py", "gateway/server/protocol.py"},
 }

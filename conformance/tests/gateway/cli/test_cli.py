@@ -154,7 +154,16 @@ def test_the_command_line_itself_loads_nothing_heavy() -> None:
 
 def test_serving_loads_nothing_that_it_does_not_use() -> None:
     """What libraries import only because it is installed is a good part of the time to start."""
-    unused = {"rich", "pygments", "aiohttp", "pydantic", "jinja2", "multiprocessing.pool"}
+    unused = {
+        "aiohttp",
+        "httpcore",
+        "httpx",
+        "jinja2",
+        "multiprocessing.pool",
+        "pydantic",
+        "pygments",
+        "rich",
+    }
     program = (
         "import sys; from gateway.cli.serve import load_server; load_server(); "
         f"print('gateway.app' in sys.modules, sorted({unused!r} & sys.modules.keys()))"

@@ -13,7 +13,8 @@ from conformance.tests.gateway.upstream.servers import Call, Connect, Serve
 from gateway.faults import UpstreamFailure
 from gateway.upstream import body as body_module
 from gateway.upstream.client import Upstream
-from gateway.upstream.pool import HttpTransport
+from gateway.upstream.httpx_transport import HttpxTransport
+from gateway.upstream.pool import ConnectionPool
 from gateway.upstream.sse import Event
 
 PATH = "/v1/chat/completions"
@@ -793,7 +794,7 @@ async def test_httpx_can_use_the_transport(serve: Serve) -> None:
         yield b"two"
 
     server = await serve(handle)
-    async with httpx.AsyncClient(transport=HttpTransport()) as client:
+    async with httpx.AsyncClient(transport=HttpxTransport(ConnectionPool())) as client:
         whole = await client.post(f"{server.url}/a?b=c", content=b"one two")
         parts = await client.put(f"{server.url}/", content=pieces())
 
@@ -801,3 +802,34 @@ async def test_httpx_can_use_the_transport(serve: Serve) -> None:
     assert b"4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n" == parts.content
     assert [b"POST /a?b=c HTTP/1.1", b"PUT / HTTP/1.1"] == server.calls
     assert 1 == server.connections
+
+
+async def test_httpx_is_told_of_faults_as_its_callers_expect(serve: Serve) -> None:
+    """A refused connection, a cut answer and a full pool are httpx's own errors."""
+
+    async def handle(call: Call) -> None:
+        if b"/cut" in call.request_line:
+            call.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")
+        elif b"/slow" in call.request_line:
+            await asyncio.Event().wait()
+        call.writer.close()
+
+    server = await serve(handle)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        unused = f"http://127.0.0.1:{free.getsockname()[1]}/"
+        pool = ConnectionPool(max_connections=1)
+        async with httpx.AsyncClient(transport=HttpxTransport(pool)) as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.get(unused)
+            with pytest.raises(httpx.RemoteProtocolError):
+                await client.get(f"{server.url}/cut")
+            with pytest.raises(httpx.RemoteProtocolError):
+                await client.get(f"{server.url}/gone")
+            server.has_call.clear()
+            slow = asyncio.ensure_future(client.get(f"{server.url}/slow", timeout=None))
+            await server.has_call.wait()
+            with pytest.raises(httpx.PoolTimeout):
+                await client.get(server.url, timeout=httpx.Timeout(None, pool=0.01))
+            slow.cancel()
+            await asyncio.gather(slow, return_exceptions=True)

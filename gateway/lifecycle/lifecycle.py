@@ -163,7 +163,7 @@ class Lifecycle:
 
     async def start(self) -> None:
         """Take up what was loaded before a crash, now and when another gateway dies."""
-        self._ownership.start()
+        await self._ownership.start()
         await self._adopt()
         self._sweeping = asyncio.create_task(self._sweep())
 

@@ -20,11 +20,17 @@ from gateway.observability.journal import get_logger
 from gateway.store.interface import Store
 
 
-class Owned(msgspec.Struct, frozen=True, kw_only=True):
+class OwnInstance(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    # The stored name of the field is older than the field's.
+    rename={"state": "hold"},
+):
     """
     One instance that a gateway loaded, as the store has it.
 
-    `hold` is the name of the model's state, `key` LM Studio's key of the model, and `request_key`
+    `state` is the name of the model's state, `key` LM Studio's key of the model, and `request_key`
     the name in the load call. `keep_alive_s` is in seconds, None is forever. `expires_at` and
     `begun_at` are seconds since the epoch; `expires_at` is None for never. `context_length` is in
     tokens, None until a list states it. With `is_pending` the load has begun and its end is not
@@ -32,7 +38,7 @@ class Owned(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    hold: str
+    state: str
     key: str
     request_key: str
     keep_alive_s: float | None
@@ -50,7 +56,7 @@ class Ownership:
         self._store = store
         self._host = host
         self._name = uuid.uuid4().hex
-        self._changed: dict[str, Owned | None] = {}
+        self._changed: dict[str, OwnInstance | None] = {}
         self._writing: asyncio.Task[None] | None = None
         self._log = get_logger()
 
@@ -63,7 +69,7 @@ class Ownership:
                 "could not show other gateways that this one is alive", reason=str(failure)
             )
 
-    async def adopt(self) -> list[Owned]:
+    async def adopt(self) -> list[OwnInstance]:
         """Take over the instances of gateways that are dead, and return them."""
         adopted = []
         try:
@@ -73,7 +79,7 @@ class Ownership:
             return []
         for document in documents:
             try:
-                adopted.append(msgspec.json.decode(document, type=Owned))
+                adopted.append(msgspec.json.decode(document, type=OwnInstance))
             except msgspec.DecodeError as error:
                 self._log.warning(
                     "could not read an instance of an earlier process", reason=str(error)
@@ -83,12 +89,12 @@ class Ownership:
     async def others(self) -> set[str]:
         """Return the identifiers of instances that another living gateway loaded."""
         try:
-            return await self._store.foreign_instances(self._host, self._name)
+            return await self._store.instances_of_others(self._host, self._name)
         except StoreFailure as failure:
             self._warn(failure)
             return set()
 
-    def note(self, instance: Owned) -> None:
+    def note(self, instance: OwnInstance) -> None:
         """Write an own instance as it is now; `written` waits for that."""
         self._change(instance.id, instance)
 
@@ -109,7 +115,7 @@ class Ownership:
         except StoreFailure as failure:
             self._warn(failure)
 
-    def _change(self, identifier: str, instance: Owned | None) -> None:
+    def _change(self, identifier: str, instance: OwnInstance | None) -> None:
         self._changed[identifier] = instance
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())

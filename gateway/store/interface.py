@@ -62,7 +62,7 @@ class Store(Protocol):
         """Give the instances of all dead gateways to this one, and return their documents."""
         ...
 
-    async def foreign_instances(self, host: str, gateway: str) -> set[str]:
+    async def instances_of_others(self, host: str, gateway: str) -> set[str]:
         """Return the identifiers of instances of all other gateways that are alive."""
         ...
 

@@ -39,7 +39,7 @@ _SCHEMA = (
         host     TEXT NOT NULL,     -- LM Studio's address
         id       TEXT NOT NULL,     -- LM Studio's identifier of the instance
         gateway  TEXT NOT NULL,     -- the name of the process that loaded it
-        document BLOB NOT NULL,     -- JSON of ownership.Owned
+        document BLOB NOT NULL,     -- JSON of ownership.OwnInstance
         PRIMARY KEY (host, id)
     ) WITHOUT ROWID;
     """,
@@ -158,7 +158,7 @@ class SqliteStore:
 
         return await self._run(work)
 
-    async def foreign_instances(self, host: str, gateway: str) -> set[str]:
+    async def instances_of_others(self, host: str, gateway: str) -> set[str]:
         """Return the identifiers of instances of all other gateways that are alive."""
 
         def work(db: sqlite3.Connection) -> set[str]:

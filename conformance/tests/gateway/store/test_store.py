@@ -62,9 +62,9 @@ async def test_the_instances_of_a_living_gateway_are_its_own(opening: Opening) -
     await first.update_instances(HOST, "one", {"x": b"1", "y": b"2"})
     await first.update_instances(HOST, "one", {"y": None})
     await second.update_instances(HOST, "two", {"x": None})
-    assert {"x"} == await second.foreign_instances(HOST, "two")
-    assert set() == await first.foreign_instances(HOST, "one")
-    assert set() == await second.foreign_instances(OTHER_HOST, "two")
+    assert {"x"} == await second.instances_of_others(HOST, "two")
+    assert set() == await first.instances_of_others(HOST, "one")
+    assert set() == await second.instances_of_others(OTHER_HOST, "two")
     assert [] == await second.take_over_instances(HOST, "two")
 
 
@@ -76,11 +76,11 @@ async def test_the_instances_of_a_dead_gateway_are_taken_over_once(opening: Open
     await first.withdraw("one")
     await second.announce("two")
     await third.announce("three")
-    assert set() == await second.foreign_instances(HOST, "two")
+    assert set() == await second.instances_of_others(HOST, "two")
     assert [] == await second.take_over_instances(OTHER_HOST, "two")
     assert [b"1"] == await second.take_over_instances(HOST, "two")
     assert [] == await third.take_over_instances(HOST, "three")
-    assert {"x"} == await third.foreign_instances(HOST, "three")
+    assert {"x"} == await third.instances_of_others(HOST, "three")
 
 
 async def test_withdrawing_what_was_never_announced_is_fine(opening: Opening) -> None:

@@ -40,7 +40,7 @@ from gateway.server.keys import KeyGate
 from gateway.server.origins import GATES
 from gateway.server.routes import HEALTH, RouteTable
 from gateway.settings.schema import Settings
-from gateway.store.sqlite import Store
+from gateway.store.sqlite import SqliteStore
 from gateway.upstream.client import Upstream
 from gateway.wire.writing import JSON, encode_error
 
@@ -51,11 +51,11 @@ class Process:
     def __init__(self, settings: Settings) -> None:
         self.metrics = Metrics() if settings.routes.metrics else None
         self.upstream = Upstream(settings.upstream)
-        self.store = Store(settings.store.path)
+        self.store = SqliteStore(settings.store.path)
         self.aliases = Aliases(self.store, settings.aliases)
         first_seen = FirstSeen(self.store, self.upstream.url)
         self.catalogue = Catalogue(self.upstream, settings.models, self.aliases, first_seen)
-        ownership = Ownership(self.store, settings.store.path, self.upstream.url)
+        ownership = Ownership(self.store, self.upstream.url)
         self.lifecycle = Lifecycle(self.upstream, self.catalogue, settings.models, ownership)
         self.downloads = Downloads(self.upstream, self.catalogue, settings.downloads)
         services = Services(self.catalogue, self.lifecycle, Blobs(), self.downloads)

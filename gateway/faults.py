@@ -116,6 +116,10 @@ class StartProblem(Exception):
     """The process can't start: one sentence that says why, and the next step."""
 
 
+class StoreFailure(Exception):
+    """The store can't be read or written now; the text says why."""
+
+
 class ClientGone(Exception):
     """The client left before its request was whole."""
 

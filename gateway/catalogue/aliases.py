@@ -11,14 +11,14 @@ it was made from is remembered by LM Studio's own key, so a name may even hide i
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Mapping
 
 import msgspec
 
+from gateway.faults import StoreFailure
 from gateway.names import grammar
 from gateway.observability.journal import get_logger
-from gateway.store.sqlite import Store
+from gateway.store.interface import Store
 from gateway.types import internal
 
 
@@ -63,26 +63,22 @@ class Aliases:
     async def refresh(self) -> None:
         """Read what other gateways changed; a failure keeps what is known."""
         try:
-            rows = await self._store.run(
-                lambda db: db.execute("SELECT name, document FROM alias").fetchall()
-            )
-            self._kept = {name: _decode(document) for name, document in rows}
-        except (sqlite3.Error, msgspec.MsgspecError) as error:
-            self._log.warning("the store can't be read", table="alias", reason=str(error))
+            documents = await self._store.aliases()
+            self._kept = {name: _decode(document) for name, document in documents.items()}
+        except (StoreFailure, msgspec.MsgspecError) as error:
+            self._log.warning("could not read the stored aliases", reason=str(error))
 
     async def keep(self, alias: Alias) -> None:
-        """Remember a name, instead of what it stood for before. Raises sqlite3.Error."""
+        """Remember a name, instead of what it stood for before. Raises StoreFailure."""
         name = _folded(alias.name)
         document = msgspec.json.encode(alias)
-        await self._store.run(
-            lambda db: db.execute("REPLACE INTO alias VALUES (?, ?)", (name, document))
-        )
+        await self._store.put_alias(name, document)
         self._kept = {**self._kept, name: alias}
 
     async def forget(self, name: str) -> None:
-        """Remove a stored name; one that is not there is fine. Raises sqlite3.Error."""
+        """Remove a stored name; one that is not there is fine. Raises StoreFailure."""
         folded = _folded(name)
-        await self._store.run(lambda db: db.execute("DELETE FROM alias WHERE name = ?", (folded,)))
+        await self._store.delete_alias(folded)
         self._kept = {key: alias for key, alias in self._kept.items() if key != folded}
 
 

@@ -140,12 +140,12 @@ class Catalogue:
         return self._view.kept.get(_folded(name)) if self._view is not None else None
 
     async def keep(self, alias: Alias) -> None:
-        """Keep a made model. Raises sqlite3.Error."""
+        """Keep a made model. Raises StoreFailure."""
         await self._aliases.keep(alias)
         self._show_made()
 
     async def forget(self, name: str) -> None:
-        """Forget a made model. Raises sqlite3.Error."""
+        """Forget a made model. Raises StoreFailure."""
         await self._aliases.forget(name)
         self._show_made()
 

@@ -38,9 +38,9 @@ def describe(
         for variant in named:
             stated = _variant_of(model, variant, is_selected=variant == selected)
             request_key = f"{key}@{variant}"
-            copies_of = model.key if variant == selected else request_key
+            instances_of = model.key if variant == selected else request_key
             yield _row(
-                stated, key, variant, request_key, copies_of, modified_at, insert_architectures
+                stated, key, variant, request_key, instances_of, modified_at, insert_architectures
             )
 
 
@@ -67,7 +67,7 @@ def _row(
     key: str,
     variant: str | None,
     request_key: str,
-    copies_of: str,
+    instances_of: str,
     modified_at: str,
     insert_architectures: Collection[str],
 ) -> internal.CatalogueRow:
@@ -81,7 +81,7 @@ def _row(
     row = internal.CatalogueRow(
         key=model.key,
         request_key=request_key,
-        copies_of=copies_of,
+        instances_of=instances_of,
         name=keys.canonical(key, variant),
         kind=kind,
         display_name=_or(model.display_name, "") or key.rsplit("/", 1)[-1],

@@ -8,7 +8,6 @@ Each public function is a step; it takes the run first and named values of the r
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -20,7 +19,7 @@ from gateway.catalogue.aliases import Alias
 from gateway.catalogue.download_sources import wanted
 from gateway.catalogue.downloads import NO_DOWNLOADS, NOT_FOUND
 from gateway.engine.run import Run
-from gateway.faults import Refusal
+from gateway.faults import Refusal, StoreFailure
 from gateway.names import grammar
 from gateway.types import internal, ollama
 from gateway.wire.duration import parse_keep_alive
@@ -126,19 +125,19 @@ async def forget(run: Run, *, model: str | UnsetType | None, name: str | UnsetTy
     try:
         text = grammar.without_local(grammar.stated(model, name))
         await run.services.catalogue.forget(text.strip())
-    except sqlite3.Error as error:
-        raise _unwritable(error) from error
+    except StoreFailure as failure:
+        raise _unwritable(failure) from failure
 
 
 async def _keep(run: Run, alias: Alias) -> None:
     try:
         await run.services.catalogue.keep(alias)
-    except sqlite3.Error as error:
-        raise _unwritable(error) from error
+    except StoreFailure as failure:
+        raise _unwritable(failure) from failure
 
 
-def _unwritable(error: sqlite3.Error) -> Refusal:
-    return Refusal(503, f"the gateway's store can't be written: {error}")
+def _unwritable(failure: StoreFailure) -> Refusal:
+    return Refusal(503, f"the gateway's store can't be written: {failure}")
 
 
 async def pull(

@@ -161,7 +161,7 @@ def model_info(row: internal.CatalogueRow, asked: str, user_agent: str) -> dict[
     >>> can = internal.Capabilities(completion="yes", embedding="no", insert="no", thinking="no",
     ...                             tools="no", vision="no")
     >>> row = internal.CatalogueRow(
-    ...     key="a/q", request_key="a/q", copies_of="a/q", name="a/q:latest", kind="llm",
+    ...     key="a/q", request_key="a/q", instances_of="a/q", name="a/q:latest", kind="llm",
     ...     display_name="Q 1B", architecture="q", format="gguf", quantization="Q8_0",
     ...     parameter_size="", size_bytes=0, max_context_length=4096, digest="", modified_at="",
     ...     capabilities=can, shown_capabilities=[], reasoning_options=[], instances=[])

@@ -18,7 +18,7 @@ from gateway.catalogue.downloads import Downloads
 from gateway.catalogue.first_seen import FirstSeen
 from gateway.faults import Refusal
 from gateway.settings.schema import DownloadSettings, ModelSettings, UpstreamSettings
-from gateway.store.sqlite import Store
+from gateway.store.sqlite import SqliteStore
 from gateway.types import internal
 from gateway.upstream.client import Upstream
 
@@ -274,7 +274,7 @@ async def test_hosts_without_downloads_say_so(version: str) -> None:
 async def downloads_of(pair: Pair) -> AsyncIterator[Downloads]:
     """Follow downloads of the stand-in without a gateway around it."""
     upstream = Upstream(UpstreamSettings(url=pair.standin.url))
-    store = Store(None)
+    store = SqliteStore(None)
     first_seen = FirstSeen(store, pair.standin.url)
     catalogue = Catalogue(upstream, ModelSettings(), Aliases(store, {}), first_seen)
     downloads = Downloads(upstream, catalogue, DownloadSettings(poll_interval_s=0.01))

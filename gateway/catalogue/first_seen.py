@@ -1,9 +1,9 @@
 """
-When each model was seen first: LM Studio does not say when it got a model, and listings need a time
-that stays (`modified_at`).
+The time at which each model was first seen, for the `modified_at` of listings: LM Studio does not
+state when a model was downloaded.
 
-May live here: the table `first_seen` of the store. A store that fails is logged; then a time lasts
-as long as the process.
+The times are in the store. If the store fails, that is logged, and a time lasts as long as the
+process.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class FirstSeen:
         self._log = get_logger()
 
     def at(self, key: str) -> str:
-        """Return a noted model's time as listings show it."""
+        """Return the time of a noted model, in the form for listings."""
         return local_text(self._known[key] / 1e9)
 
     async def note(self, keys: Iterable[str]) -> None:
-        """Note models that are there now; of one that was noted before the old time stays."""
+        """Note models that exist now; a model that was noted before keeps its time."""
         new = [key for key in dict.fromkeys(keys) if key not in self._known]
         if not new:
             return

@@ -1,1 +1,1 @@
-"""What must outlive the process, in one SQLite file."""
+"""The store: everything that must survive a restart, in one SQLite file."""

@@ -1,9 +1,8 @@
 """
-What must outlive a restart, in one SQLite file: aliases, when models were first seen, and which
-instances this gateway loaded.
+The SQLite file of the store: aliases, first-seen times, and the instances that this gateway loaded.
 
-May live here: the file, its schema, and the one way to work on it. What a row means is the business
-of the module that reads it (`aliases`, `catalogue`, `ownership`). Nothing of a request is kept.
+This module has the file, its schema, and the one way to access it. The modules that read a table
+(`aliases`, `first_seen`, `ownership`) interpret its rows. Nothing from a request is stored.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ T = TypeVar("T")
 
 MEMORY = ":memory:"
 BUSY_S = 5.0
-"""How long to wait for another gateway that writes to the same file."""
+"""Seconds to wait for another gateway that writes to the same file."""
 
 _SCHEMA = (
     """
@@ -44,22 +43,22 @@ _SCHEMA = (
     ) WITHOUT ROWID;
     """,
 )
-"""One script per version of the schema, from an empty file on; `user_version` counts them."""
+"""One script for each version of the schema, from an empty file on; `user_version` counts them."""
 
 
 class StoreProblem(StartProblem):
-    """The file can't be used: one sentence that names it and the next step."""
+    """The file cannot be used; one sentence names it and the next step."""
 
 
 class Store:
     """
-    An open store. Work runs on one thread of its own, so the event loop never waits for a disk.
+    An open store. All work runs on one separate thread, so the event loop never waits for the disk.
 
-    Several gateways may share a file: each piece of work is one transaction.
+    Several gateways may share a file: each call is one transaction.
     """
 
     def __init__(self, path: str | None) -> None:
-        """Open the file, None is memory only. Raises StoreProblem."""
+        """Open the file; None is memory only. Raises StoreProblem."""
         self._path = path or MEMORY
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         try:
@@ -72,12 +71,12 @@ class Store:
             ) from error
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` as one transaction, on the disk when it returns. Raises sqlite3.Error."""
+        """Run `work` as one transaction, which is on the disk on return. Raises sqlite3.Error."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self.run_now, work)
 
     def run_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` as one transaction here; for the start, before there is a loop to hold up."""
+        """Run `work` as one transaction in this thread; for the start, before the loop runs."""
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -89,14 +88,14 @@ class Store:
         return result
 
     def close(self) -> None:
-        """Finish what is under way and close the file."""
+        """Finish the running work and close the file."""
         self._thread.submit(self._connection.close).result()
         self._thread.shutdown()
 
     def _open(self) -> sqlite3.Connection:
         if self._path != MEMORY:
             Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-        # Transactions are ours (isolation_level None); the connection moves to a thread of its own.
+        # This class manages transactions (isolation_level None); the connection has its own thread.
         connection = sqlite3.connect(
             self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
         )

@@ -1,8 +1,8 @@
 """
 Ollama's grammar of model names: host, namespace, model and tag.
 
-Pure functions over the text of a name. Which models exist, aliases, and the choice between several
-models that match are the catalogue's. Callers trim a name before they pass it.
+These are pure functions over the text of a name. The catalogue knows which models and aliases
+exist, and chooses between several that match. Callers trim a name before they pass it.
 """
 
 import re
@@ -44,10 +44,10 @@ class Name:
     @property
     def display(self) -> str:
         """
-        The shortest form, the tag always shown: "llama3:latest".
+        The shortest form, always with the tag: "llama3:latest".
         (docs/facts/ollama.md#name-display)
         """
-        # Next to a host that is not the default one, the namespace is shown even if it is.
+        # With a host other than the default, even the default namespace is shown.
         if self.host.lower() != DEFAULT_HOST:
             return self.full
         if self.namespace.lower() != DEFAULT_NAMESPACE:
@@ -61,7 +61,7 @@ class Name:
 
     @property
     def folded(self) -> str:
-        """Equal for two names exactly when Ollama's lookup takes them for the same one."""
+        """Equal for two names exactly if Ollama's lookup treats them as the same name."""
         return self.full.lower()
 
 
@@ -70,7 +70,8 @@ def parse(text: str) -> Name | None:
 
     (docs/facts/ollama.md#name-grammar)
     """
-    # A request's name is read several times; what is no name may be of any size, and is not kept.
+    # A request's name is parsed several times. A text that is not a name can be long, and is not
+    # cached.
     return _remembered(text) if len(text) <= _MAX_REMEMBERED else _read(text)
 
 

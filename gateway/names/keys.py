@@ -1,10 +1,10 @@
 """
-The way from LM Studio's model keys to Ollama's names and back.
+The conversion of LM Studio's model keys to Ollama's names and back.
 
-An Ollama name forbids much that occurs in a key, so `canonical` escapes it, reversibly:
+Many characters of a key are not allowed in an Ollama name, so `canonical` escapes them, reversibly:
 
-    _x2e_     the UTF-8 bytes of one or more characters that a name can't hold
-    _x_       nothing at all (an empty part)
+    _x2e_     the UTF-8 bytes of one or more characters that a name cannot contain
+    _x_       an empty part
     _xj_      as the whole namespace: host and model are two pieces of one text
     _xh..._   at the end of a part: a digest of a text too long for any name; not reversible
 """
@@ -28,7 +28,7 @@ from gateway.names.grammar import (
 
 
 class IrreversibleName(ValueError):
-    """A name that holds only a digest of its key: the catalogue alone can tell which key it is."""
+    """A name contains only a digest of its key; only the catalogue can find the key."""
 
 
 _JOINED: Final = "_xj_"
@@ -84,10 +84,10 @@ def _canonical_path(key: str) -> str:
 
 
 def _pack(text: str, key: str) -> str:
-    """An escaped text in a single part, or in two; else a digest of the key."""
+    """Return an escaped text as one part or two, else a digest of the key."""
     if len(text) <= MAX_PART:
         return text
-    # Rather behind an escaped character than in the middle of a word.
+    # Preferably after an escaped character, not in the middle of a word.
     breaks = {match.end() for match in _ESCAPE.finditer(text)}
     cuts = range(len(text) - MAX_PART, min(len(text), MAX_HOST + 1))
     for cut in sorted(cuts, key=lambda at: (at not in breaks, at)):
@@ -139,10 +139,10 @@ def _digest(escaped: str, original: str) -> str:
 
 
 def key_of(name: str) -> tuple[str, str | None]:
-    """The LM Studio key and variant of a canonical name: the inverse of `canonical`.
+    """Return the LM Studio key and variant of a canonical name: the inverse of `canonical`.
 
-    Any legal name has an answer, whether or not such a model exists. The tag "latest" (also when
-    it is left out) means no variant. Raises `IrreversibleName` for a name that holds a digest and
+    Every legal name has a result, whether or not such a model exists. The tag "latest", even if it
+    is left out, means no variant. Raises `IrreversibleName` for a name that contains a digest, and
     `ValueError` for an illegal name.
     """
     parsed = parse(name)

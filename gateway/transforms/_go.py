@@ -1,4 +1,4 @@
-"""Texts the way Go reads and writes them."""
+"""Texts as Go reads and writes them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BLANKS: Final = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
-"""What Go trims as blank; Python's own `strip` takes the separators U+001C to U+001F as well."""
+"""The characters that Go trims; Python's `strip` also removes the separators U+001C to U+001F."""
 
 
 def quoted(text: str) -> str:
-    """Return a text in double quotes, with what can't be printed escaped."""
+    """Return a text in double quotes, with non-printable characters escaped."""
     return f'"{"".join(map(_escaped, text))}"'
 
 

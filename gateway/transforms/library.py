@@ -1,7 +1,7 @@
 """
-What the requests about the library of models say of names and files.
+Checks of names and files in requests about the model library.
 
-May live here: pure checks of texts. Not here: which models and files there are.
+These are pure checks of texts. The catalogue knows which models exist.
 """
 
 from __future__ import annotations
@@ -145,18 +145,20 @@ def template_problem(template: str | UnsetType | None) -> str | UnsetType:
 
 def stored_messages_problem(messages: list[ollama.Message] | UnsetType | None) -> str | UnsetType:
     """
-    Return why turns can't be kept in a made model, absent when they can: only text is kept.
+    Return why turns cannot be stored in a derived model, absent if they can: only text is stored.
 
     >>> stored_messages_problem([ollama.Message(role="user", images=["aGk="])])
-    'messages of a made model hold a role and text; leave out images and tool calls'
+    'messages of a derived model have a role and text; leave out images and tool calls'
     """
     for message in messages or ():
         if message.images or message.tool_calls:
-            return "messages of a made model hold a role and text; leave out images and tool calls"
+            return (
+                "messages of a derived model have a role and text; leave out images and tool calls"
+            )
     return UNSET
 
 
 def _leaves_its_folder(path: str) -> bool:
-    """Whether a file's path is absolute or climbs, by the rules of any system."""
+    """Return whether a file's path is absolute or leads upwards, by the rules of any system."""
     pure = PureWindowsPath(path)
     return bool(PurePosixPath(path).is_absolute() or pure.anchor or ".." in pure.parts)

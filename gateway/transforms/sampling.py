@@ -1,4 +1,4 @@
-"""Options that steer generation: Ollama's defaults, and numbers fitted to LM Studio's types."""
+"""Sampling options: Ollama's defaults, and numbers in LM Studio's types."""
 
 from __future__ import annotations
 

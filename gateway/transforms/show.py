@@ -1,4 +1,4 @@
-"""Models as listings and `/api/show` describe them."""
+"""The description of models in listings and in `/api/show`."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def _each(values: Any) -> list[Any]:
 
 
 def _shown(value: Any, *, is_quoted: bool) -> str:
-    """Write a parameter's value as Ollama does: numbers plain, texts in quotes where they are."""
+    """Return a parameter's value as Ollama writes it: numbers plain, texts in quotes if asked."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
@@ -205,7 +205,7 @@ def _shown(value: Any, *, is_quoted: bool) -> str:
 
 
 def _value(text: str) -> str:
-    """Quote a text as far as a Modelfile needs it."""
+    """Return a text with the quotes that a Modelfile needs."""
     if "\n" not in text and '"' not in text and text == text.strip():
         return text
     return f'"""{text}"""'

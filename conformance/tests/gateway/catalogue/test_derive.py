@@ -115,7 +115,7 @@ async def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         served = await pair.post("/api/chat", chat())
 
     last = frames(answer.text)[-1]
-    assert last["error"].startswith("the gateway's store can't be written: ")
+    assert last["error"].startswith("the gateway's store cannot be written: ")
     assert [503, 503] == [once.status_code, copied.status_code]
     assert 404 == deleted.status_code
     assert 200 == served.status_code

@@ -257,7 +257,7 @@ async def test_a_download_that_stands_still_is_an_error() -> None:
         pair.script({"match": {"path": "/api/v1/models/download*"}, "answer": whole(state)})
         told = frames((await pull(pair)).text)
 
-    assert told[-1]["error"].startswith(f"LM Studio's download of {NEW} has stood still for ")
+    assert told[-1]["error"].startswith(f"LM Studio's download of {NEW} made no progress for ")
 
 
 @pytest.mark.parametrize("version", ["0.3", "openai"])
@@ -267,7 +267,7 @@ async def test_hosts_without_downloads_say_so(version: str) -> None:
         answer = await pull(pair)
 
     assert 501 == answer.status_code
-    assert "can't be told to download" in answer.json()["error"]
+    assert "has no call for downloads" in answer.json()["error"]
 
 
 @asynccontextmanager

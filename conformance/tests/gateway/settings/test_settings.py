@@ -391,7 +391,7 @@ def test_a_wrong_variable_gets_one_sentence(environ: dict[str, str], sentence: s
             "{file}: listen.origins: expected a list of texts, got [1]",
         ),
         ("[aliases]\nmine = 1\n", "{file}: aliases.mine: expected text, got 1"),
-        ('[pull]\n"a b" = "x/y"\n', "{file}: pull.a b: the key is no model's name"),
+        ('[pull]\n"a b" = "x/y"\n', "{file}: pull.a b: the key is not a model's name"),
     ],
 )
 def test_a_wrong_file_gets_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:

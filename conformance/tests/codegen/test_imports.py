@@ -38,7 +38,7 @@ ONLY_IN = {
 """Libraries that one layer wraps, so that exchanging one stays a matter of that layer."""
 
 WITH_PATHS = {
-    "gateway/health.py": "answers /health, which no client API describes",
+    "gateway/server/routes.py": "names /health, which no client API describes",
     "gateway/server/keys.py": "knows which route takes a key in a header of its own",
     "gateway/observability/metrics.py": "answers /metrics, which no client API describes",
     "gateway/server/dialects.py": "tells the dialects that it speaks by the start of their paths",

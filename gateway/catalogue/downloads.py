@@ -14,29 +14,26 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncGenerator
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from msgspec import UnsetType
 
 from gateway.calls import host
 from gateway.catalogue.catalogue import Catalogue
-from gateway.faults import Refusal, UpstreamFailure
+from gateway.faults import GOING_DOWN, Refusal, UpstreamFailure
 from gateway.observability.journal import get_logger
-from gateway.runtime.outcome import FetchCall
 from gateway.settings.schema import DownloadSettings
 from gateway.types import internal
+from gateway.upstream.answers import lacks_route
 from gateway.upstream.client import Upstream
-from gateway.wire.writing import encode
 
 NOT_FOUND = "pull model manifest: file does not exist"
 """Ollama's words for a model that its registry lacks; its command line looks for them."""
 NO_DOWNLOADS = (
     "this LM Studio can't be told to download: get the model in its window, or update LM Studio"
 )
-GOING_DOWN = "the gateway is shutting down"
 MOST_ABANDONED = 64
 """How many jobs are remembered that nobody waits for any more."""
-_ROUTE_IS_MISSING = (405, 501)
 _Key: TypeAlias = tuple[str, str]
 
 
@@ -184,9 +181,9 @@ class Downloads:
 
     async def _begin(self, job: Job) -> internal.DownloadState:
         try:
-            state: internal.DownloadState = await self._ask(host.download(job.wish))
+            state = await self._upstream.ask(host.download(job.wish))
         except UpstreamFailure as failure:
-            if failure.fault == "unknown_endpoint" or failure.status in _ROUTE_IS_MISSING:
+            if lacks_route(failure, names_thing=True):
                 raise Refusal(501, NO_DOWNLOADS) from failure
             if failure.status == 404:
                 self._log.info("LM Studio has no such model to download", model=job.wish.model)
@@ -197,7 +194,7 @@ class Downloads:
 
     async def _state(self, job: Job) -> internal.DownloadState:
         try:
-            state: internal.DownloadState = await self._ask(host.download_state(job.id))
+            state = await self._upstream.ask(host.download_state(job.id))
         except UpstreamFailure as failure:
             if failure.status != 404:
                 raise
@@ -216,10 +213,6 @@ class Downloads:
         job.is_done = state.status in ("completed", "already_downloaded")
         if not job.is_done and not job.id:
             raise Refusal(502, f"LM Studio began no download of {job.wish.model}: {state.status}")
-
-    async def _ask(self, call: FetchCall[Any, Any]) -> Any:
-        body = encode(call.body) if call.body is not None else None
-        return call.translate(call.decode(await self._upstream.fetch(call.method, call.path, body)))
 
 
 def _or_nothing(text: str | UnsetType) -> str:

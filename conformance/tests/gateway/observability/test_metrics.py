@@ -1,5 +1,6 @@
 """What is counted, and what stands on the line of a request."""
 
+import json
 from typing import Any
 
 import httpx
@@ -192,6 +193,33 @@ async def test_unknown_keys_are_counted_by_name() -> None:
         "choices[].delta.odd",
         "usage.fresh_tokens",
     ]
+
+
+async def test_the_gateways_own_calls_are_sampled_too() -> None:
+    """The list of models, a load and a download alike: each is an answer that a spec describes."""
+    routes = {
+        "/api/v1/models/load": {"instance_id": COLD, "status": "loaded", "brand_new": 1},
+        "/api/v1/models/download": {"status": "already_downloaded", "brand_new": 1},
+        "/api/v1/models": {"models": [], "brand_new": 1},
+    }
+    async with open_pair() as pair:
+        assert 200 == (await pair.client.get("/api/tags")).status_code
+        for path, body in routes.items():
+            answer = {
+                "headers": {"content-type": "application/json"},
+                "chunks": [[0, json.dumps(body)]],
+            }
+            pair.script({"match": {"path": path}, "answer": answer})
+            await pair.post("/api/chat", chat(COLD))
+            await pair.post("/api/pull", {"model": "harbor/beacon-9b"})
+            await pair.client.get("/api/tags")
+        found = await counted(pair)
+
+    kinds = {name for name in found if "brand_new" in name}
+    assert {
+        f"olgate_unknown_upstream_keys_total{sorted([kind, 'brand_new'])}"
+        for kind in ("LoadResponse", "DownloadJob")
+    } <= kinds
 
 
 def test_unknown_keys_are_found_at_any_depth() -> None:

@@ -180,7 +180,7 @@ class Generator:
             wanted.setdefault(api, set()).add(name)
         if "internal" in self.specs.documents:
             wanted["internal"] = set(self.specs.components("internal"))
-        wanted.pop("call", None)
+        wanted.pop("context", None)
         return dict(sorted(wanted.items()))
 
     def _named_types(self) -> set[str]:

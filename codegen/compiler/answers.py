@@ -64,7 +64,7 @@ class Answers:
                 f"`{answer.name}`: this operation answers no object",
             )
             return None
-        body = Body(names={"request", "call", "item", *plan.late.values()})
+        body = Body(names={"request", "context", "item", *plan.late.values()})
         scope = builder.request_scope()
         scope.late, scope.unresolved = plan.late, plan.unresolved
         expressions = Expressions.at(self._context, scope, body)

@@ -21,7 +21,7 @@ from codegen.descriptions.spec import JSON, NDJSON, Operation, Specs
 from codegen.descriptions.types import Field, ScalarType, Struct, StructType, Type
 from codegen.rules.model import Block, MappingFile, Reason, Rule
 
-CALL = StructType("call", "Call")
+REQUEST_CONTEXT = StructType("context", "RequestContext")
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Builder:
 
     def scope(self, source: Operand) -> Scope:
         """Return the scope of a function that translates a value."""
-        roots = {"": source, "$call": Operand(Name("call"), CALL)}
+        roots = {"": source, "$context": Operand(Name("context"), REQUEST_CONTEXT)}
         if self.request is not None:
             roots["$request"] = Operand(Name("request"), self.request)
         return Scope(roots, late=dict(self.late))
@@ -116,9 +116,9 @@ class Builder:
     def request_scope(self, source: StructType | None = None) -> Scope:
         """Return the scope of a function that has the request itself, or another of this type."""
         kind = source or self.request
-        roots = {"$call": Operand(Name("call"), CALL)}
+        roots = {"$context": Operand(Name("context"), REQUEST_CONTEXT)}
         if self.path is not None:
-            roots["$path"] = Operand(Attribute(Name("call"), "path"), self.path)
+            roots["$path"] = Operand(Attribute(Name("context"), "path"), self.path)
         if kind is not None:
             roots[""] = roots["$request"] = Operand(Name("request"), kind)
         return Scope(roots, late=dict(self.late))
@@ -126,14 +126,14 @@ class Builder:
     def extra(self, body: Body) -> tuple[str, ...]:
         """Return which of request and context the statements of a body read."""
         read = names_read(body.written())
-        asked = {"request": {"", "$request"}, "call": {"$call", "$path"}}
+        asked = {"request": {"", "$request"}, "context": {"$context", "$path"}}
         return tuple(name for name, roots in asked.items() if roots & body.roots and name in read)
 
     def parameters(
         self, extra: tuple[str, ...], source: StructType | None = None
     ) -> tuple[ir.Parameter, ...]:
         """Return parameters for request and context, as far as a function takes them."""
-        kinds: dict[str, Expression] = {"call": CONTEXT}
+        kinds: dict[str, Expression] = {"context": CONTEXT}
         kind = source or self.request
         if kind is not None:
             kinds["request"] = annotation(kind)

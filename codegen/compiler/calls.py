@@ -133,7 +133,7 @@ class Calls:
         target = builder.specs.find_struct(block.target, block.target_position)
         if source is None or target is None:
             return None
-        body = Body(names={"request", "call", "item", *builder.late.values()})
+        body = Body(names={"request", "context", "item", *builder.late.values()})
         scope = builder.request_scope(source)
         expressions = Expressions.at(self._context, scope, body)
         for rejected, words in block.rejected.items():
@@ -171,7 +171,7 @@ class Calls:
         target = builder.specs.find_struct(block.target, block.target_position)
         if source is None or target is None:
             return None
-        body = Body(names={"response", "request", "call", "item"})
+        body = Body(names={"response", "request", "context", "item"})
         scope = builder.scope(Operand(Name("response"), source))
         expressions = Expressions.at(self._context, scope, body)
         code = expressions.build(target, block.fields, block.names, call.position)

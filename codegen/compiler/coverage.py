@@ -16,7 +16,7 @@ from codegen.descriptions.spec import Specs
 from codegen.descriptions.types import ArrayType, Field, RawType, StructType, Type, arms
 from codegen.rules.model import Block, MappingFile, Reason, Refusal
 
-OUR_OWN = ("internal", "call")
+OUR_OWN = ("internal", "context")
 
 
 @dataclass

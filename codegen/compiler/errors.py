@@ -5,7 +5,7 @@ Error rows: what an upstream failure becomes for the client, and what is tried b
 from __future__ import annotations
 
 from codegen.compiler import ir
-from codegen.compiler.builder import CALL, Builder
+from codegen.compiler.builder import REQUEST_CONTEXT, Builder
 from codegen.compiler.operand import Body, Operand, Scope
 from codegen.compiler.place import Context, Place
 from codegen.compiler.runtime import CONTEXT, REFUSAL, UPSTREAM_FAILURE, literal_type, one_of
@@ -54,12 +54,14 @@ class Errors:
 
     def _refusals(self) -> None:
         file = self._builder.file
-        body = Body(names={"failure", "call"})
+        body = Body(names={"failure", "context"})
         roots = {
-            "$call": Operand(Name("call"), CALL),
-            "$upstream": Operand(FAILURE, StructType("call", "Failure")),
+            "$context": Operand(Name("context"), REQUEST_CONTEXT),
+            "$upstream": Operand(FAILURE, StructType("context", "Failure")),
         }
-        place = Place(self._context, Scope(roots, inline=frozenset({"$call", "$upstream"})), body)
+        place = Place(
+            self._context, Scope(roots, inline=frozenset({"$context", "$upstream"})), body
+        )
         caught = False
         taken: set[str] = set()
         for row in file.errors:
@@ -90,7 +92,7 @@ class Errors:
                 name="refusal_for",
                 parameters=(
                     ir.Parameter("failure", UPSTREAM_FAILURE),
-                    ir.Parameter("call", CONTEXT),
+                    ir.Parameter("context", CONTEXT),
                 ),
                 returns=REFUSAL,
                 doc="Return what an upstream failure becomes for the client.",
@@ -99,7 +101,7 @@ class Errors:
         )
 
     def _check_faults(self, row: ErrorRow) -> None:
-        failure = self._builder.specs.struct(StructType("call", "Failure"))
+        failure = self._builder.specs.struct(StructType("context", "Failure"))
         found = failure.fields.get("fault")
         known = found.type.enum if found and isinstance(found.type, ScalarType) else None
         for name, where in row.faults:

@@ -220,8 +220,8 @@ class Scope:
     What a stream remembers goes nowhere, so looking at it is use enough.
     """
     unresolved: frozenset[str] = frozenset()
-    """Fields of `$call` that no step has filled yet."""
-    inline: frozenset[str] = frozenset({"$call"})
+    """Fields of `$context` that no step has filled yet."""
+    inline: frozenset[str] = frozenset({"$context"})
     """Roots that are read where they are named, because reading them later gives another value."""
     kept: Kept | None = None
     """Where values are put that one reading is enough for; None in a function that is run once."""

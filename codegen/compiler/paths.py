@@ -56,7 +56,7 @@ class Resolver:
                 hint=did_you_mean(path.root, [root for root in scope.roots if root]),
             )
             return None
-        if path.root == "$call" and path.parts[:1] and path.parts[0] in scope.unresolved:
+        if path.root == "$context" and path.parts[:1] and path.parts[0] in scope.unresolved:
             self._findings.add(
                 "model-unresolved",
                 path.position,
@@ -224,5 +224,16 @@ def _candidates(walked: list[str], part: str) -> tuple[str, ...]:
 
 
 def _safe(name: str) -> str:
-    reserved = {"request", "call", "run", "self", "type", "format", "input", "id", "from", "object"}
+    reserved = {
+        "request",
+        "context",
+        "run",
+        "self",
+        "type",
+        "format",
+        "input",
+        "id",
+        "from",
+        "object",
+    }
     return name + "_" if name in reserved else name

@@ -45,7 +45,7 @@ class Plans:
         builder = self._builder
         file, request = builder.file, builder.request
         place = file.plan_position
-        body = Body(names={"request", "run", "call", "item", "name", "found"})
+        body = Body(names={"request", "run", "context", "item", "name", "found"})
         scope = builder.request_scope()
         expressions = Expressions.at(self._context, scope, body)
         usage = Usage(request, file.ignored_position if request is not None else place)
@@ -66,7 +66,7 @@ class Plans:
         self._check_statuses()
         written = without_unread(body.written(), builder.late.values())
         if CONTEXT.id in names_read(written):
-            written = (assign(CONTEXT, Attribute(Name("run"), "call")), *written)
+            written = (assign(CONTEXT, Attribute(Name("run"), "context")), *written)
         builder.module.functions.append(
             ir.Function(
                 name="plan",

@@ -37,7 +37,7 @@ class Reports:
             streamed = operand.code if operand is not None else streamed
         if source is None or target is None:
             return None
-        body = Body(names={"source", "request", "call", "item"})
+        body = Body(names={"source", "request", "context", "item"})
         scope = builder.scope(Operand(SOURCE, source))
         expressions = Expressions.at(self._context, scope, body)
         code = expressions.build(target, block.fields, block.names, report.position)
@@ -48,7 +48,7 @@ class Reports:
         builder.check_coverage(usage, f"report {report.name}")
         builder.note_produced(target, block.fields, block.omitted)
         builder.check_stale(target, set(block.fields), block.omitted)
-        extra = tuple(root[1:] for root in ("$request", "$call") if root in body.roots)
+        extra = tuple(root[1:] for root in ("$request", "$context") if root in body.roots)
         name = f"{report.name}_frame"
         builder.module.functions.append(
             ir.Function(

@@ -41,7 +41,7 @@ DECODER = Attribute(Attribute(MSGSPEC, "json"), "Decoder")
 
 TRANSFORMS = Global("gateway", "transforms")
 STEPS = Global("gateway.engine", "steps")
-CONTEXT = Global("gateway.runtime.context", "Call")
+CONTEXT = Global("gateway.runtime.context", "RequestContext")
 RUN = Global("gateway.engine.run", "Run")
 REFUSAL = Global("gateway.faults", "Refusal")
 UPSTREAM_FAILURE = Global("gateway.faults", "UpstreamFailure")

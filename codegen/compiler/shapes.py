@@ -82,7 +82,7 @@ class Shapes:
         source = builder.specs.find_struct(shape.block.source, shape.block.source_position)
         if source is None:
             return None
-        body = Body(names={"source", "request", "call", "item"})
+        body = Body(names={"source", "request", "context", "item"})
         scope = builder.scope(Operand(Name("source"), source))
         expressions = Expressions.at(self.context, scope, body)
         usage = Usage(source, shape.block.source_position)
@@ -95,7 +95,7 @@ class Shapes:
             return None
         usage.note(scope, "")
         builder.check_coverage(usage, f"shape {shape.name}")
-        extra = tuple(root[1:] for root in ("$request", "$call") if root in body.roots)
+        extra = tuple(root[1:] for root in ("$request", "$context") if root in body.roots)
         kind = union(targets)
         name = shape.name if builder.file.name == SHARED else f"_{shape.name}"
         builder.module.functions.append(

@@ -58,7 +58,7 @@ from codegen.rules.model import Condition, Refusal, ReportRule, Step
 
 CAPABILITIES = ("completion", "embedding", "insert", "thinking", "tools", "vision")
 
-NAME, FOUND, RUN, CONTEXT = Name("name"), Name("found"), Name("run"), Name("call")
+NAME, FOUND, RUN, CONTEXT = Name("name"), Name("found"), Name("run"), Name("context")
 MODEL = Attribute(CONTEXT, "model")
 
 

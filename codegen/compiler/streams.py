@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from codegen.compiler import ir
-from codegen.compiler.builder import CALL, Builder
+from codegen.compiler.builder import REQUEST_CONTEXT, Builder
 from codegen.compiler.coverage import Usage
 from codegen.compiler.declared import Declared, declared, declared_at
 from codegen.compiler.expressions import Expressions
@@ -151,10 +151,10 @@ class Streams:
 
     def _kept(self) -> Kept:
         """Return where a stream puts what is read at its start, from its request and context."""
-        roots = {"$call": Operand(Name("call"), CALL)}
+        roots = {"$context": Operand(Name("context"), REQUEST_CONTEXT)}
         if self._builder.request is not None:
             roots["$request"] = Operand(Name("request"), self._builder.request)
-        names = {"self", *("request", "_request", "call", "_call")}
+        names = {"self", *("request", "_request", "context", "_context")}
         return Kept(Scope(roots), Body(names=names))
 
     def _state_struct(self, writing: _Writing, method: str, always: Iterable[str]) -> StructType:
@@ -174,11 +174,11 @@ class Streams:
         return kind
 
     def _scope(self, writing: _Writing, method: str, always: Iterable[str] = ()) -> Scope:
-        roots = {"$call": Operand(own("_call"), CALL)}
+        roots = {"$context": Operand(own("_context"), REQUEST_CONTEXT)}
         if self._builder.request is not None:
             roots["$request"] = Operand(own("_request"), self._builder.request)
         roots["$state"] = Operand(SELF, self._state_struct(writing, method, always))
-        return Scope(roots, inline=frozenset({"$call", "$request"}))
+        return Scope(roots, inline=frozenset({"$context", "$request"}))
 
     # -- a chunk ------------------------------------------------------------------------------
 
@@ -343,7 +343,7 @@ class Streams:
     ) -> tuple[str, ...]:
         """Write the class; return what it takes of request and context."""
         builder, kept, states = self._builder, writing.kept, writing.states
-        possible = ("request", "call") if builder.request is not None else ("call",)
+        possible = ("request", "context") if builder.request is not None else ("context",)
         extra = tuple(root for root in possible if f"${root}" in writing.roots)
         roots = writing.roots | kept.body.roots
         given = tuple(root for root in possible if f"${root}" in roots)

@@ -42,7 +42,7 @@ class Signature:
     file: str
     line: int
     needs_model: bool
-    """Whether it reads `call.model`; only a step can."""
+    """Whether it reads `context.model`; only a step can."""
 
     @property
     def may_be_absent(self) -> bool:
@@ -121,12 +121,12 @@ def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef, file: str) -> Signa
 
 
 def _is_model(node: ast.AST) -> bool:
-    """Whether this is `run.call.model`, however the run is named."""
+    """Whether this is `run.context.model`, however the run is named."""
     return (
         isinstance(node, ast.Attribute)
         and node.attr == "model"
         and isinstance(node.value, ast.Attribute)
-        and node.value.attr == "call"
+        and node.value.attr == "context"
     )
 
 

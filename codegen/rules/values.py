@@ -37,7 +37,7 @@ class PathRef:
 
     @property
     def root(self) -> str:
-        """`$request`, `$call`, `$state`, `$upstream`, `$path`, or "" for the source."""
+        """`$request`, `$context`, `$state`, `$upstream`, `$path`, or "" for the source."""
         return self.text.split(".", 1)[0] if self.text.startswith("$") else ""
 
     @property

@@ -16,7 +16,7 @@ from conformance.bench import wire
 from gateway.calls import host
 from gateway.catalogue import rows
 from gateway.plans import chat, generate
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.settings.schema import Settings
 from gateway.types import internal, ollama
 from gateway.upstream.sse import SseDecoder
@@ -28,24 +28,24 @@ Work = Callable[[], object]
 
 def works() -> dict[str, Work]:
     """Return the work of one chunk for every mapping that translates a stream, and for framing."""
-    call = Call(Settings(), "bench")
-    call.model = described()
+    context = RequestContext(Settings(), "bench")
+    context.model = described()
     messages = ollama.ChatRequest(model=wire.MODEL)
     prompt = ollama.GenerateRequest(model=wire.MODEL, prompt="")
     return {
         "framing": _frame(),
         "chat": _translate(
-            "chat", chat.DECODE_CHAT_COMPLETION_CHUNK, chat.ChatStream(messages, call)
+            "chat", chat.DECODE_CHAT_COMPLETION_CHUNK, chat.ChatStream(messages, context)
         ),
         "generate, templated": _translate(
             "chat",
             generate.DECODE_CHAT_COMPLETION_CHUNK,
-            generate.TemplatedStream(prompt, call),
+            generate.TemplatedStream(prompt, context),
         ),
         "generate, raw": _translate(
             "completions",
             generate.DECODE_COMPLETION_CHUNK,
-            generate.UntemplatedStream(prompt, call),
+            generate.UntemplatedStream(prompt, context),
         ),
     }
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import structlog
 
-QUIET = ("faults", "gateway", "live", "mutants", "runner", "schemas", "suite")
+QUIET = ("gateway", "live", "mutants", "runner", "schemas", "suite")
 """Folders whose tests run whole gateways: making a line look nice takes as long as a request."""
 
-SPEAKING = ("test_journal.py", "test_process.py")
+SPEAKING = ("test_edge.py", "test_journal.py", "test_process.py")
 """Files of those folders whose tests read the lines that are written."""
 
 

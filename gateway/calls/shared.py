@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from gateway import transforms
 from gateway.faults import Refusal, UpstreamFailure
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.types import internal, ollama, openai
 
 DONE_REASON: Final[Mapping[str, Literal["length", "stop"]]] = {"length": "length"}
@@ -102,11 +102,11 @@ def finished_tool_call(source: internal.AssembledToolCall) -> ollama.ResponseToo
     )
 
 
-def refusal_for(failure: UpstreamFailure, call: Call) -> Refusal:
+def refusal_for(failure: UpstreamFailure, context: RequestContext) -> Refusal:
     """Return what an upstream failure becomes for the client."""
     message = failure.message.lower()
     if failure.fault in ("connect", "dns", "tls", "pool", "write"):
-        return Refusal(503, f"cannot reach LM Studio at {call.upstream_url}: {failure.message}")
+        return Refusal(503, f"cannot reach LM Studio at {context.upstream_url}: {failure.message}")
     if failure.fault in ("first_byte_timeout", "silence_timeout"):
         return Refusal(504, f"LM Studio did not answer in time: {failure.message}")
     if failure.fault in ("closed_before_headers", "closed_mid_stream"):
@@ -137,7 +137,7 @@ def refusal_for(failure: UpstreamFailure, call: Call) -> Refusal:
     if "failed to load" in message:
         return Refusal(500, failure.message)
     if failure.code == "model_not_found":
-        return Refusal(404, f'model "{call.asked.text}" not found, try pulling it first')
+        return Refusal(404, f'model "{context.asked.text}" not found, try pulling it first')
     if failure.code == "model_load_failed":
         return Refusal(500, failure.message)
     if failure.status in (401, 403):

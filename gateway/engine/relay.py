@@ -25,7 +25,7 @@ from gateway.engine.stream import Frames
 from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
 from gateway.observability.journal import get_logger
 from gateway.observability.record import INTERNAL_FAULT, STATED, current
-from gateway.runtime.context import EMPTY, Call
+from gateway.runtime.context import EMPTY, RequestContext
 from gateway.runtime.outcome import Answer, FetchCall, Report, StreamCall
 from gateway.settings.schema import Settings
 from gateway.upstream.answers import read_answer
@@ -71,8 +71,8 @@ class Relay:
         `body` is whole, or comes in pieces where the endpoint `reads_bytes`; `path` holds the
         values of the path's parameters.
         """
-        call = Call(self._settings, user_agent, path)
-        run = Run(call, self._services)
+        context = RequestContext(self._settings, user_agent, path)
+        run = Run(context, self._services)
         record = current()
         error_type = JSON
         try:
@@ -113,7 +113,7 @@ class Relay:
         except UpstreamFailure as failure:
             record.fault = failure.fault or STATED
             self._note(failure, endpoint)
-            await self._refuse(refusal_for(failure, call), client, error_type)
+            await self._refuse(refusal_for(failure, context), client, error_type)
         except ClientGone:
             client.leave()
         except asyncio.CancelledError:
@@ -127,7 +127,9 @@ class Relay:
             await self._refuse(Refusal(500, INTERNAL), client, error_type)
         finally:
             client.stop_waiting()
-            record.model = call.resolved.name if call.resolved else call.asked.display or None
+            record.model = (
+                context.resolved.name if context.resolved else context.asked.display or None
+            )
             if run.lease is not None:
                 run.lease.release()
 
@@ -156,7 +158,7 @@ class Relay:
                 break
             except UpstreamFailure as failure:
                 await self._recover_or_raise(failure, run, client)
-        run.call.first_event_ns = time.monotonic_ns()
+        run.context.first_event_ns = time.monotonic_ns()
         source = read_answer(call, data)
         self._check_model(source, run, client)
         answer = call.translate(source)
@@ -170,10 +172,10 @@ class Relay:
         while True:
             try:
                 async with self._upstream.stream(call.method, call.path, body) as events:
-                    run.call.first_event_ns = time.monotonic_ns()
+                    run.context.first_event_ns = time.monotonic_ns()
                     frames = Frames(
                         call,
-                        run.call,
+                        run.context,
                         events,
                         client,
                         lambda chunk: self._check_model(chunk, run, client),
@@ -197,7 +199,7 @@ class Relay:
         self._log.info("loading again", model=lease.row.key, because=self._shown(failure))
         current().retries += 1
         await lease.recover(failure)
-        run.call.loaded_ns = time.monotonic_ns()
+        run.context.loaded_ns = time.monotonic_ns()
         self._send_warnings(run, client)
 
     def _send_warnings(self, run: Run, client: Client) -> None:
@@ -207,7 +209,7 @@ class Relay:
 
     def _check_model(self, source: Any, run: Run, client: Client) -> None:
         """Refuse an answer from another model than the one asked for, or warn of it."""
-        row, named = run.call.resolved, getattr(source, "model", None)
+        row, named = run.context.resolved, getattr(source, "model", None)
         if row is None or not named:
             return
         if (warning := self._check.warning(row, named)) is not None:

@@ -13,7 +13,7 @@ from gateway.catalogue.downloads import Downloads
 from gateway.catalogue.uploads import Blobs
 from gateway.lifecycle.lifecycle import Lease, Lifecycle
 from gateway.names import grammar
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.types import internal
 
 NEAREST: Final = "x-olgate-nearest"
@@ -40,10 +40,10 @@ class Run:
     `incoming` is the client's body where it is a file, to be read once.
     """
 
-    __slots__ = ("call", "hints", "incoming", "lease", "services", "warnings")
+    __slots__ = ("context", "hints", "incoming", "lease", "services", "warnings")
 
-    def __init__(self, call: Call, services: Services) -> None:
-        self.call = call
+    def __init__(self, context: RequestContext, services: Services) -> None:
+        self.context = context
         self.services = services
         self.lease: Lease | None = None
         self.hints: list[tuple[str, str]] = []
@@ -60,7 +60,7 @@ class Run:
         trust_loaded: bool = False,
     ) -> Verdict:
         """
-        Resolve a name as the client sent it; on success `call.model` is there.
+        Resolve a name as the client sent it; on success `context.model` is there.
 
         A name of ollama.com is "cloud", unless the endpoint takes it for one like any other; one
         that says both places is in "conflict". With `match_case` a row whose own name differs in
@@ -70,7 +70,7 @@ class Run:
         Raises UpstreamFailure when LM Studio can't be asked and nothing is known of the name.
         """
         text = name.strip()
-        self.call.asked = internal.AskedName(text=name, display=name, full=name)
+        self.context.asked = internal.AskedName(text=name, display=name, full=name)
         try:
             base, place = grammar.split_place(text)
         except ValueError:
@@ -79,7 +79,7 @@ class Run:
             base = text
         parsed = grammar.parse(base)
         if parsed is not None:
-            self.call.asked.display, self.call.asked.full = parsed.display, parsed.full
+            self.context.asked.display, self.context.asked.full = parsed.display, parsed.full
             if place == "cloud" and not takes_cloud:
                 return "cloud"
         row = await self.services.catalogue.find(base, trust_loaded=trust_loaded)
@@ -91,5 +91,5 @@ class Run:
             if near := self.services.catalogue.nearest(base):
                 self.hints.append((NEAREST, ", ".join(near)))
             return "unknown"
-        self.call.model = row
+        self.context.model = row
         return "found"

@@ -27,23 +27,25 @@ from gateway.wire.duration import parse_keep_alive
 
 
 async def catalogue(run: Run) -> None:
-    """Fill `$call.models` with every model of the host and every one made of them."""
-    run.call.models = await run.services.catalogue.listed()
+    """Fill `$context.models` with every model of the host and every one made of them."""
+    run.context.models = await run.services.catalogue.listed()
 
 
 async def running(run: Run) -> None:
-    """Fill `$call.running` with every loaded instance, the one that lives longest first."""
-    run.call.running = run.services.lifecycle.running(await run.services.catalogue.rows(fresh=True))
+    """Fill `$context.running` with every loaded instance, the one that lives longest first."""
+    run.context.running = run.services.lifecycle.running(
+        await run.services.catalogue.rows(fresh=True)
+    )
 
 
 async def acquire(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
     """Have the model ready and hold it while this request runs; loads once for all who wait."""
     lease = run.services.lifecycle.lease(
-        run.call.model, parse_keep_alive(keep_alive), num_ctx, run.warnings.append
+        run.context.model, parse_keep_alive(keep_alive), num_ctx, run.warnings.append
     )
     run.lease = lease
     await lease.prepare()
-    run.call.loaded_ns = time.monotonic_ns()
+    run.context.loaded_ns = time.monotonic_ns()
 
 
 async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
@@ -52,13 +54,13 @@ async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetT
     await acquire(run, keep_alive=keep_alive, num_ctx=num_ctx)
     assert run.lease is not None
     await run.lease.warm()
-    run.call.loaded_ns = time.monotonic_ns()
+    run.context.loaded_ns = time.monotonic_ns()
 
 
 async def unload(run: Run) -> None:
     """Unload every instance of the model, once no request runs on it."""
     await _look_again(run)
-    await run.services.lifecycle.unload(run.call.model)
+    await run.services.lifecycle.unload(run.context.model)
 
 
 async def _look_again(run: Run) -> None:
@@ -69,15 +71,15 @@ async def _look_again(run: Run) -> None:
 async def look_for_name(
     run: Run, *, model: str | UnsetType | None, name: str | UnsetType | None = UNSET
 ) -> None:
-    """Fill `$call.kept_name`: whether the name is kept here."""
+    """Fill `$context.kept_name`: whether the name is kept here."""
     text = grammar.without_local(grammar.stated(model, name))
-    run.call.kept_name = await run.services.catalogue.kept_name(text)
+    run.context.kept_name = await run.services.catalogue.kept_name(text)
 
 
 async def copy(run: Run, *, destination: str | UnsetType | None) -> None:
     """Give the model a second name."""
     assert isinstance(destination, str), "the plan checks the name"
-    await _keep(run, derive.copied(run.call.model, grammar.without_local(destination)))
+    await _keep(run, derive.copied(run.context.model, grammar.without_local(destination)))
 
 
 async def create(
@@ -95,7 +97,7 @@ async def create(
     """
     Make a model of the one that was resolved, and tell how it goes (docs/facts/ollama.md#create).
     """
-    row = run.call.model
+    row = run.context.model
     alias = derive.derived(
         row,
         grammar.without_local(grammar.stated(model, name)),
@@ -155,7 +157,7 @@ async def pull(
     if row is not None:
         yield _pulling(f"sha256:{row.digest}", row.size_bytes, row.size_bytes)
     else:
-        wish = wanted(text, run.call.settings.pull)
+        wish = wanted(text, run.context.settings.pull)
         if wish is None:
             yield internal.Progress(
                 status=f"LM Studio knows no {text.strip()}: pull PUBLISHER/MODEL as LM Studio "
@@ -192,8 +194,8 @@ async def push(run: Run) -> AsyncIterator[internal.Progress]:
 
 
 async def look_for_blob(run: Run, *, digest: str) -> None:
-    """Fill `$call.is_blob_known`."""
-    run.call.is_blob_known = run.services.blobs.knows(digest)
+    """Fill `$context.is_blob_known`."""
+    run.context.is_blob_known = run.services.blobs.knows(digest)
 
 
 async def take_blob(run: Run, *, digest: str) -> None:

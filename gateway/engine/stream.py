@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from gateway.faults import UpstreamFailure
 from gateway.observability.record import current, sampled
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import StreamCall, Translator
 from gateway.upstream.answers import EventStream
 from gateway.upstream.sse import Event
@@ -64,7 +64,7 @@ class Frames:
     def __init__(
         self,
         call: StreamCall[Any, Any],
-        context: Call,
+        context: RequestContext,
         events: EventStream,
         client: Lines,
         look_at_first: Callable[[Any], None],

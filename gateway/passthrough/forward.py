@@ -27,7 +27,7 @@ from gateway.passthrough.model_defaults import add_made, context_length
 from gateway.passthrough.model_list import merged
 from gateway.passthrough.repairs import repair
 from gateway.passthrough.sending import conclude, refuse
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.server.asgi import AsgiClient, Receive, Scope, Send, header, read_body
 from gateway.settings.schema import Settings
 from gateway.types import internal
@@ -108,10 +108,10 @@ class Passthrough:
                 status=failure.status,
                 reason=failure.loggable(bodies=self._settings.log.bodies),
             )
-            call = Call(self._settings, "")
+            context = RequestContext(self._settings, "")
             if row is not None:
-                call.asked = internal.AskedName(text=row.name, display=row.name, full=row.name)
-            told = refusal_for(failure, call)
+                context.asked = internal.AskedName(text=row.name, display=row.name, full=row.name)
+            told = refusal_for(failure, context)
             await refuse(told, path, client, send)
         except asyncio.CancelledError:
             # A client that left hears nothing; one that stays is told why its stream ends.

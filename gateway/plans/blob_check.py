@@ -12,14 +12,14 @@ from gateway.runtime.outcome import Answer, Outcome
 
 async def plan(request: None, run: Run) -> Outcome:
     """What happens for a request of `head /api/blobs/{digest}`."""
-    call = run.call
+    context = run.context
     # specs/mappings/blob_check.yaml:6: check
-    if not transforms.is_digest(digest=call.path.digest):
+    if not transforms.is_digest(digest=context.path.digest):
         raise Refusal(400, "invalid digest format")
     # specs/mappings/blob_check.yaml:8: do
-    await steps.look_for_blob(run, digest=call.path.digest)
+    await steps.look_for_blob(run, digest=context.path.digest)
     # specs/mappings/blob_check.yaml:10: check
-    if call.is_blob_known is not True:
-        raise Refusal(404, f'blob "{call.path.digest}" not found')
+    if context.is_blob_known is not True:
+        raise Refusal(404, f'blob "{context.path.digest}" not found')
     # specs/mappings/blob_check.yaml:12: answer
     return Answer(None)

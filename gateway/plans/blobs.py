@@ -12,15 +12,15 @@ from gateway.runtime.outcome import Answer, Outcome
 
 async def plan(request: None, run: Run) -> Outcome:
     """What happens for a request of `post /api/blobs/{digest}`."""
-    call = run.call
+    context = run.context
     # specs/mappings/blobs.yaml:6: check
-    if not transforms.is_digest(digest=call.path.digest):
+    if not transforms.is_digest(digest=context.path.digest):
         raise Refusal(400, "invalid digest format")
     # specs/mappings/blobs.yaml:8: do
-    await steps.look_for_blob(run, digest=call.path.digest)
+    await steps.look_for_blob(run, digest=context.path.digest)
     # specs/mappings/blobs.yaml:10: answer
-    if call.is_blob_known is True:
+    if context.is_blob_known is True:
         return Answer(None)
     # specs/mappings/blobs.yaml:12: answer
-    await steps.take_blob(run, digest=call.path.digest)
+    await steps.take_blob(run, digest=context.path.digest)
     return Answer(None, status=201)

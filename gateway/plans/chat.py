@@ -14,7 +14,7 @@ from gateway.calls import shared
 from gateway.engine import steps
 from gateway.engine.run import Run
 from gateway.faults import Refusal
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import Answer, Outcome, StreamCall
 from gateway.runtime.values import shown, value_of
 from gateway.types import internal, ollama, openai
@@ -49,24 +49,24 @@ DECODE_CHAT_COMPLETION_CHUNK: Final[msgspec.json.Decoder[openai.ChatCompletionCh
 )
 
 
-def unload_answer(request: ollama.ChatRequest, call: Call) -> ollama.ChatResponse:
+def unload_answer(request: ollama.ChatRequest, context: RequestContext) -> ollama.ChatResponse:
     """Answer `unload`."""
     model = request.model
     return ollama.ChatResponse(
         model=model if model is not UNSET and model is not None else "",
-        created_at=call.now,
+        created_at=context.now,
         message=ollama.ResponseMessage(role="assistant", content=""),
         done=True,
         done_reason="unload",
     )
 
 
-def load_answer(request: ollama.ChatRequest, call: Call) -> ollama.ChatResponse:
+def load_answer(request: ollama.ChatRequest, context: RequestContext) -> ollama.ChatResponse:
     """Answer `load`."""
     model = request.model
     return ollama.ChatResponse(
         model=model if model is not UNSET and model is not None else "",
-        created_at=call.now,
+        created_at=context.now,
         message=ollama.ResponseMessage(role="assistant", content=""),
         done=True,
         done_reason="load",
@@ -74,12 +74,12 @@ def load_answer(request: ollama.ChatRequest, call: Call) -> ollama.ChatResponse:
 
 
 def chat_request(
-    request: ollama.ChatRequest, options: ollama.Options, call: Call
+    request: ollama.ChatRequest, options: ollama.Options, context: RequestContext
 ) -> openai.ChatCompletionRequest:
     """Call `chat`: the body for `post /v1/chat/completions`."""
     messages = request.messages
     items = (
-        transforms.conversation(messages=messages, made=call.model.made)
+        transforms.conversation(messages=messages, made=context.model.made)
         if messages is not UNSET and messages is not None
         else UNSET
     )
@@ -123,7 +123,7 @@ def chat_request(
             )
     think = request.think
     return openai.ChatCompletionRequest(
-        model=call.model.request_key,
+        model=context.model.request_key,
         messages=value if value is not UNSET else [],
         tools=[shared.tool(item) for item in tools] if tools else UNSET,
         stream=True,
@@ -144,7 +144,9 @@ def chat_request(
         top_logprobs=UNSET if value_2 is None else value_2,
         response_format=response_format_value,
         reasoning_effort=transforms.reasoning_effort(
-            think=think, options=call.model.reasoning_options, default=call.model.reasoning_default
+            think=think,
+            options=context.model.reasoning_options,
+            default=context.model.reasoning_default,
         ),
     )
 
@@ -186,7 +188,7 @@ class ChatStream:
     """Call `chat`: chunks of `post /v1/chat/completions` as frames."""
 
     __slots__ = (
-        "_call",
+        "_context",
         "_model",
         "_policy",
         "_reasons",
@@ -200,12 +202,12 @@ class ChatStream:
         "tool_calls",
     )
 
-    def __init__(self, request: ollama.ChatRequest, call: Call) -> None:
+    def __init__(self, request: ollama.ChatRequest, context: RequestContext) -> None:
         self._request = request
-        self._call = call
-        self._reasons = call.model.capabilities.thinking
-        self._tags = call.settings.answers.think_tags
-        self._policy = call.settings.answers.thinking
+        self._context = context
+        self._reasons = context.model.capabilities.thinking
+        self._tags = context.settings.answers.think_tags
+        self._policy = context.settings.answers.thinking
         model = request.model
         self._model = model if model is not UNSET and model is not None else ""
         self.finish_reason: str | UnsetType = UNSET
@@ -264,7 +266,7 @@ class ChatStream:
         if speech.thinking or speech.content or logprobs_content:
             return ollama.ChatResponse(
                 model=self._model,
-                created_at=self._call.now,
+                created_at=self._context.now,
                 message=ollama.ResponseMessage(
                     role="assistant",
                     content=speech.content,
@@ -296,7 +298,7 @@ class ChatStream:
             model=self._request.model
             if self._request.model is not UNSET and self._request.model is not None
             else "",
-            created_at=self._call.now,
+            created_at=self._context.now,
             message=ollama.ResponseMessage(
                 role="assistant",
                 content="",
@@ -309,10 +311,10 @@ class ChatStream:
             if finish_reason is not UNSET
             else UNSET,
             total_duration=transforms.elapsed_ns(
-                since=self._call.started_ns, until=self._call.monotonic_ns
+                since=self._context.started_ns, until=self._context.monotonic_ns
             ),
             load_duration=transforms.elapsed_ns(
-                since=self._call.started_ns, until=self._call.loaded_ns
+                since=self._context.started_ns, until=self._context.loaded_ns
             ),
             prompt_eval_count=transforms.prompt_count(
                 reported=prompt_tokens,
@@ -320,18 +322,18 @@ class ChatStream:
             ),
             prompt_eval_cached_count=value if value is not UNSET else 0,
             prompt_eval_duration=transforms.elapsed_ns(
-                since=self._call.loaded_ns, until=self._call.first_event_ns
+                since=self._context.loaded_ns, until=self._context.first_event_ns
             ),
             eval_count=transforms.count_or_deltas(reported=eval_tokens, speech=speech),
             eval_duration=transforms.elapsed_ns(
-                since=self._call.first_event_ns, until=self._call.monotonic_ns
+                since=self._context.first_event_ns, until=self._context.monotonic_ns
             ),
         )
 
 
 async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/chat`."""
-    call = run.call
+    context = run.context
     # specs/mappings/chat.yaml:6: check
     top_logprobs = request.top_logprobs
     if not (
@@ -357,30 +359,30 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     keep_alive = request.keep_alive
     if not messages and transforms.is_zero_duration(value=keep_alive):
         await steps.unload(run)
-        return Answer(unload_answer(request, call))
+        return Answer(unload_answer(request, context))
     # specs/mappings/chat.yaml:18: need
     think = request.think
-    if transforms.asks_to_think(think=think) and call.model.capabilities.thinking == "no":
+    if transforms.asks_to_think(think=think) and context.model.capabilities.thinking == "no":
         raise Refusal(400, f'"{shown(model)}" does not support thinking')
     # specs/mappings/chat.yaml:21: need
-    if call.model.capabilities.completion == "no":
+    if context.model.capabilities.completion == "no":
         raise Refusal(400, f'"{shown(model)}" does not support chat')
     # specs/mappings/chat.yaml:23: need
     tools = request.tools
-    if tools and call.model.capabilities.tools == "no":
-        raise Refusal(400, f"{call.asked.full} does not support tools")
+    if tools and context.model.capabilities.tools == "no":
+        raise Refusal(400, f"{context.asked.full} does not support tools")
     # specs/mappings/chat.yaml:26: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
-    made = call.model.made
+    made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
-        options=options, made=value, policy=call.settings.answers.defaults
+        options=options, made=value, policy=context.settings.answers.defaults
     )
     # specs/mappings/chat.yaml:30: answer
     num_ctx = options.num_ctx
     if not messages:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-        return Answer(load_answer(request, call))
+        return Answer(load_answer(request, context))
     # specs/mappings/chat.yaml:34: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
     # specs/mappings/chat.yaml:36: call
@@ -388,9 +390,9 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     return StreamCall(
         method="POST",
         path="/v1/chat/completions",
-        body=chat_request(request, options, call),
+        body=chat_request(request, options, context),
         chunks=DECODE_CHAT_COMPLETION_CHUNK,
-        translator=lambda: ChatStream(request, call),
+        translator=lambda: ChatStream(request, context),
         fold=ChatFold,
         streamed=stream if stream is not UNSET and stream is not None else True,
     )

@@ -14,7 +14,7 @@ from gateway.types import ollama
 
 async def plan(request: ollama.CopyRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/copy`."""
-    call = run.call
+    context = run.context
     # specs/mappings/copy.yaml:6: check
     source = request.source
     if not transforms.is_legal_name(model=source):
@@ -35,7 +35,7 @@ async def plan(request: ollama.CopyRequest, run: Run) -> Outcome:
     # specs/mappings/copy.yaml:14: do
     await steps.look_for_name(run, model=destination)
     # specs/mappings/copy.yaml:16: refuse
-    if call.kept_name == "configured":
+    if context.kept_name == "configured":
         raise Refusal(
             400, f"{shown(destination)} is named in the gateway's configuration: change it there"
         )

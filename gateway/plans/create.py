@@ -56,7 +56,7 @@ def wants_stream(request: ollama.CreateRequest) -> bool:
 
 async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/create`."""
-    call = run.call
+    context = run.context
     # specs/mappings/create.yaml:6: check
     model = request.model
     name_2 = request.name
@@ -118,7 +118,7 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
     # specs/mappings/create.yaml:30: do
     await steps.look_for_name(run, model=model, name=name_2)
     # specs/mappings/create.yaml:32: refuse
-    if call.kept_name == "configured":
+    if context.kept_name == "configured":
         raise Refusal(400, "this name is in the gateway's configuration: change it there")
     # specs/mappings/create.yaml:34: model
     name = shown(from_)

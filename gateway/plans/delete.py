@@ -16,7 +16,7 @@ from gateway.types import ollama
 
 async def plan(request: ollama.DeleteRequest, run: Run) -> Outcome:
     """What happens for a request of `delete /api/delete`."""
-    call = run.call
+    context = run.context
     # specs/mappings/delete.yaml:6: check
     model = request.model
     name_2 = request.name
@@ -29,7 +29,7 @@ async def plan(request: ollama.DeleteRequest, run: Run) -> Outcome:
     # specs/mappings/delete.yaml:10: do
     await steps.look_for_name(run, model=model, name=name_2)
     # specs/mappings/delete.yaml:12: answer
-    if call.kept_name == "stored":
+    if context.kept_name == "stored":
         await steps.forget(run, model=model, name=name_2)
         return Answer(None)
     # specs/mappings/delete.yaml:16: model
@@ -38,16 +38,16 @@ async def plan(request: ollama.DeleteRequest, run: Run) -> Outcome:
         raise Refusal(400, "model is required")
     found = await run.find_model(name, takes_cloud=True)
     if found == "illegal":
-        raise Refusal(400, f'name "{call.asked.text}" is invalid')
+        raise Refusal(400, f'name "{context.asked.text}" is invalid')
     if found == "unknown":
-        raise Refusal(404, f"model '{call.asked.text}' not found")
+        raise Refusal(404, f"model '{context.asked.text}' not found")
     # specs/mappings/delete.yaml:20: refuse
-    if call.kept_name == "configured":
+    if context.kept_name == "configured":
         raise Refusal(
-            501, f"{call.asked.text} is named in the gateway's configuration: take it out there"
+            501, f"{context.asked.text} is named in the gateway's configuration: take it out there"
         )
     # specs/mappings/delete.yaml:22: refuse
     raise Refusal(
         501,
-        f"LM Studio deletes models only in its own window: remove {call.model.key} under My Models",
+        f"LM Studio deletes models only in its own window: remove {context.model.key} under My Models",
     )

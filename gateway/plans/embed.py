@@ -13,7 +13,7 @@ from gateway import transforms
 from gateway.engine import steps
 from gateway.engine.run import Run
 from gateway.faults import Refusal
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import Answer, FetchCall, Outcome
 from gateway.runtime.values import shown
 from gateway.types import ollama, openai
@@ -56,17 +56,19 @@ def load_answer(request: ollama.EmbedRequest) -> ollama.EmbedResponse:
     )
 
 
-def embed_request(request: ollama.EmbedRequest, call: Call) -> openai.EmbeddingsRequest:
+def embed_request(
+    request: ollama.EmbedRequest, context: RequestContext
+) -> openai.EmbeddingsRequest:
     """Call `embed`: the body for `post /v1/embeddings`."""
     input_ = request.input
     value = transforms.embed_input(input_) if input_ is not UNSET else UNSET
     return openai.EmbeddingsRequest(
-        model=call.model.request_key, input=value if value is not UNSET else ""
+        model=context.model.request_key, input=value if value is not UNSET else ""
     )
 
 
 def embed_response(
-    response: openai.EmbeddingsResponse, request: ollama.EmbedRequest, call: Call
+    response: openai.EmbeddingsResponse, request: ollama.EmbedRequest, context: RequestContext
 ) -> ollama.EmbedResponse:
     """Call `embed`: what its answer becomes."""
     model = request.model
@@ -79,15 +81,15 @@ def embed_response(
         embeddings=transforms.unit_vectors(
             data=response.data, dimensions=UNSET if dimensions is None else dimensions
         ),
-        total_duration=transforms.elapsed_ns(since=call.started_ns, until=call.monotonic_ns),
-        load_duration=transforms.elapsed_ns(since=call.started_ns, until=call.loaded_ns),
+        total_duration=transforms.elapsed_ns(since=context.started_ns, until=context.monotonic_ns),
+        load_duration=transforms.elapsed_ns(since=context.started_ns, until=context.loaded_ns),
         prompt_eval_count=transforms.input_count(reported=prompt_tokens, input=input_),
     )
 
 
 async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/embed`."""
-    call = run.call
+    context = run.context
     # specs/mappings/embed.yaml:6: check
     input_ = request.input
     problem = transforms.input_problem(input=input_)
@@ -109,10 +111,10 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
         raise Refusal(404, f'model "{shown(model)}" not found, try pulling it first')
     # specs/mappings/embed.yaml:15: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
-    made = call.model.made
+    made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
-        options=options, made=value, policy=call.settings.answers.defaults
+        options=options, made=value, policy=context.settings.answers.defaults
     )
     # specs/mappings/embed.yaml:19: answer
     keep_alive = request.keep_alive
@@ -126,7 +128,7 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
     return FetchCall(
         method="POST",
         path="/v1/embeddings",
-        body=embed_request(request, call),
+        body=embed_request(request, context),
         decoder=DECODE_EMBEDDINGS_RESPONSE,
-        translate=lambda response: embed_response(response, request, call),
+        translate=lambda response: embed_response(response, request, context),
     )

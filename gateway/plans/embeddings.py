@@ -13,7 +13,7 @@ from gateway import transforms
 from gateway.engine import steps
 from gateway.engine.run import Run
 from gateway.faults import Refusal
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import Answer, FetchCall, Outcome
 from gateway.runtime.values import shown
 from gateway.types import ollama, openai
@@ -53,11 +53,13 @@ def load_answer() -> ollama.EmbeddingResponse:
     return ollama.EmbeddingResponse(embedding=[])
 
 
-def embeddings_request(request: ollama.EmbeddingRequest, call: Call) -> openai.EmbeddingsRequest:
+def embeddings_request(
+    request: ollama.EmbeddingRequest, context: RequestContext
+) -> openai.EmbeddingsRequest:
     """Call `embeddings`: the body for `post /v1/embeddings`."""
     prompt = request.prompt
     return openai.EmbeddingsRequest(
-        model=call.model.request_key,
+        model=context.model.request_key,
         input=prompt if prompt is not UNSET and prompt is not None else "",
     )
 
@@ -69,7 +71,7 @@ def embeddings_response(response: openai.EmbeddingsResponse) -> ollama.Embedding
 
 async def plan(request: ollama.EmbeddingRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/embeddings`."""
-    call = run.call
+    context = run.context
     # specs/mappings/embeddings.yaml:6: model
     name = shown(request.model)
     if not name.strip():
@@ -86,10 +88,10 @@ async def plan(request: ollama.EmbeddingRequest, run: Run) -> Outcome:
         raise Refusal(404, f'model "{shown(model)}" not found, try pulling it first')
     # specs/mappings/embeddings.yaml:14: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
-    made = call.model.made
+    made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
-        options=options, made=value, policy=call.settings.answers.defaults
+        options=options, made=value, policy=context.settings.answers.defaults
     )
     # specs/mappings/embeddings.yaml:18: answer
     prompt = request.prompt
@@ -104,7 +106,7 @@ async def plan(request: ollama.EmbeddingRequest, run: Run) -> Outcome:
     return FetchCall(
         method="POST",
         path="/v1/embeddings",
-        body=embeddings_request(request, call),
+        body=embeddings_request(request, context),
         decoder=DECODE_EMBEDDINGS_RESPONSE,
         translate=lambda response: embeddings_response(response),
     )

@@ -14,7 +14,7 @@ from gateway.calls import shared
 from gateway.engine import steps
 from gateway.engine.run import Run
 from gateway.faults import Refusal
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import Answer, Outcome, StreamCall
 from gateway.runtime.values import shown, value_of
 from gateway.types import internal, ollama, openai
@@ -52,24 +52,28 @@ DECODE_CHAT_COMPLETION_CHUNK: Final[msgspec.json.Decoder[openai.ChatCompletionCh
 )
 
 
-def unload_answer(request: ollama.GenerateRequest, call: Call) -> ollama.GenerateResponse:
+def unload_answer(
+    request: ollama.GenerateRequest, context: RequestContext
+) -> ollama.GenerateResponse:
     """Answer `unload`."""
     model = request.model
     return ollama.GenerateResponse(
         model=model if model is not UNSET and model is not None else "",
-        created_at=call.now,
+        created_at=context.now,
         response="",
         done=True,
         done_reason="unload",
     )
 
 
-def load_answer(request: ollama.GenerateRequest, call: Call) -> ollama.GenerateResponse:
+def load_answer(
+    request: ollama.GenerateRequest, context: RequestContext
+) -> ollama.GenerateResponse:
     """Answer `load`."""
     model = request.model
     return ollama.GenerateResponse(
         model=model if model is not UNSET and model is not None else "",
-        created_at=call.now,
+        created_at=context.now,
         response="",
         done=True,
         done_reason="load",
@@ -77,7 +81,7 @@ def load_answer(request: ollama.GenerateRequest, call: Call) -> ollama.GenerateR
 
 
 def untemplated_request(
-    request: ollama.GenerateRequest, options: ollama.Options, call: Call
+    request: ollama.GenerateRequest, options: ollama.Options, context: RequestContext
 ) -> openai.CompletionRequest:
     """Call `untemplated`: the body for `post /v1/completions`."""
     raw = request.raw
@@ -94,10 +98,10 @@ def untemplated_request(
     stop = options.stop
     num_predict = options.num_predict
     return openai.CompletionRequest(
-        model=call.model.request_key,
+        model=context.model.request_key,
         prompt=transforms.untemplated_prompt(
             raw=raw,
-            architecture=call.model.architecture,
+            architecture=context.model.architecture,
             prompt=UNSET if prompt is None else prompt,
             suffix=UNSET if suffix is None else suffix,
         ),
@@ -119,7 +123,7 @@ def untemplated_request(
 
 
 def templated_request(
-    request: ollama.GenerateRequest, options: ollama.Options, call: Call
+    request: ollama.GenerateRequest, options: ollama.Options, context: RequestContext
 ) -> openai.ChatCompletionRequest:
     """Call `templated`: the body for `post /v1/chat/completions`."""
     prompt = request.prompt
@@ -129,7 +133,7 @@ def templated_request(
         prompt=UNSET if prompt is None else prompt,
         system=UNSET if system is None else system,
         images=images,
-        made=call.model.made,
+        made=context.model.made,
     )
     temperature = options.temperature
     top_p = options.top_p
@@ -169,7 +173,7 @@ def templated_request(
             )
     think = request.think
     return openai.ChatCompletionRequest(
-        model=call.model.request_key,
+        model=context.model.request_key,
         messages=[shared.message(item) for item in items],
         stream=True,
         stream_options=openai.StreamOptions(include_usage=True),
@@ -189,7 +193,9 @@ def templated_request(
         top_logprobs=UNSET if value is None else value,
         response_format=response_format_value,
         reasoning_effort=transforms.reasoning_effort(
-            think=think, options=call.model.reasoning_options, default=call.model.reasoning_default
+            think=think,
+            options=context.model.reasoning_options,
+            default=context.model.reasoning_default,
         ),
     )
 
@@ -221,7 +227,7 @@ class UntemplatedStream:
     """Call `untemplated`: chunks of `post /v1/completions` as frames."""
 
     __slots__ = (
-        "_call",
+        "_context",
         "_model",
         "_request",
         "cached_tokens",
@@ -231,9 +237,9 @@ class UntemplatedStream:
         "prompt_tokens",
     )
 
-    def __init__(self, request: ollama.GenerateRequest, call: Call) -> None:
+    def __init__(self, request: ollama.GenerateRequest, context: RequestContext) -> None:
         self._request = request
-        self._call = call
+        self._context = context
         model = request.model
         self._model = model if model is not UNSET and model is not None else ""
         self.finish_reason: str | UnsetType = UNSET
@@ -269,7 +275,7 @@ class UntemplatedStream:
             self.deltas = transforms.count_texts(self.deltas, text)
         if text:
             return ollama.GenerateResponse(
-                model=self._model, created_at=self._call.now, response=text, done=False
+                model=self._model, created_at=self._context.now, response=text, done=False
             )
         return None
 
@@ -291,17 +297,17 @@ class UntemplatedStream:
             model=self._request.model
             if self._request.model is not UNSET and self._request.model is not None
             else "",
-            created_at=self._call.now,
+            created_at=self._context.now,
             response="",
             done=True,
             done_reason=shared.DONE_REASON.get(finish_reason, "stop")
             if finish_reason is not UNSET
             else UNSET,
             total_duration=transforms.elapsed_ns(
-                since=self._call.started_ns, until=self._call.monotonic_ns
+                since=self._context.started_ns, until=self._context.monotonic_ns
             ),
             load_duration=transforms.elapsed_ns(
-                since=self._call.started_ns, until=self._call.loaded_ns
+                since=self._context.started_ns, until=self._context.loaded_ns
             ),
             prompt_eval_count=transforms.prompt_text_count(
                 reported=prompt_tokens,
@@ -310,11 +316,11 @@ class UntemplatedStream:
             ),
             prompt_eval_cached_count=value if value is not UNSET else 0,
             prompt_eval_duration=transforms.elapsed_ns(
-                since=self._call.loaded_ns, until=self._call.first_event_ns
+                since=self._context.loaded_ns, until=self._context.first_event_ns
             ),
             eval_count=transforms.count_or_number(reported=eval_tokens, counted=deltas),
             eval_duration=transforms.elapsed_ns(
-                since=self._call.first_event_ns, until=self._call.monotonic_ns
+                since=self._context.first_event_ns, until=self._context.monotonic_ns
             ),
         )
 
@@ -351,7 +357,7 @@ class TemplatedStream:
     """Call `templated`: chunks of `post /v1/chat/completions` as frames."""
 
     __slots__ = (
-        "_call",
+        "_context",
         "_model",
         "_policy",
         "_reasons",
@@ -365,12 +371,12 @@ class TemplatedStream:
         "tool_calls",
     )
 
-    def __init__(self, request: ollama.GenerateRequest, call: Call) -> None:
+    def __init__(self, request: ollama.GenerateRequest, context: RequestContext) -> None:
         self._request = request
-        self._call = call
-        self._reasons = call.model.capabilities.thinking
-        self._tags = call.settings.answers.think_tags
-        self._policy = call.settings.answers.thinking
+        self._context = context
+        self._reasons = context.model.capabilities.thinking
+        self._tags = context.settings.answers.think_tags
+        self._policy = context.settings.answers.thinking
         model = request.model
         self._model = model if model is not UNSET and model is not None else ""
         self.finish_reason: str | UnsetType = UNSET
@@ -429,7 +435,7 @@ class TemplatedStream:
         if speech.thinking or speech.content or logprobs_content:
             return ollama.GenerateResponse(
                 model=self._model,
-                created_at=self._call.now,
+                created_at=self._context.now,
                 response=speech.content,
                 thinking=speech.thinking if speech.thinking else UNSET,
                 done=False,
@@ -458,17 +464,17 @@ class TemplatedStream:
             model=self._request.model
             if self._request.model is not UNSET and self._request.model is not None
             else "",
-            created_at=self._call.now,
+            created_at=self._context.now,
             response="",
             done=True,
             done_reason=shared.DONE_REASON.get(finish_reason, "stop")
             if finish_reason is not UNSET
             else UNSET,
             total_duration=transforms.elapsed_ns(
-                since=self._call.started_ns, until=self._call.monotonic_ns
+                since=self._context.started_ns, until=self._context.monotonic_ns
             ),
             load_duration=transforms.elapsed_ns(
-                since=self._call.started_ns, until=self._call.loaded_ns
+                since=self._context.started_ns, until=self._context.loaded_ns
             ),
             prompt_eval_count=transforms.prompt_text_count(
                 reported=prompt_tokens,
@@ -477,11 +483,11 @@ class TemplatedStream:
             ),
             prompt_eval_cached_count=value if value is not UNSET else 0,
             prompt_eval_duration=transforms.elapsed_ns(
-                since=self._call.loaded_ns, until=self._call.first_event_ns
+                since=self._context.loaded_ns, until=self._context.first_event_ns
             ),
             eval_count=transforms.count_or_deltas(reported=eval_tokens, speech=speech),
             eval_duration=transforms.elapsed_ns(
-                since=self._call.first_event_ns, until=self._call.monotonic_ns
+                since=self._context.first_event_ns, until=self._context.monotonic_ns
             ),
             tool_calls=[shared.finished_tool_call(item) for item in tool_calls]
             if tool_calls is not UNSET
@@ -491,7 +497,7 @@ class TemplatedStream:
 
 async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/generate`."""
-    call = run.call
+    context = run.context
     # specs/mappings/generate.yaml:6: check
     top_logprobs = request.top_logprobs
     if not (
@@ -517,37 +523,37 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     keep_alive = request.keep_alive
     if not prompt and transforms.is_zero_duration(value=keep_alive):
         await steps.unload(run)
-        return Answer(unload_answer(request, call))
+        return Answer(unload_answer(request, context))
     # specs/mappings/generate.yaml:18: refuse
     template = request.template
     system = request.system
-    context = request.context
+    context_ = request.context
     raw = request.raw
-    if (template or system or context) and raw is True:
+    if (template or system or context_) and raw is True:
         raise Refusal(400, "raw mode does not support template, system, or context")
     # specs/mappings/generate.yaml:20: need
     think = request.think
-    if transforms.asks_to_think(think=think) and call.model.capabilities.thinking == "no":
+    if transforms.asks_to_think(think=think) and context.model.capabilities.thinking == "no":
         raise Refusal(400, f'"{shown(model)}" does not support thinking')
     # specs/mappings/generate.yaml:23: need
-    if call.model.capabilities.completion == "no":
+    if context.model.capabilities.completion == "no":
         raise Refusal(400, f'"{shown(model)}" does not support generate')
     # specs/mappings/generate.yaml:25: need
     suffix = request.suffix
-    if suffix and call.model.capabilities.insert == "no":
-        raise Refusal(400, f"{call.asked.full} does not support insert")
+    if suffix and context.model.capabilities.insert == "no":
+        raise Refusal(400, f"{context.asked.full} does not support insert")
     # specs/mappings/generate.yaml:28: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
-    made = call.model.made
+    made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
-        options=options, made=value, policy=call.settings.answers.defaults
+        options=options, made=value, policy=context.settings.answers.defaults
     )
     # specs/mappings/generate.yaml:32: answer
     num_ctx = options.num_ctx
     if not prompt:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-        return Answer(load_answer(request, call))
+        return Answer(load_answer(request, context))
     # specs/mappings/generate.yaml:36: refuse
     format_ = request.format
     if raw is True and transforms.asks_for_format(format=format_):
@@ -567,9 +573,9 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         return StreamCall(
             method="POST",
             path="/v1/completions",
-            body=untemplated_request(request, options, call),
+            body=untemplated_request(request, options, context),
             chunks=DECODE_COMPLETION_CHUNK,
-            translator=lambda: UntemplatedStream(request, call),
+            translator=lambda: UntemplatedStream(request, context),
             fold=UntemplatedFold,
             streamed=stream if stream is not UNSET and stream is not None else True,
         )
@@ -577,18 +583,18 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         return StreamCall(
             method="POST",
             path="/v1/completions",
-            body=untemplated_request(request, options, call),
+            body=untemplated_request(request, options, context),
             chunks=DECODE_COMPLETION_CHUNK,
-            translator=lambda: UntemplatedStream(request, call),
+            translator=lambda: UntemplatedStream(request, context),
             fold=UntemplatedFold,
             streamed=stream if stream is not UNSET and stream is not None else True,
         )
     return StreamCall(
         method="POST",
         path="/v1/chat/completions",
-        body=templated_request(request, options, call),
+        body=templated_request(request, options, context),
         chunks=DECODE_CHAT_COMPLETION_CHUNK,
-        translator=lambda: TemplatedStream(request, call),
+        translator=lambda: TemplatedStream(request, context),
         fold=TemplatedFold,
         streamed=stream if stream is not UNSET and stream is not None else True,
     )

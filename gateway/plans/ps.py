@@ -6,7 +6,7 @@ from __future__ import annotations
 from gateway import transforms
 from gateway.engine import steps
 from gateway.engine.run import Run
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import Answer, Outcome
 from gateway.types import internal, ollama
 
@@ -32,15 +32,15 @@ def _instance(source: internal.RunningInstance) -> ollama.RunningModel:
     )
 
 
-def ps_answer(call: Call) -> ollama.PsResponse:
+def ps_answer(context: RequestContext) -> ollama.PsResponse:
     """Answer `ps`."""
-    return ollama.PsResponse(models=[_instance(item) for item in call.running])
+    return ollama.PsResponse(models=[_instance(item) for item in context.running])
 
 
 async def plan(request: None, run: Run) -> Outcome:
     """What happens for a request of `get /api/ps`."""
-    call = run.call
+    context = run.context
     # specs/mappings/ps.yaml:6: do
     await steps.running(run)
     # specs/mappings/ps.yaml:7: answer
-    return Answer(ps_answer(call))
+    return Answer(ps_answer(context))

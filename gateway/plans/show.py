@@ -8,7 +8,7 @@ from msgspec import UNSET
 from gateway import transforms
 from gateway.engine.run import Run
 from gateway.faults import Refusal
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import Answer, Outcome
 from gateway.runtime.values import shown
 from gateway.types import internal, ollama
@@ -19,9 +19,9 @@ def _turn(source: internal.MadeMessage) -> ollama.ResponseMessage:
     return ollama.ResponseMessage(role=source.role, content=source.content)
 
 
-def show_answer(request: ollama.ShowRequest, call: Call) -> ollama.ShowResponse:
+def show_answer(request: ollama.ShowRequest, context: RequestContext) -> ollama.ShowResponse:
     """Answer `show`."""
-    made = call.model.made
+    made = context.model.made
     value = made.license if made is not UNSET else UNSET
     value_2 = made.messages if made is not UNSET else UNSET
     system = request.system
@@ -31,50 +31,52 @@ def show_answer(request: ollama.ShowRequest, call: Call) -> ollama.ShowResponse:
     value_6 = made.parent if made is not UNSET else UNSET
     return ollama.ShowResponse(
         thinking=transforms.thinking_support(
-            capability=call.model.capabilities.thinking,
-            options=call.model.reasoning_options,
-            default=call.model.reasoning_default,
+            capability=context.model.capabilities.thinking,
+            options=context.model.reasoning_options,
+            default=context.model.reasoning_default,
         ),
         license=transforms.joined_licences(value) if value is not UNSET else UNSET,
         modelfile=transforms.modelfile(
-            name=call.model.name, system=UNSET if system is None else system, made=made
+            name=context.model.name, system=UNSET if system is None else system, made=made
         ),
-        parameters=transforms.parameters_text(instances=call.model.instances, made=value_3),
-        template=transforms.template_hint(insert=call.model.capabilities.insert, made=value_4),
+        parameters=transforms.parameters_text(instances=context.model.instances, made=value_3),
+        template=transforms.template_hint(insert=context.model.capabilities.insert, made=value_4),
         system=transforms.system_in_force(asked=system, made=value_5),
         details=ollama.ModelDetails(
             parent_model=value_6 if value_6 is not UNSET else "",
-            format=call.model.format,
-            family=call.model.architecture,
-            families=transforms.families(call.model.architecture),
-            parameter_size=call.model.parameter_size,
-            quantization_level=call.model.quantization,
+            format=context.model.format,
+            family=context.model.architecture,
+            families=transforms.families(context.model.architecture),
+            parameter_size=context.model.parameter_size,
+            quantization_level=context.model.quantization,
         ),
         messages=[_turn(item) for item in value_2] if value_2 else UNSET,
         model_info=transforms.model_info(
-            row=call.model, asked=call.asked.text, user_agent=call.user_agent
+            row=context.model, asked=context.asked.text, user_agent=context.user_agent
         ),
-        capabilities=call.model.shown_capabilities if call.model.shown_capabilities else UNSET,
-        modified_at=call.model.modified_at,
+        capabilities=context.model.shown_capabilities
+        if context.model.shown_capabilities
+        else UNSET,
+        modified_at=context.model.modified_at,
         requires=made.requires if made is not UNSET else UNSET,
     )
 
 
 async def plan(request: ollama.ShowRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/show`."""
-    call = run.call
+    context = run.context
     # specs/mappings/show.yaml:6: model
     name = shown(request.model) or shown(request.name)
     if not name.strip():
         raise Refusal(400, "model is required")
     found = await run.find_model(name)
     if found == "conflict":
-        raise Refusal(400, f'use either :local or :cloud, not both: "{call.asked.text}"')
+        raise Refusal(400, f'use either :local or :cloud, not both: "{context.asked.text}"')
     if found == "illegal":
         raise Refusal(400, "invalid model name")
     if found == "cloud":
         raise Refusal(403, "ollama cloud is disabled: remote model details are unavailable")
     if found == "unknown":
-        raise Refusal(404, f"model '{call.asked.display}' not found")
+        raise Refusal(404, f"model '{context.asked.display}' not found")
     # specs/mappings/show.yaml:12: answer
-    return Answer(show_answer(request, call))
+    return Answer(show_answer(request, context))

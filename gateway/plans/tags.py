@@ -8,7 +8,7 @@ from msgspec import UNSET
 from gateway import transforms
 from gateway.engine import steps
 from gateway.engine.run import Run
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import Answer, Outcome
 from gateway.types import internal, ollama
 
@@ -37,15 +37,15 @@ def _summary(source: internal.CatalogueRow) -> ollama.ModelSummary:
     )
 
 
-def tags_answer(call: Call) -> ollama.ListResponse:
+def tags_answer(context: RequestContext) -> ollama.ListResponse:
     """Answer `tags`."""
-    return ollama.ListResponse(models=[_summary(item) for item in call.models])
+    return ollama.ListResponse(models=[_summary(item) for item in context.models])
 
 
 async def plan(request: None, run: Run) -> Outcome:
     """What happens for a request of `head /api/tags`, `get /api/tags`."""
-    call = run.call
+    context = run.context
     # specs/mappings/tags.yaml:6: do
     await steps.catalogue(run)
     # specs/mappings/tags.yaml:7: answer
-    return Answer(tags_answer(call))
+    return Answer(tags_answer(context))

@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 from gateway.engine.run import Run
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import Answer, Outcome
 from gateway.types import ollama
 
 
-def version_answer(call: Call) -> ollama.VersionResponse:
+def version_answer(context: RequestContext) -> ollama.VersionResponse:
     """Answer `version`."""
-    return ollama.VersionResponse(version=call.settings.answers.version)
+    return ollama.VersionResponse(version=context.settings.answers.version)
 
 
 async def plan(request: None, run: Run) -> Outcome:
     """What happens for a request of `head /api/version`, `get /api/version`."""
-    call = run.call
+    context = run.context
     # specs/mappings/version.yaml:6: answer
-    return Answer(version_answer(call))
+    return Answer(version_answer(context))

@@ -1,5 +1,5 @@
 """
-The context of one request: what rules may read as `$call` (specs/call.schema.yaml).
+The context of one request: what rules may read as `$context` (specs/context.schema.yaml).
 
 Everything here is filled before a mapping reads it; reading changes nothing.
 """
@@ -30,7 +30,7 @@ class PathValues:
         return self._values[name]
 
 
-class Call:
+class RequestContext:
     """
     One request's context. Times are nanoseconds of the monotonic clock.
 

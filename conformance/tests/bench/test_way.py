@@ -19,7 +19,7 @@ from conformance.bench.work import described
 from conformance.tests.bench.test_work import count_calls
 from gateway.engine.stream import Frames
 from gateway.plans import chat
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import StreamCall
 from gateway.server.asgi import SERVER_PUSH, AsgiClient
 from gateway.server.protocol import Outlet
@@ -67,15 +67,15 @@ async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], i
     has_begun = asyncio.Event()
     client_wire = Wire(sent)
     outlet = Outlet(asyncio.get_running_loop(), client_wire, FlowControl(client_wire))
-    call = Call(Settings(), "bench")
-    call.model = described()
+    context = RequestContext(Settings(), "bench")
+    context.model = described()
     request = ollama.ChatRequest(model=MODEL)
     plan = StreamCall(
         method="POST",
         path="/",
         body=openai.ChatCompletionRequest(model=MODEL, messages=[]),
         chunks=chat.DECODE_CHAT_COMPLETION_CHUNK,
-        translator=lambda: chat.ChatStream(request, call),
+        translator=lambda: chat.ChatStream(request, context),
         fold=chat.ChatFold,
         streamed=True,
     )
@@ -91,7 +91,7 @@ async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], i
     exchange.take(status, headers, body)
     scope = {"method": "POST", "extensions": {SERVER_PUSH: outlet.push}}
     client = AsgiClient(cast("Any", scope), send)
-    frames = Frames(plan, call, await open_events(exchange), client, lambda _: None)
+    frames = Frames(plan, context, await open_events(exchange), client, lambda _: None)
     translating = asyncio.ensure_future(frames.run())
     await has_begun.wait()
     connection.data_received(token("b"))

@@ -210,7 +210,7 @@ def test_a_stream_reads_once_what_does_not_change(gateway: Modules) -> None:
     chunk = call.chunks.decode(json.dumps(choice(delta={"thinking": "Hm."})).encode())
     translator = call.translator()
 
-    run.call.now, run.call.shown = "later", "text"
+    run.context.now, run.context.shown = "later", "text"
 
     assert ("later", "Hm.") == ((frame := translator.chunk(chunk)).at, frame.thought)
     assert call.translator().chunk(chunk) is None, "a new stream reads anew"
@@ -335,7 +335,7 @@ def test_the_first_error_row_that_fits_counts(
     """Rows match by fault, status, class, code and words, in the order of the file."""
     failed = gateway["faults"].UpstreamFailure(**{"message": "", **failure})
 
-    refusal = gateway["shared"].refusal_for(failed, gateway["context"].Call())
+    refusal = gateway["shared"].refusal_for(failed, gateway["context"].RequestContext())
 
     assert expected == (refusal.status, refusal.error)
 
@@ -417,7 +417,7 @@ def test_a_new_endpoint_needs_no_code(project: Path) -> None:
 def test_a_report_translates_what_its_step_yields(gateway: Modules) -> None:
     """The path's value gets to the step; the request says whether every record is told."""
     run = run_of(gateway)
-    run.call.path.place = "shelf"
+    run.context.path.place = "shelf"
 
     report = outcome_of(gateway, "scroll", {"stream": False}, run)
 
@@ -439,7 +439,7 @@ def test_an_empty_answer_is_a_status(
 ) -> None:
     """Without a body, and of the status that the rules state."""
     run = run_of(gateway)
-    run.call.path.place = place
+    run.context.path.place = place
     endpoint = next(item for item in gateway["endpoints"].ENDPOINTS if item.method == "PUT")
 
     answer = asyncio.run(endpoint.plan(None, run))

@@ -9,7 +9,7 @@ import pytest
 from gateway.calls.shared import refusal_for
 from gateway.faults import FaultId, UpstreamFailure
 from gateway.observability.metrics import Metrics
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.settings.schema import LimitSettings, Settings
 
 PAGE = Path(__file__, "../../../../docs/operating.md").resolve().read_text("utf-8")
@@ -45,7 +45,7 @@ def test_every_limit_has_its_default_there() -> None:
 @pytest.mark.parametrize("fault", get_args(FaultId))
 def test_every_fault_has_its_status_there(fault: FaultId) -> None:
     """That of the rows of errors."""
-    refusal = refusal_for(UpstreamFailure("x", fault=fault), Call(Settings(), ""))
+    refusal = refusal_for(UpstreamFailure("x", fault=fault), RequestContext(Settings(), ""))
     assert STATUSES[fault].startswith(str(refusal.status))
 
 

@@ -16,14 +16,19 @@ from conformance.tests.gateway.support import Pair, caching, open_pair
 HERE = Path(__file__).parent
 
 LENT = {"lasting_pair", "pair", "lasting_kept", "kept", "fresh"}
-"""The fixtures below, which share a loop and so need the test that uses one to run in it."""
+"""The fixtures below: they share a loop, and a test that uses one must run in it."""
+
+OWN_LOOPS = {"server", "upstream"}
+"""Rooms whose tests start servers of their own, each in the loop of its test."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the tests that are lent a pair share a loop."""
+    """Have the tests share a loop, but for those that start servers of their own."""
     for item in items:
+        if HERE not in item.path.parents or not pytest_asyncio.is_async_test(item):
+            continue
         is_lent = bool(LENT & set(getattr(item, "fixturenames", ())))
-        if HERE in item.path.parents and is_lent and pytest_asyncio.is_async_test(item):
+        if is_lent or item.path.parent.name not in OWN_LOOPS:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 

@@ -165,13 +165,13 @@ def answer(pieces: list[bytes], *, streamed: bool = True, is_cut: bool = False) 
     """Return what a client gets for a stream that arrives in these pieces."""
 
     async def plan(request: Any, run: Run) -> Any:
-        run.call.model = ROW
+        run.context.model = ROW
         return StreamCall(
             method="POST",
             path="/",
             body=REQUEST,
             chunks=msgspec.json.Decoder(ChatCompletionChunk),
-            translator=lambda: ChatStream(REQUEST, run.call),
+            translator=lambda: ChatStream(REQUEST, run.context),
             fold=ChatFold,
             streamed=streamed,
         )

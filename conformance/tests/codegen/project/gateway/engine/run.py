@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from gateway.runtime.context import Call
+from gateway.runtime.context import RequestContext
 from gateway.types import internal
 
 
@@ -12,7 +12,7 @@ class Run:
     """What a plan works with; `deeds` says what steps did, in order."""
 
     def __init__(self, rows: dict[str, internal.Row]) -> None:
-        self.call = Call()
+        self.context = RequestContext()
         self.rows = rows
         self.deeds: list[str] = []
 
@@ -25,7 +25,7 @@ class Run:
         trust_loaded: bool = False,
     ) -> Literal["found", "illegal", "unknown", "cloud", "conflict"]:
         """Resolve a name; blanks are illegal in one, `!` marks the cloud and `?!` both places."""
-        self.call.asked = internal.Asked(text=name)
+        self.context.asked = internal.Asked(text=name)
         if name.endswith("!") and not takes_cloud:
             return "conflict" if name.endswith("?!") else "cloud"
         if not match_case:
@@ -35,5 +35,5 @@ class Run:
         row = self.rows.get(name)
         if row is None:
             return "unknown"
-        self.call.model = row
+        self.context.model = row
         return "found"

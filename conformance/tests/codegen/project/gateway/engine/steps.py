@@ -11,18 +11,18 @@ from gateway.types import internal
 
 
 async def list_models(run: Run) -> None:
-    """Fill `$call.models`."""
-    run.call.models = list(run.rows.values())
+    """Fill `$context.models`."""
+    run.context.models = list(run.rows.values())
 
 
 async def hold(run: Run, *, keep: str | UnsetType) -> None:
     """Keep the model for this request."""
-    run.deeds.append(f"hold {run.call.model.key} {keep}")
+    run.deeds.append(f"hold {run.context.model.key} {keep}")
 
 
 async def drop(run: Run) -> None:
     """Let the model go."""
-    run.deeds.append(f"drop {run.call.model.key}")
+    run.deeds.append(f"drop {run.context.model.key}")
 
 
 async def read_scroll(run: Run, *, place: str) -> AsyncIterator[internal.Line]:

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from gateway.types import internal
 
 
-class Call:
-    """What rules read as `$call`; the clock stands still."""
+class RequestContext:
+    """What rules read as `$context`; the clock stands still."""
 
     def __init__(self) -> None:
         self.path = SimpleNamespace()

@@ -53,7 +53,7 @@ def works() -> dict[str, Work]:
 def described() -> internal.CatalogueRow:
     """Return the bench's model as the catalogue would have it."""
     listed = host.list_v1()
-    models = listed.translate(listed.decode(wire.models_v1())).models
+    models = listed.translate(listed.decoder.decode(wire.models_v1())).models
     return next(rows.describe(models[0], "", ()))
 
 

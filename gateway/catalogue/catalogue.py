@@ -23,10 +23,10 @@ from gateway.catalogue.rows import describe, spellings
 from gateway.faults import UpstreamFailure
 from gateway.names import grammar, keys, suggestions
 from gateway.observability.journal import get_logger
-from gateway.observability.record import sampled
 from gateway.runtime.outcome import FetchCall
 from gateway.settings.schema import ModelSettings
 from gateway.types import internal
+from gateway.upstream.answers import lacks_route
 from gateway.upstream.client import Upstream
 
 Dialect = Literal["v1", "v0", "openai"]
@@ -40,7 +40,6 @@ _TRUSTED = 12
 """How many times its time a list may be old for a loaded model in it to be taken for loaded."""
 _BESIDE_S = 0.25
 """How long a fetch that nobody waits for leaves the way to the request beside which it is made."""
-_ROUTE_IS_MISSING = (404, 405, 501)
 _MAX_WARNED = 1000
 """Names that were warned of are kept in memory, and clients choose them."""
 
@@ -277,9 +276,9 @@ class Catalogue:
         self._is_same_host = False
         for dialect, call in sorted(_DIALECTS, key=lambda item: item[0] != known):
             try:
-                models = await self._ask(call())
+                models = await self._upstream.ask(call())
             except UpstreamFailure as failure:
-                if failure.fault != "unknown_endpoint" and failure.status not in _ROUTE_IS_MISSING:
+                if not lacks_route(failure, names_thing=False):
                     raise
                 last = failure
                 continue
@@ -290,12 +289,6 @@ class Catalogue:
             return replace(view, kept=self._made_in(view))
         assert last is not None
         raise last
-
-    async def _ask(self, call: FetchCall[Any, internal.HostModels]) -> internal.HostModels:
-        data = await self._upstream.fetch(call.method, call.path)
-        if look := sampled(call.decoder.type):
-            look(data)
-        return call.translate(call.decode(data))
 
     def _build(self, dialect: Dialect, models: internal.HostModels) -> View:
         view = View(dialect, time.monotonic(), [])

@@ -13,29 +13,26 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncGenerator
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from msgspec import UnsetType
 
 from gateway.calls import host
 from gateway.catalogue.catalogue import Catalogue
-from gateway.faults import Refusal, UpstreamFailure
+from gateway.faults import GOING_DOWN, Refusal, UpstreamFailure
 from gateway.observability.journal import get_logger
-from gateway.runtime.outcome import FetchCall
 from gateway.settings.schema import DownloadSettings
 from gateway.types import internal
+from gateway.upstream.answers import lacks_route
 from gateway.upstream.client import Upstream
-from gateway.wire.writing import encode
 
 NOT_FOUND = "pull model manifest: file does not exist"
 """Ollama's text for a model that its registry does not have; its command line looks for it."""
 NO_DOWNLOADS = (
     "this LM Studio has no call for downloads: download the model in its window, or update it"
 )
-GOING_DOWN = "the gateway is shutting down"
 MOST_ABANDONED = 64
 """Number of jobs that are remembered although no client waits for them."""
-_ROUTE_IS_MISSING = (405, 501)
 _Key: TypeAlias = tuple[str, str]
 
 
@@ -187,9 +184,9 @@ class Downloads:
 
     async def _begin(self, job: Job) -> internal.DownloadState:
         try:
-            state: internal.DownloadState = await self._ask(host.download(job.wish))
+            state = await self._upstream.ask(host.download(job.wish))
         except UpstreamFailure as failure:
-            if failure.fault == "unknown_endpoint" or failure.status in _ROUTE_IS_MISSING:
+            if lacks_route(failure, names_thing=True):
                 raise Refusal(501, NO_DOWNLOADS) from failure
             if failure.status == 404:
                 self._log.info("LM Studio knows no such model to download", model=job.wish.model)
@@ -200,7 +197,7 @@ class Downloads:
 
     async def _state(self, job: Job) -> internal.DownloadState:
         try:
-            state: internal.DownloadState = await self._ask(host.download_state(job.id))
+            state = await self._upstream.ask(host.download_state(job.id))
         except UpstreamFailure as failure:
             if failure.status != 404:
                 raise
@@ -221,10 +218,6 @@ class Downloads:
             raise Refusal(
                 502, f"LM Studio did not start the download of {job.wish.model}: {state.status}"
             )
-
-    async def _ask(self, call: FetchCall[Any, Any]) -> Any:
-        body = encode(call.body) if call.body is not None else None
-        return call.translate(call.decode(await self._upstream.fetch(call.method, call.path, body)))
 
 
 def _or_nothing(text: str | UnsetType) -> str:

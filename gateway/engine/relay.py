@@ -24,10 +24,11 @@ from gateway.engine.run import Run, Services
 from gateway.engine.stream import Frames
 from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
 from gateway.observability.journal import get_logger
-from gateway.observability.record import INTERNAL_FAULT, STATED, current, sampled
+from gateway.observability.record import INTERNAL_FAULT, STATED, current
 from gateway.runtime.context import EMPTY, RequestContext
 from gateway.runtime.outcome import Answer, FetchCall, Report, StreamCall
 from gateway.settings.schema import Settings
+from gateway.upstream.answers import read_answer
 from gateway.upstream.client import Upstream
 from gateway.wire.writing import (
     JSON,
@@ -159,9 +160,7 @@ class Relay:
             except UpstreamFailure as failure:
                 await self._recover_or_raise(failure, run, client)
         run.context.first_event_ns = time.monotonic_ns()
-        source = call.decode(data)
-        if look := sampled(call.decoder.type):
-            look(data)
+        source = read_answer(call, data)
         self._check_model(source, run, client)
         answer = call.translate(source)
         current().note_counts(answer, getattr(source, "usage", None))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from msgspec import UNSET, UnsetType
 
@@ -17,12 +17,10 @@ from gateway.calls import host
 from gateway.catalogue.catalogue import Catalogue
 from gateway.faults import UpstreamFailure
 from gateway.observability.journal import get_logger
-from gateway.observability.record import note_load, sampled
-from gateway.runtime.outcome import FetchCall
+from gateway.observability.record import note_load
 from gateway.types import internal
 from gateway.upstream.client import Upstream
 from gateway.wire.duration import shown
-from gateway.wire.writing import encode
 
 _NO_MEMORY: Final = (
     "insufficient system resources",
@@ -73,7 +71,7 @@ class Loader:
         started = time.monotonic()
         try:
             with _counted():
-                loaded = await self._call(host.load(wish), self._timeout_s)
+                loaded = await self._upstream.ask(host.load(wish), timeout_s=self._timeout_s)
         finally:
             self._catalogue.invalidate()
         self._log.info(
@@ -90,24 +88,19 @@ class Loader:
         call = host.warm_embedding if row.kind == "embedding" else host.warm_llm
         try:
             with _counted():
-                await self._call(call(internal.WarmWish(model=row.request_key)), self._timeout_s)
+                await self._upstream.ask(
+                    call(internal.WarmWish(model=row.request_key)), timeout_s=self._timeout_s
+                )
         finally:
             self._catalogue.invalidate()
 
     async def unload(self, identifier: str) -> None:
         """Unload the instance with this identifier. Raises UpstreamFailure."""
         try:
-            await self._call(host.unload(internal.UnloadWish(instance_id=identifier)))
+            await self._upstream.ask(host.unload(internal.UnloadWish(instance_id=identifier)))
         finally:
             self._catalogue.invalidate()
         self._log.info("instance unloaded", instance=identifier)
-
-    async def _call(self, call: FetchCall[Any, Any], timeout_s: float | None = None) -> Any:
-        body = encode(call.body) if call.body is not None else None
-        data = await self._upstream.fetch(call.method, call.path, body, timeout_s=timeout_s)
-        if look := sampled(call.decoder.type):
-            look(data)
-        return call.translate(call.decode(data))
 
 
 @contextmanager

@@ -12,8 +12,6 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
-from gateway.faults import UpstreamFailure
-
 ChunkT_contra = TypeVar("ChunkT_contra", contravariant=True)
 FrameT_co = TypeVar("FrameT_co", covariant=True)
 ChunkT = TypeVar("ChunkT")
@@ -76,13 +74,6 @@ class FetchCall(Generic[SourceT, TargetT]):
     body: msgspec.Struct | None
     decoder: msgspec.json.Decoder[SourceT]
     translate: Callable[[SourceT], TargetT]
-
-    def decode(self, data: bytes) -> SourceT:
-        """Return the upstream's answer. Raises UpstreamFailure (`not_json`) if it is unreadable."""
-        try:
-            return self.decoder.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UpstreamFailure(f"its answer can't be read: {error}", fault="not_json") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ Small functions on values that generated code calls and no rule names.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -12,6 +11,8 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
+
+from gateway.wire.go_text import quote
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ def shown(value: object) -> str:
     if value is None or value is UNSET:
         return ""
     if isinstance(value, msgspec.Raw):
-        return json.dumps(bytes(value).decode("utf-8", "replace"), ensure_ascii=False)
+        return quote(bytes(value).decode("utf-8", "replace"))
     return str(value)
 
 

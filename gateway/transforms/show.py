@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
 from gateway.types import internal
+from gateway.wire.go_text import quote
 
 _NO_ARCHITECTURE: Final = "unknown"
 _COPILOT: Final = "GitHubCopilotChat/"
@@ -200,7 +200,7 @@ def _shown(value: Any, *, is_quoted: bool) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False) if is_quoted else _value(value)
+        return quote(value) if is_quoted else _value(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -12,9 +12,9 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.transforms._go import quoted
 from gateway.transforms._raw import kind_of
 from gateway.types import lmstudio, ollama
+from gateway.wire.go_text import quote
 
 _WORDS: Final = ("high", "medium", "low", "max")
 _CHOICE: Final = '"high", "medium", "low", "max", true, or false'
@@ -43,7 +43,7 @@ def think_problem(think: Raw | UnsetType) -> str | UnsetType:
     if value is None or isinstance(value, bool) or value in _WORDS:
         return UNSET
     if isinstance(value, str):
-        return f"invalid think value: {quoted(value)} (must be {_CHOICE})"
+        return f"invalid think value: {quote(value)} (must be {_CHOICE})"
     return f"think must be a boolean or string ({_CHOICE})"
 
 

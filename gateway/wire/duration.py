@@ -11,6 +11,8 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from gateway.wire.go_text import quote_ascii
+
 __all__ = ["parse_keep_alive", "parse_setting", "shown"]
 
 DEFAULT_KEEP_ALIVE_S: Final = 300.0
@@ -114,7 +116,7 @@ def _parse_go(text: str) -> int:
     sign, rest = (text[0], text[1:]) if text[:1] in ("+", "-") else ("", text)
     if rest == "0":
         return 0
-    invalid = f"time: invalid duration {_quoted(text)}"
+    invalid = f"time: invalid duration {quote_ascii(text)}"
     if not rest:
         raise ValueError(invalid)
     total = 0
@@ -132,9 +134,11 @@ def _parse_go(text: str) -> int:
             raise ValueError(invalid)
         unit, rest = _until(rest, _NUMBER)
         if not unit:
-            raise ValueError(f"time: missing unit in duration {_quoted(text)}")
+            raise ValueError(f"time: missing unit in duration {quote_ascii(text)}")
         if unit not in _UNIT_NS:
-            raise ValueError(f"time: unknown unit {_quoted(unit)} in duration {_quoted(text)}")
+            raise ValueError(
+                f"time: unknown unit {quote_ascii(unit)} in duration {quote_ascii(text)}"
+            )
         scale = _UNIT_NS[unit]
         total += int(whole or "0") * scale
         if dot and fraction:
@@ -157,17 +161,3 @@ def _leading(text: str, characters: str) -> tuple[str, str]:
 def _until(text: str, characters: str) -> tuple[str, str]:
     end = next((at for at, character in enumerate(text) if character in characters), len(text))
     return text[:end], text[end:]
-
-
-def _quoted(text: str) -> str:
-    """Quote as Go's time package does: byte by byte, all but printable ASCII in hex."""
-    pieces = []
-    for character in text:
-        if character in '"\\':
-            pieces.append("\\" + character)
-        elif " " <= character < "\x80":
-            pieces.append(character)
-        else:
-            encoded = character.encode("utf-8", "replace")
-            pieces.append("".join(f"\\x{byte:02x}" for byte in encoded))
-    return f'"{"".join(pieces)}"'

@@ -11,6 +11,7 @@ from typing import Any, AnyStr, Final, NoReturn
 from msgspec import Raw
 
 from gateway.faults import Refusal
+from gateway.wire.go_text import quote_byte
 
 MISSING_BODY: Final = "missing request body"
 
@@ -77,18 +78,6 @@ _B_PLAIN: Final = re.compile(rb'[^"\\\x00-\x1f]*')
 _B_DIGITS: Final = re.compile(rb"[0-9]*")
 
 _LITERALS: Final = {b"t": b"true", b"f": b"false", b"n": b"null"}
-
-_QUOTED: Final = {
-    0x07: "\\a",
-    0x08: "\\b",
-    0x09: "\\t",
-    0x0A: "\\n",
-    0x0B: "\\v",
-    0x0C: "\\f",
-    0x0D: "\\r",
-    0x27: "\\'",
-    0x5C: "\\\\",
-}
 
 
 class _Broken(Exception):
@@ -220,13 +209,4 @@ def _skip_string(body: bytes, at: int) -> int:
 def _broken_at(body: bytes, at: int, where: str) -> _Broken:
     if at >= len(body):
         return _Broken(_TRUNCATED)
-    return _Broken(f"invalid character '{_quote(body[at])}' {where}")
-
-
-def _quote(byte: int) -> str:
-    """Return a byte as Go quotes it: as a Latin-1 character, escaped unless printable."""
-    if byte in _QUOTED:
-        return _QUOTED[byte]
-    if byte < 0x20 or byte == 0x7F:
-        return f"\\x{byte:02x}"
-    return chr(byte) if chr(byte).isprintable() else f"\\u{byte:04x}"
+    return _Broken(f"invalid character {quote_byte(body[at])} {where}")

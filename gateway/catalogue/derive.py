@@ -1,5 +1,5 @@
 """
-Models made of others: what a new one inherits, and what it has of its own
+Deriving models from others: inherited and own values
 (docs/facts/ollama.md#create).
 
 These are pure functions. `aliases` stores the result.

@@ -23,8 +23,8 @@ class ModelCheck:
 
     LM Studio lets the one loaded model answer for any name
     (docs/facts/lmstudio.md#substituted-model). Only an id that is known to be another model's is
-    wrong; instances and aliases are not. An id that nobody knows is accepted and counted, and the
-    catalogue is fetched anew at the next look, once for each.
+    wrong; instances and aliases are not. An unknown id is accepted and counted, and the
+    catalogue is refreshed, once for each id.
     """
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:

@@ -60,11 +60,11 @@ class Run:
         trust_loaded: bool = False,
     ) -> Verdict:
         """
-        Resolve a name as the client sent it; on success `context.model` is there.
+        Resolve a name as the client sent it; on success `context.model` is set.
 
-        A name of ollama.com is "cloud", unless the endpoint takes it for one like any other; one
-        that says both places is in "conflict". With `match_case` a row whose own name differs in
-        nothing but letter case is not meant (docs/facts/ollama.md#name-matching,
+        A name of ollama.com is "cloud", unless the endpoint treats it like any other name. A name
+        with both places is in "conflict". With `match_case`, a row whose name differs in letter
+        case only does not match (docs/facts/ollama.md#name-matching,
         docs/facts/ollama.md#name-places). `trust_loaded` is the catalogue's.
 
         Raises UpstreamFailure if LM Studio cannot be asked and the name is not in the cached list.

@@ -94,7 +94,7 @@ async def create(
     requires: str | UnsetType | None,
 ) -> AsyncIterator[internal.Progress]:
     """
-    Make a model of the one that was resolved, and tell how it goes (docs/facts/ollama.md#create).
+    Derive a model from the resolved one, and report progress (docs/facts/ollama.md#create).
     """
     row = run.context.model
     alias = derive.derived(
@@ -146,7 +146,7 @@ async def pull(
     """
     Let LM Studio download a model, and report progress as Ollama reports a pull.
 
-    A model that is there needs no download. (docs/facts/ollama.md#pull)
+    An existing model needs no download. (docs/facts/ollama.md#pull)
     """
     text, catalogue = grammar.stated(model, name), run.services.catalogue
     row = await catalogue.find(text)

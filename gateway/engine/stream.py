@@ -165,7 +165,7 @@ class Frames:
         if self._translator.complete:
             return self._translator.end()
         if self._events.one_shot is not None:
-            raise UpstreamFailure("it answered with JSON that is no answer", fault="not_sse")
+            raise UpstreamFailure("it answered with JSON that is not an answer", fault="not_sse")
         raise UpstreamFailure(
             "its stream ended without saying that the answer is complete",
             fault="empty" if self._is_first else "closed_mid_stream",

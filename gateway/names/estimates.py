@@ -105,7 +105,7 @@ def size_bytes(parameters: int | None, quantization_name: str) -> int:
 
 def is_embedding(name: str) -> bool:
     """
-    Tell whether a name suggests an embedding model; LM Studio prefixes them
+    Return whether a name suggests an embedding model; LM Studio prefixes their names
     (docs/facts/lmstudio.md#embedding-names).
     """
     return bool(_EMBEDDING.search(name))

@@ -106,10 +106,10 @@ Place = Literal["cloud", "local"]
 
 
 def split_place(text: str) -> tuple[str, Place | None]:
-    """Split a name into the name proper and where it says to run; raises `ValueError` for both.
+    """Split a name into the name proper and its place; raises `ValueError` if it has both places.
 
     "x:cloud" is "x" on ollama.com and "x:20b-cloud" is "x:20b" there; "x:local" is "x" here. Only
-    what stands behind the last colon counts, in any letter case. (docs/facts/ollama.md#name-places)
+    the text after the last colon counts, in any letter case. (docs/facts/ollama.md#name-places)
     """
     base, place = _split_last_place(text)
     if place is not None and _split_last_place(base)[1] is not None:
@@ -130,9 +130,9 @@ def _split_last_place(text: str) -> tuple[str, Place | None]:
 
 
 def without_local(text: str) -> str:
-    """Take a ":local" off a name; ollama.com's names stay, as names like any other.
+    """Remove ":local" from a name; ollama.com's names stay, like any other name.
 
-    What is kept here is kept under its name proper. (docs/facts/ollama.md#name-places)
+    Aliases are stored under the name proper. (docs/facts/ollama.md#name-places)
     """
     try:
         base, place = split_place(text.strip())
@@ -143,7 +143,7 @@ def without_local(text: str) -> str:
 
 def differ_in_case(one: str, other: str) -> bool:
     """
-    Whether two texts are the same model's name but for letter case.
+    Return whether two texts are the same model's name except for letter case.
     (docs/facts/ollama.md#name-matching)
     """
     left, right = parse(one), parse(other)

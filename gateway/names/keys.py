@@ -40,7 +40,7 @@ _CONTENT: Final = rf"x(?:(?:[0-9a-f]{{2}})*|j|h[0-9a-f]{{{_DIGEST_CHARS}}})"
 _ESCAPE: Final = re.compile(rf"_{_CONTENT}_", re.IGNORECASE)
 
 # In a text whose escaped characters are masked by NUL: an underscore that would read as an escape
-# once the character behind, an underscore or an escape itself, is written.
+# when the character after it, an underscore or an escape itself, is written.
 _AMBIGUOUS: Final = re.compile(rf"_(?={_CONTENT}[_\0])", re.IGNORECASE)
 
 # A host may hold a colon, but a key's colon would look like a tag or a port.
@@ -57,9 +57,9 @@ def canonical(key: str, variant: str | None = None) -> str:
     Ollama name forbids, are escaped. `key_of` is the inverse. Names of keys that differ in letter
     case only may be equal but for letter case; other keys have names that differ in more.
 
-    A key that outgrows even the longest name (about 430 characters when escaped; a variant of 80)
-    gets a digest, which `key_of` refuses with `IrreversibleName`. (docs/facts/lmstudio.md#keys,
-    docs/facts/ollama.md#name-grammar)
+    A key that is too long even for the longest name (about 430 characters when escaped; a variant
+    of 80) gets a digest, which `key_of` refuses with `IrreversibleName`.
+    (docs/facts/lmstudio.md#keys, docs/facts/ollama.md#name-grammar)
     """
     return f"{_canonical_path(key)}:{_canonical_tag(variant)}"
 
@@ -100,7 +100,7 @@ def _pack(text: str, key: str) -> str:
 def _canonical_tag(variant: str | None) -> str:
     if variant is None:
         return DEFAULT_TAG
-    # What Ollama takes for the default, or for a place to run at and cuts off
+    # Tags that Ollama treats as the default, or removes as a place to run at
     # (docs/facts/ollama.md#name-places).
     forced: tuple[int, ...] = ()
     if variant.lower() in (DEFAULT_TAG, "cloud", "local"):

@@ -89,7 +89,7 @@ def ends_well(path: str, end: bytes) -> bool:
     """
     Return whether the last bytes of a stream say that it is complete; an error counts, too.
 
-    Known of OpenAI's two completion routes only: other streams are taken as they end
+    This is known for OpenAI's two completion routes only: other streams count as complete
     (docs/facts/lmstudio.md#completions-stream).
     """
     return _COMPLETIONS.fullmatch(path) is None or _ENDS.search(end) is not None

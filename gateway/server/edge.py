@@ -50,9 +50,9 @@ class Answer(NamedTuple):
 
 Gate = Callable[[Scope, Settings], Answer | Headers]
 """
-One rule about who may call. It is asked after the path is clean and before a route is looked for,
-so it sees requests that end as 404 too (docs/facts/ollama.md#hosts). It returns the Answer that
-ends the request, or the headers that whatever answers later must carry (mostly none).
+One check of the caller. It runs after the path is cleaned and before the route is looked up, so it
+also sees requests that end as 404 (docs/facts/ollama.md#hosts). It returns the Answer that
+ends the request, or headers for any later answer (mostly none).
 """
 
 

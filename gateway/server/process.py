@@ -266,7 +266,7 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
 @contextlib.contextmanager
 def _signals(act: Callable[[], None]) -> Iterator[None]:
     """
-    Have `act` called on the loop for SIGTERM and SIGINT (and Windows' SIGBREAK).
+    Call `act` on the event loop for SIGTERM and SIGINT (and Windows' SIGBREAK).
 
     `signal.signal` and not the loop's own way, which Windows lacks. Off the main thread, where
     signals cannot be had, whoever started the thread has to end it.
@@ -300,7 +300,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _tune_collector() -> None:
     """
-    Have the garbage collector look at requests only, and seldom.
+    Let the garbage collector check only new objects, and seldom.
 
     What is there at start stays; tokens are freed by counting, and make no cycles.
     """

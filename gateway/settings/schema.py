@@ -27,7 +27,7 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Port = 11434
     origins: tuple[str, ...] = ()
-    """Origins allowed beside Ollama's default ones (docs/facts/ollama.md#origins-default)."""
+    """Origins that are allowed besides Ollama's defaults (docs/facts/ollama.md#origins-default)."""
     keys: tuple[str, ...] = ()
     """Each request must send one of these. Without keys, no request needs one."""
     keys_file: str | None = None
@@ -62,7 +62,7 @@ class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
     thinking: Literal["field", "merge", "drop"] = "field"
     think_tags: Literal["split", "keep"] = "split"
     """
-    What becomes of thinking that comes as content, between tags
+    Whether thinking that arrives as content between tags is split from the content
     (docs/facts/lmstudio.md#think-tags).
     """
     defaults: Literal["absent", "ollama"] = "absent"

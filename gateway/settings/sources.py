@@ -90,7 +90,7 @@ _BORROWED = {
     "LMSTUDIO_URL": "upstream.url",
     "LM_API_TOKEN": "upstream.token",
 }
-# Where Ollama takes its default instead of a text that it cannot read
+# Variables for which Ollama uses its default instead of an unreadable text
 # (docs/facts/ollama.md#variables).
 _PASSED_OVER_IF_BAD = (
     "models.keep_alive",
@@ -284,7 +284,7 @@ def _read_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
 
 def _trimmed(environ: Mapping[str, str], variable: str) -> str:
     """
-    Trim spaces, then quotes around (docs/facts/ollama.md#variables); a variable that is empty is
+    Trim spaces, then outer quotes (docs/facts/ollama.md#variables); a variable that is empty is
     not set.
     """
     return environ.get(variable, "").strip().strip("\"'").strip()

@@ -20,8 +20,8 @@ def read_duration(text: str) -> float | None:
     """
     Seconds of a Go duration or of a bare whole number of seconds; None (negative) is forever.
 
-    Stricter than `duration.parse_setting`, which takes five minutes for what it cannot read: only
-    Ollama's own variables are to be read that leniently (docs/facts/ollama.md#variables).
+    Stricter than `duration.parse_setting`, which returns five minutes for an unreadable text: only
+    Ollama's own variables are parsed so leniently (docs/facts/ollama.md#variables).
 
     >>> read_duration("1h30m"), read_duration("90"), read_duration("-1")
     (5400.0, 90.0, None)
@@ -79,7 +79,7 @@ def read_host(text: str) -> str:
     """Read a host name or an address, in brackets or not; refuse a port or a path."""
     host = _bare_address(text.strip())
     if re.search(r"[/\s\[\]@?#]", host) or (":" in host and not re.search(r":.*:", host)):
-        raise ValueError("a host name or address alone (the port is a setting of its own)")
+        raise ValueError("a host name or address alone (the port is a separate setting)")
     return host
 
 

@@ -26,7 +26,7 @@ class AliveFiles:
             self._own[gateway] = _lock(self._file_of(gateway))
 
     def release(self, gateway: str) -> None:
-        """Release a gateway's file and delete it; one that was never locked is no error."""
+        """Release a gateway's file and delete it; one that was never locked is not an error."""
         connection = self._own.pop(gateway, None)
         if connection is not None:
             connection.close()

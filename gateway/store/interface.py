@@ -29,7 +29,7 @@ class Store(Protocol):
         ...
 
     async def delete_alias(self, name: str) -> None:
-        """Delete an alias; a name that is not there is no error."""
+        """Delete an alias; a missing name is not an error."""
         ...
 
     async def note_first_seen(self, host: str, keys: Iterable[str], at_ns: int) -> dict[str, int]:

@@ -44,7 +44,7 @@ _SCHEMA = (
     ) WITHOUT ROWID;
     """,
 )
-"""One script per version of the schema, from an empty file on; `user_version` counts them."""
+"""One script for each version of the schema, from an empty file on; `user_version` counts them."""
 
 
 class StoreProblem(StartProblem):
@@ -88,7 +88,7 @@ class SqliteStore:
         await self._run(lambda db: db.execute("REPLACE INTO alias VALUES (?, ?)", (name, document)))
 
     async def delete_alias(self, name: str) -> None:
-        """Delete an alias; a name that is not there is no error."""
+        """Delete an alias; a missing name is not an error."""
         await self._run(lambda db: db.execute("DELETE FROM alias WHERE name = ?", (name,)))
 
     # -- first sightings ----------------------------------------------------------------------

@@ -19,7 +19,7 @@ _DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 
 def is_digest(digest: str) -> bool:
     """
-    Tell whether a text is a digest as Ollama writes it in a path (docs/facts/ollama.md#blobs).
+    Return whether a text is a digest as in Ollama's paths (docs/facts/ollama.md#blobs).
 
     >>> is_digest("sha256:" + "0" * 64), is_digest("sha256:abc")
     (True, False)
@@ -29,7 +29,7 @@ def is_digest(digest: str) -> bool:
 
 def is_some_name(model: str | UnsetType | None, name: str | UnsetType | None) -> bool:
     """
-    Tell whether a request names a model by either key, blanks aside
+    Return whether a request names a model by either key, ignoring blanks
     (docs/facts/ollama.md#name-keys).
 
     >>> is_some_name("", "qwen3"), is_some_name("  ", "qwen3")
@@ -40,7 +40,7 @@ def is_some_name(model: str | UnsetType | None, name: str | UnsetType | None) ->
 
 def is_legal_name(model: str | UnsetType | None) -> bool:
     """
-    Tell whether a text is a name by Ollama's grammar (docs/facts/ollama.md#name-grammar).
+    Return whether a text is a name by Ollama's grammar (docs/facts/ollama.md#name-grammar).
 
     >>> is_legal_name("qwen3:8b"), is_legal_name(""), is_legal_name("a/b/c/d")
     (True, False, False)
@@ -50,7 +50,7 @@ def is_legal_name(model: str | UnsetType | None) -> bool:
 
 def is_some_legal_name(model: str | UnsetType | None, name: str | UnsetType | None) -> bool:
     """
-    Tell whether a request names a model by either key, in Ollama's grammar
+    Return whether a request names a model by either key, in Ollama's grammar
     (docs/facts/ollama.md#name-keys).
 
     >>> is_some_legal_name("", "qwen3"), is_some_legal_name("  ", "qwen3")

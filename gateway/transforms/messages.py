@@ -80,7 +80,7 @@ def conversation(
     messages: list[ollama.Message], made: internal.MadeModel | UnsetType
 ) -> list[internal.IdentifiedMessage]:
     """
-    Return the messages as LM Studio gets them, behind those of a made model.
+    Return the messages for LM Studio, after those of a derived model.
 
     Its system text comes first, unless the client's own first message is one. All tool calls have
     ids (see `_with_tool_call_ids`). (docs/facts/ollama.md#stored-messages)
@@ -108,8 +108,8 @@ def prompt_as_messages(
     """
     Return a prompt as a conversation: a system message when there is one, then a user message.
 
-    The request's system text goes over that of a made model, whose messages come before the
-    prompt. (docs/facts/ollama.md#generate)
+    The request's system text replaces that of a derived model, whose messages precede the prompt.
+    (docs/facts/ollama.md#generate)
 
     >>> [message.role for message in prompt_as_messages("Hi", "Be brief.", UNSET, UNSET)]
     ['system', 'user']

@@ -91,7 +91,7 @@ def parameters_text(
     """
     Return the parameters in force, absent when none are known.
 
-    They are those of a made model, and the context of a loaded instance.
+    They are those of a derived model, and the context length of a loaded instance.
     (docs/facts/ollama.md#show-parameters, docs/facts/clients.md#parameters-and-template)
 
     >>> parameters_text([internal.HostInstance(id="m", context_length=8192)], UNSET)
@@ -124,7 +124,7 @@ def joined_licences(licences: list[str]) -> str | UnsetType:
 
 def system_in_force(asked: str | UnsetType | None, made: str | UnsetType) -> str | UnsetType:
     """
-    Return the request's system text, a made model's where that is empty, absent without either.
+    Return the request's system text, or a derived model's if that is empty; absent without both.
 
     (docs/facts/ollama.md#show)
 
@@ -138,7 +138,7 @@ def template_hint(insert: str, made: str | UnsetType) -> str:
     """
     Return a template for those who look into it: `.Suffix` stands there if the model can fill in.
 
-    LM Studio shows no templates; a made model's own is shown.
+    LM Studio shows no templates. A derived model's own template is shown.
     (docs/facts/clients.md#parameters-and-template)
 
     >>> template_hint("no", UNSET), ".Suffix" in template_hint("yes", UNSET)

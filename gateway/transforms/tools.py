@@ -35,7 +35,7 @@ def to_json_text(arguments: Raw) -> str:
 
 def object_or_absent(raw: Raw) -> Raw | UnsetType:
     """
-    Return an object as it is; null, and whatever else is no object, is absent.
+    Return an object unchanged; null, and any other value, is absent.
 
     (docs/facts/ollama.md#tools)
 
@@ -49,8 +49,8 @@ def to_arguments(name: str, text: str) -> Raw:
     """
     Return the arguments text of a finished call as a compact object, order of keys kept.
 
-    No text, and null, is a call without arguments. Raises UpstreamFailure (`bad_tool_arguments`)
-    when it is no object. (docs/facts/ollama.md#tool-calls-out, docs/facts/ollama.md#bad-arguments)
+    No text, and null, is a call without arguments. Raises UpstreamFailure (`bad_tool_arguments`) if
+    it is not an object. (docs/facts/ollama.md#tool-calls-out, docs/facts/ollama.md#bad-arguments)
 
     >>> bytes(to_arguments("f", '{"city": "Paris"}')), bytes(to_arguments("f", ""))
     (b'{"city":"Paris"}', b'{}')

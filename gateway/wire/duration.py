@@ -41,7 +41,7 @@ _FRACTION_DIGITS: Final = 18
 
 def parse_keep_alive(value: Raw | str | UnsetType) -> float | UnsetType | None:
     """
-    Return the seconds of a request's `keep_alive`; None is forever, UNSET is no opinion.
+    Return the seconds of a request's `keep_alive`; None is forever, UNSET if there is none.
 
     `value` is the JSON as sent, or the text of a Go duration. Raises ValueError with Ollama's own
     text. (docs/facts/ollama.md#keep-alive-values)

@@ -1,7 +1,8 @@
 """
 Encoding of answers and frames, the way Ollama writes JSON.
 
-Compact, fields in the struct's order, and `<`, `>`, `&`, U+2028 and U+2029 escaped everywhere
+The JSON is compact, with fields in the struct's order, and with escapes for `<`, `>`, `&`, U+2028
+and U+2029
 (docs/facts/ollama.md#json-out).
 """
 

@@ -24,8 +24,12 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
 )
 MODULES = {path.name for path in (ROOT / "gateway").rglob("*.py")}
-NOT_HERE = {"utils.py", "gateway/plans/context.py", "gateway/_generated/context.py"}
-"""A module that must not exist, and one of an example."""
+NOT_HERE = {
+    "utils.py",  # a module that must not exist
+    "gateway/plans/context.py",  # of an example
+    "conformance/cases/context/",  # of the same example
+    "GitHubCopilotChat/",  # the beginning of a user agent
+}
 FIELDS = {"markdown", "textarea", "input", "dropdown", "checkboxes"}
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _PATH = re.compile(r"`((?:[\w.-]+/)*(?:[\w-]+\.py|[\w-]+/))`")
@@ -183,9 +187,10 @@ def test_a_page_links_to_what_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_a_page_names_modules_that_exist(page: Path) -> None:
-    """A path in code marks is one from the root, `gateway/`, `codegen/` or the page's folder."""
+    """A path in code marks is one from the root, from a package or from the page's folder."""
     text = re.sub(r"^ *```.*?^ *```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-    bases = (ROOT, ROOT / "gateway", ROOT / "codegen", page.parent)
+    packages = (ROOT / "gateway", ROOT / "codegen", ROOT / "conformance")
+    bases = (ROOT, *packages, page.parent)
     missing = [
         name
         for name in _PATH.findall(text)

@@ -347,7 +347,7 @@ def test_what_container_platforms_set_is_no_unknown_variable() -> None:
         (
             {"OLGATE_LISTEN_HOST": "127.0.0.1:80"},
             "OLGATE_LISTEN_HOST: expected a host name or address alone "
-            "(the port is a setting of its own), got '127.0.0.1:80'",
+            "(the port is a separate setting), got '127.0.0.1:80'",
         ),
         (
             {"OLGATE_ANSWERS_VERSION": "v0.1"},

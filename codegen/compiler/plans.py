@@ -26,7 +26,7 @@ from codegen.compiler.tree import (
     names_read,
     without_unread,
 )
-from codegen.descriptions.types import Field, RawType, ScalarType, StructType
+from codegen.descriptions.types import RawType, StructType
 from codegen.rules.model import SHARED, CallRule, Refusal, Rule, Step
 
 
@@ -139,11 +139,10 @@ class Plans:
         rules += [report.streamed for report in builder.file.reports.values()]
         if builder.request is None or not rules or rules[0] is None:
             return False
-        place, request = builder.file.plan_position, Name("request")
+        request = Name("request")
         scope = Scope({"": Operand(request, builder.request)}, inline=frozenset({""}))
-        wanted = Field("streamed", ScalarType("boolean"), True, False, place)
         expressions = Expressions.at(self._context, scope, Body(names={"request"}))
-        operand = expressions.rule(rules[0], wanted, place, "streamed")
+        operand = expressions.wants_frames(rules[0])
         if operand is None:
             return False
         builder.module.functions.append(

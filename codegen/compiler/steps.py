@@ -53,7 +53,7 @@ from codegen.compiler.tree import (
 )
 from codegen.descriptions.problem import did_you_mean
 from codegen.descriptions.signatures import Signature
-from codegen.descriptions.types import Field, RawType, ScalarType, StructType
+from codegen.descriptions.types import RawType, ScalarType, StructType
 from codegen.rules.model import Condition, Refusal, ReportRule, Step
 
 CAPABILITIES = ("completion", "embedding", "insert", "thinking", "tools", "vision")
@@ -202,11 +202,18 @@ class Steps:
     # -- the model ----------------------------------------------------------------------------
 
     def _model(self, step: Step) -> None:
-        codes = [
-            shown(operand.code)
-            for path in step.paths
-            if (operand := self._place.path(path, hoist=False)) is not None
-        ]
+        codes: list[Expression] = []
+        for path in step.paths:
+            operand = self._place.path(path, hoist=False)
+            if operand is None:
+                continue
+            if operand.type != ScalarType("string"):
+                self._findings.add(
+                    "type-mismatch",
+                    path.position,
+                    f"`{path.text}` is {operand.type}, a name is string",
+                )
+            codes.append(shown(operand.code))
         name = codes[0] if len(codes) == 1 else Or(tuple(codes))
         self._body.lines.append(assign(NAME, name))
         self._check_model(step)
@@ -395,9 +402,8 @@ class Steps:
                     f"`{name}` is no call here",
                     hint=did_you_mean(name, self._builder.file.calls),
                 )
-            elif call.stream is not None and call.streamed is not None:
-                wanted = Field("streamed", ScalarType("boolean"), True, False, call.position)
-                operand = self._expressions.rule(call.streamed, wanted, call.position, "streamed")
+            elif call.stream is not None:
+                operand = self._expressions.wants_frames(call.streamed)
                 streamed = operand.code if operand is not None else FALSE
             pending = PendingCall(name, all_of((when, test)), streamed)
             self.pending.append(pending)

@@ -35,6 +35,7 @@ class Reports:
             streamed = operand.code
         if source is None or target is None:
             return None
+        builder.check_answered(target, block.target_position)
         body = Body(names={"source", "request", "context", "item"})
         scope = builder.scope(Operand(SOURCE, source))
         expressions = Expressions.at(self._context, scope, body)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from codegen.compiler import ir
 from codegen.compiler.answers import Answers
 from codegen.compiler.builder import Builder
+from codegen.compiler.conditions import check_contradiction
 from codegen.compiler.coverage import Usage
 from codegen.compiler.declared import Declared, declared, declared_at, yielded
 from codegen.compiler.expressions import Expressions
@@ -391,7 +392,14 @@ class Steps:
         self._body.lines += guarded(when, *lines, Return(Call(ANSWER, (made,), status)))
 
     def _call(self, step: Step, when: Expression | None) -> None:
+        is_always = False
         for name, position, condition in step.choices:
+            if is_always:
+                self._findings.add(
+                    "unreachable-step", position, "a call before this one takes every request"
+                )
+            is_always = is_always or condition is None
+            check_contradiction(self._findings, step.when, condition)
             test = self._expressions.conditions.test(condition) if condition is not None else None
             call = self._builder.file.calls.get(name)
             streamed: Expression = FALSE

@@ -26,7 +26,8 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
     """
     One alias. `request_key` is LM Studio's key of the source model or variant.
 
-    `modified_at` is the time that listings show.
+    `name` is in display form, `modified_at` is the time that listings show (RFC 3339), `made` holds
+    the own values.
     """
 
     name: str
@@ -82,7 +83,7 @@ class Aliases:
         self._kept = {key: alias for key, alias in self._kept.items() if key != folded}
 
 
-def row_of(alias: Alias, base: internal.CatalogueRow) -> internal.CatalogueRow:
+def alias_row(alias: Alias, base: internal.CatalogueRow) -> internal.CatalogueRow:
     """
     Return the catalogue's row of a name kept here: that of its model, with what is its own.
 

@@ -11,7 +11,7 @@ LM Studio's key, so an alias may even hide its own source.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -60,6 +60,13 @@ class Aliases:
     def configured(self) -> Mapping[str, str]:
         """The configured aliases as written, and their models."""
         return self._configured
+
+    def configured_names(self) -> Iterator[tuple[str, tuple[str, str]]]:
+        """Yield each configured alias: its folded name, its display name, its model's name."""
+        for name, stands_for in self._configured.items():
+            parsed = grammar.parse(name)
+            if parsed is not None:
+                yield parsed.folded, (parsed.display, stands_for)
 
     async def refresh(self) -> None:
         """Read the store again; after a failure, the last known aliases stay."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import Context
 from dataclasses import replace
 from typing import Any, Literal
@@ -153,7 +153,7 @@ class Catalogue:
         parsed = grammar.parse(name.strip())
         if parsed is None:
             return "none"
-        if any(parsed.folded == folded for folded, _ in self._configured()):
+        if any(parsed.folded == folded for folded, _ in self._aliases.configured_names()):
             return "configured"
         await self._aliases.refresh()
         return "stored" if parsed.folded in self._aliases.kept else "none"
@@ -309,17 +309,10 @@ class Catalogue:
             base = view.exact.get(alias.request_key)
             if base is not None:
                 made[folded] = alias_row(alias, base)
-        for folded, (name, stands_for) in self._configured():
+        for folded, (name, stands_for) in self._aliases.configured_names():
             base = made.get(fold(stands_for)) or view.match(stands_for)
             if base is None:
                 self._log.info("configured alias without a model", name=name, model=stands_for)
             else:
                 made[folded] = msgspec.structs.replace(base, name=name)
         return made
-
-    def _configured(self) -> Iterator[tuple[str, tuple[str, str]]]:
-        """Yield each configured alias: its folded name, its display name, its model's name."""
-        for name, stands_for in self._aliases.configured.items():
-            parsed = grammar.parse(name)
-            if parsed is not None:
-                yield parsed.folded, (parsed.display, stands_for)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -18,16 +18,17 @@ from gateway.names import estimates, fill_markers, keys
 from gateway.types import internal
 
 T = TypeVar("T")
-Verdict: TypeAlias = Literal["yes", "no", "unknown"]
 
 
-def describe(
+def rows_of(
     model: internal.HostModel, modified_at: str, insert_architectures: Collection[str]
 ) -> Iterator[internal.CatalogueRow]:
     """
     Yield a model's rows: one with the tag `latest`, and one for each variant if it has several.
 
-    A single variant gets no row, but its name still resolves (see `spellings`).
+    A single variant gets no row, but its name still resolves (see `other_names`).
+    `modified_at` goes into the rows as it is; `insert_architectures` are further architectures that
+    can fill in the middle.
     """
     key, own_variant = keys.split_variant(model.key)
     variants = [keys.split_variant(text)[1] for text in _or(model.variants, [])]
@@ -36,15 +37,21 @@ def describe(
     yield _row(model, key, own_variant, model.key, model.key, modified_at, insert_architectures)
     if len(named) > 1:
         for variant in named:
-            stated = _variant_of(model, variant, is_selected=variant == selected)
+            of_variant = _as_variant(model, variant, is_selected=variant == selected)
             request_key = f"{key}@{variant}"
             instances_of = model.key if variant == selected else request_key
             yield _row(
-                stated, key, variant, request_key, instances_of, modified_at, insert_architectures
+                of_variant,
+                key,
+                variant,
+                request_key,
+                instances_of,
+                modified_at,
+                insert_architectures,
             )
 
 
-def spellings(model: internal.HostModel) -> Iterator[tuple[str, str]]:
+def other_names(model: internal.HostModel) -> Iterator[tuple[str, str]]:
     """Yield further exact names of a model, each with the name of its row."""
     key, own_variant = keys.split_variant(model.key)
     latest = keys.canonical(key, own_variant)
@@ -95,7 +102,7 @@ def _row(
         digest="",
         modified_at=modified_at,
         capabilities=capabilities,
-        shown_capabilities=_shown(capabilities, model.key),
+        shown_capabilities=_shown_capabilities(capabilities, model.key),
         reasoning_options=_or(model.reasoning_options, []),
         reasoning_default=model.reasoning_default,
         instances=_or(model.instances, []),
@@ -104,7 +111,7 @@ def _row(
     return row
 
 
-def _variant_of(
+def _as_variant(
     model: internal.HostModel, variant: str, *, is_selected: bool
 ) -> internal.HostModel:
     """
@@ -136,7 +143,7 @@ def _capabilities(
 ) -> internal.Capabilities:
     is_stated = model.kind is not UNSET
     if kind == "embedding":
-        denied: Verdict = "no" if is_stated else "unknown"
+        denied: internal.Verdict = "no" if is_stated else "unknown"
         return internal.Capabilities(
             completion=denied,
             embedding="yes",
@@ -156,7 +163,7 @@ def _capabilities(
     )
 
 
-def _thinking(model: internal.HostModel) -> Verdict:
+def _thinking(model: internal.HostModel) -> internal.Verdict:
     options = model.reasoning_options
     if options is UNSET:
         return "unknown"
@@ -166,11 +173,11 @@ def _thinking(model: internal.HostModel) -> Verdict:
     return "unknown" if estimates.thinks(model.key) else "no"
 
 
-def _verdict(stated: bool | UnsetType) -> Verdict:
-    return "unknown" if stated is UNSET else "yes" if stated else "no"
+def _verdict(is_capable: bool | UnsetType) -> internal.Verdict:
+    return "unknown" if is_capable is UNSET else "yes" if is_capable else "no"
 
 
-def _shown(capabilities: internal.Capabilities, key: str) -> list[str]:
+def _shown_capabilities(capabilities: internal.Capabilities, key: str) -> list[str]:
     guesses = {
         "tools": estimates.uses_tools,
         "vision": estimates.sees,

@@ -1,7 +1,7 @@
 """
 `python -m conformance`: run, list and check cases, and run the shared black-box cases.
 
-Only the command line lives here. Exit codes: 0 all as expected, 1 something is not, 2 used wrongly.
+This module is the command line only. Exit codes: 0 as expected, 1 not as expected, 2 used wrongly.
 """
 
 from __future__ import annotations

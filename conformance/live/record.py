@@ -114,7 +114,7 @@ def write_all(
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("url")
 @click.option(
-    "--version", "stamp", help="LM Studio's version; by default 0.4 or 0.3, as it answers"
+    "--version", "stamp", help="LM Studio's version; by default 0.4 or 0.3, by its answers"
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("recorded"), show_default=True)
 @click.option("--model", help="chat model to ask; by default one that is loaded")

@@ -1,8 +1,21 @@
 """
-What can go wrong upstream, and reading the errors that LM Studio states.
+The exceptions that cross the gateway's rooms, and the closed list of upstream faults.
 
-Pure: the exception types, the closed list of faults, and the readers of error bodies live here;
-nothing that does I/O, and no choice of a status or a text for the client.
+    Exception
+    ├── UpstreamFailure       a call of LM Studio failed: a fault, or an error that LM Studio sent
+    ├── Refusal               an error answer for the client
+    ├── ClientGone            the client left before its request was complete
+    ├── StoreFailure          the store cannot be read or written
+    ├── StartProblem          the process cannot start
+    │   ├── ListenProblem     the address cannot be bound (server.listen)
+    │   └── StoreProblem      the store cannot be opened (store.sqlite)
+    ├── SettingsProblem       a setting cannot be used (settings.sources)
+    ├── TransportFault        a connection failed (upstream.body); becomes an UpstreamFailure
+    ├── EventTooLong          an event exceeds its limit (upstream.sse); becomes an UpstreamFailure
+    └── ValueError
+        └── IrreversibleName  a name contains only a digest of its key (names.keys)
+
+This module does no I/O, and chooses no status or text for the client.
 """
 
 from __future__ import annotations

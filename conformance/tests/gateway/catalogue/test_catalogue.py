@@ -63,7 +63,7 @@ FULL = {
 
 
 def list_as(body: Any, path: str = V1, status: int = 200, **more: Any) -> dict[str, Any]:
-    """Return a rule by which the list is answered with a body of ours."""
+    """Return a rule that answers the list with a given body."""
     text = body if isinstance(body, str) else json.dumps(body)
     return {"match": {"path": path}, "answer": {"status": status, "chunks": [[0, text]]}, **more}
 

@@ -24,7 +24,7 @@ from gateway.lifecycle.readiness import BUSY
 
 
 async def test_the_one_used_longest_ago_makes_room() -> None:
-    """Two of ours fill the memory; a third takes the place of the one that rested longest."""
+    """Two own instances fill the memory; a third replaces the one that was idle longest."""
     async with open_pair(max_instances=4) as pair:
         await pair.post("/api/chat", chat(COLD, keep_alive=-1))
         await pair.post("/api/chat", chat(COLD_TOO))

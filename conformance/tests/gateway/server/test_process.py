@@ -315,7 +315,7 @@ async def test_a_websocket_is_refused_with_a_sentence() -> None:
 
 
 async def test_an_exception_is_a_500_and_a_traceback_in_the_journal() -> None:
-    """A fault of ours is never silent."""
+    """An internal error is never silent."""
     async with running() as child:
         answer = await ask(child, "GET /broken HTTP/1.1")
         child.process.send_signal(signal.SIGTERM)

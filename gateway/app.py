@@ -42,7 +42,7 @@ from gateway.server.routes import HEALTH, RouteTable
 from gateway.settings.schema import Settings
 from gateway.store.sqlite import Store
 from gateway.upstream.client import Upstream
-from gateway.wire.writing import JSON, encode_error
+from gateway.wire.client_api import OLLAMA
 
 
 class Process:
@@ -60,7 +60,7 @@ class Process:
         self.downloads = Downloads(self.upstream, self.catalogue, settings.downloads)
         services = Services(self.catalogue, self.lifecycle, Blobs(), self.downloads)
         check = ModelCheck(settings, self.catalogue)
-        self.relay = Relay(settings, self.upstream, services, check)
+        self.relay = Relay(OLLAMA, settings, self.upstream, services, check)
         self.passthrough = Passthrough(settings, self.upstream, services, check)
 
     async def start(self) -> None:
@@ -155,7 +155,8 @@ def _serve_endpoint(
         except ClientGone:
             return
         except Refusal as refusal:
-            await client.answer(refusal.status, JSON, encode_error(refusal.error))
+            error = OLLAMA.encode_error(refusal.error)
+            await client.answer(refusal.status, OLLAMA.answer_type, error)
             return
         work = process.relay.serve(endpoint, body, agent, client, path)
         await while_connected(work, receive, client.leave)

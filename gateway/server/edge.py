@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from gateway.observability.journal import get_logger, log_request
-from gateway.observability.record import INTERNAL_FAULT, Observer, Record, begin
+from gateway.observability.record import INTERNAL_FAULT, Observer, Record, start_record
 from gateway.server.asgi import header
 from gateway.server.dialects import error_body
 from gateway.server.routes import Route, RouteTable
@@ -84,7 +84,7 @@ class Edge:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        record = begin(self._observer, header(scope, REQUEST_ID))
+        record = start_record(self._observer, header(scope, REQUEST_ID))
         exchange = _Exchange(receive, send, record)
         failed = False
         try:

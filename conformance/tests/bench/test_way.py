@@ -28,6 +28,7 @@ from gateway.types import ollama, openai
 from gateway.upstream.answers import open_events
 from gateway.upstream.connection import Connection
 from gateway.upstream.exchange import Exchange
+from gateway.wire.client_api import OLLAMA
 
 CALLS = 17
 """The most calls of Python functions per token, the counter's own and the test's included."""
@@ -91,7 +92,7 @@ async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], i
     exchange.take(status, headers, body)
     scope = {"method": "POST", "extensions": {SERVER_PUSH: outlet.push}}
     client = AsgiClient(cast("Any", scope), send)
-    frames = Frames(plan, context, await open_events(exchange), client, lambda _: None)
+    frames = Frames(plan, context, await open_events(exchange), client, OLLAMA, lambda _: None)
     translating = asyncio.ensure_future(frames.run())
     await has_begun.wait()
     connection.data_received(token("b"))

@@ -195,7 +195,7 @@ async def test_unknown_keys_are_counted_by_name() -> None:
     ]
 
 
-OWN_CALLS = {
+OWN_CALLS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
     "V1ModelList": ("/api/v1/models", {"models": []}, "/api/show", {"model": COLD}),
     "LoadResponse": (
         "/api/v1/models/load",

@@ -1,8 +1,8 @@
 """
-What LM Studio has: one cached view of its models, and names resolved against it.
+The catalogue: one cached view of LM Studio's models, and the resolution of names in it.
 
-The view is fetched once however many requests wait for it. Which dialect a host speaks is told by
-what it answers, never by a version: native v1, else v0, else the plain OpenAI list.
+The view is fetched once, however many requests wait for it. The host's answers, and never a
+version, tell its dialect: native v1, else v0, else the plain OpenAI list.
 """
 
 from __future__ import annotations
@@ -37,28 +37,29 @@ _DIALECTS: tuple[tuple[Dialect, Callable[[], FetchCall[Any, internal.HostModels]
     ("openai", host.list_openai),
 )
 _TRUSTED = 12
-"""How many times its time a list may be old for a loaded model in it to be taken for loaded."""
+"""A loaded model is trusted for this many times the cache time of the list."""
 _BESIDE_S = 0.25
-"""How long a fetch that nobody waits for leaves the way to the request beside which it is made."""
+"""Delay before a background refresh, so that it does not compete with the request that triggered
+it."""
 _MAX_WARNED = 1000
-"""Names that were warned of are kept in memory, and clients choose them."""
+"""Number of names that a warning was logged for and that are kept in memory."""
 
 
 @dataclass(frozen=True)
 class View:
-    """The models as of one moment, and every name they answer to."""
+    """The models at one moment, and all their names."""
 
     dialect: Dialect
     taken_at: float
     rows: list[internal.CatalogueRow]
     kept: dict[str, internal.CatalogueRow] = field(default_factory=dict)
-    """Names that clients made, folded."""
+    """Aliases and derived models, by folded name."""
     exact: dict[str, internal.CatalogueRow] = field(default_factory=dict)
     folded: dict[str, internal.CatalogueRow] = field(default_factory=dict)
 
 
 class Catalogue:
-    """The host's models. All times are of the monotonic clock."""
+    """The host's models. All times are from the monotonic clock."""
 
     def __init__(
         self,
@@ -81,47 +82,47 @@ class Catalogue:
 
     @property
     def dialect(self) -> Dialect | None:
-        """The dialect that the host spoke last; None before it was asked."""
+        """The dialect of the host's last answer; None before the first."""
         return self._view.dialect if self._view else None
 
     @property
     def keeps_names(self) -> bool:
-        """Whether clients or the configuration made any model of the host's."""
+        """Whether there are any aliases or derived models."""
         return bool(self._aliases.kept or self._aliases.configured)
 
     def nearest(self, name: str) -> list[str]:
-        """Return the names that are near an unknown one, as last listed; the host is not asked."""
+        """Return the listed names most similar to an unknown one, without asking the host."""
         return suggestions.nearest(
             name, [row.name for row in self._view.rows] if self._view else []
         )
 
     def watch(self, watcher: Callable[[list[internal.CatalogueRow]], None]) -> None:
-        """Have a function called with the rows of every view that becomes the current one."""
+        """Call a function with the rows of every new view."""
         self._watchers.append(watcher)
 
     def close(self) -> None:
-        """Begin no fetch that nobody waits for."""
+        """Start no further background refresh."""
         if self._soon is not None:
             self._soon.cancel()
 
     def invalidate(self) -> None:
-        """Let the next look fetch anew: a model was loaded, unloaded or downloaded."""
-        # A list that is on its way may still show what was before: those who wait for it get it,
-        # but nobody else does.
+        """Drop the cache: a model was loaded, unloaded or downloaded."""
+        # A fetch that is running may still return the old state: the requests that wait for it get
+        # that list, but no others do.
         self._fetching = None
         if self._view is not None:
             self._view = _outdated(self._view)
 
     async def rows(self, *, fresh: bool = False) -> list[internal.CatalogueRow]:
         """
-        Return every entry of LM Studio's own.
+        Return a row for each of LM Studio's own models.
 
-        `fresh` asks the host even when the view is young. Raises UpstreamFailure.
+        `fresh` asks the host even if the cached view is valid. Raises UpstreamFailure.
         """
         return (await self._look(0.0 if fresh else self._settings.catalogue_ttl_s)).rows
 
     async def listed(self) -> list[internal.CatalogueRow]:
-        """Return what listings show: made models and those they don't hide, the newest first."""
+        """Return the rows for listings: derived models and those they do not hide, newest first."""
         view = await self._look(self._settings.catalogue_ttl_s)
         hidden = {row.name.lower() for row in view.kept.values()}
         shown = [*view.kept.values(), *(row for row in view.rows if row.name.lower() not in hidden)]
@@ -130,26 +131,26 @@ class Catalogue:
         return sorted(shown, key=lambda row: row.modified_at[:19], reverse=True)
 
     async def made(self) -> list[internal.CatalogueRow]:
-        """Return the models that clients made of the host's. Raises UpstreamFailure."""
+        """Return the derived models. Raises UpstreamFailure."""
         view = await self._look(self._settings.catalogue_ttl_s)
         return list(view.kept.values())
 
     def made_named(self, name: str) -> internal.CatalogueRow | None:
-        """Return the made model of a name as of the last look."""
+        """Return the derived model of a name in the cached view."""
         return self._view.kept.get(_folded(name)) if self._view is not None else None
 
     async def keep(self, alias: Alias) -> None:
-        """Keep a made model. Raises sqlite3.Error."""
+        """Store a derived model. Raises StoreFailure."""
         await self._aliases.keep(alias)
         self._show_made()
 
     async def forget(self, name: str) -> None:
-        """Forget a made model. Raises sqlite3.Error."""
+        """Delete a derived model. Raises StoreFailure."""
         await self._aliases.forget(name)
         self._show_made()
 
     async def kept_name(self, name: str) -> Literal["stored", "configured", "none"]:
-        """Tell whether a name is kept here, even where its model is gone from the host."""
+        """Return whether a name is an alias, even if its model is gone from the host."""
         parsed = grammar.parse(name.strip())
         if parsed is None:
             return "none"
@@ -160,17 +161,17 @@ class Catalogue:
 
     async def find(self, name: str, *, trust_loaded: bool = False) -> internal.CatalogueRow | None:
         """
-        Return the row that a name stands for, None when it stands for none.
+        Return the row of a name, None if no model has it.
 
-        A made model first, then an exact key or variant of LM Studio, then Ollama's grammar in any
-        letter case, then an instance's number taken off. Never a neighbour. A name outside the
-        grammar can only be an exact key; the host is not asked anew for it.
+        The order is: a derived model, an exact key or variant of LM Studio, Ollama's grammar in any
+        letter case, the name without an instance's number. A similar name is never used. A name
+        outside the grammar can only be an exact key, so the host is not asked again for it.
 
-        With `trust_loaded` a model that was loaded in the last list is taken for that although the
-        list is too old, and a new one is fetched beside the request: if it is loaded no more, LM
-        Studio loads it by itself or says so, and that is recovered from.
+        With `trust_loaded`, a model that was loaded in the last list counts as loaded although the
+        list is too old, and the list is refreshed in the background. If the model was unloaded, LM
+        Studio loads it by itself or says so, and the usual recovery follows.
 
-        Raises UpstreamFailure when the host can't be asked.
+        Raises UpstreamFailure if the host cannot be asked.
         """
         text = name.strip()
         if trust_loaded and (row := self._loaded(text)) is not None:
@@ -185,7 +186,7 @@ class Catalogue:
         view = await self._look(self._settings.catalogue_ttl_s)
         row = self._match(view, text)
         if row is None and time.monotonic() - view.taken_at > 1.0:
-            # It may have been downloaded since; asking at most once a second is no burden.
+            # The model may be new. Asking at most once a second is cheap enough.
             row = self._match(await self._look(0.0), text)
         if row is None:
             self._log.info(
@@ -198,7 +199,7 @@ class Catalogue:
         return row
 
     def _loaded(self, text: str) -> internal.CatalogueRow | None:
-        """Return the row of a name that was loaded when last seen, unless that is too long ago."""
+        """Return the row of a name if it was loaded in the last list, unless that is too old."""
         view, ttl_s = self._view, self._settings.catalogue_ttl_s
         if view is None or (age_s := time.monotonic() - view.taken_at) > ttl_s * _TRUSTED:
             return None
@@ -210,7 +211,7 @@ class Catalogue:
         return row
 
     def _warn_of(self, text: str, row: internal.CatalogueRow) -> None:
-        """Say once of a name that it is probably not what its sender meant."""
+        """Log once that a name is probably not the one that its sender meant."""
         if text in self._warned or len(self._warned) >= _MAX_WARNED:
             return
         warning = suggestions.looks_suspicious(text)
@@ -218,10 +219,12 @@ class Catalogue:
             warning = f"the model name {text!r} differs from {row.name!r} in letter case only"
         if warning is not None:
             self._warned.add(text)
-            self._log.warning("suspicious model name", asked=text, served_by=row.name, why=warning)
+            self._log.warning(
+                "suspicious model name", asked=text, served_by=row.name, reason=warning
+            )
 
     def key_behind(self, identifier: str) -> str | None:
-        """Return the key of a model or instance that an answer names, None when unknown."""
+        """Return the key of a model or instance that an answer names, None if unknown."""
         if self._view is None:
             return None
         row = self._view.exact.get(identifier) or self._match(self._view, identifier)
@@ -231,21 +234,21 @@ class Catalogue:
         view = self._view
         if view is not None and (age_s := time.monotonic() - view.taken_at) <= max_age_s:
             if age_s > max_age_s / 2:
-                # Asked for before it is too old, so that nobody waits while there are requests.
+                # Refreshed before it expires, so that no request waits while there is traffic.
                 self._fetch_soon()
             return view
-        # Shielded: one client that leaves must not fail the others that wait for the same view.
+        # Shielded: a client that leaves must not fail the others that wait for the same view.
         return await asyncio.shield(self._begin_fetching())
 
     def _fetch_soon(self) -> None:
-        """Fetch beside a request; what comes of it is not on that request's record."""
+        """Refresh in the background; the result is not on the request's record."""
         if self._soon is None and self._fetching is None:
             self._soon = asyncio.get_running_loop().call_later(
                 _BESIDE_S, self._begin_fetching, context=Context()
             )
 
     def _begin_fetching(self) -> asyncio.Task[View]:
-        """Return the fetch that is on its way, a new one if there is none."""
+        """Return the fetch that is running; start one if there is none."""
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
@@ -262,7 +265,7 @@ class Catalogue:
             return
         if is_current:
             self._view = task.result()
-            # What was kept or forgotten since it was built would be missing in it.
+            # Aliases that were stored or deleted in the meantime would be missing in it.
             self._show_made()
             for watcher in self._watchers:
                 watcher(self._view.rows)
@@ -271,7 +274,7 @@ class Catalogue:
 
     async def _fetch(self) -> View:
         last: UpstreamFailure | None = None
-        # A host that was away may have come back as a newer one.
+        # A host that was unreachable may have been updated.
         known = self.dialect if self._is_same_host else None
         self._is_same_host = False
         for dialect, call in sorted(_DIALECTS, key=lambda item: item[0] != known):
@@ -308,7 +311,7 @@ class Catalogue:
                 parsed = grammar.parse(row.name)
                 if parsed is not None:
                     view.folded.setdefault(parsed.folded, row)
-        # What somebody called an instance never hides a model of that name.
+        # A user's name for an instance never hides a model with that name.
         for model in models.models:
             for spelling, name in spellings(model):
                 target = named.get(name)
@@ -324,7 +327,7 @@ class Catalogue:
             self._view = replace(self._view, kept=self._made_in(self._view))
 
     def _made_in(self, view: View) -> dict[str, internal.CatalogueRow]:
-        """Return the rows of names that are kept here and whose models the host has."""
+        """Return the rows of aliases whose models the host has."""
         made: dict[str, internal.CatalogueRow] = {}
         for folded, alias in self._aliases.kept.items():
             base = view.exact.get(alias.request_key)
@@ -333,7 +336,7 @@ class Catalogue:
         for folded, (name, stands_for) in self._configured():
             base = made.get(_folded(stands_for)) or self._match(view, stands_for)
             if base is None:
-                self._log.info("a configured alias names no model", name=name, model=stands_for)
+                self._log.info("configured alias without a model", name=name, model=stands_for)
             else:
                 made[folded] = msgspec.structs.replace(base, name=name)
         return made

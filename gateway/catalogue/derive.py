@@ -1,8 +1,8 @@
 """
-Models made of others: what a new one inherits, and what it has of its own
+Deriving models from others: inherited and own values
 (docs/facts/ollama.md#create).
 
-May live here: pure functions over what is kept of a made model. Not here: where it is kept.
+These are pure functions. `aliases` stores the result.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NOTHING = internal.MadeModel(parent="", license=[], parameters={}, messages=[])
 
 
 def copied(row: internal.CatalogueRow, destination: str) -> Alias:
-    """Return a second name of a model, with all that the model has of its own."""
+    """Return a second name for a model, with the model's own values."""
     return _kept(row, destination, _made(row))
 
 
@@ -38,9 +38,9 @@ def derived(
     requires: str | UnsetType | None,
 ) -> Alias:
     """
-    Return a model made of another: what is stated replaces what it inherits.
+    Return a model that is derived from another one; stated values replace inherited ones.
 
-    Licences are added to those of the source, and parameters laid over them key by key.
+    Licences are added to those of the source, and parameters replace inherited ones key by key.
     """
     source = _made(row)
     licences = [license] if isinstance(license, str) else license or []
@@ -62,7 +62,7 @@ def derived(
 
 
 def layers(made: internal.MadeModel) -> list[bytes]:
-    """Return what a made model has of its own, one text for each layer that Ollama would write."""
+    """Return the own values of a derived model, one text for each layer that Ollama would write."""
     parts: list[Any] = [
         made.template,
         made.system,
@@ -89,6 +89,6 @@ def _kept(row: internal.CatalogueRow, name: str, made: internal.MadeModel) -> Al
 
 
 def _stated(options: Raw | UnsetType) -> dict[str, Any]:
-    """Return options as they were written; the plan has checked the types of those it knows."""
+    """Return options as they were written; the plan has checked the types of known ones."""
     stated = None if isinstance(options, UnsetType) else msgspec.json.decode(options)
     return {key: value for key, value in (stated or {}).items() if value is not None}

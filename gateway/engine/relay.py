@@ -1,8 +1,8 @@
 """
-The engine: a request read, its plan run, the upstream called, the answer translated back.
+The engine: it reads a request, runs its plan, calls the upstream and translates the answer.
 
-It knows records (endpoints, outcomes, translators), never an endpoint by name. Inference is always
-streamed from LM Studio; the one-shot answer is the fold of the frames.
+It works on records (endpoints, outcomes, translators) and never names an endpoint. Generation is
+always streamed from LM Studio; the one-shot answer is the fold of the frames.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from gateway.wire.writing import encode
 
 
 class Relay:
-    """Serves the generated endpoints in front of one LM Studio."""
+    """Serves the generated endpoints from one LM Studio."""
 
     def __init__(
         self,
@@ -63,10 +63,11 @@ class Relay:
         path: Mapping[str, str] = EMPTY,
     ) -> None:
         """
-        Answer one request; every failure becomes an answer or, after the first line, a line.
+        Answer one request; a failure becomes an error answer or, after the first line, an error
+        line.
 
-        `body` is whole, or comes in pieces where the endpoint `reads_bytes`; `path` holds the
-        values of the path's parameters.
+        `body` is the whole body, or an iterator of its pieces if the endpoint `reads_bytes`. `path`
+        holds the values of the path's parameters.
         """
         context = RequestContext(self._settings, user_agent, path)
         run = Run(context, self._services)
@@ -118,7 +119,7 @@ class Relay:
 
     async def _tell(self, report: Report[Any, msgspec.Struct], client: Client) -> None:
         last: msgspec.Struct | None = None
-        # Closed when the client leaves: what the records hold must not wait for a collector.
+        # Closed when the client leaves: resources must not wait for the garbage collector.
         async with aclosing(cast("AsyncGenerator[Any, None]", report.records)) as records:
             async for record in records:
                 last = report.translate(record)
@@ -176,11 +177,12 @@ class Relay:
     # -- failures -----------------------------------------------------------------------------
 
     async def _recover_or_raise(self, failure: UpstreamFailure, run: Run, client: Client) -> None:
-        """Do what a failure is worth, as long as it is and the client has seen nothing."""
+        """Recover from a failure, if its row says so and the client has received nothing."""
         lease = run.lease
         if client.is_started or lease is None or recovery_for(failure) is None:
             raise failure
-        self._log.info("loading again", model=lease.row.key, because=self._failures.reason(failure))
+        reason = self._failures.reason(failure)
+        self._log.info("loading the model again", model=lease.row.key, reason=reason)
         current().retries += 1
         await lease.recover(failure)
         run.context.loaded_ns = time.monotonic_ns()
@@ -192,7 +194,7 @@ class Relay:
         run.warnings.clear()
 
     def _check_model(self, source: Any, run: Run, client: Client) -> None:
-        """Refuse an answer from another model than the one asked for, or warn of it."""
+        """Refuse an answer from another model than the requested one, or warn the client."""
         row, named = run.context.resolved, getattr(source, "model", None)
         if row is None or not named:
             return

@@ -1,5 +1,5 @@
 """
-Which addresses and names are this machine's.
+The addresses and names of this machine.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ PRIVATE_NETWORKS = tuple(
 
 @lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
-    """Tell whether a host to listen on can be reached from this machine only."""
+    """Return whether an address to listen on can be reached from this machine only."""
     address = _address(host)
     return address.is_loopback if address is not None else host.lower() == "localhost"
 
 
 @lru_cache(maxsize=256)
 def classify_address(host: str) -> bool | None:
-    """Tell whether an address is of this machine or of a network of its own; None for a name."""
+    """Return whether an address belongs to this machine or a private network; None for a name."""
     address = _address(host)
     if address is None:
         return None

@@ -1,7 +1,7 @@
 """
-What the requests about the library of models say of names and files.
+Checks of names and files in requests about the model library.
 
-May live here: pure checks of texts. Not here: which models and files there are.
+These are pure checks of texts. The catalogue knows which models exist.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 
 def is_digest(digest: str) -> bool:
     """
-    Tell whether a text is a digest as Ollama writes it in a path (docs/facts/ollama.md#blobs).
+    Return whether a text is a digest as in Ollama's paths (docs/facts/ollama.md#blobs).
 
     >>> is_digest("sha256:" + "0" * 64), is_digest("sha256:abc")
     (True, False)
@@ -29,7 +29,7 @@ def is_digest(digest: str) -> bool:
 
 def is_some_name(model: str | UnsetType | None, name: str | UnsetType | None) -> bool:
     """
-    Tell whether a request names a model by either key, blanks aside
+    Return whether a request names a model by either key, ignoring blanks
     (docs/facts/ollama.md#name-keys).
 
     >>> is_some_name("", "qwen3"), is_some_name("  ", "qwen3")
@@ -40,7 +40,7 @@ def is_some_name(model: str | UnsetType | None, name: str | UnsetType | None) ->
 
 def is_legal_name(model: str | UnsetType | None) -> bool:
     """
-    Tell whether a text is a name by Ollama's grammar (docs/facts/ollama.md#name-grammar).
+    Return whether a text is a name by Ollama's grammar (docs/facts/ollama.md#name-grammar).
 
     >>> is_legal_name("qwen3:8b"), is_legal_name(""), is_legal_name("a/b/c/d")
     (True, False, False)
@@ -50,7 +50,7 @@ def is_legal_name(model: str | UnsetType | None) -> bool:
 
 def is_some_legal_name(model: str | UnsetType | None, name: str | UnsetType | None) -> bool:
     """
-    Tell whether a request names a model by either key, in Ollama's grammar
+    Return whether a request names a model by either key, in Ollama's grammar
     (docs/facts/ollama.md#name-keys).
 
     >>> is_some_legal_name("", "qwen3"), is_some_legal_name("  ", "qwen3")
@@ -145,18 +145,20 @@ def template_problem(template: str | UnsetType | None) -> str | UnsetType:
 
 def stored_messages_problem(messages: list[ollama.Message] | UnsetType | None) -> str | UnsetType:
     """
-    Return why turns can't be kept in a made model, absent when they can: only text is kept.
+    Return why turns cannot be stored in a derived model, absent if they can: only text is stored.
 
     >>> stored_messages_problem([ollama.Message(role="user", images=["aGk="])])
-    'messages of a made model hold a role and text; leave out images and tool calls'
+    'messages of a derived model have a role and text; leave out images and tool calls'
     """
     for message in messages or ():
         if message.images or message.tool_calls:
-            return "messages of a made model hold a role and text; leave out images and tool calls"
+            return (
+                "messages of a derived model have a role and text; leave out images and tool calls"
+            )
     return UNSET
 
 
 def _leaves_its_folder(path: str) -> bool:
-    """Whether a file's path is absolute or climbs, by the rules of any system."""
+    """Return whether a file's path is absolute or leads upwards, by the rules of any system."""
     pure = PureWindowsPath(path)
     return bool(PurePosixPath(path).is_absolute() or pure.anchor or ".." in pure.parts)

@@ -1,4 +1,4 @@
-"""`format`: whether structured output is asked for, and the schema that stands for "any object"."""
+"""`format`: whether a request asks for structured output, and the schema for "any object"."""
 
 from __future__ import annotations
 

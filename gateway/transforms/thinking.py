@@ -1,8 +1,8 @@
 """
-Thinking: what a request asks for, what a model offers, and how either is said on the other side.
+Thinking: the request's wish, the model's options, and the translation between both APIs.
 
-Ollama's words are true, false, low, medium, high, max; LM Studio lists off, on and levels, and
-takes none and levels.
+Ollama's values are true, false, low, medium, high, max. LM Studio lists off, on and levels, and
+accepts none and levels.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHOWN: Final[dict[str, bool | str]] = {
     "high": "high",
     "xhigh": "max",
 }
-"""What Ollama's clients may send for LM Studio's options; `minimal` they may not send at all."""
+"""The values that Ollama's clients may send for LM Studio's options; none stands for `minimal`."""
 
 
 def think_problem(think: Raw | UnsetType) -> str | UnsetType:
@@ -82,7 +82,7 @@ def reasoning_effort(
         return "none" if options else UNSET
     levels = [effort for effort in _EFFORTS if effort in options]
     if value is True:
-        # No effort says just "on": a model that is off unless told otherwise gets a level.
+        # No effort means just "on", so a model that is off by default gets a level.
         if default != "off":
             return UNSET
         return _nearest("high", levels) if levels else "medium"
@@ -136,13 +136,13 @@ def reasoning_options(
         return []
     options = reasoning.allowed_options
     if options is None or isinstance(options, UnsetType) or not options:
-        # It states that it reasons, and no way to change that.
+        # The model states that it reasons, without options.
         return ["on"]
     return options
 
 
 def _value(think: Raw | UnsetType) -> object:
-    """Return the decoded value; None when absent or null."""
+    """Return the decoded value; None if absent or null."""
     if isinstance(think, UnsetType) or kind_of(think) == "absent":
         return None
     return msgspec.json.decode(think)

@@ -1,4 +1,4 @@
-"""Embedding: what may be embedded, and vectors as Ollama gives them."""
+"""Embeddings: checks of the input, and vectors in Ollama's form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.transforms._raw import kind_of
 from gateway.types import openai
 
 _UNIT_TOLERANCE: Final = 1e-6
-"""A vector of 32-bit numbers is no nearer to length 1 than this when it was normalised before."""
+"""A normalised vector of 32-bit numbers can differ from length 1 by this much."""
 
 _input: Final = msgspec.json.Decoder(str | list[str])
 

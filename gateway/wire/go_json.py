@@ -1,5 +1,5 @@
 """
-JSON syntax as Go's decoder judges it, and its words for what is wrong.
+JSON syntax by the rules of Go's decoder, with Go's error texts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-# Numbers keep their text: nothing is lost on the way into a raw field.
+# Numbers keep their text, so that raw fields lose nothing.
 _JSON: Final = json.JSONDecoder(
     parse_int=Raw, parse_float=Raw, parse_constant=_refuse_constant, strict=True
 )
@@ -45,10 +45,10 @@ def _mend_escape(match: re.Match[str]) -> str:
 
 
 def first_value(body: bytes) -> Any:
-    """The first JSON value: objects as dicts, numbers as `Raw`, never a lone surrogate inside.
+    """Return the first JSON value: objects as dicts, numbers as `Raw`, without lone surrogates.
 
-    Every byte that is not UTF-8 and every lone surrogate becomes U+FFFD, what follows the value is
-    not looked at, and of a key given twice the last value counts.
+    Every byte that is not UTF-8 and every lone surrogate becomes U+FFFD. Bytes after the value are
+    ignored. Of a duplicate key, the last value counts.
     """
     try:
         text = body.decode()
@@ -59,7 +59,7 @@ def first_value(body: bytes) -> Any:
         raise Refusal(400, MISSING_BODY)
     if "\\ud" in text or "\\uD" in text:
         text = _ESCAPE.sub(_mend_escape, text)
-    # The standard parser takes a number's longest good beginning for the whole ("1." is 1).
+    # The standard parser accepts the longest valid beginning of a number ("1." is 1).
     problem = None if text[start] in "{[" else _find_problem(body)
     if problem is None:
         try:
@@ -81,17 +81,17 @@ _LITERALS: Final = {b"t": b"true", b"f": b"false", b"n": b"null"}
 
 
 class _Broken(Exception):
-    """The text breaks at a byte; the sentence says how."""
+    """A syntax error at a byte; the text describes it."""
 
 
 def _end_of(pattern: re.Pattern[AnyStr], text: AnyStr, at: int) -> int:
-    """Where the pattern ends that matches (perhaps nothing) at a position."""
+    """Return the end of a pattern's match, which may be empty, at a position."""
     match = pattern.match(text, at)
     return match.end() if match else at
 
 
 def _find_problem(body: bytes) -> str | None:
-    """Go's sentence for the first syntax error in the first JSON value, or None."""
+    """Return Go's text for the first syntax error in the first JSON value, or None."""
     try:
         _skip_value(body)
     except _Broken as problem:
@@ -100,7 +100,7 @@ def _find_problem(body: bytes) -> str | None:
 
 
 def _skip_value(body: bytes) -> None:
-    """Walk over the first JSON value without recursion; raises `_Broken` where Go would."""
+    """Walk over the first JSON value without recursion; raises `_Broken` where Go fails."""
     open_brackets: list[bytes] = []
     expected = "value"
     at = 0

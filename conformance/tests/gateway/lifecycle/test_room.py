@@ -20,7 +20,7 @@ from conformance.tests.gateway.support import (
     gather_all,
     open_pair,
 )
-from gateway.lifecycle.state import BUSY
+from gateway.lifecycle.readiness import BUSY
 
 
 async def test_the_one_used_longest_ago_makes_room() -> None:
@@ -83,7 +83,7 @@ async def test_other_failures_make_no_room() -> None:
 
 
 async def test_others_are_evicted_before_a_load_where_that_is_set() -> None:
-    """All idle copies of other models that somebody else loaded, and no busy one."""
+    """All idle instances of other models that somebody else loaded, and no busy one."""
     async with open_pair({"models": {"evict_others": True}}) as pair:
         pair.script({"match": {"path": CHAT, "model": LOADED}, "hold": "slow"})
         slow = asyncio.create_task(pair.post("/api/chat", chat(LOADED)))

@@ -187,7 +187,7 @@ async def test_unknown_keys_are_counted_by_name() -> None:
         f"olgate_unknown_upstream_keys_total{sorted([kind, key])}": 1
         for key in ("brand_new", "choices[].delta.odd", "usage.fresh_tokens")
     } == unknown
-    said = lines_of(lines, "LM Studio sent a key that its description lacks")
+    said = lines_of(lines, "unknown key in LM Studio's answer")
     assert sorted(line["key"] for line in said if line["type"] == kind) == [
         "brand_new",
         "choices[].delta.odd",

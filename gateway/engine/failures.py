@@ -42,12 +42,11 @@ class Failures:
         Return False for what has to be raised again: a request that is cancelled, and what ends
         the process. Raises what `refuse` raises.
         """
-        record = current()
         match problem:
             case Refusal():
                 await refuse(problem)
             case UpstreamFailure():
-                record.fault = problem.fault or STATED
+                current().fault = problem.fault or STATED
                 self._log.warning(
                     "upstream failure",
                     path=path,
@@ -64,7 +63,7 @@ class Failures:
                     await refuse(Refusal(503, GOING_DOWN))
                 return False
             case Exception():
-                record.fault = INTERNAL_FAULT
+                current().fault = INTERNAL_FAULT
                 self._log.exception("request failed (internal error)", path=path)
                 await refuse(Refusal(500, INTERNAL))
             case _:

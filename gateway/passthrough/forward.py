@@ -28,7 +28,7 @@ from gateway.passthrough.model_list import merged
 from gateway.passthrough.repairs import repair
 from gateway.passthrough.sending import conclude, refuse
 from gateway.runtime.context import RequestContext
-from gateway.server.asgi import AsgiClient, Receive, Scope, Send, header, read_body
+from gateway.server.asgi import AsgiClient, Receive, Scope, header, receive_body
 from gateway.settings.schema import Settings
 from gateway.types import internal
 from gateway.upstream.client import Upstream
@@ -67,7 +67,7 @@ class Passthrough:
         self._check = check
         self._failures = Failures(settings)
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, client: AsgiClient) -> None:
+    async def serve(self, scope: Scope, receive: Receive, client: AsgiClient) -> None:
         """Forward one request. `receive` is given up once the body is read."""
         lease = None
         path: str = scope["path"]
@@ -84,7 +84,7 @@ class Passthrough:
                 body = _pieces(receive)
             else:
                 limit = self._settings.limits.body_bytes
-                whole = await read_body(receive, limit)
+                whole = await receive_body(receive, limit)
                 if _has_body(scope):
                     whole = _unpacked(scope, whole, limit)
                     check_depth(whole, self._settings.limits)
@@ -95,12 +95,12 @@ class Passthrough:
                 record.model = row.name
                 lease = self._lifecycle.lease(row, num_ctx=context_length(row.made))
                 await lease.prepare()
-            await self._forward(scope, body, row, lease, send, client)
+            await self._forward(scope, body, row, lease, client)
         except BaseException as problem:
             context = RequestContext(self._settings, "")
             if row is not None:
                 context.asked = internal.AskedName(text=row.name, display=row.name, full=row.name)
-            told = partial(refuse, path=path, client=client, send=send)
+            told = partial(refuse, path=path, client=client)
             if not await self._failures.conclude(problem, client, told, context, path):
                 raise
         finally:
@@ -142,7 +142,6 @@ class Passthrough:
         body: bytes | AsyncIterator[bytes] | None,
         row: internal.CatalogueRow | None,
         lease: Lease | None,
-        send: Send,
         client: AsgiClient,
     ) -> None:
         target: str = scope["raw_path"].decode("latin-1")
@@ -170,7 +169,7 @@ class Passthrough:
                     or not may_repeat
                     or recovery_for(failure) is None
                 ):
-                    await conclude(answer, start, answer.each, path, send, client)
+                    await conclude(answer, start, answer.each, path, client)
                     return
             try:
                 await lease.recover(failure)
@@ -179,7 +178,7 @@ class Passthrough:
                 if last is not failure:
                     raise
                 # Read whole above, or an event stream of which nothing follows its error.
-                await conclude(answer, start, None, path, send, client)
+                await conclude(answer, start, None, path, client)
                 return
 
 

@@ -109,22 +109,22 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f'model "{shown(model)}" not found, try pulling it first')
-    # specs/mappings/embed.yaml:15: decode
+    # specs/mappings/embed.yaml:14: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=context.settings.answers.defaults
     )
-    # specs/mappings/embed.yaml:19: answer
+    # specs/mappings/embed.yaml:18: answer
     keep_alive = request.keep_alive
     num_ctx = options.num_ctx
     if transforms.is_empty_input(input=input_):
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request))
-    # specs/mappings/embed.yaml:23: do
+    # specs/mappings/embed.yaml:22: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/embed.yaml:25: call
+    # specs/mappings/embed.yaml:24: call
     return FetchCall(
         method="POST",
         path="/v1/embeddings",

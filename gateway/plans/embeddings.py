@@ -86,23 +86,23 @@ async def plan(request: ollama.EmbeddingRequest, run: Run) -> Outcome:
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f'model "{shown(model)}" not found, try pulling it first')
-    # specs/mappings/embeddings.yaml:14: decode
+    # specs/mappings/embeddings.yaml:13: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=context.settings.answers.defaults
     )
-    # specs/mappings/embeddings.yaml:18: answer
+    # specs/mappings/embeddings.yaml:17: answer
     prompt = request.prompt
     keep_alive = request.keep_alive
     num_ctx = options.num_ctx
     if not prompt:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer())
-    # specs/mappings/embeddings.yaml:22: do
+    # specs/mappings/embeddings.yaml:21: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/embeddings.yaml:24: call
+    # specs/mappings/embeddings.yaml:23: call
     return FetchCall(
         method="POST",
         path="/v1/embeddings",

@@ -518,56 +518,56 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f"model '{shown(model)}' not found")
-    # specs/mappings/generate.yaml:15: answer
+    # specs/mappings/generate.yaml:14: answer
     prompt = request.prompt
     keep_alive = request.keep_alive
     if not prompt and transforms.is_zero_duration(value=keep_alive):
         await steps.unload(run)
         return Answer(unload_answer(request, context))
-    # specs/mappings/generate.yaml:18: refuse
+    # specs/mappings/generate.yaml:17: refuse
     template = request.template
     system = request.system
     context_ = request.context
     raw = request.raw
     if (template or system or context_) and raw is True:
         raise Refusal(400, "raw mode does not support template, system, or context")
-    # specs/mappings/generate.yaml:20: need
+    # specs/mappings/generate.yaml:19: need
     think = request.think
     if transforms.asks_to_think(think=think) and context.model.capabilities.thinking == "no":
         raise Refusal(400, f'"{shown(model)}" does not support thinking')
-    # specs/mappings/generate.yaml:23: need
+    # specs/mappings/generate.yaml:22: need
     if context.model.capabilities.completion == "no":
         raise Refusal(400, f'"{shown(model)}" does not support generate')
-    # specs/mappings/generate.yaml:25: need
+    # specs/mappings/generate.yaml:24: need
     suffix = request.suffix
     if suffix and context.model.capabilities.insert == "no":
         raise Refusal(400, f"{context.asked.full} does not support insert")
-    # specs/mappings/generate.yaml:28: decode
+    # specs/mappings/generate.yaml:27: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=context.settings.answers.defaults
     )
-    # specs/mappings/generate.yaml:32: answer
+    # specs/mappings/generate.yaml:31: answer
     num_ctx = options.num_ctx
     if not prompt:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request, context))
-    # specs/mappings/generate.yaml:36: refuse
+    # specs/mappings/generate.yaml:35: refuse
     format_ = request.format
     if raw is True and transforms.asks_for_format(format=format_):
         raise Refusal(
             501, "LM Studio has no structured output for raw prompts: leave out format, or raw"
         )
-    # specs/mappings/generate.yaml:38: refuse
+    # specs/mappings/generate.yaml:37: refuse
     if suffix and transforms.asks_for_format(format=format_):
         raise Refusal(
             501, "LM Studio has no structured output for filling in: leave out format, or suffix"
         )
-    # specs/mappings/generate.yaml:40: do
+    # specs/mappings/generate.yaml:39: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/generate.yaml:42: call
+    # specs/mappings/generate.yaml:41: call
     stream = request.stream
     if raw is True:
         return StreamCall(

@@ -102,8 +102,8 @@ def test_rules_that_touch_a_change_are_named(
     at = lines.index(next(line for line in lines if f"{CHAT}: request `min_p`" in line))
     below = list(takewhile(lambda line: line.startswith(" "), lines[at + 1 :]))
     assert [
-        "chat call chat: `options.min_p` → `min_p`",
-        "generate call templated: `options.min_p` → `min_p`",
+        "chat call chat: `options.min_p` → `min_p` (group sampling)",
+        "generate call templated: `options.min_p` → `min_p` (group sampling)",
     ] == [line.strip() for line in below if "note " not in line]
 
 

@@ -82,11 +82,11 @@ class Edge:
         client = AsgiClient(scope, receive, send, record)
         failed = False
         try:
-            verdict = self._judge(scope, client)
-            if verdict is None:
+            answer = self._judge(scope, client)
+            if answer is None:
                 await self._inner(scope, client.receive, client.send)
             else:
-                await _give(verdict, scope["method"], client.send)
+                await _give(answer, scope["method"], client.send)
         except Exception:
             failed = True
             raise
@@ -111,10 +111,10 @@ class Edge:
         if redirect := _redirect_to_clean(scope):
             return redirect
         for gate in self._gates:
-            verdict = gate(scope, self._settings)
-            if isinstance(verdict, EdgeAnswer):
-                return verdict
-            client.extra_headers += verdict
+            checked = gate(scope, self._settings)
+            if isinstance(checked, EdgeAnswer):
+                return checked
+            client.extra_headers += checked
         path: str = scope["path"]
         route = self._table.find(path)
         mount = self._table.mount_of(path)

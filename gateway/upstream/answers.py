@@ -17,7 +17,7 @@ from gateway.upstream.body import Headers, Sink
 from gateway.upstream.exchange import BLANKS, MAX_ERROR_BYTES, Exchange
 from gateway.upstream.sse import FIELD_STARTS, Event, EventTooLong, SseDecoder
 from gateway.upstream.stated_errors import (
-    describe,
+    describe_body,
     is_unknown_endpoint,
     read_error,
     read_hidden_error,
@@ -176,7 +176,9 @@ async def open_events(exchange: Exchange) -> EventStream:
         return EventStream(exchange, one_shot=body)
     if start.startswith(b"<"):
         page = start + await exchange.read_rest(MAX_ERROR_BYTES)
-        raise UpstreamFailure(f"answered with {describe(page)}, not with events", fault="not_sse")
+        raise UpstreamFailure(
+            f"answered with {describe_body(page)}, not with events", fault="not_sse"
+        )
     stream = EventStream(exchange)
     sample = start
     events = stream.decode(start)
@@ -197,7 +199,9 @@ async def open_events(exchange: Exchange) -> EventStream:
 def _no_event(sample: bytes) -> UpstreamFailure:
     if any(line.startswith(FIELD_STARTS) for line in sample.splitlines()):
         return UpstreamFailure("the event stream ended without an event", fault="empty")
-    return UpstreamFailure(f"answered with {describe(sample)}, not with events", fault="not_sse")
+    return UpstreamFailure(
+        f"answered with {describe_body(sample)}, not with events", fault="not_sse"
+    )
 
 
 def raise_error_event(event: Event) -> None:
@@ -248,7 +252,7 @@ def check_json(body: bytes) -> bytes:
     try:
         stated = read_hidden_error(body)
     except ValueError:
-        detail = f"answered with {describe(body)}, not with JSON"
+        detail = f"answered with {describe_body(body)}, not with JSON"
         raise UpstreamFailure(detail, fault="not_json") from None
     if stated is None:
         return body

@@ -28,7 +28,7 @@ _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _BODILESS = (204, 304)
 
 
-class _Answer:
+class _IncomingAnswer:
     """What the parser tells of one answer. Its names are those that httptools looks for."""
 
     __slots__ = (
@@ -128,7 +128,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self._method = ""
-        self._answer: _Answer | None = None
+        self._answer: _IncomingAnswer | None = None
         self._body: AnswerBody | None = None
         self._head_waiter: asyncio.Future[None] | None = None
         self._head_bytes = 0
@@ -174,7 +174,7 @@ class Connection(asyncio.Protocol):
         self.carried += 1
         self.may_carry_more = False
         self._method = method
-        self._answer = answer = _Answer(method)
+        self._answer = answer = _IncomingAnswer(method)
         self._body = body = AnswerBody(self, when_over)
         self._head_bytes = 0
         self._upload = None
@@ -313,7 +313,7 @@ class Connection(asyncio.Protocol):
             self._fail(problem)
             self.wire.abort()
 
-    def _end(self, answer: _Answer, body: AnswerBody) -> None:
+    def _end(self, answer: _IncomingAnswer, body: AnswerBody) -> None:
         """End the answer; what is left of an upload is not wanted then."""
         self.may_carry_more = answer.is_kept_alive and self._is_sent and not self.wire.is_closing()
         self._let_go()

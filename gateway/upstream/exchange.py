@@ -14,7 +14,7 @@ from gateway.faults import FaultId, UpstreamFailure, shorten
 from gateway.upstream.body import AnswerBody, Headers, Sink, TransportFault
 from gateway.upstream.connection import Connection
 from gateway.upstream.stated_errors import (
-    describe,
+    describe_body,
     is_unknown_endpoint,
     read_error,
 )
@@ -135,7 +135,7 @@ class Exchange:
             if text.startswith((b"{", b"[")):
                 message = f"status {status} without a message"
             elif not text or text.startswith(b"<"):
-                message = f"status {status} with {describe(body)}"
+                message = f"status {status} with {describe_body(body)}"
             else:
                 message = shorten(text.decode("utf-8", "replace"))
             raise UpstreamFailure(message, status=status, code=code)

@@ -54,7 +54,9 @@ class Process:
         self.store = SqliteStore(settings.store.path)
         self.aliases = Aliases(self.store, settings.aliases)
         first_seen = FirstSeen(self.store, self.upstream.url)
-        self.catalogue = Catalogue(self.upstream, settings.models, self.aliases, first_seen)
+        self.catalogue = Catalogue(
+            self.upstream, settings.models, self.aliases, first_seen, OLLAMA.capabilities
+        )
         ownership = Ownership(self.store, self.upstream.url)
         self.lifecycle = Lifecycle(self.upstream, self.catalogue, settings.models, ownership)
         self.downloads = Downloads(self.upstream, self.catalogue, settings.downloads)

@@ -19,7 +19,7 @@ import msgspec
 from gateway.calls import host
 from gateway.catalogue.aliases import Alias, Aliases, row_of
 from gateway.catalogue.first_seen import FirstSeen
-from gateway.catalogue.rows import describe, spellings
+from gateway.catalogue.rows import CapabilityWords, rows_of, spellings
 from gateway.faults import UpstreamFailure
 from gateway.names import grammar, keys, suggestions
 from gateway.observability.journal import get_logger
@@ -67,11 +67,13 @@ class Catalogue:
         settings: ModelSettings,
         aliases: Aliases,
         first_seen: FirstSeen,
+        capability_words: CapabilityWords,
     ) -> None:
         self._upstream = upstream
         self._settings = settings
         self._aliases = aliases
         self._first_seen = first_seen
+        self._capability_words = capability_words
         self._view: View | None = None
         self._fetching: asyncio.Task[View] | None = None
         self._soon: asyncio.TimerHandle | None = None
@@ -298,7 +300,9 @@ class Catalogue:
         named: dict[str, internal.CatalogueRow] = {}
         for model in models.models:
             seen = self._first_seen.at(model.key)
-            for row in describe(model, seen, self._settings.insert_architectures):
+            for row in rows_of(
+                model, seen, self._settings.insert_architectures, self._capability_words
+            ):
                 # LM Link may list one key twice; the first stands for both
                 # (docs/facts/lmstudio.md#linked-machines).
                 if (twin := named.get(row.name)) is not None:

@@ -8,7 +8,7 @@ capability itself then stays `unknown`, because only a stated no may refuse a re
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -19,13 +19,20 @@ from gateway.types import internal
 
 T = TypeVar("T")
 Verdict: TypeAlias = Literal["yes", "no", "unknown"]
+CapabilityWords: TypeAlias = Sequence[tuple[str, str]]
+"""Pairs of a capability and the client API's word for it."""
 
 
-def describe(
-    model: internal.HostModel, modified_at: str, insert_architectures: Collection[str]
+def rows_of(
+    model: internal.HostModel,
+    modified_at: str,
+    insert_architectures: Collection[str],
+    words: CapabilityWords,
 ) -> Iterator[internal.CatalogueRow]:
     """
     Yield a model's rows: one with the tag `latest`, and one for each variant if it has several.
+
+    `words` names the capabilities that are shown to clients, in their order.
 
     A single variant gets no row, but its name still resolves (see `spellings`).
     """
@@ -33,14 +40,23 @@ def describe(
     variants = [keys.split_variant(text)[1] for text in _or(model.variants, [])]
     named = [variant for variant in variants if variant is not None]
     selected = keys.split_variant(_or(model.selected_variant, ""))[1]
-    yield _row(model, key, own_variant, model.key, model.key, modified_at, insert_architectures)
+    yield _row(
+        model, key, own_variant, model.key, model.key, modified_at, insert_architectures, words
+    )
     if len(named) > 1:
         for variant in named:
             stated = _variant_of(model, variant, is_selected=variant == selected)
             request_key = f"{key}@{variant}"
             instances_of = model.key if variant == selected else request_key
             yield _row(
-                stated, key, variant, request_key, instances_of, modified_at, insert_architectures
+                stated,
+                key,
+                variant,
+                request_key,
+                instances_of,
+                modified_at,
+                insert_architectures,
+                words,
             )
 
 
@@ -70,6 +86,7 @@ def _row(
     instances_of: str,
     modified_at: str,
     insert_architectures: Collection[str],
+    words: CapabilityWords,
 ) -> internal.CatalogueRow:
     architecture = _or(model.architecture, "") or estimates.architecture(key)
     parameter_size = _or(model.parameters, "") or estimates.parameter_size(key)
@@ -95,7 +112,7 @@ def _row(
         digest="",
         modified_at=modified_at,
         capabilities=capabilities,
-        shown_capabilities=_shown(capabilities, model.key),
+        shown_capabilities=_shown(capabilities, model.key, words),
         reasoning_options=_or(model.reasoning_options, []),
         reasoning_default=model.reasoning_default,
         instances=_or(model.instances, []),
@@ -170,7 +187,7 @@ def _verdict(stated: bool | UnsetType) -> Verdict:
     return "unknown" if stated is UNSET else "yes" if stated else "no"
 
 
-def _shown(capabilities: internal.Capabilities, key: str) -> list[str]:
+def _shown(capabilities: internal.Capabilities, key: str, words: CapabilityWords) -> list[str]:
     guesses = {
         "tools": estimates.uses_tools,
         "vision": estimates.sees,
@@ -179,11 +196,11 @@ def _shown(capabilities: internal.Capabilities, key: str) -> list[str]:
     # An embedding model's name may contain the name of a model with more capabilities.
     is_embedding = capabilities.embedding == "yes"
     shown = []
-    for name in ("completion", "vision", "tools", "insert", "thinking", "embedding"):
+    for name, word in words:
         verdict = getattr(capabilities, name)
         guess = None if is_embedding else guesses.get(name)
         if verdict == "yes" or (verdict == "unknown" and guess is not None and guess(key)):
-            shown.append(name)
+            shown.append(word)
     return shown
 
 

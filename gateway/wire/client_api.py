@@ -57,6 +57,8 @@ class ClientApi:
     late_error_type: bytes
     """For an error that is found once the stream is set up, but before its first line."""
     counts: tuple[CountName, ...]
+    capabilities: tuple[tuple[str, str], ...]
+    """A capability of the catalogue and this API's word for it, in the order of its lists."""
 
 
 OLLAMA: Final = ClientApi(
@@ -72,5 +74,13 @@ OLLAMA: Final = ClientApi(
     counts=(
         CountName("in", "prompt_eval_count", "prompt_tokens"),
         CountName("out", "eval_count", "eval_tokens"),
+    ),
+    capabilities=(
+        ("completion", "completion"),
+        ("vision", "vision"),
+        ("tools", "tools"),
+        ("insert", "insert"),
+        ("thinking", "thinking"),
+        ("embedding", "embedding"),
     ),
 )

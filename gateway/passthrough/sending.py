@@ -24,7 +24,7 @@ from gateway.upstream.body import Sink
 from gateway.wire.writing import JSON, encode
 
 Rest: TypeAlias = Callable[[Sink], Awaitable[None]]
-"""Hands over what is left of an answer's body."""
+"""Passes on the rest of an answer's body."""
 
 
 async def conclude(
@@ -78,10 +78,10 @@ async def _send_on(
 
 async def refuse(refusal: Refusal, path: str, client: AsgiClient) -> None:
     """
-    Answer an error of ours.
+    Send an error of the gateway.
 
-    An event stream that has begun gets it as its last event. Any other answer that has begun is
-    left without its end, so that the server cuts the connection and it can't pass for whole.
+    An event stream that has started gets it as its last event. Any other started answer is left
+    without its end: the server then cuts the connection, so that it does not look complete.
     """
     if not client.is_started:
         for name, value in refusal.headers:
@@ -89,5 +89,5 @@ async def refuse(refusal: Refusal, path: str, client: AsgiClient) -> None:
         error = error_body(path, refusal.status, refusal.error)
         await client.answer(refusal.status, JSON, error)
     elif client.is_event_stream:
-        # A piece of an event may stand before it: a blank line ends that one.
+        # Part of an event may have been sent: a blank line ends it.
         await client.finish(b"\n\n" + error_event(path, refusal.status, refusal.error))

@@ -79,6 +79,11 @@ class Coverage:
         """Every field of every translation once, in the order of the files."""
         return list(self._rows)
 
+    @property
+    def fields_read(self) -> frozenset[tuple[StructType, str]]:
+        """Every field that some rule reads, or hands to a transform with its object."""
+        return frozenset(self._read)
+
     def read(self, struct: StructType, name: str) -> None:
         """Remember that some rule reads a field."""
         self._read.add((struct, name))

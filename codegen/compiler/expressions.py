@@ -152,6 +152,14 @@ class Expressions:
         body.lines.append(If(test, (*written, assign(result, operand.code))))
         return replace(operand, code=result, absent=True)
 
+    def wants_frames(self, rule: Rule | None) -> Operand | None:
+        """Return whether a client wants frames, as a rule says it; None where none does."""
+        if rule is None:
+            return None
+        wanted = Field("streamed", ScalarType("boolean"), True, False, rule.position)
+        operand = self.rule(rule, wanted, rule.position, "streamed")
+        return self._fitted(operand, wanted, rule.position, "streamed") if operand else None
+
     def _made(self, rule: Rule, target: Field, where: Position, label: str) -> Operand | None:
         operand = self._value(rule, target, where, label)
         if operand is not None and rule.table is not None:

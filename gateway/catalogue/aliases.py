@@ -11,7 +11,7 @@ LM Studio's key, so an alias may even hide its own source.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -26,7 +26,8 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
     """
     One alias. `request_key` is LM Studio's key of the source model or variant.
 
-    `modified_at` is the time that listings show.
+    `name` is in display form, `modified_at` is the time that listings show (RFC 3339), `made` holds
+    the own values.
     """
 
     name: str
@@ -60,6 +61,13 @@ class Aliases:
         """The configured aliases as written, and their models."""
         return self._configured
 
+    def configured_names(self) -> Iterator[tuple[str, tuple[str, str]]]:
+        """Yield each configured alias: its folded name, its display name, its model's name."""
+        for name, stands_for in self._configured.items():
+            parsed = grammar.parse(name)
+            if parsed is not None:
+                yield parsed.folded, (parsed.display, stands_for)
+
     async def refresh(self) -> None:
         """Read the store again; after a failure, the last known aliases stay."""
         try:
@@ -82,7 +90,7 @@ class Aliases:
         self._kept = {key: alias for key, alias in self._kept.items() if key != folded}
 
 
-def row_of(alias: Alias, base: internal.CatalogueRow) -> internal.CatalogueRow:
+def alias_row(alias: Alias, base: internal.CatalogueRow) -> internal.CatalogueRow:
     """
     Return the catalogue's row of a name kept here: that of its model, with what is its own.
 

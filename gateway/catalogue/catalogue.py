@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import msgspec
 
 from gateway.calls import host
-from gateway.catalogue.aliases import Alias, Aliases, row_of
+from gateway.catalogue.aliases import Alias, Aliases, alias_row
 from gateway.catalogue.first_seen import FirstSeen
-from gateway.catalogue.rows import CapabilityWords, rows_of, spellings
+from gateway.catalogue.rows import CapabilityWords
+from gateway.catalogue.view import Dialect, View, build_view, fold
 from gateway.faults import UpstreamFailure
-from gateway.names import grammar, keys, suggestions
+from gateway.names import grammar, suggestions
 from gateway.observability.journal import get_logger
 from gateway.runtime.outcome import FetchCall
 from gateway.settings.schema import ModelSettings
@@ -29,37 +30,24 @@ from gateway.types import internal
 from gateway.upstream.answers import lacks_route
 from gateway.upstream.client import Upstream
 
-Dialect = Literal["v1", "v0", "openai"]
-
 _DIALECTS: tuple[tuple[Dialect, Callable[[], FetchCall[Any, internal.HostModels]]], ...] = (
     ("v1", host.list_v1),
     ("v0", host.list_v0),
     ("openai", host.list_openai),
 )
-_TRUSTED = 12
+_TRUST_FACTOR = 12
 """A loaded model is trusted for this many times the cache time of the list."""
-_BESIDE_S = 0.25
-"""Delay before a background refresh, so that it does not compete with the request that triggered
-it."""
+_BACKGROUND_DELAY_S = 0.25
+"""
+Delay in seconds before a background refresh, so that it does not compete with the request that
+triggered it.
+"""
 _MAX_WARNED = 1000
 """Number of names that a warning was logged for and that are kept in memory."""
 
 
-@dataclass(frozen=True)
-class View:
-    """The models at one moment, and all their names."""
-
-    dialect: Dialect
-    taken_at: float
-    rows: list[internal.CatalogueRow]
-    kept: dict[str, internal.CatalogueRow] = field(default_factory=dict)
-    """Aliases and derived models, by folded name."""
-    exact: dict[str, internal.CatalogueRow] = field(default_factory=dict)
-    folded: dict[str, internal.CatalogueRow] = field(default_factory=dict)
-
-
 class Catalogue:
-    """The host's models. All times are from the monotonic clock."""
+    """The host's models. All times are from the monotonic clock, in seconds."""
 
     def __init__(
         self,
@@ -69,15 +57,20 @@ class Catalogue:
         first_seen: FirstSeen,
         capability_words: CapabilityWords,
     ) -> None:
+        """
+        Fetch lists with `upstream`; `aliases` and `first_seen` add what the host lacks.
+
+        `capability_words` names the capabilities that clients see.
+        """
+        self._capability_words = capability_words
         self._upstream = upstream
         self._settings = settings
         self._aliases = aliases
         self._first_seen = first_seen
-        self._capability_words = capability_words
         self._view: View | None = None
         self._fetching: asyncio.Task[View] | None = None
-        self._soon: asyncio.TimerHandle | None = None
-        self._is_same_host = False
+        self._refresh_timer: asyncio.TimerHandle | None = None
+        self._knows_dialect = False
         self._watchers: list[Callable[[list[internal.CatalogueRow]], None]] = []
         self._warned: set[str] = set()
         self._log = get_logger()
@@ -104,8 +97,8 @@ class Catalogue:
 
     def close(self) -> None:
         """Start no further background refresh."""
-        if self._soon is not None:
-            self._soon.cancel()
+        if self._refresh_timer is not None:
+            self._refresh_timer.cancel()
 
     def invalidate(self) -> None:
         """Drop the cache: a model was loaded, unloaded or downloaded."""
@@ -113,7 +106,7 @@ class Catalogue:
         # that list, but no others do.
         self._fetching = None
         if self._view is not None:
-            self._view = _outdated(self._view)
+            self._view = self._view.outdated()
 
     async def rows(self, *, fresh: bool = False) -> list[internal.CatalogueRow]:
         """
@@ -124,39 +117,50 @@ class Catalogue:
         return (await self._look(0.0 if fresh else self._settings.catalogue_ttl_s)).rows
 
     async def listed(self) -> list[internal.CatalogueRow]:
-        """Return the rows for listings: derived models and those they do not hide, newest first."""
+        """
+        Return the rows for listings: derived models and those they do not hide, newest first.
+
+        Raises UpstreamFailure.
+        """
         view = await self._look(self._settings.catalogue_ttl_s)
-        hidden = {row.name.lower() for row in view.kept.values()}
-        shown = [*view.kept.values(), *(row for row in view.rows if row.name.lower() not in hidden)]
+        hidden = {row.name.lower() for row in view.made.values()}
+        listed = [
+            *view.made.values(),
+            *(row for row in view.rows if row.name.lower() not in hidden),
+        ]
         # Seconds are what Ollama sorts by (docs/facts/ollama.md#tags); equal ones keep the host's
         # order.
-        return sorted(shown, key=lambda row: row.modified_at[:19], reverse=True)
+        return sorted(listed, key=lambda row: row.modified_at[:19], reverse=True)
 
     async def made(self) -> list[internal.CatalogueRow]:
         """Return the derived models. Raises UpstreamFailure."""
         view = await self._look(self._settings.catalogue_ttl_s)
-        return list(view.kept.values())
+        return list(view.made.values())
 
     def made_named(self, name: str) -> internal.CatalogueRow | None:
         """Return the derived model of a name in the cached view."""
-        return self._view.kept.get(_folded(name)) if self._view is not None else None
+        return self._view.made.get(fold(name)) if self._view is not None else None
 
     async def keep(self, alias: Alias) -> None:
         """Store a derived model. Raises StoreFailure."""
         await self._aliases.keep(alias)
-        self._show_made()
+        self._update_made()
 
     async def forget(self, name: str) -> None:
         """Delete a derived model. Raises StoreFailure."""
         await self._aliases.forget(name)
-        self._show_made()
+        self._update_made()
 
     async def kept_name(self, name: str) -> Literal["stored", "configured", "none"]:
-        """Return whether a name is an alias, even if its model is gone from the host."""
+        """
+        Return whether a name is an alias, even if its model is gone from the host.
+
+        "stored" is a derived model, "configured" a name of the settings file.
+        """
         parsed = grammar.parse(name.strip())
         if parsed is None:
             return "none"
-        if any(parsed.folded == folded for folded, _ in self._configured()):
+        if any(parsed.folded == folded for folded, _ in self._aliases.configured_names()):
             return "configured"
         await self._aliases.refresh()
         return "stored" if parsed.folded in self._aliases.kept else "none"
@@ -186,16 +190,12 @@ class Catalogue:
                 return None
             return view.exact.get(text)
         view = await self._look(self._settings.catalogue_ttl_s)
-        row = self._match(view, text)
+        row = view.match(text)
         if row is None and time.monotonic() - view.taken_at > 1.0:
             # The model may be new. Asking at most once a second is cheap enough.
-            row = self._match(await self._look(0.0), text)
+            row = (await self._look(0.0)).match(text)
         if row is None:
-            self._log.info(
-                "unknown model",
-                asked=text,
-                nearest=self.nearest(text),
-            )
+            self._log.info("unknown model", asked=text, nearest=self.nearest(text))
         else:
             self._warn_of(text, row)
         return row
@@ -203,13 +203,13 @@ class Catalogue:
     def _loaded(self, text: str) -> internal.CatalogueRow | None:
         """Return the row of a name if it was loaded in the last list, unless that is too old."""
         view, ttl_s = self._view, self._settings.catalogue_ttl_s
-        if view is None or (age_s := time.monotonic() - view.taken_at) > ttl_s * _TRUSTED:
+        if view is None or (age_s := time.monotonic() - view.taken_at) > ttl_s * _TRUST_FACTOR:
             return None
-        row = self._match(view, text)
+        row = view.match(text)
         if row is None or not row.instances:
             return None
         if age_s > ttl_s / 2:
-            self._fetch_soon()
+            self._refresh_later()
         return row
 
     def _warn_of(self, text: str, row: internal.CatalogueRow) -> None:
@@ -225,11 +225,15 @@ class Catalogue:
                 "suspicious model name", asked=text, served_by=row.name, reason=warning
             )
 
-    def key_behind(self, identifier: str) -> str | None:
-        """Return the key of a model or instance that an answer names, None if unknown."""
+    def key_for(self, identifier: str) -> str | None:
+        """
+        Return LM Studio's key of the model that an answer names, None if unknown.
+
+        `identifier` may be a key, a variant or an instance's identifier. The host is not asked.
+        """
         if self._view is None:
             return None
-        row = self._view.exact.get(identifier) or self._match(self._view, identifier)
+        row = self._view.exact.get(identifier) or self._view.match(identifier)
         return row.key if row is not None else None
 
     async def _look(self, max_age_s: float) -> View:
@@ -237,29 +241,29 @@ class Catalogue:
         if view is not None and (age_s := time.monotonic() - view.taken_at) <= max_age_s:
             if age_s > max_age_s / 2:
                 # Refreshed before it expires, so that no request waits while there is traffic.
-                self._fetch_soon()
+                self._refresh_later()
             return view
         # Shielded: a client that leaves must not fail the others that wait for the same view.
-        return await asyncio.shield(self._begin_fetching())
+        return await asyncio.shield(self._start_fetch())
 
-    def _fetch_soon(self) -> None:
+    def _refresh_later(self) -> None:
         """Refresh in the background; the result is not on the request's record."""
-        if self._soon is None and self._fetching is None:
-            self._soon = asyncio.get_running_loop().call_later(
-                _BESIDE_S, self._begin_fetching, context=Context()
+        if self._refresh_timer is None and self._fetching is None:
+            self._refresh_timer = asyncio.get_running_loop().call_later(
+                _BACKGROUND_DELAY_S, self._start_fetch, context=Context()
             )
 
-    def _begin_fetching(self) -> asyncio.Task[View]:
+    def _start_fetch(self) -> asyncio.Task[View]:
         """Return the fetch that is running; start one if there is none."""
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
+        if self._refresh_timer is not None:
+            self._refresh_timer.cancel()
+            self._refresh_timer = None
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._fetch())
-            self._fetching.add_done_callback(self._fetched)
+            self._fetching.add_done_callback(self._end_fetch)
         return self._fetching
 
-    def _fetched(self, task: asyncio.Task[View]) -> None:
+    def _end_fetch(self, task: asyncio.Task[View]) -> None:
         is_current = task is self._fetching
         if is_current:
             self._fetching = None
@@ -268,17 +272,17 @@ class Catalogue:
         if is_current:
             self._view = task.result()
             # Aliases that were stored or deleted in the meantime would be missing in it.
-            self._show_made()
+            self._update_made()
             for watcher in self._watchers:
                 watcher(self._view.rows)
         elif self._view is None:
-            self._view = _outdated(task.result())
+            self._view = task.result().outdated()
 
     async def _fetch(self) -> View:
         last: UpstreamFailure | None = None
         # A host that was unreachable may have been updated.
-        known = self.dialect if self._is_same_host else None
-        self._is_same_host = False
+        known = self.dialect if self._knows_dialect else None
+        self._knows_dialect = False
         for dialect, call in sorted(_DIALECTS, key=lambda item: item[0] != known):
             try:
                 models = await self._upstream.ask(call())
@@ -287,48 +291,24 @@ class Catalogue:
                     raise
                 last = failure
                 continue
-            self._is_same_host = True
+            self._knows_dialect = True
             await self._first_seen.note(model.key for model in models.models)
             await self._aliases.refresh()
-            view = self._build(dialect, models)
-            return replace(view, kept=self._made_in(view))
+            view = build_view(
+                dialect,
+                time.monotonic(),
+                models,
+                self._first_seen.at,
+                self._settings.insert_architectures,
+                self._capability_words,
+            )
+            return replace(view, made=self._made_in(view))
         assert last is not None
         raise last
 
-    def _build(self, dialect: Dialect, models: internal.HostModels) -> View:
-        view = View(dialect, time.monotonic(), [])
-        named: dict[str, internal.CatalogueRow] = {}
-        for model in models.models:
-            seen = self._first_seen.at(model.key)
-            for row in rows_of(
-                model, seen, self._settings.insert_architectures, self._capability_words
-            ):
-                # LM Link may list one key twice; the first stands for both
-                # (docs/facts/lmstudio.md#linked-machines).
-                if (twin := named.get(row.name)) is not None:
-                    twin.instances = [*twin.instances, *row.instances]
-                    continue
-                named[row.name] = row
-                view.rows.append(row)
-                for exact in (row.name, row.request_key):
-                    view.exact.setdefault(exact, row)
-                parsed = grammar.parse(row.name)
-                if parsed is not None:
-                    view.folded.setdefault(parsed.folded, row)
-        # A user's name for an instance never hides a model with that name.
-        for model in models.models:
-            for spelling, name in spellings(model):
-                target = named.get(name)
-                if target is not None:
-                    view.exact.setdefault(spelling, target)
-                    parsed = grammar.parse(spelling)
-                    if parsed is not None:
-                        view.folded.setdefault(parsed.folded, target)
-        return view
-
-    def _show_made(self) -> None:
+    def _update_made(self) -> None:
         if self._view is not None:
-            self._view = replace(self._view, kept=self._made_in(self._view))
+            self._view = replace(self._view, made=self._made_in(self._view))
 
     def _made_in(self, view: View) -> dict[str, internal.CatalogueRow]:
         """Return the rows of aliases whose models the host has."""
@@ -336,38 +316,11 @@ class Catalogue:
         for folded, alias in self._aliases.kept.items():
             base = view.exact.get(alias.request_key)
             if base is not None:
-                made[folded] = row_of(alias, base)
-        for folded, (name, stands_for) in self._configured():
-            base = made.get(_folded(stands_for)) or self._match(view, stands_for)
+                made[folded] = alias_row(alias, base)
+        for folded, (name, stands_for) in self._aliases.configured_names():
+            base = made.get(fold(stands_for)) or view.match(stands_for)
             if base is None:
                 self._log.info("configured alias without a model", name=name, model=stands_for)
             else:
                 made[folded] = msgspec.structs.replace(base, name=name)
         return made
-
-    def _configured(self) -> Iterator[tuple[str, tuple[str, str]]]:
-        for name, stands_for in self._aliases.configured.items():
-            parsed = grammar.parse(name)
-            if parsed is not None:
-                yield parsed.folded, (parsed.display, stands_for)
-
-    def _match(self, view: View, text: str) -> internal.CatalogueRow | None:
-        if (made := view.kept.get(_folded(text))) is not None:
-            return made
-        row = view.exact.get(text)
-        if row is not None:
-            return row
-        parsed = grammar.parse(text)
-        if parsed is not None and (row := view.folded.get(parsed.folded)) is not None:
-            return row
-        base, number = keys.split_instance(text)
-        return self._match(view, base) if number is not None and base != text else None
-
-
-def _folded(text: str) -> str:
-    parsed = grammar.parse(text)
-    return parsed.folded if parsed is not None else ""
-
-
-def _outdated(view: View) -> View:
-    return replace(view, taken_at=float("-inf"))

@@ -48,9 +48,9 @@ class Job:
         self.failure: Exception | None = None
         self.waiters = 0
         self.task: asyncio.Task[None] | None = None
-        self.told = 0
+        self.updates = 0
         """The number of updates so far; a waiting client passes the last number that it knows."""
-        self._news = asyncio.Event()
+        self._updated = asyncio.Event()
 
     @property
     def digest(self) -> str:
@@ -63,16 +63,16 @@ class Job:
         """Whether there will be no further update."""
         return self.is_done or self.failure is not None
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake all waiting clients with an update."""
-        self.told += 1
-        self._news.set()
-        self._news = asyncio.Event()
+        self.updates += 1
+        self._updated.set()
+        self._updated = asyncio.Event()
 
-    async def news(self, known: int) -> None:
+    async def wait(self, known: int) -> None:
         """Wait for an update after the known one; return at once if there was one already."""
-        while self.told == known:
-            await self._news.wait()
+        while self.updates == known:
+            await self._updated.wait()
 
 
 class Downloads:
@@ -102,17 +102,17 @@ class Downloads:
         job.waiters += 1
         try:
             if job.task is None:
-                job.task = asyncio.create_task(self._attend(job))
+                job.task = asyncio.create_task(self._run(job))
             while True:
                 if job.failure is not None:
                     raise job.failure
                 # Read before the yield: a slow reader must miss neither the end nor a failure.
-                known, is_done = job.told, job.is_done
+                known, is_done = job.updates, job.is_done
                 if job.id or is_done:
                     yield job
                 if is_done:
                     return
-                await job.news(known)
+                await job.wait(known)
         finally:
             job.waiters -= 1
             if not job.waiters and job.task is not None:
@@ -126,7 +126,7 @@ class Downloads:
         """Stop polling jobs, which continue in LM Studio, and end all waits for them."""
         for job in self._jobs.values():
             job.failure = job.failure or Refusal(503, GOING_DOWN)
-            job.tell()
+            job.notify()
         tasks = [job.task for job in self._jobs.values() if job.task is not None]
         for task in tasks:
             task.cancel()
@@ -138,10 +138,10 @@ class Downloads:
         for key in idle[: max(0, len(idle) - MOST_ABANDONED)]:
             del self._jobs[key]
 
-    async def _attend(self, job: Job) -> None:
+    async def _run(self, job: Job) -> None:
         """Start or resume a job, and poll it until it is over."""
         try:
-            await self._see_through(job)
+            await self._poll(job)
         except (Refusal, UpstreamFailure) as failure:
             job.failure = failure
         except Exception as fault:
@@ -150,14 +150,14 @@ class Downloads:
         finally:
             if job.is_over:
                 self._catalogue.invalidate()
-            job.tell()
+            job.notify()
 
-    async def _see_through(self, job: Job) -> None:
+    async def _poll(self, job: Job) -> None:
         moved_at = heard_at = time.monotonic()
         if not job.id:
-            self._take(job, await self._begin(job))
+            self._update(job, await self._start(job))
         while not job.is_over:
-            job.tell()
+            job.notify()
             await asyncio.sleep(self._settings.poll_interval_s)
             before = job.completed
             try:
@@ -172,7 +172,7 @@ class Downloads:
                 )
                 continue
             heard_at = time.monotonic()
-            self._take(job, state)
+            self._update(job, state)
             if job.completed != before or state.status == "paused":
                 moved_at = heard_at
             stall_s = self._settings.stall_timeout_s
@@ -182,7 +182,7 @@ class Downloads:
                     f"LM Studio's download of {job.wish.model} made no progress for {stall_s:g} s",
                 )
 
-    async def _begin(self, job: Job) -> internal.DownloadState:
+    async def _start(self, job: Job) -> internal.DownloadState:
         try:
             state = await self._upstream.ask(host.download(job.wish))
         except UpstreamFailure as failure:
@@ -203,10 +203,10 @@ class Downloads:
                 raise
             # After a restart, LM Studio has forgotten its jobs, but not the downloaded bytes.
             self._log.info("download restarted", model=job.wish.model)
-            return await self._begin(job)
+            return await self._start(job)
         return state
 
-    def _take(self, job: Job, state: internal.DownloadState) -> None:
+    def _update(self, job: Job, state: internal.DownloadState) -> None:
         job.id = _or_nothing(state.job_id) or job.id
         job.total = _bytes(state.total) or job.total
         job.completed = _bytes(state.completed) or job.completed

@@ -18,9 +18,8 @@ from gateway.names import estimates, fill_markers, keys
 from gateway.types import internal
 
 T = TypeVar("T")
-Verdict: TypeAlias = Literal["yes", "no", "unknown"]
 CapabilityWords: TypeAlias = Sequence[tuple[str, str]]
-"""Pairs of a capability and the client API's word for it."""
+"""Pairs of a capability and the client API's word for it, in the order of its lists."""
 
 
 def rows_of(
@@ -32,9 +31,9 @@ def rows_of(
     """
     Yield a model's rows: one with the tag `latest`, and one for each variant if it has several.
 
-    `words` names the capabilities that are shown to clients, in their order.
-
-    A single variant gets no row, but its name still resolves (see `spellings`).
+    A single variant gets no row, but its name still resolves (see `other_names`).
+    `modified_at` goes into the rows as it is; `insert_architectures` are further architectures that
+    can fill in the middle. `words` names the capabilities that clients see.
     """
     key, own_variant = keys.split_variant(model.key)
     variants = [keys.split_variant(text)[1] for text in _or(model.variants, [])]
@@ -45,11 +44,11 @@ def rows_of(
     )
     if len(named) > 1:
         for variant in named:
-            stated = _variant_of(model, variant, is_selected=variant == selected)
+            of_variant = _as_variant(model, variant, is_selected=variant == selected)
             request_key = f"{key}@{variant}"
             instances_of = model.key if variant == selected else request_key
             yield _row(
-                stated,
+                of_variant,
                 key,
                 variant,
                 request_key,
@@ -60,7 +59,7 @@ def rows_of(
             )
 
 
-def spellings(model: internal.HostModel) -> Iterator[tuple[str, str]]:
+def other_names(model: internal.HostModel) -> Iterator[tuple[str, str]]:
     """Yield further exact names of a model, each with the name of its row."""
     key, own_variant = keys.split_variant(model.key)
     latest = keys.canonical(key, own_variant)
@@ -112,7 +111,7 @@ def _row(
         digest="",
         modified_at=modified_at,
         capabilities=capabilities,
-        shown_capabilities=_shown(capabilities, model.key, words),
+        shown_capabilities=_shown_capabilities(capabilities, model.key, words),
         reasoning_options=_or(model.reasoning_options, []),
         reasoning_default=model.reasoning_default,
         instances=_or(model.instances, []),
@@ -121,7 +120,7 @@ def _row(
     return row
 
 
-def _variant_of(
+def _as_variant(
     model: internal.HostModel, variant: str, *, is_selected: bool
 ) -> internal.HostModel:
     """
@@ -153,7 +152,7 @@ def _capabilities(
 ) -> internal.Capabilities:
     is_stated = model.kind is not UNSET
     if kind == "embedding":
-        denied: Verdict = "no" if is_stated else "unknown"
+        denied: internal.Verdict = "no" if is_stated else "unknown"
         return internal.Capabilities(
             completion=denied,
             embedding="yes",
@@ -173,7 +172,7 @@ def _capabilities(
     )
 
 
-def _thinking(model: internal.HostModel) -> Verdict:
+def _thinking(model: internal.HostModel) -> internal.Verdict:
     options = model.reasoning_options
     if options is UNSET:
         return "unknown"
@@ -183,11 +182,13 @@ def _thinking(model: internal.HostModel) -> Verdict:
     return "unknown" if estimates.thinks(model.key) else "no"
 
 
-def _verdict(stated: bool | UnsetType) -> Verdict:
-    return "unknown" if stated is UNSET else "yes" if stated else "no"
+def _verdict(is_capable: bool | UnsetType) -> internal.Verdict:
+    return "unknown" if is_capable is UNSET else "yes" if is_capable else "no"
 
 
-def _shown(capabilities: internal.Capabilities, key: str, words: CapabilityWords) -> list[str]:
+def _shown_capabilities(
+    capabilities: internal.Capabilities, key: str, words: CapabilityWords
+) -> list[str]:
     guesses = {
         "tools": estimates.uses_tools,
         "vision": estimates.sees,

@@ -43,7 +43,7 @@ class ModelCheck:
         """
         if named in (row.key, row.request_key):
             return None
-        behind = self._catalogue.key_behind(named)
+        behind = self._catalogue.key_for(named)
         if behind == row.key:
             return None
         if behind is None:

@@ -16,7 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from gateway.catalogue import derive
 from gateway.catalogue.aliases import Alias
-from gateway.catalogue.download_sources import wanted
+from gateway.catalogue.download_sources import download_wish
 from gateway.catalogue.downloads import NO_DOWNLOADS, NOT_FOUND
 from gateway.engine.run import Run
 from gateway.faults import Refusal, StoreFailure
@@ -156,7 +156,7 @@ async def pull(
     if row is not None:
         yield _pulling(f"sha256:{row.digest}", row.size_bytes, row.size_bytes)
     else:
-        wish = wanted(text, run.context.settings.pull)
+        wish = download_wish(text, run.context.settings.pull)
         if wish is None:
             yield internal.Progress(
                 status=f"LM Studio does not know {text.strip()}: pull PUBLISHER/MODEL as LM Studio "

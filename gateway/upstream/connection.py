@@ -168,7 +168,7 @@ class Connection(asyncio.Protocol):
 
         `head` is everything before the body; with `is_chunked` the body is sent in chunks.
         `when_over` is called when the body no longer needs the connection. That may be before this
-        returns, and always happens when this raises: TransportFault, or an error of a streamed body.
+        returns, and always happens when this raises: TransportFault, and what a body raises.
         """
         self.carried += 1
         self.may_carry_more = False

@@ -233,7 +233,7 @@ async def test_a_list_that_nobody_waits_for_is_not_fetched_at_the_end(
             await pair.get("/api/tags")
             clock.now = LONG * 3.0
             assert 200 == (await pair.post("/api/chat", chat())).status_code
-        await asyncio.sleep(2 * catalogue._BESIDE_S)
+        await asyncio.sleep(2 * catalogue._BACKGROUND_DELAY_S)
         assert 1 == len(standin.log.select(LIST))
 
 

@@ -294,7 +294,7 @@ async def test_a_slow_reader_misses_neither_the_end_nor_a_failure() -> None:
         bad, good = await anext(failing), await anext(ending)
         for job in (bad, good):
             while not job.is_over:
-                await job.news(job.told)
+                await job.wait(job.updates)
         with pytest.raises(Refusal, match="could not be found"):
             await anext(failing)
         last = await anext(ending)

@@ -105,7 +105,7 @@ class Body:
 class Known:
     """A catalogue that knows every model for the one asked for."""
 
-    def key_behind(self, identifier: str) -> str:
+    def key_for(self, identifier: str) -> str:
         """Return the one key."""
         return ROW.key
 

@@ -18,7 +18,7 @@ from gateway.types import internal
 
 NEAREST: Final = "x-olgate-nearest"
 
-Verdict: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "conflict"]
+LookupResult: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "conflict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Run:
         takes_cloud: bool = False,
         match_case: bool = False,
         trust_loaded: bool = False,
-    ) -> Verdict:
+    ) -> LookupResult:
         """
         Resolve a name as the client sent it; on success `context.model` is set.
 

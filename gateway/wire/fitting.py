@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.faults import Refusal
-from gateway.wire.shapes import Kind, Shape, fold, plan_for
+from gateway.wire.shapes import JsonKind, Shape, fold, plan_for
 
 Check = Callable[[Any], str | UnsetType]
 
@@ -44,7 +44,7 @@ class GoRules:
 
 NO_RULES: Final = GoRules()
 
-_KINDS: Final[Mapping[type, Kind]] = {
+_KINDS: Final[Mapping[type, JsonKind]] = {
     str: "string",
     bool: "bool",
     Raw: "number",
@@ -52,7 +52,7 @@ _KINDS: Final[Mapping[type, Kind]] = {
     dict: "object",
 }
 
-_ZEROS: Final[tuple[tuple[Kind, Callable[[], Any]], ...]] = (
+_ZEROS: Final[tuple[tuple[JsonKind, Callable[[], Any]], ...]] = (
     ("string", str),
     ("bool", bool),
     ("number", int),

@@ -207,7 +207,6 @@ class Generator:
         names: set[str] = set()
         for file in self.project.files.values():
             blocks = [shape.block for shape in file.shapes.values()]
-            blocks += [case.block for shape in file.shapes.values() for case in shape.cases]
             for call in file.calls.values():
                 blocks += [block for block in (call.request, call.response) if block is not None]
                 blocks += [call.stream.block] if call.stream is not None else []

@@ -107,14 +107,6 @@ class Compare:
 
 
 @dataclass(frozen=True)
-class Add:
-    """A sum."""
-
-    left: Expression
-    right: Expression
-
-
-@dataclass(frozen=True)
 class And:
     """All of several tests."""
 
@@ -177,7 +169,6 @@ Expression: TypeAlias = (
     | Text
     | Conditional
     | Compare
-    | Add
     | And
     | Or
     | Not
@@ -324,7 +315,7 @@ def _nodes_in(value: object) -> Iterator[Node]:
 
 _NODES = (
     *(Name, Global, Attribute, Subscript, Call, Literal, Tuple, Text, Conditional, Compare),
-    *(Add, And, Or, Not, ListOf, Lambda, Await, OneOf, Assign, If, Return, Raise, Do, Comment),
+    *(And, Or, Not, ListOf, Lambda, Await, OneOf, Assign, If, Return, Raise, Do, Comment),
 )
 
 

@@ -1,8 +1,8 @@
 """
-Rules turned into expressions: one target field after another, each checked as it is written.
+Compiles rules to expressions, one target field after another, and checks each of them.
 
-What a field's value is, whether it fits the target, and the words said when it does not, live
-here. What whole mappings compile to is another module's business.
+This module decides the value of a field, whether it fits the target, and the text of the problem if
+it does not. `mapping` compiles whole mappings.
 """
 
 from __future__ import annotations

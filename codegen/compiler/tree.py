@@ -1,9 +1,8 @@
 """
-Python as a tree: what the compiler builds, asks questions of, and hands to the printer.
+Python code as a tree, which the compiler builds and inspects, and the printer prints.
 
-Nodes are values: two that would print alike are equal, so that an expression can be looked up. A
-name of a module carries the module, from which the imports of a generated file follow. How a tree
-looks as text is the printer's business.
+Nodes are values: two nodes that would print alike are equal, so that an expression can be looked
+up. A name from a module holds that module, from which the imports of a generated file follow.
 """
 
 from __future__ import annotations

@@ -253,9 +253,7 @@ class MappingFile:
         WORD, "the mapping's name, which is also its file's stem", name="mapping", required=True
     )
     stated_position: Position = place("mapping")
-    client: Client | None = maybe(
-        one(lambda: Client), "the operation of ours that this mapping serves"
-    )
+    client: Client | None = maybe(one(lambda: Client), "the operation that this mapping serves")
     plan: tuple[Step, ...] = key(ListOf(one(lambda: Step)), "what happens for a request, in order")
     plan_position: Position = place("plan")
     answers: dict[str, AnswerRule] = key(

@@ -53,6 +53,7 @@ REFUSAL = one(lambda: Refusal)
         "cloud": ("model",),
         "conflict": ("model",),
         "match_case": ("model",),
+        "as_written": ("model",),
         "trust_loaded": ("model",),
         "status": ("decode",),
         "via": ("decode",),
@@ -91,6 +92,7 @@ class Step:
         REFUSAL, "the error for a name that says both here and ollama.com"
     )
     match_case: bool = key(FLAG, "a name in another letter case is unknown")
+    as_written: bool = key(FLAG, "blanks count, and `:local` and `:cloud` are tags like any other")
     trust_loaded: bool = key(FLAG, "a model seen loaded a while ago is looked at later")
     status: int | None = maybe(STATUS, "the status of a refused late value")
     via: str | None = maybe(WORD, "a transform that the decoded late value passes through")

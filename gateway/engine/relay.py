@@ -74,8 +74,8 @@ class Relay:
         run = Run(context, self._services)
         record = current()
         error_type = JSON
+        request = None
         try:
-            request = None
             if not isinstance(body, bytes):
                 run.incoming = body
             elif endpoint.reader is not None:
@@ -97,7 +97,7 @@ class Relay:
                 case Answer(body=msgspec.Struct() as answer, status=status):
                     await client.answer(status, JSON, encode(answer))
                 case Report():
-                    error_type = JSON_OF_STREAMS if outcome.streamed else JSON
+                    error_type = JSON_OF_STREAMS
                     await self._tell(outcome, client)
                 case FetchCall():
                     await self._fetch(outcome, run, client)
@@ -108,6 +108,8 @@ class Relay:
             if not client.is_started:
                 for name, value in run.hints:
                     client.add_header(name, value)
+            if refusal.is_late and endpoint.is_late_streamed(request):
+                error_type = JSON_OF_STREAMS
             await self._refuse(refusal, client, error_type)
         except UpstreamFailure as failure:
             record.fault = failure.fault or STATED
@@ -145,7 +147,7 @@ class Relay:
         if report.streamed:
             await client.finish()
         elif last is not None:
-            await client.answer(200, JSON, encode(last))
+            await client.answer(200, JSON_OF_STREAMS, encode(last))
 
     # -- one answer ---------------------------------------------------------------------------
 
@@ -222,7 +224,6 @@ class Relay:
             return
         for name, value in refusal.headers:
             client.add_header(name, value)
-        content_type = JSON_OF_STREAMS if refusal.is_late else content_type
         await client.answer(refusal.status, content_type, encode_error(refusal.error))
 
     def _note(self, failure: UpstreamFailure, endpoint: Endpoint) -> None:

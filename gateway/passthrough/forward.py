@@ -110,7 +110,9 @@ class Passthrough:
             )
             context = RequestContext(self._settings, "")
             if row is not None:
-                context.asked = internal.AskedName(text=row.name, display=row.name, full=row.name)
+                context.asked = internal.AskedName(
+                    text=row.name, trimmed=row.name, display=row.name, full=row.name
+                )
             told = refusal_for(failure, context)
             await refuse(told, path, client, send)
         except asyncio.CancelledError:

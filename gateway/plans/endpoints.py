@@ -38,32 +38,47 @@ from gateway.wire.reading import GoRules
 
 RULES: Final = GoRules(
     types={
+        "ChatRequest": 'struct { *api.ChatRequest; Think json.RawMessage "json:\\"think\\"" }',
         "ChatRequest.messages[]": "api.Alias",
+        "ChatRequest.stream": "*bool",
+        "ChatRequest.format": "json.RawMessage",
         "ChatRequest.tools": "api.Tools",
+        "ChatRequest.think": "json.RawMessage",
+        "ChatRequest.truncate": "*bool",
+        "ChatRequest.shift": "*bool",
+        "CreateRequest.stream": "*bool",
         "CreateRequest.messages[]": "api.Alias",
+        "EmbedRequest.truncate": "*bool",
+        "GenerateRequest": 'struct { *api.GenerateRequest; Think json.RawMessage "json:\\"think\\"" }',
+        "GenerateRequest.stream": "*bool",
+        "GenerateRequest.format": "json.RawMessage",
         "GenerateRequest.images": "[]api.ImageData",
         "GenerateRequest.images[]": "api.ImageData",
+        "GenerateRequest.think": "json.RawMessage",
+        "GenerateRequest.truncate": "*bool",
+        "GenerateRequest.shift": "*bool",
         "Message.images": "[]api.ImageData",
         "Message.images[]": "api.ImageData",
+        "PullRequest.stream": "*bool",
+        "PushRequest.stream": "*bool",
         "ToolFunction.parameters": "api.ToolFunctionParameters",
         "ToolProperty.type": "[]string",
     },
     checks={
         "ChatRequest.keep_alive": transforms.keep_alive_problem,
-        "ChatRequest.think": transforms.think_problem,
         "EmbedRequest.keep_alive": transforms.keep_alive_problem,
         "EmbeddingRequest.keep_alive": transforms.keep_alive_problem,
         "GenerateRequest.keep_alive": transforms.keep_alive_problem,
         "GenerateRequest.images[]": transforms.base64_problem,
-        "GenerateRequest.think": transforms.think_problem,
         "Message.images[]": transforms.base64_problem,
-        "ToolCallFunction.arguments": transforms.object_problem,
+        "ToolCallFunction.arguments": transforms.arguments_problem,
         "ToolParameters.properties": transforms.object_problem,
         "ToolProperty.properties": transforms.object_problem,
     },
     shapes={
         "ToolFunction.parameters": ollama.ToolParameters,
     },
+    octets=frozenset(["GenerateRequest.images[]", "Message.images[]"]),
 )
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
@@ -116,6 +131,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             rules=RULES,
             objects={"parameters": "map[string]interface {}"},
         ),
+        reports=True,
         wants_stream=create.wants_stream,
     ),
     Endpoint(
@@ -190,6 +206,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             rules=RULES,
             objects={},
         ),
+        reports=True,
         wants_stream=pull.wants_stream,
     ),
     Endpoint(
@@ -203,6 +220,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             rules=RULES,
             objects={},
         ),
+        reports=True,
         wants_stream=push.wants_stream,
     ),
     Endpoint(

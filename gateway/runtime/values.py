@@ -4,7 +4,6 @@ Small readings of values that generated code needs at run time and that no rule 
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -12,6 +11,8 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
+
+from gateway.wire.go_text import quoted
 
 T = TypeVar("T")
 
@@ -33,8 +34,18 @@ def shown(value: object) -> str:
     if value is None or value is UNSET:
         return ""
     if isinstance(value, msgspec.Raw):
-        return json.dumps(bytes(value).decode("utf-8", "replace"), ensure_ascii=False)
+        return quoted(bytes(value))
     return str(value)
+
+
+def shown_quoted(value: object) -> str:
+    r"""
+    Return a text for the braces of an error text that ask for Go's quotes (`{name!q}`).
+
+    >>> shown_quoted("a	b"), shown_quoted(None)
+    ('"a\tb"', '""')
+    """
+    return quoted(value if isinstance(value, str) else "")
 
 
 @lru_cache(maxsize=256)

@@ -10,8 +10,8 @@ from typing import Final
 
 from msgspec import UNSET, UnsetType
 
-from gateway.transforms._go import BLANKS
 from gateway.types import internal
+from gateway.wire.go_text import BLANKS
 
 _OPENING: Final = "<think>"
 _CLOSING: Final = "</think>"

@@ -12,6 +12,8 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from gateway.wire.go_json import unreadable_number
+
 __all__ = ["parse_keep_alive", "parse_setting", "shown"]
 
 DEFAULT_KEEP_ALIVE_S: Final = 300.0
@@ -57,6 +59,8 @@ def parse_keep_alive(value: Raw | str | UnsetType) -> float | UnsetType | None:
         return UNSET
     if text[:1] in b"-0123456789":
         return _seconds_of_number(text.decode("ascii"))
+    if (problem := unreadable_number(text)) is not None:
+        raise ValueError(problem)
     decoded = msgspec.json.decode(text)
     if isinstance(decoded, str):
         return _seconds(_parse_go(decoded))

@@ -1,9 +1,9 @@
 """
-Sessions: each calls modules, and none holds a program.
+The nox sessions; each of them only calls modules.
 
-All share the one environment that `dev` makes. nox has no such thing by itself, so every other
-session has none of its own, requires `dev`, and runs that environment's Python: installing once
-takes as long as one session's installation would.
+All sessions share the environment that `dev` makes. nox has no shared environments, so every other
+session has none, requires `dev`, and runs that environment's Python: installing once takes as long
+as the installation of one session.
 """
 
 import os
@@ -45,7 +45,7 @@ def run_script(session: nox.Session, name: str, *arguments: str) -> None:
 
 @nox.session(reuse_venv=True, default=False)
 def dev(session: nox.Session) -> None:
-    """Make the environment that the other sessions share: everything that develops olgate."""
+    """Make the environment that the other sessions share, with all development dependencies."""
     session.install("-c", "constraints.txt", "-e", ".[dev,clients,engine]")
 
 
@@ -57,7 +57,7 @@ def codegen(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)
 def serve(session: nox.Session) -> None:
-    """Serve LM Studio, or the stand-in where there is none: `nox -s serve -- --port 11435`."""
+    """Serve LM Studio, or the stand-in if there is none: `nox -s serve -- --port 11435`."""
     run(session, "conformance.demo", *session.posargs)
 
 
@@ -84,7 +84,7 @@ def drift(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"])
 def tests(session: nox.Session) -> None:
-    """Run the tests, real clients and engine aside: `nox -s tests -- -k names`."""
+    """Run the tests, except real clients and the engine: `nox -s tests -- -k names`."""
     apart = ["--ignore=conformance/tests/clients", "--ignore=conformance/tests/engine"]
     run(session, "pytest", *apart, *session.posargs)
 
@@ -103,7 +103,7 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"])
 def mutants(session: nox.Session) -> None:
-    """Break the gateway rule by rule; a case must notice: `nox -s mutants -- --all`."""
+    """Break the gateway rule by rule; a case must notice each: `nox -s mutants -- --all`."""
     run(session, "conformance.mutants", *session.posargs)
 
 
@@ -115,13 +115,13 @@ def record(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)
 def fuzz(session: nox.Session) -> None:
-    """Draw thousands of requests by the specs and judge the answers."""
+    """Send thousands of requests made from the specs, and check the answers."""
     run(session, "conformance.schemas.fuzz", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"])
 def clients(session: nox.Session) -> None:
-    """Run real clients of Ollama: `-- --all` for all, `-- --write` for the page of them."""
+    """Run real clients of Ollama: `-- --all` runs all, `-- --write` writes their page."""
     if {"--matrix", "--write"} & set(session.posargs):
         run(session, "conformance.clients", *session.posargs)
     else:
@@ -136,7 +136,7 @@ def engine(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)
 def soak(session: nox.Session) -> None:
-    """Let many clients at a gateway and see that nothing leaks: `nox -s soak -- --minutes 30`."""
+    """Run many clients against a gateway, and check for leaks: `nox -s soak -- --minutes 30`."""
     run(session, "conformance.soak", *session.posargs)
 
 
@@ -148,5 +148,5 @@ def upstream_diff(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)
 def bench(session: nox.Session) -> None:
-    """Measure the gateway beside its yardsticks: `nox -s bench -- --quick`."""
+    """Measure the gateway and its yardsticks: `nox -s bench -- --quick`."""
     run(session, "conformance.bench", *session.posargs)

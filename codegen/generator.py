@@ -12,6 +12,7 @@ from pathlib import Path
 from codegen.compiler import ir
 from codegen.compiler.builder import Project
 from codegen.compiler.coverage import Coverage
+from codegen.compiler.handlers import check_handlers
 from codegen.compiler.lint import SERVED, check_project, validate_documents
 from codegen.compiler.mapping import compile_mappings
 from codegen.descriptions.facts import Facts
@@ -116,6 +117,7 @@ class Generator:
         )
         self.project.coverage.finish()
         check_project(self.project)
+        check_handlers(self.project, self.root)
         self.findings.raise_if_any()
         return modules
 

@@ -1,7 +1,7 @@
 """
 `python -m conformance`: run, list and check cases, and run the shared black-box cases.
 
-Only the command line lives here. Exit codes: 0 all as expected, 1 something is not, 2 used wrongly.
+This module is the command line only. Exit codes: 0 as expected, 1 not as expected, 2 used wrongly.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from conformance.suite.source import SourceProblem
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--log", default="critical", metavar="LEVEL", help="how much the gateway logs here")
+@click.option("--log", default="critical", metavar="LEVEL", help="log level of the gateway")
 def main(log: str) -> None:
     """Judge the gateway from outside, by cases."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(log))
@@ -59,7 +59,7 @@ def main(log: str) -> None:
     show_default=True,
     help="seconds to wait for this gateway's first answer",
 )
-@click.option("--keep-times", is_flag=True, help="sleep as long as the fixtures say")
+@click.option("--keep-times", is_flag=True, help="wait as long as the fixtures state")
 def run(
     patterns: Sequence[str],
     gateway: str | None,

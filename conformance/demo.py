@@ -1,8 +1,8 @@
 """
 The gateway to look at: `python -m conformance.demo [flags of olgate serve]`.
 
-Here lives the choice between a real LM Studio and the stand-in, and how the gateway and the
-stand-in begin and end together. Not here: what either of them does.
+This module chooses between a real LM Studio and the stand-in, and starts and stops the gateway and
+the stand-in together.
 """
 
 import contextlib

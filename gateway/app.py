@@ -1,7 +1,7 @@
 """
-The application: the generated endpoint table on Litestar, behind the edge.
+The application: the generated endpoint table as Litestar routes, inside the edge.
 
-Routes come from the table; no endpoint is known here by name.
+All routes come from the table. No endpoint is named here.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ from gateway.server.keys import KeyGate
 from gateway.server.origins import GATES
 from gateway.server.routes import HEALTH, RouteTable
 from gateway.settings.schema import Settings
-from gateway.store.sqlite import Store
+from gateway.store.sqlite import SqliteStore
 from gateway.upstream.client import Upstream
 from gateway.wire.writing import JSON, encode_error
 
 
 class Process:
-    """What one process holds for all its requests; made when the application starts."""
+    """The services that all requests of a process share; created when the application starts."""
 
     def __init__(self, settings: Settings) -> None:
         self.metrics = Metrics() if settings.routes.metrics else None
         self.upstream = Upstream(settings.upstream)
-        self.store = Store(settings.store.path)
+        self.store = SqliteStore(settings.store.path)
         self.aliases = Aliases(self.store, settings.aliases)
         first_seen = FirstSeen(self.store, self.upstream.url)
         self.catalogue = Catalogue(self.upstream, settings.models, self.aliases, first_seen)
-        ownership = Ownership(self.store, settings.store.path, self.upstream.url)
+        ownership = Ownership(self.store, self.upstream.url)
         self.lifecycle = Lifecycle(self.upstream, self.catalogue, settings.models, ownership)
         self.downloads = Downloads(self.upstream, self.catalogue, settings.downloads)
         services = Services(self.catalogue, self.lifecycle, Blobs(), self.downloads)
@@ -64,7 +64,7 @@ class Process:
         self.passthrough = Passthrough(settings, self.upstream, services, check)
 
     async def start(self) -> None:
-        """Take up what a process before this one left."""
+        """Adopt the instances that an earlier process left."""
         await self.aliases.refresh()
         await self.lifecycle.start()
 
@@ -78,7 +78,7 @@ class Process:
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    """Return the complete ASGI application; connections are opened in its lifespan."""
+    """Return the complete ASGI application; its lifespan opens the connections."""
     process = Process(settings)
 
     @asynccontextmanager
@@ -94,7 +94,7 @@ def create_app(settings: Settings) -> ASGIApp:
         for path, items in groupby(ENDPOINTS, key=lambda endpoint: endpoint.path)
     ]
     entries = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
-    # Where Ollama has a path, a wrong method ends as it does there, and not in LM Studio's error.
+    # For a path that Ollama has, a wrong method gets Ollama's answer and not LM Studio's error.
     entries += PASSED_ON
     mounts = [*MOUNTS]
     if settings.routes.lmstudio:
@@ -111,7 +111,7 @@ def create_app(settings: Settings) -> ASGIApp:
     inner = Litestar(
         route_handlers=handlers, lifespan=[lifespan], openapi_config=None, logging_config=None
     )
-    # Last, so that a browser's preflight, which never has a key, is answered before it.
+    # The last check, because a browser's preflight, which never has a key, is answered before it.
     gates: tuple[Gate, ...] = (*GATES, KeyGate(settings))
     return Edge(
         cast("ASGIApp", inner), RouteTable(entries, mounts), settings, gates, process.metrics
@@ -129,7 +129,7 @@ def _route(
     async def handle() -> LitestarApp:
         return answer
 
-    # Litestar's ASGI handlers, which cost a request less, take no path parameters.
+    # Litestar's ASGI handlers, which are cheaper, accept no path parameters.
     methods = [cast("Method", method) for method in endpoints]
     return route(path.replace("}", ":str}"), http_method=methods, status_code=200)(handle)
 
@@ -165,7 +165,7 @@ def _serve_endpoint(
 
 def _serve_mount(prefix: str, process: Process) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        # A mount strips its prefix; what the client sent is still in the raw path.
+        # A mount strips its prefix. The raw path still has the path that the client sent.
         whole = {**scope, "path": prefix + scope["path"].strip("/")}
         client = AsgiClient(whole, send)
         incoming = Incoming(receive)

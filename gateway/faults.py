@@ -1,8 +1,21 @@
 """
-What can go wrong upstream, and reading the errors that LM Studio states.
+The exceptions that cross the gateway's rooms, and the closed list of upstream faults.
 
-Pure: the exception types, the closed list of faults, and the readers of error bodies live here;
-nothing that does I/O, and no choice of a status or a text for the client.
+    Exception
+    ├── UpstreamFailure       a call of LM Studio failed: a fault, or an error that LM Studio sent
+    ├── Refusal               an error answer for the client
+    ├── ClientGone            the client left before its request was complete
+    ├── StoreFailure          the store cannot be read or written
+    ├── StartProblem          the process cannot start
+    │   ├── ListenProblem     the address cannot be bound (server.listen)
+    │   └── StoreProblem      the store cannot be opened (store.sqlite)
+    ├── SettingsProblem       a setting cannot be used (settings.sources)
+    ├── TransportFault        a connection failed (upstream.body); becomes an UpstreamFailure
+    ├── EventTooLong          an event exceeds its limit (upstream.sse); becomes an UpstreamFailure
+    └── ValueError
+        └── IrreversibleName  a name contains only a digest of its key (names.keys)
+
+This module does no I/O, and chooses no status or text for the client.
 """
 
 from __future__ import annotations
@@ -37,7 +50,7 @@ FaultId = Literal[
 ]
 
 MAX_MESSAGE_CHARS = 4096
-"""Longest message kept of a stated error; LM Studio may list every model it has in one."""
+"""Longest message that is kept of a stated error; LM Studio can list all its models in one."""
 
 _ELLIPSIS = "…"
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -58,20 +71,18 @@ _IN_OUR_WORDS = frozenset[str | None](
         "wrong_model",
     )
 )
-"""The faults whose messages quote nothing of what was sent or received."""
+"""The faults whose messages quote neither the request nor the answer."""
 
 
 class UpstreamFailure(Exception):
     """
-    What went wrong upstream: a fault of transport or protocol, or an error LM Studio stated.
+    An upstream call failed: a fault of transport or protocol, or an error that LM Studio sent.
 
-    `fault` is set for faults.
-    `status` is the HTTP status when LM Studio answered with an error; it is 200 for an error
-    inside a stream or in a 200 body, which also has a `fault`.
-    `message` holds LM Studio's own words, or our detail of the fault.
-    `code` is `error.code`, or else `error.type`, when given.
-    `repeatable` is True only when it is certain that the request was not executed, or when
-    executing it twice is harmless.
+    `fault` is set for faults. `status` is the HTTP status if LM Studio answered with an error. It
+    is 200 for an error inside a stream or in a 200 body, which also has a `fault`. `message` is LM
+    Studio's text, or the gateway's description of the fault. `code` is `error.code`, or else
+    `error.type`, if LM Studio sent one. `repeatable` is True only if it is certain that the request
+    was not executed, or that executing it twice is harmless.
     """
 
     fault: FaultId | None
@@ -97,10 +108,14 @@ class UpstreamFailure(Exception):
         self.repeatable = repeatable
 
     def loggable(self, *, bodies: bool) -> str:
-        """Return the message as it may be logged: LM Studio's words may quote a request."""
+        """Return the message for the log: LM Studio's text can quote a request."""
         if bodies or (self.status is None and self.fault in _IN_OUR_WORDS):
             return self.message
-        return f"code {self.code}" if _CODE.fullmatch(self.code or "") else "not shown"
+        return (
+            f"code {self.code}"
+            if _CODE.fullmatch(self.code or "")
+            else "hidden; log.bodies shows it"
+        )
 
     def __repr__(self) -> str:
         parts = [repr(self.message)]
@@ -113,18 +128,23 @@ class UpstreamFailure(Exception):
 
 
 class StartProblem(Exception):
-    """The process can't start: one sentence that says why, and the next step."""
+    """The process cannot start; one sentence gives the reason and the next step."""
+
+
+class StoreFailure(Exception):
+    """The store can't be read or written now; the text says why."""
 
 
 class ClientGone(Exception):
-    """The client left before its request was whole."""
+    """The client left before its request was complete."""
 
 
 class Refusal(Exception):
     """
-    An answer to the client that is an error: its status, Ollama's text, extra headers.
+    An error answer to the client: its status, its text, extra headers.
 
-    A late one is what Ollama finds only once its stream is set up; its content type says so.
+    A late one is an error that Ollama finds only after its stream is set up; its content type shows
+    it.
     """
 
     def __init__(
@@ -143,6 +163,6 @@ class Refusal(Exception):
 
 
 def shorten(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
-    """Cut a text to `limit` characters, without outer blanks and without lone surrogates."""
+    """Cut a text to `limit` characters, without outer blanks and lone surrogates."""
     text = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text).strip()
     return text if len(text) <= limit else text[: limit - 1] + _ELLIPSIS

@@ -1,5 +1,5 @@
 """
-`/health`: whether LM Studio answers, asked anew for each look, and not waited for too long.
+`/health`: whether LM Studio answers, without a cache and within a time limit.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from gateway.wire.writing import JSON, encode
 
 async def answer_health(catalogue: Catalogue, url: str, client: Client, limit_s: float) -> None:
     """
-    Answer 200 when the host can be asked for its models, else 503 with the reason.
+    Answer 200 if the host answers with its models, else 503 with the reason.
 
-    `limit_s` is how long it may take; 0 is no limit.
+    `limit_s` is the time limit in seconds; 0 is no limit.
     """
     try:
         async with asyncio.timeout(limit_s or None):

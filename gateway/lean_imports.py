@@ -1,8 +1,8 @@
 """
-Importing libraries without those that they take in when they happen to be installed.
+Imports of libraries without the optional packages that they load if those are installed.
 
-`rich` is installed because Litestar's command line wants it. structlog then imports it for
-tracebacks that are not used here, which is an eighth of the time to start.
+`rich` is installed because Litestar's command line needs it. structlog then imports it for
+tracebacks that are not used here, which takes an eighth of the start-up time.
 """
 
 import sys
@@ -14,7 +14,7 @@ UNUSED = ("rich", "pygments")
 
 @contextmanager
 def hide_modules(*modules: str) -> Iterator[None]:
-    """Have imports in the block find some modules not installed, unless they are loaded already."""
+    """Let some modules appear not installed within the block, unless they are loaded already."""
     hidden = [name for name in modules if name not in sys.modules]
     for name in hidden:
         sys.modules[name] = None  # type: ignore[assignment]  # Python's own way to say so

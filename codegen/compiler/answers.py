@@ -64,6 +64,7 @@ class Answers:
                 f"`{answer.name}`: this operation answers no object",
             )
             return None
+        builder.check_answered(target, answer.position)
         body = Body(names={"request", "context", "item", *plan.late.values()})
         scope = builder.request_scope()
         scope.late, scope.unresolved = plan.late, plan.unresolved

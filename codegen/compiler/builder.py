@@ -15,10 +15,10 @@ from codegen.compiler.coverage import Coverage, Usage
 from codegen.compiler.operand import Body, Operand, Scope
 from codegen.compiler.runtime import CALLS, CONTEXT, DECODER, FINAL, PLANS, annotation, struct
 from codegen.compiler.tree import Attribute, Call, Expression, Name, Subscript, names_read
-from codegen.descriptions.problem import Findings, did_you_mean
+from codegen.descriptions.problem import Findings, Position, did_you_mean
 from codegen.descriptions.signatures import Signature
 from codegen.descriptions.spec import JSON, NDJSON, Operation, Specs
-from codegen.descriptions.types import Field, ScalarType, Struct, StructType, Type
+from codegen.descriptions.types import Field, ScalarType, Struct, StructType, Type, arms
 from codegen.rules.model import Block, MappingFile, Reason, Rule
 
 REQUEST_CONTEXT = StructType("context", "RequestContext")
@@ -103,6 +103,23 @@ class Builder:
                         if kind in media:
                             return media[kind]
         return None
+
+    def check_answered(self, target: Type, where: Position) -> None:
+        """What becomes of a call, a record or a plan is what the client's operation answers."""
+        possible = {
+            str(arm)
+            for operation in self.operations
+            for kind in operation.answered(JSON, NDJSON)
+            for arm in arms(kind)
+        }
+        if self.operations and str(target) not in possible:
+            names = " and ".join(operation.name for operation in self.operations)
+            self.findings.add(
+                "type-mismatch",
+                where,
+                f"{target} is not what {names} should answer: "
+                + (" or ".join(sorted(possible)) or "no object"),
+            )
 
     # -- scopes and parameters ----------------------------------------------------------------
 

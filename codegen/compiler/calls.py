@@ -28,7 +28,9 @@ from codegen.compiler.tree import (
     Text,
     guarded,
 )
-from codegen.descriptions.spec import Operation
+from codegen.descriptions.problem import Position
+from codegen.descriptions.spec import JSON, SSE, Operation
+from codegen.descriptions.types import Type, arms
 from codegen.rules.model import Block, CallRule, PathRef
 
 
@@ -73,6 +75,7 @@ class Calls:
         operation = self._builder.specs.operation(call.api, call.operation, call.operation_position)
         if operation is None:
             return None
+        self._check_types(call, operation)
         request: str | None = None
         parameters: tuple[ir.Parameter, ...] = ()
         if call.request is not None:
@@ -103,6 +106,30 @@ class Calls:
             answered.translate,
             answered.fold,
         )
+
+    def _check_types(self, call: CallRule, operation: Operation) -> None:
+        """A call sends what its operation takes, and reads what that answers."""
+        ends: list[tuple[str, Position, str, tuple[Type, ...]]] = []
+        if call.request is not None:
+            block, taken = call.request, operation.request
+            only = (taken,) if taken is not None else ()
+            ends.append((block.target, block.target_position, "takes", only))
+        if call.stream is not None:
+            block = call.stream.block
+            ends.append((block.source, block.source_position, "streams", operation.answered(SSE)))
+        elif call.response is not None:
+            block = call.response
+            ends.append((block.source, block.source_position, "answers", operation.answered(JSON)))
+        for named, where, verb, types in ends:
+            possible = sorted({str(arm) for type_ in types for arm in arms(type_)})
+            if named not in possible:
+                self._findings.add(
+                    "type-mismatch",
+                    where,
+                    f"`{call.operation}` {verb} {' or '.join(possible) or 'no object'}, "
+                    f"not {named}",
+                    declared=operation.position,
+                )
 
     def invocation(self, call: CompiledCall, streamed: Expression) -> Expression:
         """Return what a plan ends in; `streamed` tells whether the client wants frames."""
@@ -171,6 +198,7 @@ class Calls:
         target = builder.specs.find_struct(block.target, block.target_position)
         if source is None or target is None:
             return None
+        builder.check_answered(target, block.target_position)
         body = Body(names={"response", "request", "context", "item"})
         scope = builder.scope(Operand(Name("response"), source))
         expressions = Expressions.at(self._context, scope, body)

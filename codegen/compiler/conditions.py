@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 from codegen.compiler.choices import equality, may_be_boolean, may_equal
 from codegen.compiler.invocations import Invocations
@@ -29,7 +30,8 @@ from codegen.compiler.tree import (
     compare,
     negated,
 )
-from codegen.descriptions.problem import did_you_mean
+from codegen.descriptions.problem import Findings, did_you_mean
+from codegen.descriptions.source import Plain
 from codegen.descriptions.types import AnyType, RawType, ScalarType, Type, arms
 from codegen.rules.model import Condition, Constant, PathRef
 
@@ -47,6 +49,7 @@ class Conditions:
 
     def test(self, condition: Condition) -> Expression:
         """Return the Python test of a condition, true or not; problems leave `False` behind."""
+        check_contradiction(self._findings, condition)
         with self._place.inspecting():
             return all_of(self._tests(condition)) or FALSE
 
@@ -65,7 +68,7 @@ class Conditions:
         tests: list[Expression | None] = [self._is_empty(path) for path in condition.empty]
         tests.append(any_of(filter(None, map(self._is_filled, condition.nonempty))))
         tests.append(any_of(map(self._presence, self._operands(condition.present))))
-        tests += [negated(self._presence(operand)) for operand in self._operands(condition.absent)]
+        tests += map(self._is_absent, self._operands(condition.absent))
         if condition.true is not None:
             tests.append(self._is_true(condition.true))
         if condition.equals is not None:
@@ -132,10 +135,18 @@ class Conditions:
         operand = self._place.path(path)
         if operand is None:
             return None
-        self._check(operand, path, "`between` wants a number", _is_number)
+        self._check(operand, path, "`between` wants a number", _holds_numbers)
         held = self._place.held(operand)
         within = Compare(Literal(low.value), (("<=", held.code), ("<=", Literal(high.value))))
         return within if held.presence is None else Or((negated(held.presence), within))
+
+    def _is_absent(self, found: tuple[PathRef, Operand]) -> Expression:
+        path, operand = found
+        if operand.presence is None and not isinstance(operand.type, RawType):
+            self._findings.add(
+                "contradiction", path.position, f"`{path.text}` is always there, it is never absent"
+            )
+        return negated(self._presence(found))
 
     def _presence(self, found: tuple[PathRef, Operand]) -> Expression:
         path, operand = found
@@ -170,5 +181,72 @@ def _may_be_empty(type_: Type) -> bool:
     return not (isinstance(type_, ScalarType) and type_.name != "string")
 
 
-def _is_number(type_: Type) -> bool:
+def _holds_numbers(type_: Type) -> bool:
     return isinstance(type_, ScalarType) and type_.name in ("integer", "number")
+
+
+def check_contradiction(findings: Findings, *conditions: Condition | None) -> None:
+    """Report conditions that must hold together and can't: what one asks for, another excludes."""
+    asked = [
+        wish for condition in conditions if condition is not None for wish in _wishes(condition)
+    ]
+    for index, (path, word, holds) in enumerate(asked):
+        for other, other_word, other_holds in asked[:index]:
+            if other.text == path.text and not any(
+                holds(value) and other_holds(value) for value in _candidates(conditions)
+            ):
+                findings.add(
+                    "contradiction",
+                    path.position,
+                    f"`{path.text}` can't be {other_word} and {word} at once",
+                )
+
+
+def _wishes(
+    condition: Condition,
+) -> Iterator[tuple[PathRef, str, Callable[[object], bool]]]:
+    """Yield what a condition asks of single values: of several in a list, one may do."""
+    for path in condition.empty:
+        yield path, "empty", lambda value: value in (None, "")
+    if len(condition.nonempty) == 1:
+        yield condition.nonempty[0], "nonempty", lambda value: value not in (None, "")
+    if len(condition.present) == 1:
+        yield condition.present[0], "present", lambda value: value is not None
+    for path in condition.absent:
+        yield path, "absent", lambda value: value is None
+    if condition.true is not None:
+        yield condition.true, "true", lambda value: value is True
+    if condition.equals is not None:
+        path, constant = condition.equals
+        wanted = constant.value
+        words = f"equal to {json.dumps(wanted)}"
+        yield path, words, lambda value: type(value) is type(wanted) and value == wanted
+    if condition.between is not None:
+        path, low, high = condition.between
+        yield path, "between bounds", _between(low.value, high.value)
+
+
+def _between(low: Plain, high: Plain) -> Callable[[object], bool]:
+    def holds(value: object) -> bool:
+        if value is None:
+            return True
+        if not (_is_number(low) and _is_number(value) and _is_number(high)):
+            return False
+        return low <= value <= high
+
+    return holds
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _candidates(conditions: tuple[Condition | None, ...]) -> list[object]:
+    """Return values of which one meets conditions on a path, if any value does."""
+    found: list[object] = [None, "", "some word", True, False]
+    for condition in conditions:
+        if condition is not None and condition.equals is not None:
+            found.append(condition.equals[1].value)
+        if condition is not None and condition.between is not None:
+            found += [bound.value for bound in condition.between[1:]]
+    return found

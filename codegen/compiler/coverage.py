@@ -79,6 +79,11 @@ class Coverage:
         """Every field of every translation once, in the order of the files."""
         return list(self._rows)
 
+    @property
+    def fields_read(self) -> frozenset[tuple[StructType, str]]:
+        """Every field that some rule reads, or hands to a transform with its object."""
+        return frozenset(self._read)
+
     def read(self, struct: StructType, name: str) -> None:
         """Remember that some rule reads a field."""
         self._read.add((struct, name))
@@ -103,7 +108,8 @@ class Coverage:
             elif (owner := _owner(path, reasons)) is not None:
                 reason = reasons[owner]
                 by = f" (handled by {reason.handled_by})" if reason.handled_by else ""
-                self._row(file, label, source, path, f"ignored: {reason.text}{by}")
+                text = f"ignored: {reason.text}{by}{reason.position.from_group}"
+                self._row(file, label, source, path, text)
             else:
                 self.findings.add(
                     "source-unmapped",
@@ -157,7 +163,9 @@ class Coverage:
         """Keep what a mapping produces of an answer's fields."""
         for name in self.specs.struct(target).fields:
             reason = file.omitted.get(name)
-            text = f"never: {reason.text}" if reason else "produced" if name in produced else ""
+            text = "produced" if name in produced else ""
+            if reason is not None:
+                text = f"never: {reason.text}{reason.position.from_group}"
             self.answers.append((file.name, target, name, text))
 
     def finish(self) -> None:
@@ -189,6 +197,7 @@ class Coverage:
             "Every field that a client may send and every field that LM Studio may answer is "
             "mapped,",
             "ignored for a stated reason, or refused; generation fails otherwise.",
+            "Where the decision stands in a group that the mapping includes, the group is named.",
         ]
         every = self.rows
         for mapping in dict.fromkeys(row.mapping for row in every):

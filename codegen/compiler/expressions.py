@@ -89,7 +89,7 @@ class Expressions:
         """Return the constructor call that builds a target object, checking every field."""
         known = self._context.specs.struct(target)
         values: dict[str, Expression] = {}
-        for name, rule in fields.items():
+        for name, rule in _in_order(fields, known.fields):
             where = names[name].position if name in names else rule.position
             found = known.fields.get(name)
             if found is None:
@@ -106,7 +106,7 @@ class Expressions:
                     self.place.path(path)
                 continue
             if rule.fields is None:
-                self.place.scope.label = f"`{prefix}{name}`"
+                self.place.scope.label = f"`{prefix}{name}`{where.from_group}"
             operand = self.rule(rule, found, where, f"{prefix}{name}")
             if operand is not None:
                 values[name] = self._fitted(operand, found, where, f"{prefix}{name}").code
@@ -151,6 +151,14 @@ class Expressions:
         body.lines.append(Assign((result,), UNSET, kind))
         body.lines.append(If(test, (*written, assign(result, operand.code))))
         return replace(operand, code=result, absent=True)
+
+    def wants_frames(self, rule: Rule | None) -> Operand | None:
+        """Return whether a client wants frames, as a rule says it; None where none does."""
+        if rule is None:
+            return None
+        wanted = Field("streamed", ScalarType("boolean"), True, False, rule.position)
+        operand = self.rule(rule, wanted, rule.position, "streamed")
+        return self._fitted(operand, wanted, rule.position, "streamed") if operand else None
 
     def _made(self, rule: Rule, target: Field, where: Position, label: str) -> Operand | None:
         operand = self._value(rule, target, where, label)
@@ -412,6 +420,18 @@ class Expressions:
                 hint=did_you_mean(str(constant.value), words),
                 declared=target.position,
             )
+
+
+def _in_order(fields: Mapping[str, Rule], known: Mapping[str, Field]) -> list[tuple[str, Rule]]:
+    """
+    Return rules in the order in which they are written out.
+
+    Those of a group come in the order of the target's fields, and so do those beside them.
+    """
+    if not any(rule.position.included for rule in fields.values()):
+        return list(fields.items())
+    order = {name: number for number, name in enumerate(known)}
+    return sorted(fields.items(), key=lambda item: order.get(item[0], -1))
 
 
 def _where_present(held: Operand, made: Operand) -> Operand:

@@ -50,7 +50,7 @@ class Folds:
                 f"`{call.name}` lacks a `fold`, the answer for clients that want no frames",
             )
             return NONE
-        self._check(fold, stream)
+        self._check(fold, stream, target)
         kind = annotation(target)
         slots: list[str] = []
         start: list[Statement] = []
@@ -105,7 +105,7 @@ class Folds:
         )
         return Name(name)
 
-    def _check(self, fold: Fold, stream: Stream) -> None:
+    def _check(self, fold: Fold, stream: Stream, target: StructType) -> None:
         """Every field of every frame stands in the fold, and no other."""
         listed = {path.text: path for path in (*fold.concat, *fold.append, *fold.last)}
         produced = {leaf for emit in stream.emit for leaf in leaves(emit.fields)}
@@ -113,6 +113,21 @@ class Folds:
             if leaf not in listed:
                 self._findings.add(
                     "fold-missing", fold.position, f"`{leaf}` is set in frames and not in the fold"
+                )
+        last = {leaf for emit in stream.emit if emit.event == "end" for leaf in leaves(emit.fields)}
+        needed = {
+            name
+            for name, found in self._builder.specs.struct(target).fields.items()
+            if found.required
+        }
+        for path in fold.last:
+            # That a required field is not set has been told of the frame itself.
+            if path.text in produced - last - needed:
+                self._findings.add(
+                    "fold-missing",
+                    path.position,
+                    f"`{path.text}` is taken from the last frame, which does not set it",
+                    hint="`concat` or `append` it, or set it in the `end` frame",
                 )
         for leaf, path in listed.items():
             if leaf not in produced:

@@ -12,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from referencing.exceptions import Unresolvable
 
 from codegen.compiler.builder import Project
+from codegen.compiler.declared import declared
 from codegen.descriptions.facts import CITATION, FOLDER, Facts
 from codegen.descriptions.problem import Findings, Position, did_you_mean
 from codegen.descriptions.signatures import Signature
@@ -73,6 +74,7 @@ def check_project(project: Project) -> None:
     for name, signature in project.steps.items():
         if name not in project.used_steps:
             project.findings.add("unused-step", _place(signature), f"no plan runs `{name}`")
+    _check_annotations(project)
     shared = project.files.get(SHARED)
     if shared is not None:
         for kind, items in (("shape", shared.shapes), ("table", shared.tables)):
@@ -82,6 +84,25 @@ def check_project(project: Project) -> None:
                         f"unused-{kind}", item.position, f"no mapping uses the {kind} `{name}`"
                     )
     _check_served(project)
+
+
+def _check_annotations(project: Project) -> None:
+    """Types of transforms and steps are such as rules can be checked against."""
+    for kind, found in (("transform", project.transforms), ("step", project.steps)):
+        for signature in found.values():
+            texts = {
+                item.name: item.annotation for item in signature.parameters if item.name != "run"
+            }
+            if kind == "transform":
+                texts["its result"] = signature.returns
+            for name, text in texts.items():
+                if not declared(text, project.specs).is_readable:
+                    project.findings.add(
+                        "unreadable-type",
+                        _place(signature),
+                        f"`{signature.name}` declares {name} as `{text}`, a type that no "
+                        "description has",
+                    )
 
 
 def _place(signature: Signature) -> Position:

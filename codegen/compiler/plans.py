@@ -26,7 +26,7 @@ from codegen.compiler.tree import (
     names_read,
     without_unread,
 )
-from codegen.descriptions.types import Field, RawType, ScalarType, StructType
+from codegen.descriptions.types import RawType, StructType
 from codegen.rules.model import SHARED, CallRule, Refusal, Rule, Step
 
 
@@ -50,6 +50,7 @@ class Plans:
         expressions = Expressions.at(self._context, scope, body)
         usage = Usage(request, file.ignored_position if request is not None else place)
         self._check_order()
+        self._check_held()
         for step in file.plan:
             if step.kind == "decode":
                 self._register_late(step)
@@ -139,11 +140,10 @@ class Plans:
         rules += [report.streamed for report in builder.file.reports.values()]
         if builder.request is None or not rules or rules[0] is None:
             return False
-        place, request = builder.file.plan_position, Name("request")
+        request = Name("request")
         scope = Scope({"": Operand(request, builder.request)}, inline=frozenset({""}))
-        wanted = Field("streamed", ScalarType("boolean"), True, False, place)
         expressions = Expressions.at(self._context, scope, Body(names={"request"}))
-        operand = expressions.rule(rules[0], wanted, place, "streamed")
+        operand = expressions.wants_frames(rules[0])
         if operand is None:
             return False
         builder.module.functions.append(
@@ -205,6 +205,31 @@ class Plans:
                     step.position,
                     f"`{name}` works on the model, which no step before it resolves",
                 )
+
+    def _check_held(self) -> None:
+        """A call that runs a model stands after a step that keeps the model loaded for it."""
+        held = False
+        for step in self._builder.file.plan:
+            signature = self._context.steps.get(self._step_named(step) or "")
+            if signature is not None and signature.holds_model and step.when is None:
+                held = True
+            for name, position, _ in step.choices if not held else ():
+                call = self._builder.file.calls.get(name)
+                if call is not None and self._runs_model(call):
+                    self._findings.add(
+                        "call-before-hold",
+                        position,
+                        f"`{call.operation}` runs a model, and no step before it keeps it loaded",
+                        hint=self._holding(),
+                    )
+
+    def _runs_model(self, call: CallRule) -> bool:
+        known = {found.name: found for found in self._builder.specs.operations(call.api)}
+        return call.operation in known and known[call.operation].runs_model
+
+    def _holding(self) -> str | None:
+        names = [name for name, found in self._context.steps.items() if found.holds_model]
+        return f"`do: {names[0]}` does, without a `when`" if names else None
 
     def _step_named(self, step: Step) -> str | None:
         """Return the step of `gateway.engine.steps` that a plan's step runs, if it runs one."""

@@ -12,7 +12,6 @@ from codegen.compiler.operand import Body, Operand
 from codegen.compiler.place import Context
 from codegen.compiler.runtime import REPORT, annotation
 from codegen.compiler.tree import TRUE, Call, Expression, Lambda, Name, Return
-from codegen.descriptions.types import Field, ScalarType
 from codegen.rules.model import ReportRule
 
 SOURCE = Name("source")
@@ -31,12 +30,12 @@ class Reports:
         source = builder.specs.find_struct(block.source, block.source_position)
         target = builder.specs.find_struct(block.target, block.target_position)
         streamed: Expression = TRUE
-        if report.streamed is not None:
-            wanted = Field("streamed", ScalarType("boolean"), True, False, report.position)
-            operand = plan.rule(report.streamed, wanted, report.position, "streamed")
-            streamed = operand.code if operand is not None else streamed
+        operand = plan.wants_frames(report.streamed)
+        if operand is not None:
+            streamed = operand.code
         if source is None or target is None:
             return None
+        builder.check_answered(target, block.target_position)
         body = Body(names={"source", "request", "context", "item"})
         scope = builder.scope(Operand(SOURCE, source))
         expressions = Expressions.at(self._context, scope, body)

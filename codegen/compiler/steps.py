@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from codegen.compiler import ir
 from codegen.compiler.answers import Answers
 from codegen.compiler.builder import Builder
+from codegen.compiler.conditions import check_contradiction
 from codegen.compiler.coverage import Usage
 from codegen.compiler.declared import Declared, declared, declared_at, yielded
 from codegen.compiler.expressions import Expressions
@@ -53,7 +54,7 @@ from codegen.compiler.tree import (
 )
 from codegen.descriptions.problem import did_you_mean
 from codegen.descriptions.signatures import Signature
-from codegen.descriptions.types import Field, RawType, ScalarType, StructType
+from codegen.descriptions.types import RawType, ScalarType, StructType
 from codegen.rules.model import Condition, Refusal, ReportRule, Step
 
 CAPABILITIES = ("completion", "embedding", "insert", "thinking", "tools", "vision")
@@ -202,11 +203,18 @@ class Steps:
     # -- the model ----------------------------------------------------------------------------
 
     def _model(self, step: Step) -> None:
-        codes = [
-            shown(operand.code)
-            for path in step.paths
-            if (operand := self._place.path(path, hoist=False)) is not None
-        ]
+        codes: list[Expression] = []
+        for path in step.paths:
+            operand = self._place.path(path, hoist=False)
+            if operand is None:
+                continue
+            if operand.type != ScalarType("string"):
+                self._findings.add(
+                    "type-mismatch",
+                    path.position,
+                    f"`{path.text}` is {operand.type}, a name is string",
+                )
+            codes.append(shown(operand.code))
         name = codes[0] if len(codes) == 1 else Or(tuple(codes))
         self._body.lines.append(assign(NAME, name))
         self._check_model(step)
@@ -385,7 +393,14 @@ class Steps:
         self._body.lines += guarded(when, *lines, Return(Call(ANSWER, (made,), status)))
 
     def _call(self, step: Step, when: Expression | None) -> None:
+        is_always = False
         for name, position, condition in step.choices:
+            if is_always:
+                self._findings.add(
+                    "unreachable-step", position, "a call before this one takes every request"
+                )
+            is_always = is_always or condition is None
+            check_contradiction(self._findings, step.when, condition)
             test = self._expressions.conditions.test(condition) if condition is not None else None
             call = self._builder.file.calls.get(name)
             streamed: Expression = FALSE
@@ -396,9 +411,8 @@ class Steps:
                     f"`{name}` is no call here",
                     hint=did_you_mean(name, self._builder.file.calls),
                 )
-            elif call.stream is not None and call.streamed is not None:
-                wanted = Field("streamed", ScalarType("boolean"), True, False, call.position)
-                operand = self._expressions.rule(call.streamed, wanted, call.position, "streamed")
+            elif call.stream is not None:
+                operand = self._expressions.wants_frames(call.streamed)
                 streamed = operand.code if operand is not None else FALSE
             pending = PendingCall(name, all_of((when, test)), streamed)
             self.pending.append(pending)

@@ -86,6 +86,7 @@ class Streams:
         target = builder.specs.find_struct(block.target, block.target_position)
         if source is None or target is None:
             return None
+        builder.check_answered(target, block.target_position)
         for emit in stream.emit:
             if emit.event not in ("chunk", "end"):
                 self._findings.add(
@@ -194,7 +195,13 @@ class Streams:
         for holder, group in groupby(known, key=_holder):
             self._reduce_all(holder, list(group), expressions)
         chunks = [emit for emit in writing.stream.emit if emit.event == "chunk"]
+        is_always = False
         for emit in chunks:
+            if is_always:
+                self._findings.add(
+                    "unreachable-frame", emit.position, "a frame before this one takes every chunk"
+                )
+            is_always = is_always or emit.when is None
             self._emit(emit, writing.target, expressions)
         if not any(emit.when is None for emit in chunks):
             body.lines.append(Return(NONE))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 
@@ -19,9 +19,31 @@ class Position:
     file: str
     line: int
     column: int
+    included: Included | None = field(default=None, compare=False)
+    """For what is taken from a group: which one, and where it is included."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
+
+    @property
+    def from_group(self) -> str:
+        """Return a note of the group that this stands in, "" for none, to follow other words."""
+        return f" (group {self.included.group})" if self.included is not None else ""
+
+    def within(self, group: str, at: Position) -> Position:
+        """Return the same place, reached by including its group at another."""
+        if self.included is None:
+            return replace(self, included=Included(group, at))
+        outer = self.included.at.within(group, at)
+        return replace(self, included=Included(self.included.group, outer))
+
+
+@dataclass(frozen=True)
+class Included:
+    """How a mapping comes to what stands in a group: the group's name, and where it names it."""
+
+    group: str
+    at: Position
 
 
 @dataclass(frozen=True, order=True)
@@ -153,7 +175,8 @@ def render(problems: Iterable[Problem], root: Path) -> str:
         if text is not None:
             gutter = f"{problem.position.line:5} | "
             lines.append(gutter + text)
-            hints = [hint for hint in (problem.hint, _declared(problem)) if hint]
+            words = (problem.hint, _declared(problem), _included(problem.position))
+            hints = [hint for hint in words if hint]
             caret = " " * 5 + " | " + " " * (problem.position.column - 1) + "^"
             lines.append(caret + (" " + "   ".join(hints) if hints else ""))
         blocks.append("\n".join(lines))
@@ -164,6 +187,13 @@ def _declared(problem: Problem) -> str | None:
     return (
         f"declared at {problem.declared.file}:{problem.declared.line}" if problem.declared else None
     )
+
+
+def _included(position: Position) -> str | None:
+    found = position.included
+    while found is not None and found.at.included is not None:
+        found = found.at.included
+    return f"included at {found.at.file}:{found.at.line}" if found is not None else None
 
 
 def _source_line(root: Path, position: Position) -> str | None:

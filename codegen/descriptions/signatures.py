@@ -41,6 +41,8 @@ class Signature:
     documented: bool
     file: str
     line: int
+    holds_model: bool
+    """Whether it sets `run.lease`, and so keeps the model loaded for a call; only a step can."""
     needs_model: bool
     """Whether it reads `context.model`; only a step can."""
 
@@ -116,8 +118,15 @@ def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef, file: str) -> Signa
         ast.get_docstring(node) is not None,
         file,
         node.lineno,
+        any(_is_lease(inner) for inner in ast.walk(node)),
         any(_is_model(inner) for inner in ast.walk(node)),
     )
+
+
+def _is_lease(node: ast.AST) -> bool:
+    """Whether this sets `run.lease`, however the run is named."""
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return any(isinstance(item, ast.Attribute) and item.attr == "lease" for item in targets)
 
 
 def _is_model(node: ast.AST) -> bool:

@@ -46,6 +46,18 @@ class Operation:
     answers: dict[str, dict[str, Type]] = field(default_factory=dict)
     takes_bytes: bool = False
     """Whether its body is a file and not JSON."""
+    runs_model: bool = False
+    """Whether a model runs for it, which a plan must have made sure of."""
+
+    def answered(self, *media: str) -> tuple[Type, ...]:
+        """Return what it answers with a status of success, in some media types."""
+        return tuple(
+            kinds[name]
+            for status, kinds in self.answers.items()
+            if status.startswith("2")
+            for name in media
+            if name in kinds
+        )
 
     @property
     def name(self) -> str:
@@ -170,7 +182,15 @@ class Specs:
             request = None
         takes_bytes = _descend(body, "requestBody", "content", "application/octet-stream")
         return Operation(
-            api, method, path, position, request, reads_body, answers, takes_bytes is not None
+            api,
+            method,
+            path,
+            position,
+            request,
+            reads_body,
+            answers,
+            takes_bytes=takes_bytes is not None,
+            runs_model=_is_set(body, "x-runs-model"),
         )
 
     def _read_struct(self, type_: StructType) -> Struct:

@@ -58,6 +58,7 @@ class Construct:
     companions: Mapping[str, tuple[str, ...]]
     lonely: Mapping[str, str]
     needs: tuple[Needs, ...]
+    includes: str | None
 
     @cached_property
     def entries(self) -> dict[str, Entry]:
@@ -126,18 +127,21 @@ def construct(
     companions: Mapping[str, tuple[str, ...]] | None = None,
     lonely: Mapping[str, str] | None = None,
     needs: tuple[Needs, ...] = (),
+    includes: str | None = None,
 ) -> Callable[[type[T]], type[T]]:
     """
     Declare a class as a construct of the language.
 
     `shorthand` is the key whose value may stand for the whole construct; keys of one tuple of
     `exclusive` can't stand together; a key of `companions` means something only with one of
-    others, and `lonely` may say so in words of its own.
+    others, and `lonely` may say so in words of its own. `includes` is the part of a group of which
+    the construct takes the entries, "" for one that takes whole parts, None for one that takes no
+    group.
     """
 
     def declare(made: type[T]) -> type[T]:
         declared = Construct(
-            name, made, shorthand, exclusive, companions or {}, lonely or {}, needs
+            name, made, shorthand, exclusive, companions or {}, lonely or {}, needs, includes
         )
         GRAMMAR[name] = _BY_CLASS[made] = declared
         return made

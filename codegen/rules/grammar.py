@@ -49,9 +49,12 @@ def _definition(construct: Construct) -> JsonSchema:
             for name, entry in construct.entries.items()
         },
     }
+    given = model.GROUP_PARTS if construct.includes is not None else ()
     required = [name for name, entry in construct.entries.items() if entry.required]
-    if required:
-        body["required"] = required
+    if stated := [name for name in required if name not in given]:
+        body["required"] = stated
+    if put_in := [name for name in required if name in given]:
+        body["anyOf"] = [{"required": put_in}, {"required": [model.INCLUDE]}]
     if not construct.shorthand:
         return body
     return {"anyOf": [construct.entries[construct.shorthand].form.schema(), body]}

@@ -14,27 +14,37 @@ from pathlib import PurePosixPath
 
 from codegen.descriptions.problem import Position
 from codegen.descriptions.source import Key, Scalar, Sequence, Value, plain
-from codegen.rules.construct import construct, key, maybe, one, place, text_of_key
+from codegen.rules.construct import (
+    Needs,
+    construct,
+    key,
+    maybe,
+    one,
+    place,
+    place_of_key,
+    text_of_key,
+)
 from codegen.rules.forms import (
     FLAG,
     STATUS,
     WORD,
-    Either,
     Form,
     JsonSchema,
     ListOf,
-    Made,
     MapOf,
     Reading,
 )
-from codegen.rules.plan import Step
+from codegen.rules.plan import REFUSAL, Step
 from codegen.rules.translations import (
     REASONS,
+    RULES,
+    STATES,
     AnswerRule,
     Block,
     CallRule,
     Emit,
     Fold,
+    FoldPart,
     ReportRule,
     Shape,
     ShapeCase,
@@ -44,10 +54,12 @@ from codegen.rules.translations import (
     Table,
 )
 from codegen.rules.values import (
+    NAMES,
     Argument,
     Case,
     Condition,
     Constant,
+    Named,
     PathRef,
     Reason,
     Refusal,
@@ -82,16 +94,12 @@ __all__ = [
     "Table",
 ]
 
+INCLUDE = "include"
+FOLD = "fold"
+GROUP_PARTS = ("include", "fields", "state", "ignored", "omitted", "fold", "refusals")
+
 SHARED = "shared"
 """The mapping file whose shapes, tables and streams may be named from every file."""
-
-Named = tuple[str, Position]
-"""A word and where it stands."""
-
-NAMES: Form[tuple[Named, ...]] = Either(
-    Made(WORD, lambda word, value, _: ((word, value.position),)),
-    ListOf(Made(WORD, lambda word, value, _: (word, value.position))),
-)
 
 
 class Statuses(Form[tuple[str, ...]]):
@@ -172,6 +180,39 @@ class RecoverRow:
     do: str = key(WORD, "the recovery", required=True)
 
 
+@construct("refusals")
+@dataclass(frozen=True, kw_only=True)
+class Refusals:
+    """What a `model` step answers when it finds no model."""
+
+    missing: Refusal | None = maybe(REFUSAL, "the error for an absent or blank model name")
+    illegal: Refusal | None = maybe(REFUSAL, "the error for a name outside the grammar")
+    unknown: Refusal | None = maybe(REFUSAL, "the error for a name that no model has")
+    cloud: Refusal | None = maybe(REFUSAL, "the error for a name of a model on ollama.com")
+    conflict: Refusal | None = maybe(
+        REFUSAL, "the error for a name that says both here and ollama.com"
+    )
+
+
+@construct(
+    "group",
+    needs=(Needs(GROUP_PARTS, "the group `{name}` holds nothing", unless_misspelt=True),),
+)
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """What several places include; each takes the parts that it has a place for."""
+
+    name: str = text_of_key()
+    position: Position = place_of_key()
+    include: tuple[Named, ...] = key(NAMES, "groups that this one holds as well")
+    fields: dict[str, Rule] = key(RULES, "fields of a target or of a frame")
+    state: dict[str, StateRule] = key(STATES, "what a stream remembers")
+    ignored: dict[str, Reason] = key(REASONS, "source fields left out on purpose, and why")
+    omitted: dict[str, Reason] = key(REASONS, "target fields that are never produced, and why")
+    fold: FoldPart | None = maybe(one(lambda: FoldPart), "entries of a fold")
+    refusals: Refusals | None = maybe(one(lambda: Refusals), "answers of a `model` step")
+
+
 @construct("client")
 @dataclass(frozen=True, kw_only=True)
 class Client:
@@ -185,6 +226,7 @@ class Client:
 
 @construct(
     "file",
+    includes="",
     companions={"plan": ("client",)},
     lonely={"plan": "a `plan` needs a `client`, the operation that it serves"},
 )
@@ -233,6 +275,10 @@ class MappingFile:
     omitted: dict[str, Reason] = key(
         REASONS, "answer fields that this file never produces, and why"
     )
+    groups: dict[str, Group] = key(
+        MapOf(one(lambda: Group)), "what several places include, by name"
+    )
+    include: tuple[Named, ...] = key(NAMES, "groups whose reasons are put in here")
     unanswered: dict[str, Reason] = key(
         REASONS, "documented statuses that nothing here answers, and why"
     )

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from codegen.descriptions.problem import Position
 from codegen.rules.construct import Needs, construct, first_of, key, maybe, one, place
 from codegen.rules.forms import FLAG, STATUS, WORD, Either, Form, ListOf, Made
-from codegen.rules.values import ARGUMENTS, PATH, PATHS, Argument, Condition, PathRef, Refusal
+from codegen.rules.values import (
+    ARGUMENTS,
+    NAMES,
+    PATH,
+    PATHS,
+    Argument,
+    Condition,
+    Named,
+    PathRef,
+    Refusal,
+)
 
 ENDS = ("answer", "call", "report", "refuse")
 CHECKS = ("check", "model", "need", "decode")
@@ -52,6 +62,7 @@ REFUSAL = one(lambda: Refusal)
         "unknown": ("model",),
         "cloud": ("model",),
         "conflict": ("model",),
+        "include": ("model",),
         "match_case": ("model",),
         "as_written": ("model",),
         "trust_loaded": ("model",),
@@ -59,6 +70,7 @@ REFUSAL = one(lambda: Refusal)
         "via": ("decode",),
         "with": ("do", "report", "via"),
     },
+    includes="refusals",
     needs=(Needs(VERBS, "a step needs one of " + ", ".join(VERBS), check="unknown-step"),),
 )
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +103,7 @@ class Step:
     conflict: Refusal | None = maybe(
         REFUSAL, "the error for a name that says both here and ollama.com"
     )
+    include: tuple[Named, ...] = key(NAMES, "groups whose refusals are put in here")
     match_case: bool = key(FLAG, "a name in another letter case is unknown")
     as_written: bool = key(FLAG, "blanks count, and `:local` and `:cloud` are tags like any other")
     trust_loaded: bool = key(FLAG, "a model seen loaded a while ago is looked at later")

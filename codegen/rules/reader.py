@@ -16,7 +16,8 @@ from codegen.descriptions.source import Key, Mapping, Scalar, Value, load
 from codegen.rules.checks import check_file
 from codegen.rules.construct import Construct, construct_of
 from codegen.rules.forms import Form
-from codegen.rules.model import MappingFile
+from codegen.rules.groups import Groups
+from codegen.rules.model import INCLUDE, MappingFile
 from codegen.rules.sharing import share_streams
 
 T = TypeVar("T")
@@ -33,7 +34,9 @@ def read_mappings(folder: Path, root: Path, findings: Findings) -> list[MappingF
 
 def mappings_of(documents: dict[str, Mapping], findings: Findings) -> list[MappingFile]:
     """Return the mapping files that documents hold, which are known by the files' names."""
-    files = [Reader(findings).file(document, file) for file, document in documents.items()]
+    groups = Groups(documents, findings)
+    files = [Reader(findings, groups, file).file(document) for file, document in documents.items()]
+    groups.finish()
     for file in files:
         check_file(file, findings)
     return share_streams(files, findings)
@@ -42,21 +45,23 @@ def mappings_of(documents: dict[str, Mapping], findings: Findings) -> list[Mappi
 class Reader:
     """Reads constructs; what has the wrong form is reported and left out."""
 
-    def __init__(self, findings: Findings) -> None:
+    def __init__(self, findings: Findings, groups: Groups, file: str) -> None:
         self.findings = findings
+        self._groups = groups
+        self._file = file
 
-    def file(self, node: Mapping, file: str) -> MappingFile:
-        """Return what a mapping file holds; one that is no YAML has been reported already."""
-        key = Key(file, node.position)
-        if not node.entries and any(
-            problem.position.file == file for problem in self.findings.problems
-        ):
-            return Reader(Findings()).construct(MappingFile, node, key)
-        return self.construct(MappingFile, node, key)
+    def file(self, node: Mapping) -> MappingFile:
+        """Return what the file holds; one that is no YAML has been reported already."""
+        is_told = any(problem.position.file == self._file for problem in self.findings.problems)
+        if not node.entries and is_told:
+            self.findings = Findings()
+        return self.construct(MappingFile, node, Key(self._file, node.position))
 
     def construct(self, made: type[T], node: Mapping, key: Key) -> T:
         """Return a construct, having checked its keys."""
         declared = construct_of(made)
+        if declared.includes is not None and INCLUDE in node:
+            node = self._groups.fill(node, self._file, declared.entries, declared.includes)
         self._check_keys(declared, node)
         self._check_together(declared, node)
         for needs in declared.needs:

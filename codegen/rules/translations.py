@@ -27,10 +27,12 @@ from codegen.rules.construct import (
 from codegen.rules.forms import FLAG, STATUS, WORD, Form, ListOf, Made, MapOf
 from codegen.rules.values import (
     ARGUMENTS,
+    NAMES,
     PATH,
     Argument,
     Condition,
     Constant,
+    Named,
     PathRef,
     Reason,
     Refusal,
@@ -50,7 +52,7 @@ ROWS: Form[dict[str, tuple[Key, Constant]]] = MapOf(
 )
 
 
-@construct("block")
+@construct("block", includes="")
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """A translation from one type to another."""
@@ -60,6 +62,7 @@ class Block:
     source_position: Position = place("from")
     target: str = key(WORD, "the target's type", name="to", required=True)
     target_position: Position = place("to")
+    include: tuple[Named, ...] = key(NAMES, "groups whose fields and reasons are put in here")
     fields: dict[str, Rule] = key(RULES, "the target's fields")
     names: dict[str, Key] = keys_of("fields")
     ignored: dict[str, Reason] = key(REASONS, "source fields left out on purpose, and why")
@@ -79,7 +82,7 @@ class ShapeCase:
     block: Block
 
 
-@construct("shape")
+@construct("shape", includes="")
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """A named translation of one object."""
@@ -91,6 +94,7 @@ class Shape:
     source_position: Position = place("from")
     target: str = key(WORD, "the target's type", name="to", required=True)
     target_position: Position = place("to")
+    include: tuple[Named, ...] = key(NAMES, "groups whose fields and reasons are put in here")
     fields: dict[str, Rule] = key(RULES, "the target's fields", required=True)
     names: dict[str, Key] = keys_of("fields")
     ignored: dict[str, Reason] = key(REASONS, "source fields left out on purpose, and why")
@@ -167,7 +171,7 @@ class StateRule:
         return self.last if self.last is not None else self.fold
 
 
-@construct("emit")
+@construct("emit", includes="")
 @dataclass(frozen=True, kw_only=True)
 class Emit:
     """A frame and when it is sent."""
@@ -175,14 +179,15 @@ class Emit:
     event: str = key(WORD, "`chunk` or `end`", required=True)
     position: Position = place()
     when: Condition | None = maybe(CONDITION, "only then")
+    include: tuple[Named, ...] = key(NAMES, "groups whose fields are put in here")
     fields: dict[str, Rule] = key(RULES, "the frame's fields", required=True)
     names: dict[str, Key] = keys_of("fields")
 
 
-@construct("fold")
+@construct("fold_part")
 @dataclass(frozen=True, kw_only=True)
-class Fold:
-    """How frames join into the one-shot answer."""
+class FoldPart:
+    """Entries of a fold that a group holds."""
 
     position: Position = place()
     concat: tuple[PathRef, ...] = key(ListOf(PATH), "texts joined over all frames")
@@ -190,10 +195,18 @@ class Fold:
     last: tuple[PathRef, ...] = key(ListOf(PATH), "taken from the last frame")
 
 
+@construct("fold", includes="fold")
+@dataclass(frozen=True, kw_only=True)
+class Fold(FoldPart):
+    """How frames join into the one-shot answer."""
+
+    include: tuple[Named, ...] = key(NAMES, "groups whose fold entries are put in here")
+
+
 STATES: Form[dict[str, StateRule]] = MapOf(one(lambda: StateRule))
 
 
-@construct("stream_base")
+@construct("stream_base", includes="")
 @dataclass(frozen=True, kw_only=True)
 class StreamBase:
     """What several streams share."""
@@ -201,6 +214,7 @@ class StreamBase:
     position: Position = place_of_key()
     source: str = key(WORD, "the chunk's type", name="from", required=True)
     source_position: Position = place("from")
+    include: tuple[Named, ...] = key(NAMES, "groups whose state and reasons are put in here")
     state: dict[str, StateRule] = key(STATES, "what is remembered from chunk to chunk")
     complete: Condition | None = maybe(
         CONDITION, "what must be known for the end to be a regular one"
@@ -210,6 +224,7 @@ class StreamBase:
 
 @construct(
     "stream",
+    includes="",
     exclusive=(("like", "from"),),
     needs=(Needs(("like", "from"), "this stream lacks `from` or `like`"),),
 )
@@ -226,6 +241,7 @@ class Stream:
     source_position: Position = place("from")
     target: str = key(WORD, "the frame's type", name="to", required=True)
     target_position: Position = place("to")
+    include: tuple[Named, ...] = key(NAMES, "groups whose state and reasons are put in here")
     state: dict[str, StateRule] = key(STATES, "what is remembered from chunk to chunk")
     complete: Condition | None = maybe(
         CONDITION, "what must be known for the end to be a regular one"
@@ -294,6 +310,7 @@ class CallRule:
 
 @construct(
     "answer",
+    includes="",
     exclusive=(
         ("text", "fields"),
         *((word, other) for word in ("text", "empty") for other in ("like", "to")),
@@ -311,6 +328,7 @@ class AnswerRule:
         WORD, "the answer's type; the operation's own when left out", name="to"
     )
     like: str | None = maybe(WORD, "start from another answer of this file")
+    include: tuple[Named, ...] = key(NAMES, "groups whose fields and reasons are put in here")
     fields: dict[str, Rule] = key(RULES, "its fields")
     names: dict[str, Key] = keys_of("fields")
     text: str | None = maybe(WORD, "a plain text answer")
@@ -321,7 +339,7 @@ class AnswerRule:
     )
 
 
-@construct("report")
+@construct("report", includes="")
 @dataclass(frozen=True, kw_only=True)
 class ReportRule:
     """Progress told line by line: the step that yields records, and what a record becomes."""
@@ -337,6 +355,7 @@ class ReportRule:
     source_position: Position = place("from")
     target: str = key(WORD, "a frame's type", name="to", required=True)
     target_position: Position = place("to")
+    include: tuple[Named, ...] = key(NAMES, "groups whose fields and reasons are put in here")
     fields: dict[str, Rule] = key(RULES, "the frame's fields", required=True)
     names: dict[str, Key] = keys_of("fields")
     omitted: dict[str, Reason] = key(REASONS, "frame fields that are never produced, and why")

@@ -76,6 +76,13 @@ CONSTANT: Form[Constant] = Simple(
     {"type": ["string", "number", "boolean", "null"]},
     notation="constant",
 )
+Named = tuple[str, Position]
+"""A word and where it stands."""
+
+NAMES: Form[tuple[Named, ...]] = Either(
+    Made(WORD, lambda word, value, _: ((word, value.position),)),
+    ListOf(Made(WORD, lambda word, value, _: (word, value.position))),
+)
 ANY: Form[Constant] = Made(PLAIN, lambda _, value, __: _constant(value))
 ARGUMENTS: Form[dict[str, Argument]] = MapOf(
     Either[Argument](

@@ -3,5 +3,5 @@ How fast the gateway is: what it adds to LM Studio's time, and what it costs per
 
 Lives here: a stand-in that is faster than anything in front of it, a load generator, two yardsticks
 built on the gateway's own libraries, the measuring and the report, and the check that counts work
-instead of time. Not here: whether answers are right, which is what the cases are for.
+instead of time. The cases check that answers are right.
 """

@@ -21,12 +21,18 @@ from conformance.bench.servers import StartProblem, Target
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="A small run: whether it works, not how fast.")
-@click.option("--rounds", type=click.IntRange(min=1), help="How often each target has its turn.")
 @click.option(
-    "--against", metavar="NAME=URL", multiple=True, help="A server that runs already; repeatable."
+    "--quick", is_flag=True, help="A small run: checks that it works, not how fast it is."
 )
-@click.option("--standin", "standin_url", metavar="URL", help="A bench stand-in that runs already.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    help="Number of rounds; each target is measured once a round.",
+)
+@click.option(
+    "--against", metavar="NAME=URL", multiple=True, help="A running server; can be repeated."
+)
+@click.option("--standin", "standin_url", metavar="URL", help="A running bench stand-in.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -38,7 +44,7 @@ from conformance.bench.servers import StartProblem, Target
     "--from",
     "taken",
     type=click.Path(path_type=Path, exists=True),
-    help="Only tell a results.json.",
+    help="Only report a results.json.",
 )
 @click.option("--write", is_flag=True, help="Write the tables and the picture into docs/.")
 def main(

@@ -1,7 +1,7 @@
 """
 The processes that are measured: started, named by their pid, and ended.
 
-Not here: what is asked of them.
+`load` sends the requests.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 A fast LM Studio: `python -m conformance.bench.standin [--port P]`, a process of its own.
 
 Answers from prepared bytes with as little work as Python allows, so that what stands in front of it
-is what is measured. How it streams is set over HTTP: `POST /__bench/plan` with a Plan. Not here:
-LM Studio's manners; those are `conformance.standin`'s.
+is what is measured. How it streams is set over HTTP: `POST /__bench/plan` with a Plan. LM Studio's
+behaviour is in `conformance.standin`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """
 The bytes that the bench's LM Studio sends: its chunks, its lists, its vectors.
 
-Only shapes live here (docs/facts/lmstudio.md#stream-order, docs/facts/lmstudio.md#v1-models,
-docs/facts/lmstudio.md#embeddings); when they are sent is the stand-in's business.
+The module has shapes only (docs/facts/lmstudio.md#stream-order, docs/facts/lmstudio.md#v1-models,
+docs/facts/lmstudio.md#embeddings); the stand-in decides when
+they are sent.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ def works() -> dict[str, Work]:
 def described() -> internal.CatalogueRow:
     """Return the bench's model as the catalogue would have it."""
     listed = host.list_v1()
-    models = listed.translate(listed.decode(wire.models_v1())).models
-    return next(rows.describe(models[0], "", ()))
+    models = listed.translate(listed.decoder.decode(wire.models_v1())).models
+    return next(rows.rows_of(models[0], "", ()))
 
 
 def time_ns(work: Work, calls: int = 2000, rounds: int = 15) -> float:

@@ -1,7 +1,7 @@
 """
 Runs clients and cases and makes the table of them: `python -m conformance.clients [--write]`.
 
-Only the command line lives here. Exit codes: 0 all as expected, 1 something is not, 2 used wrongly.
+This module is the command line only. Exit codes: 0 as expected, 1 not as expected, 2 used wrongly.
 """
 
 import argparse
@@ -28,7 +28,9 @@ PAGE = ROOT / "docs" / "compatibility.md"
 def main() -> int:
     """Do what the command line says; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m conformance.clients")
-    parser.add_argument("--all", action="store_true", help="all clients, not the default set")
+    parser.add_argument(
+        "--all", action="store_true", help="run all clients, not only the default set"
+    )
     parser.add_argument("--matrix", action="store_true", help="print the table (the default)")
     parser.add_argument("--write", action="store_true", help=f"run all and write {PAGE.name}")
     said = parser.parse_args()

@@ -1,7 +1,7 @@
 """
 The gateway and the stand-in as processes, as their users start them, and drivers run against them.
 
-Which drivers there are is `roster`'s business, and how they come to be there `toolchain`'s.
+`roster` lists the drivers, and `toolchain` installs them.
 """
 
 import contextlib

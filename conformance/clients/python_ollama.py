@@ -5,6 +5,8 @@ It is the strictest of the Python clients, since every answer passes through typ
 Python users stand on it (docs/facts/clients.md#python-client).
 """
 
+# Long because it drives the largest client: one function for each of its scenarios, nothing else.
+
 import asyncio
 import json
 import math

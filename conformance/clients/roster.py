@@ -2,7 +2,7 @@
 Which clients there are: how each is driven, in what it comes, and what it must pass.
 
 A scenario that a client is expected to fail has its reason here; one that passes all the same
-fails the run until its line is gone. How a driver is installed is `toolchain`'s business.
+fails the run until its line is gone. `toolchain` installs drivers.
 """
 
 import json

@@ -160,8 +160,8 @@ class Scenarios:
         """Run what the command line says; return 0 when all of it held, else 1."""
         parser = argparse.ArgumentParser()
         parser.add_argument("url", help="base URL of an Ollama server")
-        parser.add_argument("chat", help="model that has tools, vision and thinking")
-        parser.add_argument("embedding", help="model that makes embeddings")
+        parser.add_argument("chat", help="model with tools, vision and thinking")
+        parser.add_argument("embedding", help="model for embeddings")
         parser.add_argument("names", nargs="*", help="scenarios to run, by default all")
         said = parser.parse_args(arguments)
         unknown = [name for name in said.names if name not in self.by_name]

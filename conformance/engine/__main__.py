@@ -53,8 +53,8 @@ def start(folder: Path, port: int, *, is_embedding: bool) -> xllamacpp.Server:
 def main() -> None:
     """Serve until a signal comes."""
     parser = argparse.ArgumentParser(prog="python -m conformance.engine")
-    parser.add_argument("--embedding", action="store_true", help="serve the model of embeddings")
-    parser.add_argument("--port", type=int, default=0, help="0 is any that is free")
+    parser.add_argument("--embedding", action="store_true", help="serve the embedding model")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on, 0 for a free one")
     said = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory() as folder:

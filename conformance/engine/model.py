@@ -3,7 +3,7 @@ Two tiny models for a real engine: one that chats, one that makes embeddings.
 
 Their weights are random and their words come from this project's own documents: they say nothing,
 but by way of all that a large model goes through, such as vocabulary, template, context, grammar
-and sampling. How they are served is no business of this module.
+and sampling. Other modules serve them.
 """
 
 import json

@@ -1,9 +1,8 @@
 """
 The fault matrix: every fault on every route, streamed and not, judged by one table.
 
-May live here: reading `matrix.yaml`, asking the gateway as each route's client does, and
-telling in one line what such a client got. May not live here: how a fault is acted out, which is
-the stand-in's business, and what is expected, which is the table's.
+This module reads `matrix.yaml`, sends requests as each route's client does, and describes in one
+line what such a client got. The stand-in acts faults out, and the table has the expected results.
 """
 
 from __future__ import annotations
@@ -148,7 +147,7 @@ async def ask(client: httpx.AsyncClient, route: str, form: str) -> str:
 
 
 def _error_of(text: str) -> str:
-    """Return the words of an error body; what is no error of ours is told as odd."""
+    """Return the text of an error body; a body that is not a gateway's error is marked as odd."""
     try:
         error = json.loads(text)["error"]
     except (ValueError, KeyError, TypeError):

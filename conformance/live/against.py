@@ -101,7 +101,7 @@ def differences(got: Got, known: dict[tuple[str, bool, bool], Shape]) -> Iterato
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--upstream", "url", required=True, metavar="URL", help="where LM Studio listens")
+@click.option("--upstream", "url", required=True, metavar="URL", help="address of LM Studio")
 @click.option("--model", help="chat model to ask; by default one that is loaded")
 @click.option("--embedding", help="embedding model to ask; by default one that is loaded")
 def main(url: str, model: str | None, embedding: str | None) -> None:

@@ -1,9 +1,9 @@
 """
 Asking a live LM Studio what the fixtures are about, and keeping its answers chunk by chunk.
 
-The requests and the sending live here; what becomes of an answer is for `conformance.live.record`
-and `conformance.live.against`. Every request is small, and none loads, unloads or downloads
-anything by itself, though LM Studio may load the model that is asked.
+This module has the requests and sends them. `conformance.live.record` and
+`conformance.live.against` use the answers. Every request is small, and none loads, unloads or
+downloads anything by itself, though LM Studio may load the model that is asked.
 """
 
 from __future__ import annotations

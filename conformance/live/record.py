@@ -1,8 +1,8 @@
 """
 `python -m conformance.live.record URL`: exchanges with a live LM Studio, written as fixtures.
 
-What a fixture keeps, what is taken out of it, and its file live here. Nothing of the request's
-headers is written, so no token is; in answers, tokens, homes and the user's name are replaced.
+This module decides what a fixture keeps, and writes its file. It writes no request headers, and so
+no tokens. In answers, it replaces tokens, home directories and the user's name.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def write_all(
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("url")
 @click.option(
-    "--version", "stamp", help="LM Studio's version; by default 0.4 or 0.3, as it answers"
+    "--version", "stamp", help="LM Studio's version; by default 0.4 or 0.3, by its answers"
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("recorded"), show_default=True)
 @click.option("--model", help="chat model to ask; by default one that is loaded")

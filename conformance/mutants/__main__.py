@@ -190,11 +190,13 @@ def judge_verdicts(verdicts: Iterable[Verdict], reasons: Reasons) -> Iterator[st
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--all", "everything", is_flag=True, help="break every rule, not a sample")
-@click.option("--sample", default=SAMPLE, show_default=True, help="how many rules to break")
-@click.option("--seed", default="", help="which sample; today's date by default")
-@click.option("--only", default="*", metavar="PATTERN", help="break only mutants of such names")
-@click.option("--jobs", default=JOBS, show_default=True, help="how many processes")
-@click.option("--verbose", is_flag=True, help="say who caught each, and by what")
+@click.option("--sample", default=SAMPLE, show_default=True, help="number of rules to break")
+@click.option("--seed", default="", help="seed of the sample; by default today's date")
+@click.option(
+    "--only", default="*", metavar="PATTERN", help="break only mutants with matching names"
+)
+@click.option("--jobs", default=JOBS, show_default=True, help="number of processes")
+@click.option("--verbose", is_flag=True, help="print the case that caught each mutant, and how")
 def main(everything: bool, sample: int, seed: str, only: str, jobs: int, verbose: bool) -> None:
     """Break the gateway one rule at a time, and require that a case notices."""
     seed = seed or datetime.date.today().isoformat()

@@ -1,8 +1,8 @@
 """
 Hunting mutants: one broken rule or engine, and the runs that look at it until one notices.
 
-What counts as noticing lives here, and doing it in several processes. Which mutants there are, and
-whether one may live, is for `conformance.mutants`.
+This module decides whether a case notices a mutant, and runs in several processes.
+`conformance.mutants` chooses the mutants, and decides whether one may survive.
 """
 
 from __future__ import annotations

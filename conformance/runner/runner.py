@@ -1,8 +1,8 @@
 """
 Running cases: a gateway and a stand-in are started, the client's request is sent, the judge asked.
 
-Starting, resetting and driving live here. What a case says is `conformance.suite.case`, what is
-wrong with an answer is `conformance.suite.judge`.
+This module starts, resets and drives both. `conformance.suite.case` has the cases, and
+`conformance.suite.judge` judges answers.
 """
 
 from __future__ import annotations

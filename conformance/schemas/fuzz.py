@@ -3,7 +3,7 @@
 descriptions.
 
 The long form of conformance/tests/schemas, which draw nothing at random; the same checks and the
-same lists of known findings hold. Only the loop and its report live here.
+same lists of known findings hold. This module has only the loop and its report.
 """
 
 from __future__ import annotations

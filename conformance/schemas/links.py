@@ -1,8 +1,8 @@
 """
 Operations one after the other: what one of them made, the next ones use (`links` of the spec).
 
-The copy of the spec that is walked and reading the walk live here; what must have happened in it is
-for the tests.
+This module makes the copy of the spec for the walk, and reads its result. The tests say what must
+have happened.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """
 Schemathesis over specs/ollama.yaml: what an answer must keep whatever is asked.
 
-The copy of the spec that is tested, the settings, the checks beyond the built-in ones and reading
-a run live here. Which operations run, and how many calls must reach LM Studio, is for the tests.
+This module has the tested copy of the spec, the settings, the checks beyond the built-in ones, and
+the reading of a run. The tests choose the operations and the number of calls that must reach LM
+Studio.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 Schemathesis over the descriptions of LM Studio's own APIs: for the stand-in, and what is passed on.
 
-Which host is asked is for the callers; the copies of the descriptions, and what of LM Studio's
-manners no description can say, live here and in `known_upstream.txt`.
+Callers choose the host. This module has the copies of the descriptions. `known_upstream.txt` has
+the behaviour of LM Studio that no description can express.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ from conformance.soak.run import Report, Wish, soak
 
 
 @click.command()
-@click.option("--minutes", default=10.0, show_default=True, help="how long, warm-up included")
-@click.option("--streams", default=200, show_default=True, help="how many clients at a time")
+@click.option("--minutes", default=10.0, show_default=True, help="minutes to run, with the warm-up")
+@click.option("--streams", default=200, show_default=True, help="number of clients at a time")
 @click.option("--rate", default=4.0, show_default=True, help="tokens per second of a stream")
-@click.option("--seed", default=1, show_default=True, help="what the dice begin with")
+@click.option("--seed", default=1, show_default=True, help="seed of the random numbers")
 def main(minutes: float, streams: int, rate: float, seed: int) -> None:
     """Let clients, faults, leavers and slow readers at a gateway, and see what is left of it."""
     if minutes <= 0 or streams <= 0:

@@ -1,8 +1,8 @@
 """
 One request of the soak: what is asked, how its answer is read, and whether that answer is true.
 
-May live here: the kinds of requests and of clients, and the judgement of one answer. Not here: how
-many of them there are, and what the gateway is left with in the end.
+This module has the kinds of requests and of clients, and judges one answer. `run` chooses their
+numbers, and checks what the gateway holds in the end.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the stand-in has on its disk: the description of models, and the default set of them.
 
-Only descriptions live here. Which of them are loaded, and as what, is the table's business.
+The module has descriptions only. The table knows which models are loaded, and how.
 """
 
 from pathlib import Path

@@ -57,22 +57,35 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     add("--port", type=int, required=True, help="port to listen on, 0 for a free one")
-    add("--host-version", choices=("0.4", "0.3", "openai"), default="0.4", help="server to act")
+    add("--host-version", choices=("0.4", "0.3", "openai"), default="0.4", help="server to imitate")
     add("--catalogue", type=Path, metavar="FILE", help="JSON list of models instead of the default")
     add("--token", metavar="T", help="require this API token")
-    add("--no-jit", dest="jit", action="store_false", help="never load a model by being asked")
+    add("--no-jit", dest="jit", action="store_false", help="do not load a model for a request")
     add("--auto-evict", action="store_true", help="keep only the last model that a request loaded")
-    add("--load-ms", type=int, default=0, metavar="N", help="how long a load takes")
-    add("--first-token-ms", type=int, default=0, metavar="N", help="how long a prompt takes")
-    add("--rate", type=float, default=0.0, metavar="TOKENS_PER_S", help="speed, 0 for no limit")
-    add("--parallel", type=int, default=4, metavar="N", help="requests at once per instance")
+    add("--load-ms", type=int, default=0, metavar="N", help="milliseconds that a load takes")
+    add(
+        "--first-token-ms", type=int, default=0, metavar="N", help="milliseconds to the first token"
+    )
+    add(
+        "--rate",
+        type=float,
+        default=0.0,
+        metavar="TOKENS_PER_S",
+        help="tokens per second, 0 for no limit",
+    )
+    add("--parallel", type=int, default=4, metavar="N", help="parallel requests of an instance")
     add("--max-instances", type=int, default=0, metavar="N", help="instances that fit in memory")
-    add("--load-noop", action="store_true", help="loading a loaded model makes no second instance")
+    add("--load-noop", action="store_true", help="loading a loaded model starts no second instance")
     add("--dimension", type=int, default=32, metavar="N", help="length of embeddings (default 32)")
     add("--cors", action="store_true", help="answer with CORS headers")
     add("--fault-models", action="store_true", help="list the models that act out faults")
     add("--fixtures", type=Path, metavar="DIR", help="answer from the fixture files in a folder")
-    add("--writes", choices=("event", "bytes", "whole"), default="event", help="cut of streams")
+    add(
+        "--writes",
+        choices=("event", "bytes", "whole"),
+        default="event",
+        help="how streams are cut into writes",
+    )
     add("--exit-with-stdin", action="store_true", help="end when standard input is closed")
     return parser
 

@@ -1,7 +1,7 @@
 """Scripts: rules that make the next requests be answered otherwise, and answers given in bytes.
 
-What a rule looks like on the wire of the control interface is its struct here. Carrying a rule out
-is the application's business, playing an answer is done here.
+The structs are rules as the control interface reads them. The application carries rules out, and
+this module plays answers.
 """
 
 import asyncio

@@ -1,8 +1,7 @@
 """The manners of an Express server over ASGI: a request as read, a reply as written.
 
-Headers, indentation, event framing and error envelopes live here (docs/facts/lmstudio.md#headers,
-docs/facts/lmstudio.md#indentation, docs/facts/lmstudio.md#error-envelopes); what is answered does
-not.
+Headers, indentation, event framing and error envelopes (docs/facts/lmstudio.md#headers,
+docs/facts/lmstudio.md#indentation, docs/facts/lmstudio.md#error-envelopes), but no contents.
 """
 
 import asyncio

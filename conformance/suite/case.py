@@ -1,8 +1,8 @@
 """
 Cases: one behaviour each, as data.
 
-The types, the loader and the checks of the case files themselves live here. Running a case is
-`conformance.runner.runner`, judging an answer is `conformance.suite.judge`.
+This module has the types, the loader and the checks of the case files. `conformance.runner.runner`
+runs a case, and `conformance.suite.judge` judges an answer.
 """
 
 from __future__ import annotations

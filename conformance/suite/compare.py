@@ -1,7 +1,7 @@
 """
 Comparing a wanted value with what came, and saying where they differ.
 
-Values only: JSON trees, texts, markers. What belongs to HTTP or to a route does not live here.
+It compares values only: JSON trees, texts, markers. It knows neither HTTP nor routes.
 """
 
 from __future__ import annotations

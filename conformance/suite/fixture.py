@@ -1,7 +1,7 @@
 """
 Fixtures: what LM Studio answers, chunk by chunk, and the ways to send it again.
 
-The type, its loader and the three replays live here; which case uses which fixture does not.
+This module has the type, its loader and the three replays. Cases choose their fixtures.
 A fixture keeps chunk boundaries and times, because a streaming gateway must get exactly those right
 (docs/facts/lmstudio.md#sse). Texts and ids are our own; only the shapes are LM Studio's.
 """

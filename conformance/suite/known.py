@@ -1,8 +1,8 @@
 """
 Expected failures as data that must keep failing.
 
-Reading the list and matching it live here. Its rules: a listed case still runs; if it passes, the
-run fails, because the list is stale; a pattern that matches nothing is an error.
+This module reads the list and matches names with it. The rules: a listed case still runs; if it
+passes, the run fails, because the list is stale; a pattern that matches nothing is an error.
 """
 
 from __future__ import annotations

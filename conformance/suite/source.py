@@ -1,8 +1,8 @@
 """
 YAML for cases and fixtures, with the line of everything that may be complained about.
 
-Reading a file and saying where something stands live here; what a case or a fixture means does not.
-Scalars are YAML 1.2 (`on`, `no` and dates are words). Duplicate keys, anchors and merges are
+This module reads a file and reports positions in it. It does not know what a case or a fixture
+means. Scalars are YAML 1.2 (`on`, `no` and dates are words). Duplicate keys, anchors and merges are
 refused, as in the project's other data files.
 """
 

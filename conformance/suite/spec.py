@@ -1,8 +1,8 @@
 """
 What specs/ollama.yaml says of an answer, as checks every case gets for free.
 
-Finding the schema of an answer, closing it against undeclared keys, and checking values and key
-order against it live here. The gateway's own code is never asked: the spec is read anew.
+This module finds the schema of an answer, closes it against undeclared keys, and checks values and
+the order of keys. It does not use the gateway's code, but reads the spec itself.
 """
 
 from __future__ import annotations

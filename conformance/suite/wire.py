@@ -2,8 +2,8 @@
 Rules for the bytes of any Ollama answer, whatever the case is about.
 
 How JSON is written, how lines are cut and how a stream ends (docs/facts/ollama.md#json-out,
-docs/facts/ollama.md#stream-lines, docs/facts/ollama.md#frame-times). Nothing about a single route
-lives here.
+docs/facts/ollama.md#stream-lines, docs/facts/ollama.md#frame-times). Nothing here is about a
+single route.
 """
 
 from __future__ import annotations

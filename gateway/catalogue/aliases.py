@@ -1,32 +1,33 @@
 """
-Models that clients made of LM Studio's: second names, with values that requests may leave out.
+Aliases: further names for LM Studio's models, with values for requests that leave them out.
 
-May live here: what is kept of one, where it is kept, and the catalogue's row for it. Not here: what
-its values do to a request (the rules for `/api`, `made_values` for `/v1`).
+Each derived model is an alias. This module stores aliases and makes their rows for the catalogue.
+The mapping rules put their values into requests.
 
-A name that is kept here hides a model of LM Studio that has the same one, until it is deleted. What
-it was made from is remembered by LM Studio's own key, so a name may even hide its own source.
+An alias hides a model of LM Studio with the same name until it is deleted. The source is stored as
+LM Studio's key, so an alias may even hide its own source.
 """
 
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from gateway.faults import StoreFailure
 from gateway.names import grammar
 from gateway.observability.journal import get_logger
-from gateway.store.sqlite import Store
+from gateway.store.interface import Store
 from gateway.types import internal
 
 
 class Alias(msgspec.Struct, frozen=True, kw_only=True):
     """
-    A name kept here. `request_key` is LM Studio's, of the model or variant behind it.
+    One alias. `request_key` is LM Studio's key of the source model or variant.
 
-    `modified_at` is as listings show it.
+    `name` is in display form, `modified_at` is the time that listings show (RFC 3339), `made` holds
+    the own values.
     """
 
     name: str
@@ -38,13 +39,13 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
 
 class Aliases:
     """
-    The names of this gateway and of all that share its store, as of the last `refresh`.
+    The aliases of all gateways that share the store, as of the last `refresh`.
 
-    Configured ones stand above stored ones and can't be changed by clients.
+    Configured aliases take precedence over stored ones, and clients cannot change them.
     """
 
     def __init__(self, store: Store, configured: Mapping[str, str]) -> None:
-        """Take names and what each stands for from the configuration; the store is read later."""
+        """Set the configured aliases and their models; the store is read later."""
         self._store = store
         self._configured = dict(configured)
         self._kept: dict[str, Alias] = {}
@@ -52,41 +53,44 @@ class Aliases:
 
     @property
     def kept(self) -> Mapping[str, Alias]:
-        """The stored names, by their folded form."""
+        """The stored aliases, by their folded name."""
         return self._kept
 
     @property
     def configured(self) -> Mapping[str, str]:
-        """The configured names as written, and what each stands for."""
+        """The configured aliases as written, and their models."""
         return self._configured
 
+    def configured_names(self) -> Iterator[tuple[str, tuple[str, str]]]:
+        """Yield each configured alias: its folded name, its display name, its model's name."""
+        for name, stands_for in self._configured.items():
+            parsed = grammar.parse(name)
+            if parsed is not None:
+                yield parsed.folded, (parsed.display, stands_for)
+
     async def refresh(self) -> None:
-        """Read what other gateways changed; a failure keeps what is known."""
+        """Read the store again; after a failure, the last known aliases stay."""
         try:
-            rows = await self._store.run(
-                lambda db: db.execute("SELECT name, document FROM alias").fetchall()
-            )
-            self._kept = {name: _decode(document) for name, document in rows}
-        except (sqlite3.Error, msgspec.MsgspecError) as error:
-            self._log.warning("the store can't be read", table="alias", reason=str(error))
+            documents = await self._store.aliases()
+            self._kept = {name: _decode(document) for name, document in documents.items()}
+        except (StoreFailure, msgspec.MsgspecError) as error:
+            self._log.warning("could not read the stored aliases", reason=str(error))
 
     async def keep(self, alias: Alias) -> None:
-        """Remember a name, instead of what it stood for before. Raises sqlite3.Error."""
+        """Remember a name, instead of what it stood for before. Raises StoreFailure."""
         name = _folded(alias.name)
         document = msgspec.json.encode(alias)
-        await self._store.run(
-            lambda db: db.execute("REPLACE INTO alias VALUES (?, ?)", (name, document))
-        )
+        await self._store.put_alias(name, document)
         self._kept = {**self._kept, name: alias}
 
     async def forget(self, name: str) -> None:
-        """Remove a stored name; one that is not there is fine. Raises sqlite3.Error."""
+        """Remove a stored name; one that is not there is fine. Raises StoreFailure."""
         folded = _folded(name)
-        await self._store.run(lambda db: db.execute("DELETE FROM alias WHERE name = ?", (folded,)))
+        await self._store.delete_alias(folded)
         self._kept = {key: alias for key, alias in self._kept.items() if key != folded}
 
 
-def row_of(alias: Alias, base: internal.CatalogueRow) -> internal.CatalogueRow:
+def alias_row(alias: Alias, base: internal.CatalogueRow) -> internal.CatalogueRow:
     """
     Return the catalogue's row of a name kept here: that of its model, with what is its own.
 
@@ -103,7 +107,7 @@ def row_of(alias: Alias, base: internal.CatalogueRow) -> internal.CatalogueRow:
 
 
 def is_plain(made: internal.MadeModel) -> bool:
-    """Whether a made model changes nothing of the one it was made from."""
+    """Return whether a derived model has no own values."""
     return msgspec.structs.replace(made, parent="") == internal.MadeModel(
         parent="", license=[], parameters={}, messages=[]
     )

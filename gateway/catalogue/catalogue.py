@@ -1,65 +1,52 @@
 """
-What LM Studio has: one cached view of its models, and names resolved against it.
+The catalogue: one cached view of LM Studio's models, and the resolution of names in it.
 
-The view is fetched once however many requests wait for it. Which dialect a host speaks is told by
-what it answers, never by a version: native v1, else v0, else the plain OpenAI list.
+The view is fetched once, however many requests wait for it. The host's answers, and never a
+version, tell its dialect: native v1, else v0, else the plain OpenAI list.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import msgspec
 
 from gateway.calls import host
-from gateway.catalogue.aliases import Alias, Aliases, row_of
+from gateway.catalogue.aliases import Alias, Aliases, alias_row
 from gateway.catalogue.first_seen import FirstSeen
-from gateway.catalogue.rows import describe, spellings
+from gateway.catalogue.view import Dialect, View, build_view, fold
 from gateway.faults import UpstreamFailure
-from gateway.names import grammar, keys, suggestions
+from gateway.names import grammar, suggestions
 from gateway.observability.journal import get_logger
-from gateway.observability.record import sampled
 from gateway.runtime.outcome import FetchCall
 from gateway.settings.schema import ModelSettings
 from gateway.types import internal
+from gateway.upstream.answers import lacks_route
 from gateway.upstream.client import Upstream
-
-Dialect = Literal["v1", "v0", "openai"]
 
 _DIALECTS: tuple[tuple[Dialect, Callable[[], FetchCall[Any, internal.HostModels]]], ...] = (
     ("v1", host.list_v1),
     ("v0", host.list_v0),
     ("openai", host.list_openai),
 )
-_TRUSTED = 12
-"""How many times its time a list may be old for a loaded model in it to be taken for loaded."""
-_BESIDE_S = 0.25
-"""How long a fetch that nobody waits for leaves the way to the request beside which it is made."""
-_ROUTE_IS_MISSING = (404, 405, 501)
+_TRUST_FACTOR = 12
+"""A loaded model is trusted for this many times the cache time of the list."""
+_BACKGROUND_DELAY_S = 0.25
+"""
+Delay in seconds before a background refresh, so that it does not compete with the request that
+triggered it.
+"""
 _MAX_WARNED = 1000
-"""Names that were warned of are kept in memory, and clients choose them."""
-
-
-@dataclass(frozen=True)
-class View:
-    """The models as of one moment, and every name they answer to."""
-
-    dialect: Dialect
-    taken_at: float
-    rows: list[internal.CatalogueRow]
-    kept: dict[str, internal.CatalogueRow] = field(default_factory=dict)
-    """Names that clients made, folded."""
-    exact: dict[str, internal.CatalogueRow] = field(default_factory=dict)
-    folded: dict[str, internal.CatalogueRow] = field(default_factory=dict)
+"""Number of names that a warning was logged for and that are kept in memory."""
 
 
 class Catalogue:
-    """The host's models. All times are of the monotonic clock."""
+    """The host's models. All times are from the monotonic clock, in seconds."""
 
     def __init__(
         self,
@@ -68,110 +55,122 @@ class Catalogue:
         aliases: Aliases,
         first_seen: FirstSeen,
     ) -> None:
+        """Fetch lists with `upstream`; `aliases` and `first_seen` add what the host lacks."""
         self._upstream = upstream
         self._settings = settings
         self._aliases = aliases
         self._first_seen = first_seen
         self._view: View | None = None
         self._fetching: asyncio.Task[View] | None = None
-        self._soon: asyncio.TimerHandle | None = None
-        self._is_same_host = False
+        self._refresh_timer: asyncio.TimerHandle | None = None
+        self._knows_dialect = False
         self._watchers: list[Callable[[list[internal.CatalogueRow]], None]] = []
         self._warned: set[str] = set()
         self._log = get_logger()
 
     @property
     def dialect(self) -> Dialect | None:
-        """The dialect that the host spoke last; None before it was asked."""
+        """The dialect of the host's last answer; None before the first."""
         return self._view.dialect if self._view else None
 
     @property
     def keeps_names(self) -> bool:
-        """Whether clients or the configuration made any model of the host's."""
+        """Whether there are any aliases or derived models."""
         return bool(self._aliases.kept or self._aliases.configured)
 
     def nearest(self, name: str) -> list[str]:
-        """Return the names that are near an unknown one, as last listed; the host is not asked."""
+        """Return the listed names most similar to an unknown one, without asking the host."""
         return suggestions.nearest(
             name, [row.name for row in self._view.rows] if self._view else []
         )
 
     def watch(self, watcher: Callable[[list[internal.CatalogueRow]], None]) -> None:
-        """Have a function called with the rows of every view that becomes the current one."""
+        """Call a function with the rows of every new view."""
         self._watchers.append(watcher)
 
     def close(self) -> None:
-        """Begin no fetch that nobody waits for."""
-        if self._soon is not None:
-            self._soon.cancel()
+        """Start no further background refresh."""
+        if self._refresh_timer is not None:
+            self._refresh_timer.cancel()
 
     def invalidate(self) -> None:
-        """Let the next look fetch anew: a model was loaded, unloaded or downloaded."""
-        # A list that is on its way may still show what was before: those who wait for it get it,
-        # but nobody else does.
+        """Drop the cache: a model was loaded, unloaded or downloaded."""
+        # A fetch that is running may still return the old state: the requests that wait for it get
+        # that list, but no others do.
         self._fetching = None
         if self._view is not None:
-            self._view = _outdated(self._view)
+            self._view = self._view.outdated()
 
     async def rows(self, *, fresh: bool = False) -> list[internal.CatalogueRow]:
         """
-        Return every entry of LM Studio's own.
+        Return a row for each of LM Studio's own models.
 
-        `fresh` asks the host even when the view is young. Raises UpstreamFailure.
+        `fresh` asks the host even if the cached view is valid. Raises UpstreamFailure.
         """
         return (await self._look(0.0 if fresh else self._settings.catalogue_ttl_s)).rows
 
     async def listed(self) -> list[internal.CatalogueRow]:
-        """Return what listings show: made models and those they don't hide, the newest first."""
+        """
+        Return the rows for listings: derived models and those they do not hide, newest first.
+
+        Raises UpstreamFailure.
+        """
         view = await self._look(self._settings.catalogue_ttl_s)
-        hidden = {row.name.lower() for row in view.kept.values()}
-        shown = [*view.kept.values(), *(row for row in view.rows if row.name.lower() not in hidden)]
+        hidden = {row.name.lower() for row in view.made.values()}
+        listed = [
+            *view.made.values(),
+            *(row for row in view.rows if row.name.lower() not in hidden),
+        ]
         # Seconds are what Ollama sorts by (docs/facts/ollama.md#tags); equal ones keep the host's
         # order.
-        return sorted(shown, key=lambda row: row.modified_at[:19], reverse=True)
+        return sorted(listed, key=lambda row: row.modified_at[:19], reverse=True)
 
     async def made(self) -> list[internal.CatalogueRow]:
-        """Return the models that clients made of the host's. Raises UpstreamFailure."""
+        """Return the derived models. Raises UpstreamFailure."""
         view = await self._look(self._settings.catalogue_ttl_s)
-        return list(view.kept.values())
+        return list(view.made.values())
 
     def made_named(self, name: str) -> internal.CatalogueRow | None:
-        """Return the made model of a name as of the last look."""
-        return self._view.kept.get(_folded(name)) if self._view is not None else None
+        """Return the derived model of a name in the cached view."""
+        return self._view.made.get(fold(name)) if self._view is not None else None
 
     async def keep(self, alias: Alias) -> None:
-        """Keep a made model. Raises sqlite3.Error."""
+        """Store a derived model. Raises StoreFailure."""
         await self._aliases.keep(alias)
-        self._show_made()
+        self._update_made()
 
     async def forget(self, name: str) -> None:
-        """Forget a made model. Raises sqlite3.Error."""
+        """Delete a derived model. Raises StoreFailure."""
         await self._aliases.forget(name)
-        self._show_made()
+        self._update_made()
 
     async def kept_name(self, name: str) -> Literal["stored", "configured", "none"]:
-        """Tell whether a name is kept here, even where its model is gone from the host."""
+        """
+        Return whether a name is an alias, even if its model is gone from the host.
+
+        "stored" is a derived model, "configured" a name of the settings file.
+        """
         parsed = grammar.parse(name.strip())
         if parsed is None:
             return "none"
-        if any(parsed.folded == folded for folded, _ in self._configured()):
+        if any(parsed.folded == folded for folded, _ in self._aliases.configured_names()):
             return "configured"
         await self._aliases.refresh()
         return "stored" if parsed.folded in self._aliases.kept else "none"
 
     async def find(self, name: str, *, trust_loaded: bool = False) -> internal.CatalogueRow | None:
         """
-        Return the row that a name stands for, None when it stands for none.
+        Return the row of a name, None if no model has it.
 
-        A made model first, then an exact key or variant of LM Studio, then Ollama's grammar in any
-        letter case, then an instance's number taken off. Never a neighbour. A name outside the
-        grammar can only be an exact key; the host is not asked anew for it.
+        The order is: a derived model, an exact key or variant of LM Studio, Ollama's grammar in any
+        letter case, the name without an instance's number. A similar name is never used. A name
+        outside the grammar can only be an exact key, so the host is not asked again for it.
 
-        With `trust_loaded` a model that was loaded in the last list is taken for that although the
-        list is too old, and a new one is fetched beside the request: if it is loaded no more, LM
-        Studio loads it by itself or says so, and that is recovered from.
+        With `trust_loaded`, a model that was loaded in the last list counts as loaded although the
+        list is too old, and the list is refreshed in the background. If the model was unloaded, LM
+        Studio loads it by itself or says so, and the usual recovery follows.
 
-        Raises UpstreamFailure when the host can't be asked.
+        Raises UpstreamFailure if the host cannot be asked.
         """
         text = name.strip()
         if trust_loaded and (row := self._loaded(text)) is not None:
@@ -184,34 +183,30 @@ class Catalogue:
                 return None
             return view.exact.get(text)
         view = await self._look(self._settings.catalogue_ttl_s)
-        row = self._match(view, text)
+        row = view.match(text)
         if row is None and time.monotonic() - view.taken_at > 1.0:
-            # It may have been downloaded since; asking at most once a second is no burden.
-            row = self._match(await self._look(0.0), text)
+            # The model may be new. Asking at most once a second is cheap enough.
+            row = (await self._look(0.0)).match(text)
         if row is None:
-            self._log.info(
-                "unknown model",
-                asked=text,
-                nearest=self.nearest(text),
-            )
+            self._log.info("unknown model", asked=text, nearest=self.nearest(text))
         else:
             self._warn_of(text, row)
         return row
 
     def _loaded(self, text: str) -> internal.CatalogueRow | None:
-        """Return the row of a name that was loaded when last seen, unless that is too long ago."""
+        """Return the row of a name if it was loaded in the last list, unless that is too old."""
         view, ttl_s = self._view, self._settings.catalogue_ttl_s
-        if view is None or (age_s := time.monotonic() - view.taken_at) > ttl_s * _TRUSTED:
+        if view is None or (age_s := time.monotonic() - view.taken_at) > ttl_s * _TRUST_FACTOR:
             return None
-        row = self._match(view, text)
+        row = view.match(text)
         if row is None or not row.instances:
             return None
         if age_s > ttl_s / 2:
-            self._fetch_soon()
+            self._refresh_later()
         return row
 
     def _warn_of(self, text: str, row: internal.CatalogueRow) -> None:
-        """Say once of a name that it is probably not what its sender meant."""
+        """Log once that a name is probably not the one that its sender meant."""
         if text in self._warned or len(self._warned) >= _MAX_WARNED:
             return
         warning = suggestions.looks_suspicious(text)
@@ -219,43 +214,49 @@ class Catalogue:
             warning = f"the model name {text!r} differs from {row.name!r} in letter case only"
         if warning is not None:
             self._warned.add(text)
-            self._log.warning("suspicious model name", asked=text, served_by=row.name, why=warning)
+            self._log.warning(
+                "suspicious model name", asked=text, served_by=row.name, reason=warning
+            )
 
-    def key_behind(self, identifier: str) -> str | None:
-        """Return the key of a model or instance that an answer names, None when unknown."""
+    def key_for(self, identifier: str) -> str | None:
+        """
+        Return LM Studio's key of the model that an answer names, None if unknown.
+
+        `identifier` may be a key, a variant or an instance's identifier. The host is not asked.
+        """
         if self._view is None:
             return None
-        row = self._view.exact.get(identifier) or self._match(self._view, identifier)
+        row = self._view.exact.get(identifier) or self._view.match(identifier)
         return row.key if row is not None else None
 
     async def _look(self, max_age_s: float) -> View:
         view = self._view
         if view is not None and (age_s := time.monotonic() - view.taken_at) <= max_age_s:
             if age_s > max_age_s / 2:
-                # Asked for before it is too old, so that nobody waits while there are requests.
-                self._fetch_soon()
+                # Refreshed before it expires, so that no request waits while there is traffic.
+                self._refresh_later()
             return view
-        # Shielded: one client that leaves must not fail the others that wait for the same view.
-        return await asyncio.shield(self._begin_fetching())
+        # Shielded: a client that leaves must not fail the others that wait for the same view.
+        return await asyncio.shield(self._start_fetch())
 
-    def _fetch_soon(self) -> None:
-        """Fetch beside a request; what comes of it is not on that request's record."""
-        if self._soon is None and self._fetching is None:
-            self._soon = asyncio.get_running_loop().call_later(
-                _BESIDE_S, self._begin_fetching, context=Context()
+    def _refresh_later(self) -> None:
+        """Refresh in the background; the result is not on the request's record."""
+        if self._refresh_timer is None and self._fetching is None:
+            self._refresh_timer = asyncio.get_running_loop().call_later(
+                _BACKGROUND_DELAY_S, self._start_fetch, context=Context()
             )
 
-    def _begin_fetching(self) -> asyncio.Task[View]:
-        """Return the fetch that is on its way, a new one if there is none."""
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
+    def _start_fetch(self) -> asyncio.Task[View]:
+        """Return the fetch that is running; start one if there is none."""
+        if self._refresh_timer is not None:
+            self._refresh_timer.cancel()
+            self._refresh_timer = None
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._fetch())
-            self._fetching.add_done_callback(self._fetched)
+            self._fetching.add_done_callback(self._end_fetch)
         return self._fetching
 
-    def _fetched(self, task: asyncio.Task[View]) -> None:
+    def _end_fetch(self, task: asyncio.Task[View]) -> None:
         is_current = task is self._fetching
         if is_current:
             self._fetching = None
@@ -263,111 +264,55 @@ class Catalogue:
             return
         if is_current:
             self._view = task.result()
-            # What was kept or forgotten since it was built would be missing in it.
-            self._show_made()
+            # Aliases that were stored or deleted in the meantime would be missing in it.
+            self._update_made()
             for watcher in self._watchers:
                 watcher(self._view.rows)
         elif self._view is None:
-            self._view = _outdated(task.result())
+            self._view = task.result().outdated()
 
     async def _fetch(self) -> View:
         last: UpstreamFailure | None = None
-        # A host that was away may have come back as a newer one.
-        known = self.dialect if self._is_same_host else None
-        self._is_same_host = False
+        # A host that was unreachable may have been updated.
+        known = self.dialect if self._knows_dialect else None
+        self._knows_dialect = False
         for dialect, call in sorted(_DIALECTS, key=lambda item: item[0] != known):
             try:
-                models = await self._ask(call())
+                models = await self._upstream.ask(call())
             except UpstreamFailure as failure:
-                if failure.fault != "unknown_endpoint" and failure.status not in _ROUTE_IS_MISSING:
+                if not lacks_route(failure, names_thing=False):
                     raise
                 last = failure
                 continue
-            self._is_same_host = True
+            self._knows_dialect = True
             await self._first_seen.note(model.key for model in models.models)
             await self._aliases.refresh()
-            view = self._build(dialect, models)
-            return replace(view, kept=self._made_in(view))
+            view = build_view(
+                dialect,
+                time.monotonic(),
+                models,
+                self._first_seen.at,
+                self._settings.insert_architectures,
+            )
+            return replace(view, made=self._made_in(view))
         assert last is not None
         raise last
 
-    async def _ask(self, call: FetchCall[Any, internal.HostModels]) -> internal.HostModels:
-        data = await self._upstream.fetch(call.method, call.path)
-        if look := sampled(call.decoder.type):
-            look(data)
-        return call.translate(call.decode(data))
-
-    def _build(self, dialect: Dialect, models: internal.HostModels) -> View:
-        view = View(dialect, time.monotonic(), [])
-        named: dict[str, internal.CatalogueRow] = {}
-        for model in models.models:
-            seen = self._first_seen.at(model.key)
-            for row in describe(model, seen, self._settings.insert_architectures):
-                # LM Link may list one key twice; the first stands for both
-                # (docs/facts/lmstudio.md#linked-machines).
-                if (twin := named.get(row.name)) is not None:
-                    twin.instances = [*twin.instances, *row.instances]
-                    continue
-                named[row.name] = row
-                view.rows.append(row)
-                for exact in (row.name, row.request_key):
-                    view.exact.setdefault(exact, row)
-                parsed = grammar.parse(row.name)
-                if parsed is not None:
-                    view.folded.setdefault(parsed.folded, row)
-        # What somebody called an instance never hides a model of that name.
-        for model in models.models:
-            for spelling, name in spellings(model):
-                target = named.get(name)
-                if target is not None:
-                    view.exact.setdefault(spelling, target)
-                    parsed = grammar.parse(spelling)
-                    if parsed is not None:
-                        view.folded.setdefault(parsed.folded, target)
-        return view
-
-    def _show_made(self) -> None:
+    def _update_made(self) -> None:
         if self._view is not None:
-            self._view = replace(self._view, kept=self._made_in(self._view))
+            self._view = replace(self._view, made=self._made_in(self._view))
 
     def _made_in(self, view: View) -> dict[str, internal.CatalogueRow]:
-        """Return the rows of names that are kept here and whose models the host has."""
+        """Return the rows of aliases whose models the host has."""
         made: dict[str, internal.CatalogueRow] = {}
         for folded, alias in self._aliases.kept.items():
             base = view.exact.get(alias.request_key)
             if base is not None:
-                made[folded] = row_of(alias, base)
-        for folded, (name, stands_for) in self._configured():
-            base = made.get(_folded(stands_for)) or self._match(view, stands_for)
+                made[folded] = alias_row(alias, base)
+        for folded, (name, stands_for) in self._aliases.configured_names():
+            base = made.get(fold(stands_for)) or view.match(stands_for)
             if base is None:
-                self._log.info("a configured alias names no model", name=name, model=stands_for)
+                self._log.info("configured alias without a model", name=name, model=stands_for)
             else:
                 made[folded] = msgspec.structs.replace(base, name=name)
         return made
-
-    def _configured(self) -> Iterator[tuple[str, tuple[str, str]]]:
-        for name, stands_for in self._aliases.configured.items():
-            parsed = grammar.parse(name)
-            if parsed is not None:
-                yield parsed.folded, (parsed.display, stands_for)
-
-    def _match(self, view: View, text: str) -> internal.CatalogueRow | None:
-        if (made := view.kept.get(_folded(text))) is not None:
-            return made
-        row = view.exact.get(text)
-        if row is not None:
-            return row
-        parsed = grammar.parse(text)
-        if parsed is not None and (row := view.folded.get(parsed.folded)) is not None:
-            return row
-        base, number = keys.split_instance(text)
-        return self._match(view, base) if number is not None and base != text else None
-
-
-def _folded(text: str) -> str:
-    parsed = grammar.parse(text)
-    return parsed.folded if parsed is not None else ""
-
-
-def _outdated(view: View) -> View:
-    return replace(view, taken_at=float("-inf"))

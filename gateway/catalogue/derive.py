@@ -1,8 +1,8 @@
 """
-Models made of others: what a new one inherits, and what it has of its own
+Deriving models from others: inherited and own values
 (docs/facts/ollama.md#create).
 
-May live here: pure functions over what is kept of a made model. Not here: where it is kept.
+These are pure functions. `aliases` stores the result.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ NOTHING = internal.MadeModel(parent="", license=[], parameters={}, messages=[])
 
 
 def copied(row: internal.CatalogueRow, destination: str) -> Alias:
-    """Return a second name of a model, with all that the model has of its own."""
-    return _kept(row, destination, _made(row))
+    """Return a second name for a model, with the model's own values."""
+    return _alias(row, destination, _own_values(row))
 
 
 def derived(
@@ -38,11 +38,11 @@ def derived(
     requires: str | UnsetType | None,
 ) -> Alias:
     """
-    Return a model made of another: what is stated replaces what it inherits.
+    Return a model that is derived from another one; stated values replace inherited ones.
 
-    Licences are added to those of the source, and parameters laid over them key by key.
+    Licences are added to those of the source, and parameters replace inherited ones key by key.
     """
-    source = _made(row)
+    source = _own_values(row)
     licences = [license] if isinstance(license, str) else license or []
     made = internal.MadeModel(
         parent=row.name,
@@ -50,7 +50,7 @@ def derived(
         template=template or source.template,
         requires=requires or source.requires,
         license=[*source.license, *(text for text in licences if text)],
-        parameters={**source.parameters, **_stated(parameters)},
+        parameters={**source.parameters, **_given_options(parameters)},
         messages=[
             internal.MadeMessage(role=message.role or "user", content=message.content or "")
             for message in messages
@@ -58,11 +58,11 @@ def derived(
         if messages
         else source.messages,
     )
-    return _kept(row, name, made)
+    return _alias(row, name, made)
 
 
 def layers(made: internal.MadeModel) -> list[bytes]:
-    """Return what a made model has of its own, one text for each layer that Ollama would write."""
+    """Return the own values of a derived model, one text for each layer that Ollama would write."""
     parts: list[Any] = [
         made.template,
         made.system,
@@ -73,11 +73,11 @@ def layers(made: internal.MadeModel) -> list[bytes]:
     return [msgspec.json.encode(part) for part in parts if part]
 
 
-def _made(row: internal.CatalogueRow) -> internal.MadeModel:
+def _own_values(row: internal.CatalogueRow) -> internal.MadeModel:
     return NOTHING if isinstance(row.made, UnsetType) else row.made
 
 
-def _kept(row: internal.CatalogueRow, name: str, made: internal.MadeModel) -> Alias:
+def _alias(row: internal.CatalogueRow, name: str, made: internal.MadeModel) -> Alias:
     parsed = grammar.parse(name.strip())
     assert parsed is not None, "a plan checks the name before it makes a model"
     return Alias(
@@ -88,7 +88,7 @@ def _kept(row: internal.CatalogueRow, name: str, made: internal.MadeModel) -> Al
     )
 
 
-def _stated(options: Raw | UnsetType) -> dict[str, Any]:
-    """Return options as they were written; the plan has checked the types of those it knows."""
-    stated = None if isinstance(options, UnsetType) else msgspec.json.decode(options)
-    return {key: value for key, value in (stated or {}).items() if value is not None}
+def _given_options(options: Raw | UnsetType) -> dict[str, Any]:
+    """Return options as they were written; the plan has checked the types of known ones."""
+    given = None if isinstance(options, UnsetType) else msgspec.json.decode(options)
+    return {key: value for key, value in (given or {}).items() if value is not None}

@@ -1,8 +1,7 @@
 """
-What LM Studio is asked to download for a name.
+The download source for a name: pure functions over names.
 
-May live here: pure functions over names. Not here: which models are there, and the download itself.
-LM Studio knows models of its own catalogue as `publisher/model`, and links to Hugging Face.
+LM Studio accepts `publisher/model` for models of its online catalogue, and links to Hugging Face.
 """
 
 from __future__ import annotations
@@ -21,20 +20,22 @@ _LINK = re.compile(
 )
 
 
-def wanted(text: str, mapped: Mapping[str, str]) -> internal.DownloadWish | None:
+def download_wish(text: str, mapped: Mapping[str, str]) -> internal.DownloadWish | None:
     """
-    Return what to ask LM Studio for, None when nothing there can be meant.
+    Return the download to request from LM Studio, None if LM Studio cannot know the name.
 
-    `mapped` is the configuration's table, from names to keys or links. A name of Ollama's own
-    library without an entry means nothing to LM Studio, which has no names without a publisher.
+    `mapped` is the configured table from names to keys or links. LM Studio has no names without a
+    publisher, so it does not know a name of Ollama's library that has no entry.
 
-    >>> wanted("qwen/qwen3-8b", {}).model
+    >>> download_wish("qwen/qwen3-8b", {}).model
     'qwen/qwen3-8b'
-    >>> wish = wanted("hf.co/unsloth/Qwen3-8B-GGUF:Q4_K_M", {})
+    >>> wish = download_wish("hf.co/unsloth/Qwen3-8B-GGUF:Q4_K_M", {})
     >>> wish.model, wish.quantization
     ('https://huggingface.co/unsloth/Qwen3-8B-GGUF', 'Q4_K_M')
-    >>> wanted("llama3.2", {}), wanted("llama3.2", {"llama3.2:latest": "meta/llama-3.2-3b"}).model
-    (None, 'meta/llama-3.2-3b')
+    >>> download_wish("llama3.2", {}) is None
+    True
+    >>> download_wish("llama3.2", {"llama3.2:latest": "meta/llama-3.2-3b"}).model
+    'meta/llama-3.2-3b'
     """
     parsed = grammar.parse(text.strip())
     if parsed is None:

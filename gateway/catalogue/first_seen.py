@@ -1,51 +1,44 @@
 """
-When each model was seen first: LM Studio does not say when it got a model, and listings need a time
-that stays (`modified_at`).
+When each model was first seen: LM Studio does not say when it got a model, and listings need a
+`modified_at` that stays.
 
-May live here: the table `first_seen` of the store. A store that fails is logged; then a time lasts
-as long as the process.
+The times are in the store. A store that fails is logged; a time then lasts as long as the process.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterable
 
+from gateway.faults import StoreFailure
 from gateway.observability.journal import get_logger
-from gateway.store.sqlite import Store
+from gateway.store.interface import Store
 from gateway.wire.times import local_text
 
 
 class FirstSeen:
-    """The times of one host's models; all gateways on one store agree on them."""
+    """The times of one host's models; all gateways on one store share them."""
 
     def __init__(self, store: Store, host: str) -> None:
+        """Keep the times of `host`, the address of LM Studio, in `store`."""
         self._store = store
         self._host = host
         self._known: dict[str, int] = {}
         self._log = get_logger()
 
     def at(self, key: str) -> str:
-        """Return a noted model's time as listings show it."""
+        """Return a noted model's time in the form of listings (RFC 3339, local time)."""
         return local_text(self._known[key] / 1e9)
 
     async def note(self, keys: Iterable[str]) -> None:
-        """Note models that are there now; of one that was noted before the old time stays."""
+        """Note the keys of the models that exist now; a model that was noted keeps its time."""
         new = [key for key in dict.fromkeys(keys) if key not in self._known]
         if not new:
             return
         now = time.time_ns()
         try:
-            known = await self._store.run(lambda db: self._note(db, new, now))
-        except sqlite3.Error as error:
-            self._log.warning("the store can't be used", table="first_seen", reason=str(error))
+            known = await self._store.note_first_seen(self._host, new, now)
+        except StoreFailure as failure:
+            self._log.warning("could not store when models were first seen", reason=str(failure))
             known = {}
         self._known |= {key: known.get(key, now) for key in new}
-
-    def _note(self, db: sqlite3.Connection, keys: list[str], now: int) -> dict[str, int]:
-        db.executemany(
-            "INSERT OR IGNORE INTO first_seen VALUES (?, ?, ?)",
-            [(self._host, key, now) for key in keys],
-        )
-        return dict(db.execute("SELECT key, at_ns FROM first_seen WHERE host = ?", (self._host,)))

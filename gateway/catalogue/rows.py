@@ -1,15 +1,15 @@
 """
-A host's model turned into catalogue rows: names, variants, capabilities, digests.
+From a host's model to catalogue rows: names, variants, capabilities, digests.
 
-Pure. What the host does not say is estimated here from the name, and marked so by a capability
-that stays `unknown` (a refusal needs a stated no).
+These are pure functions. Values that the host does not state are estimated from the name. The
+capability itself then stays `unknown`, because only a stated no may refuse a request.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -18,16 +18,17 @@ from gateway.names import estimates, fill_markers, keys
 from gateway.types import internal
 
 T = TypeVar("T")
-Verdict: TypeAlias = Literal["yes", "no", "unknown"]
 
 
-def describe(
+def rows_of(
     model: internal.HostModel, modified_at: str, insert_architectures: Collection[str]
 ) -> Iterator[internal.CatalogueRow]:
     """
-    Yield a model's rows: one under `latest`, and one per variant when it has several.
+    Yield a model's rows: one with the tag `latest`, and one for each variant if it has several.
 
-    A single variant needs no entry of its own; its name still resolves (see `spellings`).
+    A single variant gets no row, but its name still resolves (see `other_names`).
+    `modified_at` goes into the rows as it is; `insert_architectures` are further architectures that
+    can fill in the middle.
     """
     key, own_variant = keys.split_variant(model.key)
     variants = [keys.split_variant(text)[1] for text in _or(model.variants, [])]
@@ -36,16 +37,22 @@ def describe(
     yield _row(model, key, own_variant, model.key, model.key, modified_at, insert_architectures)
     if len(named) > 1:
         for variant in named:
-            stated = _variant_of(model, variant, is_selected=variant == selected)
+            of_variant = _as_variant(model, variant, is_selected=variant == selected)
             request_key = f"{key}@{variant}"
-            copies_of = model.key if variant == selected else request_key
+            instances_of = model.key if variant == selected else request_key
             yield _row(
-                stated, key, variant, request_key, copies_of, modified_at, insert_architectures
+                of_variant,
+                key,
+                variant,
+                request_key,
+                instances_of,
+                modified_at,
+                insert_architectures,
             )
 
 
-def spellings(model: internal.HostModel) -> Iterator[tuple[str, str]]:
-    """Yield further exact names of a model with the row's name that each stands for."""
+def other_names(model: internal.HostModel) -> Iterator[tuple[str, str]]:
+    """Yield further exact names of a model, each with the name of its row."""
     key, own_variant = keys.split_variant(model.key)
     latest = keys.canonical(key, own_variant)
     several = len(_or(model.variants, [])) > 1
@@ -67,7 +74,7 @@ def _row(
     key: str,
     variant: str | None,
     request_key: str,
-    copies_of: str,
+    instances_of: str,
     modified_at: str,
     insert_architectures: Collection[str],
 ) -> internal.CatalogueRow:
@@ -81,7 +88,7 @@ def _row(
     row = internal.CatalogueRow(
         key=model.key,
         request_key=request_key,
-        copies_of=copies_of,
+        instances_of=instances_of,
         name=keys.canonical(key, variant),
         kind=kind,
         display_name=_or(model.display_name, "") or key.rsplit("/", 1)[-1],
@@ -95,7 +102,7 @@ def _row(
         digest="",
         modified_at=modified_at,
         capabilities=capabilities,
-        shown_capabilities=_shown(capabilities, model.key),
+        shown_capabilities=_shown_capabilities(capabilities, model.key),
         reasoning_options=_or(model.reasoning_options, []),
         reasoning_default=model.reasoning_default,
         instances=_or(model.instances, []),
@@ -104,13 +111,14 @@ def _row(
     return row
 
 
-def _variant_of(
+def _as_variant(
     model: internal.HostModel, variant: str, *, is_selected: bool
 ) -> internal.HostModel:
     """
     Return a model as one of its variants.
 
-    What the host states is the selected one's, and so is an instance whose id names no variant.
+    The host's values describe the selected variant. An instance whose id names no variant belongs
+    to the selected variant, too.
     """
     own = [None, variant] if is_selected else [variant]
     instances = [one for one in _or(model.instances, []) if _variant_in(one.id) in own]
@@ -135,7 +143,7 @@ def _capabilities(
 ) -> internal.Capabilities:
     is_stated = model.kind is not UNSET
     if kind == "embedding":
-        denied: Verdict = "no" if is_stated else "unknown"
+        denied: internal.Verdict = "no" if is_stated else "unknown"
         return internal.Capabilities(
             completion=denied,
             embedding="yes",
@@ -155,27 +163,27 @@ def _capabilities(
     )
 
 
-def _thinking(model: internal.HostModel) -> Verdict:
+def _thinking(model: internal.HostModel) -> internal.Verdict:
     options = model.reasoning_options
     if options is UNSET:
         return "unknown"
     if any(option != "off" for option in options):
         return "yes"
-    # Early 0.4 hosts state capabilities without a reasoning block for models that do reason.
+    # Early 0.4 hosts state capabilities without a reasoning block even for models that reason.
     return "unknown" if estimates.thinks(model.key) else "no"
 
 
-def _verdict(stated: bool | UnsetType) -> Verdict:
-    return "unknown" if stated is UNSET else "yes" if stated else "no"
+def _verdict(is_capable: bool | UnsetType) -> internal.Verdict:
+    return "unknown" if is_capable is UNSET else "yes" if is_capable else "no"
 
 
-def _shown(capabilities: internal.Capabilities, key: str) -> list[str]:
+def _shown_capabilities(capabilities: internal.Capabilities, key: str) -> list[str]:
     guesses = {
         "tools": estimates.uses_tools,
         "vision": estimates.sees,
         "thinking": estimates.thinks,
     }
-    # An embedding model's name may hold that of a model with many more talents.
+    # An embedding model's name may contain the name of a model with more capabilities.
     is_embedding = capabilities.embedding == "yes"
     shown = []
     for name in ("completion", "vision", "tools", "insert", "thinking", "embedding"):
@@ -187,7 +195,7 @@ def _shown(capabilities: internal.Capabilities, key: str) -> list[str]:
 
 
 def _digest(row: internal.CatalogueRow) -> str:
-    """Return 64 hex digits that are the same as long as the model and what it can do are."""
+    """Return 64 hex digits that change when the model or its capabilities change."""
     identity = (
         row.request_key,
         row.name,

@@ -1,5 +1,5 @@
 """
-Files that clients upload: hashed as they come, and only their digests remembered.
+Files that clients upload: they are hashed, and only their digests are remembered.
 
 LM Studio takes no files, so nothing is stored and nothing can be made of them; a client that
 uploads before it creates gets Ollama's answers to the upload all the same
@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from gateway.faults import Refusal
 
 MAX_DIGESTS = 4096
-"""How many digests are remembered, the latest ones."""
+"""Number of digests that are remembered, the latest ones."""
 
 
 class Blobs:
@@ -26,20 +26,20 @@ class Blobs:
         self._known: OrderedDict[str, None] = OrderedDict()
 
     def knows(self, digest: str) -> bool:
-        """Whether a file of this digest was uploaded; `sha256:` or `sha256-`, any letter case."""
+        """Return whether a file with this digest (`sha256:` or `sha256-`, any case) is known."""
         return _normal(digest) in self._known
 
     async def take(self, digest: str, pieces: AsyncIterator[bytes]) -> None:
         """Read a file to its end and remember its digest. Raises Refusal (400) for another one."""
         hashed = hashlib.sha256()
         async for piece in pieces:
-            # Hashing lets go of the interpreter lock; a thread keeps it off the loop as well.
+            # Hashing releases the interpreter lock, so a thread keeps it off the event loop.
             if len(piece) > 64 * 1024:
                 await asyncio.to_thread(hashed.update, piece)
             else:
                 hashed.update(piece)
         actual = f"sha256:{hashed.hexdigest()}"
-        # Ollama, too, keeps a file under its true digest when the one in the path is another.
+        # Ollama, too, stores a file under its true digest if the path has another one.
         self._known[actual] = None
         self._known.move_to_end(actual)
         if len(self._known) > MAX_DIGESTS:

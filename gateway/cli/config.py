@@ -1,5 +1,5 @@
 """
-`olgate config`: the settings in force, and where each comes from.
+`olgate config`: the effective settings and the source of each.
 """
 
 import json
@@ -16,7 +16,7 @@ from gateway.cli.options import Flags, load_settings, serve_options
 @click.command("config")
 @serve_options
 def show_config(**flags: Unpack[Flags]) -> None:
-    """Print the settings in force and where each comes from; secrets are masked."""
+    """Print the effective settings and the source of each; secrets are masked."""
     loaded = load_settings(flags)
     from gateway.settings.sources import describe
 
@@ -24,7 +24,7 @@ def show_config(**flags: Unpack[Flags]) -> None:
 
 
 def _as_toml(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
-    """Write `section.key` values as a TOML file; secrets and what has no value are comments."""
+    """Write `section.key` values as a TOML file; secrets and unset values are comments."""
     from gateway.settings.schema import SECRETS
 
     lines: list[str] = []

@@ -15,10 +15,10 @@ from gateway.cli.serve import serve
     is_eager=True,
     expose_value=False,
     callback=lambda context, _option, wanted: _show_version(context) if wanted else None,
-    help="Print the version and leave.",
+    help="Print the version and exit.",
 )
 def cli() -> None:
-    """Speak the Ollama HTTP API, served by LM Studio."""
+    """Serve the Ollama HTTP API from LM Studio."""
 
 
 cli.add_command(serve)

@@ -1,8 +1,8 @@
 """
-The options that commands share, and what every command does with them before its own work.
+The options that commands share, and the work with them that every command begins with.
 
-What a flag's value may be is for `gateway.settings`, which says so in one sentence whatever the
-value's source. Nothing heavy is imported before a command needs it.
+`gateway.settings` checks the values, in the same way for flags and for all other sources. Nothing
+large is imported before a command needs it.
 """
 
 import os
@@ -26,7 +26,7 @@ DATA_DIRECTORY = "the platform's data directory"
 
 
 class Flags(TypedDict):
-    """What `serve_options` gives a command, as it was typed; None is not given."""
+    """The values that `serve_options` gives a command, as they were typed; None if not given."""
 
     host: str | None
     port: str | None
@@ -39,22 +39,22 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 
 def serve_options(command: Command) -> Command:
-    """Add the flags that say how to serve; the command hands them to `load_settings`."""
+    """Add the flags of `serve`; the command passes them to `load_settings`."""
     for option in reversed(
         (
-            click.option("--host", metavar="H", help="Address to listen on (127.0.0.1)."),
-            click.option("--port", metavar="P", help="Port to listen on; 0 is any (11434)."),
+            click.option("--host", metavar="H", help="Address to listen on (default 127.0.0.1)."),
+            click.option("--port", metavar="P", help="Port; 0 is any free port (default 11434)."),
             click.option(
                 "--upstream",
                 metavar="URL",
                 multiple=True,
-                help="LM Studio's address (http://127.0.0.1:1234).",
+                help="Address of LM Studio (default http://127.0.0.1:1234).",
             ),
             click.option(
                 "--config",
                 metavar="FILE",
                 type=click.Path(path_type=Path),
-                help="Settings file (TOML), instead of the one in the platform's folder.",
+                help="Settings file (TOML), instead of the one in the platform's settings folder.",
             ),
             click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
         )
@@ -64,7 +64,7 @@ def serve_options(command: Command) -> Command:
 
 
 def load_settings(flags: Flags) -> "Loaded":
-    """Merge flags, environment and file; a problem is one sentence and exit code 2."""
+    """Merge flags, environment and file; a problem prints one sentence and exits with code 2."""
     from gateway.settings.sources import SettingsProblem, default_file, read
 
     try:
@@ -86,7 +86,7 @@ def load_settings(flags: Flags) -> "Loaded":
 
 
 def _with_store(loaded: "Loaded") -> "Loaded":
-    """Keep what must last in the platform's data directory, where nobody named a file."""
+    """Put the store into the platform's data directory, unless a setting names a file."""
     if loaded.sources["store.path"] != "default":
         return loaded
     import msgspec
@@ -101,7 +101,7 @@ def _with_store(loaded: "Loaded") -> "Loaded":
 
 
 def start_journal(loaded: "Loaded") -> None:
-    """Set the journal up, and have it say what Ollama's variables asked for in vain."""
+    """Configure logging, and log which of Ollama's variables could not be used."""
     from gateway.observability import journal
     from gateway.settings.sources import describe
 
@@ -113,7 +113,7 @@ def start_journal(loaded: "Loaded") -> None:
 
 
 def exit_quietly_on_signals() -> None:
-    """Let a signal that comes before the server is there, or after it, end with exit code 0."""
+    """End with exit code 0 on a signal that arrives before or after the server runs."""
 
     def leave(_number: int, _frame: FrameType | None) -> NoReturn:
         sys.exit(0)

@@ -1,5 +1,5 @@
 """
-`olgate serve`: run the gateway until a signal ends it.
+`olgate serve`: run the gateway until a signal stops it.
 """
 
 import sys
@@ -34,9 +34,9 @@ def serve(**flags: Unpack[Flags]) -> NoReturn:
 
 def run_gateway(settings: "Settings", listener: "socket.socket | None" = None) -> int:
     """
-    Serve the gateway's application until a signal ends it; return the exit code.
+    Serve the gateway's application until a signal stops it; return the exit code.
 
-    `listener` is a socket of `gateway.server.listen.bind`; without one the address is bound here.
+    `listener` is a socket from `gateway.server.listen.bind`. Without it, the address is bound here.
     """
     from gateway.app import create_app
     from gateway.server import process
@@ -45,7 +45,7 @@ def run_gateway(settings: "Settings", listener: "socket.socket | None" = None) -
 
 
 def load_server() -> None:
-    """Import all that serving needs, and nothing else that is installed."""
+    """Import everything that serving needs, without optional packages of libraries."""
     from gateway.lean_imports import UNUSED, hide_modules
 
     with hide_modules(*UNUSED):

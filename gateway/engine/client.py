@@ -9,11 +9,11 @@ from typing import Protocol
 
 
 class Client(Protocol):
-    """Where an answer goes: the client of this request, over whatever protocol."""
+    """The client of a request, to which its answer is sent over any protocol."""
 
     @property
     def is_started(self) -> bool:
-        """Whether the status is sent; after that an error can only be a line."""
+        """Whether the status is sent; after that, an error can only be a line."""
 
     @property
     def is_gone(self) -> bool:
@@ -23,13 +23,13 @@ class Client(Protocol):
         """Note that the client has left."""
 
     def start_after(self, seconds: float) -> None:
-        """Begin a streamed answer by itself after a time, unless it or another has begun."""
+        """Start a streamed answer by itself after a time, unless an answer has started."""
 
     def stop_waiting(self) -> None:
-        """Forget `start_after`."""
+        """Cancel `start_after`."""
 
     def add_header(self, name: str, value: str) -> None:
-        """Add a header to an answer that is not started yet."""
+        """Add a header to an answer that has not started yet."""
 
     async def answer(self, status: int, content_type: bytes, body: bytes) -> None:
         """Send a whole answer."""
@@ -38,8 +38,8 @@ class Client(Protocol):
         """
         Send one or more lines of a streamed answer; the first ones start it.
 
-        What is returned has to be waited for before anything more is sent.
+        The caller must await a returned awaitable before it sends anything more.
         """
 
     async def finish(self, lines: bytes = b"") -> None:
-        """End a streamed answer, its last lines in the same write."""
+        """End a streamed answer, with its last lines in the same write."""

@@ -18,7 +18,7 @@ from gateway.wire.reading import read_blank, read_body
 
 @dataclass(frozen=True, slots=True)
 class BodyReader:
-    """How an operation's body becomes its request struct."""
+    """Decodes the body of an operation to its request struct."""
 
     kind: type[msgspec.Struct]
     decoder: msgspec.json.Decoder[Any]
@@ -27,7 +27,7 @@ class BodyReader:
     objects: Mapping[str, str]
 
     def read(self, body: bytes) -> Any:
-        """Decode a body; raise `Refusal` with Ollama's words when it can't be."""
+        """Decode a body; raise `Refusal` with Ollama's text if that is not possible."""
         return read_body(
             body,
             self.kind,
@@ -39,19 +39,19 @@ class BodyReader:
 
 
 class UnreadBody:
-    """A body that must be there, whatever it holds: for an operation that answers without it."""
+    """A body that must be present but is not decoded: the operation does not use it."""
 
     def read(self, body: bytes) -> None:
-        """Raise `Refusal` with Ollama's words when there is none."""
+        """Raise `Refusal` with Ollama's text if there is no body."""
         read_blank(body)
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """
-    One served operation; `reader` is None where no body is read.
+    One served operation; `reader` is None if no body is read.
 
-    `wants_stream` tells from a request whether its answer is frames; None where it never is.
+    `wants_stream` returns whether a request's answer is frames; it is None if that is never so.
     """
 
     method: str

@@ -1,9 +1,9 @@
 """
-How much one request may hold: how deep its values nest, and how many messages and images it has.
+Limits on the contents of a request: the nesting of its values, and the number of messages and
+images.
 
-Counted on what is read already, or on bytes, and cheap where a request is an ordinary one. How
-large a body may be is looked at while it is read (`client`), how slowly it may come before that
-(`intake`).
+The checks use decoded values or bytes, and are cheap for an ordinary request. The limit on a body's
+size is in `server.asgi`, those on its time are in `server.protocol`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.faults import Refusal
 from gateway.settings.schema import LimitSettings
 
 _IMAGE = re.compile(rb'"image_url"\s*:|"type"\s*:\s*"image"')
-"""One such is in every image of OpenAI's, Anthropic's and LM Studio's own shape."""
+"""Every image in OpenAI's, Anthropic's and LM Studio's form contains one of these."""
 _LISTS = ("messages", "input")
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _OTHER = bytes(set(range(256)) - set(b'[]{}"'))
@@ -27,7 +27,7 @@ _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 
 
 def check_depth(body: bytes, limits: LimitSettings) -> None:
-    """Raise Refusal (400) where the values of a JSON body nest deeper than they may."""
+    """Raise Refusal (400) if the values of a JSON body nest too deep."""
     if _is_deeper(body, limits.json_depth):
         raise Refusal(
             400, f"the body nests values deeper than {limits.json_depth} levels (limits.json_depth)"
@@ -35,7 +35,7 @@ def check_depth(body: bytes, limits: LimitSettings) -> None:
 
 
 def check_counts(request: object, limits: LimitSettings) -> None:
-    """Raise Refusal (400) where a request's struct has more messages or images than it may."""
+    """Raise Refusal (400) if a request's struct has too many messages or images."""
     messages = getattr(request, "messages", UNSET)
     messages = messages if isinstance(messages, list) else []
     _check("messages", len(messages), limits.messages)
@@ -43,7 +43,7 @@ def check_counts(request: object, limits: LimitSettings) -> None:
 
 
 def check_raw_counts(body: bytes, fields: Mapping[str, msgspec.Raw], limits: LimitSettings) -> None:
-    """Do what `check_counts` does for a body that is passed through, of whatever API."""
+    """Do the same as `check_counts` for a body that is passed through, of any API."""
     for name in _LISTS:
         raw = fields.get(name)
         if raw is not None and len(raw) > limits.messages:
@@ -66,18 +66,18 @@ def _length(raw: msgspec.Raw) -> int:
     try:
         items: Iterable[msgspec.Raw] = _decode_list(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # A text, or nothing that can be read: saying so is LM Studio's.
+        # A text, or unreadable JSON: LM Studio reports that.
         return 0
     return sum(1 for _ in items)
 
 
 def _is_deeper(body: bytes, limit: int) -> bool:
     """
-    Tell whether brackets nest deeper than `limit`, of whatever kind they are.
+    Return whether brackets of any kind nest deeper than `limit`.
 
-    Every step runs over all bytes at once: escapes go, then all but brackets and quotes, then the
-    strings, which are what stands behind an odd number of quotes; then the innermost pairs, once
-    for each level. Brackets without partner are a syntax error, for others to say.
+    Every step works on all bytes at once. It removes escapes, then everything except brackets and
+    quotes, then the strings, which follow an odd number of quotes, then the innermost pairs, once
+    for each level. Brackets without a partner are a syntax error, which the decoder reports.
 
     >>> _is_deeper(b'{"a": [["[[[[\\\\"["]]}', 3), _is_deeper(b'{"a": [[[0]]]}', 3)
     (False, True)

@@ -1,8 +1,8 @@
 """
-Whether the model that answers is the one that was asked.
+The check that the model which answers is the requested one.
 
-One check for every way in; what becomes of a wrong one is the setting `answers.wrong_model`, and
-how it is told is its caller's business.
+All routes share this check. The setting `answers.wrong_model` decides about a wrong model, and the
+caller sends the error or the warning.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from gateway.settings.schema import Settings
 from gateway.types import internal
 
 _MOST_UNKNOWN = 256
-"""So many unknown ids are remembered; a host that makes up one per answer must not fill memory."""
+"""Number of unknown ids that are stored, in case a host uses a new id for each answer."""
 
 
 class ModelCheck:
     """
-    Compares the model that an answer names with the one asked for.
+    Compares the model that an answer names with the requested one.
 
     LM Studio lets the one loaded model answer for any name
     (docs/facts/lmstudio.md#substituted-model). Only an id that is known to be another model's is
-    wrong; instances and aliases are not. An id that nobody knows is accepted and counted, and the
-    catalogue is fetched anew at the next look, once for each.
+    wrong; instances and aliases are not. An unknown id is accepted and counted, and the
+    catalogue is refreshed, once for each id.
     """
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
@@ -33,17 +33,17 @@ class ModelCheck:
         self._log = get_logger()
         self._unknown: set[str] = set()
         self.unknown_answers = 0
-        """How many answers named a model that is in no list."""
+        """Number of answers that named a model that no list contains."""
 
     def warning(self, row: internal.CatalogueRow, named: str) -> str | None:
         """
-        Return what to warn the client of, None when the right model answers.
+        Return a warning for the client, None if the right model answers.
 
-        Raises UpstreamFailure (`wrong_model`) where that is an error.
+        Raises UpstreamFailure (`wrong_model`) if the settings make it an error.
         """
         if named in (row.key, row.request_key):
             return None
-        behind = self._catalogue.key_behind(named)
+        behind = self._catalogue.key_for(named)
         if behind == row.key:
             return None
         if behind is None:
@@ -62,4 +62,4 @@ class ModelCheck:
         if len(self._unknown) < _MOST_UNKNOWN:
             self._unknown.add(named)
             self._catalogue.invalidate()
-            self._log.info("an answer names an unknown model", asked=row.key, answered=named)
+            self._log.info("unknown model in an answer", asked=row.key, answered=named)

@@ -1,8 +1,8 @@
 """
-The engine: a request read, its plan run, the upstream called, the answer translated back.
+The engine: it reads a request, runs its plan, calls the upstream and translates the answer.
 
-It knows records (endpoints, outcomes, translators), never an endpoint by name. Inference is always
-streamed from LM Studio; the one-shot answer is the fold of the frames.
+It works on records (endpoints, outcomes, translators) and never names an endpoint. Generation is
+always streamed from LM Studio; the one-shot answer is the fold of the frames.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from gateway.engine.run import Run, Services
 from gateway.engine.stream import Frames
 from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
 from gateway.observability.journal import get_logger
-from gateway.observability.record import INTERNAL_FAULT, STATED, current, sampled
+from gateway.observability.record import INTERNAL_FAULT, STATED, current
 from gateway.runtime.context import EMPTY, RequestContext
 from gateway.runtime.outcome import Answer, FetchCall, Report, StreamCall
 from gateway.settings.schema import Settings
+from gateway.upstream.answers import read_answer
 from gateway.upstream.client import Upstream
 from gateway.wire.writing import (
     JSON,
@@ -41,7 +42,7 @@ from gateway.wire.writing import (
 
 
 class Relay:
-    """Serves the generated endpoints in front of one LM Studio."""
+    """Serves the generated endpoints from one LM Studio."""
 
     def __init__(
         self,
@@ -65,10 +66,11 @@ class Relay:
         path: Mapping[str, str] = EMPTY,
     ) -> None:
         """
-        Answer one request; every failure becomes an answer or, after the first line, a line.
+        Answer one request; a failure becomes an error answer or, after the first line, an error
+        line.
 
-        `body` is whole, or comes in pieces where the endpoint `reads_bytes`; `path` holds the
-        values of the path's parameters.
+        `body` is the whole body, or an iterator of its pieces if the endpoint `reads_bytes`. `path`
+        holds the values of the path's parameters.
         """
         context = RequestContext(self._settings, user_agent, path)
         run = Run(context, self._services)
@@ -118,13 +120,13 @@ class Relay:
         except ClientGone:
             client.leave()
         except asyncio.CancelledError:
-            # A client that left hears nothing; one that stays is told why its stream ends.
+            # A client that left gets nothing; one that stays is told why its stream ends.
             if client.is_started and not client.is_gone:
                 await client.finish(encode_error(GOING_DOWN) + b"\n")
             raise
         except Exception:
             record.fault = INTERNAL_FAULT
-            self._log.exception("a request failed by a fault of ours", path=endpoint.path)
+            self._log.exception("request failed (internal error)", path=endpoint.path)
             await self._refuse(Refusal(500, INTERNAL), client, error_type)
         finally:
             client.stop_waiting()
@@ -138,7 +140,7 @@ class Relay:
 
     async def _tell(self, report: Report[Any, msgspec.Struct], client: Client) -> None:
         last: msgspec.Struct | None = None
-        # Closed when the client leaves: what the records hold must not wait for a collector.
+        # Closed when the client leaves: resources must not wait for the garbage collector.
         async with aclosing(cast("AsyncGenerator[Any, None]", report.records)) as records:
             async for record in records:
                 last = report.translate(record)
@@ -160,9 +162,7 @@ class Relay:
             except UpstreamFailure as failure:
                 await self._recover_or_raise(failure, run, client)
         run.context.first_event_ns = time.monotonic_ns()
-        source = call.decode(data)
-        if look := sampled(call.decoder.type):
-            look(data)
+        source = read_answer(call, data)
         self._check_model(source, run, client)
         answer = call.translate(source)
         current().note_counts(answer, getattr(source, "usage", None))
@@ -195,11 +195,11 @@ class Relay:
     # -- failures -----------------------------------------------------------------------------
 
     async def _recover_or_raise(self, failure: UpstreamFailure, run: Run, client: Client) -> None:
-        """Do what a failure is worth, as long as it is and the client has seen nothing."""
+        """Recover from a failure, if its row says so and the client has received nothing."""
         lease = run.lease
         if client.is_started or lease is None or recovery_for(failure) is None:
             raise failure
-        self._log.info("loading again", model=lease.row.key, because=self._shown(failure))
+        self._log.info("loading the model again", model=lease.row.key, reason=self._shown(failure))
         current().retries += 1
         await lease.recover(failure)
         run.context.loaded_ns = time.monotonic_ns()
@@ -211,7 +211,7 @@ class Relay:
         run.warnings.clear()
 
     def _check_model(self, source: Any, run: Run, client: Client) -> None:
-        """Refuse an answer from another model than the one asked for, or warn of it."""
+        """Refuse an answer from another model than the requested one, or warn the client."""
         row, named = run.context.resolved, getattr(source, "model", None)
         if row is None or not named:
             return

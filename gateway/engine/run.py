@@ -1,5 +1,5 @@
 """
-One request on its way through its plan: the context, and the services that steps act on.
+The state of one request while its plan runs: its context, and the services for steps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Verdict: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "conflict"]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What steps of plans act on; one set for all requests of a process."""
+    """The services that steps use; one set for all requests of a process."""
 
     catalogue: Catalogue
     lifecycle: Lifecycle
@@ -33,11 +33,11 @@ class Services:
 
 class Run:
     """
-    What a plan works with.
+    The objects that a plan works with.
 
-    `lease`, when a step took one, is given back after the answer. `warnings` are for the client: a
-    step adds a sentence, the relay sends each in a header while the answer has not begun.
-    `incoming` is the client's body where it is a file, to be read once.
+    If a step takes a `lease`, it is released after the answer. `warnings` are for the client: a
+    step adds a sentence, and the relay sends each in a header if the answer has not started.
+    `incoming` is the client's body if it is a file; it can be read once.
     """
 
     __slots__ = ("context", "hints", "incoming", "lease", "services", "warnings")
@@ -47,7 +47,7 @@ class Run:
         self.services = services
         self.lease: Lease | None = None
         self.hints: list[tuple[str, str]] = []
-        """Headers for a refusal: which known names are near an unknown one."""
+        """Headers for a refusal, with the known names most similar to an unknown one."""
         self.incoming: AsyncIterator[bytes] | None = None
         self.warnings: list[str] = []
 
@@ -61,7 +61,7 @@ class Run:
         trust_loaded: bool = False,
     ) -> Verdict:
         """
-        Resolve a name as the client sent it; on success `context.model` is there.
+        Resolve a name as the client sent it; on success `context.model` is set.
 
         A name of ollama.com is "cloud", unless the endpoint takes it for one like any other; one
         that says both places is in "conflict". With `match_case` a row whose own name differs in
@@ -69,7 +69,7 @@ class Run:
         docs/facts/ollama.md#name-places). `as_written` is for a route to which these places are
         tags and blanks a part of the name. `trust_loaded` is the catalogue's.
 
-        Raises UpstreamFailure when LM Studio can't be asked and nothing is known of the name.
+        Raises UpstreamFailure if LM Studio cannot be asked and the name is not in the cached list.
         """
         text = name.strip()
         self.context.asked = internal.AskedName(text=name, trimmed=text, display=name, full=name)

@@ -1,14 +1,13 @@
 """
-The named steps of plans (`do:` in a mapping): what a request needs done, not how a body becomes
-another.
+The named steps of plans (`do:` in a mapping): the effects that a request needs.
 
-Each public function is a step; it takes the run first and named values of the request after it.
+Each public function is a step. Its first parameter is the run; the others are named values of the
+request.
 """
 
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -18,10 +17,10 @@ from msgspec import UNSET, Raw, UnsetType
 
 from gateway.catalogue import derive
 from gateway.catalogue.aliases import Alias
-from gateway.catalogue.download_sources import wanted
+from gateway.catalogue.download_sources import download_wish
 from gateway.catalogue.downloads import NO_DOWNLOADS, NOT_FOUND
 from gateway.engine.run import Run
-from gateway.faults import Refusal
+from gateway.faults import Refusal, StoreFailure
 from gateway.names import grammar
 from gateway.transforms.thinking import thinking_support
 from gateway.types import internal, ollama
@@ -30,19 +29,19 @@ from gateway.wire.writing import encode
 
 
 async def catalogue(run: Run) -> None:
-    """Fill `$context.models` with every model of the host and every one made of them."""
+    """Fill `$context.models` with every model of the host and every derived model."""
     run.context.models = await run.services.catalogue.listed()
 
 
 async def running(run: Run) -> None:
-    """Fill `$context.running` with every loaded instance, the one that lives longest first."""
+    """Fill `$context.running` with every loaded instance, the one that expires last first."""
     run.context.running = run.services.lifecycle.running(
         await run.services.catalogue.rows(fresh=True)
     )
 
 
 async def acquire(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
-    """Have the model ready and hold it while this request runs; loads once for all who wait."""
+    """Make the model ready and keep it while this request runs; one load serves all that wait."""
     lease = run.services.lifecycle.lease(
         run.context.model, parse_keep_alive(keep_alive), num_ctx, run.warnings.append
     )
@@ -52,7 +51,7 @@ async def acquire(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | Uns
 
 
 async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
-    """Have the model loaded although nothing is asked of it, and hold it like a request's."""
+    """Load the model without asking it anything, and keep it like the model of a request."""
     await _look_again(run)
     await acquire(run, keep_alive=keep_alive, num_ctx=num_ctx)
     assert run.lease is not None
@@ -67,7 +66,7 @@ async def unload(run: Run) -> None:
 
 
 async def _look_again(run: Run) -> None:
-    """Have a list that is young enough: to what is only loaded or unloaded, that is all."""
+    """Fetch the list if it is too old: a request that only loads or unloads depends on it."""
     await run.services.catalogue.rows()
 
 
@@ -126,7 +125,7 @@ async def create(
     requires: str | UnsetType | None,
 ) -> AsyncIterator[internal.Progress]:
     """
-    Make a model of the one that was resolved, and tell how it goes (docs/facts/ollama.md#create).
+    Derive a model from the resolved one, and report progress (docs/facts/ollama.md#create).
     """
     row = run.context.model
     alias = derive.derived(
@@ -145,7 +144,7 @@ async def create(
         yield internal.Progress(status=f"creating new layer sha256:{digest}")
     if template:
         yield internal.Progress(
-            status="the template is kept and shown, but LM Studio applies the model's own"
+            status="the template is stored and shown, but LM Studio applies the model's own"
         )
     yield internal.Progress(status="writing manifest")
     await _keep(run, alias)
@@ -153,32 +152,32 @@ async def create(
 
 
 async def forget(run: Run, *, model: str | UnsetType | None, name: str | UnsetType | None) -> None:
-    """Delete a name that is kept here; the model behind it stays, loaded or not."""
+    """Delete an alias; its source model stays, loaded or not."""
     try:
         text = grammar.without_local(grammar.stated(model, name))
         await run.services.catalogue.forget(text.strip())
-    except sqlite3.Error as error:
-        raise _unwritable(error) from error
+    except StoreFailure as failure:
+        raise _unwritable(failure) from failure
 
 
 async def _keep(run: Run, alias: Alias) -> None:
     try:
         await run.services.catalogue.keep(alias)
-    except sqlite3.Error as error:
-        raise _unwritable(error) from error
+    except StoreFailure as failure:
+        raise _unwritable(failure) from failure
 
 
-def _unwritable(error: sqlite3.Error) -> Refusal:
-    return Refusal(503, f"the gateway's store can't be written: {error}")
+def _unwritable(failure: StoreFailure) -> Refusal:
+    return Refusal(503, f"the gateway's store cannot be written: {failure}")
 
 
 async def pull(
     run: Run, *, model: str | UnsetType | None, name: str | UnsetType | None
 ) -> AsyncIterator[internal.Progress]:
     """
-    Have LM Studio download a model, and tell how it goes as Ollama tells of a pull.
+    Let LM Studio download a model, and report progress as Ollama reports a pull.
 
-    A model that is there needs no download. (docs/facts/ollama.md#pull)
+    An existing model needs no download. (docs/facts/ollama.md#pull)
     """
     text, catalogue = grammar.stated(model, name), run.services.catalogue
     row = await catalogue.find(text)
@@ -188,10 +187,10 @@ async def pull(
     if row is not None:
         yield _pulling(f"sha256:{row.digest}", row.size_bytes, row.size_bytes)
     else:
-        wish = wanted(text, run.context.settings.pull)
+        wish = download_wish(text, run.context.settings.pull)
         if wish is None:
             yield internal.Progress(
-                status=f"LM Studio knows no {text.strip()}: pull PUBLISHER/MODEL as LM Studio "
+                status=f"LM Studio does not know {text.strip()}: pull PUBLISHER/MODEL as LM Studio "
                 "names it or hf.co/ORG/REPO:QUANTIZATION, or give the name an entry in [pull] of "
                 "the gateway's settings"
             )
@@ -206,7 +205,7 @@ async def pull(
 
 
 def _pulling(digest: str, total: int, completed: int) -> internal.Progress:
-    """Return a line of a progress bar; zeros are left out, as Ollama leaves them out."""
+    """Return a line of a progress bar; zeros are left out, as in Ollama."""
     return internal.Progress(
         status=f"pulling {digest.removeprefix('sha256:')[:12]}",
         digest=digest,
@@ -228,9 +227,7 @@ async def push(
     text = grammar.stated(model, name)
     if grammar.parse(text) is None:
         raise Refusal(500, f"unqualified name: {grammar.filled(text)}")
-    raise Refusal(
-        500, "LM Studio can't push models; publish the model's files where they came from"
-    )
+    raise Refusal(500, "LM Studio cannot push models; publish the model's files at their source")
 
 
 async def look_for_blob(run: Run, *, digest: str) -> None:

@@ -1,8 +1,8 @@
 """
-One streamed answer on its way: LM Studio's events in, lines for the client out.
+The translation of one streamed answer: it takes LM Studio's events and sends lines to the client.
 
-Here lives what is done for every token, and nothing that is done once a request: that is the
-relay's. It runs in the callback that received the bytes, up to the client's socket.
+This module does the work for every token; the relay does the work that is needed once in a request.
+It runs in the callback that received the bytes, up to the client's socket.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Lines(Protocol):
-    """Where the lines of a stream go."""
+    """The receiver of a stream's lines."""
 
     def push(self, part: bytes) -> Awaitable[None] | None:
         """
         Send one or more lines of a streamed answer; the first ones start it.
 
-        What is returned has to be waited for before anything more is sent.
+        The caller must await a returned awaitable before it sends anything more.
         """
 
 
 class Frames:
     """
-    Translates one stream, sends its frames, or adds them up for a client that wants one answer.
+    Translates one stream and sends its frames, or folds them for a client that wants one answer.
 
-    `look_at_first` is given the first chunk before it is translated, and may refuse it.
+    `look_at_first` is called with the first chunk before it is translated, and may raise a refusal.
     """
 
     __slots__ = (
@@ -78,7 +78,7 @@ class Frames:
         self._fold = None if call.streamed else call.fold()
         self._is_first = self._is_watched = True
         self._unsent = b""
-        # Of few streams, and of those the first and the last event: the keys are the same in all.
+        # In a sample of the streams, and there the first and last event: all have the same keys.
         self._look_at_keys = sampled(call.chunks.type)
         self._last_data = b""
 
@@ -86,13 +86,13 @@ class Frames:
         """
         Translate the stream to its end, and send all frames but the last.
 
-        Return the lines that are not sent yet, the last one among them, and for a client that
-        wants one answer no lines but that answer. Raises UpstreamFailure, when everything that
-        came before is sent.
+        Return the lines that are not sent yet, with the last one, and None; for a client that wants
+        one answer, return no lines and that answer. Raises UpstreamFailure after all earlier frames
+        are sent.
         """
         events = self._events
         if events.one_shot is not None:
-            # The whole answer is one more chunk, and the only one.
+            # The whole answer is the only chunk.
             events.put_back([Event("", events.one_shot)])
         await events.each(self._take)
         self._context.now = utc_text(time.time_ns())
@@ -111,9 +111,9 @@ class Frames:
         return b"", self._fold.result(last)
 
     def _take(self, batch: list[Event]) -> Awaitable[None] | None:
-        """Translate the events of one read, and send what they make in one piece."""
-        # In one function: every token passes here, and each call adds to what it takes.
-        # What came at once carries one time.
+        """Translate the events of one read, and send their frames in one piece."""
+        # One function, because every token passes here and each function call costs time.
+        # All events of one read share a timestamp.
         self._context.now = utc_text(time.time_ns())
         frames: list[Any] = []
         keep = frames.append if self._fold is None else self._fold.add
@@ -121,7 +121,7 @@ class Frames:
             for event in batch:
                 data = event.data
                 if data == DONE:
-                    # What came with the end goes out with the last frame.
+                    # Frames that arrived with the end are sent with the last frame.
                     self._unsent = encode_lines(frames)
                     self._events.stop()
                     return None
@@ -144,14 +144,14 @@ class Frames:
         except UpstreamFailure as failure:
             if not frames:
                 raise
-            # What came before it in the same read is the client's all the same.
+            # The client still gets the frames before it in the same read.
             if (pending := self._client.push(encode_lines(frames))) is None:
                 raise
             return _fail_after(pending, failure)
         return self._client.push(encode_lines(frames)) if frames else None
 
     def _watch(self, chunk: Any, data: bytes) -> None:
-        """Look at the first chunk, and remember the last. Raises what `look_at_first` does."""
+        """Check the first chunk, and remember the last. Raises whatever `look_at_first` raises."""
         self._last_data = data
         if self._is_first:
             self._look_at_first(chunk)
@@ -161,11 +161,11 @@ class Frames:
                 self._look_at_keys(data)
 
     def _end(self) -> Any:
-        """Return the last frame. Raises UpstreamFailure for a stream that may not end here."""
+        """Return the last frame. Raises UpstreamFailure for an incomplete stream."""
         if self._translator.complete:
             return self._translator.end()
         if self._events.one_shot is not None:
-            raise UpstreamFailure("it answered with JSON that is no answer", fault="not_sse")
+            raise UpstreamFailure("it answered with JSON that is not an answer", fault="not_sse")
         raise UpstreamFailure(
             "its stream ended without saying that the answer is complete",
             fault="empty" if self._is_first else "closed_mid_stream",

@@ -1,1 +1,1 @@
-"""Loads and unloads of models, keep-alive timers, and which instances the gateway owns."""
+"""Loads and unloads of models, keep-alive timers, and the gateway's own instances."""

@@ -1,7 +1,7 @@
 """
-How much context a request gets: what it asks for, what is allowed, and what is loaded.
+The context length that a request gets: from its wish, the limits, and the loaded instance.
 
-Pure. Whether a model may be loaded again for it is the lifecycle's to know.
+Pure functions. Whether a model may be loaded again is decided in `changes`.
 """
 
 from __future__ import annotations
@@ -16,29 +16,32 @@ Policy: TypeAlias = Literal["grow", "exact", "ignore"]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Tokens of context that a request wants; `is_own` unless a setting says so for it."""
+    """The context length in tokens that a request wants; not `is_own` if a setting wants it."""
 
     tokens: int
     is_own: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ContextDecision:
     """
-    What a wish comes to.
+    The answer to a wish.
 
-    `tokens` is what to load with, None for LM Studio's own choice; `is_reload` whether what is
-    loaded has to change for it; `note` what to tell a client that does not get what it asked for.
+    `tokens` is the context length to load with, None if LM Studio chooses. `needs_reload` says that
+    the loaded instance has another one. `note` tells the client why it does not get its wish.
     """
 
     tokens: int | None = None
-    is_reload: bool = False
+    needs_reload: bool = False
     note: str | None = None
 
 
 def read_wish(num_ctx: float | UnsetType, setting: int | None, policy: Policy) -> Wish | None:
     """
-    Return what a request wants; the setting speaks for one that names nothing above zero.
+    Return the wish of a request, None for no wish.
+
+    `num_ctx` is the request's option; if it is not above zero, `setting` (`models.context_length`)
+    counts instead.
 
     >>> read_wish(8192.0, 4096, "grow"), read_wish(0, 4096, "grow"), read_wish(8192, None, "ignore")
     (Wish(tokens=8192, is_own=True), Wish(tokens=4096, is_own=False), None)
@@ -50,20 +53,21 @@ def read_wish(num_ctx: float | UnsetType, setting: int | None, policy: Policy) -
 
 def decide(
     wish: Wish | None, policy: Policy, *, loaded: int | None, most: int | None, cap: int
-) -> Verdict:
+) -> ContextDecision:
     """
-    Weigh a wish against the model's own limit, the cap (0 is none), and what is loaded.
+    Weigh a wish against the limits and the loaded instance; all numbers are tokens.
 
-    A cap never takes away what is there already. Nothing shrinks, unless the policy is `exact`.
-    `loaded` is None when nothing is loaded, or when nobody knows how much.
+    `loaded` is the loaded context length, None if nothing is loaded or if it is unknown. `most` is
+    the model's own limit, None if it is unknown. `cap` is the setting `models.context_cap`, 0 for
+    none; it never takes away what is loaded already. Nothing shrinks, unless the policy is `exact`.
 
-    >>> decide(Wish(131072, True), "grow", loaded=8192, most=None, cap=32768)
-    Verdict(tokens=32768, is_reload=True, note='num_ctx 131072 is more than allowed: 32768')
+    >>> decide(Wish(131072, True), "grow", loaded=8192, most=None, cap=32768).tokens
+    32768
     >>> decide(Wish(2048, True), "grow", loaded=8192, most=None, cap=32768)
-    Verdict(tokens=8192, is_reload=False, note=None)
+    ContextDecision(tokens=8192, needs_reload=False, note=None)
     """
     if wish is None:
-        return Verdict(loaded)
+        return ContextDecision(loaded)
     limits = [most] if most else []
     if cap:
         limits.append(max(cap, loaded or 0))
@@ -72,7 +76,7 @@ def decide(
     if tokens < wish.tokens and wish.is_own:
         note = f"num_ctx {wish.tokens} is more than allowed: {tokens}"
     if loaded is None or policy == "ignore":
-        return Verdict(tokens, note=note)
+        return ContextDecision(tokens, note=note)
     if policy == "exact" and wish.is_own:
-        return Verdict(tokens, is_reload=tokens != loaded, note=note)
-    return Verdict(max(tokens, loaded), is_reload=tokens > loaded, note=note)
+        return ContextDecision(tokens, needs_reload=tokens != loaded, note=note)
+    return ContextDecision(max(tokens, loaded), needs_reload=tokens > loaded, note=note)

@@ -1,8 +1,7 @@
 """
-LM Studio's own load and unload calls.
+LM Studio's own load and unload calls, and the reason of a load that failed.
 
-May live here: making the calls, and telling what a failed load was for. May not live here: when to
-load or unload, and for whom (`lifecycle`).
+When to load or unload is decided in `changes`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from msgspec import UNSET, UnsetType
 
@@ -18,21 +17,19 @@ from gateway.calls import host
 from gateway.catalogue.catalogue import Catalogue
 from gateway.faults import UpstreamFailure
 from gateway.observability.journal import get_logger
-from gateway.observability.record import note_load, sampled
-from gateway.runtime.outcome import FetchCall
+from gateway.observability.record import note_load
 from gateway.types import internal
 from gateway.upstream.client import Upstream
 from gateway.wire.duration import shown
-from gateway.wire.writing import encode
 
 _NO_MEMORY: Final = (
     "insufficient system resources",
     "not enough memory",
     "out of memory",
-    # An engine that could not get its memory says no more than that it is gone.
+    # An engine that gets no memory only ends, and LM Studio says so.
     "exited before becoming healthy",
 )
-"""What LM Studio says when a model does not fit (docs/facts/lmstudio.md#load-errors)."""
+"""Parts of LM Studio's texts when memory is short (docs/facts/lmstudio.md#load-errors)."""
 
 
 def lacks_memory(failure: UpstreamFailure) -> bool:
@@ -42,14 +39,15 @@ def lacks_memory(failure: UpstreamFailure) -> bool:
 
 
 def is_outcome_unknown(failure: UpstreamFailure) -> bool:
-    """Whether the load may have gone on after the failure: no answer told how it ended."""
+    """Whether a load may go on after its call failed, because no answer said how it ended."""
     return failure.status is None and not failure.repeatable
 
 
 class Loader:
-    """Loads and unloads on one host; the catalogue looks again after each."""
+    """Loads and unloads on one host; after each, the catalogue's cached list is outdated."""
 
     def __init__(self, upstream: Upstream, catalogue: Catalogue, timeout_s: float) -> None:
+        """Give each load at most `timeout_s` seconds."""
         self._upstream = upstream
         self._catalogue = catalogue
         self._timeout_s = timeout_s
@@ -59,9 +57,10 @@ class Loader:
         self, model: str, tokens: int | None, like: internal.HostInstance | None = None
     ) -> internal.HostInstance:
         """
-        Load a model and return the copy; `like` is one whose other settings it is to have.
+        Load a model and return the new instance.
 
-        Raises UpstreamFailure.
+        `model` is LM Studio's name of the model, `tokens` the context length, None if LM Studio
+        chooses. The new instance gets all other settings of `like`. Raises UpstreamFailure.
         """
         wish = internal.LoadWish(model=model, context_length=UNSET if tokens is None else tokens)
         if like is not None:
@@ -72,43 +71,41 @@ class Loader:
         started = time.monotonic()
         try:
             with _counted():
-                loaded = await self._call(host.load(wish), self._timeout_s)
+                loaded = await self._upstream.ask(host.load(wish), timeout_s=self._timeout_s)
         finally:
             self._catalogue.invalidate()
         self._log.info(
-            "loaded", model=model, context=tokens, took=shown(time.monotonic() - started)
+            "model loaded",
+            model=model,
+            context_length=tokens,
+            took=shown(time.monotonic() - started),
         )
         identifier = loaded.instance_id or model
         return internal.HostInstance(id=identifier, context_length=wish.context_length)
 
     async def warm(self, row: internal.CatalogueRow) -> None:
-        """Have the host load a model for a request of one token. Raises UpstreamFailure."""
+        """Have the host load a model by a request for one token. Raises UpstreamFailure."""
         call = host.warm_embedding if row.kind == "embedding" else host.warm_llm
         try:
             with _counted():
-                await self._call(call(internal.WarmWish(model=row.request_key)), self._timeout_s)
+                await self._upstream.ask(
+                    call(internal.WarmWish(model=row.request_key)), timeout_s=self._timeout_s
+                )
         finally:
             self._catalogue.invalidate()
 
     async def unload(self, identifier: str) -> None:
-        """Unload one copy. Raises UpstreamFailure."""
+        """Unload the instance with this identifier. Raises UpstreamFailure."""
         try:
-            await self._call(host.unload(internal.UnloadWish(instance_id=identifier)))
+            await self._upstream.ask(host.unload(internal.UnloadWish(instance_id=identifier)))
         finally:
             self._catalogue.invalidate()
-        self._log.info("unloaded", instance=identifier)
-
-    async def _call(self, call: FetchCall[Any, Any], timeout_s: float | None = None) -> Any:
-        body = encode(call.body) if call.body is not None else None
-        data = await self._upstream.fetch(call.method, call.path, body, timeout_s=timeout_s)
-        if look := sampled(call.decoder.type):
-            look(data)
-        return call.translate(call.decode(data))
+        self._log.info("instance unloaded", instance=identifier)
 
 
 @contextmanager
 def _counted() -> Iterator[None]:
-    """Count a load as it ends; one that is given up is none."""
+    """Count a load by its end; a cancelled one is not counted."""
     try:
         yield
     except UpstreamFailure:

@@ -1,62 +1,91 @@
 """
-What is known of one model's copies here: which there are, who uses them, and what becomes of them.
+The known state of each model: its loaded instances, the requests that use it, and its keep-alive.
 
-May live here: the record, the state that it comes to, waking those who wait for a change, and the
-bounded queue. May not live here: anything that acts on LM Studio or on the clock (`lifecycle`).
+Nothing here acts: calls to LM Studio are in `changes` and `loader`, timers in `keep_alive`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from gateway.faults import Refusal
-from gateway.lifecycle.ownership import Owned
+from msgspec import UnsetType
+
+from gateway.lifecycle.context_length import Wish
+from gateway.lifecycle.ownership import OwnInstance
 from gateway.types import internal
-
-if TYPE_CHECKING:
-    from gateway.lifecycle.lifecycle import Lease
 
 Change: TypeAlias = Literal["loading", "reloading", "unloading"]
 State: TypeAlias = Literal["absent", "idle", "busy", "stopping", "growing"] | Change
-"""docs/lifecycle.md has a section on each."""
+"""The states of docs/lifecycle.md, which has a row for each."""
 
-BUSY = "server busy, please try again.  maximum pending requests exceeded"
-"""Ollama's words, two spaces included (docs/facts/ollama.md#queue)."""
+Warn: TypeAlias = Callable[[str], None]
+
+
+@dataclass(eq=False, slots=True)
+class ModelRequest:
+    """
+    One request that uses a model, from before the load until its answer has ended.
+
+    `keep_alive` is in seconds: None is forever, UNSET if the request does not say. `wish` is the
+    context length that the request wants, None if it leaves the choice to LM Studio. `warn` takes a
+    sentence for the client. `state` is the model that the request uses now, None before and after.
+    """
+
+    row: internal.CatalogueRow
+    keep_alive: float | UnsetType | None
+    wish: Wish | None
+    warn: Warn
+    state: ModelState | None = None
+    is_running: bool = False
+
+    @property
+    def takes_any_variant(self) -> bool:
+        """Whether LM Studio chooses the variant, because the request names only the model's key."""
+        return self.row.request_key == self.row.key
 
 
 @dataclass(eq=False)
-class Hold:
+class ModelState:
     """
-    One variant of one model: its copies, its requests, and its keep-alive.
+    The state of one variant of one model: its instances, its requests, and its keep-alive.
 
-    Times: `last_used` is monotonic, `stop_asked_at` and `expires_at` are since the epoch.
+    `name` is a row's `instances_of`, `key` is LM Studio's key of the model. `keep_alive_s` is in
+    seconds, None is forever. `last_used` is monotonic; `stop_asked_at` and `expires_at` are seconds
+    since the epoch.
     """
 
     name: str
     key: str
     keep_alive_s: float | None
     instances: dict[str, internal.HostInstance] = field(default_factory=dict)
-    owned: dict[str, Owned] = field(default_factory=dict)
-    pending: Owned | None = None
-    """A load of ours of which nobody knows yet how it ended."""
-    leases: list[Lease] = field(default_factory=list)
+    """The loaded instances by their identifiers, as of the last list or change."""
+    owned: dict[str, OwnInstance] = field(default_factory=dict)
+    """Those of them that this gateway loaded."""
+    pending: OwnInstance | None = None
+    """A load by this gateway whose end is not known yet."""
+    requests: list[ModelRequest] = field(default_factory=list)
+    """The requests that use the model or wait for it, in the order in which they came."""
     task: asyncio.Task[None] | None = None
+    """The change that is under way; `change` says which one."""
     change: Change | None = None
-    grower: Lease | None = None
-    """The request for which the model is to grow once it is idle; those that come later wait."""
-    refused: set[int] = field(default_factory=set)
-    """Contexts that were tried and that LM Studio did not give."""
-    asked: int | None = None
-    """The context of the last load of ours."""
-    asked_as: str = ""
-    """The name that the last load of ours was for."""
+    growing_for: ModelRequest | None = None
+    """The request that waits to reload the idle model with more context; later requests wait."""
+    requested_context: int | None = None
+    """The context length that the last load asked for, until a list confirms or refutes it."""
+    refused_contexts: set[int] = field(default_factory=set)
+    """Context lengths that were asked for and that LM Studio did not give."""
+    loaded_as: str = ""
+    """The Ollama name for which the last load was made."""
     stop_asked_at: float | None = None
+    """When a client asked to unload the model, until that is done."""
     is_due: bool = False
+    """Whether the keep-alive is over, or the memory is needed for another model."""
     must_retry: bool = False
+    """Whether the last unload failed."""
     timer: asyncio.TimerHandle | None = None
     expires_at: float | None = None
     last_used: float = 0.0
@@ -64,34 +93,52 @@ class Hold:
 
     @property
     def is_running(self) -> bool:
-        """Whether a request runs on it, and not just waits."""
-        return any(lease.is_running for lease in self.leases)
+        """Whether a request runs on the model, and does not only wait for it."""
+        return any(request.is_running for request in self.requests)
 
     @property
-    def is_ours(self) -> bool:
-        """Whether there are copies and this gateway loaded every one."""
+    def is_own(self) -> bool:
+        """Whether the model is loaded, and this gateway loaded every instance."""
         return bool(self.instances) and self.instances.keys() <= self.owned.keys()
 
     @property
     def context_length(self) -> int | None:
-        """The least context of its copies, since LM Studio chooses one; None when unknown."""
+        """
+        The smallest context length of the instances in tokens, None if it is unknown.
+
+        LM Studio chooses the instance that answers, so only the smallest can be relied on.
+        """
         known = [
-            int(one.context_length)
-            for one in self.instances.values()
-            if isinstance(one.context_length, int | float)
+            int(instance.context_length)
+            for instance in self.instances.values()
+            if isinstance(instance.context_length, int | float)
         ]
         return min(known) if known else None
 
     @property
     def state(self) -> State:
-        """What it comes to, in one word."""
+        """The state as docs/lifecycle.md names it."""
         if self.change is not None:
             return self.change
-        if self.grower is not None:
+        if self.growing_for is not None:
             return "growing"
         if self.is_running:
             return "busy" if self.stop_asked_at is None else "stopping"
         return "idle" if self.instances else "absent"
+
+    def add(self, request: ModelRequest) -> None:
+        """Have a request use this model; a keep-alive that it states applies from now on."""
+        request.state = self
+        self.requests.append(request)
+        self.is_due = False
+        self.stop_timer()
+        self.apply_keep_alive(request)
+
+    def apply_keep_alive(self, request: ModelRequest) -> None:
+        """Take over the keep-alive that a request states; 0 asks to unload the model."""
+        if not isinstance(request.keep_alive, UnsetType):
+            self.keep_alive_s = request.keep_alive
+            self.stop_asked_at = time.time() if request.keep_alive == 0 else None
 
     async def wait(self) -> None:
         """Wait for the next change of any kind."""
@@ -104,38 +151,84 @@ class Hold:
                 self._waiting.remove(future)
 
     def wake(self) -> None:
-        """Have all who wait look again."""
+        """Wake all that wait, so that they look at the state again."""
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():
                 future.set_result(None)
 
     def halt_timer(self) -> None:
-        """Stop the timer; that it was to go by then is still so."""
+        """Stop the timer, but remember when it was to end."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
 
     def stop_timer(self) -> None:
-        """Forget when it was to go."""
+        """Stop the timer, and forget when it was to end."""
         self.halt_timer()
         self.expires_at = None
 
+    def reset(self, keep_alive_s: float | None) -> None:
+        """
+        Forget everything that was said about the instances that are gone now.
 
-class Queue:
-    """How many requests may wait for models at once; who makes the change is not counted."""
+        `keep_alive_s` is the default; a client's keep-alive ends with the load that it was for
+        (docs/facts/ollama.md#keep-alive). Requests that still wait state theirs again.
+        """
+        self.keep_alive_s = keep_alive_s
+        self.stop_asked_at = self.requested_context = None
+        self.is_due = self.must_retry = False
+        self.refused_contexts.clear()
+        self.stop_timer()
+        for request in self.requests:
+            self.apply_keep_alive(request)
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._waiting = 0
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Wait in here. Raises Refusal (503) when as many as may wait do."""
-        if self._waiting >= self._most:
-            raise Refusal(503, BUSY)
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
+class ModelStates:
+    """The states of all models of one host, which the parts of the lifecycle share."""
+
+    def __init__(self, default_keep_alive_s: float | None) -> None:
+        """Start with no model; `default_keep_alive_s` is the setting, None is forever."""
+        self.default_keep_alive_s = default_keep_alive_s
+        self._states: dict[str, ModelState] = {}
+
+    def __iter__(self) -> Iterator[ModelState]:
+        return iter(self._states.values())
+
+    def get(self, name: str) -> ModelState | None:
+        """Return the state of a name, None if there is none yet."""
+        return self._states.get(name)
+
+    def named(self, name: str, key: str) -> ModelState:
+        """Return the state of a name, a new one if there is none yet."""
+        state = self._states.get(name)
+        if state is None:
+            state = self._states[name] = ModelState(name, key, self.default_keep_alive_s)
+        return state
+
+    def state_for(self, row: internal.CatalogueRow) -> ModelState:
+        """Return the state that a row's requests use: a loaded variant's, if any will do."""
+        state = self._states.get(row.instances_of) or self.named(row.instances_of, row.key)
+        if row.request_key == row.key and not state.instances and state.task is None:
+            return next((other for other in self.variants_of(state) if other.instances), state)
+        return state
+
+    def variants_of(self, state: ModelState) -> list[ModelState]:
+        """Return the states of all variants of a state's model, itself included."""
+        return [other for other in self._states.values() if other.key == state.key]
+
+    def is_in_use(self, state: ModelState) -> bool:
+        """
+        Whether a request may run on an instance of this state.
+
+        That includes requests for the bare key of the model, for which LM Studio chooses a variant.
+        """
+        return state.is_running or any(
+            request.is_running and request.takes_any_variant
+            for other in self.variants_of(state)
+            for request in other.requests
+        )
+
+    def is_free(self, state: ModelState) -> bool:
+        """Whether no request uses the model or waits for it, and no change is under way."""
+        return state.task is None and not state.requests and not self.is_in_use(state)

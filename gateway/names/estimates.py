@@ -1,7 +1,7 @@
 """
-What a model's name suggests, for hosts that do not say it themselves.
+Estimates from a model's name, for values that the host does not state.
 
-Estimates fill what listings show; none of them ever refuses a request.
+Listings show estimates. No estimate ever refuses a request.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def parameter_size(name: str) -> str:
 
 def parameter_count(size: str) -> int | None:
     """
-    Return the number behind a size such as 8B or 8x7B, None when it is no size.
+    Return the number for a size such as 8B or 8x7B, None if the text is not a size.
 
     >>> parameter_count("1.5B"), parameter_count("8x7B"), parameter_count("?")
     (1500000000, 56000000000, None)
@@ -88,7 +88,7 @@ def architecture(name: str) -> str:
 
 def size_bytes(parameters: int | None, quantization_name: str) -> int:
     """
-    Return about how large a model's file is; 0 when nothing is known.
+    Return the approximate size of a model's file in bytes; 0 if nothing is known.
 
     >>> size_bytes(8_000_000_000, "Q4_K_M")
     4500000000
@@ -105,22 +105,22 @@ def size_bytes(parameters: int | None, quantization_name: str) -> int:
 
 def is_embedding(name: str) -> bool:
     """
-    Tell whether a name suggests an embedding model; LM Studio prefixes them
+    Return whether a name suggests an embedding model; LM Studio prefixes their names
     (docs/facts/lmstudio.md#embedding-names).
     """
     return bool(_EMBEDDING.search(name))
 
 
 def thinks(name: str) -> bool:
-    """Tell whether a name suggests a model that reasons."""
+    """Return whether a name suggests a model that reasons."""
     return bool(_THINKING.search(name))
 
 
 def uses_tools(name: str) -> bool:
-    """Tell whether a name suggests a model that calls tools."""
+    """Return whether a name suggests a model that calls tools."""
     return bool(_TOOLS.search(name))
 
 
 def sees(name: str) -> bool:
-    """Tell whether a name suggests a model that takes images."""
+    """Return whether a name suggests a model that accepts images."""
     return bool(_VISION.search(name))

@@ -1,13 +1,13 @@
 """
-Fill-in-the-middle: which markers a family of models was trained with, and which models know them.
+Fill-in-the-middle: the markers that a family of models was trained with, and the models that know
+them.
 
-May live here: the table and the questions about it. May not live here: what the catalogue makes of
-an answer, and architectures that a setting adds.
+The catalogue adds the architectures that a setting names.
 
-An architecture alone says little, since a chat model and a code model may share one: a table row
-holds the markers of its one family of code models, and the words by which that family's names are
-known. Families that share an architecture with another row's (old DeepSeek Coder is a llama,
-Codestral is one too when it comes as GGUF) are left out rather than guessed.
+An architecture alone is not enough, because a chat model and a code model may share one. A row of
+the table holds the markers of one family of code models, and the words that occur in the family's
+names. Families that share an architecture with another row (old DeepSeek Coder is a llama, and so
+is Codestral as GGUF) are left out rather than guessed.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ __all__ = ["MARKERS", "Markers", "knows"]
 
 @dataclass(frozen=True, slots=True)
 class Markers:
-    """The prompt of one family, and how its models are called."""
+    """The prompt of one family, and the words in its models' names."""
 
     template: str
     words: tuple[str, ...]
     """A model belongs to the family when its key has one of these..."""
     without: tuple[str, ...] = ()
-    """...and none of these, which name its members that were not trained to fill in."""
+    """...and none of these, which mark members that were not trained to fill in."""
 
     def fill(self, prompt: str, suffix: str) -> str:
-        """Return the prompt that asks for what stands between the two texts."""
+        """Return the prompt that asks for the text between the two texts."""
         return self.template.format(prompt=prompt, suffix=suffix)
 
 
 _PIPED: Final = "<|fim_prefix|>{prompt}<|fim_suffix|>{suffix}<|fim_middle|>"
 _PLAIN: Final = "<fim_prefix>{prompt}<fim_suffix>{suffix}<fim_middle>"
 _EMBEDDING: Final = ("embed",)
-"""Embedding models are made from code models, and keep the architecture."""
+"""Embedding models are derived from code models and keep the architecture."""
 
 _QWEN: Final = Markers(_PIPED, ("coder",), _EMBEDDING)
 _GEMMA: Final = Markers(_PIPED, ("codegemma", "code-gemma"), ("-it",))
@@ -78,14 +78,14 @@ MARKERS: Final[Mapping[str, Markers]] = MappingProxyType(
         "starcoder2": _STARCODER,
     }
 )
-"""By architecture, in lower case, as GGUF and as MLX models state it."""
+"""By architecture, in lower case, as GGUF and MLX models state it."""
 
 
 def knows(architecture: str, key: str) -> bool:
     """
-    Whether a model was surely trained with the markers that its architecture has here.
+    Return whether a model was certainly trained with the markers of its architecture.
 
-    `key` is LM Studio's. Conservative: False only means that it is not known.
+    `key` is LM Studio's model key. False only means that it is not known.
 
     >>> knows("qwen2", "qwen/qwen2.5-coder-7b"), knows("qwen2", "qwen2.5-7b-instruct")
     (True, False)

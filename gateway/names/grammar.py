@@ -1,8 +1,8 @@
 """
 Ollama's grammar of model names: host, namespace, model and tag.
 
-Pure functions over the text of a name. Which models exist, aliases, and the choice between several
-models that match are the catalogue's. Callers trim a name before they pass it.
+These are pure functions over the text of a name. The catalogue knows which models and aliases
+exist, and chooses between several that match. Callers trim a name before they pass it.
 """
 
 import re
@@ -46,10 +46,10 @@ class Name:
     @property
     def display(self) -> str:
         """
-        The shortest form, the tag always shown: "llama3:latest".
+        The shortest form, always with the tag: "llama3:latest".
         (docs/facts/ollama.md#name-display)
         """
-        # Next to a host that is not the default one, the namespace is shown even if it is.
+        # With a host other than the default, even the default namespace is shown.
         if self.host.lower() != DEFAULT_HOST:
             return self.full
         if self.namespace.lower() != DEFAULT_NAMESPACE:
@@ -63,7 +63,7 @@ class Name:
 
     @property
     def folded(self) -> str:
-        """Equal for two names exactly when Ollama's lookup takes them for the same one."""
+        """Equal for two names exactly if Ollama's lookup treats them as the same name."""
         return self.full.lower()
 
 
@@ -72,7 +72,8 @@ def parse(text: str) -> Name | None:
 
     (docs/facts/ollama.md#name-grammar)
     """
-    # A request's name is read several times; what is no name may be of any size, and is not kept.
+    # A request's name is parsed several times. A text that is not a name can be long, and is not
+    # cached.
     return _remembered(text) if len(text) <= _MAX_REMEMBERED else _read(text)
 
 
@@ -129,10 +130,10 @@ Place = Literal["cloud", "local"]
 
 
 def split_place(text: str) -> tuple[str, Place | None]:
-    """Split a name into the name proper and where it says to run; raises `ValueError` for both.
+    """Split a name into the name proper and its place; raises `ValueError` if it has both places.
 
     "x:cloud" is "x" on ollama.com and "x:20b-cloud" is "x:20b" there; "x:local" is "x" here. Only
-    what stands behind the last colon counts, in any letter case. (docs/facts/ollama.md#name-places)
+    the text after the last colon counts, in any letter case. (docs/facts/ollama.md#name-places)
     """
     base, place = _split_last_place(text)
     if place is not None and _split_last_place(base)[1] is not None:
@@ -168,9 +169,9 @@ def is_lookup_name(text: object) -> bool:
 
 
 def without_local(text: str) -> str:
-    """Take a ":local" off a name; ollama.com's names stay, as names like any other.
+    """Remove ":local" from a name; ollama.com's names stay, like any other name.
 
-    What is kept here is kept under its name proper. (docs/facts/ollama.md#name-places)
+    Aliases are stored under the name proper. (docs/facts/ollama.md#name-places)
     """
     try:
         base, place = split_place(text.strip())
@@ -181,7 +182,7 @@ def without_local(text: str) -> str:
 
 def differ_in_case(one: str, other: str) -> bool:
     """
-    Whether two texts are the same model's name but for letter case.
+    Return whether two texts are the same model's name except for letter case.
     (docs/facts/ollama.md#name-matching)
     """
     left, right = parse(one), parse(other)

@@ -1,10 +1,10 @@
 """
-The way from LM Studio's model keys to Ollama's names and back.
+The conversion of LM Studio's model keys to Ollama's names and back.
 
-An Ollama name forbids much that occurs in a key, so `canonical` escapes it, reversibly:
+Many characters of a key are not allowed in an Ollama name, so `canonical` escapes them, reversibly:
 
-    _x2e_     the UTF-8 bytes of one or more characters that a name can't hold
-    _x_       nothing at all (an empty part)
+    _x2e_     the UTF-8 bytes of one or more characters that a name cannot contain
+    _x_       an empty part
     _xj_      as the whole namespace: host and model are two pieces of one text
     _xh..._   at the end of a part: a digest of a text too long for any name; not reversible
 """
@@ -28,7 +28,7 @@ from gateway.names.grammar import (
 
 
 class IrreversibleName(ValueError):
-    """A name that holds only a digest of its key: the catalogue alone can tell which key it is."""
+    """A name contains only a digest of its key; only the catalogue can find the key."""
 
 
 _JOINED: Final = "_xj_"
@@ -40,7 +40,7 @@ _CONTENT: Final = rf"x(?:(?:[0-9a-f]{{2}})*|j|h[0-9a-f]{{{_DIGEST_CHARS}}})"
 _ESCAPE: Final = re.compile(rf"_{_CONTENT}_", re.IGNORECASE)
 
 # In a text whose escaped characters are masked by NUL: an underscore that would read as an escape
-# once the character behind, an underscore or an escape itself, is written.
+# when the character after it, an underscore or an escape itself, is written.
 _AMBIGUOUS: Final = re.compile(rf"_(?={_CONTENT}[_\0])", re.IGNORECASE)
 
 # A host may hold a colon, but a key's colon would look like a tag or a port.
@@ -57,9 +57,9 @@ def canonical(key: str, variant: str | None = None) -> str:
     Ollama name forbids, are escaped. `key_of` is the inverse. Names of keys that differ in letter
     case only may be equal but for letter case; other keys have names that differ in more.
 
-    A key that outgrows even the longest name (about 430 characters when escaped; a variant of 80)
-    gets a digest, which `key_of` refuses with `IrreversibleName`. (docs/facts/lmstudio.md#keys,
-    docs/facts/ollama.md#name-grammar)
+    A key that is too long even for the longest name (about 430 characters when escaped; a variant
+    of 80) gets a digest, which `key_of` refuses with `IrreversibleName`.
+    (docs/facts/lmstudio.md#keys, docs/facts/ollama.md#name-grammar)
     """
     return f"{_canonical_path(key)}:{_canonical_tag(variant)}"
 
@@ -84,10 +84,10 @@ def _canonical_path(key: str) -> str:
 
 
 def _pack(text: str, key: str) -> str:
-    """An escaped text in a single part, or in two; else a digest of the key."""
+    """Return an escaped text as one part or two, else a digest of the key."""
     if len(text) <= MAX_PART:
         return text
-    # Rather behind an escaped character than in the middle of a word.
+    # Preferably after an escaped character, not in the middle of a word.
     breaks = {match.end() for match in _ESCAPE.finditer(text)}
     cuts = range(len(text) - MAX_PART, min(len(text), MAX_HOST + 1))
     for cut in sorted(cuts, key=lambda at: (at not in breaks, at)):
@@ -100,7 +100,7 @@ def _pack(text: str, key: str) -> str:
 def _canonical_tag(variant: str | None) -> str:
     if variant is None:
         return DEFAULT_TAG
-    # What Ollama takes for the default, or for a place to run at and cuts off
+    # Tags that Ollama treats as the default, or removes as a place to run at
     # (docs/facts/ollama.md#name-places).
     forced: tuple[int, ...] = ()
     if variant.lower() in (DEFAULT_TAG, "cloud", "local"):
@@ -139,10 +139,10 @@ def _digest(escaped: str, original: str) -> str:
 
 
 def key_of(name: str) -> tuple[str, str | None]:
-    """The LM Studio key and variant of a canonical name: the inverse of `canonical`.
+    """Return the LM Studio key and variant of a canonical name: the inverse of `canonical`.
 
-    Any legal name has an answer, whether or not such a model exists. The tag "latest" (also when
-    it is left out) means no variant. Raises `IrreversibleName` for a name that holds a digest and
+    Every legal name has a result, whether or not such a model exists. The tag "latest", even if it
+    is left out, means no variant. Raises `IrreversibleName` for a name that contains a digest, and
     `ValueError` for an illegal name.
     """
     parsed = parse(name)

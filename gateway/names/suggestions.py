@@ -1,5 +1,5 @@
 """
-Names close to one that no model has.
+Names that are similar to an unknown one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DRIVE: Final = re.compile(r"[A-Za-z]:(?:[/\\]|$)")
 
 
 def looks_suspicious(name: str) -> str | None:
-    """A sentence for the log when a name is probably not what its sender meant, else None."""
+    """Return a sentence for the log if a name is probably not the intended one, else None."""
     first = name.partition("/")[0].lower()
     if (
         name.startswith(("/", "~", "."))
@@ -48,7 +48,7 @@ _MAX_COMPARED: Final = 512
 
 
 def nearest(name: str, names: Iterable[str], n: int = 3) -> list[str]:
-    """The up to `n` names most like a name, best first; letter case does not count."""
+    """Return up to `n` names that are most similar, best first; letter case does not matter."""
     if not name.strip() or len(name) > _MAX_COMPARED:
         return []
     asked = _spellings(name)
@@ -63,7 +63,7 @@ def nearest(name: str, names: Iterable[str], n: int = 3) -> list[str]:
 
 
 def _spellings(name: str) -> set[str]:
-    """The forms a name is compared in: whole, without its tag, and without what stands before."""
+    """Return the compared forms of a name: whole, without its tag, and without its prefix."""
     whole = name.strip().lower()
     path = whole.rpartition(":")[0] if whole.rfind(":") > whole.rfind("/") else whole
     return {whole.removesuffix(f":{DEFAULT_TAG}"), path, path.rpartition("/")[2]} - {""}
@@ -72,9 +72,9 @@ def _spellings(name: str) -> set[str]:
 def _likeness(left: str, right: str) -> float:
     matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
     if min(len(left), len(right)) >= 3 and (left.startswith(right) or right.startswith(left)):
-        # "qwen3" for "qwen3-8b": a beginning says more than the share of equal characters.
+        # "qwen3" for "qwen3-8b": a common beginning counts more than the share of equal characters.
         return max(matcher.ratio(), 0.8)
-    # The bounds are cheap, the ratio is not.
+    # The upper bounds are cheap, the ratio is not.
     if matcher.real_quick_ratio() < _CUTOFF or matcher.quick_ratio() < _CUTOFF:
         return 0.0
     return matcher.ratio()

@@ -1,1 +1,1 @@
-"""What is noted, counted and logged of a request."""
+"""The record, the metrics and the log of requests."""

@@ -1,10 +1,10 @@
 """
-What the process writes about itself: lines on standard error, as text or as JSON.
+The log: lines on standard error, as text or as JSON.
 
-Here live the set-up of structlog, the two ways a line looks, and the one line that every request
-leaves. Not here: deciding what is worth a line. Never on a line: prompts, answers, headers other
-than the user agent, query strings, tokens, and the local variables of a traceback. The text of an
-exception may quote a request, so it is on a line only where `log.bodies` allows that.
+This module configures structlog, formats lines, and writes the one line of each request. A line
+never contains prompts, answers, headers other than the user agent, query strings, tokens, or the
+local variables of a traceback. The text of an exception can quote a request, so it is written only
+if `log.bodies` allows it.
 """
 
 import json
@@ -23,25 +23,25 @@ from gateway.settings.schema import LogSettings
 from gateway.wire.duration import shown
 
 MAX_VALUE_CHARACTERS = 300
-"""How much of a text that a client chose (a path, a user agent) goes on a line."""
+"""Characters of a text from a client (a path, a user agent) that are written on a line."""
 
 MAX_CAUSES = 10
-"""How many exceptions of a chain are written, the last one first."""
+"""Exceptions of a chain that are written, the last one first."""
 
 _SECRET_KEYS = frozenset(
     {"api_key", "authorization", "body", "content", "messages", "prompt", "token", "x_api_key"}
 )
 _FIRST = ("timestamp", "level", "event")
-"""What every line begins with."""
+"""The fields with which every line begins."""
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@+\-]+")
 
 
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     """
-    Send every line, ours and those of the libraries, to `stream` (standard error by default).
+    Write every line, the gateway's and the libraries', to `stream` (standard error by default).
 
-    Libraries speak from warnings on: what they say on lower levels names upstream addresses per
-    request, which is ours to say.
+    Libraries log from level warning on: their lower levels name upstream addresses for each
+    request, which the gateway itself logs.
     """
     stream = stream or sys.stderr
     render: Processor = _render_json if settings.format == "json" else _render_text
@@ -71,7 +71,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
 
 
 def get_logger(**context: object) -> FilteringBoundLogger:
-    """Return a logger whose lines all carry `context`."""
+    """Return a logger whose lines all contain `context`."""
     logger: FilteringBoundLogger = structlog.get_logger(**context)
     return logger
 
@@ -87,12 +87,12 @@ def log_request(
     outcome: str = "complete",
 ) -> None:
     """
-    Write the one line of a request that has ended; what did not happen is not on it.
+    Write the one line of a request that has ended, without fields that do not apply.
 
-    `path` is the route's template where there is one, never with a query. `status` is None when no
-    answer was begun; `outcome` is `complete`, `left` (the client did), `cut` (the answer ended
-    early) or `failed` (an exception of ours). `took` is from the head of the request to now,
-    `first` to the first bytes of the body of a streamed answer.
+    `path` is the route's template if there is a route, never with a query. `status` is None if no
+    answer was started. `outcome` is `complete`, `left` (the client left), `cut` (the answer ended
+    early) or `failed` (an exception in the gateway). `took` is the time from the head of the
+    request to now, `first` the time to the first bytes of the body of a streamed answer.
     """
     first_ns = record.first_ns if record.is_stream else None
     more = {
@@ -119,7 +119,7 @@ def log_request(
 
 
 class _Lines:
-    """Writes whole lines; a reader that has gone away is no reason to fail a request."""
+    """Writes whole lines; a closed reader must not fail a request."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -135,7 +135,7 @@ class _Lines:
 
 
 def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Say which request a line belongs to."""
+    """Add the id of the request to a line."""
     if (identifier := current_id()) is not None:
         event["id"] = identifier
     return event
@@ -146,7 +146,7 @@ def _format_exception(exc_info: ExcInfo) -> str:
 
 
 def _format_without_text(exc_info: ExcInfo) -> str:
-    """Name where it happened, and the kinds of the exceptions."""
+    """Return the places and the types of the exceptions, without their texts."""
     parts: list[str] = []
     one: BaseException | None = exc_info[1]
     while one is not None and len(parts) < MAX_CAUSES:
@@ -160,7 +160,7 @@ def _format_without_text(exc_info: ExcInfo) -> str:
 
 
 def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Take out what must never be written, should a caller hand it in, and cut what is long."""
+    """Mask fields that must never be written, in case a caller passes one, and cut long values."""
     for key, value in event.items():
         if key in _SECRET_KEYS:
             event[key] = "masked"
@@ -174,7 +174,7 @@ def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 
 
 def _render_text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    """`time level event key=value …`; what is not plain is quoted and escaped as JSON is."""
+    """`time level event key=value …`; values that are not plain are written as in JSON."""
     exception = event.pop("exception", None)
     time, level, what = (event.pop(key, "") for key in _FIRST)
     head = f"{time} {level:<7} {_text(what, free=True)}"
@@ -183,7 +183,7 @@ def _render_text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 
 
 def _text(value: object, *, free: bool = False) -> str:
-    """Keep one line one line: control characters and everything non-ASCII are escaped."""
+    """Escape control characters and all non-ASCII, so that a line stays one line."""
     if value is None:
         return "-"
     text = str(value)

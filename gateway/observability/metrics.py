@@ -1,9 +1,10 @@
 """
-What is counted, for `/metrics` in the text form of Prometheus.
+The metrics, for `/metrics` in Prometheus' text format.
 
-Every application has a registry of its own. Labels have few values that we choose: a route is its
-template, a method one that HTTP names, a fault one of the closed list. Counting is done once a
-request has ended, or a load, but for the streams that run: nothing here is called for a frame.
+Every application has its own registry. Labels have few values, which clients cannot choose: a route
+is its template, a method is one that HTTP defines, a fault is one of the closed list. A request or
+a load is counted when it has ended. Only the gauge of running streams changes earlier; nothing here
+is called for a frame.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ from gateway.observability.unknown_keys import Sampler, find_unknown
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 OTHER = "other"
-"""The route of what no route takes, and the method that HTTP does not name."""
+"""The label for requests without a route, and for methods that HTTP does not define."""
 PATH = "/metrics"
 MOST_KEYS = 100
-"""So many keys have a label of their own; those that come later share one."""
+"""Number of keys that have their own label; later ones share one."""
 WAITS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 LASTS_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 _PLAIN = re.compile(r"[A-Za-z0-9_.\[\]\-]{1,100}")
 
 
 class Metrics:
-    """The counters of one application; the observer of its requests' records."""
+    """The metrics of one application, and the observer of its requests' records."""
 
     def __init__(self) -> None:
         self.running_streams = 0
@@ -53,7 +54,7 @@ class Metrics:
         ProcessCollector(registry=registry)
         self._requests = counter(
             "olgate_requests",
-            "Requests that have ended; status 0 is one that got no answer.",
+            "Requests that have ended; status 0 means no answer.",
             "route",
             "method",
             "status",
@@ -63,52 +64,52 @@ class Metrics:
         )
         self._estimated = counter(
             "olgate_estimated_counts",
-            "Counts that LM Studio left out and that were estimated.",
+            "Token counts that LM Studio left out and the gateway estimated.",
             "direction",
         )
         self._first = histogram(
             "olgate_time_to_first_frame_seconds",
-            "From a request's head to the first bytes of its streamed answer's body.",
+            "Time from a request's head to the first bytes of its streamed answer.",
             "route",
             buckets=WAITS_S,
         )
         self._streams = histogram(
             "olgate_stream_duration_seconds",
-            "From a request's head to the end of its streamed answer.",
+            "Time from a request's head to the end of its streamed answer.",
             "route",
             buckets=LASTS_S,
         )
         self._loads = counter(
             "olgate_loads",
-            "Loads that the gateway asked LM Studio for and that have ended.",
+            "Loads that the gateway requested from LM Studio and that have ended.",
             "outcome",
         )
-        self._retries = counter("olgate_retries", "Calls that were made once more.", "route")
+        self._retries = counter("olgate_retries", "Calls that were repeated.", "route")
         self._faults = counter(
             "olgate_faults",
-            "Requests that failed: a fault upstream, `stated` for an error that LM Studio stated, "
-            "`internal` for one of ours.",
+            "Requests that failed: a fault upstream, `stated` for an error that LM Studio sent, "
+            "`internal` for an error of the gateway.",
             "fault",
         )
         self._unknown = counter(
             "olgate_unknown_upstream_keys",
-            "Keys in sampled answers of LM Studio that its description lacks.",
+            "JSON keys in sampled answers of LM Studio that its description does not have.",
             "type",
             "key",
         )
         tasks = Gauge(
             "olgate_running_tasks",
-            "Tasks of the event loop, those of idle times included.",
+            "Tasks of the event loop, also when the gateway is idle.",
             registry=registry,
         )
         tasks.set_function(lambda: len(asyncio.all_tasks()))
         running = Gauge(
-            "olgate_running_streams", "Streamed answers that are being sent.", registry=registry
+            "olgate_running_streams", "Streamed answers that are being sent now.", registry=registry
         )
         running.set_function(lambda: self.running_streams)
 
     def text(self) -> bytes:
-        """Return everything as it is now."""
+        """Return all metrics with their current values."""
         return generate_latest(self._registry)
 
     def note_end(self, record: Record, method: str, status: int | None) -> None:
@@ -134,11 +135,11 @@ class Metrics:
         self._loads(outcome).inc()
 
     def sampled(self, kind: object) -> Look | None:
-        """Return what to look at a body of a kind with, None for the many that are let be."""
+        """Return a function that checks a body of a kind, None for bodies outside the sample."""
         return partial(self._look_at, kind) if self._sampler.wants(kind) else None
 
     def _look_at(self, kind: object, data: bytes) -> None:
-        """Count the unknown keys of one body; each is said once. Values are not kept."""
+        """Count the unknown keys of one body, and log each key once. Values are not stored."""
         try:
             value = msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -152,15 +153,13 @@ class Metrics:
             label = key if (name, key) in self._keys else OTHER
             self._unknown(name, label).inc()
             if is_new:
-                self._log.warning(
-                    "LM Studio sent a key that its description lacks", type=name, key=key
-                )
+                self._log.warning("unknown key in LM Studio's answer", type=name, key=key)
 
 
 def _counter(
     registry: CollectorRegistry, name: str, text: str, *labels: str
 ) -> Callable[..., Counter]:
-    """Make a counter; return what finds it under its labels, which takes longer than counting."""
+    """Create a counter; return a cached lookup by labels, which takes longer than counting."""
     return cache(Counter(name, text, labels, registry=registry).labels)
 
 

@@ -1,9 +1,9 @@
 """
-What is noted of one request on its way, for its line in the journal and for the metrics.
+The record of one request, for its log line and for the metrics.
 
-Here live the record, and the one place from which any layer reaches that of its own request. Notes
-are facts and figures: nothing of a body, no header, no path that a client made up. Not here: how a
-line looks (`journal`) and what is counted (`metrics`).
+Any layer reaches the record of its own request through a context variable. A record contains facts
+and figures: nothing from a body, no header, and no path that a client invented. `journal` formats
+the line, and `metrics` counts.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Protocol
 from msgspec import UNSET
 
 COUNTS = (("in", "prompt_eval_count", "prompt_tokens"), ("out", "eval_count", "eval_tokens"))
-"""An answer's counts, and how streams name what LM Studio reported of them in their state."""
+"""The counts of an answer, and the names that streams' states use for LM Studio's counts."""
 
 STATED = "stated"
 INTERNAL_FAULT = "internal"
-"""The faults of a record that are none of the wire: an error of LM Studio's, and one of ours."""
+"""The faults of a record that are not faults of the wire: LM Studio's and the gateway's errors."""
 
 _SOUND_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 _IN = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*([0-9]{1,12})')
@@ -33,11 +33,11 @@ _numbers = count(1)
 
 
 Look = Callable[[bytes], None]
-"""Looks for keys in a body of LM Studio's that its description lacks."""
+"""Looks for JSON keys in LM Studio's body that its description does not have."""
 
 
 class Observer(Protocol):
-    """Who counts: told of a request's end, and at once of what may outlive it."""
+    """The counter that a record reports to: at a request's end, and at once for loads."""
 
     running_streams: int
 
@@ -45,14 +45,14 @@ class Observer(Protocol):
         """Count a request that has ended."""
 
     def note_load(self, outcome: str) -> None:
-        """Count a load that has ended, as `loaded` or `failed`."""
+        """Count a load that has ended as `loaded` or `failed`."""
 
     def sampled(self, kind: object) -> Look | None:
-        """Return what to look at a body of a kind with, None for the many that are let be."""
+        """Return a function that checks a body of a kind, None for bodies outside the sample."""
 
 
 class Record:
-    """One request. Times are nanoseconds of the monotonic clock; None is what did not happen."""
+    """One request. Times are nanoseconds of the monotonic clock; None means not happened."""
 
     __slots__ = (
         "estimated",
@@ -72,7 +72,7 @@ class Record:
     )
 
     def __init__(self, observer: Observer | None = None, wanted_id: str = "") -> None:
-        """Begin; the id that a client wants is taken when it can stand on a line."""
+        """Start the record; a client's id is used if it can be written on a line."""
         is_sound = _SOUND_ID.fullmatch(wanted_id) is not None
         self.id = wanted_id if is_sound else f"{_PROCESS}-{next(_numbers):x}"
         self.started_ns = monotonic_ns()
@@ -91,9 +91,9 @@ class Record:
 
     def note_counts(self, answer: object, reported: object) -> None:
         """
-        Take the counts of an answer of ours.
+        Store the counts of a translated answer.
 
-        `reported` is what holds LM Studio's own under the names of COUNTS; a count that is not
+        `reported` has LM Studio's own counts under the names in COUNTS. A count that is missing
         there, or below 1, was estimated.
         """
         counted: list[int | None] = []
@@ -110,7 +110,7 @@ class Record:
         self.estimated = tuple(estimated)
 
     def note_usage(self, ends: bytes) -> None:
-        """Take LM Studio's counts from both ends of an answer that is passed through."""
+        """Read LM Studio's counts from the first and last bytes of a passed-through answer."""
         sides = [pattern.findall(ends) for pattern in (_IN, _OUT)]
         self.tokens_in, self.tokens_out = (int(each[-1]) if each else None for each in sides)
 
@@ -120,25 +120,25 @@ _UNREAD = Record()
 
 
 def begin(observer: Observer | None, wanted_id: str = "") -> Record:
-    """Make the record of the request that this task serves; tasks that it starts see it, too."""
+    """Start the record of this task's request; tasks that it starts share the record."""
     record = Record(observer, wanted_id)
     _current.set(record)
     return record
 
 
 def current() -> Record:
-    """Return the record of the request that is being served, or one that nobody reads."""
+    """Return the record of the current request, or one that is never read."""
     return _current.get() or _UNREAD
 
 
 def current_id() -> str | None:
-    """Return the id of the request that is being served, None outside of any."""
+    """Return the id of the current request, None outside a request."""
     record = _current.get()
     return record.id if record is not None else None
 
 
 def sampled(kind: object) -> Look | None:
-    """Return what to look at a body of LM Studio's with, when this one of a kind is looked at."""
+    """Return a function that checks LM Studio's body, None for bodies outside the sample."""
     record = _current.get()
     if record is None or record.observer is None:
         return None

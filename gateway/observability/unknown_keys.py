@@ -1,10 +1,9 @@
 """
-Keys in LM Studio's answers that its description lacks.
+JSON keys in LM Studio's answers that its description does not have.
 
-While serving they are skipped: a key that no description knows reaches no rule, and nothing else
-would tell. Here lives the comparison of one JSON value with the struct that it is decoded into, and
-the sampling that makes it cheap; who counts and who says it is elsewhere. Free-form values (raw
-ones, maps, anything) have no unknown keys.
+Decoding skips such keys: no rule sees them, and without this module nothing would report them. The
+module compares a JSON value with its struct, and chooses the sample that keeps this cheap.
+Free-form values (raw ones, maps, anything) have no unknown keys.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from msgspec import inspect
 from gateway.types import lmstudio, openai
 
 EVERY = 32
-"""After the first one, one in so many bodies of a kind is looked at."""
+"""After the first body of a kind, one in this many is checked."""
 MOST_PATHS = 1000
-"""So many different paths are told apart, so that nobody fills our memory with them."""
+"""Number of paths that are stored, so that an upstream cannot fill the memory with them."""
 
 _ITEMS: dict[tuple[type[msgspec.Struct], str], type[msgspec.Struct]] = {
     (lmstudio.V1ModelList, "models"): lmstudio.V1Model,
     (lmstudio.V0ModelList, "data"): lmstudio.V0Model,
     (openai.ModelList, "data"): openai.ModelEntry,
 }
-"""What the raw items of lists are: they are decoded one by one, so that one bad one spoils none."""
+"""The types of lists' raw items, which are decoded one by one so that a bad one does no harm."""
 
 
 def find_unknown(value: object, kind: object) -> Iterator[str]:
@@ -41,20 +40,20 @@ def find_unknown(value: object, kind: object) -> Iterator[str]:
 
 
 class Sampler:
-    """Chooses what is looked at, and knows which paths were seen before."""
+    """Chooses the bodies to check, and remembers the paths that were seen."""
 
     def __init__(self) -> None:
         self._left: dict[object, int] = {}
         self._paths: set[tuple[object, str]] = set()
 
     def wants(self, kind: object) -> bool:
-        """Tell whether this body of a kind is one to look at: the first, then one in EVERY."""
+        """Return whether to check this body of a kind: the first one, then one in EVERY."""
         left = self._left.get(kind, 0)
         self._left[kind] = EVERY - 1 if left == 0 else left - 1
         return left == 0
 
     def is_new(self, kind: object, path: str) -> bool:
-        """Tell whether a path is seen for the first time."""
+        """Return whether a path is seen for the first time."""
         if (kind, path) in self._paths or len(self._paths) >= MOST_PATHS:
             return False
         self._paths.add((kind, path))
@@ -71,7 +70,7 @@ def _fields(cls: type[msgspec.Struct]) -> dict[str, inspect.Type]:
     shape = _shape(cls)
     assert isinstance(shape, inspect.StructType)
     known = {field.encode_name: field.type for field in shape.fields}
-    # A list type is made of a class that is known only here.
+    # The item's class is a value here, so mypy cannot read the list type.
     items = {name: _shape(list[item]) for (owner, name), item in _ITEMS.items() if owner is cls}  # type: ignore[valid-type]
     return known | items
 

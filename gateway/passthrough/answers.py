@@ -11,15 +11,13 @@ import msgspec
 
 from gateway.faults import UpstreamFailure
 from gateway.upstream.answers import RawAnswer, check_json, raise_error_event
-from gateway.upstream.sse import Event, SseDecoder
+from gateway.upstream.sse import FIELD_STARTS, Event, SseDecoder
 from gateway.upstream.stated_errors import describe, read_error
 
 _ERROR_BYTES = 1024 * 1024
 
 _JSON_BYTES = 1024 * 1024
 """So much of an inference's answer is held to look at it whole; longer ones pass as they come."""
-
-_EVENT_FIELDS = (b"data:", b"event:", b":", b"id:", b"retry:")
 
 _WIRE_FAULTS = ("first_byte_timeout", "silence_timeout", "closed_mid_stream", "bad_http")
 
@@ -52,7 +50,7 @@ async def look_at(answer: RawAnswer, chunks: AsyncIterator[bytes], *, is_inferen
             break
     start = b"".join(held).lstrip()
     try:
-        if start.startswith(_EVENT_FIELDS) or is_event_stream(answer):
+        if start.startswith(FIELD_STARTS) or is_event_stream(answer):
             return await _first_event(held, chunks, is_inference=is_inference)
         if not start.startswith((b"{", b"[", b"<")) and start:
             return Start(held)

@@ -122,7 +122,7 @@ class Passthrough:
             raise
         except Exception:
             record.fault = INTERNAL_FAULT
-            self._log.exception("a request failed by a fault of ours", path=path)
+            self._log.exception("request failed (internal error)", path=path)
             await refuse(Refusal(500, INTERNAL), path, client, send)
         finally:
             if lease is not None:

@@ -366,13 +366,13 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f"model '{shown(model)}' not found")
-    # specs/mappings/chat.yaml:20: answer
+    # specs/mappings/chat.yaml:19: answer
     messages = request.messages
     keep_alive = request.keep_alive
     if not messages and transforms.is_zero_duration(value=keep_alive):
         await steps.unload(run)
         return Answer(unload_answer(request, context))
-    # specs/mappings/chat.yaml:23: check
+    # specs/mappings/chat.yaml:22: check
     problem_2 = transforms.think_level_problem(
         think=think,
         capability=context.model.capabilities.thinking,
@@ -382,35 +382,35 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     )
     if problem_2 is not UNSET:
         raise Refusal(400, problem_2)
-    # specs/mappings/chat.yaml:25: need
+    # specs/mappings/chat.yaml:24: need
     if transforms.asks_to_think(think=think) and context.model.capabilities.thinking == "no":
         raise Refusal(400, f"{shown_quoted(shown(model))} does not support thinking")
-    # specs/mappings/chat.yaml:28: check
+    # specs/mappings/chat.yaml:27: check
     problem_3 = transforms.typical_p_problem(options=request.options)
     if problem_3 is not UNSET:
         raise Refusal(400, problem_3)
-    # specs/mappings/chat.yaml:30: need
+    # specs/mappings/chat.yaml:29: need
     if context.model.capabilities.completion == "no":
         raise Refusal(400, f"{shown_quoted(shown(model))} does not support chat")
-    # specs/mappings/chat.yaml:32: need
+    # specs/mappings/chat.yaml:31: need
     tools = request.tools
     if tools and context.model.capabilities.tools == "no":
         raise Refusal(400, f"{context.asked.full} does not support tools")
-    # specs/mappings/chat.yaml:35: decode
+    # specs/mappings/chat.yaml:34: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=context.settings.answers.defaults
     )
-    # specs/mappings/chat.yaml:39: answer
+    # specs/mappings/chat.yaml:38: answer
     num_ctx = options.num_ctx
     if not messages:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request, context))
-    # specs/mappings/chat.yaml:43: do
+    # specs/mappings/chat.yaml:42: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/chat.yaml:45: call
+    # specs/mappings/chat.yaml:44: call
     stream = request.stream
     return StreamCall(
         method="POST",

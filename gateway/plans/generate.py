@@ -530,20 +530,20 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f"model '{shown(model)}' not found")
-    # specs/mappings/generate.yaml:20: answer
+    # specs/mappings/generate.yaml:19: answer
     prompt = request.prompt
     keep_alive = request.keep_alive
     if not prompt and transforms.is_zero_duration(value=keep_alive):
         await steps.unload(run)
         return Answer(unload_answer(request, context))
-    # specs/mappings/generate.yaml:23: refuse
+    # specs/mappings/generate.yaml:22: refuse
     template = request.template
     system = request.system
     context_ = request.context
     raw = request.raw
     if (template or system or context_) and raw is True:
         raise Refusal(400, "raw mode does not support template, system, or context")
-    # specs/mappings/generate.yaml:25: check
+    # specs/mappings/generate.yaml:24: check
     problem_2 = transforms.think_level_problem(
         think=think,
         capability=context.model.capabilities.thinking,
@@ -553,50 +553,50 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     )
     if problem_2 is not UNSET:
         raise Refusal(400, problem_2)
-    # specs/mappings/generate.yaml:27: need
+    # specs/mappings/generate.yaml:26: need
     if transforms.asks_to_think(think=think) and context.model.capabilities.thinking == "no":
         raise Refusal(400, f"{shown_quoted(shown(model))} does not support thinking")
-    # specs/mappings/generate.yaml:30: check
+    # specs/mappings/generate.yaml:29: check
     problem_3 = transforms.typical_p_problem(options=request.options)
     if problem_3 is not UNSET:
         raise Refusal(400, problem_3)
-    # specs/mappings/generate.yaml:32: need
+    # specs/mappings/generate.yaml:31: need
     if context.model.capabilities.completion == "no":
         raise Refusal(400, f"{shown_quoted(shown(model))} does not support generate")
-    # specs/mappings/generate.yaml:34: need
+    # specs/mappings/generate.yaml:33: need
     suffix = request.suffix
     if suffix and context.model.capabilities.insert == "no":
         raise Refusal(400, f"{context.asked.full} does not support insert")
-    # specs/mappings/generate.yaml:37: decode
+    # specs/mappings/generate.yaml:36: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=context.settings.answers.defaults
     )
-    # specs/mappings/generate.yaml:41: answer
+    # specs/mappings/generate.yaml:40: answer
     num_ctx = options.num_ctx
     if not prompt:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request, context))
-    # specs/mappings/generate.yaml:45: refuse
+    # specs/mappings/generate.yaml:44: refuse
     format_ = request.format
     if raw is True and transforms.asks_for_format(format=format_):
         raise Refusal(
             501, "LM Studio has no structured output for raw prompts: leave out format, or raw"
         )
-    # specs/mappings/generate.yaml:47: refuse
+    # specs/mappings/generate.yaml:46: refuse
     if suffix and transforms.asks_for_format(format=format_):
         raise Refusal(
             501, "LM Studio has no structured output for filling in: leave out format, or suffix"
         )
-    # specs/mappings/generate.yaml:49: do
+    # specs/mappings/generate.yaml:48: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/generate.yaml:51: check
+    # specs/mappings/generate.yaml:50: check
     problem_4 = transforms.format_problem(format=format_)
     if problem_4 is not UNSET:
         raise Refusal(500, problem_4, is_late=True)
-    # specs/mappings/generate.yaml:53: call
+    # specs/mappings/generate.yaml:52: call
     stream = request.stream
     if raw is True:
         return StreamCall(

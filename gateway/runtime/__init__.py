@@ -1,1 +1,1 @@
-"""What generated code is written against."""
+"""The types and functions that generated code uses."""

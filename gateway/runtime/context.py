@@ -1,7 +1,7 @@
 """
 The context of one request: what rules may read as `$context` (specs/context.schema.yaml).
 
-Everything here is filled before a mapping reads it; reading changes nothing.
+All values are set before a mapping reads them. Reading has no effects.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 class PathValues:
-    """What stands in an operation's path for its parameters, decoded; rules read it as `$path`."""
+    """The decoded values of an operation's path parameters; rules read them as `$path`."""
 
     __slots__ = ("_values",)
 
@@ -34,13 +34,13 @@ class RequestContext:
     """
     One request's context. Times are nanoseconds of the monotonic clock.
 
-    `asked` is the model's name as the client sent it, empty until a plan has asked for the model;
-    `model` is there once a plan has resolved it, and not before.
+    `asked` is the model's name as the client sent it, empty until a plan resolves the model.
+    `model` is set after that.
     """
 
     model: internal.CatalogueRow
     now: str
-    """The time of day as frames carry it: that of reading it, or what was set for a while."""
+    """The time of day for frames: the current time, or a fixed one that was set."""
 
     __slots__ = (
         "asked",
@@ -78,17 +78,17 @@ class RequestContext:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> str:
-            # Only asked for what is not set; a token's time is, which so costs no call to read.
+            # Called for unset attributes only. `now` is set for a token, so reading it is cheap.
             if name == "now":
                 return utc_text(time.time_ns())
             raise AttributeError(f"{name} is not known yet", name=name, obj=self)
 
     @property
     def monotonic_ns(self) -> int:
-        """The monotonic clock, now."""
+        """The current time of the monotonic clock."""
         return time.monotonic_ns()
 
     @property
     def resolved(self) -> internal.CatalogueRow | None:
-        """The model of this request, None when the plan needs none."""
+        """The model of this request, None if the plan needs none."""
         return getattr(self, "model", None)

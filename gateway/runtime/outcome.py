@@ -1,7 +1,7 @@
 """
-What a plan may end in: an answer, or an upstream call with everything needed to carry it out.
+The outcomes of a plan: an answer, a report, or an upstream call with all values for it.
 
-Records only; the relay acts on them and knows nothing else of an endpoint.
+These are records only. The relay acts on them, and knows nothing else about an endpoint.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
-from gateway.faults import UpstreamFailure
-
 ChunkT_contra = TypeVar("ChunkT_contra", contravariant=True)
 FrameT_co = TypeVar("FrameT_co", covariant=True)
 ChunkT = TypeVar("ChunkT")
@@ -23,14 +21,14 @@ TargetT = TypeVar("TargetT")
 
 
 class Translator(Protocol[ChunkT_contra, FrameT_co]):
-    """A compiled stream: chunks in, frames out; its state is one answer's."""
+    """A compiled stream: takes chunks, returns frames, and holds the state of one answer."""
 
     def chunk(self, chunk: ChunkT_contra, /) -> FrameT_co | None:
-        """Take in a chunk; return the frame that it makes, if it makes one."""
+        """Process a chunk; return its frame, if it makes one."""
 
     @property
     def complete(self) -> bool:
-        """Whether what has come by now may be the whole answer."""
+        """Whether the chunks so far can be a complete answer."""
 
     def end(self) -> FrameT_co:
         """Return the last frame."""
@@ -40,15 +38,15 @@ class Fold(Protocol[FrameT]):
     """A compiled fold: the one-shot answer from the frames."""
 
     def add(self, frame: FrameT, /) -> None:
-        """Take in a frame."""
+        """Add a frame."""
 
     def result(self, last: FrameT, /) -> FrameT:
-        """Return the last frame with everything that the frames before it held."""
+        """Return the last frame, with the contents of all frames before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer made without an upstream call: an object, plain text, or no body at all."""
+    """An answer without an upstream call: an object, plain text, or no body."""
 
     body: msgspec.Struct | str | None
     status: int = 200
@@ -56,7 +54,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class StreamCall(Generic[ChunkT, FrameT]):
-    """An upstream call whose chunks become frames; `streamed` is what the client asked for."""
+    """An upstream call whose chunks become frames; `streamed` is the client's wish."""
 
     method: str
     path: str
@@ -69,7 +67,7 @@ class StreamCall(Generic[ChunkT, FrameT]):
 
 @dataclass(frozen=True, slots=True)
 class FetchCall(Generic[SourceT, TargetT]):
-    """An upstream call with one answer, and what that answer becomes."""
+    """An upstream call with one answer, and the translation of that answer."""
 
     method: str
     path: str
@@ -77,21 +75,14 @@ class FetchCall(Generic[SourceT, TargetT]):
     decoder: msgspec.json.Decoder[SourceT]
     translate: Callable[[SourceT], TargetT]
 
-    def decode(self, data: bytes) -> SourceT:
-        """Return the upstream's answer. Raises UpstreamFailure (`not_json`) when it is another."""
-        try:
-            return self.decoder.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UpstreamFailure(f"its answer can't be read: {error}", fault="not_json") from error
-
 
 @dataclass(frozen=True, slots=True)
 class Report(Generic[SourceT, TargetT]):
     """
-    Progress told line by line; `streamed` is what the client asked for.
+    Progress that is sent line by line; `streamed` is the client's wish.
 
-    A client that wants one answer gets the last frame. What the records raise after the first of
-    them is told in a last line, as any late failure.
+    A client that wants one answer gets the last frame. An exception of `records` after the first
+    record becomes an error line, like any late failure.
     """
 
     records: AsyncIterator[SourceT]

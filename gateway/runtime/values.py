@@ -1,5 +1,5 @@
 """
-Small readings of values that generated code needs at run time and that no rule names.
+Small functions on values that generated code calls and no rule names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from gateway.wire.go_text import quoted
+from gateway.wire.go_text import quote
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ def value_of(raw: msgspec.Raw) -> Any:
 
 def shown(value: object) -> str:
     """
-    Return a value for the braces of an error text: nothing for absence, raw JSON as Go quotes it.
+    Return a value for the braces of an error text: "" for absence, raw JSON as Go quotes it.
 
     >>> shown("a"), shown(None), shown(msgspec.Raw(b'"xml"'))
     ('a', '', '"\\\\"xml\\\\""')
@@ -34,7 +34,7 @@ def shown(value: object) -> str:
     if value is None or value is UNSET:
         return ""
     if isinstance(value, msgspec.Raw):
-        return quoted(bytes(value))
+        return quote(bytes(value))
     return str(value)
 
 
@@ -45,17 +45,17 @@ def shown_quoted(value: object) -> str:
     >>> shown_quoted("a	b"), shown_quoted(None)
     ('"a\tb"', '""')
     """
-    return quoted(value if isinstance(value, str) else "")
+    return quote(value if isinstance(value, str) else "")
 
 
 @lru_cache(maxsize=256)
 def _log_once(problem: str) -> None:
-    """Log a problem; the list that has it is asked for every few seconds."""
+    """Log a problem once; its list is fetched every few seconds."""
     _log.warning("left out an entry of LM Studio's list: %s", problem)
 
 
 def decode_each(items: Iterable[msgspec.Raw], decoder: msgspec.json.Decoder[T]) -> Iterator[T]:
-    """Decode a list item by item; one that can't be is left out and logged once."""
+    """Decode a list item by item; an item that cannot be decoded is left out and logged once."""
     for item in items:
         try:
             value = decoder.decode(item)

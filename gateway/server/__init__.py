@@ -1,1 +1,1 @@
-"""The process, its socket, and everything between the socket and a request's plan."""
+"""The process, its socket, and all layers between the socket and a request's plan."""

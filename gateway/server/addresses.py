@@ -1,5 +1,5 @@
 """
-Which addresses and names are this machine's.
+The addresses and names of this machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PRIVATE_NETWORKS = tuple(
 
 @lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
-    """Tell whether a host to listen on can be reached from this machine only."""
+    """Return whether an address to listen on can be reached from this machine only."""
     address = _address(host)
     return address.is_loopback if address is not None else host.lower() == "localhost"
 

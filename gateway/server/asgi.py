@@ -1,5 +1,6 @@
 """
-The client's side of one request, over ASGI: its body in, our answer out, and noticing that it left.
+The client's side of one request over ASGI: reading its body, sending the answer, noticing that the
+client has left.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 
 Push: TypeAlias = Callable[[bytes], bool]
-"""Sends a part of an answer at once, or says that it has to be sent with `send`."""
+"""Sends a part of an answer at once, or returns that it must be sent with `send`."""
 
 
 SERVER_PUSH = "olgate.push"
 """
 The ASGI extension that holds the server's Push.
 
-What lies between only looks at an answer's beginning and end, so what is sent in the midst of a
-stream, token for token, need not pass through all of it.
+The layers in between only need the beginning and the end of an answer, so the tokens in the middle
+of a stream bypass them.
 """
 
 _STREAM_HEADERS = [(b"content-type", NDJSON)]
 
 
 class AsgiClient:
-    """Answers one request over ASGI; HEAD gets the headers of GET and no body."""
+    """Sends the answer to one request over ASGI; HEAD gets the headers of GET and no body."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._send = send
@@ -48,21 +49,21 @@ class AsgiClient:
         self._early: asyncio.Future[None] | None = None
 
     def start_after(self, seconds: float) -> None:
-        """Begin a streamed answer by itself after a time, unless it or another has begun."""
+        """Start a streamed answer by itself after a time, unless an answer has started."""
         self._early = asyncio.ensure_future(self._start_early(seconds))
 
     def stop_waiting(self) -> None:
-        """Forget `start_after`."""
+        """Cancel `start_after`."""
         if self._early is not None:
             self._early.cancel()
             self._early = None
 
     def leave(self) -> None:
-        """Note that the client has left: whatever is sent from here on is heard by nobody."""
+        """Note that the client has left: nothing that is sent from here on arrives."""
         self.is_gone = True
 
     def add_header(self, name: str, value: str) -> None:
-        """Add a header to an answer that is not started yet."""
+        """Add a header to an answer that has not started yet."""
         self._headers.append((name.encode("ascii"), value.encode("latin-1", "replace")))
 
     async def answer(self, status: int, content_type: bytes, body: bytes) -> None:
@@ -81,9 +82,9 @@ class AsgiClient:
 
     def push(self, part: bytes) -> Awaitable[None] | None:
         """
-        Send a part of a streamed answer; the first starts one of lines with status 200.
+        Send a part of a streamed answer; the first part starts an NDJSON answer with status 200.
 
-        What is returned has to be waited for before anything more is sent.
+        The caller must await a returned awaitable before it sends anything more.
         """
         push = self._push
         if push is not None and push(part):
@@ -91,7 +92,7 @@ class AsgiClient:
         return start_now(self._send_part(part))
 
     async def finish(self, lines: bytes = b"") -> None:
-        """End a streamed answer, its last lines in the same write: each costs a system call."""
+        """End a streamed answer, its last lines in the same write: each is a system call."""
         if self._early is not None:
             await self._settle()
         if not self.is_started:
@@ -112,7 +113,7 @@ class AsgiClient:
             await self._start(200, _STREAM_HEADERS)
 
     async def _settle(self) -> None:
-        """Have the early start happen whole or not at all."""
+        """Let the early start happen completely or not at all."""
         early, self._early = self._early, None
         if early is not None and self.is_started:
             await early
@@ -131,7 +132,7 @@ class AsgiClient:
 
 
 def header(scope: Scope, name: bytes) -> str:
-    """Return a request header, "" when it is not there."""
+    """Return a request header, "" if it is missing."""
     for key, value in scope["headers"]:
         if key == name:
             text: str = value.decode("latin-1")
@@ -143,7 +144,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     """
     Return the client's whole body.
 
-    Raises Refusal (413) past `limit` bytes, and ClientGone.
+    Raises Refusal (413) beyond `limit` bytes, and ClientGone.
     """
     pieces: list[bytes] = []
     size = 0
@@ -162,9 +163,9 @@ async def read_body(receive: Receive, limit: int) -> bytes:
 
 class Incoming:
     """
-    A request's messages, split in two: the body for who reads it, what follows for the watch.
+    A request's messages, split in two: the body for its reader, and the rest for `while_connected`.
 
-    Both would otherwise take each other's messages.
+    Otherwise each of the two could receive the other's messages.
     """
 
     def __init__(self, receive: Receive) -> None:
@@ -179,7 +180,7 @@ class Incoming:
         return message
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes, none of it kept. Raises ClientGone."""
+        """Yield the pieces of the body as they arrive, without storing them. Raises ClientGone."""
         while True:
             message = await self.receive()
             if message["type"] == "http.disconnect":
@@ -198,10 +199,10 @@ async def while_connected(
     work: Coroutine[Any, Any, None], receive: Receive, leave: Callable[[], None]
 ) -> None:
     """
-    Run `work` and end it at once when the client leaves; `leave` is called before that.
+    Run `work` and cancel it at once if the client leaves; `leave` is called before that.
 
-    A server's `send` says nothing of a client that has gone, so leaving is watched beside the work,
-    which stays in the task of the request: another for each would cost more than the watching.
+    A server's `send` does not report that a client has left, so the messages are watched while the
+    work runs. The work stays in the request's task: another task would cost more than the watching.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task(loop)
@@ -219,7 +220,7 @@ async def while_connected(
     try:
         await work
     except asyncio.CancelledError:
-        # Whoever else cancels the request, as the server does in its end, is not to be silenced.
+        # A cancellation from elsewhere, such as the server's at shutdown, must not be swallowed.
         if not has_left or task.cancelling() > 1:
             raise
     finally:

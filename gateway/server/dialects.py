@@ -1,9 +1,8 @@
 """
-Errors in the words of who called: Ollama's, OpenAI's, Anthropic's, and LM Studio's own envelopes.
+Errors in the caller's dialect: the envelopes of Ollama, OpenAI, Anthropic and LM Studio.
 
-May live here: how an error looks there, as a body and as
-the last event of a stream, and how a stream of theirs ends well. May not live here: what is an
-error, and its status.
+This module knows how an error looks as a body and as the last event of a stream, and how a stream
+ends regularly. It does not decide what is an error, or its status.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from gateway.wire.writing import encode, encode_error
 
 MOUNTS = ("/v1/",)
 LMSTUDIO_MOUNTS = ("/api/v0/", "/api/v1/")
-"""The prefixes that are passed through, and below which errors look like theirs."""
+"""The prefixes that are passed through; errors below a prefix have its dialect."""
 
 _ANTHROPIC = "/v1/messages"
 _RESPONSES = "/v1/responses"
@@ -33,12 +32,12 @@ _ENDS = re.compile(rb'\[DONE\]|"finish_reason"\s*:\s*"|event: error|[{,]\s*"erro
 
 
 END_BYTES = 4096
-"""How much of a stream's end must be seen to tell whether it ended well."""
+"""Number of bytes at a stream's end that show whether it ended regularly."""
 
 
 def error_body(path: str, status: int, message: str) -> bytes:
     """
-    Return an error of ours as the caller of a path knows it, whatever the path is.
+    Return an error of the gateway in the dialect of a path, whatever the path is.
 
     >>> error_body("/api/chat", 400, "no")
     b'{"error":"no"}'
@@ -51,12 +50,12 @@ def error_body(path: str, status: int, message: str) -> bytes:
 
 
 def is_mounted(path: str) -> bool:
-    """Whether a path lies below a prefix that is passed through, switched on or not."""
+    """Return whether a path is below a prefix that is passed through, enabled or not."""
     return path.startswith((*MOUNTS, *LMSTUDIO_MOUNTS))
 
 
 def envelope(path: str, status: int, message: str) -> dict[str, Any]:
-    """Return an error as the callers of a path know it."""
+    """Return an error in the dialect of a path."""
     kind = _KINDS.get(status, "api_error")
     if path.startswith(_ANTHROPIC):
         return {"type": "error", "error": {"type": kind, "message": message}}
@@ -64,7 +63,7 @@ def envelope(path: str, status: int, message: str) -> dict[str, Any]:
 
 
 def error_event(path: str, status: int, message: str) -> bytes:
-    """Return an error as the last event of a stream that has begun."""
+    """Return an error as the last event of a stream that has started."""
     if path.startswith(_ANTHROPIC):
         return _event("error", envelope(path, status, message))
     if path.startswith(_RESPONSES):
@@ -77,7 +76,7 @@ def error_event(path: str, status: int, message: str) -> bytes:
 
 
 def is_in_dialect(path: str, body: bytes) -> bool:
-    """Whether callers of a path can read an error body as it is: its `error` is an object."""
+    """Return whether a path's clients can read an error body as it is: its `error` is an object."""
     found = parse_lenient(body)
     if not isinstance(found, dict) or not isinstance(found.get("error"), dict):
         return False
@@ -88,9 +87,9 @@ def is_in_dialect(path: str, body: bytes) -> bool:
 
 def ends_well(path: str, end: bytes) -> bool:
     """
-    Whether the last bytes of a stream say that it is over; an error says so, too.
+    Return whether the last bytes of a stream say that it is complete; an error counts, too.
 
-    Known of OpenAI's two completion routes only: other streams are taken as they end
+    This is known for OpenAI's two completion routes only: other streams count as complete
     (docs/facts/lmstudio.md#completions-stream).
     """
     return _COMPLETIONS.fullmatch(path) is None or _ENDS.search(end) is not None

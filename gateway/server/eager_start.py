@@ -1,8 +1,8 @@
 """
-Beginning work at once, in the callback that brings it, and waiting for it only if it has to wait.
+Starting work at once, in the current callback, and awaiting only the rest.
 
-A coroutine that has no need to wait is done in one step. Awaiting it in a task costs that task a
-switch first, which for a token is more than the work.
+A coroutine that does not need to wait finishes in one step. Awaiting it in a task first needs a
+task switch, which for a token costs more than the work.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _Steps: TypeAlias = Generator[Any, Any, None]
 
 def start_now(work: Awaitable[None]) -> Awaitable[None] | None:
     """
-    Do as much of `work` as can be done without waiting; return what is left, to be awaited.
+    Do as much of `work` as is possible without waiting; return the rest, to be awaited.
 
-    The part that is done here belongs to no task. Raises what `work` raises in it.
+    The part that runs here does not belong to a task. Raises whatever `work` raises in it.
     """
     steps = work.__await__()
     try:
@@ -28,7 +28,7 @@ def start_now(work: Awaitable[None]) -> Awaitable[None] | None:
 
 
 class _Rest:
-    """Work that waits: whoever awaits this waits for the same, and goes on with it."""
+    """Work that waits; awaiting this continues it when its wait is over."""
 
     __slots__ = ("_steps", "_waiting")
 

@@ -1,12 +1,12 @@
 """
-The outermost layer: what every request meets before an endpoint is looked for.
+The outermost layer, which every request passes before an endpoint is looked up.
 
-Here live the shape of paths (cleaning, redirects), the route table, 404 and 405 in Ollama's words,
-the refusal of protocol upgrades, the row of gates, and the one journal line per request. Not here:
-endpoints, bodies, and rules about who may call (each such rule is a gate, in a module of its own).
+It cleans and redirects paths, answers 404 and 405 with Ollama's texts, refuses protocol upgrades,
+runs the checks of callers (gates, each in its own module), and writes one log line for each
+request.
 
-It wraps the application from outside because Litestar's middleware does not see requests that no
-route takes, and its router forgives paths that Ollama redirects.
+It wraps the application from outside, because Litestar's middleware does not see requests without a
+route, and its router accepts paths that Ollama redirects.
 """
 
 import re
@@ -36,13 +36,13 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 REQUEST_ID = b"x-request-id"
-"""The header in which a client may name its request, and every answer does."""
+"""The header with a request's id: clients may send it, and every answer has it."""
 
 _STREAMS = (NDJSON, b"text/event-stream")
 
 
 class Answer(NamedTuple):
-    """A whole answer that is given here; HEAD gets it without the body."""
+    """A complete answer from the edge; HEAD gets it without the body."""
 
     status: int
     body: bytes = b""
@@ -51,14 +51,14 @@ class Answer(NamedTuple):
 
 Gate = Callable[[Scope, Settings], Answer | Headers]
 """
-One rule about who may call. It is asked after the path is clean and before a route is looked for,
-so it sees requests that end as 404 too (docs/facts/ollama.md#hosts). It returns the Answer that
-ends the request, or the headers that whatever answers later must carry (mostly none).
+One check of the caller. It runs after the path is cleaned and before the route is looked up, so it
+also sees requests that end as 404 (docs/facts/ollama.md#hosts). It returns the Answer that
+ends the request, or headers for any later answer (mostly none).
 """
 
 
 class Edge:
-    """The application as a server sees it: `inner` behind everything that comes before routing."""
+    """The application for the server: `inner` inside all layers that come before routing."""
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class Edge:
         observer: Observer | None = None,
     ) -> None:
         """
-        Wrap `inner`; `gates` are asked in their order, and the first Answer ends the request.
+        Wrap `inner`; `gates` are called in order, and the first Answer ends the request.
 
-        `observer` is told of every request when it has ended.
+        `observer` is notified of every request when it has ended.
         """
         self._inner = inner
         self._table = table
@@ -81,7 +81,7 @@ class Edge:
         self._log = get_logger()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer here, or hand on unchanged; a lifespan scope is always handed on."""
+        """Answer here, or pass the request on unchanged; a lifespan scope is always passed on."""
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
@@ -142,7 +142,7 @@ class Edge:
         return _NOT_FOUND if mount is None else _refuse_upgrade(scope)
 
     def _redirect_to_sibling(self, scope: Scope) -> Answer | None:
-        """Redirect a path that is a route but for the slash at its end, if its method is served."""
+        """Redirect a path that differs from a route by its last slash, if its method is served."""
         path: str = scope["path"]
         sibling = path[:-1] if path.endswith("/") else f"{path}/"
         if path == "/" or not sibling:
@@ -196,7 +196,7 @@ def _redirect_to_clean(scope: Scope) -> Answer | None:
         elif segment not in ("", "."):
             kept.append(segment)
     clean = "/" + "/".join(kept)
-    # A slash at the end is kept: whether it is right is the route table's question.
+    # A slash at the end is kept: the route table decides whether it is right.
     if raw.endswith("/") and kept:
         clean += "/"
     return _redirect(scope, HTTPStatus.TEMPORARY_REDIRECT, clean)
@@ -206,7 +206,7 @@ _UNCLEAN = re.compile(r"//|/\.\.?(/|\Z)")
 
 
 def _redirect(scope: Scope, status: HTTPStatus, target: str) -> Answer:
-    """Point to a path on this server, the query kept; only GET gets the small page for people."""
+    """Redirect to a path on this server with the same query; only GET gets the small HTML page."""
     if query := scope.get("query_string", b"").decode("latin-1"):
         target += f"?{query}"
     location = (b"location", target.encode("latin-1", "replace"))
@@ -222,8 +222,8 @@ async def _give(answer: Answer, method: str, send: Send) -> None:
     """
     Send a whole answer.
 
-    HEAD gets the length that GET would have; an answer to HEAD that never has a body, and a 204,
-    have no length at all, as Ollama's have none.
+    HEAD gets the length that GET would have. An answer to HEAD that never has a body, and a 204,
+    have no length, as in Ollama.
     """
     headers = list(answer.headers)
     if answer.body or (method != "HEAD" and answer.status != HTTPStatus.NO_CONTENT):
@@ -234,7 +234,7 @@ async def _give(answer: Answer, method: str, send: Send) -> None:
 
 
 class _Exchange:
-    """One request and its answer on their way through, and what the journal will say of them."""
+    """One request and its answer as they pass the edge, with the values for the log line."""
 
     def __init__(self, receive: Receive, send: Send, record: Record) -> None:
         self._receive = receive

@@ -1,8 +1,8 @@
 """
-The keys that clients must show, where the settings name any: one more gate of the edge.
+The gate that checks access keys, if the settings contain any.
 
-A key is looked at here and goes nowhere else: not upstream, not into a line of the journal. Which
-texts may be keys, and where they are read from, is the settings' business.
+A client's key is read here and goes nowhere else: not to LM Studio, and not into the log. The
+settings decide which texts may be keys, and read them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from gateway.settings.schema import Settings
 from gateway.wire.writing import JSON
 
 SENT_AS_X_API_KEY = "/v1/messages"
-"""Where Anthropic's clients send their key in a header of its own."""
+"""The path on which Anthropic's clients send their key in another header."""
 
 
 class KeyGate:
-    """Refuses what comes without one of the keys; with no keys set it lets everything pass."""
+    """Refuses requests without one of the keys; without keys, it accepts every request."""
 
     def __init__(self, settings: Settings) -> None:
-        """Keep digests only: they are of one length, which comparing in constant time needs."""
+        """Store digests only: they have one length, which a comparison in constant time needs."""
         self._digests = [_digest(key) for key in settings.listen.keys]
         self._open = (HEALTH,) if settings.routes.open_health else ()
 
@@ -41,11 +41,11 @@ class KeyGate:
         if path.startswith(SENT_AS_X_API_KEY):
             ways += " or `x-api-key: KEY`"
         what = "this key is not known to it" if shown else "none was sent"
-        body = error_body(path, 401, f"this gateway wants a key {ways}, and {what}")
+        body = error_body(path, 401, f"this gateway needs a key {ways}, and {what}")
         return Answer(401, body, ((b"content-type", JSON), (b"www-authenticate", b"Bearer")))
 
     def _is_known(self, shown: str) -> bool:
-        """Compare with every key, so that the time taken tells nothing of which one is near."""
+        """Compare with every key, so that the time taken does not reveal which one is similar."""
         digest = _digest(shown)
         found = [compare_digest(digest, each) for each in self._digests]
         return any(found)
@@ -56,7 +56,7 @@ def _digest(key: str) -> bytes:
 
 
 def _shown_keys(scope: Scope, path: str) -> list[str]:
-    """Return the keys that a request shows: Anthropic's clients may send one in either header."""
+    """Return the keys that a request sends: Anthropic's clients may use either header."""
     scheme, _, key = header(scope, b"authorization").strip().partition(" ")
     keys = [key.strip()] if scheme.lower() == "bearer" else []
     if path.startswith(SENT_AS_X_API_KEY):

@@ -1,5 +1,5 @@
 """
-Binding the listening socket, and explaining why it can't be bound.
+Binding the listening socket, and the texts that explain why it cannot be bound.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class ListenProblem(StartProblem):
-    """The address cannot be bound: one sentence with the likely reason and the next step."""
+    """The address cannot be bound; one sentence gives the likely reason and the next step."""
 
 
 def bind(listen: ListenSettings) -> socket.socket:
     """
-    Bind and listen; an empty host is every interface, IPv6 and IPv4, where both are there.
+    Bind and listen; an empty host is every interface, with IPv6 and IPv4 if both exist.
 
     Raises ListenProblem.
     """
@@ -36,12 +36,12 @@ def bind(listen: ListenSettings) -> socket.socket:
         found = socket.getaddrinfo(
             listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        # `localhost` has both; clients of Ollama try IPv4.
+        # `localhost` can be both; Ollama's clients try IPv4.
         family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
         return _as_tcp(socket.create_server(address[:2], family=family, backlog=2048))
     except socket.gaierror:
         raise ListenProblem(
-            f"cannot listen on {listen.host}: no such host here; give an address of this machine "
+            f"cannot listen on {listen.host}: unknown host; give an address of this machine "
             "(--host, OLGATE_LISTEN_HOST or OLLAMA_HOST)"
         ) from None
     except OSError as failure:
@@ -50,10 +50,10 @@ def bind(listen: ListenSettings) -> socket.socket:
 
 def _as_tcp(listener: socket.socket) -> socket.socket:
     """
-    Return the listening socket with its protocol named.
+    Return the listening socket with its protocol set.
 
-    asyncio's own loop turns off Nagle's algorithm only on connections of a socket that says TCP;
-    without that every answer on a reused connection waits for the client's delayed ACK.
+    asyncio's own event loop disables Nagle's algorithm only for sockets that state TCP. Otherwise
+    every answer on a reused connection waits for the client's delayed ACK.
     """
     family, kind = listener.family, listener.type
     return socket.socket(family, kind, socket.IPPROTO_TCP, fileno=listener.detach())
@@ -69,7 +69,7 @@ def _explain(where: str, failure: OSError) -> str:
         return f"{where} is not allowed for this user: choose a port above 1023 with --port"
     if failure.errno == errno.EADDRNOTAVAIL:
         return (
-            f"{where} is no address of this machine: "
+            f"{where} is not an address of this machine: "
             "check --host, OLGATE_LISTEN_HOST and OLLAMA_HOST"
         )
     return f"cannot listen on {where}: {failure.strerror or failure}"

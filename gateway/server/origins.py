@@ -1,7 +1,7 @@
 """
-Who may call: Ollama's rules for the Origin and the Host of a request, as gates of the edge.
+Ollama's rules for the Origin and the Host of a request, as gates of the edge.
 
-They keep web pages that a user happens to visit away from a gateway on the user's own machine.
+They keep web pages that a user visits away from a gateway on the user's own machine.
 (docs/facts/ollama.md#hosts, docs/facts/ollama.md#origins)
 """
 
@@ -36,9 +36,10 @@ _DONE = Answer(204)
 
 def check_origin(scope: Scope, settings: Settings) -> Answer | Headers:
     """
-    Refuse a foreign Origin, answer a preflight, and let the page of an allowed one read the answer.
+    Refuse a foreign Origin, answer a preflight, and let a page of an allowed Origin read the
+    answer.
 
-    A request without Origin, or from the gateway's own pages, passes without any of these headers.
+    A request without an Origin, or with the gateway's own, passes and gets none of these headers.
     """
     origin = header(scope, b"origin")
     if not origin:
@@ -75,10 +76,10 @@ def check_origin(scope: Scope, settings: Settings) -> Answer | Headers:
 
 def check_host(scope: Scope, settings: Settings) -> Answer | Headers:
     """
-    Refuse a Host that is not this machine's, when only this machine can reach the gateway.
+    Refuse a Host that is not this machine, if only this machine can reach the gateway.
 
-    Otherwise a name that an attacker's DNS points at 127.0.0.1 would pass for the gateway's own
-    page. A gateway that listens on the network is meant to be found under names unknown to it.
+    Otherwise an attacker's name that resolves to 127.0.0.1 would count as the gateway's own page. A
+    gateway that listens on the network has to accept names that it does not know.
     """
     if not is_loopback(settings.listen.host):
         return ()
@@ -96,7 +97,7 @@ GATES: tuple[Gate, ...] = (check_origin, check_host)
 
 
 def _matches(origin: str, rule: str) -> bool:
-    """Tell whether an origin is what a rule says; one `*` in it stands for anything."""
+    """Return whether an origin matches a rule; one `*` in the rule stands for any text."""
     head, star, tail = rule.partition("*")
     if not star:
         return origin == rule

@@ -1,13 +1,12 @@
 """
-The process around the application: the socket, the HTTP server, signals, and how it all ends.
+The process around the application: the HTTP server, signals, and the shutdown.
 
-Here live binding (and the sentences for when it fails), uvicorn with what we ask of it, draining,
-and the limits that concern a whole process. Not here: how bytes become a request (`intake`), and
-anything about a request's meaning.
+It configures uvicorn, drains, and sets the limits of the whole process. `protocol` turns bytes into
+requests.
 
-How it ends: the first SIGTERM or SIGINT stops accepting and lets running requests finish within
-`limits.drain_s`; what still runs then is cancelled and may send a last line. The second signal
-cancels at once. Both end with exit code 0.
+Shutdown: after the first SIGTERM or SIGINT, the process accepts nothing new, and running requests
+may finish within `limits.drain_s`. Those that still run then are cancelled and may send a last
+line. The second signal cancels them at once. The exit code is 0 in both cases.
 """
 
 import asyncio
@@ -37,22 +36,22 @@ if TYPE_CHECKING:
     from gateway.server.edge import ASGIApp, Message, Receive, Scope, Send
 
 KEEP_ALIVE_S = 120
-"""Above the 90 s after which Go's clients drop an idle connection, so that they drop it first."""
+"""More than the 90 s after which Go's clients close an idle connection, so they close first."""
 
 LAST_WORDS_S = 1.0
-"""How long a cancelled request may take for its last line, and its client to read it."""
+"""Seconds for a cancelled request to send its last line, and for its client to read it."""
 
 FAREWELL_S = 5.0
-"""How long the application may take for its own end."""
+"""Seconds that the application's own shutdown may take."""
 
 TICK_S = 0.05
-"""How often is looked at what cannot be awaited."""
+"""Seconds between two polls of a condition that cannot be awaited."""
 
 YOUNG_OBJECTS = 10_000
-"""How many objects may be new before they are looked through for cycles; Python's own is 700."""
+"""New objects before the garbage collector looks for cycles; Python's default is 700."""
 
 OPEN_FILES = 65536
-"""Two per streamed request, where the system allows it; the usual soft limit is 1,024."""
+"""Two files for each streamed request, if the system allows it; the usual soft limit is 1,024."""
 
 
 def run(
@@ -60,7 +59,7 @@ def run(
     make_app: "Callable[[Settings], ASGIApp]",
     listener: socket.socket | None = None,
 ) -> int:
-    """Do what `serve` does, on a loop of its own: uvloop where there is one."""
+    """Do the same as `serve`, on a new event loop: uvloop if it is installed."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(serve(settings, make_app, listener))
 
@@ -93,10 +92,10 @@ async def serve(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn with signals and an end of our own: its own end with the signal's exit status."""
+    """uvicorn with other signal handling: uvicorn itself ends with the signal's exit status."""
 
     def __init__(self, settings: Settings, app: "ASGIApp") -> None:
-        """Wrap `app`; nothing is opened yet."""
+        """Wrap `app`, without opening anything yet."""
         self._settings = settings
         self._second_signal = asyncio.Event()
         self._log = journal.get_logger()
@@ -118,7 +117,7 @@ class _Server(uvicorn.Server):
         )
 
     async def run_on(self, listener: socket.socket) -> int:
-        """Serve on one socket to the end, and return the exit code."""
+        """Serve on one socket until the shutdown, and return the exit code."""
         logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
         self._address = shown_address(self._settings.listen, listener)
         serving = asyncio.ensure_future(self.serve([listener]))
@@ -126,7 +125,7 @@ class _Server(uvicorn.Server):
         await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
         leaving.cancel()
         if not self.started and not serving.done():
-            # The application hangs in its start, and there is nothing to drain.
+            # The application has not finished its start, so there is nothing to drain.
             serving.cancel()
             return 0
         await serving
@@ -134,16 +133,16 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Replace uvicorn's way, which raises the signal again at the end."""
+        """Replace uvicorn's signal handling, which raises the signal again at the end."""
         with _signals(self._on_signal):
             yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, accept, and say so; an application that fails ends it all."""
+        """Start the application and accept connections; a failed start ends the process."""
         try:
             await super().startup(sockets)
         except SystemExit:
-            # uvicorn leaves the process here; we return an exit code and let the caller end.
+            # uvicorn exits here. This method returns an exit code, and the caller exits.
             self.should_exit = True
             for each in sockets or ():
                 each.close()
@@ -151,14 +150,14 @@ class _Server(uvicorn.Server):
         _say(f"listening on {self._address}")
         listen = self._settings.listen
         if not listen.keys and not is_loopback(listen.host):
-            # Said whatever the level of the journal is.
+            # Written whatever the log level is.
             _say(
                 f"WARNING: everyone who can reach {self._address} may use this gateway and LM "
                 "Studio behind it: set listen.keys (OLGATE_LISTEN_KEYS), or listen on 127.0.0.1"
             )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop accepting, let running requests finish, cancel what is left, end the application."""
+        """Stop accepting, let running requests finish, cancel the rest, stop the application."""
         for server in self.servers:
             server.close()
         for each in sockets or ():
@@ -169,7 +168,7 @@ class _Server(uvicorn.Server):
             self._log.info("draining", requests=running, seconds=self._settings.limits.drain_s)
         await self._drain()
         if running := len(self.server_state.tasks):
-            self._log.warning("cutting", requests=running)
+            self._log.warning("cancelling", requests=running)
             await self._cut()
         await self._close_connections()
         with contextlib.suppress(TimeoutError):
@@ -177,12 +176,12 @@ class _Server(uvicorn.Server):
                 await self.lifespan.shutdown()
 
     async def _drain(self) -> None:
-        """Wait until every answer is given and read, the time is up, or the second signal comes."""
+        """Wait until all answers are read, the time is over, or a second signal arrives."""
         state = self.server_state
         second = asyncio.ensure_future(self._second_signal.wait())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.limits.drain_s):
-                # A connection whose last bytes are still being read has no task to wait for.
+                # A connection whose client still reads the last bytes has no task to wait for.
                 while (state.tasks or state.connections) and not second.done():
                     await asyncio.wait(
                         {second, *state.tasks},
@@ -199,7 +198,7 @@ class _Server(uvicorn.Server):
         await asyncio.wait(running, timeout=LAST_WORDS_S)
 
     async def _close_connections(self) -> None:
-        """Let what was written reach its clients; who does not read is not waited for."""
+        """Let written bytes reach their clients, without waiting for clients that do not read."""
         for connection in list(self.server_state.connections):
             connection.transport.close()
         for _ in range(int(LAST_WORDS_S / TICK_S)):
@@ -230,7 +229,7 @@ class _Guard:
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         has_begun = False
-        # Kept: a router may change the scope.
+        # Stored, because a router may change the scope.
         path = scope.get("path", "")
 
         async def noting_send(message: "Message") -> None:
@@ -257,7 +256,7 @@ async def _give_shutting_down(path: str, send: "Send") -> None:
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Drop what uvicorn says of things that are no trouble: cut requests, upgrades (the edge's)."""
+    """Drop uvicorn's messages about cut requests and upgrades, which the gateway handles."""
     if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
         return False
     text = record.getMessage()
@@ -267,7 +266,7 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
 @contextlib.contextmanager
 def _signals(act: Callable[[], None]) -> Iterator[None]:
     """
-    Have `act` called on the loop for SIGTERM and SIGINT (and Windows' SIGBREAK).
+    Call `act` on the event loop for SIGTERM and SIGINT (and Windows' SIGBREAK).
 
     `signal.signal` and not the loop's own way, which Windows lacks. Off the main thread, where
     signals cannot be had, whoever started the thread has to end it.
@@ -301,7 +300,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _tune_collector() -> None:
     """
-    Have the garbage collector look at requests only, and seldom.
+    Let the garbage collector check only new objects, and seldom.
 
     What is there at start stays; tokens are freed by counting, and make no cycles.
     """
@@ -311,7 +310,7 @@ def _tune_collector() -> None:
 
 
 def _allow_open_files() -> None:
-    """Raise the soft limit of open files as far as we need and may."""
+    """Raise the soft limit of open files as far as needed and allowed."""
     try:
         import resource
     except ImportError:

@@ -1,9 +1,9 @@
 """
-How bytes from a client become a request: what uvicorn's httptools protocol lacks.
+The HTTP protocol of a client's connection: uvicorn's httptools protocol with additions.
 
-Here live the limits on the head of a request, on how slowly head and body may come, the offer of
-HTTP/2 that has to be ignored, and how few writes an answer takes. Not here: anything that an ASGI
-application can do for itself.
+It limits the head of a request and the time that head and body may take, ignores an offer of
+HTTP/2, and sends an answer in as few writes as possible. An ASGI application cannot do these things
+itself.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from gateway.settings.schema import LimitSettings
 from gateway.wire.writing import JSON
 
 SLOWEST_BYTES = 1024
-"""What must have come of a body whenever `limits.body_s` have passed."""
+"""Bytes of a body that must arrive in each period of `limits.body_s`."""
 
 LINGER_S = 0.5
-"""How long a client that was refused has to read why, before its unread bytes reset all."""
+"""Seconds for a refused client to read the reason, before its unread bytes reset the connection."""
 
 
 class ClientHttp(HttpToolsProtocol):
@@ -34,7 +34,7 @@ class ClientHttp(HttpToolsProtocol):
     limits: ClassVar[LimitSettings] = LimitSettings()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take what uvicorn gives its protocols."""
+        """Accept the arguments that uvicorn gives its protocols."""
         super().__init__(*args, **kwargs)
         self.parser = _Parser(self)
         self.url = b""
@@ -46,11 +46,11 @@ class ClientHttp(HttpToolsProtocol):
 
     @classmethod
     def limited_by(cls, limits: LimitSettings) -> "type[ClientHttp]":
-        """Return this protocol with other limits: uvicorn makes its instances from a class."""
+        """Return a subclass with other limits: uvicorn creates its protocols from a class."""
         return type(cls.__name__, (cls,), {"limits": limits})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
-        """Begin to wait for the first request."""
+        """Start to wait for the first request."""
         super().connection_made(transport)
         self._await_head()
 
@@ -60,7 +60,7 @@ class ClientHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count while a head is unfinished; one read more than the limit may have been taken in."""
+        """Count bytes while a head is incomplete; the limit can be exceeded by one read."""
         if self._is_refused:
             return
         is_first = self._head_bytes == 0
@@ -79,7 +79,7 @@ class ClientHttp(HttpToolsProtocol):
                 self._refuse_head(f"is larger than {self.limits.header_bytes} bytes")
                 return
         super().data_received(data)
-        # Most requests come whole, and take no time that there is to limit.
+        # Most requests arrive in one read, so there is no time to limit.
         if self._is_refused:
             return
         if self._head_bytes is None and self._timer is None:
@@ -88,7 +88,7 @@ class ClientHttp(HttpToolsProtocol):
             self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header in, up to as many as there may be."""
+        """Read a header, up to the limit on their number."""
         if len(self.headers) < self.limits.headers:
             super().on_header(name, value)
         elif not self._is_refused:
@@ -111,7 +111,7 @@ class ClientHttp(HttpToolsProtocol):
             cast("Any", self.scope)["extensions"] = {SERVER_PUSH: outlet.push}
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body in."""
+        """Read a part of the body."""
         if not self._is_refused:
             super().on_body(body)
 
@@ -135,14 +135,14 @@ class ClientHttp(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""])
 
     def _await_head(self) -> None:
-        """Give a head its time, from the connection's start and from its own first byte."""
+        """Start the timer for a head, at the connection's start and at the head's first byte."""
         self._stop_timer()
         if self.limits.header_s:
             self._timer = self.loop.call_later(self.limits.header_s, self._end_head)
 
     def _end_head(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
-            # An earlier request is being answered: this one's head may come after that.
+            # An earlier request is being answered: the time for this head starts after that.
             self._await_head()
         elif self._head_bytes:
             self._refuse_slow(f"the whole head of the request within {self.limits.header_s:g} s")
@@ -150,7 +150,7 @@ class ClientHttp(HttpToolsProtocol):
             self.transport.close()
 
     def _await_body(self) -> None:
-        """Look now and then whether the body still comes; while nobody reads it, it need not."""
+        """Check periodically that the body arrives; not while the application does not read it."""
         self._stop_timer()
         if self.limits.body_s:
             self._body_bytes = 0
@@ -160,7 +160,7 @@ class ClientHttp(HttpToolsProtocol):
         if self._body_bytes >= SLOWEST_BYTES or self.flow.read_paused:
             self._await_body()
             return
-        # From here on the application sees a client that has left.
+        # From here on, the application sees a client that has left.
         cycle = self.cycle
         if cycle.response_started or self.pipeline:
             self._is_refused = True
@@ -178,7 +178,7 @@ class ClientHttp(HttpToolsProtocol):
             self._timer = None
 
     def _refuse_head(self, what: str) -> None:
-        """Refuse a head: in Go's words, as from Ollama, where the path is not somebody else's."""
+        """Refuse a head: with Go's text, as from Ollama, unless the path has another dialect."""
         status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         if is_mounted(self._path):
             self._refuse(status, JSON, error_body(self._path, 400, f"the head {what}"))
@@ -187,9 +187,9 @@ class ClientHttp(HttpToolsProtocol):
             self._refuse(status, b"text/plain; charset=utf-8", text)
 
     def _refuse_slow(self, wanted: str) -> None:
-        """Refuse what comes too slowly, for which Ollama has no words."""
+        """Refuse a request that arrives too slowly, for which Ollama has no text."""
         status = HTTPStatus.REQUEST_TIMEOUT
-        body = error_body(self._path, status, f"the request came too slowly: send {wanted}")
+        body = error_body(self._path, status, f"the request arrived too slowly: send {wanted}")
         self._refuse(status, JSON, body)
 
     @property
@@ -197,7 +197,7 @@ class ClientHttp(HttpToolsProtocol):
         return self.url.decode("latin-1")
 
     def _refuse(self, status: HTTPStatus, kind: bytes, text: bytes) -> None:
-        """Answer before the application could, and close."""
+        """Answer instead of the application, and close the connection."""
         self._is_refused = True
         self._stop_timer()
         cycle = self.cycle
@@ -217,10 +217,10 @@ class ClientHttp(HttpToolsProtocol):
 
 class Outlet(asyncio.Transport):
     """
-    One answer's way out: the connection's transport as uvicorn's part of a request sees it.
+    The transport of one answer, as uvicorn's request object sees it.
 
-    The head waits for what follows it in the same step of the loop, and no longer: whatever is
-    written by itself costs a system call and wakes the client once more.
+    The head is held until the end of the current step of the event loop, so that the data after it
+    is in the same write: each write is a system call and wakes the client once more.
     """
 
     _flushing: asyncio.Handle
@@ -228,7 +228,7 @@ class Outlet(asyncio.Transport):
     def __init__(
         self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, flow: FlowControl
     ) -> None:
-        """Lead to `transport`, whose `flow` says when a client reads too slowly."""
+        """Write to `transport`; `flow` says when a client reads too slowly."""
         super().__init__()
         self._loop = loop
         self._transport = transport
@@ -238,7 +238,7 @@ class Outlet(asyncio.Transport):
         self._is_chunked = False
 
     def write(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn writes nothing else
-        """Write what uvicorn made: the first is the head, unless it only asks for the body."""
+        """Write uvicorn's bytes: the first are the head, unless they only ask for the body."""
         if self._head:
             self._flushing.cancel()
             self._transport.write(self._head + data)
@@ -253,9 +253,10 @@ class Outlet(asyncio.Transport):
 
     def push(self, part: bytes) -> bool:
         """
-        Write a part of the body at once, past uvicorn's own way, which looks at more than that.
+        Write a part of the body at once, without uvicorn's own `send`, which does more than that.
 
-        False: it has to go that way, as the client is slow or gone, or has no chunks to get.
+        Returns False if the caller must use `send`: the client is slow, has left, or gets no
+        chunks.
         """
         transport = self._transport
         if not (self._is_chunked and part) or self._flow.write_paused or transport.is_closing():
@@ -268,11 +269,11 @@ class Outlet(asyncio.Transport):
         return True
 
     def is_closing(self) -> bool:
-        """Say whether the connection is closed, or about to be."""
+        """Return whether the connection is closed or closing."""
         return self._transport.is_closing()
 
     def close(self) -> None:
-        """Close the connection when everything is written."""
+        """Close the connection after everything is written."""
         self._flush()
         self._transport.close()
 
@@ -318,7 +319,7 @@ class _Parser(httptools.HttpRequestParser):
         return self.own_method or super().get_method()
 
     def feed_data(self, data: "bytes | bytearray | memoryview | array[int]") -> None:
-        """Feed what came; where an offer ends the head, a new parser goes on behind it."""
+        """Parse bytes; if an offer of HTTP/2 ends the head, continue after it with a new parser."""
         try:
             super().feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:

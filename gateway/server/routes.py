@@ -1,5 +1,5 @@
 """
-The table of routes, as the outermost layer matches them.
+The table of routes that the edge matches paths with.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from typing import NamedTuple
 
 
 class Route(NamedTuple):
-    """One path template and its methods in the order of registration."""
+    """One path template and its methods, in the order of registration."""
 
     template: str
     methods: tuple[str, ...]
 
 
 class RouteTable:
-    """Which paths there are. Knows nothing of what stands behind them."""
+    """The paths that exist, without their handlers."""
 
     def __init__(self, entries: Iterable[tuple[str, str]], mounts: Iterable[str]) -> None:
         """
         Take (method, template) pairs in the order of registration, and the mounted prefixes.
 
-        A `{name}` segment of a template stands for one segment that is not empty. Below a mount
-        (`"/v1/"`) every path is taken, and every method but where an entry says which there are;
-        there it stands for several too, since LM Studio's names have slashes.
+        A `{name}` segment of a template matches one segment that is not empty. Below a mount
+        (`"/v1/"`) every path matches, with every method unless an entry lists the methods. There,
+        `{name}` matches several segments, too, because LM Studio's names contain slashes.
         """
         methods: dict[str, list[str]] = {}
         for method, template in entries:
@@ -40,7 +40,7 @@ class RouteTable:
         ]
 
     def find(self, path: str) -> Route | None:
-        """Find the route of a decoded path; a fixed one wins over one with parameters."""
+        """Return the route of a decoded path; a fixed one wins over one with parameters."""
         if route := self._fixed.get(path):
             return route
         if self._leads_out(path):
@@ -48,7 +48,7 @@ class RouteTable:
         return next((route for pattern, route in self._patterns if pattern.fullmatch(path)), None)
 
     def mount_of(self, path: str) -> str | None:
-        """Find the mount that a decoded path lies below."""
+        """Return the mount of a decoded path."""
         for mount in self._mounts:
             if path.startswith(mount) and len(path) > len(mount):
                 return None if self._leads_out(path) else mount
@@ -56,9 +56,9 @@ class RouteTable:
 
     def _leads_out(self, path: str) -> bool:
         """
-        Say whether an upstream would be led out of the mount that a path lies below.
+        Return whether a path would lead an upstream out of its mount.
 
-        It would resolve `.` and `..`, which can only be here percent-encoded.
+        The upstream would resolve `.` and `..`, which can only arrive here percent-encoded.
         """
         return path.startswith(self._mounts) and not {".", ".."}.isdisjoint(path.split("/"))
 

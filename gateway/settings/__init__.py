@@ -1,1 +1,1 @@
-"""Settings: their schema, their sources, and what is said of a wrong one."""
+"""Settings: their schema, their sources, and the texts for wrong values."""

@@ -1,5 +1,5 @@
 """
-What is said of a setting with a wrong value.
+Texts that say which values a setting accepts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FALSE_WORDS = frozenset({"0", "f", "false", "no", "off"})
 
 
 def from_text(hint: object, text: str) -> object:
-    """Read the text of a number or a yes/no; everything else stays text."""
+    """Convert the text of a number or a boolean; all other values stay text."""
     if accepts(hint, bool):
         return text.lower() in _TRUE_WORDS if text.lower() in _TRUE_WORDS | _FALSE_WORDS else text
     if accepts(hint, int) and re.fullmatch(r"[+-]?[0-9]{1,18}", text):
@@ -36,7 +36,7 @@ def from_text(hint: object, text: str) -> object:
 
 
 def _kinds(hint: object) -> tuple[object, ...]:
-    """The plain types that a hint is made of, without Annotated and without None."""
+    """Return the plain types in a hint, without Annotated and without None."""
     if get_origin(hint) is Annotated:
         return _kinds(get_args(hint)[0])
     if get_origin(hint) in (tuple, Literal) or not get_args(hint):
@@ -49,7 +49,7 @@ def accepts(hint: object, kind: type) -> bool:
 
 
 def expectation(hint: object, path: str) -> str:
-    """Say in words what a hint accepts."""
+    """Describe the values that a hint accepts."""
     (kind,) = _kinds(hint)
     if get_origin(kind) is Literal:
         return f"one of {', '.join(get_args(kind))}"

@@ -22,24 +22,24 @@ SECRETS = frozenset({"upstream.token", "listen.keys"})
 
 
 class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where clients reach us. An empty `host` is every interface; port 0 is any free port."""
+    """The address for clients. An empty `host` is every interface; port 0 is any free port."""
 
     host: str = "127.0.0.1"
     port: Port = 11434
     origins: tuple[str, ...] = ()
-    """Origins allowed beside Ollama's default ones (docs/facts/ollama.md#origins-default)."""
+    """Origins that are allowed besides Ollama's defaults (docs/facts/ollama.md#origins-default)."""
     keys: tuple[str, ...] = ()
-    """Any one of these must come with a request; none is no key at all."""
+    """Each request must send one of these. Without keys, no request needs one."""
     keys_file: str | None = None
-    """A file with one more key a line; its keys are in `keys` once the settings are read."""
+    """A file with one key a line; its keys are added to `keys` when the settings are read."""
 
     def __repr__(self) -> str:
-        """Show everything but the keys, which show as set or not set."""
+        """Show everything except the keys, which are shown as set or not set."""
         return _show_without(self, "keys")
 
 
 class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where LM Studio is, and how long it may take. A time limit of None is no limit."""
+    """The address of LM Studio, and its time limits. None is no limit."""
 
     url: str = "http://127.0.0.1:1234"
     token: str | None = None
@@ -49,30 +49,31 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: Count = 0
     """0 is no limit."""
     idle_connection_s: Seconds = 4.0
-    """Below LM Studio's own 5 s, so that we let go of an idle connection first."""
+    """Less than LM Studio's own 5 s, so that the gateway closes an idle connection first."""
 
     def __repr__(self) -> str:
-        """Show everything but the token, which shows as set or not set."""
+        """Show everything except the token, which is shown as set or not set."""
         return _show_without(self, "token")
 
 
 class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How answers look where Ollama's clients differ in what they want."""
+    """The form of answers, where Ollama's clients have different needs."""
 
     thinking: Literal["field", "merge", "drop"] = "field"
     think_tags: Literal["split", "keep"] = "split"
     """
-    What becomes of thinking that comes as content, between tags
+    Whether thinking that arrives as content between tags is split from the content
     (docs/facts/lmstudio.md#think-tags).
     """
     defaults: Literal["absent", "ollama"] = "absent"
     version: Annotated[str, Meta(pattern=r"^\d+(\.\d+){1,3}\Z")] = "0.34.4"
-    """Dotted whole numbers only: several clients compare the parts as numbers."""
+    """Whole numbers with dots only: several clients compare the parts as numbers."""
     wrong_model: Literal["error", "warn"] = "error"
     early_headers_s: Seconds | None = None
     """
-    Seconds of waiting after which a streamed answer's status and headers are sent, for clients that
-    give up without them; a failure after that is an error line. None is never: a status stays one.
+    After this many seconds, the status and headers of a streamed answer are sent even if it has no
+    content yet, for clients that time out without them. A failure after that is an error line.
+    None disables this, so that a failure keeps its own status.
     """
 
 
@@ -80,10 +81,10 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How models are loaded, kept and listed."""
 
     keep_alive: str = "5m"
-    """A Go duration or whole seconds; negative is forever, 0 is unload at once."""
+    """A Go duration or whole seconds; negative is forever, 0 unloads at once."""
     context_length: Count | None = None
     context_cap: Count = 32768
-    """The most that a request may make a model grow to; 0 is no cap."""
+    """The largest context length that a request can cause a load with; 0 is no limit."""
     context_policy: Literal["grow", "exact", "ignore"] = "grow"
     make_room: bool = True
     evict_others: bool = False
@@ -95,64 +96,64 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DownloadSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a download in LM Studio is followed."""
+    """How the gateway polls a download in LM Studio."""
 
     poll_interval_s: Annotated[float, Meta(ge=0.01, le=60)] = 1.0
-    """Between two looks at a job that a client waits for."""
+    """Seconds between two polls of a download that a client waits for."""
     stall_timeout_s: Seconds | None = 600.0
-    """How long no byte may come before waiting ends; a paused job may pause. None is for ever."""
+    """Seconds without progress after which a pull fails; a pause is allowed. None is forever."""
     away_timeout_s: Seconds = 60.0
-    """How long LM Studio may be away while it downloads."""
+    """Seconds for which LM Studio may be unreachable during a download."""
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where aliases and what this gateway loaded are remembered."""
+    """The place of the store, which holds aliases and loaded instances."""
 
     path: str | None = None
     """
-    The SQLite file. None, written `:memory:`, keeps everything in memory only; the command `olgate`
-    puts the platform's data directory there where nobody named a file.
+    The SQLite file. None, written `:memory:`, keeps everything in memory only. If no file is named,
+    the command `olgate` uses one in the platform's data directory.
     """
 
 
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request, and the end of the process, may take."""
+    """Limits on one request and on the shutdown."""
 
     body_bytes: Bytes = 256 * 1024 * 1024
     header_bytes: Bytes = 1024 * 1024
-    """Request line and headers together; Go's limit, and so Ollama's."""
+    """Request line and headers together; the default is Go's limit, and so Ollama's."""
     headers: Bytes = 256
-    """How many headers."""
+    """The largest number of headers."""
     header_s: Seconds = 60.0
-    """How long the head of a request may take to come; 0 is no limit, here and below."""
+    """Seconds in which the head of a request must arrive; 0 is no limit, here and below."""
     body_s: Seconds = 60.0
-    """A body of which less than a KiB comes in this time is given up."""
+    """Seconds in which at least each further KiB of a body must arrive."""
     json_depth: Bytes = 200
-    """How deep the values of a body may nest."""
+    """The number of levels to which the values of a body may nest."""
     messages: Bytes = 10_000
     images: Bytes = 200
     health_s: Seconds = 5.0
-    """How long `/health` waits for LM Studio; 0 is no limit."""
+    """Seconds that `/health` waits for LM Studio; 0 is no limit."""
     drain_s: Seconds = 30.0
 
 
 class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Paths beyond Ollama's, each of which can be switched off."""
+    """Paths beyond Ollama's; each of them can be disabled."""
 
     health: bool = True
     open_health: bool = True
-    """Whether `/health` is answered without a key where keys are set."""
+    """Whether `/health` needs no key if keys are set."""
     metrics: bool = True
     lmstudio: bool = True
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is written to standard error."""
+    """The log on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
     bodies: bool = False
-    """Whether prompts, images and LM Studio's own words may be written, too."""
+    """Whether error texts of LM Studio and of exceptions, which can quote a request, are logged."""
 
 
 def _show_without(settings: msgspec.Struct, secret: str) -> str:
@@ -165,7 +166,7 @@ def _show_without(settings: msgspec.Struct, secret: str) -> str:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that can be set, one section per concern."""
+    """All settings, in one section for each subject."""
 
     listen: ListenSettings = ListenSettings()
     upstream: UpstreamSettings = UpstreamSettings()
@@ -173,9 +174,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     models: ModelSettings = ModelSettings()
     downloads: DownloadSettings = DownloadSettings()
     pull: dict[str, str] = {}
-    """Free-form: what `/api/pull` downloads for a name, as `names.parse` reads names."""
+    """Free-form: the download source of a name for `/api/pull`; names as in `names.grammar`."""
     aliases: dict[str, str] = {}
-    """Free-form: names of the user's, and the models that they stand for."""
+    """Free-form: the user's own names, and the models for which they stand."""
     store: StoreSettings = StoreSettings()
     limits: LimitSettings = LimitSettings()
     routes: RouteSettings = RouteSettings()
@@ -183,5 +184,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def secret_shown(secret: object) -> str:
-    """Tell whether there is a secret, and nothing else of it."""
+    """Say whether a secret is set, and nothing else about it."""
     return "set" if secret else "not set"

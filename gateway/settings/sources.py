@@ -1,13 +1,12 @@
 """
-What can be set, where each value may come from, and how its text is read.
+The sources of settings, and how they are merged into one `Settings`.
 
-Here live the frozen `Settings` tree and the merging of its sources. Not here: how the text of an
-address, a duration or an origin is read (`settings_values`), what a value does (its user's
-business), logging, and any I/O beyond reading the one settings file and the one of keys.
+The only files that are read are the settings file and the file of keys. `values` parses the texts
+of addresses, durations and origins.
 
-Order of strength: flags, then `OLGATE_SECTION_KEY` variables, then Ollama's and LM Studio's own
-variables, then the file, then the defaults. `OLLAMA_API_KEY` is not read: clients set it for
-ollama.com, and it must not change the gateway by surprise.
+The sources in order, the strongest first: flags, `OLGATE_SECTION_KEY` variables, Ollama's and LM
+Studio's own variables, the file, the defaults. `OLLAMA_API_KEY` is not read: clients set it for
+ollama.com, and it must not change the gateway unexpectedly.
 """
 
 import difflib
@@ -38,11 +37,11 @@ from gateway.settings.values import (
 
 
 class SettingsProblem(Exception):
-    """A value that cannot be used: one sentence that names the value's place and the next step."""
+    """A value cannot be used; one sentence names the value's place and the next step."""
 
 
 class Loaded(NamedTuple):
-    """Settings, where each value came from (by `section.key`), and what was passed over."""
+    """Settings, the source of each value (by `section.key`), and notes about ignored values."""
 
     settings: Settings
     sources: Mapping[str, str]
@@ -50,7 +49,7 @@ class Loaded(NamedTuple):
 
 
 class _Given(NamedTuple):
-    """One value as it was given, and the name its giver knows it by."""
+    """One value as it was given, and the name under which its source has it."""
 
     value: object
     place: str
@@ -62,7 +61,7 @@ _HINTS_OF_SECTIONS = {
     if name in Settings.__struct_fields__
 }
 _MAPS = tuple(name for name, hint in _HINTS_OF_SECTIONS.items() if get_origin(hint) is dict)
-"""Free-form sections: maps of text to text whose keys are the user's, in the file only."""
+"""Free-form sections: maps of text to text with the user's own keys, in the file only."""
 _SECTIONS: dict[str, type[msgspec.Struct]] = {
     name: kind for name, kind in _HINTS_OF_SECTIONS.items() if name not in _MAPS
 }
@@ -79,7 +78,7 @@ _FLAGS = {
     "upstream.url": "--upstream",
     "log.level": "--log-level",
 }
-# Ollama's and LM Studio's own variables; those without a path are read by rules of their own.
+# Ollama's and LM Studio's own variables; those without a path have their own parsers.
 _BORROWED = {
     "OLLAMA_HOST": None,
     "OLLAMA_DEBUG": None,
@@ -91,7 +90,7 @@ _BORROWED = {
     "LMSTUDIO_URL": "upstream.url",
     "LM_API_TOKEN": "upstream.token",
 }
-# Where Ollama takes its default instead of a text that it cannot read
+# Variables for which Ollama uses its default instead of an unreadable text
 # (docs/facts/ollama.md#variables).
 _PASSED_OVER_IF_BAD = (
     "models.keep_alive",
@@ -100,7 +99,7 @@ _PASSED_OVER_IF_BAD = (
     "models.max_queue",
 )
 
-# What container platforms set for a service that happens to be called `olgate`.
+# Variables that container platforms set for a service with the name `olgate`.
 _PLATFORM_VARIABLE = re.compile(r"OLGATE_(SERVICE_|PORT_\d+_|PORT=\w+://)")
 
 
@@ -108,15 +107,15 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | N
     """
     Merge all sources into one `Settings`.
 
-    `flags` is keyed by `section.key`; a None there counts as not given. `file` must exist; None is
-    no file. Raises SettingsProblem for an unknown key (with the nearest known one) and for a value
-    of the wrong type or out of range.
+    `flags` is keyed by `section.key`; None means not given. `file` must exist; None is no file.
+    Raises SettingsProblem for an unknown key (with the most similar known one), and for a value of
+    a wrong type or out of range.
     """
     return read(flags, environ, file).settings
 
 
 def read(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None) -> Loaded:
-    """Do what `load` does, and tell where each value came from and what Ollama would pass over."""
+    """Do the same as `load`; also return the sources, and notes on ignored values."""
     notes: list[str] = []
     given: dict[str, _Given] = {}
     for layer in (
@@ -151,7 +150,7 @@ def read(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | N
 
 
 def _add_keys_of_file(values: dict[str, object], given: dict[str, _Given]) -> None:
-    """Put the keys of `listen.keys_file` to those of `listen.keys`; a file without any is wrong."""
+    """Add the keys of `listen.keys_file` to `listen.keys`; a file without a key is an error."""
     path = "listen.keys_file"
     if not (name := values.get(path)):
         return
@@ -170,7 +169,7 @@ def _add_keys_of_file(values: dict[str, object], given: dict[str, _Given]) -> No
 
 
 def describe(settings: Settings) -> dict[str, object]:
-    """Flatten to `section.key` for logs and people; a secret is told as set or not set."""
+    """Flatten to `section.key` for logs and people; a secret is shown as set or not set."""
     flat = {
         f"{section}.{key}": getattr(getattr(settings, section), key)
         for section, kind in _SECTIONS.items()
@@ -182,8 +181,8 @@ def describe(settings: Settings) -> dict[str, object]:
 
 
 def default_file() -> Path | None:
-    """Return the settings file in the platform's folder for them, or None when there is none."""
-    import platformdirs  # a tenth of the start-up time, needed only where no file was named
+    """Return the settings file in the platform's settings folder, or None if there is none."""
+    import platformdirs  # a tenth of the start-up time, needed only if no file is named
 
     path = platformdirs.user_config_path("olgate") / "config.toml"
     return path if path.is_file() else None
@@ -230,7 +229,7 @@ def _read_file(file: Path | None) -> dict[str, _Given]:
 
 
 def _read_borrowed(environ: Mapping[str, str], notes: list[str]) -> dict[str, _Given]:
-    """Read Ollama's and LM Studio's own variables, each by its own rules."""
+    """Read Ollama's and LM Studio's own variables, each with its own parser."""
     texts = {variable: _trimmed(environ, variable) for variable in _BORROWED}
     given = {
         path: _Given(texts[variable], variable)
@@ -241,12 +240,12 @@ def _read_borrowed(environ: Mapping[str, str], notes: list[str]) -> dict[str, _G
         host, port = read_ollama_host(text)
         given["listen.host"] = _Given(host, "OLLAMA_HOST")
         given["listen.port"] = _Given(port, "OLLAMA_HOST")
-    # Any text that is not one of Go's words for false counts as true; numbers above 1 are deeper
-    # levels of Ollama's, which we do not have.
+    # Any text that is not one of Go's words for false counts as true; numbers above 1 are more
+    # detailed levels of Ollama's, which the gateway does not have.
     if (text := texts["OLLAMA_DEBUG"]) and text.lower() not in ("0", "f", "false"):
         given["log.level"] = _Given("debug", "OLLAMA_DEBUG")
     if text := texts["OLLAMA_LOAD_TIMEOUT"]:
-        # Zero and less are no limit there; what is no duration stays text and is passed over below.
+        # Zero and less mean no limit there. A text that is not a duration is ignored below.
         with suppress(ValueError):
             seconds = read_duration(text)
             given["models.load_timeout_s"] = _Given(seconds or 0.0, "OLLAMA_LOAD_TIMEOUT")
@@ -255,7 +254,7 @@ def _read_borrowed(environ: Mapping[str, str], notes: list[str]) -> dict[str, _G
             try:
                 _settle(path, given[path])
             except SettingsProblem as problem:
-                notes.append(f"{problem}; passed over, as Ollama does")
+                notes.append(f"{problem}; ignored, as in Ollama")
                 del given[path]
     return given
 
@@ -285,7 +284,7 @@ def _read_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
 
 def _trimmed(environ: Mapping[str, str], variable: str) -> str:
     """
-    Trim spaces, then quotes around (docs/facts/ollama.md#variables); a variable that is empty is
+    Trim spaces, then outer quotes (docs/facts/ollama.md#variables); a variable that is empty is
     not set.
     """
     return environ.get(variable, "").strip().strip("\"'").strip()
@@ -294,7 +293,7 @@ def _trimmed(environ: Mapping[str, str], variable: str) -> str:
 def _suggest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    # A key written without its section is the likeliest slip, and no near miss by letters.
+    # A key without its section is the likeliest mistake, and is not similar by letters.
     tail = [each for each in names if each.lower().endswith(f"{_last_word(name)}")]
     guess = near or (tail if len(tail) == 1 else [])
     return f"; did you mean {guess[0]}?" if guess else ""
@@ -305,11 +304,11 @@ def _last_word(name: str) -> str:
 
 
 def _settle(path: str, given: _Given) -> object:
-    """Turn what was given into the field's type, or raise SettingsProblem with one sentence."""
+    """Convert a value to the field's type, or raise SettingsProblem with one sentence."""
     hint = _HINTS.get(path, str)
     value = given.value
     if path not in _HINTS and grammar.parse(path.partition(".")[2]) is None:
-        raise SettingsProblem(f"{given.place}: the key is no model's name")
+        raise SettingsProblem(f"{given.place}: the key is not a model's name")
     if accepts(hint, tuple) and isinstance(value, str):
         value = value.split(",")
     try:

@@ -1,9 +1,8 @@
 """
-How the text of single settings is read: addresses, durations, origins, tokens.
+Parsers for the texts of single settings: addresses, durations, origins, tokens.
 
-Here live functions from text (or a file of it) to a value, each with the rules of its place. What
-cannot be read raises ValueError, whose text says what was expected and fits after the word
-"expected". Not here: where a text came from and which one wins (`settings`).
+Each function converts a text, or a file, to a value. It raises ValueError for a text that it cannot
+read; the error's text fits after the word "expected". `sources` chooses between sources.
 """
 
 import re
@@ -21,8 +20,8 @@ def read_duration(text: str) -> float | None:
     """
     Seconds of a Go duration or of a bare whole number of seconds; None (negative) is forever.
 
-    Stricter than `duration.parse_setting`, which takes five minutes for what it cannot read: only
-    Ollama's own variables are to be read that leniently (docs/facts/ollama.md#variables).
+    Stricter than `duration.parse_setting`, which returns five minutes for an unreadable text: only
+    Ollama's own variables are parsed so leniently (docs/facts/ollama.md#variables).
 
     >>> read_duration("1h30m"), read_duration("90"), read_duration("-1")
     (5400.0, 90.0, None)
@@ -59,7 +58,7 @@ def read_ollama_host(text: str) -> tuple[str, int]:
 
 
 def _split_port(authority: str) -> tuple[str, str | None]:
-    """Cut `host:port` and `[v6]:port`; the port is None where there is none to cut."""
+    """Split `host:port` and `[v6]:port`; the port is None if there is none."""
     if match := re.fullmatch(r"\[([^\[\]]*)\]:([^:\[\]]*)", authority):
         return match[1], match[2]
     host, colon, port = authority.partition(":")
@@ -69,7 +68,7 @@ def _split_port(authority: str) -> tuple[str, str | None]:
 
 
 def _bare_address(text: str) -> str:
-    """Write an IP address in its short form without brackets; leave any other text alone."""
+    """Write an IP address in its short form without brackets; return any other text unchanged."""
     try:
         return str(ip_address(text.strip("[]")))
     except ValueError:
@@ -77,16 +76,16 @@ def _bare_address(text: str) -> str:
 
 
 def read_host(text: str) -> str:
-    """Take a host name or an address, in brackets or not; a port or a path in it is refused."""
+    """Read a host name or an address, in brackets or not; refuse a port or a path."""
     host = _bare_address(text.strip())
     if re.search(r"[/\s\[\]@?#]", host) or (":" in host and not re.search(r":.*:", host)):
-        raise ValueError("a host name or address alone (the port is a setting of its own)")
+        raise ValueError("a host name or address alone (the port is a separate setting)")
     return host
 
 
 def read_upstream_url(text: str) -> str:
     """
-    Normalise to `scheme://host[:port][/prefix]`, whatever of a URL people have at hand.
+    Normalise any part of a URL to `scheme://host[:port][/prefix]`.
 
     >>> read_upstream_url("mac.local"), read_upstream_url("http://10.0.0.2:1234/v1/")
     ('http://mac.local:1234', 'http://10.0.0.2:1234')
@@ -113,14 +112,14 @@ def read_upstream_url(text: str) -> str:
 
 
 def read_token(text: str) -> str | None:
-    """Take what fits into a header; an empty text is no token."""
+    """Read a token that fits into a header; an empty text means no token."""
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("a token of printable ASCII characters without spaces")
     return text or None
 
 
 def read_keys(texts: Iterable[str]) -> tuple[str, ...]:
-    """Take keys that fit into a header, empty ones dropped."""
+    """Read keys that fit into a header; empty ones are dropped."""
     keys = tuple(text.strip() for text in texts if text.strip())
     if not all(key.isascii() and key.isprintable() and " " not in key for key in keys):
         raise ValueError("keys of printable ASCII characters without spaces")
@@ -129,9 +128,9 @@ def read_keys(texts: Iterable[str]) -> tuple[str, ...]:
 
 def read_keys_file(file: Path) -> tuple[str, ...]:
     """
-    Read a file of keys: one a line, empty lines and lines that begin with `#` passed over.
+    Read a file of keys: one a line; empty lines and lines that begin with `#` are ignored.
 
-    A file without a key is refused, since it would leave the gateway open. Raises OSError.
+    A file without a key is refused, because it would leave the gateway open. Raises OSError.
     """
     wanted = "one key a line, of printable ASCII characters without spaces"
     try:
@@ -145,7 +144,7 @@ def read_keys_file(file: Path) -> tuple[str, ...]:
 
 
 def read_keep_alive(text: str) -> str:
-    """Check that it is a duration, and keep it as it was written."""
+    """Check that a text is a duration, and return it unchanged."""
     read_duration(text)
     return text
 
@@ -167,7 +166,7 @@ def read_origins(origins: Iterable[str]) -> tuple[str, ...]:
 
 def read_store_path(text: str) -> str | None:
     """
-    Return the path of the store, None for `:memory:`; `~` is the user's home.
+    Return the path of the store, None for `:memory:`; `~` is the user's home directory.
 
     >>> read_store_path(":memory:")
     """

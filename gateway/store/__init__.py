@@ -1,1 +1,1 @@
-"""What must outlive the process, in one SQLite file."""
+"""Everything that must survive a restart, behind one interface."""

@@ -1,10 +1,10 @@
 """
-Transforms: the functions that rules in `specs/mappings` call where their own verbs end.
+Transforms: the functions that rules in `specs/mappings` call if no verb is enough.
 
-Every public function of a public module here is one: pure, no I/O, no request objects, each
-parameter and the result annotated in full (the generator reads the annotations as text, and
-`UnsetType` or `| None` in one says what may be passed), one example that runs as a test. Helpers
-are private, or live in modules whose names begin with an underscore.
+Every public function of a public module is a transform. It is pure, does no I/O and takes no
+request objects. Each parameter and the result are fully annotated: the generator reads the
+annotations as text, and `UnsetType` or `| None` says what may be passed. One example runs as a
+test. Helpers are private, or in modules whose names begin with an underscore.
 """
 
 from gateway.transforms.counts import count_or_deltas as count_or_deltas

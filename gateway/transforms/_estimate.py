@@ -1,4 +1,4 @@
-"""Counts where LM Studio gives none: how many tokens a text of so many characters may be."""
+"""Estimates of token counts that LM Studio leaves out."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ _CHARACTERS_PER_TOKEN = 4
 
 
 def tokens(characters: int) -> int:
-    """Return an estimate, at least 1: clients divide by counts."""
+    """Return an estimate for a number of characters, at least 1: clients divide by counts."""
     return max(1, -(-characters // _CHARACTERS_PER_TOKEN))
 
 
 def stated(reported: int | float | UnsetType | None) -> int:
-    """Return a count that LM Studio reports, 0 where it reports none."""
+    """Return a count that LM Studio reports, 0 if it reports none."""
     if isinstance(reported, UnsetType) or reported is None or reported < 1:
         return 0
     return int(reported)

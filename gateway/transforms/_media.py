@@ -1,4 +1,4 @@
-"""Base64 as Go reads it, and what kind of picture or sound bytes are."""
+"""Base64 as Go reads it, and the media type of images and sound."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 _LINE_ENDS: Final = b"\r\n"
 _FOREIGN: Final = re.compile(rb"[^A-Za-z0-9+/\r\n]")
 _HEAD_CHARACTERS: Final = 16
-"""Enough base64 for the twelve bytes that the longest signature needs."""
+"""Base64 characters for the twelve bytes of the longest signature."""
 
 _SIGNATURES: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -29,7 +29,7 @@ _UNKNOWN: Final = "image/jpeg"
 
 
 def broken_base64(text: str) -> str | UnsetType:
-    """Return Go's words for where standard base64 breaks, absent when it does not."""
+    """Return Go's text for the place where standard base64 breaks, absent if it does not."""
     data = text.encode("utf-8", "replace")
     if _is_clean(data) or _is_clean(data.translate(None, _LINE_ENDS)):
         return UNSET
@@ -44,10 +44,11 @@ def _is_clean(data: bytes) -> bool:
 
 def _broken_at(data: bytes) -> int | None:
     """
-    Return the byte that Go's decoder names for bad input.
+    Return the position of the byte that Go's decoder reports for bad input.
 
-    Line ends are skipped everywhere. A missing rest is named by the start of its group of four
-    (counted back from the end), a foreign byte by itself, bytes after the padding by the first.
+    Line ends are skipped everywhere. For a missing rest, it is the start of the group of four
+    (counted back from the end); for an illegal byte, that byte; for bytes after the padding, the
+    first of them.
     """
     foreign = _FOREIGN.search(data)
     at = foreign.start() if foreign else len(data)
@@ -76,7 +77,7 @@ def _after_line_ends(data: bytes, at: int) -> int:
 
 
 def without_line_ends(text: str) -> str:
-    """Return base64 on one line, as a URL needs it."""
+    """Return base64 on one line, for a URL."""
     if "\n" in text or "\r" in text:
         return text.replace("\r", "").replace("\n", "")
     return text

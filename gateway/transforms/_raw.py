@@ -1,4 +1,4 @@
-"""What kind of JSON value raw bytes hold, seen from their first byte."""
+"""The kind of a raw JSON value, by its first byte."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KINDS: Final[dict[bytes, Kind]] = {
 
 
 def kind_of(raw: Raw | UnsetType) -> Kind:
-    """Return the kind of a value; null is absent."""
+    """Return the kind of a value; null counts as absent."""
     if isinstance(raw, UnsetType):
         return "absent"
     return _KINDS.get(bytes(memoryview(raw)[:1]), "number")

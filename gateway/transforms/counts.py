@@ -1,8 +1,8 @@
 """
 Counts and durations of an answer.
 
-They are LM Studio's or measured; where there is none, an estimate of at least 1, since clients
-crash without counts and divide by durations.
+The values are LM Studio's or measured. A missing count is estimated, with at least 1, because
+clients crash without counts and divide by durations.
 """
 
 from __future__ import annotations

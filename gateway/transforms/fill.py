@@ -1,4 +1,4 @@
-"""Prompts that go out without a template: raw ones, and those that ask to fill in a gap."""
+"""Prompts without a template: raw prompts, and fill-in-the-middle prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What older hosts say of their models, in the words of the newest one."""
+"""Values of older hosts' model lists, in the form of the newest one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
-Questions about a request's `keep_alive`.
+Checks of a request's `keep_alive`.
 
-Reading the value is `gateway.wire.duration`'s.
+`gateway.wire.duration` parses the value.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
-What the requests about the library of models say of names and files.
+Checks of names and files in requests about the model library.
 
-May live here: pure checks of texts. Not here: which models and files there are.
+These are pure checks of texts. The catalogue knows which models exist.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from gateway.names import grammar
 from gateway.types import ollama
-from gateway.wire.go_text import go_type, quoted
+from gateway.wire.go_text import go_type, quote
 
 _DIGEST: Final = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 _INVALID: Final = "invalid model name"
@@ -30,7 +30,7 @@ _LARGEST: Final = float(2**63 - 1)
 
 def is_digest(digest: str) -> bool:
     """
-    Tell whether a text is a digest as Ollama writes it in a path (docs/facts/ollama.md#blobs).
+    Return whether a text is a digest as in Ollama's paths (docs/facts/ollama.md#blobs).
 
     >>> is_digest("sha256:" + "0" * 64), is_digest("sha256:abc")
     (True, False)
@@ -40,7 +40,7 @@ def is_digest(digest: str) -> bool:
 
 def is_some_name(model: str | UnsetType | None, name: str | UnsetType | None) -> bool:
     """
-    Tell whether a request names a model by either key, blanks aside
+    Return whether a request names a model by either key, ignoring blanks
     (docs/facts/ollama.md#name-keys).
 
     >>> is_some_name("", "qwen3"), is_some_name("  ", "qwen3")
@@ -72,7 +72,7 @@ def is_legal_name(model: str | UnsetType | None) -> bool:
 
 def is_some_legal_name(model: str | UnsetType | None, name: str | UnsetType | None) -> bool:
     """
-    Tell whether a request names a model by either key, in Ollama's grammar
+    Return whether a request names a model by either key, in Ollama's grammar
     (docs/facts/ollama.md#name-keys).
 
     >>> is_some_legal_name("", "qwen3"), is_some_legal_name("  ", "qwen3")
@@ -117,7 +117,7 @@ def illegal_name_problem(
     'name "a b" is invalid'
     """
     text = grammar.stated(model, name)
-    return _place_problem(text, f"name {quoted(text)} is invalid")
+    return _place_problem(text, f"name {quote(text)} is invalid")
 
 
 def source_name_problem(source: str | UnsetType | None) -> str | UnsetType:
@@ -139,7 +139,7 @@ def _place_problem(text: str, illegal: str) -> str | UnsetType:
     try:
         base, place = grammar.split_place(text)
     except ValueError:
-        return f"use either :local or :cloud, not both: {quoted(text)}"
+        return f"use either :local or :cloud, not both: {quote(text)}"
     if place == "cloud":
         # It is looked up under the older spelling, which needs a legal rest.
         base = base or "/"
@@ -215,9 +215,9 @@ def quantize_problem(
             )
         return UNSET
     if wanted and wanted.lower() not in _QUANTIZATIONS:
-        return f"unsupported quantize type {quoted(wanted)}: {_SUPPORTED}"
+        return f"unsupported quantize type {quote(wanted)}: {_SUPPORTED}"
     if draft and draft.lower() not in _QUANTIZATIONS:
-        return f"unsupported draft quantize type {quoted(draft)}: {_SUPPORTED}"
+        return f"unsupported draft quantize type {quote(draft)}: {_SUPPORTED}"
     return UNSET
 
 
@@ -333,14 +333,16 @@ def template_problem(template: str | UnsetType | None) -> str | UnsetType:
 
 def stored_messages_problem(messages: list[ollama.Message] | UnsetType | None) -> str | UnsetType:
     """
-    Return why turns can't be kept in a made model, absent when they can: only text is kept.
+    Return why turns cannot be stored in a derived model, absent if they can: only text is stored.
 
     >>> stored_messages_problem([ollama.Message(role="user", images=["aGk="])])
-    'messages of a made model hold a role and text; leave out images and tool calls'
+    'messages of a derived model have a role and text; leave out images and tool calls'
     """
     for message in messages or ():
         if message.images or message.tool_calls:
-            return "messages of a made model hold a role and text; leave out images and tool calls"
+            return (
+                "messages of a derived model have a role and text; leave out images and tool calls"
+            )
     return UNSET
 
 

@@ -1,5 +1,5 @@
 """
-Messages of a request: what Ollama refuses in them, and how they are told to LM Studio.
+Messages of a request: Ollama's checks, and the form that LM Studio needs.
 
 Pairing tool results with tool calls needs the whole conversation, which no rule sees at once.
 """
@@ -94,7 +94,7 @@ def conversation(
     messages: list[ollama.Message], made: internal.MadeModel | UnsetType
 ) -> list[internal.IdentifiedMessage]:
     """
-    Return the messages as LM Studio gets them, behind those of a made model.
+    Return the messages for LM Studio, after those of a derived model.
 
     Its system text comes first, unless the client's own first message is one. All tool calls have
     ids (see `_with_tool_call_ids`). (docs/facts/ollama.md#stored-messages)
@@ -122,8 +122,8 @@ def prompt_as_messages(
     """
     Return a prompt as a conversation: a system message when there is one, then a user message.
 
-    The request's system text goes over that of a made model, whose messages come before the
-    prompt. (docs/facts/ollama.md#generate)
+    The request's system text replaces that of a derived model, whose messages precede the prompt.
+    (docs/facts/ollama.md#generate)
 
     >>> [message.role for message in prompt_as_messages("Hi", "Be brief.", UNSET, UNSET)]
     ['system', 'user']
@@ -176,7 +176,7 @@ def _part(data: str) -> openai.ContentPart:
 
 @dataclass(slots=True)
 class _Call:
-    """A tool call whose id may not be known yet ("")."""
+    """A tool call whose id may still be unknown ("")."""
 
     id: str
     name: str
@@ -186,7 +186,7 @@ class _Call:
 
 @dataclass(slots=True)
 class _Turn:
-    """A message, its calls, and the call that it answers."""
+    """A message, its tool calls, and the tool call that it answers."""
 
     message: ollama.Message
     role: str
@@ -196,7 +196,7 @@ class _Turn:
 
 
 class _Pairing:
-    """Goes through a conversation once and finds the call of every tool result."""
+    """Walks a conversation once and finds the tool call of every tool result."""
 
     def __init__(self, messages: list[ollama.Message]) -> None:
         self.turns = [
@@ -228,7 +228,7 @@ class _Pairing:
         if sent in self._known:
             return self._known[sent]
         if sent in self._ids_of_calls:
-            # A call that comes later has it; none before may take it.
+            # A later call has this id, so no earlier call may take it.
             return None
         free = [call for call in self._pending if not call.is_answered and not (sent and call.id)]
         if not free:
@@ -272,7 +272,7 @@ def _identified(turn: _Turn) -> internal.IdentifiedMessage:
 
 
 def _images(images: list[str | None] | UnsetType | None) -> list[str] | UnsetType:
-    # An empty image (null counts as one) would only be refused upstream.
+    # LM Studio would refuse an empty image; null counts as one.
     return [image for image in images or () if image] or UNSET
 
 

@@ -1,4 +1,4 @@
-"""Options that steer generation: Ollama's defaults, and numbers fitted to LM Studio's types."""
+"""Sampling options: Ollama's defaults, and numbers in LM Studio's types."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def with_defaults(
     options: ollama.Options, made: dict[str, Any] | UnsetType, policy: str
 ) -> ollama.Options:
     """
-    Return options with those of a made model where none are given, then Ollama's own.
+    Return options, with those of a derived model for missing ones, then Ollama's defaults.
 
     Ollama's sampling defaults count if the policy is "ollama"; under the policy "absent", LM
     Studio's settings per model do. (docs/facts/ollama.md#option-defaults)

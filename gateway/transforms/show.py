@@ -1,13 +1,13 @@
-"""Models as listings and `/api/show` describe them."""
+"""The description of models in listings and in `/api/show`."""
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
 from gateway.types import internal
+from gateway.wire.go_text import quote
 
 _NO_ARCHITECTURE: Final = "unknown"
 _COPILOT: Final = "GitHubCopilotChat/"
@@ -91,7 +91,7 @@ def parameters_text(
     """
     Return the parameters in force, absent when none are known.
 
-    They are those of a made model, and the context of a loaded instance.
+    They are those of a derived model, and the context length of a loaded instance.
     (docs/facts/ollama.md#show-parameters, docs/facts/clients.md#parameters-and-template)
 
     >>> parameters_text([internal.HostInstance(id="m", context_length=8192)], UNSET)
@@ -124,7 +124,7 @@ def joined_licences(licences: list[str]) -> str | UnsetType:
 
 def system_in_force(asked: str | UnsetType | None, made: str | UnsetType) -> str | UnsetType:
     """
-    Return the request's system text, a made model's where that is empty, absent without either.
+    Return the request's system text, or a derived model's if that is empty; absent without both.
 
     (docs/facts/ollama.md#show)
 
@@ -138,7 +138,7 @@ def template_hint(insert: str, made: str | UnsetType) -> str:
     """
     Return a template for those who look into it: `.Suffix` stands there if the model can fill in.
 
-    LM Studio shows no templates; a made model's own is shown.
+    LM Studio shows no templates. A derived model's own template is shown.
     (docs/facts/clients.md#parameters-and-template)
 
     >>> template_hint("no", UNSET), ".Suffix" in template_hint("yes", UNSET)
@@ -161,7 +161,7 @@ def model_info(row: internal.CatalogueRow, asked: str, user_agent: str) -> dict[
     >>> can = internal.Capabilities(completion="yes", embedding="no", insert="no", thinking="no",
     ...                             tools="no", vision="no")
     >>> row = internal.CatalogueRow(
-    ...     key="a/q", request_key="a/q", copies_of="a/q", name="a/q:latest", kind="llm",
+    ...     key="a/q", request_key="a/q", instances_of="a/q", name="a/q:latest", kind="llm",
     ...     display_name="Q 1B", architecture="q", format="gguf", quantization="Q8_0",
     ...     parameter_size="", size_bytes=0, max_context_length=4096, digest="", modified_at="",
     ...     capabilities=can, shown_capabilities=[], reasoning_options=[], instances=[])
@@ -196,16 +196,16 @@ def _each(values: Any) -> list[Any]:
 
 
 def _shown(value: Any, *, is_quoted: bool) -> str:
-    """Write a parameter's value as Ollama does: numbers plain, texts in quotes where they are."""
+    """Return a parameter's value as Ollama writes it: numbers plain, texts in quotes if asked."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False) if is_quoted else _value(value)
+        return quote(value) if is_quoted else _value(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _value(text: str) -> str:
-    """Quote a text as far as a Modelfile needs it."""
+    """Return a text with the quotes that a Modelfile needs."""
     if "\n" not in text and '"' not in text and text == text.strip():
         return text
     return f'"""{text}"""'

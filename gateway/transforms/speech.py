@@ -1,7 +1,7 @@
 """
-Text of an answer sorted into thinking and content, chunk by chunk.
+The text of an answer, split into thinking and content, chunk by chunk.
 
-The hot path of the gateway: every token of every stream goes through here.
+This is the hot path of the gateway: every token of every stream passes here.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def separate_speech(
             tagged="unknown" if may_split else "no",
             pending="",
         )
-    # Reading a field is far cheaper than writing it: what is right already is left alone.
+    # Reading a field is much cheaper than writing it, so a field is written only if it changes.
     thought = reasoning_content or reasoning
     deltas = None
     if speech.tagged != "no" and (thought or content or finish_reason):
@@ -89,7 +89,7 @@ def separate_speech(
 
 
 def _split_tags(speech: internal.Speech, text: str, is_last: bool) -> tuple[str, str]:
-    """Return what of the content so far undecided is thinking, and what is content."""
+    """Split the undecided content, and return its thinking and its content."""
     text = speech.pending + text
     speech.pending = ""
     if speech.tagged == "unknown":
@@ -113,7 +113,7 @@ def _split_tags(speech: internal.Speech, text: str, is_last: bool) -> tuple[str,
 
 
 def _tail_of_tag(text: str) -> int:
-    """Return where an end begins that may become the closing tag, the length when there is none."""
+    """Return the start of an end that may become the closing tag, else the length."""
     for size in range(min(len(text), len(_CLOSING) - 1), 0, -1):
         if _CLOSING.startswith(text[-size:]):
             return len(text) - size
@@ -121,12 +121,12 @@ def _tail_of_tag(text: str) -> int:
 
 
 def _say_thinking(speech: internal.Speech, thought: str, policy: str) -> None:
-    """Set what is to be sent of a piece of thinking, in the field where the policy wants it."""
+    """Put a piece of thinking into the field that the policy demands."""
     speech.deltas += 1
     text = speech.held + thought if speech.held else thought
     opening = ""
     if speech.phase != "thinking":
-        # Thinking again, after content, keeps its first blanks: only marks make a new beginning.
+        # Thinking after content keeps its leading blanks: only a tag starts a new piece.
         text = text.lstrip(BLANKS) if speech.phase == "start" else text
         if text.strip(BLANKS):
             opening = "<think>"
@@ -149,7 +149,7 @@ def _say_thinking(speech: internal.Speech, thought: str, policy: str) -> None:
 
 
 def _begin_content(speech: internal.Speech, content: str, policy: str) -> str:
-    """Return what is to be sent of content that follows thinking, or is the first."""
+    """Return the part to send of content that follows thinking or comes first."""
     if speech.phase == "content":
         if content.strip(BLANKS):
             speech.held = ""

@@ -1,11 +1,11 @@
-"""`format`: whether structured output is asked for, and the schema that stands for "any object"."""
+"""`format`: whether a request asks for structured output, and the schema for "any object"."""
 
 from __future__ import annotations
 
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.transforms._raw import kind_of
-from gateway.wire.go_text import quoted
+from gateway.wire.go_text import quote
 
 
 def asks_for_format(format: Raw | UnsetType) -> bool:
@@ -36,7 +36,7 @@ def format_problem(format: Raw | UnsetType) -> str | UnsetType:
     sent = bytes(format)
     if sent in (b'""', b'"json"'):
         return UNSET
-    return f'invalid format: {quoted(sent)}; expected "json" or a valid JSON Schema object'
+    return f'invalid format: {quote(sent)}; expected "json" or a valid JSON Schema object'
 
 
 def any_object_schema() -> Raw:

@@ -1,8 +1,8 @@
 """
-Thinking: what a request asks for, what a model offers, and how either is said on the other side.
+Thinking: the request's wish, the model's options, and the translation between both APIs.
 
-Ollama's words are true, false, low, medium, high, max; LM Studio lists off, on and levels, and
-takes none and levels.
+Ollama's values are true, false, low, medium, high, max. LM Studio lists off, on and levels, and
+accepts none and levels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import UNSET, Raw, UnsetType
 from gateway.transforms._raw import kind_of
 from gateway.types import lmstudio, ollama
 from gateway.wire.go_json import unreadable_number
-from gateway.wire.go_text import quoted
+from gateway.wire.go_text import quote
 
 _WORDS: Final = ("high", "medium", "low", "max")
 _CHOICE: Final = '"high", "medium", "low", "max", true, or false'
@@ -81,7 +81,7 @@ def think_level_problem(
     supported = thinking_support(capability, options, default)
     if not isinstance(supported, UnsetType) and architecture not in _OWN_LEVELS:
         return UNSET
-    return f"invalid think value: {quoted(value)} (must be {_CHOICE})"
+    return f"invalid think value: {quote(value)} (must be {_CHOICE})"
 
 
 def asks_to_think(think: Raw | UnsetType) -> bool:
@@ -122,7 +122,7 @@ def reasoning_effort(
         return "none" if options else UNSET
     levels = [effort for effort in _EFFORTS if effort in options]
     if value is True:
-        # No effort says just "on": a model that is off unless told otherwise gets a level.
+        # No effort means just "on", so a model that is off by default gets a level.
         if default != "off":
             return UNSET
         return _nearest("high", levels) if levels else "medium"
@@ -181,13 +181,13 @@ def reasoning_options(
         return []
     options = reasoning.allowed_options
     if options is None or isinstance(options, UnsetType) or not options:
-        # It states that it reasons, and no way to change that.
+        # The model states that it reasons, without options.
         return ["on"]
     return options
 
 
 def _value(think: Raw | UnsetType) -> object:
-    """Return the decoded value; None when absent or null."""
+    """Return the decoded value; None if absent or null."""
     if isinstance(think, UnsetType) or kind_of(think) == "absent":
         return None
     return msgspec.json.decode(think)

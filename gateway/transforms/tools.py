@@ -1,4 +1,4 @@
-"""Tool calls: arguments between objects and texts, and calls put together from fragments."""
+"""Tool calls: conversion of arguments, and assembly of calls from fragments."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def to_json_text(arguments: Raw) -> str:
 
 def object_or_absent(raw: Raw) -> Raw | UnsetType:
     """
-    Return an object as it is; null, and whatever else is no object, is absent.
+    Return an object unchanged; null, and any other value, is absent.
 
     (docs/facts/ollama.md#tools)
 
@@ -49,8 +49,8 @@ def to_arguments(name: str, text: str) -> Raw:
     """
     Return the arguments text of a finished call as a compact object, order of keys kept.
 
-    No text, and null, is a call without arguments. Raises UpstreamFailure (`bad_tool_arguments`)
-    when it is no object. (docs/facts/ollama.md#tool-calls-out, docs/facts/ollama.md#bad-arguments)
+    No text, and null, is a call without arguments. Raises UpstreamFailure (`bad_tool_arguments`) if
+    it is not an object. (docs/facts/ollama.md#tool-calls-out, docs/facts/ollama.md#bad-arguments)
 
     >>> bytes(to_arguments("f", '{"city": "Paris"}')), bytes(to_arguments("f", ""))
     (b'{"city":"Paris"}', b'{}')
@@ -59,7 +59,7 @@ def to_arguments(name: str, text: str) -> Raw:
     if text in ("", "null"):
         return Raw(b"{}")
     if "\\ud" in text or "\\uD" in text:
-        # JavaScript may cut a pair of surrogates in two; Go reads a lone one as U+FFFD.
+        # JavaScript may split a surrogate pair; Go reads a lone surrogate as U+FFFD.
         text = _ESCAPE.sub(lambda found: "\\ufffd" if found["lone"] else found[0], text)
     try:
         compact = msgspec.json.format(text.encode("utf-8", "replace"), indent=_COMPACT)
@@ -97,7 +97,7 @@ def merge_tool_calls(
 
 
 class _Calls(list[internal.AssembledToolCall]):
-    """Calls, each with the index that LM Studio gives to its fragments."""
+    """Tool calls, each with the index that LM Studio gives its fragments."""
 
     __slots__ = ("_places",)
 
@@ -108,7 +108,7 @@ class _Calls(list[internal.AssembledToolCall]):
         self._places = [call.index for call in calls]
 
     def add(self, fragment: openai.ToolCallFragment) -> None:
-        """Add what a fragment says to its call, which may be a new one."""
+        """Add a fragment to its call, which may be a new one."""
         place = None if isinstance(fragment.index, UnsetType) else fragment.index
         identity = fragment.id or ""
         name = arguments = ""
@@ -148,7 +148,7 @@ class _Calls(list[internal.AssembledToolCall]):
 
 
 def _is_whole(arguments: str) -> bool:
-    """Whether arguments are JSON already: calls of one answer may be to the same tool."""
+    """Return whether arguments are complete JSON; one answer may call the same tool twice."""
     try:
         msgspec.json.decode(arguments)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):

@@ -1,4 +1,4 @@
-"""Embedding: what may be embedded, and vectors as Ollama gives them."""
+"""Embeddings: checks of the input, and vectors in Ollama's form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.types import openai
 
 _INVALID_INPUT: Final = "invalid input type"
 _UNIT_TOLERANCE: Final = 1e-6
-"""A vector of 32-bit numbers is no nearer to length 1 than this when it was normalised before."""
+"""A normalised vector of 32-bit numbers can differ from length 1 by this much."""
 
 
 def early_input_problem(input: Any, model: str | UnsetType | None) -> str | UnsetType:
@@ -62,7 +62,7 @@ def embed_input(input: Any) -> str | list[str]:
     >>> embed_input(["a", "b"])
     ['a', 'b']
     """
-    found: str | list[str] = input or ""
+    found: str | list[str] = "" if input is None else input
     return found
 
 

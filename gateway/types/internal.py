@@ -160,7 +160,7 @@ class IdentifiedMessage(Struct, gc=False, kw_only=True):
 class CatalogueRow(Struct, gc=False, kw_only=True):
     key: str
     request_key: str
-    copies_of: str
+    instances_of: str
     name: str
     kind: Literal["llm", "embedding"]
     display_name: str

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
 
 from gateway.faults import UpstreamFailure, shorten
+from gateway.observability.record import sampled
+from gateway.runtime.outcome import FetchCall
 from gateway.upstream.body import Headers, Sink
 from gateway.upstream.exchange import BLANKS, MAX_ERROR_BYTES, Exchange
-from gateway.upstream.sse import Event, EventTooLong, SseDecoder
+from gateway.upstream.sse import FIELD_STARTS, Event, EventTooLong, SseDecoder
 from gateway.upstream.stated_errors import (
     describe,
     is_unknown_endpoint,
@@ -20,13 +24,10 @@ from gateway.upstream.stated_errors import (
 )
 from gateway.wire.lenient import BOM
 
-if TYPE_CHECKING:
-    pass
+SourceT = TypeVar("SourceT")
 
 TakeEvents: TypeAlias = Callable[[list[Event]], Awaitable[None] | None]
 """Takes events at once; what it returns has to be waited for before it takes more."""
-
-_EVENT_FIELDS = (b"data", b"event", b"id", b"retry", b":")
 
 _SAMPLE_BYTES = 1024
 
@@ -194,7 +195,7 @@ async def open_events(exchange: Exchange) -> EventStream:
 
 
 def _no_event(sample: bytes) -> UpstreamFailure:
-    if any(line.startswith(_EVENT_FIELDS) for line in sample.splitlines()):
+    if any(line.startswith(FIELD_STARTS) for line in sample.splitlines()):
         return UpstreamFailure("the event stream ended without an event", fault="empty")
     return UpstreamFailure(f"answered with {describe(sample)}, not with events", fault="not_sse")
 
@@ -227,7 +228,7 @@ def out_of_events(body: bytes) -> bytes:
     Raises UpstreamFailure for an error among the events, and for several answers (not_json).
     """
     start = body.removeprefix(BOM).lstrip(BLANKS)
-    if not start.startswith(_EVENT_FIELDS):
+    if not start.startswith(FIELD_STARTS):
         return body
     decoder = SseDecoder(max(len(body), 1))
     events = [event for event in decoder.feed(body) + decoder.close() if event.data != b"[DONE]"]
@@ -258,6 +259,36 @@ def check_json(body: bytes) -> bytes:
         fault="unknown_endpoint" if is_unknown else "upstream_error_200",
         code=stated.code,
     )
+
+
+def read_answer(call: FetchCall[SourceT, Any], data: bytes) -> SourceT:
+    """
+    Decode the answer of a call, and look for keys that its description lacks, in a sample of them.
+
+    Raises UpstreamFailure (not_json) when it is no such answer.
+    """
+    try:
+        answer = call.decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamFailure(f"its answer can't be read: {error}", fault="not_json") from error
+    if look := sampled(call.decoder.type):
+        look(data)
+    return answer
+
+
+def lacks_route(failure: UpstreamFailure, *, names_thing: bool) -> bool:
+    """
+    Tell whether LM Studio, or what is in its place, has no such route.
+
+    LM Studio says so in words under status 200, other servers by status. A 404 says it only where
+    the call does not name a thing (a model, a job) that may be missing instead: `names_thing`.
+    """
+    if failure.fault == "unknown_endpoint" or failure.status in _NO_ROUTE:
+        return True
+    return failure.status == 404 and not names_thing
+
+
+_NO_ROUTE = (405, 501)
 
 
 def drop_hop_by_hop(headers: Headers, also: frozenset[bytes]) -> Headers:

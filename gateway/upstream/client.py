@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.faults import UpstreamFailure
 from gateway.observability.record import current
+from gateway.runtime.outcome import FetchCall
 from gateway.upstream.address import read_address
 from gateway.upstream.answers import (
     EventStream,
@@ -23,14 +24,17 @@ from gateway.upstream.answers import (
     drop_hop_by_hop,
     open_events,
     out_of_events,
+    read_answer,
 )
 from gateway.upstream.body import Headers, TransportFault
 from gateway.upstream.exchange import Exchange, translate
 from gateway.upstream.pool import ConnectionPool, write_head
+from gateway.wire.writing import encode
 
 if TYPE_CHECKING:
     from gateway.settings.schema import UpstreamSettings
 
+TargetT = TypeVar("TargetT")
 
 _CONTENT_LENGTH = b"content-length"
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
@@ -102,6 +106,18 @@ class Upstream:
             raise UpstreamFailure(
                 f"no complete answer within {timeout_s:g} s", fault="first_byte_timeout"
             ) from None
+
+    async def ask(
+        self, call: FetchCall[Any, TargetT], *, timeout_s: float | None = None
+    ) -> TargetT:
+        """
+        Carry out one of the gateway's own calls: fetch, decode, look at a sample, translate.
+
+        Raises UpstreamFailure, as `fetch` and `read_answer` do.
+        """
+        body = encode(call.body) if call.body is not None else None
+        data = await self.fetch(call.method, call.path, body, timeout_s=timeout_s)
+        return call.translate(read_answer(call, data))
 
     def stream(
         self, method: str, path: str, body: bytes

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from gateway.faults import FaultId, UpstreamFailure, shorten
 from gateway.upstream.body import AnswerBody, Headers, Sink, TransportFault
@@ -19,9 +19,6 @@ from gateway.upstream.stated_errors import (
     read_error,
 )
 from gateway.wire.lenient import BOM
-
-if TYPE_CHECKING:
-    pass
 
 MAX_ERROR_BYTES = 1024 * 1024
 """How much is read of a body that is an error or makes no sense."""

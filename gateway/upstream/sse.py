@@ -8,6 +8,12 @@ import msgspec
 
 from gateway.wire.lenient import BOM
 
+FIELD_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
+"""
+How a line of an event stream begins. The colon belongs to it: a sentence may begin with "data".
+A field's name without a colon is such a line too, but no server is known to send one first.
+"""
+
 _LF, _CR = b"\n\r"  # as numbers: looking for one is ten times as fast
 
 

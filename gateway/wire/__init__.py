@@ -1,1 +1,1 @@
-"""JSON as Ollama reads and writes it."""
+"""JSON, durations and timestamps as Ollama reads and writes them."""

@@ -1,8 +1,7 @@
 """
-Durations as Ollama reads and as people read them.
+Durations as Ollama reads them and as logs show them.
 
-May live here: pure functions between texts and seconds. May not live here: which duration wins
-(settings, the request, what was said before), and timers.
+These are pure functions between texts and seconds. Callers choose between several durations.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.wire.go_json import unreadable_number
+from gateway.wire.go_text import quote_ascii
 
 __all__ = ["parse_keep_alive", "parse_setting", "shown"]
 
@@ -37,12 +37,12 @@ _LARGEST_NS: Final = 2**63 - 1
 _DIGITS: Final = "0123456789"
 _NUMBER: Final = _DIGITS + "."
 _FRACTION_DIGITS: Final = 18
-"""Go drops the digits of a fraction that its integers can't hold; so many they always can."""
+"""Go drops digits of a fraction that its integers cannot hold; this many always fit."""
 
 
 def parse_keep_alive(value: Raw | str | UnsetType) -> float | UnsetType | None:
     """
-    Return the seconds of a request's `keep_alive`; None is forever, UNSET is no opinion.
+    Return the seconds of a request's `keep_alive`; None is forever, UNSET if there is none.
 
     `value` is the JSON as sent, or the text of a Go duration. Raises ValueError with Ollama's own
     text. (docs/facts/ollama.md#keep-alive-values)
@@ -84,7 +84,7 @@ def parse_setting(text: str) -> float | None:
     except ValueError:
         pass
     digits = text[1:] if text[:1] in ("+", "-") else text
-    # Longer numbers are no 64-bit integers, and the shortest of them is past all durations.
+    # Longer numbers are not 64-bit integers, and the smallest of them exceeds all durations.
     if not digits or len(digits) > 19 or digits.strip(_DIGITS):
         return DEFAULT_KEEP_ALIVE_S
     return _seconds(int(text) * _NS_PER_S)
@@ -92,7 +92,7 @@ def parse_setting(text: str) -> float | None:
 
 def shown(seconds: float) -> str:
     """
-    Return a duration as logs and error texts show it.
+    Return a duration for logs and error texts.
 
     >>> shown(1.5), shown(0.004)
     ('1.50s', '0.00s')
@@ -110,7 +110,7 @@ def _seconds_of_number(text: str) -> float | None:
     number = float(text)
     if number in (float("inf"), float("-inf")):
         raise ValueError(f"json: cannot unmarshal number {text} into Go value of type float64")
-    # More than 64 bits of nanoseconds is past anyone's patience.
+    # More than 64 bits of nanoseconds is effectively forever.
     return None if number < 0 or number * _NS_PER_S >= _LARGEST_NS else abs(number)
 
 
@@ -119,27 +119,29 @@ def _parse_go(text: str) -> int:
     sign, rest = (text[0], text[1:]) if text[:1] in ("+", "-") else ("", text)
     if rest == "0":
         return 0
-    invalid = f"time: invalid duration {_quoted(text)}"
+    invalid = f"time: invalid duration {quote_ascii(text)}"
     if not rest:
         raise ValueError(invalid)
     total = 0
     while rest:
         number, rest = _leading(rest, _NUMBER)
-        # Of two dots the second one ends the number, and no unit begins with a dot.
+        # A second dot ends the number, and no unit begins with a dot.
         whole, dot, fraction = number.partition(".")
         if "." in fraction:
             fraction, second, more = fraction.partition(".")
             rest = second + more + rest
         if not whole and not fraction:
             raise ValueError(invalid)
-        # A whole part too long for Go is refused before its unit is looked at.
+        # Go refuses an integer part that is too long before it reads the unit.
         if len(whole.lstrip("0")) > 19 or (whole and int(whole) > 2**63):
             raise ValueError(invalid)
         unit, rest = _until(rest, _NUMBER)
         if not unit:
-            raise ValueError(f"time: missing unit in duration {_quoted(text)}")
+            raise ValueError(f"time: missing unit in duration {quote_ascii(text)}")
         if unit not in _UNIT_NS:
-            raise ValueError(f"time: unknown unit {_quoted(unit)} in duration {_quoted(text)}")
+            raise ValueError(
+                f"time: unknown unit {quote_ascii(unit)} in duration {quote_ascii(text)}"
+            )
         scale = _UNIT_NS[unit]
         total += int(whole or "0") * scale
         if dot and fraction:
@@ -162,17 +164,3 @@ def _leading(text: str, characters: str) -> tuple[str, str]:
 def _until(text: str, characters: str) -> tuple[str, str]:
     end = next((at for at, character in enumerate(text) if character in characters), len(text))
     return text[:end], text[end:]
-
-
-def _quoted(text: str) -> str:
-    """Quote as Go's time package does: by bytes, everything but printable ASCII in hex."""
-    pieces = []
-    for character in text:
-        if character in '"\\':
-            pieces.append("\\" + character)
-        elif " " <= character < "\x80":
-            pieces.append(character)
-        else:
-            encoded = character.encode("utf-8", "replace")
-            pieces.append("".join(f"\\x{byte:02x}" for byte in encoded))
-    return f'"{"".join(pieces)}"'

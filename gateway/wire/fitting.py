@@ -1,5 +1,5 @@
 """
-Fitting decoded JSON into a struct as leniently as Go does.
+Fitting decoded JSON to a struct, as leniently as Go does.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ Check = Callable[[Any], str | UnsetType]
 
 @dataclass(frozen=True, eq=False)
 class GoRules:
-    """What Ollama's Go types say and a struct does not.
+    """Properties of Ollama's Go types that a struct does not have.
 
     All keys are `Struct.field`, with `[]` for the elements of a list or of a map.
 
     `types` are the Go types that cannot be derived: `ChatRequest.tools` is "api.Tools",
-    `Message.images[]` is "api.ImageData". Derived otherwise: a struct `Tool` is "api.Tool", a list
-    of it "[]api.Tool". A word that ends in ".Alias" marks elements that Ollama parses by code of
-    its own: a failure inside such an element ends the reading, so it beats every other type error,
-    and is reported under the name of the struct around it.
+    `Message.images[]` is "api.ImageData". Other types are derived: a struct `Tool` is "api.Tool", a
+    list of it is "[]api.Tool". A word that ends in ".Alias" marks elements that Ollama parses with
+    separate code: a failure inside such an element ends the parsing, so it takes precedence over
+    every other type error, and is reported with the name of the struct around it.
 
-    `checks` ask a value, once its type is right, for what is wrong with it. On a field of any type
-    but string the check stands for code of Ollama's own and ends the reading like an ".Alias"; such
-    a field's value is passed as raw JSON. On a string it is one failure among the others.
+    `checks` return the problem of a value whose type is right. On a field of any type but string,
+    the check stands for separate code of Ollama and ends the parsing like an ".Alias"; the check
+    gets the field's value as raw JSON. On a string, it is one failure among the others.
 
     `shapes` name the struct that a raw value must fit; the value itself stays as it was sent.
 
@@ -73,13 +73,13 @@ _ZEROS: Final[tuple[tuple[Kind, Callable[[], Any]], ...]] = (
 
 
 class _Place(NamedTuple):
-    """Where a value stands: `path` with `[]` for elements, `label` without (Ollama's texts)."""
+    """The place of a value: `path` with `[]` for elements, `label` without (for Ollama's texts)."""
 
     path: str
     label: str
     owner: str
     is_pinned: bool
-    """Whether `owner` stays: inside what Ollama parses by code of its own."""
+    """Whether `owner` stays the same: inside elements that Ollama parses with separate code."""
 
 
 class _Fitter:
@@ -126,15 +126,15 @@ class _Fitter:
         return None if shape.is_nullable else self._zero(shape, place)
 
     def place_of_item(self, place: _Place) -> _Place:
-        """The place of a list's or a map's elements."""
+        """Return the place of a list's or a map's elements."""
         return place._replace(path=f"{place.path}[]")
 
     def place_of_fields(self, shape: Shape, place: _Place) -> _Place:
-        """The place that the paths of a struct's fields start from."""
+        """Return the place from which the paths of a struct's fields start."""
         return place
 
     def complain(self, value: Any, shape: Shape, place: _Place) -> None:
-        """Take note of a value whose kind the type does not accept, or raise."""
+        """Note or raise a problem: the type does not accept the kind of a value."""
         raise NotImplementedError
 
     def _fit_struct(
@@ -157,7 +157,7 @@ class _Fitter:
         return shape.fields[name].is_nullable or name in fitted
 
     def place_of_field(self, name: str, shape: Shape, outer: _Place) -> _Place:
-        """The place of a field of the struct that `shape` is."""
+        """Return the place of a field of the struct `shape`."""
         return outer._replace(path=f"{outer.path}.{name}" if outer.path else name)
 
     def _name_of(self, key: str, shape: Shape) -> str | None:
@@ -166,7 +166,7 @@ class _Fitter:
         return shape.names.get(fold(key)) if self.folds_keys else None
 
     def _zero(self, shape: Shape, place: _Place) -> Any:
-        """Go's zero value: what stands for a null where the type has no null."""
+        """Return Go's zero value, which replaces a null if the type has no null."""
         if shape.is_nullable:
             return None
         if shape.struct is not None:
@@ -175,7 +175,7 @@ class _Fitter:
 
 
 class BodyFitter(_Fitter):
-    """Fits a body; reports the failure that Ollama reports."""
+    """Fits a body, and raises the failure that Ollama reports."""
 
     folds_keys = True
 
@@ -292,7 +292,7 @@ class BodyFitter(_Fitter):
         raise Refusal(400, problem.replace("into Go value of type ", field_of))
 
     def _is_parsed_alone(self, place: _Place) -> bool:
-        """Whether elements here are decoded one by one, so that the first bad one is told."""
+        """Return whether elements are decoded one by one, so that the first bad one is reported."""
         of_own = self._rules.types.get(place.path, "").endswith(".Alias")
         return of_own or place.path.removesuffix("[]") in self._rules.checks
 
@@ -302,7 +302,7 @@ class BodyFitter(_Fitter):
 
 
 class LateFitter(_Fitter):
-    """Fits a late value; every failure has a sentence of its own."""
+    """Fits a late value; every failure has its own text."""
 
     def __init__(self, refusals: Mapping[str, str], status: int) -> None:
         self._refusals = refusals

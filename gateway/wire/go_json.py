@@ -1,5 +1,5 @@
 """
-JSON syntax as Go's decoder judges it, and its words for what is wrong.
+JSON syntax by the rules of Go's decoder, with Go's error texts.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from gateway.faults import Refusal
+from gateway.wire.go_text import quote_byte
 
 MISSING_BODY: Final = "missing request body"
 
@@ -81,7 +82,7 @@ def _mend_escape(match: re.Match[str]) -> str:
 
 
 def first_value(body: bytes) -> Any:
-    """The first JSON value: objects as dicts, numbers as `Raw`, never a lone surrogate inside.
+    """Return the first JSON value: objects as dicts, numbers as `Raw`, without lone surrogates.
 
     Every byte that is not UTF-8 and every lone surrogate becomes U+FFFD, and what follows the value
     is not looked at. An object with a key that comes twice is a `Repeated`.
@@ -95,7 +96,7 @@ def first_value(body: bytes) -> Any:
         raise Refusal(400, MISSING_BODY)
     if "\\ud" in text or "\\uD" in text:
         text = _ESCAPE.sub(_mend_escape, text)
-    # The standard parser takes a number's longest good beginning for the whole ("1." is 1).
+    # The standard parser accepts the longest valid beginning of a number ("1." is 1).
     problem = None if text[start] in "{[" else _find_problem(body)
     if problem is None:
         try:
@@ -137,31 +138,19 @@ _B_DIGITS: Final = re.compile(rb"[0-9]*")
 
 _LITERALS: Final = {b"t": b"true", b"f": b"false", b"n": b"null"}
 
-_QUOTED: Final = {
-    0x07: "\\a",
-    0x08: "\\b",
-    0x09: "\\t",
-    0x0A: "\\n",
-    0x0B: "\\v",
-    0x0C: "\\f",
-    0x0D: "\\r",
-    0x27: "\\'",
-    0x5C: "\\\\",
-}
-
 
 class _Broken(Exception):
-    """The text breaks at a byte; the sentence says how."""
+    """A syntax error at a byte; the text describes it."""
 
 
 def _end_of(pattern: re.Pattern[AnyStr], text: AnyStr, at: int) -> int:
-    """Where the pattern ends that matches (perhaps nothing) at a position."""
+    """Return the end of a pattern's match, which may be empty, at a position."""
     match = pattern.match(text, at)
     return match.end() if match else at
 
 
 def _find_problem(body: bytes) -> str | None:
-    """Go's sentence for the first syntax error in the first JSON value, or None."""
+    """Return Go's text for the first syntax error in the first JSON value, or None."""
     try:
         _skip_value(body)
     except _Broken as problem:
@@ -288,13 +277,4 @@ def _skip_string(body: bytes, at: int) -> int:
 def _broken_at(body: bytes, at: int, where: str) -> _Broken:
     if at >= len(body):
         return _Broken(_TRUNCATED)
-    return _Broken(f"invalid character '{_quote(body[at])}' {where}")
-
-
-def _quote(byte: int) -> str:
-    """One byte as Go quotes it: taken for a Latin-1 character, escaped unless printable."""
-    if byte in _QUOTED:
-        return _QUOTED[byte]
-    if byte < 0x20 or byte == 0x7F:
-        return f"\\x{byte:02x}"
-    return chr(byte) if chr(byte).isprintable() else f"\\u{byte:04x}"
+    return _Broken(f"invalid character {quote_byte(body[at])} {where}")

@@ -1,8 +1,16 @@
-"""Texts the way Go reads and writes them."""
+"""
+Texts the way Go reads and writes them: what it trims as blank, and how its packages quote.
+"""
 
 from __future__ import annotations
 
 from typing import Final
+
+BLANKS: Final = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+"""What Go trims as blank; Python's own `strip` takes the separators U+001C to U+001F as well."""
 
 _ESCAPES: Final = {
     "\a": "\\a",
@@ -12,37 +20,61 @@ _ESCAPES: Final = {
     "\r": "\\r",
     "\t": "\\t",
     "\v": "\\v",
-    '"': '\\"',
     "\\": "\\\\",
 }
 
-BLANKS: Final = (
-    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
-"""What Go trims as blank; Python's own `strip` takes the separators U+001C to U+001F as well."""
 
+def quote(text: str | bytes) -> str:
+    r"""
+    Return a text in double quotes, as `%q` and `%#v` print it: what can't be printed is escaped.
 
-def quoted(text: str | bytes) -> str:
-    """
-    Return a text in double quotes as Go's `%q`, what can't be printed escaped.
+    Bytes that are not UTF-8 are shown in hexadecimal.
 
-    Bytes that are no UTF-8 are shown in hex.
-
-    >>> quoted('a"b'), quoted(b"\xff")
-    ('"a\\\\"b"', '"\\\\xff"')
+    >>> print(quote('a "b"\n\x7f\u2028'), quote(b"\xff"))
+    "a \"b\"\n\x7f\u2028" "\xff"
     """
     if isinstance(text, bytes):
         text = text.decode(errors="surrogateescape")
-    return f'"{"".join(map(_escaped, text))}"'
+    return '"' + "".join(_escape(each, '"') for each in text) + '"'
 
 
-def _escaped(character: str) -> str:
+def quote_byte(byte: int) -> str:
+    r"""
+    Return one byte in single quotes, as `encoding/json` names it: read as a Latin-1 character.
+
+    >>> print(quote_byte(0x27), quote_byte(0x22), quote_byte(0x0b), quote_byte(0xe9))
+    '\'' '"' '\v' 'é'
+    """
+    return "'" + _escape(chr(byte), "'") + "'"
+
+
+def quote_ascii(text: str) -> str:
+    r"""
+    Return a text in double quotes, as the package `time` does: all but ASCII in hexadecimal.
+
+    >>> print(quote_ascii('5"\n é'))
+    "5\"\x0a \xc3\xa9"
+    """
+    pieces = []
+    for character in text:
+        if character in '"\\':
+            pieces.append("\\" + character)
+        elif " " <= character < "\x80":
+            pieces.append(character)
+        else:
+            encoded = character.encode("utf-8", "replace")
+            pieces.append("".join(f"\\x{byte:02x}" for byte in encoded))
+    return f'"{"".join(pieces)}"'
+
+
+def _escape(character: str, mark: str) -> str:
+    code = ord(character)
+    if character == mark:
+        return "\\" + character
     if character in _ESCAPES:
         return _ESCAPES[character]
     if character.isprintable():
         return character
-    code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
     if code < 0x80:
@@ -52,7 +84,7 @@ def _escaped(character: str) -> str:
 
 def go_type(value: object) -> str:
     """
-    Return the Go type that a JSON value has where any may stand.
+    Return the Go type of a JSON value in a field of any type.
 
     >>> go_type(1), go_type([]), go_type(None)
     ('float64', '[]interface {}', '<nil>')

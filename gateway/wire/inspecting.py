@@ -1,5 +1,5 @@
 """
-Looking into decoded bodies for keys that no description has.
+Inspecting decoded bodies: checks and shapes that the typed decode cannot see.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ def _sees_nothing(_: object) -> bool:
 
 
 class _Inspectors:
-    """Builds functions that tell whether a decoded value is right by the checks and shapes."""
+    """Builds functions that return whether a decoded value passes the checks and shapes."""
 
     def __init__(self, rules: GoRules) -> None:
         self._rules = rules
         self._structs: dict[type, list[tuple[str, _Inspector]]] = {}
 
     def of(self, info: types.Type, key: str) -> _Inspector | None:
-        """The inspector of a type's values at a key; None when there is nothing to look at."""
+        """Return the inspector of a type's values at a key; None if there is nothing to inspect."""
         inspectors = list(self._parts(info, key))
         if not inspectors:
             return None
 
         def inspect(value: Any) -> bool:
-            # Absence is nobody's fault; a null that matters is still raw here.
+            # An absent value is fine; a null that matters is still raw here.
             return value is UNSET or value is None or all(one(value) for one in inspectors)
 
         return inspect
@@ -111,7 +111,7 @@ def _fits_shape(shape: type[msgspec.Struct]) -> _Inspector:
             decoder.decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
-        # A key in another letter case was passed over.
+        # A key in another letter case was ignored.
         return all(match[1] in known for match in spelled.finditer(value))
 
     return fits

@@ -1,5 +1,5 @@
 """
-JSON read from LM Studio, a byte order mark included.
+Lenient parsing of LM Studio's JSON, also with a byte order mark.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def parse_lenient(body: bytes) -> object | None:
-    """Read JSON as leniently as possible; None for `null` and for what is no JSON."""
+    """Parse JSON as leniently as possible; None for `null` and for bytes that are not JSON."""
     body = body.removeprefix(BOM)
     try:
         found: object = msgspec.json.decode(body)
@@ -20,7 +20,7 @@ def parse_lenient(body: bytes) -> object | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        # The standard parser takes lone surrogates, which msgspec does not.
+        # The standard parser accepts lone surrogates, msgspec does not.
         lenient: object = json.loads(body.decode("utf-8", "replace"))
         return lenient
     except (ValueError, RecursionError):

@@ -1,8 +1,8 @@
 """Read request bodies the way Ollama reads them.
 
-May live here: turning a body's bytes into a request struct, and Ollama's words for what cannot be
-read. May not live here: anything that knows an endpoint, a field's meaning or a default; and
-nothing here logs, because whatever it could say is the client's own text.
+A body's bytes become a request struct, or a refusal with Ollama's text. Nothing here depends on an
+endpoint, a field's meaning or a default. Nothing here logs, because a log line could only quote the
+client's text.
 
 Two stages. The fast path is one typed decode; request structs forbid unknown fields, so any body
 that is unusual (a key in another letter case, an unknown key, a lone surrogate, bytes after the
@@ -47,7 +47,7 @@ _TOO_DEEP: Final = "exceeded max depth: the body nests values deeper than this s
 
 
 def read_blank(body: bytes) -> None:
-    """Refuse a body of nothing but space, and look no further into it; raises `Refusal`."""
+    """Refuse a blank body, without parsing any other; raises `Refusal`."""
     if not body.strip():
         raise Refusal(400, MISSING_BODY)
 
@@ -102,7 +102,7 @@ def read_slowly(
     rules: GoRules = NO_RULES,
     objects: Mapping[str, str] = _NOTHING,
 ) -> T:
-    """Do what `read_body` does without its fast path: same parameters, same answers."""
+    """Do the same as `read_body` without its fast path: same parameters, same results."""
     try:
         value = first_value(body)
         fitter = BodyFitter(go_name, rules, objects)
@@ -112,7 +112,7 @@ def read_slowly(
     except RecursionError:
         raise Refusal(400, _TOO_DEEP) from None
     except msgspec.DecodeError as error:
-        # A constraint that the plan does not know (a closed vocabulary, a custom type).
+        # A constraint that the plan does not have (a closed vocabulary, a custom type).
         raise Refusal(400, f"json: {error}") from None
 
 
@@ -167,7 +167,7 @@ def read_late(
 
 
 def _is_utf8(body: bytes) -> bool:
-    """The typed decode checks every string but those inside raw values."""
+    """Return whether raw values are UTF-8; the typed decode checks all other strings."""
     if body.isascii():
         return True
     try:

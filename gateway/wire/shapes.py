@@ -1,5 +1,5 @@
 """
-What Go's decoder expects of a generated struct, planned once per type.
+The rules of Go's decoder for a generated struct, derived once for each type.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Kind = Literal["string", "number", "bool", "array", "object"]
 
 @dataclass(slots=True, eq=False)
 class Shape:
-    """What a type accepts. No kinds at all: anything, taken as it is."""
+    """The values that a type accepts. Without kinds, it accepts any value unchanged."""
 
     kinds: frozenset[Kind] = frozenset()
     word: str = "interface {}"
@@ -27,17 +27,17 @@ class Shape:
     struct: str | None = None
     fields: dict[str, Shape] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    """Folded name to the field's JSON name."""
+    """Maps a folded name to the field's JSON name."""
     required: tuple[str, ...] = ()
 
 
 class Plan(NamedTuple):
     shape: Shape
     attributes: dict[str, str]
-    """JSON name to attribute, of the type's own fields."""
+    """Maps JSON names to attributes, for the type's own fields."""
     holds_raw: bool
     is_closed: bool
-    """Whether every struct in it forbids unknown fields."""
+    """Whether every struct in the type forbids unknown fields."""
 
 
 _SCALARS: Final[tuple[tuple[type[types.Type], Kind, str], ...]] = (
@@ -82,7 +82,7 @@ class _Planner:
         is_nullable = len(members) < len(info.types)
         shapes = [self.shape_of(member) for member in members]
         if len(shapes) == 1:
-            # A struct's fields are filled in later when it refers to itself: they are shared.
+            # The fields of a struct that refers to itself are filled in later, so they are shared.
             return replace(shapes[0], is_nullable=is_nullable or shapes[0].is_nullable)
         if not all(shape.kinds for shape in shapes):
             return Shape(is_nullable=True)
@@ -143,5 +143,5 @@ def plan_for(kind: Any) -> Plan:
 
 
 def fold(key: str) -> str:
-    # Go folds the two non-ASCII letters whose other case is ASCII: long s and the Kelvin sign.
+    # Go also folds the two non-ASCII letters with an ASCII counterpart: long s and the Kelvin sign.
     return key.lower().replace("\u017f", "s")

@@ -12,7 +12,7 @@ _SECOND_NS = 1_000_000_000
 
 
 class _Second:
-    """The second that was written last, in ns and as text: frames share it, and making it costs."""
+    """The last formatted second, in ns and as text: frames share it, because formatting is slow."""
 
     last: ClassVar[tuple[int, str]] = (0, "1970-01-01T00:00:00.")
 
@@ -31,7 +31,7 @@ def utc_text(epoch_ns: int) -> str:
         second = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(seconds))
         _Second.last = (seconds * _SECOND_NS, second)
     text = second + str(fraction).zfill(9)
-    # Nine times in ten the last digit is none of these.
+    # In nine of ten cases, the last digit is not zero.
     return (text if fraction % 10 else text.rstrip("0").rstrip(".")) + "Z"
 
 

@@ -1,7 +1,8 @@
 """
-Answers and frames as bytes, the way Ollama writes JSON.
+Encoding of answers and frames, the way Ollama writes JSON.
 
-Compact, fields in the struct's order, and `<`, `>`, `&`, U+2028 and U+2029 escaped everywhere
+The JSON is compact, with fields in the struct's order, and with escapes for `<`, `>`, `&`, U+2028
+and U+2029
 (docs/facts/ollama.md#json-out).
 """
 
@@ -18,7 +19,7 @@ that its client wants in one piece (docs/facts/ollama.md#content-types)."""
 NDJSON = b"application/x-ndjson"
 TEXT = b"text/plain; charset=utf-8"
 NO_TYPE = b""
-"""For an answer without a body: Ollama names no type then."""
+"""For an answer without a body: Ollama sends no content type then."""
 
 _ESCAPES = (
     (b"<", b"\\u003c"),
@@ -28,10 +29,10 @@ _ESCAPES = (
     ("\u2029".encode(), b"\\u2029"),
 )
 _SEPARATORS = "\u2028".encode()[:2]
-"""How both separators begin; other punctuation does, too, and then nothing is found to replace."""
+"""The first byte of both separators; other punctuation has it, too, and is not replaced."""
 _LESS, _GREATER, _AND = b"<>&"
-"""As numbers: looking for a byte is ten times as fast as looking for bytes, which Python first
-takes for a number and is refused."""
+"""As numbers: searching for a byte is ten times as fast as searching for bytes, which Python first
+tries to read as a number."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -39,7 +40,7 @@ def encode(value: object) -> bytes:
     """
     Return a value as one JSON text.
 
-    These characters occur in JSON only inside strings, so replacing bytes is safe.
+    These characters occur in JSON only inside strings, so replacing the bytes is safe.
 
     >>> encode({"a": "<b>"})
     b'{"a":"\\\\u003cb\\\\u003e"}'
@@ -54,13 +55,13 @@ def encode_line(frame: object) -> bytes:
 
 def encode_lines(frames: list[Any]) -> bytes:
     r"""
-    Return frames as NDJSON lines, the characters looked for in all of them at once.
+    Return frames as NDJSON lines; the characters to escape are searched in all at once.
 
     >>> encode_lines([{"a": "<"}, {}])
     b'{"a":"\\u003c"}\n{}\n'
     """
     data = _encoder.encode_lines(frames)
-    # As in `_escape`, which most frames need not be handed to.
+    # The same search as in `_escape`, which most frames do not need.
     if data.isascii() and not (_LESS in data or _GREATER in data or _AND in data):
         return data
     return _escape(data)

@@ -113,14 +113,10 @@ def copy_fixture(folder: Path) -> Path:
 def copy_real(folder: Path) -> Path:
     """Return a copy of what the generator reads of the real project."""
     root = folder / "real"
-    ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / "specs", root / "specs")
     shutil.copytree(REPOSITORY / "docs" / "facts", root / "docs" / "facts")
-    shutil.copytree(
-        REPOSITORY / "gateway" / "transforms", root / "gateway" / "transforms", ignore=ignored
-    )
-    (root / "gateway" / "engine").mkdir()
-    shutil.copy(REPOSITORY / "gateway" / "engine" / "steps.py", root / "gateway" / "engine")
+    ignored = shutil.ignore_patterns("__pycache__", *PACKAGES)
+    shutil.copytree(REPOSITORY / "gateway", root / "gateway", ignore=ignored)
     return root
 
 

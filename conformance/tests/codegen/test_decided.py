@@ -1,7 +1,8 @@
 """
 No field of the real specs is undecided: take a decision out, or a field in, and nothing is made.
 
-The rules are those of specs/mappings/chat.yaml, the endpoint that most of the gateway is about.
+The rules are those of specs/mappings/chat.yaml, the endpoint that most of the gateway is about,
+and those of the groups in shared.yaml.
 """
 
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from conformance.tests.codegen.harness import REPOSITORY, edited, problems_of, r
 
 CHAT = "specs/mappings/chat.yaml"
 GENERATE = "specs/mappings/generate.yaml"
+SHARED = "specs/mappings/shared.yaml"
 DECIDING = ("fields", "ignored", "omitted")
 
 Entry = tuple[str, Key]
@@ -34,20 +36,25 @@ def entries_of(value: Value, deciding: str = "") -> Iterator[Entry]:
             yield from entries_of(inner, key.text if key.text in DECIDING else "")
 
 
-def lines_of_chat() -> list[Entry]:
-    """Return the entries of chat.yaml that have a line of their own."""
-    text = (REPOSITORY / CHAT).read_text(encoding="utf-8").splitlines()
-    chat = source.load(REPOSITORY / CHAT, REPOSITORY, Findings())
+def lines_of(file: str, value: Value | None) -> list[Entry]:
+    """Return the deciding entries of a part of a file that have a line of their own."""
+    text = (REPOSITORY / file).read_text(encoding="utf-8").splitlines()
 
     def has_own_line(key: Key) -> bool:
         line = text[key.position.line - 1].strip()
         opens_a_block = line.endswith(":") or line.partition("#")[0].rstrip().endswith(":")
         return line.startswith(f"{key.text}:") and not opens_a_block
 
-    return [entry for entry in entries_of(chat) if has_own_line(entry[1])]
+    assert value is not None
+    return [entry for entry in entries_of(value) if has_own_line(entry[1])]
 
 
-LINES = lines_of_chat()
+def loaded(file: str) -> Mapping:
+    """Return a mapping file of the repository, parsed."""
+    return source.load(REPOSITORY / file, REPOSITORY, Findings())
+
+
+LINES = [*lines_of(CHAT, loaded(CHAT)), *lines_of(SHARED, loaded(SHARED).get("groups"))]
 
 
 def without(value: Value, gone: Key) -> Value:
@@ -70,9 +77,7 @@ def without(value: Value, gone: Key) -> Value:
 def names(problem: Problem, field: str) -> bool:
     """Tell whether a problem is about a field, whichever object it stands in."""
     words = problem.message.replace("`", " ").replace(".", " ").split()
-    return (
-        field in words and problem.position.file in (CHAT, GENERATE) and problem.position.line > 0
-    )
+    return field in words and problem.position.line > 0
 
 
 def test_chat_is_complete(real: Path) -> None:
@@ -88,12 +93,13 @@ def test_a_deleted_line_stops_generation(
     block: str, key: Key, real: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Delete any one decision: the field is named, with file and line."""
-    shortened = without(harness.load_once(real / CHAT, real, Findings()), key)
+    edited_file = real / key.position.file
+    shortened = without(harness.load_once(edited_file, real, Findings()), key)
     assert isinstance(shortened, Mapping)
 
     def read(path: Path, root: Path, findings: Findings) -> Mapping:
         # The line is taken out of the parsed file: reading the text anew takes longest.
-        return shortened if path == real / CHAT else harness.load_once(path, root, findings)
+        return shortened if path == edited_file else harness.load_once(path, root, findings)
 
     monkeypatch.setattr("codegen.rules.reader.load", read)
     problems = problems_of(real)
@@ -108,37 +114,40 @@ def test_a_deleted_line_stops_generation(
 )
 def test_deleting_a_line_of_the_text_is_the_same(key: Key, real: Path) -> None:
     """What is true of the parsed file above is true of the file: its line gone, it is told."""
-    lines = (real / CHAT).read_text(encoding="utf-8").splitlines(keepends=True)
+    file = key.position.file
+    lines = (real / file).read_text(encoding="utf-8").splitlines(keepends=True)
     del lines[key.position.line - 1]
 
-    with edited(real, {CHAT: "".join(lines)}):
+    with edited(real, {file: "".join(lines)}):
         problems = problems_of(real)
 
     assert any(names(problem, key.text.split(".")[-1]) for problem in problems), problems
 
 
 @pytest.mark.parametrize(
-    ("spec", "after", "line", "mapping", "decided_under"),
+    ("spec", "after", "line", "mapping", "where", "decided_under"),
     [
         (
             "specs/ollama.yaml",
             "    ChatRequest:\n      type: object\n",
             "mood: {type: string}",
             CHAT,
-            "ignored:\n  options.num_keep:",
+            SHARED,
+            "    ignored:\n      options.num_keep:",
         ),
         (
             "specs/openai.yaml",
             "    CompletionChunk:\n      type: object\n",
             "mood: {type: string}",
             GENERATE,
-            "        usage.total_tokens: the sum",
+            GENERATE,
+            "      ignored:\n        choices.*.index:",
         ),
     ],
     ids=["request", "chunk"],
 )
 def test_a_new_field_needs_a_decision(
-    spec: str, after: str, line: str, mapping: str, decided_under: str, real: Path
+    spec: str, after: str, line: str, mapping: str, where: str, decided_under: str, real: Path
 ) -> None:
     """A field that is new in a spec stops generation until every translation decides about it."""
     text = (real / spec).read_text(encoding="utf-8")
@@ -156,7 +165,7 @@ def test_a_new_field_needs_a_decision(
         head, word, tail = decided_under.rpartition("\n")
         indent = " " * (len(tail) - len(tail.lstrip()))
         decision = f"{head}{word}{indent}mood: no one has asked for moods yet\n{tail}"
-        with edited(real, {mapping: replaced(real, mapping, decided_under, decision)}):
+        with edited(real, {where: replaced(real, where, decided_under, decision)}):
             decided = problems_of(real)
 
     assert [] == [problem for problem in decided if problem.position.file == mapping]

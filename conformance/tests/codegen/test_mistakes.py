@@ -1,5 +1,6 @@
 """
-Mistakes that a person makes in a mapping file, each seeded alone into the real chat.yaml.
+Mistakes that a person makes in a mapping file, each seeded alone into the real chat.yaml, or into
+a group of shared.yaml that it includes.
 
 Every one is found. The bad files fix the words; here only the check is asked for, so that the
 rules may change without the words being written down again.
@@ -16,10 +17,11 @@ SHARED = "specs/mappings/shared.yaml"
 
 MISSPELT = [
     ("source", "no-such-path", "options.top_p\n", "options.topp\n"),
-    ("target", "no-such-target", "        min_p:  ", "        minp:   "),
+    ("target", "no-such-target", "      min_p:  ", "      minp:   "),
     ("verb", "unknown-key", "{from: options.seed,", "{form: options.seed,"),
     ("step", "unknown-key", "  - decode:  options", "  - decodes: options"),
     ("transform", "no-such-transform", "via: seed_or_absent", "via: seed_or_abssent"),
+    ("result", "type-mismatch", "via: positive_or_absent", "via: to_json_text"),
     ("argument", "transform-args", "with: {think: think}", "with: {thinks: think}"),
     ("shape", "no-such-shape", "use: tool, when", "use: tools, when"),
     ("table", "no-such-table", "table: done_reason", "table: done_reasons"),
@@ -45,20 +47,19 @@ MISSING = [
     (
         "required-field",
         "target-uncovered",
-        "        model:             $context.model.request_key\n",
+        "      model:          $context.model.request_key\n",
         "",
     ),
     ("default", "maybe-absent", "use: message, default: []}", "use: message}"),
     ("argument", "transform-args", "{since: $context.first_event_ns, until:", "{until:"),
     ("otherwise", "open-without-otherwise", "{otherwise: true, reject:", "{equals: xml, reject:"),
     ("words", "unknown-key", '    illegal: {status: 400, error: "invalid model name"}\n', ""),
-    ("field-of-the-fold", "fold-missing", "          - load_duration\n", ""),
+    ("field-of-the-fold", "fold-missing", "        - load_duration\n", ""),
     ("reason", "thin-reason", "a draft model is chosen in LM Studio, not by a request", "n/a"),
-    ("decision", "source-unmapped", "        seed:              {from: options.seed, via:", "#"),
+    ("decision", "source-unmapped", "      seed:              {from: options.seed, via:", "#"),
 ]
 
 MISTAKEN = [
-    ("result", "type-mismatch", "via: positive_or_absent", "via: to_json_text"),
     ("type", "type-mismatch", "options.temperature\n", "options.stop\n"),
     ("constant", "bad-value", "done:       {value: false}", "done:       {value: 'no'}"),
     ("bounds", "bad-value", "{between: [top_logprobs, 0, 20]}", "{between: [top_logprobs, 20]}"),
@@ -71,17 +72,17 @@ MISTAKEN = [
     (
         "object",
         "type-mismatch",
-        "stream:            {value: true}",
-        "stream:            {fields: {}}",
+        "stream:         {value: true}",
+        "stream:         {fields: {}}",
     ),
     ("verbs", "unknown-key", "{from: stream, default: true}", "{from: stream, value: true}"),
     (
         "ignored",
         "stale-ignore",
-        "  options.typical_p: ",
-        "  options.top_p: same\n  options.typical_p: ",
+        "      options.typical_p: ",
+        "      options.top_p: same\n      options.typical_p: ",
     ),
-    ("twice", "bad-yaml", "        top_p:  ", "        seed: options.top_p\n        top_p:  "),
+    ("twice", "bad-yaml", "      top_p:  ", "      seed: options.top_p\n      top_p:  "),
 ]
 
 UNUSED = [
@@ -95,8 +96,8 @@ UNUSED = [
     (
         "table",
         "unused-table",
-        "\nignored:\n",
-        "\ntables:\n  t: {rows: {a: b}, otherwise: c}\n\nignored:\n",
+        "\ninclude: [",
+        "\ntables:\n  t: {rows: {a: b}, otherwise: c}\n\ninclude: [",
     ),
 ]
 
@@ -134,28 +135,34 @@ def checks_of(real: Path, name: str, text: str) -> set[str]:
         return {problem.check for problem in problems_of(real)}
 
 
+def checks_after(real: Path, old: str, new: str) -> set[str]:
+    """Return which checks find something with a text exchanged, in chat.yaml or in a group."""
+    name = CHAT if old in (real / CHAT).read_text(encoding="utf-8") else SHARED
+    return checks_of(real, name, replaced(real, name, old, new))
+
+
 @seeded(MISSPELT)
 def test_a_misspelt_word_is_found(check: str, old: str, new: str, real: Path) -> None:
     """Names of every kind are looked up: none is taken on trust."""
-    assert check in checks_of(real, CHAT, replaced(real, CHAT, old, new))
+    assert check in checks_after(real, old, new)
 
 
 @seeded(MISSING)
 def test_what_is_missing_is_found(check: str, old: str, new: str, real: Path) -> None:
     """What a rule leaves out and the types ask for is told."""
-    assert check in checks_of(real, CHAT, replaced(real, CHAT, old, new))
+    assert check in checks_after(real, old, new)
 
 
 @seeded(MISTAKEN)
 def test_what_is_mistaken_is_found(check: str, old: str, new: str, real: Path) -> None:
     """What is spelt well and means something else is told."""
-    assert check in checks_of(real, CHAT, replaced(real, CHAT, old, new))
+    assert check in checks_after(real, old, new)
 
 
 @seeded(UNUSED)
 def test_what_is_unused_is_found(check: str, old: str, new: str, real: Path) -> None:
     """Rules that nothing names are dead, and told."""
-    assert check in checks_of(real, CHAT, replaced(real, CHAT, old, new))
+    assert check in checks_after(real, old, new)
 
 
 @seeded(OF_ORDER)

@@ -21,8 +21,15 @@ CHAT = "specs/mappings/chat.yaml"
 GENERATE = "specs/mappings/generate.yaml"
 SAMPLING = "gateway/transforms/sampling.py"
 TRANSFORMS = "gateway/transforms/__init__.py"
-RULE = "        min_p:             options.min_p\n"
-IGNORED = "  options.typical_p:         LM Studio has no such sampler setting in a request\n"
+SHARED = "specs/mappings/shared.yaml"
+RULE = "      min_p:             options.min_p\n"
+IGNORED = "      options.typical_p:         LM Studio has no such sampler setting in a request\n"
+OF_CHAT = "    include: [generation, structured_output]\n    fields:\n"
+"""Where the group of chat's own fields begins, which chat and generate include."""
+UNTEMPLATED = "      include: generation\n      fields:\n"
+"""Where the fields of generate's other request begin."""
+UNUSED = "      ignored:\n        think: "
+"""Where that request's reasons begin."""
 MODEL = "harbor/lantern-8b"
 OPTIONS = {"top_k": 5, "min_p": 0.25, "typical_p": 0.5}
 
@@ -75,14 +82,15 @@ def test_an_added_field_is_asked_about_and_then_sent(real: Path, tmp_path: Path)
     new = spec_with(
         real, "        min_p:\n", "        typical_p:\n          type: number\n        min_p:\n"
     )
-    rule = "        typical_p:         options.typical_p\n" + RULE
+    rule = OF_CHAT + "      typical_p: options.typical_p\n"
+    ignored = UNUSED.replace("think", "options.typical_p: no such setting there\n        think")
     with edited(real, {SPEC: new}):
         assert {("target-undecided", CHAT), ("target-undecided", GENERATE)} == told(
             real, "typical_p"
         )
-        chat = (real / CHAT).read_text("utf-8").replace(RULE, rule).replace(IGNORED, "")
-        generate = (real / GENERATE).read_text("utf-8").replace(RULE, rule, 1)
-        with edited(real, {CHAT: chat, GENERATE: generate}):
+        shared = replaced(real, SHARED, OF_CHAT, rule).replace(IGNORED, "")
+        generate = replaced(real, GENERATE, UNUSED, ignored)
+        with edited(real, {SHARED: shared, GENERATE: generate}):
             assert () == problems_of(real)
             sent = sent_of(real, tmp_path)
     assert [0.5, 0.5] == [one["typical_p"] for one in sent]
@@ -93,7 +101,7 @@ def test_a_retyped_field_is_asked_about_and_then_sent_so(real: Path, tmp_path: P
     """A rule that copies a number into what is now a text is named; a transform mends it."""
     old = field_of(real, "min_p")
     new = spec_with(real, old, old.replace("type: number", "type: string"))
-    rule = RULE.replace("options.min_p", "{from: options.min_p, via: as_text}")
+    rule = OF_CHAT + "      min_p: {from: options.min_p, via: as_text}\n"
     transform = '''
 
 def as_text(number: float) -> str:
@@ -106,11 +114,10 @@ def as_text(number: float) -> str:
     return str(number)
 '''
     with edited(real, {SPEC: new}):
-        assert {("type-mismatch", CHAT), ("type-mismatch", GENERATE)} == told(real, "min_p")
+        assert {("type-mismatch", SHARED)} == told(real, "min_p")
         imported = "from gateway.transforms.sampling import as_text as as_text\n"
         texts = {
-            CHAT: replaced(real, CHAT, RULE, rule),
-            GENERATE: (real / GENERATE).read_text("utf-8").replace(RULE, rule, 1),
+            SHARED: replaced(real, SHARED, OF_CHAT, rule),
             SAMPLING: (real / SAMPLING).read_text("utf-8") + transform,
             TRANSFORMS: (real / TRANSFORMS).read_text("utf-8") + imported,
         }
@@ -124,12 +131,12 @@ def test_a_removed_field_is_asked_about_and_then_gone(real: Path, tmp_path: Path
     """Rules that set what is no longer there are named; without them, it is not sent."""
     new = spec_with(real, field_of(real, "min_p"), "")
     with edited(real, {SPEC: new}):
-        assert {("no-such-target", CHAT), ("no-such-target", GENERATE)} == told(real, "min_p")
-        ignored = "  options.min_p: this LM Studio has no such sampler setting any more\n"
-        chat = replaced(real, CHAT, RULE, "").replace(IGNORED, ignored + IGNORED)
-        generate = (real / GENERATE).read_text("utf-8").replace(RULE, "", 1)
-        generate = generate.replace("      ignored:\n", f"      ignored:\n      {ignored}", 1)
-        with edited(real, {CHAT: chat, GENERATE: generate}):
+        assert {("no-such-target", SHARED)} == told(real, "min_p")
+        ignored = "    ignored:\n      options.min_p: this LM Studio has no such setting any more\n"
+        ignored = OF_CHAT.replace("    fields:\n", f"{ignored}    fields:\n")
+        shared = replaced(real, SHARED, RULE, "").replace(OF_CHAT, ignored)
+        generate = replaced(real, GENERATE, UNTEMPLATED, f"{UNTEMPLATED}  {RULE}")
+        with edited(real, {SHARED: shared, GENERATE: generate}):
             assert () == problems_of(real)
             sent = sent_of(real, tmp_path)
     assert [False, False] == ["min_p" in one for one in sent]
@@ -141,7 +148,8 @@ def test_the_added_field_is_of_the_type_described(real: Path) -> None:
     new = spec_with(
         real, "        min_p:\n", "        typical_p:\n          type: boolean\n        min_p:\n"
     )
-    rule = "        typical_p:         options.typical_p\n" + RULE
-    chat = (real / CHAT).read_text("utf-8").replace(RULE, rule).replace(IGNORED, "")
-    with edited(real, {SPEC: new, CHAT: chat}):
-        assert ("type-mismatch", CHAT) in told(real, "typical_p")
+    rule = OF_CHAT + "      typical_p: options.typical_p\n"
+    shared = replaced(real, SHARED, OF_CHAT, rule).replace(IGNORED, "")
+    with edited(real, {SPEC: new, SHARED: shared}):
+        found = {problem.check for problem in problems_of(real)}
+    assert "type-mismatch" in found

@@ -59,7 +59,7 @@ def without_places(line: str) -> str:
 def test_our_own_document_differs_in_nothing(
     api: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A copy of ours is recognised by its operations, and nothing at all differs."""
+    """A copy of an own description is recognised by its operations, and has no difference."""
     assert run(ours(api), tmp_path, "--all") == 0
     assert f"against specs/{api}.yaml: 0 difference(s), 0 part(s)" in capsys.readouterr().out
 
@@ -102,8 +102,8 @@ def test_rules_that_touch_a_change_are_named(
     at = lines.index(next(line for line in lines if f"{CHAT}: request `min_p`" in line))
     below = list(takewhile(lambda line: line.startswith(" "), lines[at + 1 :]))
     assert [
-        "chat call chat: `options.min_p` → `min_p`",
-        "generate call templated: `options.min_p` → `min_p`",
+        "chat call chat: `options.min_p` → `min_p` (group sampling)",
+        "generate call templated: `options.min_p` → `min_p` (group sampling)",
     ] == [line.strip() for line in below if "note " not in line]
 
 

@@ -108,6 +108,7 @@ def complaints(name: str, text: str, root: Path = ROOT) -> Iterator[str]:
                 folder = (root / name).parent
                 if reason := what_is_missing(folder, path or PurePosixPath(name).name, anchor):
                     yield told(found.start(), found[1], reason)
+        text = LINK.sub(lambda link: re.sub(r"[^\n]", " ", link.group()), text)
     for found in CITATION.finditer(text):
         if reason := what_is_missing(base, found[1], found[2]):
             yield told(found.start(), found.group(), reason)

@@ -23,8 +23,16 @@ PAGES = sorted(
     for pattern in ("*.md", ".github/*.md", "docs/**/*.md", "conformance/**/*.md")
     for path in ROOT.glob(pattern)
 )
+MODULES = {path.name for path in (ROOT / "gateway").rglob("*.py")}
+NOT_HERE = {
+    "utils.py",  # a module that must not exist
+    "gateway/plans/context.py",  # of an example
+    "conformance/cases/context/",  # of the same example
+    "GitHubCopilotChat/",  # the beginning of a user agent
+}
 FIELDS = {"markdown", "textarea", "input", "dropdown", "checkboxes"}
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_PATH = re.compile(r"`((?:[\w.-]+/)*(?:[\w-]+\.py|[\w-]+/))`")
 _SESSIONS = re.compile(r"\bnox (?:-s|--sessions) ((?:[a-z][a-z-]* ?)+)")
 
 
@@ -175,6 +183,21 @@ def test_a_page_links_to_what_exists(page: Path) -> None:
             missing.append(target)
 
     assert [] == missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_names_modules_that_exist(page: Path) -> None:
+    """A path in code marks is one from the root, from a package or from the page's folder."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    packages = (ROOT / "gateway", ROOT / "codegen", ROOT / "conformance")
+    bases = (ROOT, *packages, page.parent)
+    missing = [
+        name
+        for name in _PATH.findall(text)
+        if not any((base / name).exists() for base in bases) and name not in MODULES
+    ]
+
+    assert [] == [name for name in missing if name not in NOT_HERE]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -1,5 +1,6 @@
-"""The page about operating is whole: limits with their defaults, faults with their statuses."""
+"""The page about operating is whole: limits, faults, metrics and log events."""
 
+import ast
 import re
 from pathlib import Path
 from typing import get_args
@@ -12,7 +13,8 @@ from gateway.observability.metrics import Metrics
 from gateway.runtime.context import RequestContext
 from gateway.settings.schema import LimitSettings, Settings
 
-PAGE = Path(__file__, "../../../../docs/operating.md").resolve().read_text("utf-8")
+PAGE_FILE = Path(__file__).parents[3] / "docs" / "operating.md"
+PAGE = PAGE_FILE.read_text("utf-8")
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in PAGE.splitlines()
@@ -54,3 +56,37 @@ async def test_every_metric_is_there() -> None:
     families = re.findall(r"^# TYPE (olgate_\w+) \w+$", Metrics().text().decode(), re.MULTILINE)
     seen = {name for name in families if not name.endswith("_created")}
     assert seen == set(re.findall(r"^\| `(olgate_\w+)`", PAGE, re.MULTILINE))
+
+
+LEVELS = {"exception": "error"}
+"""How a logging method's level is called, where it is not the method's own name."""
+
+
+def logged() -> set[tuple[str, str]]:
+    """Return each event with its level, as the gateway's modules state it."""
+    found = set()
+    for path in (PAGE_FILE.parents[1] / "gateway").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(value=logger, attr=method),
+                    args=[ast.Constant(value=str() as event), *_],
+                ) if ast.unparse(logger) in {"self._log", "_log", "log"}:
+                    found.add((event.removesuffix(": %s"), LEVELS.get(method, method)))
+    return found
+
+
+def explained() -> set[tuple[str, str]]:
+    """Return each event of the page with its level; some rows have several of both."""
+    found = set()
+    rows = PAGE.partition("### Events")[2].partition("\n## ")[0]
+    for names, levels in re.findall(r"^\| (`.+`) \| ([a-z, ]+) \|", rows, re.MULTILINE):
+        events, each = re.findall(r"`([^`]+)`", names), levels.split(", ")
+        found |= set(zip(events, each * len(events) if len(each) == 1 else each, strict=False))
+    return found
+
+
+def test_every_event_is_there_with_its_level() -> None:
+    """What is logged can be looked up, and nothing else stands there."""
+    assert {("model loaded", "info"), ("upstream failure", "warning")} <= logged()
+    assert logged() == explained()

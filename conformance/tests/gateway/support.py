@@ -1,8 +1,8 @@
 """
 What the gateway's tests share: a gateway in front of a stand-in, and the words to use both.
 
-May live here: starting the pair, steering the stand-in, reading answers. May not live here: what is
-expected of an answer, which is a test's own business.
+This module starts the pair, controls the stand-in and reads answers. The tests have the
+expectations.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """
 A gateway that is none: it answers two operations by itself, well or with one fault.
 
-Only what the tests of the suite need to see it fail lives here.
+It has only the parts with which tests make the suite fail.
 """
 
 from __future__ import annotations

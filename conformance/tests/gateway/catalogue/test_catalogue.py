@@ -63,7 +63,7 @@ FULL = {
 
 
 def list_as(body: Any, path: str = V1, status: int = 200, **more: Any) -> dict[str, Any]:
-    """Return a rule by which the list is answered with a body of ours."""
+    """Return a rule that answers the list with a given body."""
     text = body if isinstance(body, str) else json.dumps(body)
     return {"match": {"path": path}, "answer": {"status": status, "chunks": [[0, text]]}, **more}
 
@@ -233,7 +233,7 @@ async def test_a_list_that_nobody_waits_for_is_not_fetched_at_the_end(
             await pair.get("/api/tags")
             clock.now = LONG * 3.0
             assert 200 == (await pair.post("/api/chat", chat())).status_code
-        await asyncio.sleep(2 * catalogue._BESIDE_S)
+        await asyncio.sleep(2 * catalogue._BACKGROUND_DELAY_S)
         assert 1 == len(standin.log.select(LIST))
 
 

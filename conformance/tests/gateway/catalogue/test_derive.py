@@ -115,7 +115,7 @@ async def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         served = await pair.post("/api/chat", chat())
 
     last = frames(answer.text)[-1]
-    assert last["error"].startswith("the gateway's store can't be written: ")
+    assert last["error"].startswith("the gateway's store cannot be written: ")
     assert [503, 503] == [once.status_code, copied.status_code]
     assert 404 == deleted.status_code
     assert 200 == served.status_code
@@ -134,7 +134,7 @@ async def test_a_made_models_context_counts_when_it_is_loaded() -> None:
 
 
 async def test_a_made_model_is_loaded_and_unloaded_as_its_model() -> None:
-    """There is one copy, under whatever name it is asked for."""
+    """There is one instance, under whatever name it is asked for."""
     async with open_pair() as pair:
         await pair.post("/api/copy", {"source": COLD, "destination": "Mine:v1"})
         await pair.post("/api/chat", chat("mine:V1"))
@@ -168,8 +168,8 @@ async def test_configured_names_are_served_and_stay(tmp_path: Path) -> None:
     assert all("configuration" in one.json()["error"] for one in (deleted, copied, created))
 
 
-async def test_a_copy_is_shown_under_the_name_it_was_loaded_for() -> None:
-    """One copy is one line, and the name that was asked for is the one that is looked for."""
+async def test_an_instance_is_shown_under_the_name_it_was_loaded_for() -> None:
+    """One instance is one line, and the name that was asked for is the one that is looked for."""
     async with open_pair() as pair:
         await pair.post("/api/copy", {"source": COLD, "destination": "mine"})
         await pair.post("/api/generate", {"model": "mine"})

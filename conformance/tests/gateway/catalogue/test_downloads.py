@@ -18,7 +18,7 @@ from gateway.catalogue.downloads import Downloads
 from gateway.catalogue.first_seen import FirstSeen
 from gateway.faults import Refusal
 from gateway.settings.schema import DownloadSettings, ModelSettings, UpstreamSettings
-from gateway.store.sqlite import Store
+from gateway.store.sqlite import SqliteStore
 from gateway.types import internal
 from gateway.upstream.client import Upstream
 
@@ -257,7 +257,7 @@ async def test_a_download_that_stands_still_is_an_error() -> None:
         pair.script({"match": {"path": "/api/v1/models/download*"}, "answer": whole(state)})
         told = frames((await pull(pair)).text)
 
-    assert told[-1]["error"].startswith(f"LM Studio's download of {NEW} has stood still for ")
+    assert told[-1]["error"].startswith(f"LM Studio's download of {NEW} made no progress for ")
 
 
 @pytest.mark.parametrize("version", ["0.3", "openai"])
@@ -267,14 +267,14 @@ async def test_hosts_without_downloads_say_so(version: str) -> None:
         answer = await pull(pair)
 
     assert 501 == answer.status_code
-    assert "can't be told to download" in answer.json()["error"]
+    assert "has no call for downloads" in answer.json()["error"]
 
 
 @asynccontextmanager
 async def downloads_of(pair: Pair) -> AsyncIterator[Downloads]:
     """Follow downloads of the stand-in without a gateway around it."""
     upstream = Upstream(UpstreamSettings(url=pair.standin.url))
-    store = Store(None)
+    store = SqliteStore(None)
     first_seen = FirstSeen(store, pair.standin.url)
     catalogue = Catalogue(upstream, ModelSettings(), Aliases(store, {}), first_seen)
     downloads = Downloads(upstream, catalogue, DownloadSettings(poll_interval_s=0.01))
@@ -294,7 +294,7 @@ async def test_a_slow_reader_misses_neither_the_end_nor_a_failure() -> None:
         bad, good = await anext(failing), await anext(ending)
         for job in (bad, good):
             while not job.is_over:
-                await job.news(job.told)
+                await job.wait(job.updates)
         with pytest.raises(Refusal, match="could not be found"):
             await anext(failing)
         last = await anext(ending)

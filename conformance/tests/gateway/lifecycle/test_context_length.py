@@ -54,7 +54,7 @@ async def test_an_idle_model_grows_on_demand(fresh: Pair, path: str, body: dict[
 
 
 async def test_a_reload_keeps_the_other_settings(fresh: Pair) -> None:
-    """How the user has a model loaded is read from its copy and said again."""
+    """How the user has a model loaded is read from its instance and said again."""
     await fresh.post("/api/chat", wanting(4096))
     (instance,) = fresh.standin.app.host.table.instances_of(
         fresh.standin.app.host.table.find_model(COLD)[0]  # type: ignore[index]  # it has it

@@ -430,7 +430,7 @@ async def test_two_variants_have_a_time_each(fresh: Pair) -> None:
 
 
 async def test_the_selected_variant_and_latest_are_one(fresh: Pair) -> None:
-    """Two names for one copy: a request under one keeps it from going under the other."""
+    """Two names for one instance: a request under one keeps it from going under the other."""
     fresh.script({"match": {"path": CHAT, "body_contains": "slow"}, "hold": "slow"})
     slow = asyncio.create_task(fresh.post("/api/chat", chat(VARIED, "slow")))
     await fresh.until_asked(CHAT)
@@ -444,7 +444,7 @@ async def test_the_selected_variant_and_latest_are_one(fresh: Pair) -> None:
 
 
 async def test_a_variant_that_may_answer_for_latest_stays_meanwhile(fresh: Pair) -> None:
-    """LM Studio chooses which copy answers for the bare key, so none of them goes."""
+    """LM Studio chooses which instance answers for the bare key, so none of them goes."""
     await fresh.post("/api/chat", chat(f"{VARIED}:q8_0", keep_alive="1h"))
     fresh.script({"match": {"path": CHAT, "body_contains": "slow"}, "hold": "slow"})
     slow = asyncio.create_task(fresh.post("/api/chat", chat(VARIED, "slow")))
@@ -459,7 +459,7 @@ async def test_a_variant_that_may_answer_for_latest_stays_meanwhile(fresh: Pair)
 
 
 async def test_what_lm_studio_unloads_takes_its_time_with_it(fresh: Pair) -> None:
-    """What a client wanted was for the copy that is gone."""
+    """What a client wanted was for the instance that is gone."""
     await fresh.post("/api/chat", chat(COLD, keep_alive=-1))
     await fresh.change("unload", COLD)
     await fresh.post("/api/chat", chat(COLD))

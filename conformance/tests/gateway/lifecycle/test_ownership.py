@@ -77,7 +77,7 @@ def settings(store: Path, **models: Any) -> dict[str, Any]:
 
 
 def rows(store: Path) -> list[tuple[str, bytes]]:
-    """Return what the store holds of copies."""
+    """Return the rows of all instances in the store."""
     connection = sqlite3.connect(store)
     try:
         return connection.execute("SELECT id, document FROM instance").fetchall()
@@ -86,7 +86,7 @@ def rows(store: Path) -> list[tuple[str, bytes]]:
 
 
 def owners(store: Path) -> list[str]:
-    """Return which gateways the store holds copies for."""
+    """Return the names of the gateways that own an instance in the store."""
     connection = sqlite3.connect(store)
     try:
         return [name for (name,) in connection.execute("SELECT gateway FROM instance")]
@@ -124,7 +124,7 @@ async def test_what_a_killed_gateway_loaded_goes_in_time(tmp_path: Path) -> None
 
 
 async def test_a_gateway_killed_while_loading_forgets_nothing(tmp_path: Path) -> None:
-    """The copy came to be after its gateway was no more; the next one knows it for its own."""
+    """The instance is loaded after its gateway has died; the next gateway knows it as its own."""
     store = tmp_path / "olgate.db"
     async with open_standin(load_ms=300) as standin:
         async with open_process(standin, store) as client:
@@ -154,7 +154,7 @@ async def test_a_gateway_that_ends_well_is_taken_up_too(tmp_path: Path) -> None:
         assert [] == rows(store)
 
 
-async def test_copies_that_are_gone_are_forgotten(tmp_path: Path) -> None:
+async def test_instances_that_are_gone_are_forgotten(tmp_path: Path) -> None:
     """Whoever unloaded them meanwhile; nothing is unloaded in their place."""
     store = tmp_path / "olgate.db"
     async with open_standin() as standin:
@@ -223,7 +223,7 @@ async def test_a_host_that_is_away_when_time_is_up_is_asked_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing stays for ever because one unload failed."""
-    monkeypatch.setattr("gateway.lifecycle.lifecycle.RETRY_S", 0.05)
+    monkeypatch.setattr("gateway.lifecycle.keep_alive.RETRY_S", 0.05)
     async with open_pair() as pair:
         refusal = {"status": 500, "chunks": [[0, '{"error":{"message":"Not now."}}']]}
         pair.script({"match": {"path": UNLOAD}, "nth": 1, "times": 2, "answer": refusal})
@@ -257,7 +257,7 @@ async def test_a_client_that_leaves_during_a_load_leaves_nothing_behind() -> Non
 
 
 async def test_a_host_that_was_restarted_is_loaded_anew() -> None:
-    """Nothing of before counts: neither the copy nor the time that a client gave it."""
+    """Nothing of before counts: neither the instance nor the time that a client gave it."""
     async with open_pair() as pair:
         await pair.post("/api/chat", chat(COLD, keep_alive=-1))
         await pair.reset()

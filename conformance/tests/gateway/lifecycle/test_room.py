@@ -20,11 +20,11 @@ from conformance.tests.gateway.support import (
     gather_all,
     open_pair,
 )
-from gateway.lifecycle.state import BUSY
+from gateway.lifecycle.readiness import BUSY
 
 
 async def test_the_one_used_longest_ago_makes_room() -> None:
-    """Two of ours fill the memory; a third takes the place of the one that rested longest."""
+    """Two own instances fill the memory; a third replaces the one that was idle longest."""
     async with open_pair(max_instances=4) as pair:
         await pair.post("/api/chat", chat(COLD, keep_alive=-1))
         await pair.post("/api/chat", chat(COLD_TOO))
@@ -83,7 +83,7 @@ async def test_other_failures_make_no_room() -> None:
 
 
 async def test_others_are_evicted_before_a_load_where_that_is_set() -> None:
-    """All idle copies of other models that somebody else loaded, and no busy one."""
+    """All idle instances of other models that somebody else loaded, and no busy one."""
     async with open_pair({"models": {"evict_others": True}}) as pair:
         pair.script({"match": {"path": CHAT, "model": LOADED}, "hold": "slow"})
         slow = asyncio.create_task(pair.post("/api/chat", chat(LOADED)))

@@ -1,5 +1,6 @@
 """What is counted, and what stands on the line of a request."""
 
+import json
 from typing import Any
 
 import httpx
@@ -186,12 +187,45 @@ async def test_unknown_keys_are_counted_by_name() -> None:
         f"olgate_unknown_upstream_keys_total{sorted([kind, key])}": 1
         for key in ("brand_new", "choices[].delta.odd", "usage.fresh_tokens")
     } == unknown
-    said = lines_of(lines, "LM Studio sent a key that its description lacks")
+    said = lines_of(lines, "unknown key in LM Studio's answer")
     assert sorted(line["key"] for line in said if line["type"] == kind) == [
         "brand_new",
         "choices[].delta.odd",
         "usage.fresh_tokens",
     ]
+
+
+OWN_CALLS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
+    "V1ModelList": ("/api/v1/models", {"models": []}, "/api/show", {"model": COLD}),
+    "LoadResponse": (
+        "/api/v1/models/load",
+        {"instance_id": COLD, "status": "loaded"},
+        "/api/chat",
+        chat(COLD),
+    ),
+    "DownloadJob": (
+        "/api/v1/models/download",
+        {"status": "already_downloaded"},
+        "/api/pull",
+        {"model": "harbor/beacon-9b"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OWN_CALLS)
+async def test_the_gateways_own_calls_are_sampled_too(kind: str) -> None:
+    """The list of models, a load and a download alike: a spec describes each answer."""
+    path, answer, asked, body = OWN_CALLS[kind]
+    whole = {
+        "headers": {"content-type": "application/json"},
+        "chunks": [[0, json.dumps({**answer, "brand_new": 1})]],
+    }
+    async with open_pair() as pair:
+        pair.script({"match": {"path": path}, "answer": whole})
+        await pair.post(asked, body)
+        found = await counted(pair)
+
+    assert 1 == found[f"olgate_unknown_upstream_keys_total{sorted([kind, 'brand_new'])}"]
 
 
 def test_unknown_keys_are_found_at_any_depth() -> None:

@@ -380,7 +380,7 @@ async def test_a_name_that_is_unknown_is_refused_in_whatever_can_be_read(pair: P
     ],
 )
 async def test_what_can_not_be_mended_is_passed_on(pair: Pair, members: str) -> None:
-    """Never an error of ours."""
+    """The gateway never answers with its own error."""
     await send(pair, CHAT, f'{{"model":"{LOADED}:latest",{members}}}'.encode())
     (sent,) = pair.asked(CHAT)
     assert f'{{"model":"{LOADED}",{members}}}'.encode() == sent.raw
@@ -570,7 +570,7 @@ async def test_other_headers_go_both_ways(pair: Pair) -> None:
     assert "keep-alive" not in answer.headers
 
 
-# -- errors of ours ------------------------------------------------------------------------------
+# -- the gateway's own errors --------------------------------------------------------------------
 
 ENVELOPES = {
     "chat": (CHAT, chat("none"), "openai"),

@@ -336,7 +336,7 @@ async def test_every_request_leaves_one_line() -> None:
 
 
 async def test_the_line_tells_how_a_request_ended() -> None:
-    """An answer that has no end is `cut`; an exception of ours is `failed`, and is passed on."""
+    """An answer without an end is `cut`; an exception is `failed`, and is passed on."""
 
     async def stops_early(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -155,7 +155,7 @@ async def test_the_second_signal_ends_at_once() -> None:
 
         assert "0\r\n\r\n" not in await connection.rest()
         assert 0 == await child.ended()
-        assert "cutting" in child.said
+        assert "cancelling" in child.said
         assert "Traceback" not in child.said
 
 
@@ -234,7 +234,7 @@ async def test_an_application_that_does_not_start_ends_with_code_1() -> None:
 def test_an_address_that_is_not_ours_is_said_so() -> None:
     """The sentence names the settings that may hold it."""
     with pytest.raises(
-        ListenProblem, match=r"port 0 on 192\.0\.2\.1 is no address of this machine"
+        ListenProblem, match=r"port 0 on 192\.0\.2\.1 is not an address of this machine"
     ):
         bind(ListenSettings(host="192.0.2.1", port=0))
 
@@ -315,7 +315,7 @@ async def test_a_websocket_is_refused_with_a_sentence() -> None:
 
 
 async def test_an_exception_is_a_500_and_a_traceback_in_the_journal() -> None:
-    """A fault of ours is never silent."""
+    """An internal error is never silent."""
     async with running() as child:
         answer = await ask(child, "GET /broken HTTP/1.1")
         child.process.send_signal(signal.SIGTERM)
@@ -395,7 +395,7 @@ async def test_a_head_that_never_ends_is_given_up() -> None:
         answer = await begun.rest()
 
         assert answer.startswith("HTTP/1.1 408 ")
-        assert '{"error":"the request came too slowly: ' in answer
+        assert '{"error":"the request arrived too slowly: ' in answer
         assert "" == await silent.rest()
 
 

@@ -70,7 +70,7 @@ async def test_a_stream_that_is_passed_through_ends_with_an_event_that_says_why(
 async def test_a_request_without_an_answer_yet_is_closed_upstream(
     pair: Pair, path: str, body: dict[str, Any]
 ) -> None:
-    """What is then said to the client is the server's business; LM Studio may stop at once."""
+    """LM Studio may stop at once; the server decides what the client gets."""
     pair.script({"match": {"path": "/v1/*"}, "hold": "prompt"})
     asking = asyncio.create_task(pair.post(path, body))
     await pair.until(lambda: any(one.path.startswith("/v1/") for one in pair.standin.seen))

@@ -347,7 +347,7 @@ def test_what_container_platforms_set_is_no_unknown_variable() -> None:
         (
             {"OLGATE_LISTEN_HOST": "127.0.0.1:80"},
             "OLGATE_LISTEN_HOST: expected a host name or address alone "
-            "(the port is a setting of its own), got '127.0.0.1:80'",
+            "(the port is a separate setting), got '127.0.0.1:80'",
         ),
         (
             {"OLGATE_ANSWERS_VERSION": "v0.1"},
@@ -391,7 +391,7 @@ def test_a_wrong_variable_gets_one_sentence(environ: dict[str, str], sentence: s
             "{file}: listen.origins: expected a list of texts, got [1]",
         ),
         ("[aliases]\nmine = 1\n", "{file}: aliases.mine: expected text, got 1"),
-        ('[pull]\n"a b" = "x/y"\n', "{file}: pull.a b: the key is no model's name"),
+        ('[pull]\n"a b" = "x/y"\n', "{file}: pull.a b: the key is not a model's name"),
     ],
 )
 def test_a_wrong_file_gets_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:

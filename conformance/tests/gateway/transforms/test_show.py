@@ -23,7 +23,7 @@ def row(**changes: Any) -> internal.CatalogueRow:
     verdicts = dict.fromkeys(internal.Capabilities.__struct_fields__, "unknown")
     plain = internal.CatalogueRow(
         key="harbor/lantern-8b",
-        copies_of="harbor/lantern-8b",
+        instances_of="harbor/lantern-8b",
         request_key="harbor/lantern-8b",
         name="harbor/lantern-8b:latest",
         kind="llm",

@@ -46,7 +46,7 @@ YES = internal.Capabilities(
 ROW = internal.CatalogueRow(
     key="harbor/lantern-8b",
     request_key="harbor/lantern-8b",
-    copies_of="harbor/lantern-8b",
+    instances_of="harbor/lantern-8b",
     name="lantern-8b:latest",
     kind="llm",
     display_name="",
@@ -104,7 +104,7 @@ class Body:
 class Known:
     """A catalogue that knows every model for the one asked for."""
 
-    def key_behind(self, identifier: str) -> str:
+    def key_for(self, identifier: str) -> str:
         """Return the one key."""
         return ROW.key
 

@@ -10,6 +10,7 @@ import pytest
 
 from conformance.tests.gateway.upstream.servers import Call, Connect, Serve
 from gateway.faults import UpstreamFailure
+from gateway.upstream.answers import lacks_route
 from gateway.upstream.client import Upstream
 from gateway.upstream.sse import Event
 
@@ -141,6 +142,44 @@ async def test_fetches_json(serve: Serve, connect: Connect) -> None:
         await call.answer(b"\xef\xbb\xbf" + body, kind=b"text/plain")
 
     assert body == await fetch(connect((await serve(handle)).url))
+
+
+@pytest.mark.parametrize("text", [b"database is locked", b"event log full", b"identity unknown"])
+async def test_a_sentence_is_no_event_stream(serve: Serve, connect: Connect, text: bytes) -> None:
+    """A text that begins with the name of an event's field is told as the text that it is."""
+
+    async def handle(call: Call) -> None:
+        await call.answer(text, kind=b"text/plain")
+
+    upstream = connect((await serve(handle)).url)
+    with pytest.raises(UpstreamFailure) as fetched:
+        await upstream.fetch("GET", "/x")
+    with pytest.raises(UpstreamFailure) as streamed:
+        async with upstream.stream("POST", "/x", b"{}"):
+            pass
+
+    assert ("not_json", "not_sse") == (fetched.value.fault, streamed.value.fault)
+    assert text.decode() in fetched.value.message
+    assert text.decode() in streamed.value.message
+
+
+@pytest.mark.parametrize(
+    ("failure", "lacks_list", "lacks_download"),
+    [
+        (UpstreamFailure("Unexpected endpoint", fault="unknown_endpoint", status=200), True, True),
+        (UpstreamFailure("no", status=405), True, True),
+        (UpstreamFailure("no", status=501), True, True),
+        (UpstreamFailure("no", status=404), True, False),
+        (UpstreamFailure("no", status=400), False, False),
+        (UpstreamFailure("away", fault="connect"), False, False),
+    ],
+)
+def test_a_missing_route_is_told_from_a_missing_thing(
+    failure: UpstreamFailure, lacks_list: bool, lacks_download: bool
+) -> None:
+    """By one rule for all: a 404 means the route only where a call names no model and no job."""
+    assert lacks_list == lacks_route(failure, names_thing=False)
+    assert lacks_download == lacks_route(failure, names_thing=True)
 
 
 async def test_sends_large_bodies_whole(serve: Serve, connect: Connect) -> None:

@@ -1,0 +1,65 @@
+"""
+Which gateways are alive: each locks a small file next to the store's file while it runs.
+
+The system releases the lock when the process ends, however it ends. Like SQLite's own lock it needs
+all gateways on one machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+
+class AliveFiles:
+    """The lock files of all gateways that share one store."""
+
+    def __init__(self, path: str | None) -> None:
+        """Put the files next to `path`; without one no other gateway can share the store."""
+        self._path = path
+        self._own: dict[str, sqlite3.Connection] = {}
+
+    def lock(self, gateway: str) -> None:
+        """Lock a gateway's file. Raises sqlite3.Error or OSError when that is not possible."""
+        if self._path is not None:
+            self._own[gateway] = _lock(self._file_of(gateway))
+
+    def release(self, gateway: str) -> None:
+        """Release a gateway's file and delete it; one that was never locked is not an error."""
+        connection = self._own.pop(gateway, None)
+        if connection is not None:
+            connection.close()
+            with contextlib.suppress(OSError):
+                self._file_of(gateway).unlink()
+
+    def is_alive(self, gateway: str) -> bool:
+        """Whether a gateway's file is locked; the file of a dead one is deleted."""
+        if self._path is None:
+            return False
+        file = self._file_of(gateway)
+        if not file.exists():
+            return False
+        try:
+            _lock(file).close()
+        except sqlite3.OperationalError:
+            return True
+        except (sqlite3.Error, OSError):
+            return False
+        with contextlib.suppress(OSError):
+            file.unlink()
+        return False
+
+    def _file_of(self, gateway: str) -> Path:
+        return Path(f"{self._path}.{gateway}.alive")
+
+
+def _lock(file: Path) -> sqlite3.Connection:
+    """Lock a file until the connection is closed. Raises sqlite3.OperationalError if it is."""
+    connection = sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

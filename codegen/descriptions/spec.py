@@ -26,7 +26,7 @@ from codegen.descriptions.types import (
     union,
 )
 
-METHODS = ("get", "head", "post", "put", "patch", "delete")
+METHODS = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"

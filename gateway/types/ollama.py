@@ -229,6 +229,10 @@ class CloudStatus(Struct, gc=False, kw_only=True):
     source: Literal["none", "env", "config", "both"]
 
 
+class CodexHealth(Struct, gc=False, kw_only=True):
+    ok: bool
+
+
 class UserResponse(Struct, gc=False, kw_only=True):
     id: str
     email: str

@@ -38,7 +38,7 @@ from gateway.server.dialects import LMSTUDIO_MOUNTS, MOUNTS
 from gateway.server.edge import Edge, Gate
 from gateway.server.keys import KeyGate
 from gateway.server.origins import GATES
-from gateway.server.routes import HEALTH, RouteTable
+from gateway.server.routes import HEALTH, REST, RouteTable
 from gateway.settings.schema import Settings
 from gateway.store.sqlite import SqliteStore
 from gateway.upstream.client import Upstream
@@ -126,6 +126,8 @@ def _route(
     app = _serve_endpoint(endpoints, process, settings)
     if "{" not in path:
         return _handler(path, app)
+    if path.endswith(REST):
+        return _handler(path.removesuffix(REST), app, is_mount=True)
     answer = cast("LitestarApp", app)
 
     async def handle() -> LitestarApp:

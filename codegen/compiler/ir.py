@@ -86,6 +86,7 @@ class Endpoint:
     reads_body: bool = True
     streams: bool = False
     reads_bytes: bool = False
+    reports: bool = False
 
 
 @dataclass

@@ -164,6 +164,7 @@ class Plans:
             builder.module.endpoints.append(
                 ir.Endpoint(
                     streams=streams,
+                    reports=any(step.kind == "report" for step in builder.file.plan),
                     reads_bytes=operation.takes_bytes,
                     method=operation.method.upper(),
                     path=operation.path,

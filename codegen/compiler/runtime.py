@@ -54,6 +54,7 @@ READ_LATE = Global("gateway.wire.reading", "read_late")
 DECODE_EACH = Global("gateway.runtime.values", "decode_each")
 VALUE_OF = Global("gateway.runtime.values", "value_of")
 SHOWN = Global("gateway.runtime.values", "shown")
+SHOWN_QUOTED = Global("gateway.runtime.values", "shown_quoted")
 SHARED_RULES = Global(f"gateway.{CALLS}", "shared")
 
 ENDPOINT = Global("gateway.engine.endpoint", "Endpoint")

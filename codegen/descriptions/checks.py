@@ -17,6 +17,7 @@ NOTES = {
     "x-changes": "a field of a request's context whose value differs from reading to reading",
     "x-decode": "`raw` for a field that is kept as it was sent",
     "x-deviations": "where answers differ from the real server's, and why",
+    "x-go-bytes": "a text that Go takes as base64, or as an array of numbers",
     "x-go-check": "a transform that names what is wrong with a value",
     "x-go-shape": "the component that a raw value must fit",
     "x-go-type": "the Go type's name in an error text",

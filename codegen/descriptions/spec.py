@@ -26,7 +26,7 @@ from codegen.descriptions.types import (
     union,
 )
 
-METHODS = ("get", "head", "post", "put", "patch", "delete")
+METHODS = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
@@ -241,6 +241,8 @@ class Specs:
                 late = None
             # Null reaches a raw field as the bytes `null`, so the field itself is never None.
             return RawType((api, late) if late else None), False
+        if _word(schema, "x-decode") == "any":
+            return AnyType(), True
         if "$ref" in schema:
             return self._reference(api, schema)
         for word in ("oneOf", "anyOf"):

@@ -99,7 +99,9 @@ class Passthrough:
         except BaseException as problem:
             context = RequestContext(self._settings, "")
             if row is not None:
-                context.asked = internal.AskedName(text=row.name, display=row.name, full=row.name)
+                context.asked = internal.AskedName(
+                    text=row.name, trimmed=row.name, display=row.name, full=row.name
+                )
             told = partial(refuse, path=path, client=client)
             if not await self._failures.conclude(problem, client, told, context, path):
                 raise

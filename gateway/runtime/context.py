@@ -55,6 +55,7 @@ class RequestContext:
         "running",
         "settings",
         "started_ns",
+        "think_values",
         "upstream_url",
         "user_agent",
     )
@@ -68,10 +69,11 @@ class RequestContext:
         self.upstream_url = settings.upstream.url
         self.started_ns = self.loaded_ns = self.first_event_ns = time.monotonic_ns()
         self.is_blob_known = False
+        self.think_values = ""
         self.kept_name: Literal["stored", "configured", "none"] = "none"
         self.models: list[internal.CatalogueRow] = []
         self.running: list[internal.RunningInstance] = []
-        self.asked = internal.AskedName(text="", display="", full="")
+        self.asked = internal.AskedName(text="", trimmed="", display="", full="")
 
     if not TYPE_CHECKING:
 

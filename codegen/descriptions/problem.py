@@ -111,7 +111,9 @@ MISSPELT = {
 UNNAMED = "inline-object"
 """The check of an object that has no type yet, with which no type can fit."""
 
-LEAVES = tuple(f"unused-{kind}" for kind in ("shape", "state", "step", "table", "transform"))
+LEAVES = tuple(
+    f"unused-{kind}" for kind in ("component", "shape", "state", "step", "table", "transform")
+)
 """What only rules use: told once no rule has a problem that would explain it."""
 
 

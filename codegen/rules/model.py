@@ -160,16 +160,31 @@ class ErrorRow:
     message: str | None = maybe(WORD, "words that the upstream's message contains, any case")
     otherwise: bool = key(FLAG, "everything else")
     status: int = key(STATUS, "the status for the client", name="as", required=True)
+    status_position: Position = place("as")
     error: str = key(WORD, "the text; braces name paths", required=True)
     error_position: Position = place("error")
 
     @cached_property
     def refusal(self) -> Refusal:
         """What the client is answered."""
-        return Refusal(status=self.status, error=self.error, position=self.error_position)
+        return Refusal(
+            status=self.status,
+            error=self.error,
+            position=self.error_position,
+            status_position=self.status_position,
+        )
 
 
-@construct("recover_row")
+@construct(
+    "recover_row",
+    needs=(
+        Needs(
+            ("message", "code"),
+            "this recover row takes every failure: say the `message` or the `code`",
+            unless_misspelt=True,
+        ),
+    ),
+)
 @dataclass(frozen=True, kw_only=True)
 class RecoverRow:
     """An upstream failure worth a recovery before the client is told."""

@@ -334,6 +334,7 @@ class AnswerRule:
     text: str | None = maybe(WORD, "a plain text answer")
     is_empty: bool = key(FLAG, "no body at all", name="empty")
     status: int = key(STATUS, "the answer's status; 200 when left out", default=200)
+    status_position: Position = place("status")
     omitted: dict[str, Reason] = key(
         REASONS, "fields of the target that are never produced, and why"
     )

@@ -109,6 +109,7 @@ class Refusal:
     status: int = key(STATUS, "the HTTP status", required=True)
     error: str = key(WORD, "Ollama's text; braces name paths", required=True)
     position: Position = place("error")
+    status_position: Position = place("status")
     is_late: bool = key(
         FLAG, "sent as what Ollama finds once its stream is set up: no charset", name="late"
     )

@@ -27,7 +27,7 @@ NOTES = {
     "x-passed-on": "routes that are passed on to LM Studio",
     "x-read-by": "the module that reads a field which no mapping reads",
     "x-refusal": "what a client is told of a value of a wrong type",
-    "x-runs-model": "an operation that runs a model, which must be kept loaded for it",
+    "x-runs-model": "an operation for which a model must be kept loaded",
     "x-wire": "how the wire differs from the vendor's documents",
 }
 """The `x-…` keys that are read, by codegen or by people, and what each says."""

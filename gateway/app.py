@@ -32,7 +32,7 @@ from gateway.lifecycle.ownership import Ownership
 from gateway.observability import metrics
 from gateway.observability.metrics import Metrics
 from gateway.passthrough.forward import Passthrough
-from gateway.plans.endpoints import ENDPOINTS, PASSED_ON
+from gateway.plans.endpoints import ENDPOINTS, PASSED_ON, PASSTHROUGH
 from gateway.server.asgi import ASGIApp, Incoming, client_of, header, receive_body, while_connected
 from gateway.server.dialects import LMSTUDIO_MOUNTS, MOUNTS
 from gateway.server.edge import Edge, Gate
@@ -63,7 +63,7 @@ class Process:
         services = Services(self.catalogue, self.lifecycle, Blobs(), self.downloads)
         check = ModelCheck(settings, self.catalogue)
         self.relay = Relay(OLLAMA, settings, self.upstream, services, check)
-        self.passthrough = Passthrough(settings, self.upstream, services, check)
+        self.passthrough = Passthrough(settings, self.upstream, services, check, PASSTHROUGH)
 
     async def start(self) -> None:
         """Adopt the instances that an earlier process left."""

@@ -108,7 +108,7 @@ class Expressions:
                 self.place.scope.label = f"`{prefix}{name}`{where.from_group}"
             operand = self.rule(rule, found, where, f"{prefix}{name}")
             if operand is not None:
-                values[name] = self._fitted(operand, found, where, f"{prefix}{name}").code
+                values[name] = self.fitted(operand, found, where, f"{prefix}{name}").code
         for name, found in known.fields.items():
             if found.required and name not in fields:
                 self._findings.add(
@@ -157,7 +157,7 @@ class Expressions:
             return None
         wanted = Field("streamed", ScalarType("boolean"), True, False, rule.position)
         operand = self.rule(rule, wanted, rule.position, "streamed")
-        return self._fitted(operand, wanted, rule.position, "streamed") if operand else None
+        return self.fitted(operand, wanted, rule.position, "streamed") if operand else None
 
     def _made(self, rule: Rule, target: Field, where: Position, label: str) -> Operand | None:
         operand = self._value(rule, target, where, label)
@@ -346,11 +346,11 @@ class Expressions:
         operand = self.rule(case.rule, target, case.position, label)
         if operand is None:
             return None
-        return assign(result, self._fitted(operand, target, case.position, label).code)
+        return assign(result, self.fitted(operand, target, case.position, label).code)
 
     # -- fitting ------------------------------------------------------------------------------
 
-    def _fitted(self, operand: Operand, target: Field, where: Position, label: str) -> Operand:
+    def fitted(self, operand: Operand, target: Field, where: Position, label: str) -> Operand:
         if operand.checked and not fits(operand.type, target.type):
             check = "type-mismatch"
             words = f"source is {operand.type}, `{label}` wants {target.type}"

@@ -82,6 +82,13 @@ class Tuple:
 
 
 @dataclass(frozen=True)
+class Dictionary:
+    """An object by the names of its members."""
+
+    items: tuple[tuple[str, Expression], ...]
+
+
+@dataclass(frozen=True)
 class Text:
     """A text with values in it: literal pieces and expressions in the order of the text."""
 
@@ -165,6 +172,7 @@ Expression: TypeAlias = (
     | Call
     | Literal
     | Tuple
+    | Dictionary
     | Text
     | Conditional
     | Compare
@@ -313,8 +321,8 @@ def _nodes_in(value: object) -> Iterator[Node]:
 
 
 _NODES = (
-    *(Name, Global, Attribute, Subscript, Call, Literal, Tuple, Text, Conditional, Compare),
-    *(And, Or, Not, ListOf, Lambda, Await, OneOf, Assign, If, Return, Raise, Do, Comment),
+    *(Name, Global, Attribute, Subscript, Call, Literal, Tuple, Dictionary, Text, Conditional),
+    *(Compare, And, Or, Not, ListOf, Lambda, Await, OneOf, Assign, If, Return, Raise, Do, Comment),
 )
 
 

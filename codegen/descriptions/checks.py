@@ -22,6 +22,7 @@ NOTES = {
     "x-go-shape": "the component that a raw value must fit",
     "x-go-type": "the Go type's name in an error text",
     "x-go-unread": "an operation whose body must be there, and nothing more",
+    "x-keys": "the component, as `api:Name`, whose fields are the known keys of an object",
     "x-known": "words that are known of an open vocabulary",
     "x-late": "the component that a raw value is decoded into",
     "x-passed-on": "routes that are passed on to LM Studio",
@@ -182,3 +183,5 @@ def _references(api: str, value: Mapping) -> Iterator[str]:
     for note in ("x-late", "x-go-shape"):
         if note in value:
             yield f"{api}:{_text(value.get(note))}"
+    if "x-keys" in value:
+        yield _text(value.get("x-keys"))

@@ -18,6 +18,7 @@ from codegen.compiler.tree import (
     Comment,
     Compare,
     Conditional,
+    Dictionary,
     Do,
     Expression,
     Global,
@@ -93,6 +94,9 @@ def _printed(node: Expression) -> tuple[str, int]:
         case Tuple():
             items = ", ".join(expression(item) for item in node.items)
             return f"({items},)" if len(node.items) == 1 else f"({items})", PRIMARY
+        case Dictionary():
+            entries = (f"{name!r}: {expression(value)}" for name, value in node.items)
+            return f"{{{', '.join(entries)}}}", PRIMARY
         case Text():
             return _text(node), PRIMARY
         case Conditional():

@@ -22,6 +22,8 @@ from gateway.plans import (
     embeddings,
     generate,
     me,
+    passed_on,
+    passed_on_loads,
     ps,
     pull,
     push,
@@ -31,10 +33,17 @@ from gateway.plans import (
     signout,
     status,
     tags,
+    v1_chat,
+    v1_completions,
+    v1_messages,
+    v1_model,
+    v1_models,
+    v1_responses,
     version,
     web_fetch,
     web_search,
 )
+from gateway.runtime.patching import Change, PassedOn
 from gateway.types import ollama
 from gateway.wire.reading import GoRules
 
@@ -418,3 +427,101 @@ PASSED_ON: Final[tuple[tuple[str, str], ...]] = (
     ("POST", "/v1/messages"),
 )
 """Routes of the real server, as methods and paths, that LM Studio answers itself."""
+
+PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
+    PassedOn(
+        method="",
+        path="/v1/",
+        model="model",
+        answered_by=("model", "model_instance_id"),
+        request=(Change("replace", passed_on.request_model),),
+    ),
+    PassedOn(
+        method="",
+        path="/api/v0/",
+        model="model",
+        answered_by=("model", "model_instance_id"),
+        request=(Change("replace", passed_on.request_model),),
+    ),
+    PassedOn(
+        method="",
+        path="/api/v1/",
+        model="model",
+        answered_by=("model", "model_instance_id"),
+        request=(Change("replace", passed_on.request_model),),
+    ),
+    PassedOn(
+        method="POST",
+        path="/api/v1/models/download",
+        changes_models=True,
+    ),
+    PassedOn(
+        method="",
+        path="/api/v1/models/download/",
+        changes_models=True,
+    ),
+    PassedOn(
+        method="",
+        path="/api/v1/models/",
+        model="model",
+        changes_models=True,
+        request=(Change("replace", passed_on_loads.request_model),),
+    ),
+    PassedOn(
+        method="POST",
+        path="/v1/chat/completions",
+        model="model",
+        answered_by=("model",),
+        request=(
+            Change("replace", v1_chat.request_model),
+            Change("add", v1_chat.request_temperature),
+            Change("replace", v1_chat.request_messages),
+            Change("replace", v1_chat.request_response_format),
+            Change("replace", v1_chat.request_tools),
+        ),
+    ),
+    PassedOn(
+        method="POST",
+        path="/v1/completions",
+        model="model",
+        answered_by=("model",),
+        request=(
+            Change("replace", v1_completions.request_model),
+            Change("add", v1_completions.request_temperature),
+        ),
+    ),
+    PassedOn(
+        method="POST",
+        path="/v1/messages",
+        model="model",
+        answered_by=("model",),
+        request=(
+            Change("replace", v1_messages.request_model),
+            Change("add", v1_messages.request_temperature),
+            Change("replace", v1_messages.request_messages),
+        ),
+    ),
+    PassedOn(
+        method="GET",
+        path="/v1/models/{id}",
+        instead=v1_model.instead,
+        reads_kept=True,
+    ),
+    PassedOn(
+        method="GET",
+        path="/v1/models",
+        answer=(Change("replace", v1_models.answer_data),),
+        reads_kept=True,
+    ),
+    PassedOn(
+        method="POST",
+        path="/v1/responses",
+        model="model",
+        answered_by=("model",),
+        request=(
+            Change("replace", v1_responses.request_model),
+            Change("add", v1_responses.request_temperature),
+        ),
+    ),
+)
+"""How requests are passed on to each route, and what is changed on the way."""

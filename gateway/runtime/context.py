@@ -46,6 +46,7 @@ class RequestContext:
         "asked",
         "first_event_ns",
         "is_blob_known",
+        "kept_models",
         "kept_name",
         "loaded_ns",
         "model",
@@ -72,6 +73,7 @@ class RequestContext:
         self.think_values = ""
         self.kept_name: Literal["stored", "configured", "none"] = "none"
         self.models: list[internal.CatalogueRow] = []
+        self.kept_models: list[internal.CatalogueRow] = []
         self.running: list[internal.RunningInstance] = []
         self.asked = internal.AskedName(text="", trimmed="", display="", full="")
 

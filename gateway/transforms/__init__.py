@@ -44,6 +44,12 @@ from gateway.transforms.messages import conversation as conversation
 from gateway.transforms.messages import message_content as message_content
 from gateway.transforms.messages import object_problem as object_problem
 from gateway.transforms.messages import prompt_as_messages as prompt_as_messages
+from gateway.transforms.passed_on import any_object_format as any_object_format
+from gateway.transforms.passed_on import behind_made_conversation as behind_made_conversation
+from gateway.transforms.passed_on import behind_made_turns as behind_made_turns
+from gateway.transforms.passed_on import chosen_tools as chosen_tools
+from gateway.transforms.passed_on import kept_model as kept_model
+from gateway.transforms.passed_on import tool_choice_word as tool_choice_word
 from gateway.transforms.sampling import positive_or_absent as positive_or_absent
 from gateway.transforms.sampling import seed_or_absent as seed_or_absent
 from gateway.transforms.sampling import typical_p_problem as typical_p_problem
@@ -80,11 +86,15 @@ from gateway.transforms.vectors import is_empty_input as is_empty_input
 from gateway.transforms.vectors import unit_vectors as unit_vectors
 
 __all__ = [
+    "any_object_format",
     "any_object_schema",
     "arguments_problem",
     "asks_for_format",
     "asks_to_think",
     "base64_problem",
+    "behind_made_conversation",
+    "behind_made_turns",
+    "chosen_tools",
     "conversation",
     "count_or_deltas",
     "count_or_number",
@@ -115,6 +125,7 @@ __all__ = [
     "is_zero_duration",
     "joined_licences",
     "keep_alive_problem",
+    "kept_model",
     "licence_problem",
     "lists_tool_use",
     "merge_tool_calls",
@@ -145,6 +156,7 @@ __all__ = [
     "thinking_support",
     "to_arguments",
     "to_json_text",
+    "tool_choice_word",
     "typical_p_problem",
     "unit_vectors",
     "untemplated_prompt",

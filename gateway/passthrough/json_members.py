@@ -1,8 +1,8 @@
 """
-A JSON object taken apart at its top, and put together again, its values as they were written.
+Split a JSON object into its members and join them again, with every value as it was written.
 
-For bodies that the fast decoder refuses and other readers of JSON take: lone surrogates in escapes,
-values nested without an end. May not live here: what a member means.
+For bodies that the fast decoder refuses and other JSON parsers accept: lone surrogates in escapes,
+and values of any depth. What a member means is decided elsewhere.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ MISSPELT = [
         "options.num_predict, via: positive_or_absent",
         "options.num_predict, via: to_json_text",
     ),
-    ("argument", "transform-args", "with: {think: think}", "with: {thinks: think}"),
+    ("argument", "transform-args", "asks_to_think, with: {think:", "asks_to_think, with: {thinks:"),
     ("shape", "no-such-shape", "use: tool, when", "use: tools, when"),
     ("table", "no-such-table", "table: done_reason", "table: done_reasons"),
     ("state", "no-such-path", "$state.eval_tokens,", "$state.eval_token,"),

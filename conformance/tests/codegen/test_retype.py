@@ -30,6 +30,7 @@ INDIFFERENT = {
     "context:RequestContext upstream_url": "shown in error texts",
     "internal:AskedName display": "shown in error texts",
     "internal:AskedName full": "shown in error texts",
+    "internal:AskedName trimmed": "shown in error texts",
     "internal:CatalogueRow": "handed to a transform as a whole, whose own types say what it reads",
     "internal:IdentifiedMessage thinking": "no mapping sends it",
     "internal:Speech": "kept from chunk to chunk by a transform, whose own types say what it reads",

@@ -23,12 +23,13 @@ class Run:
         takes_cloud: bool = False,
         match_case: bool = False,
         trust_loaded: bool = False,
+        as_written: bool = False,
     ) -> Literal["found", "illegal", "unknown", "cloud", "conflict"]:
         """Resolve a name; blanks are illegal in one, `!` marks the cloud and `?!` both places."""
         self.context.asked = internal.Asked(text=name)
         if name.endswith("!") and not takes_cloud:
             return "conflict" if name.endswith("?!") else "cloud"
-        if not match_case:
+        if not match_case and not as_written:
             name = name.lower()
         if " " in name:
             return "illegal"

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-
 REST = "{rest}"
 """The parameter at the end of a template that stands for the whole rest of a path."""
 

@@ -33,16 +33,16 @@ from gateway.observability import metrics
 from gateway.observability.metrics import Metrics
 from gateway.passthrough.forward import Passthrough
 from gateway.plans.endpoints import ENDPOINTS, PASSED_ON
-from gateway.server.asgi import AsgiClient, Incoming, header, read_body, while_connected
+from gateway.server.asgi import ASGIApp, Incoming, client_of, header, receive_body, while_connected
 from gateway.server.dialects import LMSTUDIO_MOUNTS, MOUNTS
-from gateway.server.edge import ASGIApp, Edge, Gate
+from gateway.server.edge import Edge, Gate
 from gateway.server.keys import KeyGate
 from gateway.server.origins import GATES
 from gateway.server.routes import HEALTH, REST, RouteTable
 from gateway.settings.schema import Settings
 from gateway.store.sqlite import SqliteStore
 from gateway.upstream.client import Upstream
-from gateway.wire.writing import JSON, encode_error
+from gateway.wire.client_api import OLLAMA
 
 
 class Process:
@@ -54,13 +54,15 @@ class Process:
         self.store = SqliteStore(settings.store.path)
         self.aliases = Aliases(self.store, settings.aliases)
         first_seen = FirstSeen(self.store, self.upstream.url)
-        self.catalogue = Catalogue(self.upstream, settings.models, self.aliases, first_seen)
+        self.catalogue = Catalogue(
+            self.upstream, settings.models, self.aliases, first_seen, OLLAMA.capabilities
+        )
         ownership = Ownership(self.store, self.upstream.url)
         self.lifecycle = Lifecycle(self.upstream, self.catalogue, settings.models, ownership)
         self.downloads = Downloads(self.upstream, self.catalogue, settings.downloads)
         services = Services(self.catalogue, self.lifecycle, Blobs(), self.downloads)
         check = ModelCheck(settings, self.catalogue)
-        self.relay = Relay(settings, self.upstream, services, check)
+        self.relay = Relay(OLLAMA, settings, self.upstream, services, check)
         self.passthrough = Passthrough(settings, self.upstream, services, check)
 
     async def start(self) -> None:
@@ -144,7 +146,7 @@ def _serve_endpoint(
     endpoints: dict[str, Endpoint], process: Process, settings: Settings
 ) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        client = AsgiClient(scope, send)
+        client = client_of(scope)
         endpoint = endpoints[scope["method"]]
         agent, path = header(scope, b"user-agent"), scope["path_params"]
         if endpoint.reads_bytes:
@@ -153,11 +155,12 @@ def _serve_endpoint(
             await while_connected(work, incoming.wait, client.leave)
             return
         try:
-            body = await read_body(receive, settings.limits.body_bytes)
+            body = await receive_body(receive, settings.limits.body_bytes)
         except ClientGone:
             return
         except Refusal as refusal:
-            await client.answer(refusal.status, JSON, encode_error(refusal.error))
+            error = OLLAMA.encode_error(refusal.error)
+            await client.answer(refusal.status, OLLAMA.answer_type, error)
             return
         work = process.relay.serve(endpoint, body, agent, client, path)
         await while_connected(work, receive, client.leave)
@@ -169,9 +172,9 @@ def _serve_mount(prefix: str, process: Process) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         # A mount strips its prefix. The raw path still has the path that the client sent.
         whole = {**scope, "path": prefix + scope["path"].strip("/")}
-        client = AsgiClient(whole, send)
+        client = client_of(scope)
         incoming = Incoming(receive)
-        work = process.passthrough.serve(whole, incoming.receive, send, client)
+        work = process.passthrough.serve(whole, incoming.receive, client)
         await while_connected(work, incoming.wait, client.leave)
 
     return serve
@@ -179,7 +182,7 @@ def _serve_mount(prefix: str, process: Process) -> ASGIApp:
 
 def _serve_metrics(counted: Metrics) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        await AsgiClient(scope, send).answer(200, metrics.CONTENT_TYPE, counted.text())
+        await client_of(scope).answer(200, metrics.CONTENT_TYPE, counted.text())
 
     return serve
 
@@ -189,7 +192,7 @@ def _serve_health(process: Process, settings: Settings) -> ASGIApp:
         await answer_health(
             process.catalogue,
             process.upstream.url,
-            AsgiClient(scope, send),
+            client_of(scope),
             settings.limits.health_s,
         )
 

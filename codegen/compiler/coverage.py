@@ -45,9 +45,8 @@ class Usage:
             self.reached.setdefault(path, set()).update(labels)
 
     def note_block(self, block: Block) -> None:
-        """Take over what a block leaves out or refuses."""
+        """Take over what a block leaves out."""
         self.ignored.update(block.ignored)
-        self.rejected.update(block.rejected)
 
 
 @dataclass(frozen=True)

@@ -278,7 +278,6 @@ def _rejections(call: CallRule) -> Iterator[Refusal]:
     block = call.request
     if block is None:
         return
-    yield from block.rejected.values()
     for rule in _walk(block.fields.values()):
         for case in rule.cases:
             if case.reject is not None:

@@ -1,9 +1,8 @@
 """
-Python as a tree: what the compiler builds, asks questions of, and hands to the printer.
+Python code as a tree, which the compiler builds and inspects, and the printer prints.
 
-Nodes are values: two that would print alike are equal, so that an expression can be looked up. A
-name of a module carries the module, from which the imports of a generated file follow. How a tree
-looks as text is the printer's business.
+Nodes are values: two nodes that would print alike are equal, so that an expression can be looked
+up. A name from a module holds that module, from which the imports of a generated file follow.
 """
 
 from __future__ import annotations
@@ -107,14 +106,6 @@ class Compare:
 
 
 @dataclass(frozen=True)
-class Add:
-    """A sum."""
-
-    left: Expression
-    right: Expression
-
-
-@dataclass(frozen=True)
 class And:
     """All of several tests."""
 
@@ -177,7 +168,6 @@ Expression: TypeAlias = (
     | Text
     | Conditional
     | Compare
-    | Add
     | And
     | Or
     | Not
@@ -324,7 +314,7 @@ def _nodes_in(value: object) -> Iterator[Node]:
 
 _NODES = (
     *(Name, Global, Attribute, Subscript, Call, Literal, Tuple, Text, Conditional, Compare),
-    *(Add, And, Or, Not, ListOf, Lambda, Await, OneOf, Assign, If, Return, Raise, Do, Comment),
+    *(And, Or, Not, ListOf, Lambda, Await, OneOf, Assign, If, Return, Raise, Do, Comment),
 )
 
 

@@ -1,7 +1,7 @@
 """
-What is wrong in a spec or a mapping file, said so that a person can act on it.
+A problem in a spec or a mapping file, in a form that a person can act on.
 
-Only the data of a problem and how it is printed live here; no check does.
+This module has the data of a problem and prints it. It has no checks.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ MISSPELT = {
 UNNAMED = "inline-object"
 """The check of an object that has no type yet, with which no type can fit."""
 
-LEAVES = tuple(f"unused-{kind}" for kind in ("shape", "state", "step", "table", "transform"))
+LEAVES = tuple(
+    f"unused-{kind}" for kind in ("component", "shape", "state", "step", "table", "transform")
+)
 """What only rules use: told once no rule has a problem that would explain it."""
 
 

@@ -113,6 +113,12 @@ class Specs:
             }
         return self._components[api]
 
+    def place_of(self, api: str, name: str) -> Position:
+        """Return where a component of a spec is named."""
+        schemas = _descend(self.documents[api], "components", "schemas")
+        assert isinstance(schemas, Mapping)
+        return schemas.key(name).position
+
     def operations(self, api: str) -> tuple[Operation, ...]:
         """Return an API's operations in the order of its file."""
         if api not in self._operations:

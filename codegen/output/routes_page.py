@@ -8,25 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from codegen.descriptions.problem import Findings
+from codegen.descriptions.checks import EVERYWHERE
 from codegen.descriptions.source import Mapping as Node
 from codegen.descriptions.source import Scalar, Sequence, Value
-from codegen.descriptions.spec import METHODS, Specs
+from codegen.descriptions.spec import Specs
 from codegen.rules.model import MappingFile
 
 PASSED_ON = "x-passed-on"
 DEVIATIONS = "x-deviations"
-EVERYWHERE = "every route"
 
 
-def page_of_routes(
-    specs: Specs, api: str, files: Mapping[str, MappingFile], findings: Findings
-) -> str | None:
-    """
-    Return the text of docs/routes.md; None for an API that notes no deviations.
-
-    Records a deviation that names no route, or gives no reason.
-    """
+def page_of_routes(specs: Specs, api: str, files: Mapping[str, MappingFile]) -> str | None:
+    """Return the text of docs/routes.md; None for an API that notes no deviations."""
     document = specs.documents.get(api)
     if not isinstance(document, Node) or DEVIATIONS not in document:
         return None
@@ -53,22 +46,18 @@ def page_of_routes(
         "",
         "| route | what differs | why |",
         "|---|---|---|",
-        *_deviations(document.get(DEVIATIONS), set(states), findings),
+        *_deviations(document.get(DEVIATIONS)),
     ]
     return "\n".join(lines) + "\n"
 
 
-def routes_passed_on(specs: Specs, api: str, findings: Findings) -> list[tuple[str, str]]:
-    """Return method and path of what is passed on; records one that is not written so."""
+def routes_passed_on(specs: Specs, api: str) -> list[tuple[str, str]]:
+    """Return method and path of what is passed on."""
     document = specs.documents.get(api)
     noted = document.get(PASSED_ON) if isinstance(document, Node) else None
     found = []
     for route, _ in noted.items() if isinstance(noted, Node) else ():
         method, _, path = route.text.partition(" ")
-        if method not in map(str.upper, METHODS) or not path.startswith("/"):
-            findings.add(
-                "bad-value", route.position, f"`{route.text}` is no route: write `GET /path`"
-            )
         found.append((method, path))
     return found
 
@@ -83,15 +72,11 @@ def _state(name: str, files: Mapping[str, MappingFile]) -> str:
     return "not served"
 
 
-def _deviations(noted: Value | None, routes: set[str], findings: Findings) -> Iterator[str]:
+def _deviations(noted: Value | None) -> Iterator[str]:
     for entry in noted if isinstance(noted, Sequence) else ():
         if not isinstance(entry, Node):
             continue
         where, what, reason = (_text(entry.get(key)) for key in ("where", "what", "reason"))
-        if where not in routes and where != EVERYWHERE:
-            findings.add("no-such-operation", entry.position, f"`{where}` is no route")
-        if not what or not reason:
-            findings.add("thin-reason", entry.position, "a deviation says `what` and its `reason`")
         yield f"| {where if where == EVERYWHERE else f'`{where}`'} | {what} | {reason} |"
 
 

@@ -47,7 +47,6 @@ from codegen.rules.translations import (
     FoldPart,
     ReportRule,
     Shape,
-    ShapeCase,
     StateRule,
     Stream,
     StreamBase,
@@ -86,7 +85,6 @@ __all__ = [
     "ReportRule",
     "Rule",
     "Shape",
-    "ShapeCase",
     "StateRule",
     "Step",
     "Stream",
@@ -160,16 +158,31 @@ class ErrorRow:
     message: str | None = maybe(WORD, "words that the upstream's message contains, any case")
     otherwise: bool = key(FLAG, "everything else")
     status: int = key(STATUS, "the status for the client", name="as", required=True)
+    status_position: Position = place("as")
     error: str = key(WORD, "the text; braces name paths", required=True)
     error_position: Position = place("error")
 
     @cached_property
     def refusal(self) -> Refusal:
         """What the client is answered."""
-        return Refusal(status=self.status, error=self.error, position=self.error_position)
+        return Refusal(
+            status=self.status,
+            error=self.error,
+            position=self.error_position,
+            status_position=self.status_position,
+        )
 
 
-@construct("recover_row")
+@construct(
+    "recover_row",
+    needs=(
+        Needs(
+            ("message", "code"),
+            "this recover row takes every failure: say the `message` or the `code`",
+            unless_misspelt=True,
+        ),
+    ),
+)
 @dataclass(frozen=True, kw_only=True)
 class RecoverRow:
     """An upstream failure worth a recovery before the client is told."""
@@ -240,9 +253,7 @@ class MappingFile:
         WORD, "the mapping's name, which is also its file's stem", name="mapping", required=True
     )
     stated_position: Position = place("mapping")
-    client: Client | None = maybe(
-        one(lambda: Client), "the operation of ours that this mapping serves"
-    )
+    client: Client | None = maybe(one(lambda: Client), "the operation that this mapping serves")
     plan: tuple[Step, ...] = key(ListOf(one(lambda: Step)), "what happens for a request, in order")
     plan_position: Position = place("plan")
     answers: dict[str, AnswerRule] = key(

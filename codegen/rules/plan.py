@@ -108,6 +108,7 @@ class Step:
     as_written: bool = key(FLAG, "blanks count, and `:local` and `:cloud` are tags like any other")
     trust_loaded: bool = key(FLAG, "a model seen loaded a while ago is looked at later")
     status: int | None = maybe(STATUS, "the status of a refused late value")
+    status_position: Position = place("status")
     via: str | None = maybe(WORD, "a transform that the decoded late value passes through")
     arguments: dict[str, Argument] = key(
         ARGUMENTS, "named arguments of a transform or step", name="with"

@@ -109,6 +109,7 @@ class Refusal:
     status: int = key(STATUS, "the HTTP status", required=True)
     error: str = key(WORD, "Ollama's text; braces name paths", required=True)
     position: Position = place("error")
+    status_position: Position = place("status")
     is_late: bool = key(
         FLAG, "sent as what Ollama finds once its stream is set up: no charset", name="late"
     )
@@ -183,11 +184,6 @@ class Rule:
     via: str | None = maybe(WORD, "call a transform")
     arguments: dict[str, Argument] | None = maybe(ARGUMENTS, "its named arguments", name="with")
     when: Condition | None = maybe(one(lambda: Condition), "leave the field out unless")
-
-    @cached_property
-    def sources(self) -> tuple[PathRef, ...]:
-        """The path that is copied, alone; none where the value comes otherwise."""
-        return (self.source,) if self.source is not None else ()
 
 
 @construct(

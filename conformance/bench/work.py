@@ -20,6 +20,7 @@ from gateway.runtime.context import RequestContext
 from gateway.settings.schema import Settings
 from gateway.types import internal, ollama
 from gateway.upstream.sse import SseDecoder
+from gateway.wire.client_api import OLLAMA
 from gateway.wire.writing import encode_lines
 
 Work = Callable[[], object]
@@ -54,7 +55,7 @@ def described() -> internal.CatalogueRow:
     """Return the bench's model as the catalogue would have it."""
     listed = host.list_v1()
     models = listed.translate(listed.decoder.decode(wire.models_v1())).models
-    return next(rows.rows_of(models[0], "", ()))
+    return next(rows.rows_of(models[0], "", (), OLLAMA.capabilities))
 
 
 def time_ns(work: Work, calls: int = 2000, rounds: int = 15) -> float:

@@ -19,6 +19,7 @@ import msgspec
 from gateway.calls import host
 from gateway.catalogue.aliases import Alias, Aliases, alias_row
 from gateway.catalogue.first_seen import FirstSeen
+from gateway.catalogue.rows import CapabilityWords
 from gateway.catalogue.view import Dialect, View, build_view, fold
 from gateway.faults import UpstreamFailure
 from gateway.names import grammar, suggestions
@@ -54,8 +55,14 @@ class Catalogue:
         settings: ModelSettings,
         aliases: Aliases,
         first_seen: FirstSeen,
+        capability_words: CapabilityWords,
     ) -> None:
-        """Fetch lists with `upstream`; `aliases` and `first_seen` add what the host lacks."""
+        """
+        Fetch lists with `upstream`; `aliases` and `first_seen` add what the host lacks.
+
+        `capability_words` names the capabilities that clients see.
+        """
+        self._capability_words = capability_words
         self._upstream = upstream
         self._settings = settings
         self._aliases = aliases
@@ -293,6 +300,7 @@ class Catalogue:
                 models,
                 self._first_seen.at,
                 self._settings.insert_architectures,
+                self._capability_words,
             )
             return replace(view, made=self._made_in(view))
         assert last is not None

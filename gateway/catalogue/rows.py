@@ -8,8 +8,8 @@ capability itself then stays `unknown`, because only a stated no may refuse a re
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
-from typing import Literal, TypeVar
+from collections.abc import Collection, Iterator, Sequence
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -18,23 +18,30 @@ from gateway.names import estimates, fill_markers, keys
 from gateway.types import internal
 
 T = TypeVar("T")
+CapabilityWords: TypeAlias = Sequence[tuple[str, str]]
+"""Pairs of a capability and the client API's word for it, in the order of its lists."""
 
 
 def rows_of(
-    model: internal.HostModel, modified_at: str, insert_architectures: Collection[str]
+    model: internal.HostModel,
+    modified_at: str,
+    insert_architectures: Collection[str],
+    words: CapabilityWords,
 ) -> Iterator[internal.CatalogueRow]:
     """
     Yield a model's rows: one with the tag `latest`, and one for each variant if it has several.
 
     A single variant gets no row, but its name still resolves (see `other_names`).
     `modified_at` goes into the rows as it is; `insert_architectures` are further architectures that
-    can fill in the middle.
+    can fill in the middle. `words` names the capabilities that clients see.
     """
     key, own_variant = keys.split_variant(model.key)
     variants = [keys.split_variant(text)[1] for text in _or(model.variants, [])]
     named = [variant for variant in variants if variant is not None]
     selected = keys.split_variant(_or(model.selected_variant, ""))[1]
-    yield _row(model, key, own_variant, model.key, model.key, modified_at, insert_architectures)
+    yield _row(
+        model, key, own_variant, model.key, model.key, modified_at, insert_architectures, words
+    )
     if len(named) > 1:
         for variant in named:
             of_variant = _as_variant(model, variant, is_selected=variant == selected)
@@ -48,6 +55,7 @@ def rows_of(
                 instances_of,
                 modified_at,
                 insert_architectures,
+                words,
             )
 
 
@@ -77,6 +85,7 @@ def _row(
     instances_of: str,
     modified_at: str,
     insert_architectures: Collection[str],
+    words: CapabilityWords,
 ) -> internal.CatalogueRow:
     architecture = _or(model.architecture, "") or estimates.architecture(key)
     parameter_size = _or(model.parameters, "") or estimates.parameter_size(key)
@@ -102,7 +111,7 @@ def _row(
         digest="",
         modified_at=modified_at,
         capabilities=capabilities,
-        shown_capabilities=_shown_capabilities(capabilities, model.key),
+        shown_capabilities=_shown_capabilities(capabilities, model.key, words),
         reasoning_options=_or(model.reasoning_options, []),
         reasoning_default=model.reasoning_default,
         instances=_or(model.instances, []),
@@ -177,7 +186,9 @@ def _verdict(is_capable: bool | UnsetType) -> internal.Verdict:
     return "unknown" if is_capable is UNSET else "yes" if is_capable else "no"
 
 
-def _shown_capabilities(capabilities: internal.Capabilities, key: str) -> list[str]:
+def _shown_capabilities(
+    capabilities: internal.Capabilities, key: str, words: CapabilityWords
+) -> list[str]:
     guesses = {
         "tools": estimates.uses_tools,
         "vision": estimates.sees,
@@ -186,11 +197,11 @@ def _shown_capabilities(capabilities: internal.Capabilities, key: str) -> list[s
     # An embedding model's name may contain the name of a model with more capabilities.
     is_embedding = capabilities.embedding == "yes"
     shown = []
-    for name in ("completion", "vision", "tools", "insert", "thinking", "embedding"):
+    for name, word in words:
         verdict = getattr(capabilities, name)
         guess = None if is_embedding else guesses.get(name)
         if verdict == "yes" or (verdict == "unknown" and guess is not None and guess(key)):
-            shown.append(name)
+            shown.append(word)
     return shown
 
 

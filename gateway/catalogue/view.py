@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from gateway.catalogue.rows import other_names, rows_of
+from gateway.catalogue.rows import CapabilityWords, other_names, rows_of
 from gateway.names import grammar, keys
 from gateway.types import internal
 
@@ -66,17 +66,18 @@ def build_view(
     models: internal.HostModels,
     seen_at: Callable[[str], str],
     insert_architectures: Collection[str],
+    words: CapabilityWords,
 ) -> View:
     """
     Return the view of a list that the host sent, without derived models.
 
     `taken_at` is monotonic. `seen_at` returns the `modified_at` of a model's key.
-    `insert_architectures` is the setting.
+    `insert_architectures` is the setting. `words` names the capabilities that clients see.
     """
     view = View(dialect, taken_at, [])
     named: dict[str, internal.CatalogueRow] = {}
     for model in models.models:
-        for row in rows_of(model, seen_at(model.key), insert_architectures):
+        for row in rows_of(model, seen_at(model.key), insert_architectures, words):
             # LM Link may list one key twice; the first stands for both
             # (docs/facts/lmstudio.md#linked-machines).
             if (twin := named.get(row.name)) is not None:

@@ -7,38 +7,32 @@ always streamed from LM Studio; the one-shot answer is the fold of the frames.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any, cast
 
 import msgspec
 
-from gateway.calls.shared import recovery_for, refusal_for
+from gateway.calls.shared import recovery_for
 from gateway.engine.client import Client
 from gateway.engine.endpoint import Endpoint
+from gateway.engine.failures import Failures
 from gateway.engine.limits import check_counts, check_depth
 from gateway.engine.model_check import ModelCheck
 from gateway.engine.run import Run, Services
 from gateway.engine.stream import Frames
-from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
+from gateway.faults import Refusal, UpstreamFailure
 from gateway.observability.journal import get_logger
-from gateway.observability.record import INTERNAL_FAULT, STATED, current
+from gateway.observability.record import current
 from gateway.runtime.context import EMPTY, RequestContext
 from gateway.runtime.outcome import Answer, FetchCall, Report, StreamCall
 from gateway.settings.schema import Settings
 from gateway.upstream.answers import read_answer
 from gateway.upstream.client import Upstream
-from gateway.wire.writing import (
-    JSON,
-    JSON_OF_STREAMS,
-    NO_TYPE,
-    TEXT,
-    encode,
-    encode_error,
-    encode_line,
-)
+from gateway.wire.client_api import ClientApi
+from gateway.wire.writing import encode
 
 
 class Relay:
@@ -46,15 +40,18 @@ class Relay:
 
     def __init__(
         self,
+        api: ClientApi,
         settings: Settings,
         upstream: Upstream,
         services: Services,
         check: ModelCheck,
     ) -> None:
+        self._api = api
         self._settings = settings
         self._upstream = upstream
         self._services = services
         self._check = check
+        self._failures = Failures(settings)
         self._log = get_logger()
 
     async def serve(
@@ -74,8 +71,8 @@ class Relay:
         """
         context = RequestContext(self._settings, user_agent, path)
         run = Run(context, self._services)
-        record = current()
-        error_type = JSON
+        api = self._api
+        is_streamed = False
         request = None
         try:
             if not isinstance(body, bytes):
@@ -91,46 +88,30 @@ class Relay:
             self._send_warnings(run, client)
             match outcome:
                 case Answer(body=msgspec.Struct() as frame) if client.is_started:
-                    await client.finish(encode_line(frame))
+                    await client.finish(api.encode_line(frame))
                 case Answer(body=None, status=status):
-                    await client.answer(status, NO_TYPE, b"")
+                    await client.answer(status, api.bodiless_type, b"")
                 case Answer(body=str() as text, status=status):
-                    await client.answer(status, TEXT, text.encode())
+                    await client.answer(status, api.text_type, text.encode())
                 case Answer(body=msgspec.Struct() as answer, status=status):
-                    await client.answer(status, JSON, encode(answer))
+                    await client.answer(status, api.answer_type, api.encode(answer))
                 case Report():
-                    error_type = JSON_OF_STREAMS
+                    is_streamed = True
                     await self._tell(outcome, client)
                 case FetchCall():
                     await self._fetch(outcome, run, client)
                 case StreamCall():
-                    error_type = JSON_OF_STREAMS if outcome.streamed else JSON
+                    is_streamed = outcome.streamed
                     await self._stream(outcome, run, client)
-        except Refusal as refusal:
-            if not client.is_started:
-                for name, value in run.hints:
-                    client.add_header(name, value)
-            if refusal.is_late and endpoint.is_late_streamed(request):
-                error_type = JSON_OF_STREAMS
-            await self._refuse(refusal, client, error_type)
-        except UpstreamFailure as failure:
-            record.fault = failure.fault or STATED
-            self._note(failure, endpoint)
-            await self._refuse(refusal_for(failure, context), client, error_type)
-        except ClientGone:
-            client.leave()
-        except asyncio.CancelledError:
-            # A client that left gets nothing; one that stays is told why its stream ends.
-            if client.is_started and not client.is_gone:
-                await client.finish(encode_error(GOING_DOWN) + b"\n")
-            raise
-        except Exception:
-            record.fault = INTERNAL_FAULT
-            self._log.exception("request failed (internal error)", path=endpoint.path)
-            await self._refuse(Refusal(500, INTERNAL), client, error_type)
+        except BaseException as problem:
+            if isinstance(problem, Refusal) and problem.is_late:
+                is_streamed = endpoint.is_late_streamed(request)
+            refuse = partial(self._refuse, run=run, client=client, is_streamed=is_streamed)
+            if not await self._failures.conclude(problem, client, refuse, context, endpoint.path):
+                raise
         finally:
             client.stop_waiting()
-            record.model = (
+            current().model = (
                 context.resolved.name if context.resolved else context.asked.display or None
             )
             if run.lease is not None:
@@ -144,12 +125,14 @@ class Relay:
         async with aclosing(cast("AsyncGenerator[Any, None]", report.records)) as records:
             async for record in records:
                 last = report.translate(record)
-                if report.streamed and (pending := client.push(encode_line(last))) is not None:
-                    await pending
+                if report.streamed:
+                    pending = client.push(self._api.encode_line(last))
+                    if pending is not None:
+                        await pending
         if report.streamed:
             await client.finish()
         elif last is not None:
-            await client.answer(200, JSON_OF_STREAMS, encode(last))
+            await client.answer(200, self._api.late_error_type, self._api.encode(last))
 
     # -- one answer ---------------------------------------------------------------------------
 
@@ -165,8 +148,8 @@ class Relay:
         source = read_answer(call, data)
         self._check_model(source, run, client)
         answer = call.translate(source)
-        current().note_counts(answer, getattr(source, "usage", None))
-        await client.answer(200, JSON, encode(answer))
+        current().note_counts(self._api.counts, answer, getattr(source, "usage", None))
+        await client.answer(200, self._api.answer_type, self._api.encode(answer))
 
     # -- a stream -----------------------------------------------------------------------------
 
@@ -181,13 +164,14 @@ class Relay:
                         run.context,
                         events,
                         client,
+                        self._api,
                         lambda chunk: self._check_model(chunk, run, client),
                     )
                     lines, whole = await frames.run()
                     if call.streamed:
                         await client.finish(lines)
                     else:
-                        await client.answer(200, JSON, encode(whole))
+                        await client.answer(200, self._api.answer_type, self._api.encode(whole))
                 return
             except UpstreamFailure as failure:
                 await self._recover_or_raise(failure, run, client)
@@ -199,7 +183,8 @@ class Relay:
         lease = run.lease
         if client.is_started or lease is None or recovery_for(failure) is None:
             raise failure
-        self._log.info("loading the model again", model=lease.row.key, reason=self._shown(failure))
+        reason = self._failures.reason(failure)
+        self._log.info("loading the model again", model=lease.row.key, reason=reason)
         current().retries += 1
         await lease.recover(failure)
         run.context.loaded_ns = time.monotonic_ns()
@@ -218,22 +203,15 @@ class Relay:
         if (warning := self._check.warning(row, named)) is not None:
             client.add_header("x-olgate-warning", warning)
 
-    async def _refuse(self, refusal: Refusal, client: Client, content_type: bytes) -> None:
+    async def _refuse(
+        self, refusal: Refusal, *, run: Run, client: Client, is_streamed: bool
+    ) -> None:
+        """Send an error: as a status and a body, or as a last line where the answer has begun."""
+        api = self._api
         if client.is_started:
-            await client.finish(encode_error(refusal.error) + b"\n")
+            await client.finish(api.encode_error_line(refusal.error))
             return
-        for name, value in refusal.headers:
+        for name, value in (*run.hints, *refusal.headers):
             client.add_header(name, value)
-        await client.answer(refusal.status, content_type, encode_error(refusal.error))
-
-    def _note(self, failure: UpstreamFailure, endpoint: Endpoint) -> None:
-        self._log.warning(
-            "upstream failure",
-            path=endpoint.path,
-            fault=failure.fault,
-            status=failure.status,
-            reason=self._shown(failure),
-        )
-
-    def _shown(self, failure: UpstreamFailure) -> str:
-        return failure.loggable(bodies=self._settings.log.bodies)
+        content_type = api.late_error_type if is_streamed else api.answer_type
+        await client.answer(refusal.status, content_type, api.encode_error(refusal.error))

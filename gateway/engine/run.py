@@ -18,7 +18,7 @@ from gateway.types import internal
 
 NEAREST: Final = "x-olgate-nearest"
 
-Verdict: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "conflict"]
+LookupResult: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "conflict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Run:
         match_case: bool = False,
         as_written: bool = False,
         trust_loaded: bool = False,
-    ) -> Verdict:
+    ) -> LookupResult:
         """
         Resolve a name as the client sent it; on success `context.model` is set.
 

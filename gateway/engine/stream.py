@@ -21,8 +21,8 @@ from gateway.runtime.outcome import StreamCall, Translator
 from gateway.upstream.answers import EventStream
 from gateway.upstream.sse import Event
 from gateway.upstream.stated_errors import read_error
+from gateway.wire.client_api import ClientApi
 from gateway.wire.times import utc_text
-from gateway.wire.writing import encode_line, encode_lines
 
 DONE = b"[DONE]"
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -47,9 +47,11 @@ class Frames:
     """
 
     __slots__ = (
+        "_api",
         "_client",
         "_context",
         "_decoder",
+        "_encode_lines",
         "_events",
         "_fold",
         "_is_first",
@@ -67,11 +69,14 @@ class Frames:
         context: RequestContext,
         events: EventStream,
         client: Lines,
+        api: ClientApi,
         look_at_first: Callable[[Any], None],
     ) -> None:
         self._context = context
         self._events = events
         self._client = client
+        self._api = api
+        self._encode_lines = api.encode_lines
         self._look_at_first = look_at_first
         self._decoder = call.chunks
         self._translator: Translator[Any, Any] = call.translator()
@@ -104,9 +109,9 @@ class Frames:
             raise
         if self._look_at_keys is not None and self._last_data:
             self._look_at_keys(self._last_data)
-        current().note_counts(last, self._translator)
+        current().note_counts(self._api.counts, last, self._translator)
         if self._fold is None:
-            return self._unsent + encode_line(last), None
+            return self._unsent + self._api.encode_line(last), None
         self._fold.add(last)
         return b"", self._fold.result(last)
 
@@ -122,7 +127,7 @@ class Frames:
                 data = event.data
                 if data == DONE:
                     # Frames that arrived with the end are sent with the last frame.
-                    self._unsent = encode_lines(frames)
+                    self._unsent = self._encode_lines(frames)
                     self._events.stop()
                     return None
                 if event.name == "error":
@@ -145,10 +150,10 @@ class Frames:
             if not frames:
                 raise
             # The client still gets the frames before it in the same read.
-            if (pending := self._client.push(encode_lines(frames))) is None:
+            if (pending := self._client.push(self._encode_lines(frames))) is None:
                 raise
             return _fail_after(pending, failure)
-        return self._client.push(encode_lines(frames)) if frames else None
+        return self._client.push(self._encode_lines(frames)) if frames else None
 
     def _watch(self, chunk: Any, data: bytes) -> None:
         """Check the first chunk, and remember the last. Raises whatever `look_at_first` raises."""

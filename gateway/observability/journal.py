@@ -20,7 +20,7 @@ from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor
 
 from gateway.observability.record import Record, current_id
 from gateway.settings.schema import LogSettings
-from gateway.wire.duration import shown
+from gateway.wire.duration import format_duration
 
 MAX_VALUE_CHARACTERS = 300
 """Characters of a text from a client (a path, a user agent) that are written on a line."""
@@ -96,7 +96,9 @@ def log_request(
     """
     first_ns = record.first_ns if record.is_stream else None
     more = {
-        "first": None if first_ns is None else shown((first_ns - record.started_ns) / 1e9),
+        "first": None
+        if first_ns is None
+        else format_duration((first_ns - record.started_ns) / 1e9),
         "model": record.model,
         "upstream": record.upstream,
         "upstream_status": record.upstream_status,
@@ -112,7 +114,7 @@ def log_request(
         method=method,
         path=path,
         status=status,
-        took=shown((monotonic_ns() - record.started_ns) / 1e9),
+        took=format_duration((monotonic_ns() - record.started_ns) / 1e9),
         agent=user_agent,
         **{name: value for name, value in more.items() if value is not None},
     )

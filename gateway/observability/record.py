@@ -9,7 +9,7 @@ the line, and `metrics` counts.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from itertools import count
 from secrets import token_hex
@@ -17,9 +17,6 @@ from time import monotonic_ns
 from typing import Protocol
 
 from msgspec import UNSET
-
-COUNTS = (("in", "prompt_eval_count", "prompt_tokens"), ("out", "eval_count", "eval_tokens"))
-"""The counts of an answer, and the names that streams' states use for LM Studio's counts."""
 
 STATED = "stated"
 INTERNAL_FAULT = "internal"
@@ -89,16 +86,18 @@ class Record:
         self.estimated: tuple[str, ...] = ()
         self.retries = 0
 
-    def note_counts(self, answer: object, reported: object) -> None:
+    def note_counts(
+        self, names: Iterable[tuple[str, str, str]], answer: object, reported: object
+    ) -> None:
         """
-        Store the counts of a translated answer.
+        Store the counts of a translated answer, `in` and `out` in this order.
 
-        `reported` has LM Studio's own counts under the names in COUNTS. A count that is missing
-        there, or below 1, was estimated.
+        `names` has for each its side, its field in the answer, and its field in `reported`, which
+        has LM Studio's own counts. A count that is missing there, or below 1, was estimated.
         """
         counted: list[int | None] = []
         estimated: list[str] = []
-        for side, ours, theirs in COUNTS:
+        for side, ours, theirs in names:
             count, stated = getattr(answer, ours, UNSET), getattr(reported, theirs, UNSET)
             if not isinstance(count, int | float):
                 counted.append(None)
@@ -119,7 +118,7 @@ _current: ContextVar[Record | None] = ContextVar("record", default=None)
 _UNREAD = Record()
 
 
-def begin(observer: Observer | None, wanted_id: str = "") -> Record:
+def start_record(observer: Observer | None, wanted_id: str = "") -> Record:
     """Start the record of this task's request; tasks that it starts share the record."""
     record = Record(observer, wanted_id)
     _current.set(record)

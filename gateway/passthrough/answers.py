@@ -12,7 +12,7 @@ import msgspec
 from gateway.faults import UpstreamFailure
 from gateway.upstream.answers import RawAnswer, check_json, raise_error_event
 from gateway.upstream.sse import FIELD_STARTS, Event, SseDecoder
-from gateway.upstream.stated_errors import describe, read_error
+from gateway.upstream.stated_errors import describe_body, read_error
 
 _ERROR_BYTES = 1024 * 1024
 
@@ -124,4 +124,4 @@ def _stated(body: bytes, status: int) -> UpstreamFailure:
     if stated is not None and stated.message:
         return UpstreamFailure(stated.message, status=status, code=stated.code)
     code = None if stated is None else stated.code
-    return UpstreamFailure(f"status {status} with {describe(body)}", status=status, code=code)
+    return UpstreamFailure(f"status {status} with {describe_body(body)}", status=status, code=code)

@@ -7,20 +7,20 @@ any other body is streamed and never sent twice. Errors of ours come in the call
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import AsyncIterator
+from functools import partial
 
 import msgspec
 
-from gateway.calls.shared import recovery_for, refusal_for
+from gateway.calls.shared import recovery_for
+from gateway.engine.failures import Failures
 from gateway.engine.limits import check_depth, check_raw_counts
 from gateway.engine.model_check import ModelCheck
 from gateway.engine.run import NEAREST, Services
-from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
+from gateway.faults import ClientGone, Refusal, UpstreamFailure
 from gateway.lifecycle.lifecycle import Lease
-from gateway.observability.journal import get_logger
-from gateway.observability.record import INTERNAL_FAULT, STATED, current
+from gateway.observability.record import current
 from gateway.passthrough.answers import look_at
 from gateway.passthrough.json_members import join_members, split_members
 from gateway.passthrough.model_defaults import add_made, context_length
@@ -28,7 +28,7 @@ from gateway.passthrough.model_list import merged
 from gateway.passthrough.repairs import repair
 from gateway.passthrough.sending import conclude, refuse
 from gateway.runtime.context import RequestContext
-from gateway.server.asgi import AsgiClient, Receive, Scope, Send, header, read_body
+from gateway.server.asgi import AsgiClient, Receive, Scope, header, receive_body
 from gateway.settings.schema import Settings
 from gateway.types import internal
 from gateway.upstream.client import Upstream
@@ -65,9 +65,9 @@ class Passthrough:
         self._catalogue = services.catalogue
         self._lifecycle = services.lifecycle
         self._check = check
-        self._log = get_logger()
+        self._failures = Failures(settings)
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, client: AsgiClient) -> None:
+    async def serve(self, scope: Scope, receive: Receive, client: AsgiClient) -> None:
         """Forward one request. `receive` is given up once the body is read."""
         lease = None
         path: str = scope["path"]
@@ -84,7 +84,7 @@ class Passthrough:
                 body = _pieces(receive)
             else:
                 limit = self._settings.limits.body_bytes
-                whole = await read_body(receive, limit)
+                whole = await receive_body(receive, limit)
                 if _has_body(scope):
                     whole = _unpacked(scope, whole, limit)
                     check_depth(whole, self._settings.limits)
@@ -95,35 +95,16 @@ class Passthrough:
                 record.model = row.name
                 lease = self._lifecycle.lease(row, num_ctx=context_length(row.made))
                 await lease.prepare()
-            await self._forward(scope, body, row, lease, send, client)
-        except ClientGone:
-            client.leave()
-        except Refusal as refusal:
-            await refuse(refusal, path, client, send)
-        except UpstreamFailure as failure:
-            record.fault = failure.fault or STATED
-            self._log.warning(
-                "upstream failure",
-                fault=failure.fault,
-                status=failure.status,
-                reason=failure.loggable(bodies=self._settings.log.bodies),
-            )
+            await self._forward(scope, body, row, lease, client)
+        except BaseException as problem:
             context = RequestContext(self._settings, "")
             if row is not None:
                 context.asked = internal.AskedName(
                     text=row.name, trimmed=row.name, display=row.name, full=row.name
                 )
-            told = refusal_for(failure, context)
-            await refuse(told, path, client, send)
-        except asyncio.CancelledError:
-            # A client that left hears nothing; one that stays is told why its stream ends.
-            if client.is_started and not client.is_gone:
-                await refuse(Refusal(503, GOING_DOWN), path, client, send)
-            raise
-        except Exception:
-            record.fault = INTERNAL_FAULT
-            self._log.exception("request failed (internal error)", path=path)
-            await refuse(Refusal(500, INTERNAL), path, client, send)
+            told = partial(refuse, path=path, client=client)
+            if not await self._failures.conclude(problem, client, told, context, path):
+                raise
         finally:
             if lease is not None:
                 lease.release()
@@ -163,7 +144,6 @@ class Passthrough:
         body: bytes | AsyncIterator[bytes] | None,
         row: internal.CatalogueRow | None,
         lease: Lease | None,
-        send: Send,
         client: AsgiClient,
     ) -> None:
         target: str = scope["raw_path"].decode("latin-1")
@@ -191,7 +171,7 @@ class Passthrough:
                     or not may_repeat
                     or recovery_for(failure) is None
                 ):
-                    await conclude(answer, start, answer.each, path, send, client)
+                    await conclude(answer, start, answer.each, path, client)
                     return
             try:
                 await lease.recover(failure)
@@ -200,7 +180,7 @@ class Passthrough:
                 if last is not failure:
                     raise
                 # Read whole above, or an event stream of which nothing follows its error.
-                await conclude(answer, start, None, path, send, client)
+                await conclude(answer, start, None, path, client)
                 return
 
 

@@ -14,7 +14,7 @@ from gateway.catalogue.catalogue import Catalogue
 from gateway.faults import UpstreamFailure
 from gateway.types import internal
 from gateway.upstream.client import Upstream
-from gateway.upstream.stated_errors import describe
+from gateway.upstream.stated_errors import describe_body
 
 LIST = "/v1/models"
 
@@ -43,7 +43,7 @@ async def merged(path: str, catalogue: Catalogue, upstream: Upstream) -> bytes |
         listed = msgspec.json.decode(body, type=_List)
     except msgspec.DecodeError as error:
         raise UpstreamFailure(
-            f"its list of models is {describe(body)}", fault="not_json"
+            f"its list of models is {describe_body(body)}", fault="not_json"
         ) from error
     entries: list[Any] = [_entry(row) for row in await catalogue.made()]
     taken = {entry["id"] for entry in entries}

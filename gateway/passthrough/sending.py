@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 from gateway.faults import Refusal, UpstreamFailure
 from gateway.observability.record import STATED, current
-from gateway.passthrough.answers import Start, is_event_stream
-from gateway.server.asgi import AsgiClient, Send
+from gateway.passthrough.answers import Start
+from gateway.server.asgi import AsgiClient
 from gateway.server.dialects import (
     END_BYTES,
     ends_well,
@@ -24,7 +24,7 @@ from gateway.upstream.body import Sink
 from gateway.wire.writing import JSON, encode
 
 Rest: TypeAlias = Callable[[Sink], Awaitable[None]]
-"""Hands over what is left of an answer's body."""
+"""Passes on the rest of an answer's body."""
 
 
 async def conclude(
@@ -32,7 +32,6 @@ async def conclude(
     start: Start,
     rest: Rest | None,
     path: str,
-    send: Send,
     client: AsgiClient,
 ) -> None:
     """Send an answer on, an error in the caller's dialect. Raises UpstreamFailure."""
@@ -45,7 +44,7 @@ async def conclude(
         error = envelope(path, answer.status, failure.message)
         await client.answer(answer.status, JSON, encode(error))
         return
-    await _send_on(answer, start, rest, path, send, client)
+    await _send_on(answer, start, rest, path, client)
 
 
 async def _send_on(
@@ -53,13 +52,10 @@ async def _send_on(
     start: Start,
     rest: Rest | None,
     path: str,
-    send: Send,
     client: AsgiClient,
 ) -> None:
     """Send an answer on as it comes. Raises UpstreamFailure for a stream that ends too early."""
-    client.is_started = True
-    client.is_event_stream = is_event_stream(answer)
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await client.start(answer.status, answer.headers)
     end = b""
 
     def send_chunk(chunk: bytes) -> Awaitable[None] | None:
@@ -77,15 +73,15 @@ async def _send_on(
         raise UpstreamFailure(
             "its stream ended without saying that the answer is complete", fault="closed_mid_stream"
         )
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    await client.finish()
 
 
-async def refuse(refusal: Refusal, path: str, client: AsgiClient, send: Send) -> None:
+async def refuse(refusal: Refusal, path: str, client: AsgiClient) -> None:
     """
-    Answer an error of ours.
+    Send an error of the gateway.
 
-    An event stream that has begun gets it as its last event. Any other answer that has begun is
-    left without its end, so that the server cuts the connection and it can't pass for whole.
+    An event stream that has started gets it as its last event. Any other started answer is left
+    without its end: the server then cuts the connection, so that it does not look complete.
     """
     if not client.is_started:
         for name, value in refusal.headers:
@@ -93,6 +89,5 @@ async def refuse(refusal: Refusal, path: str, client: AsgiClient, send: Send) ->
         error = error_body(path, refusal.status, refusal.error)
         await client.answer(refusal.status, JSON, error)
     elif client.is_event_stream:
-        # A piece of an event may stand before it: a blank line ends that one.
-        event = b"\n\n" + error_event(path, refusal.status, refusal.error)
-        await send({"type": "http.response.body", "body": event, "more_body": False})
+        # Part of an event may have been sent: a blank line ends it.
+        await client.finish(b"\n\n" + error_event(path, refusal.status, refusal.error))

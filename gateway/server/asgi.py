@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
+from time import monotonic_ns
 from typing import Any, TypeAlias
 
 from gateway.faults import ClientGone, Refusal
+from gateway.observability.record import Record
 from gateway.server.eager_start import start_now
 from gateway.wire.writing import NDJSON
 
@@ -17,7 +19,13 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+ExtraHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
+"""Headers that are added to whatever answer follows; names in lower case."""
+
+REQUEST_ID = b"x-request-id"
+"""The header with a request's id: clients may send it, and every answer has it."""
 
 Push: TypeAlias = Callable[[bytes], bool]
 """Sends a part of an answer at once, or returns that it must be sent with `send`."""
@@ -31,14 +39,30 @@ The layers in between only need the beginning and the end of an answer, so the t
 of a stream bypass them.
 """
 
+_CLIENT = "olgate.client"
 _STREAM_HEADERS = [(b"content-type", NDJSON)]
+_EVENT_STREAM = b"text/event-stream"
 
 
 class AsgiClient:
-    """Sends the answer to one request over ASGI; HEAD gets the headers of GET and no body."""
+    """
+    The client of one request: what it sends, and the only way for an answer to reach it.
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    The edge makes it and keeps it in the scope, where endpoints find it (`client_of`). No other
+    layer tracks whether the answer has started, who has left, or how the answer ended. HEAD gets
+    the headers of GET and no body.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
+        """Speak over a server's `receive` and `send`; `record` gets the times and the kind."""
+        scope[_CLIENT] = self
+        self._receive = receive
         self._send = send
+        self.record = record
+        self.extra_headers: ExtraHeaders = ((REQUEST_ID, record.id.encode("ascii")),)
+        self.status: int | None = None
+        self.outcome = "cut"
+        """`complete`, `left` when the client was gone before that, else `cut`."""
         self._push: Push | None = None
         self._server_push: Push | None = scope.get("extensions", {}).get(SERVER_PUSH)
         self._is_head = scope["method"] == "HEAD"
@@ -47,6 +71,28 @@ class AsgiClient:
         self.is_gone = False
         self.is_event_stream = False
         self._early: asyncio.Future[None] | None = None
+
+    async def receive(self) -> Message:
+        """Return the next message of the request: ASGI's `receive` for the application."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and self.outcome == "cut":
+            self.outcome = "left"
+        return message
+
+    async def send(self, message: Message) -> None:
+        """
+        Send one message of an answer: ASGI's `send` for the application.
+
+        Raises RuntimeError for a second start.
+        """
+        if message["type"] == "http.response.start":
+            self._note_start(message)
+        elif self.record.first_ns is None and message.get("body"):
+            self.record.first_ns = monotonic_ns()
+        await self._send(message)
+        ends = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if ends and self.outcome == "cut":
+            self.outcome = "complete"
 
     def start_after(self, seconds: float) -> None:
         """Start a streamed answer by itself after a time, unless an answer has started."""
@@ -68,11 +114,12 @@ class AsgiClient:
 
     async def answer(self, status: int, content_type: bytes, body: bytes) -> None:
         """Send a whole answer."""
-        await self._settle()
+        if self._early is not None:
+            await self._settle()
         length = (b"content-length", str(len(body)).encode("ascii"))
         typed = [(b"content-type", content_type)] if content_type else []
-        await self._start(status, [*typed, length])
-        await self._send(
+        await self.start(status, [*typed, length])
+        await self.send(
             {
                 "type": "http.response.body",
                 "body": b"" if self._is_head else body,
@@ -96,21 +143,21 @@ class AsgiClient:
         if self._early is not None:
             await self._settle()
         if not self.is_started:
-            await self._start(200, _STREAM_HEADERS)
-        await self._send({"type": "http.response.body", "body": lines, "more_body": False})
+            await self.start(200, _STREAM_HEADERS)
+        await self.send({"type": "http.response.body", "body": lines, "more_body": False})
 
     async def _send_part(self, part: bytes) -> None:
         if self._early is not None:
             await self._settle()
         if not self.is_started:
-            await self._start(200, _STREAM_HEADERS)
-        await self._send({"type": "http.response.body", "body": part, "more_body": True})
+            await self.start(200, _STREAM_HEADERS)
+        await self.send({"type": "http.response.body", "body": part, "more_body": True})
         self._push = self._server_push
 
     async def _start_early(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         if not self.is_started and not self.is_gone:
-            await self._start(200, _STREAM_HEADERS)
+            await self.start(200, _STREAM_HEADERS)
 
     async def _settle(self) -> None:
         """Let the early start happen completely or not at all."""
@@ -120,15 +167,38 @@ class AsgiClient:
         elif early is not None:
             early.cancel()
 
-    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        self.is_started = True
-        await self._send(
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Start an answer whose body follows with `push` and `finish`."""
+        await self.send(
             {
                 "type": "http.response.start",
                 "status": status,
                 "headers": [*headers, *self._headers],
             }
         )
+
+    def _note_start(self, message: Message) -> None:
+        if self.is_started:
+            raise RuntimeError("the answer has already started")
+        self.is_started = True
+        self.status = int(message["status"])
+        headers: list[tuple[bytes, bytes]] = []
+        record = self.record
+        for name, value in message.get("headers", ()):
+            if name != REQUEST_ID:
+                headers.append((name, value))
+            if name == b"content-type":
+                self.is_event_stream = value.startswith(_EVENT_STREAM)
+                record.is_stream = self.is_event_stream or value.startswith(NDJSON)
+        message["headers"] = [*headers, *self.extra_headers]
+        if record.observer is not None:
+            record.observer.running_streams += record.is_stream
+
+
+def client_of(scope: Scope) -> AsgiClient:
+    """Return the client of the request that a scope is of."""
+    client: AsgiClient = scope[_CLIENT]
+    return client
 
 
 def header(scope: Scope, name: bytes) -> str:
@@ -140,7 +210,7 @@ def header(scope: Scope, name: bytes) -> str:
     return ""
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
+async def receive_body(receive: Receive, limit: int) -> bytes:
     """
     Return the client's whole body.
 

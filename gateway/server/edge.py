@@ -10,49 +10,43 @@ route, and its router accepts paths that Ollama redirects.
 """
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from http import HTTPStatus
-from time import monotonic_ns
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 from gateway.observability.journal import get_logger, log_request
-from gateway.observability.record import INTERNAL_FAULT, Observer, Record, begin
-from gateway.server.asgi import header
+from gateway.observability.record import INTERNAL_FAULT, Observer, start_record
+from gateway.server.asgi import (
+    REQUEST_ID,
+    ASGIApp,
+    AsgiClient,
+    ExtraHeaders,
+    Receive,
+    Scope,
+    Send,
+    header,
+)
 from gateway.server.dialects import error_body
 from gateway.server.malformed import find_malformed
 from gateway.server.routes import Route, RouteTable
 from gateway.settings.schema import Settings
-from gateway.wire.writing import JSON, NDJSON
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-Headers = tuple[tuple[bytes, bytes], ...]
+from gateway.wire.writing import JSON
 
 
-REQUEST_ID = b"x-request-id"
-"""The header with a request's id: clients may send it, and every answer has it."""
-
-_STREAMS = (NDJSON, b"text/event-stream")
-
-
-class Answer(NamedTuple):
+class EdgeAnswer(NamedTuple):
     """A complete answer from the edge; HEAD gets it without the body."""
 
     status: int
     body: bytes = b""
-    headers: Headers = ()
+    headers: ExtraHeaders = ()
 
 
-Gate = Callable[[Scope, Settings], Answer | Headers]
+Gate = Callable[[Scope, Settings], EdgeAnswer | ExtraHeaders]
 """
 One check of the caller. It runs after the path is cleaned and before the route is looked up, so it
-also sees requests that end as 404 (docs/facts/ollama.md#hosts). It returns the Answer that
+also sees requests that end as 404 (docs/facts/ollama.md#hosts). It returns the EdgeAnswer that
 ends the request, or headers for any later answer (mostly none).
 """
 
@@ -69,7 +63,7 @@ class Edge:
         observer: Observer | None = None,
     ) -> None:
         """
-        Wrap `inner`; `gates` are called in order, and the first Answer ends the request.
+        Wrap `inner`; `gates` are called in order, and the first answer ends the request.
 
         `observer` is notified of every request when it has ended.
         """
@@ -85,15 +79,15 @@ class Edge:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        record = begin(self._observer, header(scope, REQUEST_ID))
-        exchange = _Exchange(receive, send, record)
+        record = start_record(self._observer, header(scope, REQUEST_ID))
+        client = AsgiClient(scope, receive, send, record)
         failed = False
         try:
-            verdict = self._judge(scope, exchange)
-            if verdict is None:
-                await self._inner(scope, exchange.receive, exchange.send)
+            answer = self._judge(scope, client)
+            if answer is None:
+                await self._inner(scope, client.receive, client.send)
             else:
-                await _give(verdict, scope["method"], exchange.send)
+                await _give(answer, scope["method"], client.send)
         except Exception:
             failed = True
             raise
@@ -102,21 +96,21 @@ class Edge:
                 record.fault = record.fault or INTERNAL_FAULT
             if self._observer is not None:
                 self._observer.running_streams -= record.is_stream
-                self._observer.note_end(record, scope["method"], exchange.status)
+                self._observer.note_end(record, scope["method"], client.status)
             log_request(
                 self._log,
                 record=record,
                 method=scope["method"],
                 path=record.route or scope["path"],
-                status=exchange.status,
+                status=client.status,
                 user_agent=header(scope, b"user-agent"),
-                outcome="failed" if failed else exchange.outcome,
+                outcome="failed" if failed else client.outcome,
             )
 
-    def _judge(self, scope: Scope, exchange: "_Exchange") -> Answer | None:
-        """Decide between an answer of ours and None, which is to hand on."""
+    def _judge(self, scope: Scope, client: AsgiClient) -> EdgeAnswer | None:
+        """Return an answer, or None to pass the request on."""
         if malformed := find_malformed(scope):
-            return Answer(*malformed)
+            return EdgeAnswer(*malformed)
         if redirect := _redirect_to_clean(scope):
             return redirect
         path: str = scope["path"]
@@ -128,20 +122,22 @@ class Edge:
         is_wrong_method = route is not None and scope["method"] not in route.methods
         for gate in self._gates:
             verdict = gate(scope, self._settings)
-            if isinstance(verdict, Answer):
+            if isinstance(verdict, EdgeAnswer):
                 if route is None or not is_wrong_method:
                     return verdict
                 return verdict._replace(headers=(*verdict.headers, _allow(route)))
-            exchange.extra_headers += verdict
+            client.extra_headers += verdict
         if mount is not None:
-            exchange.record.route = f"{mount}*"
+            client.record.route = f"{mount}*"
         elif route is not None:
-            exchange.record.route = route.template
+            client.record.route = route.template
+        if route is not None and is_wrong_method:
+            return EdgeAnswer(405, _WRONG_METHOD, (_TEXT, _allow(route)))
         if route is not None:
-            return Answer(405, _WRONG_METHOD, (_TEXT, _allow(route))) if is_wrong_method else None
+            return None
         return _NOT_FOUND if mount is None else _refuse_upgrade(scope)
 
-    def _redirect_to_sibling(self, scope: Scope) -> Answer | None:
+    def _redirect_to_sibling(self, scope: Scope) -> EdgeAnswer | None:
         """Redirect a path that differs from a route by its last slash, if its method is served."""
         path: str = scope["path"]
         sibling = path[:-1] if path.endswith("/") else f"{path}/"
@@ -157,7 +153,7 @@ class Edge:
 
 _TEXT = (b"content-type", b"text/plain")
 _WRONG_METHOD = b"405 method not allowed"
-_NOT_FOUND = Answer(404, b"404 page not found", (_TEXT,))
+_NOT_FOUND = EdgeAnswer(404, b"404 page not found", (_TEXT,))
 _NO_UPGRADE = (
     "protocol upgrades (WebSocket and others) are not served here: send a plain HTTP request"
 )
@@ -168,7 +164,7 @@ def _allow(route: Route) -> tuple[bytes, bytes]:
     return (b"allow", ", ".join(route.methods).encode("ascii"))
 
 
-def _refuse_upgrade(scope: Scope) -> Answer | None:
+def _refuse_upgrade(scope: Scope) -> EdgeAnswer | None:
     """
     Refuse a request for LM Studio's routes that wants another protocol.
 
@@ -178,10 +174,10 @@ def _refuse_upgrade(scope: Scope) -> Answer | None:
     wanted = header(scope, b"upgrade").lower()
     if not wanted or wanted == "h2c":
         return None
-    return Answer(501, error_body(scope["path"], 501, _NO_UPGRADE), ((b"content-type", JSON),))
+    return EdgeAnswer(501, error_body(scope["path"], 501, _NO_UPGRADE), ((b"content-type", JSON),))
 
 
-def _redirect_to_clean(scope: Scope) -> Answer | None:
+def _redirect_to_clean(scope: Scope) -> EdgeAnswer | None:
     """
     Redirect a path that has `//`, `.` or `..` segments as sent
     (docs/facts/ollama.md#unclean-paths).
@@ -205,20 +201,20 @@ def _redirect_to_clean(scope: Scope) -> Answer | None:
 _UNCLEAN = re.compile(r"//|/\.\.?(/|\Z)")
 
 
-def _redirect(scope: Scope, status: HTTPStatus, target: str) -> Answer:
+def _redirect(scope: Scope, status: HTTPStatus, target: str) -> EdgeAnswer:
     """Redirect to a path on this server with the same query; only GET gets the small HTML page."""
     if query := scope.get("query_string", b"").decode("latin-1"):
         target += f"?{query}"
     location = (b"location", target.encode("latin-1", "replace"))
     if scope["method"] not in ("GET", "HEAD"):
-        return Answer(status, b"", (location,))
+        return EdgeAnswer(status, b"", (location,))
     html = (b"content-type", b"text/html; charset=utf-8")
     link = escape(target).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
     page = f'<a href="{link}">{status.phrase}</a>.\n\n' if scope["method"] == "GET" else ""
-    return Answer(status, page.encode("latin-1", "replace"), (html, location))
+    return EdgeAnswer(status, page.encode("latin-1", "replace"), (html, location))
 
 
-async def _give(answer: Answer, method: str, send: Send) -> None:
+async def _give(answer: EdgeAnswer, method: str, send: Send) -> None:
     """
     Send a whole answer.
 
@@ -231,44 +227,3 @@ async def _give(answer: Answer, method: str, send: Send) -> None:
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     body = b"" if method == "HEAD" else answer.body
     await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-class _Exchange:
-    """One request and its answer as they pass the edge, with the values for the log line."""
-
-    def __init__(self, receive: Receive, send: Send, record: Record) -> None:
-        self._receive = receive
-        self._send = send
-        self.record = record
-        self.extra_headers: Headers = ((REQUEST_ID, record.id.encode("ascii")),)
-        self.status: int | None = None
-        self.outcome = "cut"
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.disconnect" and self.outcome == "cut":
-            self.outcome = "left"
-        return message
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._begin(message)
-        elif self.record.first_ns is None and message.get("body"):
-            self.record.first_ns = monotonic_ns()
-        await self._send(message)
-        ends = message["type"] == "http.response.body" and not message.get("more_body", False)
-        if ends and self.outcome == "cut":
-            self.outcome = "complete"
-
-    def _begin(self, message: Message) -> None:
-        self.status = int(message["status"])
-        headers: list[tuple[bytes, bytes]] = []
-        record = self.record
-        for name, value in message.get("headers", ()):
-            if name != REQUEST_ID:
-                headers.append((name, value))
-            if name == b"content-type" and value.startswith(_STREAMS):
-                record.is_stream = True
-        message["headers"] = [*headers, *self.extra_headers]
-        if record.observer is not None:
-            record.observer.running_streams += record.is_stream

@@ -10,9 +10,9 @@ from __future__ import annotations
 from hashlib import sha256
 from hmac import compare_digest
 
-from gateway.server.asgi import header
+from gateway.server.asgi import ExtraHeaders, Scope, header
 from gateway.server.dialects import error_body
-from gateway.server.edge import Answer, Headers, Scope
+from gateway.server.edge import EdgeAnswer
 from gateway.server.routes import HEALTH
 from gateway.settings.schema import Settings
 from gateway.wire.writing import JSON
@@ -29,7 +29,7 @@ class KeyGate:
         self._digests = [_digest(key) for key in settings.listen.keys]
         self._open = (HEALTH,) if settings.routes.open_health else ()
 
-    def __call__(self, scope: Scope, settings: Settings) -> Answer | Headers:
+    def __call__(self, scope: Scope, settings: Settings) -> EdgeAnswer | ExtraHeaders:
         """Be the gate."""
         path: str = scope["path"]
         if not self._digests or path in self._open:
@@ -42,7 +42,7 @@ class KeyGate:
             ways += " or `x-api-key: KEY`"
         what = "this key is not known to it" if shown else "none was sent"
         body = error_body(path, 401, f"this gateway needs a key {ways}, and {what}")
-        return Answer(401, body, ((b"content-type", JSON), (b"www-authenticate", b"Bearer")))
+        return EdgeAnswer(401, body, ((b"content-type", JSON), (b"www-authenticate", b"Bearer")))
 
     def _is_known(self, shown: str) -> bool:
         """Compare with every key, so that the time taken does not reveal which one is similar."""

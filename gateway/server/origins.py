@@ -8,8 +8,8 @@ They keep web pages that a user visits away from a gateway on the user's own mac
 from __future__ import annotations
 
 from gateway.server.addresses import classify_address, is_loopback, own_names
-from gateway.server.asgi import header
-from gateway.server.edge import Answer, Gate, Headers, Scope
+from gateway.server.asgi import ExtraHeaders, Scope, header
+from gateway.server.edge import EdgeAnswer, Gate
 from gateway.settings.schema import Settings
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "0.0.0.0")
@@ -30,11 +30,11 @@ ALLOWED_HEADERS = (
 )
 PREFLIGHT_LASTS_S = 43200
 
-_FORBIDDEN = Answer(403)
-_DONE = Answer(204)
+_FORBIDDEN = EdgeAnswer(403)
+_DONE = EdgeAnswer(204)
 
 
-def check_origin(scope: Scope, settings: Settings) -> Answer | Headers:
+def check_origin(scope: Scope, settings: Settings) -> EdgeAnswer | ExtraHeaders:
     """
     Refuse a foreign Origin, answer a preflight, and let a page of an allowed Origin read the
     answer.
@@ -48,8 +48,8 @@ def check_origin(scope: Scope, settings: Settings) -> Answer | Headers:
     if origin in (f"http://{host}", f"https://{host}"):
         return ()
     if "*" in settings.listen.origins:
-        allowed: Headers = ((b"access-control-allow-origin", b"*"),)
-        varies: Headers = ()
+        allowed: ExtraHeaders = ((b"access-control-allow-origin", b"*"),)
+        varies: ExtraHeaders = ()
     elif any(_matches(origin, rule) for rule in (*settings.listen.origins, *DEFAULT_ORIGINS)):
         allowed = ((b"access-control-allow-origin", origin.encode("latin-1")),)
         varies = ((b"vary", b"Origin"),)
@@ -59,9 +59,9 @@ def check_origin(scope: Scope, settings: Settings) -> Answer | Headers:
         return (*allowed, *varies)
     asked = (
         (b"vary", b"Access-Control-Request-Method"),
-        (b"vary", b"Access-Control-Request-Headers"),
+        (b"vary", b"Access-Control-Request-ExtraHeaders"),
     )
-    return Answer(
+    return EdgeAnswer(
         204,
         b"",
         (
@@ -74,7 +74,7 @@ def check_origin(scope: Scope, settings: Settings) -> Answer | Headers:
     )
 
 
-def check_host(scope: Scope, settings: Settings) -> Answer | Headers:
+def check_host(scope: Scope, settings: Settings) -> EdgeAnswer | ExtraHeaders:
     """
     Refuse a Host that is not this machine, if only this machine can reach the gateway.
 

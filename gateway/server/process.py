@@ -33,7 +33,7 @@ from gateway.settings.schema import Settings
 from gateway.wire.writing import JSON
 
 if TYPE_CHECKING:
-    from gateway.server.edge import ASGIApp, Message, Receive, Scope, Send
+    from gateway.server.asgi import ASGIApp, Message, Receive, Scope, Send
 
 KEEP_ALIVE_S = 120
 """More than the 90 s after which Go's clients close an idle connection, so they close first."""

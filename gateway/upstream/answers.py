@@ -1,5 +1,5 @@
 """
-What an upstream answer may be: an event stream, one JSON object, or raw bytes.
+The kinds of upstream answers: an event stream, one JSON object, or raw bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.upstream.body import Headers, Sink
 from gateway.upstream.exchange import BLANKS, MAX_ERROR_BYTES, Exchange
 from gateway.upstream.sse import FIELD_STARTS, Event, EventTooLong, SseDecoder
 from gateway.upstream.stated_errors import (
-    describe,
+    describe_body,
     is_unknown_endpoint,
     read_error,
     read_hidden_error,
@@ -27,7 +27,7 @@ from gateway.wire.lenient import BOM
 SourceT = TypeVar("SourceT")
 
 TakeEvents: TypeAlias = Callable[[list[Event]], Awaitable[None] | None]
-"""Takes events at once; what it returns has to be waited for before it takes more."""
+"""Takes events at once. The caller must await a returned awaitable before it passes more."""
 
 _SAMPLE_BYTES = 1024
 
@@ -48,7 +48,7 @@ _HOP_BY_HOP = frozenset(
 
 class EventStream:
     """
-    The events of one answer, handed over read by read; `[DONE]` is an event as any.
+    The events of one answer, passed on read by read; `[DONE]` is an event like any other.
 
     `one_shot` holds the body when a JSON success came where events were asked for; there are no
     events then.
@@ -89,13 +89,13 @@ class EventStream:
             return take(events) if events else None
 
         await self._exchange.push(take_bytes)
-        # What the end left without its blank line.
+        # An event at the end may lack its blank line.
         events = [] if self._has_ended else self.decode(b"")
         if events and (pending := take(events)) is not None:
             await pending
 
     def stop(self) -> None:
-        """Take no more events: what is left of the body is its end."""
+        """Take no more events: only the body's end is left."""
         self._has_ended = True
         self._exchange.stop()
 
@@ -110,12 +110,12 @@ class EventStream:
             raise UpstreamFailure(str(problem), fault="not_sse") from problem
 
     def put_back(self, events: list[Event]) -> None:
-        """Make these the first that are handed over."""
+        """Pass these on first."""
         self._ahead = events
 
 
 class RawAnswer:
-    """An answer passed through: status, end-to-end headers (names in lower case), body bytes."""
+    """A passed-through answer: status, end-to-end headers (lower-case names), body bytes."""
 
     status: int
     headers: Headers
@@ -145,7 +145,7 @@ class Opened(AbstractAsyncContextManager["EventStream"]):
     """
     An exchange that is closed when its block is left, or when it could not be opened.
 
-    What `contextlib` makes of a generator does the same, in more calls.
+    A generator under `contextlib` would do the same with more calls.
     """
 
     def __init__(self, exchange: Exchange, opening: Awaitable[EventStream]) -> None:
@@ -164,7 +164,7 @@ class Opened(AbstractAsyncContextManager["EventStream"]):
 
 
 async def open_events(exchange: Exchange) -> EventStream:
-    """Read until it is known what the answer is. Raises UpstreamFailure unless a success."""
+    """Read until the kind of answer is known. Raises UpstreamFailure unless it is a success."""
     start = b""
     while not start or BOM.startswith(start):
         data = await exchange.read()
@@ -176,7 +176,9 @@ async def open_events(exchange: Exchange) -> EventStream:
         return EventStream(exchange, one_shot=body)
     if start.startswith(b"<"):
         page = start + await exchange.read_rest(MAX_ERROR_BYTES)
-        raise UpstreamFailure(f"answered with {describe(page)}, not with events", fault="not_sse")
+        raise UpstreamFailure(
+            f"answered with {describe_body(page)}, not with events", fault="not_sse"
+        )
     stream = EventStream(exchange)
     sample = start
     events = stream.decode(start)
@@ -197,7 +199,9 @@ async def open_events(exchange: Exchange) -> EventStream:
 def _no_event(sample: bytes) -> UpstreamFailure:
     if any(line.startswith(FIELD_STARTS) for line in sample.splitlines()):
         return UpstreamFailure("the event stream ended without an event", fault="empty")
-    return UpstreamFailure(f"answered with {describe(sample)}, not with events", fault="not_sse")
+    return UpstreamFailure(
+        f"answered with {describe_body(sample)}, not with events", fault="not_sse"
+    )
 
 
 def raise_error_event(event: Event) -> None:
@@ -223,7 +227,7 @@ def raise_error_event(event: Event) -> None:
 
 def out_of_events(body: bytes) -> bytes:
     """
-    Return the one answer that came as events where JSON was asked for, any other body as it is.
+    Return the one answer that came as events instead of JSON; any other body as it is.
 
     Raises UpstreamFailure for an error among the events, and for several answers (not_json).
     """
@@ -241,14 +245,14 @@ def out_of_events(body: bytes) -> bytes:
 
 
 def check_json(body: bytes) -> bytes:
-    """Return the body of a success. Raises UpstreamFailure when it is none or no JSON."""
+    """Return the body of a success. Raises UpstreamFailure for an error, or when it is not JSON."""
     body = body.removeprefix(BOM)
     if not body.strip():
         raise UpstreamFailure("answered with an empty body", fault="empty")
     try:
         stated = read_hidden_error(body)
     except ValueError:
-        detail = f"answered with {describe(body)}, not with JSON"
+        detail = f"answered with {describe_body(body)}, not with JSON"
         raise UpstreamFailure(detail, fault="not_json") from None
     if stated is None:
         return body
@@ -292,7 +296,7 @@ _NO_ROUTE = (405, 501)
 
 
 def drop_hop_by_hop(headers: Headers, also: frozenset[bytes]) -> Headers:
-    """Leave out what is about one connection only, including what `Connection` names."""
+    """Remove headers that concern one connection, including those that `Connection` names."""
     named = {
         token.strip().lower()
         for name, value in headers

@@ -11,14 +11,14 @@ from typing import Protocol, TypeAlias
 from gateway.faults import FaultId
 
 AHEAD_BYTES = 128 * 1024
-"""So much of a body is held for a reader that is elsewhere; then the upstream has to wait."""
+"""Bytes of a body that are buffered while nothing reads it; then the upstream has to wait."""
 LAST_BYTES_S = 1.0
-"""How long the end of a body may take, of which everything that matters has come."""
+"""How long to wait for the end of a body once everything needed of it has come."""
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 Sink: TypeAlias = Callable[[bytes], Awaitable[None] | None]
-"""Takes bytes at once; what it returns has to be waited for before it takes more."""
+"""Takes bytes at once. The caller must await a returned awaitable before it passes more."""
 
 
 class TransportFault(Exception):
@@ -35,7 +35,7 @@ class TransportFault(Exception):
 
 
 class Source(Protocol):
-    """What a body needs of the connection that it arrives on."""
+    """The part of a connection that a body uses."""
 
     @property
     def now(self) -> Callable[[], float]:
@@ -70,7 +70,7 @@ class AnswerBody:
     )
 
     def __init__(self, connection: Source, when_over: Callable[[], None]) -> None:
-        """Belong to a connection; `when_over` is called once, when the body needs it no more."""
+        """`when_over` is called once, when the body no longer needs the connection."""
         self._connection: Source | None = connection
         self._when_over = when_over
         self._held: list[bytes] = []
@@ -82,7 +82,7 @@ class AnswerBody:
         self._is_stopped = False
         self._now = connection.now
         self.waiting_since: float | None = None
-        """When what comes next began to be waited for; None while nobody waits. Loop time, s."""
+        """When the wait for the next bytes began, in seconds of loop time; None without a wait."""
         self._grace: asyncio.TimerHandle | None = None
 
     async def read(self) -> bytes:
@@ -101,11 +101,11 @@ class AnswerBody:
 
     async def push(self, sink: Sink) -> Awaitable[None] | None:
         """
-        Hand every piece to `sink` as it arrives, beginning with what is there already.
+        Pass every piece to `sink` as it arrives, buffered bytes first.
 
-        Return when `sink` has something to wait for, which is returned and nothing more taken in
-        until `push` is called again; and with None at the body's end, or once `stop` was called.
-        Raises TransportFault, and what `sink` raises.
+        Return the awaitable that `sink` returned; nothing more is read until `push` is called
+        again. Return None at the body's end, or after `stop`. Raises TransportFault, and what
+        `sink` raises.
         """
         while True:
             while self._held:
@@ -125,7 +125,7 @@ class AnswerBody:
 
     def stop(self) -> None:
         """
-        Have `push` return after the `sink` that calls this: all that follows is the body's end.
+        Make `push` return after the current `sink`: only the body's end follows.
 
         The connection is kept for reuse if that comes soon enough.
         """
@@ -133,13 +133,13 @@ class AnswerBody:
         self._held.clear()
 
     def interrupt(self, fault: TransportFault) -> None:
-        """Make the read or push that is waiting, and every later one, raise `fault`."""
+        """Raise `fault` in the waiting read or push, and in every later one."""
         self._fault = fault
         self._held.clear()
         self._wake()
 
     def leave(self) -> None:
-        """Close the connection at once, unless the body has come to its end or will at once."""
+        """Close the connection, unless the body has ended or is about to."""
         self._has_ended = True
         if self._is_stopped and self._connection is not None:
             self._connection.resume()
@@ -148,7 +148,7 @@ class AnswerBody:
             self.cut()
 
     def cut(self) -> None:
-        """Close the connection, if this body needs it still: it may be another's by now."""
+        """Close the connection if this body still uses it; another request may have it by now."""
         if self._connection is not None:
             self._connection.abort()
         self.detach()
@@ -178,24 +178,24 @@ class AnswerBody:
             self._sink = None
             self._wake()
         else:
-            # Called by another name, it need not be looked for among the methods.
+            # A local name, since an attribute would be looked up among the methods first.
             now = self._now
             self.waiting_since = now()
 
     def end(self) -> None:
-        """Take note of the regular end."""
+        """Note the regular end."""
         self._has_ended = True
         self._wake()
         self.detach()
 
     def lose(self, fault: TransportFault) -> None:
-        """Take note that no more will come, though it should."""
+        """Note that the body was cut off."""
         self._fault = self._fault or fault
         self._wake()
         self.detach()
 
     def detach(self) -> None:
-        """Need the connection no more."""
+        """Give the connection back."""
         if self._grace is not None:
             self._grace.cancel()
         if self._connection is not None:

@@ -1,8 +1,8 @@
 """
 Calls to LM Studio: whole answers, event streams, and passing bytes through.
 
-Lives here: building the request, the time limits between bytes, telling an answer from an error
-by its body, and the repeat of harmless requests. What an event or an answer means does not.
+This module builds requests, sets the time limits between bytes, tells an answer from an error by
+its body, and repeats harmless requests. It does not know what an event or an answer means.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TargetT = TypeVar("TargetT")
 
 _CONTENT_LENGTH = b"content-length"
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
-"""Methods whose requests say that they have no body, when they have none."""
+"""Methods whose requests state a length of 0 when they have no body."""
 _NOT_FORWARDED = frozenset(
     (b"host", b"content-length", b"expect", b"authorization", b"x-api-key", b"cookie")
 )
@@ -111,7 +111,7 @@ class Upstream:
         self, call: FetchCall[Any, TargetT], *, timeout_s: float | None = None
     ) -> TargetT:
         """
-        Carry out one of the gateway's own calls: fetch, decode, look at a sample, translate.
+        Make one of the gateway's own calls: fetch, decode, check a sample for keys, translate.
 
         Raises UpstreamFailure, as `fetch` and `read_answer` do.
         """
@@ -144,11 +144,11 @@ class Upstream:
         body: bytes | AsyncIterator[bytes] | None,
     ) -> AsyncIterator[RawAnswer]:
         """
-        Pass a request through as it is; entered when the answer's headers are there.
+        Pass a request through unchanged; entered when the answer's headers are there.
 
-        The target is not normalised and the body not touched; headers that are about the
-        client's own connection, its host and its credentials stay behind, the gateway's token
-        goes along. A streamed body's source starts the first-byte limit anew with every piece.
+        The target is not normalised and the body not changed. Headers about the client's own
+        connection, its host and its credentials are removed, and the gateway's token is added.
+        Every piece of a streamed body restarts the first-byte limit.
 
         Raises UpstreamFailure for faults of the wire only, on entering and while reading.
         """
@@ -238,7 +238,7 @@ class Upstream:
 
 
 def _framing(method: str, headers: Headers, body: bytes | AsyncIterator[bytes] | None) -> Headers:
-    """Return the headers that say how a body's end is told, unless they are there."""
+    """Return the headers that state where a body ends, unless the request has them already."""
     for name, _ in headers:
         if name.lower() == _CONTENT_LENGTH:
             return []

@@ -1,14 +1,13 @@
 """
 One connection to the upstream: a request out, its answer in, in the callbacks of the event loop.
 
-Here live the parser's callbacks, the flow of bytes both ways, and the naming of what goes wrong
-on a connection that is there. Not here: how connections are opened (`dialing`), kept for reuse
-(`transport`), time limits and meaning (`upstream`).
+This module has the parser's callbacks, the flow of bytes in both directions, and the names of
+failures on an open connection. `dialing` opens connections, `pool` keeps them for reuse, `exchange`
+has the time limits, `client` the meaning of answers.
 
-An answer's body is taken in one of two ways. `read` waits for what comes next, for who wants to
-look at it. `push` hands every piece to a function, in the callback that received it: without a
-future, a switch of tasks and a chain of coroutines for each token, which cost more than all that
-the gateway does with it.
+There are two ways to take an answer's body. `read` waits for the next bytes. `push` passes every
+piece to a function in the callback that received it, without a future, a task switch and a chain of
+coroutines for each token: these cost more than everything that the gateway does with a token.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _BODILESS = (204, 304)
 
 
-class _Answer:
-    """What the parser tells of one answer. Its names are those that httptools looks for."""
+class _IncomingAnswer:
+    """The parser's results for one answer. httptools looks the methods up by these names."""
 
     __slots__ = (
         "_method",
@@ -48,7 +47,7 @@ class _Answer:
         self._method = method
         self.headers: Headers = []
         self.pieces: list[bytes] = []
-        # A HEAD's answer has the length of a body that does not come, and the parser can't be told.
+        # An answer to HEAD has the length of a body that does not follow; the parser does not know.
         self.on_body: Callable[[bytes], None] = (
             self.pieces.append if method != "HEAD" else lambda _: None
         )
@@ -60,16 +59,16 @@ class _Answer:
 
     @property
     def ends_with_the_connection(self) -> bool:
-        """Whether nothing in the answer's head says where its body ends."""
+        """Whether the body ends with the connection: the head states no length and no chunks."""
         return bool(self.status) and not (self.is_measured or self.is_chunked)
 
     def on_message_begin(self) -> None:
-        """Refuse an answer to what was never asked."""
+        """Refuse a second answer to one request."""
         if self.is_complete:
             raise ValueError("more than one answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header in as it was sent."""
+        """Store a header as it was sent."""
         self.headers.append((name, value))
         key = name.lower()
         if key == b"content-length":
@@ -78,7 +77,7 @@ class _Answer:
             self.is_chunked = value.strip().lower().endswith(b"chunked")
 
     def on_headers_complete(self) -> None:
-        """Take the status, unless it is only on the way to another."""
+        """Store the status, unless it is an interim one (1xx)."""
         status = self.parser.get_status_code()
         if status < 200:
             return
@@ -88,7 +87,7 @@ class _Answer:
         self.is_kept_alive = self._method != "HEAD" and self.parser.should_keep_alive()
 
     def on_message_complete(self) -> None:
-        """Note the end; an interim answer's is the beginning of the next."""
+        """Note the end; after an interim answer the next one begins."""
         if self.status:
             self.is_complete = True
         else:
@@ -122,13 +121,13 @@ class Connection(asyncio.Protocol):
     wire: asyncio.Transport
 
     def __init__(self, where: str, when_lost: Callable[[Connection], None]) -> None:
-        """Lead to `where`, for people; `when_lost` is called at the end, whoever ended it."""
+        """`where` names the origin in messages; `when_lost` is called once it has closed."""
         self._where = where
         self._when_lost = when_lost
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self._method = ""
-        self._answer: _Answer | None = None
+        self._answer: _IncomingAnswer | None = None
         self._body: AnswerBody | None = None
         self._head_waiter: asyncio.Future[None] | None = None
         self._head_bytes = 0
@@ -137,13 +136,13 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self.is_lost = False
         self.carried = 0
-        """How many requests it has been given."""
+        """How many requests were sent on this connection."""
         self.may_carry_more = False
         """Whether the last answer came to its end and left the connection open."""
 
     @property
     def is_usable(self) -> bool:
-        """Whether an idle connection has nothing to read: no end, no bytes nobody asked for."""
+        """Whether an idle connection is still open and has no unexpected bytes to read."""
         if self.wire.is_closing():
             return False
         handle = self.wire.get_extra_info("socket").fileno()
@@ -167,14 +166,14 @@ class Connection(asyncio.Protocol):
         """
         Send a request and return the answer's status, headers and body, once the head is there.
 
-        `head` is everything before the body, which goes out in chunks with `is_chunked`;
-        `when_over` is called when the body needs the connection no more, which may be before this
-        returns, and is when this raises: TransportFault, and what a streamed body raises.
+        `head` is everything before the body; with `is_chunked` the body is sent in chunks.
+        `when_over` is called when the body no longer needs the connection. That may be before this
+        returns, and always happens when this raises: TransportFault, and what a body raises.
         """
         self.carried += 1
         self.may_carry_more = False
         self._method = method
-        self._answer = answer = _Answer(method)
+        self._answer = answer = _IncomingAnswer(method)
         self._body = body = AnswerBody(self, when_over)
         self._head_bytes = 0
         self._upload = None
@@ -196,12 +195,12 @@ class Connection(asyncio.Protocol):
         return answer.status, answer.headers, body
 
     def abort(self) -> None:
-        """Close at once, whatever is under way; nobody is told of a fault."""
+        """Close at once, even during a request; no fault is raised for it."""
         self._let_go()
         self.wire.abort()
 
     def give_up(self, fault: TransportFault) -> bool:
-        """Have a request fail whose answer's head has not come; say whether that is so."""
+        """Fail a request whose answer's head has not come; return whether there was one."""
         if self._head_waiter is None:
             return False
         self._fail(fault)
@@ -213,13 +212,13 @@ class Connection(asyncio.Protocol):
         self.wire.close()
 
     def pause(self) -> None:
-        """Take no more in, so that the upstream has to wait."""
+        """Stop reading, so that the upstream has to wait."""
         if not self._is_paused:
             self._is_paused = True
             self.wire.pause_reading()
 
     def resume(self) -> None:
-        """Take bytes in again."""
+        """Read again."""
         if self._is_paused:
             self._is_paused = False
             self.wire.resume_reading()
@@ -227,11 +226,11 @@ class Connection(asyncio.Protocol):
     # -- the loop's callbacks -------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection."""
+        """Store the transport."""
         self.wire = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take in what came of the answer, and hand its body on."""
+        """Parse received bytes, and pass on those of the body."""
         answer, body = self._answer, self._body
         if answer is None or body is None:
             self.wire.abort()
@@ -263,7 +262,7 @@ class Connection(asyncio.Protocol):
             self._end(answer, body)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell who waits for an answer, or that this was its end."""
+        """Fail the request, or end its answer where the close is the end of the body."""
         self.is_lost = True
         self.may_carry_more = False
         answer, body = self._answer, self._body
@@ -279,11 +278,11 @@ class Connection(asyncio.Protocol):
         self._when_lost(self)
 
     def pause_writing(self) -> None:
-        """Hold an upload back."""
+        """Pause an upload."""
         self._writable = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        """Let an upload go on."""
+        """Resume an upload."""
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
@@ -307,14 +306,14 @@ class Connection(asyncio.Protocol):
             self.wire.write(b"0\r\n\r\n")
 
     def _note_upload(self, upload: asyncio.Future[None]) -> None:
-        """Give up a request whose body can't be had."""
+        """Fail a request whose body could not be read from its source."""
         is_ours = upload is self._upload and not upload.cancelled()
         if is_ours and (problem := upload.exception()) is not None:
             self._fail(problem)
             self.wire.abort()
 
-    def _end(self, answer: _Answer, body: AnswerBody) -> None:
-        """End the answer; what is left of an upload is not wanted then."""
+    def _end(self, answer: _IncomingAnswer, body: AnswerBody) -> None:
+        """End the answer, and cancel an upload that is not finished."""
         self.may_carry_more = answer.is_kept_alive and self._is_sent and not self.wire.is_closing()
         self._let_go()
         if self.may_carry_more:
@@ -324,7 +323,7 @@ class Connection(asyncio.Protocol):
         body.end()
 
     def _fail(self, problem: BaseException) -> None:
-        """Tell whoever waits for the head or the body that it will not come."""
+        """Raise a problem for the task that waits for the head or the body."""
         waiter, body = self._head_waiter, self._body
         self._answer = self._body = self._head_waiter = None
         if waiter is not None and not waiter.done():
@@ -341,9 +340,8 @@ class Connection(asyncio.Protocol):
         """
         Name a loss before the answer's head.
 
-        A hang-up that crosses with the request can't be told from a server that took the request
-        and died, so only what is safe to ask twice may be repeated, and only on a connection that
-        had been idle.
+        A close that crosses with the request looks like a server that took the request and crashed.
+        So only safe methods may be repeated, and only on a connection that had been idle.
         """
         if not self._is_sent:
             detail = f"{self._where} closed the connection while the request was being sent"
@@ -356,7 +354,7 @@ class Connection(asyncio.Protocol):
 
 
 async def _cut(content: bytes) -> AsyncIterator[bytes]:
-    """Hand a large body over in pieces, so that it is known when the last one went out."""
+    """Split a large body, so that it is known when its last piece was sent."""
     for start in range(0, len(content), _PIECE_BYTES):
         yield content[start : start + _PIECE_BYTES]
 
@@ -366,5 +364,5 @@ def _cut_mid_stream() -> TransportFault:
 
 
 def _describe_malformed(problem: httptools.HttpParserError) -> str:
-    """Keep the parser's reason, which quotes nothing of what it read."""
+    """Return the parser's reason, which does not quote received bytes."""
     return f"malformed HTTP: {str(problem) or type(problem).__name__}"

@@ -1,5 +1,5 @@
 """
-Opening a connection to the upstream: its name, TCP, TLS, and what may go wrong on the way.
+Opening a connection to the upstream: name lookup, TCP, TLS, and their failures.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from gateway.upstream.body import TransportFault
 from gateway.upstream.connection import Connection
 
 _SECOND_FAMILY_S = 0.25
-"""How long IPv6 has before IPv4 is tried beside it, as RFC 8305 advises."""
+"""Delay after which IPv4 is tried in parallel with IPv6, as RFC 8305 advises."""
 
 
 async def dial(
     origin: Origin, when_lost: Callable[[Connection], None], limit_s: float | None
 ) -> Connection:
     """
-    Return a new connection, `limit_s` being for all of name, TCP and TLS.
+    Return a new connection; `limit_s` covers the name, TCP and TLS together.
 
-    Raises TransportFault: dns, connect, tls. A repeat is harmless each time, as nothing was sent.
+    Raises TransportFault: dns, connect, tls. Each may be retried, since nothing was sent.
     """
     try:
         async with asyncio.timeout(limit_s):
@@ -42,7 +42,7 @@ async def dial(
 async def _resolve(origin: Origin) -> list[aiohappyeyeballs.AddrInfoType]:
     host, port = origin.host, origin.port
     if _is_ipv4(host):
-        # The usual case, for which no thread has to be asked.
+        # The usual case, which needs no thread for a name lookup.
         return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
     loop = asyncio.get_running_loop()
     try:
@@ -72,7 +72,7 @@ async def _connect(origin: Origin, addresses: list[aiohappyeyeballs.AddrInfoType
             socket_factory=_open_socket,
         )
     except TimeoutError as problem:
-        # The system's own limit, and not ours.
+        # This is the limit of the operating system, not `connect_timeout_s`.
         detail = f"can't connect to {origin}: {_words(problem)}"
         raise TransportFault("connect", detail, repeatable=True, timed_out=True) from problem
     except OSError as problem:
@@ -96,7 +96,7 @@ async def _secure(
         detail = f"the certificate of {origin} is refused: {problem.verify_message}"
         raise TransportFault("tls", detail, repeatable=True) from problem
     except OSError as problem:
-        # A peer that hangs up during the handshake among them: the socket itself was connected.
+        # This includes a peer that closes during the handshake, after TCP was connected.
         verb = "agree on TLS with" if is_tls else "connect to"
         detail = f"can't {verb} {origin}: {_words(problem)}"
         fault = TransportFault("tls" if is_tls else "connect", detail, repeatable=True)
@@ -105,7 +105,7 @@ async def _secure(
 
 
 def _open_socket(address: aiohappyeyeballs.AddrInfoType) -> socket.socket:
-    """Make a socket that sends at once, and notices a vanished peer after some two minutes."""
+    """Create a socket without Nagle's delay that detects a lost peer after about two minutes."""
     made = socket.socket(address[0], address[1], address[2])
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -117,7 +117,7 @@ def _open_socket(address: aiohappyeyeballs.AddrInfoType) -> socket.socket:
 
 @lru_cache(maxsize=1)
 def _tls() -> ssl.SSLContext:
-    """Return what the system trusts, read once: it costs more than a connection."""
+    """Return the system's trusted certificates, read once: that costs more than a connection."""
     return ssl.create_default_context()
 
 

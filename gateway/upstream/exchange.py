@@ -14,14 +14,14 @@ from gateway.faults import FaultId, UpstreamFailure, shorten
 from gateway.upstream.body import AnswerBody, Headers, Sink, TransportFault
 from gateway.upstream.connection import Connection
 from gateway.upstream.stated_errors import (
-    describe,
+    describe_body,
     is_unknown_endpoint,
     read_error,
 )
 from gateway.wire.lenient import BOM
 
 MAX_ERROR_BYTES = 1024 * 1024
-"""How much is read of a body that is an error or makes no sense."""
+"""Most bytes that are read of a body that is an error or not readable."""
 
 
 BLANKS = b" \t\r\n"
@@ -31,9 +31,9 @@ class Exchange:
     """
     One request and its answer, with the time limits of both.
 
-    From when the connection is there, one timer of the loop watches: the answer's headers, then the
-    reads. The body only notes when a wait began, and the timer, when it fires, looks whether that
-    is too long ago.
+    Once the connection is open, one timer of the loop watches first the answer's headers, then the
+    reads. The body only notes when a wait began. When the timer fires, it checks whether that is
+    too long ago.
     """
 
     status: int
@@ -68,7 +68,7 @@ class Exchange:
             yield piece
 
     def take(self, status: int, headers: Headers, body: AnswerBody) -> None:
-        """Take the answer whose headers have come; from here on `read` keeps the limits."""
+        """Store the answer once its headers have come; from here on `read` keeps the limits."""
         self.status, self.headers, self._body = status, headers, body
 
     async def read(self) -> bytes:
@@ -82,7 +82,7 @@ class Exchange:
         return data
 
     async def push(self, sink: Sink) -> None:
-        """Hand the rest of the body to `sink` as it arrives. Raises UpstreamFailure."""
+        """Pass the rest of the body to `sink` as it arrives. Raises UpstreamFailure."""
         assert self._body is not None
         pending = None
         if not self._had_byte:
@@ -99,7 +99,7 @@ class Exchange:
             raise translate(fault) from fault
 
     def stop(self) -> None:
-        """Take nothing more: all that can follow is the body's end."""
+        """Read nothing more: only the body's end can follow."""
         assert self._body is not None
         self._body.stop()
 
@@ -115,7 +115,7 @@ class Exchange:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def raise_stated_error(self) -> NoReturn:
-        """Raise what an answer says whose status is no success, cut short or not."""
+        """Raise the error of an answer whose status is not a success, even if it was cut off."""
         status = self.status
         if status < 400:
             found = (value for name, value in self.headers if name.lower() == b"location")
@@ -135,7 +135,7 @@ class Exchange:
             if text.startswith((b"{", b"[")):
                 message = f"status {status} without a message"
             elif not text or text.startswith(b"<"):
-                message = f"status {status} with {describe(body)}"
+                message = f"status {status} with {describe_body(body)}"
             else:
                 message = shorten(text.decode("utf-8", "replace"))
             raise UpstreamFailure(message, status=status, code=code)
@@ -151,7 +151,7 @@ class Exchange:
             self._body.leave()
 
     def _look(self) -> None:
-        """End what has been waited for too long, or look again when it may have been."""
+        """Fail a wait that is over its limit, or set the timer for the next check."""
         now, body = self._now(), self._body
         if body is None:
             since = self._connected_at
@@ -163,7 +163,7 @@ class Exchange:
         over_at = inf if limit_s is None else since + limit_s
         if now < over_at:
             if not self._had_byte and self._silence_s is not None:
-                # The first byte, with which the other limit begins to count, sets no timer.
+                # The first byte starts the other limit, but does not set a timer.
                 over_at = min(over_at, now + self._silence_s)
             self._timer = self._loop.call_at(over_at, self._look) if over_at < inf else None
         elif self._had_byte:
@@ -173,7 +173,7 @@ class Exchange:
         elif body is not None:
             body.interrupt(self._first_byte_fault())
         elif not self._connection.give_up(self._first_byte_fault()):
-            # The head is there, and only has to be taken.
+            # The head has come, but its task has not run yet.
             self._timer = self._loop.call_at(now, self._look)
 
     def _first_byte_fault(self) -> TransportFault:

@@ -51,9 +51,9 @@ class ConnectionPool:
         """
         Send one request; return the answer's status, headers and body once its head is there.
 
-        `head` is of `write_head`; `content` goes out in chunks with `is_chunked`. `connect_s` is
-        for opening a connection, `pool_s` for waiting until there may be one more.
-        Raises TransportFault, and what a streamed body raises.
+        `head` comes from `write_head`; with `is_chunked`, `content` is sent in chunks. `connect_s`
+        limits opening a connection, `pool_s` the wait for a free one.
+        Raises TransportFault, and whatever a streamed body raises.
         """
         if self._slots is not None:
             await self._take_slot(self._slots, pool_s)
@@ -77,7 +77,7 @@ class ConnectionPool:
         )
 
     async def aclose(self) -> None:
-        """Close every connection, and wait until the loop has let them go; who waits is told."""
+        """Close every connection and wait until the loop has closed them; readers get a fault."""
         self._all_closed = asyncio.Event()
         for connection in self._open:
             connection.wire.abort()
@@ -101,7 +101,7 @@ class ConnectionPool:
             self._slots.release()
 
     def _take_idle(self, origin: Origin) -> Connection | None:
-        """Take the connection used last, which is the likeliest to be alive."""
+        """Return the connection that was used last, since it is the most likely to be open."""
         idle = self._idle[origin]
         while idle:
             connection, timer = idle.popitem()
@@ -112,7 +112,7 @@ class ConnectionPool:
         return None
 
     def _releaser(self, origin: Origin, connection: Connection) -> Callable[[], None]:
-        """Return what is to be done when an answer needs its connection no more."""
+        """Return the callback for an answer that no longer needs its connection."""
 
         def release() -> None:
             self._free_slot()
@@ -125,7 +125,7 @@ class ConnectionPool:
         return release
 
     def _forget(self, connection: Connection) -> None:
-        """Know a connection no more that is gone."""
+        """Forget a closed connection."""
         self._open.discard(connection)
         for idle in self._idle.values():
             if (timer := idle.pop(connection, None)) is not None:
@@ -138,7 +138,7 @@ def write_head(method: str, target: bytes, headers: Headers) -> bytes:
     """
     Return a request's head.
 
-    Raises TransportFault (write) for what can't stand in a head: it would be another request.
+    Raises TransportFault (write) for a line break or a NUL: it would start another request.
     """
     lines = [b"%b %b HTTP/1.1" % (method.encode("ascii"), target)]
     lines += [b"%b: %b" % item for item in headers]

@@ -85,11 +85,11 @@ def is_unknown_endpoint(message: str) -> bool:
     return message.startswith(_UNKNOWN_ENDPOINT)
 
 
-def describe(body: bytes) -> str:
+def describe_body(body: bytes) -> str:
     """
     Describe in a few words a body that is neither JSON nor events: its text, or an HTML title.
 
-    >>> describe(b"<html><head><title>502 Bad Gateway</title>")
+    >>> describe_body(b"<html><head><title>502 Bad Gateway</title>")
     'an HTML page titled "502 Bad Gateway"'
     """
     start = body[:65536].removeprefix(BOM).strip()

@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw, UnsetType
 from gateway.wire.go_json import unreadable_number
 from gateway.wire.go_text import quote_ascii
 
-__all__ = ["parse_keep_alive", "parse_setting", "shown"]
+__all__ = ["format_duration", "parse_keep_alive", "parse_setting"]
 
 DEFAULT_KEEP_ALIVE_S: Final = 300.0
 """
@@ -90,11 +90,11 @@ def parse_setting(text: str) -> float | None:
     return _seconds(int(text) * _NS_PER_S)
 
 
-def shown(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """
     Return a duration for logs and error texts.
 
-    >>> shown(1.5), shown(0.004)
+    >>> format_duration(1.5), format_duration(0.004)
     ('1.50s', '0.00s')
     """
     return f"{seconds:.2f}s"

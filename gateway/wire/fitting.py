@@ -15,7 +15,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from gateway.faults import Refusal
 from gateway.wire.go_json import Repeated, members, numbers_in
-from gateway.wire.shapes import Kind, Shape, fold, plan_for
+from gateway.wire.shapes import JsonKind, Shape, fold, plan_for
 
 Check = Callable[[Any], str | UnsetType]
 
@@ -54,7 +54,7 @@ _MAP: Final = "map[string]interface {}"
 _NUMBER: Final = Shape(frozenset({"number"}), "float64")
 _OCTET: Final = Shape(frozenset({"number"}), "uint8", is_integer=True, largest=255, smallest=0)
 
-_KINDS: Final[Mapping[type, Kind]] = {
+_KINDS: Final[Mapping[type, JsonKind]] = {
     str: "string",
     bool: "bool",
     Raw: "number",
@@ -63,7 +63,7 @@ _KINDS: Final[Mapping[type, Kind]] = {
     Repeated: "object",
 }
 
-_ZEROS: Final[tuple[tuple[Kind, Callable[[], Any]], ...]] = (
+_ZEROS: Final[tuple[tuple[JsonKind, Callable[[], Any]], ...]] = (
     ("string", str),
     ("bool", bool),
     ("number", int),

@@ -9,14 +9,14 @@ from typing import Any, Final, Literal, NamedTuple
 
 from msgspec import inspect as types
 
-Kind = Literal["string", "number", "bool", "array", "object"]
+JsonKind = Literal["string", "number", "bool", "array", "object"]
 
 
 @dataclass(slots=True, eq=False)
 class Shape:
     """The values that a type accepts. Without kinds, it accepts any value unchanged."""
 
-    kinds: frozenset[Kind] = frozenset()
+    kinds: frozenset[JsonKind] = frozenset()
     word: str = "interface {}"
     is_nullable: bool = False
     is_integer: bool = False
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
     """Whether every struct in the type forbids unknown fields."""
 
 
-_SCALARS: Final[tuple[tuple[type[types.Type], Kind, str], ...]] = (
+_SCALARS: Final[tuple[tuple[type[types.Type], JsonKind, str], ...]] = (
     (types.StrType, "string", "string"),
     (types.BoolType, "bool", "bool"),
     (types.IntType, "number", "int"),
@@ -86,7 +86,7 @@ class _Planner:
             return replace(shapes[0], is_nullable=is_nullable or shapes[0].is_nullable)
         if not all(shape.kinds for shape in shapes):
             return Shape(is_nullable=True)
-        kinds = frozenset[Kind]().union(*(shape.kinds for shape in shapes))
+        kinds = frozenset[JsonKind]().union(*(shape.kinds for shape in shapes))
         whole = Shape(kinds, is_nullable=is_nullable)
         for shape in shapes:
             whole.item = whole.item or shape.item

@@ -82,3 +82,8 @@ def _escape(data: bytes) -> bytes:
 def encode_error(text: str) -> bytes:
     """Return Ollama's error object."""
     return encode({"error": text})
+
+
+def encode_error_line(text: str) -> bytes:
+    """Return Ollama's error object as the last line of a stream."""
+    return encode_line({"error": text})

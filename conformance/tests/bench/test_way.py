@@ -18,6 +18,7 @@ from conformance.bench.wire import MODEL
 from conformance.bench.work import described
 from conformance.tests.bench.test_work import count_calls
 from gateway.engine.stream import Frames
+from gateway.observability.record import Record
 from gateway.plans import chat
 from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import StreamCall
@@ -28,6 +29,7 @@ from gateway.types import ollama, openai
 from gateway.upstream.answers import open_events
 from gateway.upstream.connection import Connection
 from gateway.upstream.exchange import Exchange
+from gateway.wire.client_api import OLLAMA
 
 CALLS = 17
 """The most calls of Python functions per token, the counter's own and the test's included."""
@@ -64,6 +66,9 @@ async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], i
             outlet.write(message["body"])
             has_begun.set()
 
+    async def receive() -> Any:
+        raise AssertionError("nothing is read of the client")
+
     has_begun = asyncio.Event()
     client_wire = Wire(sent)
     outlet = Outlet(asyncio.get_running_loop(), client_wire, FlowControl(client_wire))
@@ -90,8 +95,8 @@ async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], i
     exchange = Exchange(None, None)
     exchange.take(status, headers, body)
     scope = {"method": "POST", "extensions": {SERVER_PUSH: outlet.push}}
-    client = AsgiClient(cast("Any", scope), send)
-    frames = Frames(plan, context, await open_events(exchange), client, lambda _: None)
+    client = AsgiClient(cast("Any", scope), receive, send, Record())
+    frames = Frames(plan, context, await open_events(exchange), client, OLLAMA, lambda _: None)
     translating = asyncio.ensure_future(frames.run())
     await has_begun.wait()
     connection.data_received(token("b"))

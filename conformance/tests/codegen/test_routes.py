@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from codegen.descriptions.checks import check_descriptions
 from codegen.descriptions.problem import Findings
 from codegen.descriptions.spec import Specs
 from codegen.output.routes_page import PASSED_ON, page_of_routes, routes_passed_on
@@ -18,7 +19,7 @@ def test_every_operation_has_a_line() -> None:
     findings = Findings()
     specs = Specs(REPOSITORY / "specs", REPOSITORY, findings)
     files = read_mappings(REPOSITORY / "specs" / "mappings", REPOSITORY, findings)
-    page = page_of_routes(specs, "ollama", {file.name: file for file in files}, findings)
+    page = page_of_routes(specs, "ollama", {file.name: file for file in files})
 
     assert page is not None
     assert [] == findings.problems
@@ -32,28 +33,23 @@ def test_a_deviation_of_no_route_is_found() -> None:
     findings = Findings()
     specs = Specs(REPOSITORY / "specs", REPOSITORY, findings)
     specs.operations = lambda api: ()  # type: ignore[method-assign]
-    page_of_routes(specs, "ollama", {}, findings)
+    check_descriptions(specs, findings)
 
     assert {"no-such-operation"} == {problem.check for problem in findings.problems}
 
 
 def test_a_description_without_notes_has_no_page() -> None:
     """The page is for whoever deviates."""
-    findings = Findings()
+    specs = Specs(FIXTURE / "specs", FIXTURE, Findings())
 
-    assert (
-        page_of_routes(Specs(FIXTURE / "specs", FIXTURE, findings), "ollama", {}, findings) is None
-    )
+    assert page_of_routes(specs, "ollama", {}) is None
 
 
 def test_what_is_passed_on_is_what_openai_describes() -> None:
     """A route of LM Studio's that is described, and that Ollama has too, is in the table."""
     findings = Findings()
     specs = Specs(REPOSITORY / "specs", REPOSITORY, findings)
-    found = {
-        f"{method} {path.split('{')[0]}"
-        for method, path in routes_passed_on(specs, "ollama", findings)
-    }
+    found = {f"{method} {path.split('{')[0]}" for method, path in routes_passed_on(specs, "ollama")}
 
     assert [] == findings.problems
     assert (
@@ -71,7 +67,7 @@ def test_a_route_passed_on_is_method_and_path(tmp_path: Path, route: str) -> Non
     """Anything else would be no route that a request could have."""
     (tmp_path / "ollama.yaml").write_text(f"{PASSED_ON}:\n  {route}: passed on\n", "utf-8")
     findings = Findings()
-    routes_passed_on(Specs(tmp_path, tmp_path, findings), "ollama", findings)
+    check_descriptions(Specs(tmp_path, tmp_path, findings), findings)
 
     assert [f"`{route}` is no route: write `GET /path`"] == [
         problem.message for problem in findings.problems

@@ -276,7 +276,7 @@ async def downloads_of(pair: Pair) -> AsyncIterator[Downloads]:
     upstream = Upstream(UpstreamSettings(url=pair.standin.url))
     store = SqliteStore(None)
     first_seen = FirstSeen(store, pair.standin.url)
-    catalogue = Catalogue(upstream, ModelSettings(), Aliases(store, {}), first_seen)
+    catalogue = Catalogue(upstream, ModelSettings(), Aliases(store, {}), first_seen, ())
     downloads = Downloads(upstream, catalogue, DownloadSettings(poll_interval_s=0.01))
     try:
         yield downloads

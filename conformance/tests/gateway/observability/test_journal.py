@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from gateway.observability import journal
-from gateway.observability.record import Record, begin
+from gateway.observability.record import Record, start_record
 from gateway.settings.schema import LogSettings
 
 
@@ -119,7 +119,7 @@ def test_lines_of_a_request_say_its_id() -> None:
     log.info("outside")
 
     def serve() -> None:
-        begin(None, "mine-7")
+        start_record(None, "mine-7")
         log.info("inside")
 
     contextvars.copy_context().run(serve)

@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw
 
 from conformance.tests.gateway.support import CHAT, LOADED, Pair, chat, frames
 from gateway.runtime.values import decode_each, shown, value_of
-from gateway.wire.duration import shown as duration_shown
+from gateway.wire.duration import format_duration
 from gateway.wire.times import local_text, utc_text
 from gateway.wire.writing import encode, encode_error, encode_line
 
@@ -169,7 +169,7 @@ async def test_a_models_time_is_when_it_was_first_seen(pair: Pair) -> None:
 )
 def test_a_duration_is_shown_in_hundredths(seconds: float, text: str) -> None:
     """As logs and error texts have it."""
-    assert text == duration_shown(seconds)
+    assert text == format_duration(seconds)
 
 
 # -- values ----------------------------------------------------------------------------------------

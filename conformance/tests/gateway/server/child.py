@@ -12,7 +12,8 @@ import sys
 from gateway.cli.options import exit_quietly_on_signals
 from gateway.observability import journal
 from gateway.server import process
-from gateway.server.edge import Edge, Message, Receive, Scope, Send
+from gateway.server.asgi import Message, Receive, Scope, Send
+from gateway.server.edge import Edge
 from gateway.server.routes import RouteTable
 from gateway.settings.sources import load
 

@@ -10,7 +10,8 @@ from urllib.parse import unquote
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.server.edge import Answer, Edge, Gate, Headers, Message, Receive, Scope, Send
+from gateway.server.asgi import ExtraHeaders, Message, Receive, Scope, Send
+from gateway.server.edge import Edge, EdgeAnswer, Gate
 from gateway.server.routes import RouteTable
 from gateway.settings.schema import Settings
 
@@ -52,7 +53,7 @@ async def inner(scope: Scope, receive: Receive, send: Send) -> None:
 async def ask(
     method: str,
     target: str,
-    headers: Headers = (),
+    headers: ExtraHeaders = (),
     *,
     gates: tuple[Gate, ...] = (),
     app: object = inner,
@@ -257,7 +258,7 @@ async def test_an_upgrade_is_refused_where_a_request_would_be_served(
     ],
 )
 async def test_what_go_takes_for_no_request_is_refused(
-    headers: Headers, target: str, status: int, text: bytes
+    headers: ExtraHeaders, target: str, status: int, text: bytes
 ) -> None:
     """Before any gate is asked and any route looked for (ollama.md#malformed-requests)."""
     seen = await ask("GET", target, headers)
@@ -270,13 +271,13 @@ async def test_gates_run_in_order_between_cleaning_and_routing() -> None:
     """The first answer ends the request; headers of gates that let it pass go on any answer."""
     asked: list[str] = []
 
-    def stamp(scope: Scope, settings: Settings) -> Headers:
+    def stamp(scope: Scope, settings: Settings) -> ExtraHeaders:
         asked.append(f"stamp {scope['path']}")
         return ((b"vary", b"Origin"),)
 
-    def refuse_evil(scope: Scope, settings: Settings) -> Answer | Headers:
+    def refuse_evil(scope: Scope, settings: Settings) -> EdgeAnswer | ExtraHeaders:
         asked.append(f"refuse {scope['path']}")
-        return Answer(403) if scope["path"] == "/evil" else ()
+        return EdgeAnswer(403) if scope["path"] == "/evil" else ()
 
     gates = (stamp, refuse_evil)
     evil = await ask("GET", "/evil", gates=gates)

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.server.edge import Answer
+from gateway.server.edge import EdgeAnswer
 from gateway.server.origins import GATES, check_host, check_origin
 from gateway.settings.schema import ListenSettings, Settings
 
@@ -59,14 +59,14 @@ def test_a_host_of_this_machine_or_network_passes(host: str) -> None:
 )
 def test_a_foreign_host_is_refused_on_loopback_only(host: str) -> None:
     """A foreign Host is 403 without a body; a gateway on the network lets it in."""
-    assert Answer(403) == check_host(scope(host=host), LOOPBACK)
+    assert EdgeAnswer(403) == check_host(scope(host=host), LOOPBACK)
     assert () == check_host(scope(host=host), listening("0.0.0.0"))
     assert () == check_host(scope(host=host), listening(""))
 
 
 def test_options_to_a_name_is_answered_at_once() -> None:
     """OPTIONS is 204 for a Host by name and goes on for a Host by address."""
-    assert Answer(204) == check_host(scope("OPTIONS", host="localhost:1"), LOOPBACK)
+    assert EdgeAnswer(204) == check_host(scope("OPTIONS", host="localhost:1"), LOOPBACK)
     assert () == check_host(scope("OPTIONS"), LOOPBACK)
 
 
@@ -106,8 +106,8 @@ def test_a_default_origin_may_read_the_answer(origin: str) -> None:
 )
 def test_a_foreign_origin_is_refused(origin: str) -> None:
     """Any other Origin is 403 without a body, preflight or not."""
-    assert Answer(403) == check_origin(scope(origin=origin), LOOPBACK)
-    assert Answer(403) == check_origin(scope("OPTIONS", origin=origin), LOOPBACK)
+    assert EdgeAnswer(403) == check_origin(scope(origin=origin), LOOPBACK)
+    assert EdgeAnswer(403) == check_origin(scope("OPTIONS", origin=origin), LOOPBACK)
 
 
 def test_own_pages_and_programs_get_no_headers() -> None:
@@ -123,7 +123,7 @@ def test_settings_add_origins() -> None:
 
     assert isinstance(check_origin(scope(origin="https://a.foo.example"), settings), tuple)
     assert isinstance(check_origin(scope(origin="chrome-extension://x"), settings), tuple)
-    assert Answer(403) == check_origin(scope(origin="https://foo.example"), settings)
+    assert EdgeAnswer(403) == check_origin(scope(origin="https://foo.example"), settings)
     assert ((b"access-control-allow-origin", b"*"),) == check_origin(
         scope(origin="https://any.example"), listening("127.0.0.1", "*")
     )
@@ -133,7 +133,7 @@ def test_preflight() -> None:
     """A preflight of an allowed origin says what may be sent, and for how long that holds."""
     answer = check_origin(scope("OPTIONS", origin="app://obsidian.md"), LOOPBACK)
 
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, EdgeAnswer)
     assert (204, b"") == (answer.status, answer.body)
     headers = dict(answer.headers)
     assert b"app://obsidian.md" == headers[b"access-control-allow-origin"]
@@ -144,7 +144,7 @@ def test_preflight() -> None:
     assert [
         b"Origin",
         b"Access-Control-Request-Method",
-        b"Access-Control-Request-Headers",
+        b"Access-Control-Request-ExtraHeaders",
     ] == varies
 
 

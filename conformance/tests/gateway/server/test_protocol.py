@@ -11,6 +11,7 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from gateway.observability.record import Record
 from gateway.server.asgi import AsgiClient
 from gateway.server.protocol import ClientHttp
 
@@ -63,7 +64,7 @@ async def serving(answer: Answer) -> AsyncIterator[tuple[Wire, ClientHttp, set[a
     """Have requests of one connection answered, and wait for the answers in the end."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await answer(AsgiClient(scope, send), receive)
+        await answer(AsgiClient(scope, receive, send, Record()), receive)
 
     state = ServerState()
     config = Config(cast("Any", app), http=ClientHttp, ws="none", log_config=None, access_log=False)
@@ -146,7 +147,7 @@ async def test_a_head_is_not_lost_when_the_answer_fails() -> None:
     """A fault right behind the head leaves it to the client, and the connection is closed."""
 
     async def answer(client: AsgiClient, _receive: Any) -> None:
-        await client._start(200, [])
+        await client.start(200, [])
         raise RuntimeError("a fault")
 
     async with serving(answer) as (wire, protocol, _):
@@ -162,7 +163,7 @@ async def test_a_head_is_not_written_to_who_has_left() -> None:
     has_left = asyncio.Event()
 
     async def answer(client: AsgiClient, _receive: Any) -> None:
-        await client._start(200, [])
+        await client.start(200, [])
         protocol.transport.abort()
         protocol.connection_lost(ConnectionResetError())
         has_left.set()
@@ -227,7 +228,7 @@ async def test_parts_of_an_answer_without_chunks_are_counted() -> None:
     """A body of stated length goes uvicorn's way, which knows how much of it is left."""
 
     async def answer(client: AsgiClient, _receive: Any) -> None:
-        await client._start(200, [(b"content-length", b"6")])
+        await client.start(200, [(b"content-length", b"6")])
         for part in (b"one", b"two"):
             await push(client, part)
         await client.finish()
@@ -295,3 +296,25 @@ async def test_any_token_is_a_method(method: bytes) -> None:
 
     assert [method.decode()] == seen
     assert wire.writes[0].startswith(b"HTTP/1.1 200 ")
+
+
+async def test_an_answer_starts_once() -> None:
+    """Whoever sends: a second start is refused before it reaches the server."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    client = AsgiClient({"method": "GET"}, receive, send, Record())
+    assert not client.is_started
+    await client.answer(200, b"text/plain", b"whole")
+    with pytest.raises(RuntimeError, match="already started"):
+        await client.send({"type": "http.response.start", "status": 500, "headers": []})
+
+    assert ["http.response.start", "http.response.body"] == sent
+    assert (True, 200, "complete") == (client.is_started, client.status, client.outcome)
+    await client.receive()
+    assert "complete" == client.outcome

@@ -38,6 +38,7 @@ from gateway.upstream.answers import EventStream, open_events
 from gateway.upstream.body import Sink
 from gateway.upstream.client import Upstream
 from gateway.upstream.exchange import Exchange
+from gateway.wire.client_api import OLLAMA
 
 SETTINGS = Settings()
 YES = internal.Capabilities(
@@ -179,6 +180,7 @@ def answer(pieces: list[bytes], *, streamed: bool = True, is_cut: bool = False) 
     client = Client()
     catalogue = cast("Catalogue", Known())
     relay = Relay(
+        OLLAMA,
         SETTINGS,
         cast("Upstream", Source(Body(pieces, is_cut=is_cut))),
         Services(catalogue, cast("Lifecycle", None), Blobs(), cast("Downloads", None)),

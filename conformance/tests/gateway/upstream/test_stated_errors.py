@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.faults import MAX_MESSAGE_CHARS, Refusal, UpstreamFailure
 from gateway.upstream.stated_errors import (
     StatedError,
-    describe,
+    describe_body,
     is_unknown_endpoint,
     read_error,
     read_hidden_error,
@@ -163,7 +163,7 @@ def test_knows_the_unknown_endpoint() -> None:
 def test_describes_what_makes_no_sense(body: bytes, expected: str) -> None:
     """A body of the wrong kind is named in a few words, a broken answer is not quoted."""
 
-    assert expected == describe(body)
+    assert expected == describe_body(body)
 
 
 def test_a_failure_shows_what_is_set() -> None:

@@ -14,10 +14,14 @@ class RequestContext:
         self.path = SimpleNamespace()
         self.now = "now"
         self.started_ns = 1
-        self.monotonic_ns = 42
         self.shown = "both"
         self.models: list[internal.Row] = []
         self.asked = internal.Asked(text="")
         self.model = internal.Row(
             key="", name="", capabilities=internal.Capabilities(completion="no", tools="no")
         )
+
+    @property
+    def monotonic_ns(self) -> int:
+        """The clock, which is computed at each reading and so is marked in the description."""
+        return 42

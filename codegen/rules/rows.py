@@ -1,0 +1,60 @@
+"""
+Rows that never apply, because rows before them take all that they would.
+
+The compiler knows of rows that take a status or a fault whole; here are those that ask for a code
+or a message too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from codegen.descriptions.problem import Findings
+from codegen.rules.model import ErrorRow, MappingFile, RecoverRow
+
+
+def check_rows(file: MappingFile, findings: Findings) -> None:
+    """Report error rows below 400, and rows that a row before them makes useless."""
+    for row in file.errors:
+        if 0 < row.status < 400:
+            findings.add(
+                "bad-value",
+                row.status_position,
+                f"{row.status} is no status of an error: a client takes the answer for a good one",
+            )
+    _check_reached(file.errors, findings)
+    _check_reached(file.recover, findings)
+
+
+def _check_reached(rows: Sequence[ErrorRow | RecoverRow], findings: Findings) -> None:
+    told: set[int] = set()
+    for before, after in combinations(rows, 2):
+        asks_for_words = before.code is not None or before.message is not None
+        if asks_for_words and id(after) not in told and _takes(before, after):
+            told.add(id(after))
+            findings.add(
+                "row-unreachable",
+                after.position,
+                f"the row of line {before.position.line} takes all of it",
+            )
+
+
+def _takes(before: ErrorRow | RecoverRow, after: ErrorRow | RecoverRow) -> bool:
+    """Tell whether every failure that the later row takes is taken by the earlier one."""
+    if before.code is not None and before.code != after.code:
+        return False
+    words = before.message
+    if words is not None and words.lower() not in (after.message or "").lower():
+        return False
+    if isinstance(before, RecoverRow) or isinstance(after, RecoverRow):
+        return True
+    faults = {name for name, _ in before.faults}
+    if faults and not (after.faults and {name for name, _ in after.faults} <= faults):
+        return False
+    if not before.statuses:
+        return not after.otherwise
+    return bool(after.statuses) and all(
+        status in before.statuses or f"{status[0]}xx" in before.statuses
+        for status in after.statuses
+    )

@@ -1,0 +1,75 @@
+"""
+What becomes of an exception that ends a request: what the client is told, what is logged, what is
+counted.
+
+One ladder for every way in. How an error looks to its caller is the caller's `refuse`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from gateway.calls.shared import refusal_for
+from gateway.engine.client import Client
+from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
+from gateway.observability.journal import get_logger
+from gateway.observability.record import INTERNAL_FAULT, STATED, current
+from gateway.runtime.context import RequestContext
+from gateway.settings.schema import Settings
+
+
+class Failures:
+    """Ends requests that failed."""
+
+    def __init__(self, settings: Settings) -> None:
+        """LM Studio's own words may quote a request: `log.bodies` says whether they are logged."""
+        self._shows_bodies = settings.log.bodies
+        self._log = get_logger()
+
+    async def conclude(
+        self,
+        problem: BaseException,
+        client: Client,
+        refuse: Callable[[Refusal], Awaitable[None]],
+        context: RequestContext,
+        path: str,
+    ) -> bool:
+        """
+        Tell the client of the exception that is being handled; call it in an `except` clause.
+
+        `refuse` sends an error in the caller's envelope, whether the answer has begun or not.
+        Return False for what has to be raised again: a request that is cancelled, and what ends
+        the process. Raises what `refuse` raises.
+        """
+        match problem:
+            case Refusal():
+                await refuse(problem)
+            case UpstreamFailure():
+                current().fault = problem.fault or STATED
+                self._log.warning(
+                    "upstream failure",
+                    path=path,
+                    fault=problem.fault,
+                    status=problem.status,
+                    reason=self.reason(problem),
+                )
+                await refuse(refusal_for(problem, context))
+            case ClientGone():
+                client.leave()
+            case asyncio.CancelledError():
+                # A client that left gets nothing; one that stays is told why its stream ends.
+                if client.is_started and not client.is_gone:
+                    await refuse(Refusal(503, GOING_DOWN))
+                return False
+            case Exception():
+                current().fault = INTERNAL_FAULT
+                self._log.exception("request failed (internal error)", path=path)
+                await refuse(Refusal(500, INTERNAL))
+            case _:
+                return False
+        return True
+
+    def reason(self, failure: UpstreamFailure) -> str:
+        """Return a failure's message as it may be logged."""
+        return failure.loggable(bodies=self._shows_bodies)

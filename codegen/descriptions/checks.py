@@ -15,7 +15,7 @@ from codegen.descriptions.spec import METHODS, Specs
 
 NOTES = {
     "x-changes": "a field of a request's context whose value differs from reading to reading",
-    "x-decode": "`raw` for a field that is kept as it was sent, `any` for one that is read as any JSON value",
+    "x-decode": "`raw` for a field kept as it was sent, `any` for one that takes any JSON value",
     "x-deviations": "where answers differ from the real server's, and why",
     "x-go-check": "a transform that names what is wrong with a value",
     "x-go-shape": "the component that a raw value must fit",

@@ -22,7 +22,7 @@ MISSPELT = [
     ("step", "unknown-key", "  - decode:  options", "  - decodes: options"),
     ("transform", "no-such-transform", "via: seed_or_absent", "via: seed_or_abssent"),
     ("result", "type-mismatch", "via: positive_or_absent", "via: to_json_text"),
-    ("argument", "transform-args", "with: {think: think}", "with: {thinks: think}"),
+    ("argument", "transform-args", "asks_to_think, with: {think:", "asks_to_think, with: {thinks:"),
     ("shape", "no-such-shape", "use: tool, when", "use: tools, when"),
     ("table", "no-such-table", "table: done_reason", "table: done_reasons"),
     ("state", "no-such-path", "$state.eval_tokens,", "$state.eval_token,"),

@@ -52,7 +52,7 @@ def test_every_mapping_file_is_valid(root: Path, path: Path) -> None:
 @pytest.mark.parametrize(
     "where",
     [
-        ("plan", 0, "check"),
+        ("plan", 1, "check"),
         ("plan", 0),
         ("answers", "load"),
         ("calls", "chat", "request"),

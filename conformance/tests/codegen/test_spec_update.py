@@ -23,7 +23,7 @@ SAMPLING = "gateway/transforms/sampling.py"
 TRANSFORMS = "gateway/transforms/__init__.py"
 SHARED = "specs/mappings/shared.yaml"
 RULE = "      min_p:             options.min_p\n"
-IGNORED = "      options.typical_p:         LM Studio has no such sampler setting in a request\n"
+IGNORED = "      options.repeat_last_n:     LM Studio fixes the window of its repeat penalty\n"
 OF_CHAT = "    include: [generation, structured_output]\n    fields:\n"
 """Where the group of chat's own fields begins, which chat and generate include."""
 UNTEMPLATED = "      include: generation\n      fields:\n"
@@ -31,7 +31,7 @@ UNTEMPLATED = "      include: generation\n      fields:\n"
 UNUSED = "      ignored:\n        think: "
 """Where that request's reasons begin."""
 MODEL = "harbor/lantern-8b"
-OPTIONS = {"top_k": 5, "min_p": 0.25, "typical_p": 0.5}
+OPTIONS = {"top_k": 5, "min_p": 0.25, "repeat_last_n": 0.5}
 
 
 def spec_with(root: Path, old: str, new: str) -> str:
@@ -74,26 +74,26 @@ def test_the_project_as_it_is_sends_what_is_described(real: Path, tmp_path: Path
     """What the edits below change is so before them."""
     for sent in sent_of(real, tmp_path):
         assert (5, 0.25) == (sent["top_k"], sent["min_p"])
-        assert "typical_p" not in sent
+        assert "repeat_last_n" not in sent
 
 
 def test_an_added_field_is_asked_about_and_then_sent(real: Path, tmp_path: Path) -> None:
     """Both mappings that make such a request are named; with the rules written, it is sent."""
     new = spec_with(
-        real, "        min_p:\n", "        typical_p:\n          type: number\n        min_p:\n"
+        real, "        min_p:\n", "        repeat_last_n:\n          type: number\n        min_p:\n"
     )
-    rule = OF_CHAT + "      typical_p: options.typical_p\n"
-    ignored = UNUSED.replace("think", "options.typical_p: no such setting there\n        think")
+    rule = OF_CHAT + "      repeat_last_n: options.repeat_last_n\n"
+    ignored = UNUSED.replace("think", "options.repeat_last_n: no such setting there\n        think")
     with edited(real, {SPEC: new}):
         assert {("target-undecided", CHAT), ("target-undecided", GENERATE)} == told(
-            real, "typical_p"
+            real, "repeat_last_n"
         )
         shared = replaced(real, SHARED, OF_CHAT, rule).replace(IGNORED, "")
         generate = replaced(real, GENERATE, UNUSED, ignored)
         with edited(real, {SHARED: shared, GENERATE: generate}):
             assert () == problems_of(real)
             sent = sent_of(real, tmp_path)
-    assert [0.5, 0.5] == [one["typical_p"] for one in sent]
+    assert [0.5, 0.5] == [one["repeat_last_n"] for one in sent]
     assert [0.25, 0.25] == [one["min_p"] for one in sent]
 
 
@@ -146,9 +146,9 @@ def test_a_removed_field_is_asked_about_and_then_gone(real: Path, tmp_path: Path
 def test_the_added_field_is_of_the_type_described(real: Path) -> None:
     """A rule that brings another type is refused, so a green run sends what is described."""
     new = spec_with(
-        real, "        min_p:\n", "        typical_p:\n          type: boolean\n        min_p:\n"
+        real, "        min_p:\n", "        repeat_last_n:\n          type: boolean\n        min_p:\n"
     )
-    rule = OF_CHAT + "      typical_p: options.typical_p\n"
+    rule = OF_CHAT + "      repeat_last_n: options.repeat_last_n\n"
     shared = replaced(real, SHARED, OF_CHAT, rule).replace(IGNORED, "")
     with edited(real, {SPEC: new, SHARED: shared}):
         found = {problem.check for problem in problems_of(real)}

@@ -15,7 +15,7 @@ from codegen.descriptions.spec import METHODS, Specs
 
 NOTES = {
     "x-changes": "a field of a request's context whose value differs from reading to reading",
-    "x-decode": "`raw` for a field that is kept as it was sent",
+    "x-decode": "`raw` for a field kept as it was sent, `any` for one that takes any JSON value",
     "x-deviations": "where answers differ from the real server's, and why",
     "x-go-bytes": "a text that Go takes as base64, or as an array of numbers",
     "x-go-check": "a transform that names what is wrong with a value",

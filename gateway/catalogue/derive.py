@@ -52,7 +52,9 @@ def derived(
         license=[*source.license, *(text for text in licences if text)],
         parameters={**source.parameters, **_given_options(parameters)},
         messages=[
-            internal.MadeMessage(role=message.role or "user", content=message.content or "")
+            internal.MadeMessage(
+                role=(message.role or "user").lower(), content=message.content or ""
+            )
             for message in messages
         ]
         if messages

@@ -26,7 +26,7 @@ class Blobs:
         self._known: OrderedDict[str, None] = OrderedDict()
 
     def knows(self, digest: str) -> bool:
-        """Return whether a file with this digest (`sha256:` or `sha256-`, any case) is known."""
+        """Return whether a file with this digest (`sha256:` or `sha256-`) is known."""
         return _normal(digest) in self._known
 
     async def take(self, digest: str, pieces: AsyncIterator[bytes]) -> None:
@@ -49,4 +49,4 @@ class Blobs:
 
 
 def _normal(digest: str) -> str:
-    return "sha256:" + digest[7:].lower()
+    return "sha256:" + digest[7:]

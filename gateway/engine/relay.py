@@ -104,14 +104,9 @@ class Relay:
                     is_streamed = outcome.streamed
                     await self._stream(outcome, run, client)
         except BaseException as problem:
-            streams_late = request is not None and endpoint.is_late_streamed(request)
-            refuse = partial(
-                self._refuse,
-                run=run,
-                client=client,
-                is_streamed=is_streamed,
-                streams_late=streams_late,
-            )
+            if isinstance(problem, Refusal) and problem.is_late:
+                is_streamed = endpoint.is_late_streamed(request)
+            refuse = partial(self._refuse, run=run, client=client, is_streamed=is_streamed)
             if not await self._failures.conclude(problem, client, refuse, context, endpoint.path):
                 raise
         finally:
@@ -215,7 +210,6 @@ class Relay:
         run: Run,
         client: Client,
         is_streamed: bool,
-        streams_late: bool,
     ) -> None:
         """Send an error: as a status and a body, or as a last line where the answer has begun."""
         api = self._api
@@ -224,6 +218,5 @@ class Relay:
             return
         for name, value in (*run.hints, *refusal.headers):
             client.add_header(name, value)
-        is_late = is_streamed or (refusal.is_late and streams_late)
-        content_type = api.late_error_type if is_late else api.answer_type
+        content_type = api.late_error_type if is_streamed else api.answer_type
         await client.answer(refusal.status, content_type, api.encode_error(refusal.error))

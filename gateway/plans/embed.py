@@ -125,18 +125,21 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
     )
     if problem_2 is not UNSET:
         raise Refusal(400, problem_2)
-    # specs/mappings/embed.yaml:16: check
+    # specs/mappings/embed.yaml:16: need
+    if context.model.capabilities.embedding == "no":
+        raise Refusal(400, f"{shown_quoted(shown(model))} does not support embeddings")
+    # specs/mappings/embed.yaml:18: check
     problem_3 = transforms.typical_p_problem(options=request.options)
     if problem_3 is not UNSET:
         raise Refusal(400, problem_3)
-    # specs/mappings/embed.yaml:18: decode
+    # specs/mappings/embed.yaml:20: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=context.settings.answers.defaults
     )
-    # specs/mappings/embed.yaml:22: answer
+    # specs/mappings/embed.yaml:24: answer
     keep_alive = request.keep_alive
     num_ctx = options.num_ctx
     if (
@@ -146,9 +149,9 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
     ) is True:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request))
-    # specs/mappings/embed.yaml:26: do
+    # specs/mappings/embed.yaml:28: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/embed.yaml:28: call
+    # specs/mappings/embed.yaml:30: call
     return FetchCall(
         method="POST",
         path="/v1/embeddings",

@@ -88,27 +88,30 @@ async def plan(request: ollama.EmbeddingRequest, run: Run) -> Outcome:
     model = request.model
     if found == "unknown":
         raise Refusal(404, f"model {shown_quoted(shown(model))} not found, try pulling it first")
-    # specs/mappings/embeddings.yaml:13: check
+    # specs/mappings/embeddings.yaml:13: need
+    if context.model.capabilities.embedding == "no":
+        raise Refusal(400, f"{shown_quoted(shown(model))} does not support embeddings")
+    # specs/mappings/embeddings.yaml:15: check
     problem = transforms.typical_p_problem(options=request.options)
     if problem is not UNSET:
         raise Refusal(400, problem)
-    # specs/mappings/embeddings.yaml:15: decode
+    # specs/mappings/embeddings.yaml:17: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=context.settings.answers.defaults
     )
-    # specs/mappings/embeddings.yaml:19: answer
+    # specs/mappings/embeddings.yaml:21: answer
     prompt = request.prompt
     keep_alive = request.keep_alive
     num_ctx = options.num_ctx
     if not prompt:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer())
-    # specs/mappings/embeddings.yaml:23: do
+    # specs/mappings/embeddings.yaml:25: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/embeddings.yaml:25: call
+    # specs/mappings/embeddings.yaml:27: call
     return FetchCall(
         method="POST",
         path="/v1/embeddings",

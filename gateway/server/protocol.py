@@ -107,6 +107,7 @@ class ClientHttp(HttpToolsProtocol):
             self._stop_timer()
             super().on_headers_complete()
             outlet = Outlet(self.loop, self.transport, self.flow)
+            outlet.takes_chunks = self.parser.get_http_version() != "1.0"
             self.cycle.transport = outlet
             cast("Any", self.scope)["extensions"] = {SERVER_PUSH: outlet.push}
 
@@ -224,6 +225,8 @@ class Outlet(asyncio.Transport):
     """
 
     _flushing: asyncio.Handle
+    takes_chunks = True
+    """False for a client of HTTP/1.0, which gets a stream as plain bytes."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, flow: FlowControl
@@ -236,9 +239,13 @@ class Outlet(asyncio.Transport):
         self._head = b""
         self._has_head = False
         self._is_chunked = False
+        self._is_lines = False
+        self._unwraps = False
 
     def write(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn writes nothing else
         """Write uvicorn's bytes: the first are the head, unless they only ask for the body."""
+        if self._has_head and (self._unwraps or self._is_lines):
+            data = _unwrapped(data) if self._unwraps else _by_lines(data)
         if self._head:
             self._flushing.cancel()
             self._transport.write(self._head + data)
@@ -248,6 +255,10 @@ class Outlet(asyncio.Transport):
         else:
             self._has_head = True
             self._is_chunked = data.endswith(_IN_CHUNKS)
+            if self._is_chunked and not self.takes_chunks:
+                data = data.removesuffix(_IN_CHUNKS) + b"\r\n"
+                self._is_chunked, self._unwraps = False, True
+            self._is_lines = self._is_chunked and _LINES in data
             self._head = data
             self._flushing = self._loop.call_soon(self._flush)
 
@@ -262,7 +273,8 @@ class Outlet(asyncio.Transport):
         if not (self._is_chunked and part) or self._flow.write_paused or transport.is_closing():
             return False
         chunk = b"%x\r\n%b\r\n" % (len(part), part)
-        if self._head:
+        # A chunk of lines is split where it is written, as most are of one line.
+        if self._head or (self._is_lines and part.count(b"\n") > 1):
             self.write(chunk)
         else:
             transport.write(chunk)
@@ -286,6 +298,33 @@ class Outlet(asyncio.Transport):
 _CONTINUE = b"HTTP/1.1 100 "
 _IN_CHUNKS = b"transfer-encoding: chunked\r\n\r\n"
 """How a head ends whose body has no length: uvicorn writes that last."""
+_LINES = b"\r\ncontent-type: application/x-ndjson\r\n"
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+def _unwrapped(data: bytes) -> bytes:
+    """Return what uvicorn wrote as a chunk, with or without the last one, as plain bytes."""
+    if data == _LAST_CHUNK:
+        return b""
+    size, _, rest = data.partition(b"\r\n")
+    return rest[: int(size, 16)]
+
+
+def _by_lines(data: bytes) -> bytes:
+    """
+    Return a chunk of several lines as one chunk for each.
+
+    Some clients in Node take each chunk for one line (docs/facts/ollama.md#stream-lines).
+    """
+    body = _unwrapped(data)
+    lines = body.splitlines(keepends=True)
+    if len(lines) < 2:
+        return data
+    chunks = [b"%x\r\n%b\r\n" % (len(line), line) for line in lines]
+    last = _LAST_CHUNK if data.endswith(b"\r\n" + _LAST_CHUNK) else b""
+    return b"".join(chunks) + last
+
+
 _METHOD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ")
 _METHODS = frozenset(
     b"GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT PROPFIND PROPPATCH MKCOL COPY MOVE "

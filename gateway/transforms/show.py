@@ -201,6 +201,25 @@ def _shown(value: Any, *, is_quoted: bool) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return quote(value) if is_quoted else _value(value)
+    return f"{value:g}" if isinstance(value, float) else _go_form(value)
+
+
+def _go_form(value: Any, *, is_nested: bool = False) -> str:
+    """Return a value as Go's `%#v` prints what it read, and a null at the top as `%v` does."""
+    if value is None:
+        return "interface {}(nil)" if is_nested else "<nil>"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, dict):
+        parts = [
+            f"{quote(key)}:{_go_form(item, is_nested=True)}" for key, item in sorted(value.items())
+        ]
+        return f"map[string]interface {{}}{{{', '.join(parts)}}}"
+    if isinstance(value, list):
+        parts = [_go_form(item, is_nested=True) for item in value]
+        return f"[]interface {{}}{{{', '.join(parts)}}}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -154,9 +154,11 @@ def _begin_content(speech: internal.Speech, content: str, policy: str) -> str:
         if content.strip(BLANKS):
             speech.held = ""
         return content
-    content = content.lstrip(BLANKS)
-    if not content:
-        return ""
+    if speech.phase == "thinking":
+        # Blanks are cut around thinking, and nowhere else (docs/facts/ollama.md#whitespace).
+        content = content.lstrip(BLANKS)
+        if not content:
+            return ""
     closing = "</think>\n\n" if policy == "merge" and speech.phase == "thinking" else ""
     speech.phase = "content"
     speech.held = ""

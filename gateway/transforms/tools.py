@@ -11,8 +11,8 @@ from msgspec import UNSET, Raw, UnsetType
 from gateway.faults import UpstreamFailure
 from gateway.transforms._raw import kind_of
 from gateway.types import internal, openai
+from gateway.wire.go_json import rewrite
 
-_COMPACT: Final = -1
 _ESCAPE: Final = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a proper pair
     r"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -22,15 +22,15 @@ _ESCAPE: Final = re.compile(
 
 def to_json_text(arguments: Raw) -> str:
     """
-    Return arguments as the JSON text that LM Studio wants, order of keys and numbers as sent.
+    Return arguments as the JSON text that LM Studio expects, as Go writes what it has read.
 
-    Compact, so that a template renders the same call alike however the client spaced it.
-    (docs/facts/ollama.md#backend-requests)
+    Keys keep their order, those of objects within are sorted, and numbers are written as doubles.
+    (docs/facts/ollama.md#arguments-in, docs/facts/ollama.md#backend-requests)
 
-    >>> to_json_text(Raw(b'{"b": 1.0, "a": "x"}'))
-    '{"b":1.0,"a":"x"}'
+    >>> to_json_text(Raw(b'{"b": 1.0, "a": {"d": 1E5, "c": "x"}}'))
+    '{"b":1,"a":{"c":"x","d":100000}}'
     """
-    return msgspec.json.format(bytes(arguments), indent=_COMPACT).decode("utf-8", "replace")
+    return msgspec.json.encode(rewrite(msgspec.json.decode(arguments))).decode()
 
 
 def object_or_absent(raw: Raw) -> Raw | UnsetType:
@@ -62,7 +62,7 @@ def to_arguments(name: str, text: str) -> Raw:
         # JavaScript may split a surrogate pair; Go reads a lone surrogate as U+FFFD.
         text = _ESCAPE.sub(lambda found: "\\ufffd" if found["lone"] else found[0], text)
     try:
-        compact = msgspec.json.format(text.encode("utf-8", "replace"), indent=_COMPACT)
+        compact = msgspec.json.encode(rewrite(msgspec.json.decode(text.encode("utf-8", "replace"))))
     except (msgspec.DecodeError, RecursionError) as error:
         raise _bad_arguments(name, str(error)) from None
     kind = kind_of(Raw(compact))
@@ -127,15 +127,27 @@ class _Calls(list[internal.AssembledToolCall]):
         call.name = call.name or name
         call.arguments += arguments
 
+    @staticmethod
+    def _is_next(
+        call: internal.AssembledToolCall, known: float | None, place: float | None, name: str
+    ) -> bool:
+        """Whether a named fragment under a call's id begins another (ollama.md#equal-call-ids)."""
+        if not name:
+            return False
+        is_elsewhere = place is not None and known is not None and place != known
+        return _is_whole(call.arguments) or (is_elsewhere and not call.arguments)
+
     def _find(
         self, place: int | float | None, identity: str, name: str
     ) -> internal.AssembledToolCall | None:
         if not self:
             return None
         if identity:
-            for call in self:
-                if call.id == identity:
+            for call, known in zip(self, self._places, strict=True):
+                if call.id == identity and not self._is_next(call, known, place, name):
                     return call
+            if any(call.id == identity for call in self):
+                return None
         if place is not None:
             for call, known in zip(reversed(self), reversed(self._places), strict=True):
                 if known == place:

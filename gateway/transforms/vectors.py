@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from array import array
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
@@ -26,7 +28,8 @@ def early_input_problem(input: Any, model: str | UnsetType | None) -> str | Unse
     >>> early_input_problem(1, "qwen3"), early_input_problem(1, "a b")
     ('invalid input type', UNSET)
     """
-    return UNSET if _is_input(input) or not is_lookup_name(model) else _INVALID_INPUT
+    problem = input_problem(input)
+    return UNSET if problem is UNSET or not is_lookup_name(model) else problem
 
 
 def input_problem(input: Any) -> str | UnsetType:
@@ -38,7 +41,9 @@ def input_problem(input: Any) -> str | UnsetType:
     >>> input_problem(["a", 1]), input_problem(["a"])
     ('invalid input type', UNSET)
     """
-    return UNSET if _is_input(input) else _INVALID_INPUT
+    if isinstance(input, list):
+        return UNSET if {*map(type, input)} <= {str} else _INVALID_INPUT
+    return UNSET if input is None or isinstance(input, str | UnsetType) else _INVALID_INPUT
 
 
 def is_empty_input(input: Any) -> bool:
@@ -70,14 +75,15 @@ def unit_vectors(data: list[openai.Embedding], dimensions: int | UnsetType) -> l
     """
     Return the vectors in order, cut to the wanted dimensions, each of length 1.
 
-    Dimensions that are no real cut are ignored, a zero vector stays one, and a vector that has
-    length 1 already keeps its numbers. (docs/facts/ollama.md#vectors)
+    Numbers are those of 32 bits, in their shortest text. Dimensions that are no real cut are
+    ignored, a zero vector stays one, and a vector that has length 1 already keeps its numbers.
+    (docs/facts/ollama.md#vectors)
 
     >>> unit_vectors([openai.Embedding(index=0, embedding=[3.0, 4.0])], UNSET)
     [[0.6, 0.8]]
     """
     wanted = 0 if isinstance(dimensions, UnsetType) else dimensions
-    return [_normalised(item.embedding, wanted) for item in _in_order(data)]
+    return [_shortened(_normalised(item.embedding, wanted)) for item in _in_order(data)]
 
 
 def first_vector(data: list[openai.Embedding]) -> list[float]:
@@ -90,7 +96,7 @@ def first_vector(data: list[openai.Embedding]) -> list[float]:
     ([3.0, 4.0], [])
     """
     ordered = _in_order(data)
-    return ordered[0].embedding if ordered else []
+    return list(array("f", ordered[0].embedding)) if ordered else []
 
 
 def input_count(reported: int | float | UnsetType | None, input: Any) -> int:
@@ -108,10 +114,30 @@ def input_count(reported: int | float | UnsetType | None, input: Any) -> int:
     return tokens(len(input) if isinstance(input, str) else sum(map(len, input)))
 
 
-def _is_input(input: Any) -> bool:
-    if isinstance(input, list):
-        return {*map(type, input)} <= {str}
-    return input is None or isinstance(input, str | UnsetType)
+def _shortened(vector: list[float]) -> list[float]:
+    """
+    Return doubles that print as the shortest texts of a vector's 32-bit numbers.
+
+    Each number needs six to nine digits: all are tried with six, and what is then not the same
+    number of 32 bits with one more.
+    """
+    wanted = array("f", vector)
+    found = list(wanted)
+    places: Sequence[int] = range(len(wanted))
+    for digits in ("%.6g ", "%.7g ", "%.8g ", "%.9g "):
+        # In one call for all numbers: one for each would take four times as long.
+        texts = (digits * len(places) % tuple(map(wanted.__getitem__, places))).split()
+        shorter = [*map(float, texts)]
+        rest = []
+        for place, number, back in zip(places, shorter, array("f", shorter), strict=True):
+            if back == wanted[place]:
+                found[place] = number
+            else:
+                rest.append(place)
+        places = rest
+        if not places:
+            break
+    return found
 
 
 def _in_order(data: list[openai.Embedding]) -> list[openai.Embedding]:

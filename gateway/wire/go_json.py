@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any, AnyStr, Final, NoReturn
 
 import msgspec
@@ -104,6 +105,35 @@ def first_value(body: bytes) -> Any:
         except ValueError:
             problem = _find_problem(body)
     raise Refusal(400, problem or _UNREADABLE)
+
+
+def rewrite(value: Any, *, is_top: bool = True) -> Any:
+    """
+    Return a decoded value so that it encodes as Go writes what it reads without a type.
+
+    Numbers become doubles, and the keys of objects within the value are sorted; those of an object
+    at the top keep their order. (docs/facts/ollama.md#arguments-in)
+
+    >>> msgspec.json.encode(rewrite({"b": 1.0, "a": {"d": 1e5, "c": 1e21}}))
+    b'{"b":1,"a":{"c":1e+21,"d":100000}}'
+    """
+    if isinstance(value, dict):
+        keys = value if is_top else sorted(value)
+        return {key: rewrite(value[key], is_top=False) for key in keys}
+    if isinstance(value, list):
+        return [rewrite(item, is_top=False) for item in value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    is_exact = isinstance(value, int) and abs(value) <= 2**53
+    return value if is_exact else Raw(_double(float(value)).encode("ascii"))
+
+
+def _double(number: float) -> str:
+    """Return the shortest text of a double, with an exponent where Go writes one."""
+    if number == 0 or 1e-6 <= abs(number) < 1e21:
+        text = format(Decimal(repr(number)), "f")
+        return text.removesuffix(".0")
+    return repr(number).replace("e-0", "e-")
 
 
 MOST_DIGITS: Final = 308

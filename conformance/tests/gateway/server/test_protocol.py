@@ -240,6 +240,64 @@ async def test_parts_of_an_answer_without_chunks_are_counted() -> None:
     assert not wire.is_closed
 
 
+async def test_lines_of_one_burst_are_chunks_of_their_own() -> None:
+    """In one write: some clients in Node take a chunk for a line (ollama.md#stream-lines)."""
+
+    async def answer(client: AsgiClient, _: Any) -> None:
+        await push(client, b"1\n22\n")
+        await push(client, b"3\n")
+        await push(client, b"4\n5\n")
+        await client.finish(b"6\n7\n")
+
+    async with serving(answer) as (wire, protocol, tasks):
+        protocol.data_received(GET)
+        await asyncio.gather(*tasks)
+
+    head, *rest = wire.writes
+    assert head.endswith(chunk(b"1\n") + chunk(b"22\n"))
+    assert [
+        chunk(b"3\n"),
+        chunk(b"4\n") + chunk(b"5\n"),
+        chunk(b"6\n") + chunk(b"7\n") + END,
+    ] == rest
+
+
+async def test_a_client_of_http_1_0_gets_no_chunks() -> None:
+    """Plain lines, and the connection's end is the end (ollama.md#http-1-0)."""
+
+    async def answer(client: AsgiClient, _: Any) -> None:
+        await push(client, b"1\n2\n")
+        await push(client, b"3\n")
+        await client.finish(b"4\n")
+
+    async with serving(answer) as (wire, protocol, tasks):
+        protocol.data_received(b"GET / HTTP/1.0\r\n\r\n")
+        await asyncio.gather(*tasks)
+
+    sent = b"".join(wire.writes)
+    head, _, body = sent.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert b"1\n2\n3\n4\n" == body
+    assert wire.is_closed
+
+
+@pytest.mark.parametrize("method", [b"FOO", b"get", b"A-B"])
+async def test_any_token_is_a_method(method: bytes) -> None:
+    """What the application does with it is its own business (ollama.md#malformed-requests)."""
+    seen: list[str] = []
+
+    async def answer(client: AsgiClient, _: Any) -> None:
+        await client.answer(200, b"", b"")
+
+    async with serving(answer) as (wire, protocol, tasks):
+        protocol.data_received(GET.replace(b"GET", method))
+        seen.append(protocol.scope["method"])
+        await asyncio.gather(*tasks)
+
+    assert [method.decode()] == seen
+    assert wire.writes[0].startswith(b"HTTP/1.1 200 ")
+
+
 async def test_an_answer_starts_once() -> None:
     """Whoever sends: a second start is refused before it reaches the server."""
     sent: list[Any] = []

@@ -18,9 +18,10 @@ def run(chunks: list[Chunk], policy: str) -> tuple[list[str], list[str], int]:
     """Return the pieces of thinking and content that are sent, and the count of deltas."""
     speech: internal.Speech | UnsetType = UNSET
     thinking, content = [], []
-    for reasoning_content, reasoning, said in chunks:
+    for place, (reasoning_content, reasoning, said) in enumerate(chunks, 1):
+        finish = "stop" if place == len(chunks) else UNSET
         speech = separate_speech(
-            speech, reasoning_content, reasoning, said, UNSET, "yes", "split", policy
+            speech, reasoning_content, reasoning, said, finish, "yes", "split", policy
         )
         thinking.append(speech.thinking)
         content.append(speech.content)
@@ -57,6 +58,11 @@ def streams(draw: st.DrawFn) -> tuple[str, str, list[Chunk]]:
     return "".join(thoughts), "".join(answers), chunks
 
 
+def edged(reasoning: str, answer: str) -> str:
+    """The content of an answer: blanks at its start go only after thinking."""
+    return answer.lstrip() if reasoning.strip() else answer
+
+
 @given(streams())
 @example((" a", "b", [thought(" "), thought("a"), said("b")]))
 def test_kept_apart_only_edges_are_lost(stream: tuple[str, str, list[Chunk]]) -> None:
@@ -65,18 +71,18 @@ def test_kept_apart_only_edges_are_lost(stream: tuple[str, str, list[Chunk]]) ->
     thinking, content, _ = run(chunks, "field")
 
     assert reasoning.strip() == "".join(thinking)
-    assert answer.lstrip() == "".join(content)
+    assert edged(reasoning, answer) == "".join(content)
     assert all(piece.strip() for piece in thinking if piece)
 
 
 @given(streams())
 def test_dropped_thinking_leaves_the_content(stream: tuple[str, str, list[Chunk]]) -> None:
     """The same content as when it is kept."""
-    _, answer, chunks = stream
+    reasoning, answer, chunks = stream
     thinking, content, _ = run(chunks, "drop")
 
     assert "" == "".join(thinking)
-    assert answer.lstrip() == "".join(content)
+    assert edged(reasoning, answer) == "".join(content)
 
 
 @given(streams())
@@ -88,7 +94,7 @@ def test_merged_thinking_stands_between_marks(stream: tuple[str, str, list[Chunk
     closing = "</think>\n\n" if marked and answer.strip() else ""
 
     assert "" == "".join(thinking)
-    assert marked + closing + answer.lstrip() == "".join(content)
+    assert marked + closing + edged(reasoning, answer) == "".join(content)
 
 
 @given(streams(), st.sampled_from(["field", "drop", "merge"]))
@@ -106,7 +112,8 @@ def test_content_is_passed_on_piece_by_piece() -> None:
     """Once it has begun, nothing of it waits or is changed."""
     chunks = [said("\n\n"), said(" Yes"), said(" "), said("\n"), said("no "), said("")]
 
-    assert ["", "Yes", " ", "\n", "no ", ""] == run(chunks, "field")[1]
+    assert ["", "\n\n Yes", " ", "\n", "no ", ""] == run(chunks, "field")[1]
+    assert ["", "", "Yes", " ", "\n", "no ", ""] == run([thought("a"), *chunks], "field")[1]
 
 
 def test_blanks_inside_thinking_come_with_the_next_piece() -> None:

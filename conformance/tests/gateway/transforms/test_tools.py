@@ -43,12 +43,12 @@ def merge(*chunks: list[openai.ToolCallFragment]) -> list[internal.AssembledTool
     ("arguments", "text"),
     [
         (b"{}", "{}"),
-        (b'{ "b": 1.0,\n "a": [1e5, "\\u00e9 x"] }', '{"b":1.0,"a":[1e5,"\\u00e9 x"]}'),
+        (b'{ "b": 1.0,\n "a": [1e5, "\\u00e9 x"] }', '{"b":1,"a":[100000,"é x"]}'),
         ('{"a":"é"}'.encode(), '{"a":"é"}'),
     ],
 )
-def test_arguments_keep_order_and_numbers_as_text(arguments: bytes, text: str) -> None:
-    """Only blanks between tokens go."""
+def test_arguments_are_written_as_go_writes_them(arguments: bytes, text: str) -> None:
+    """The order at the top stays, numbers are doubles (ollama.md#arguments-in)."""
     assert text == to_json_text(Raw(arguments))
 
 
@@ -68,8 +68,12 @@ def test_only_objects_are_parameters() -> None:
         (" \n", b"{}"),
         ("null", b"{}"),
         ("{}", b"{}"),
-        (' {"b": 1.0, "a": {"c": [ ]}} ', b'{"b":1.0,"a":{"c":[]}}'),
-        ('{"a":"\\ud83d\\ude00 \\ud83d x"}', b'{"a":"\\ud83d\\ude00 \\ufffd x"}'),
+        (' {"b": 1.0, "a": {"c": [ ]}} ', b'{"b":1,"a":{"c":[]}}'),
+        (
+            '{"a":1,"b":{"d":1E5,"c":1e-7,"C":1e21},"a":-0.5}',
+            b'{"a":-0.5,"b":{"C":1e+21,"c":1e-7,"d":100000}}',
+        ),
+        ('{"a":"\\ud83d\\ude00 \\ud83d x"}', '{"a":"\U0001f600 \ufffd x"}'.encode()),
         ('{"a":"\\\\ud83d"}', b'{"a":"\\\\ud83d"}'),
     ],
 )
@@ -97,7 +101,7 @@ def test_bad_arguments_are_an_upstream_failure(text: str) -> None:
     st.dictionaries(
         st.text(max_size=4),
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+            st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=4),
             lambda inner: (
                 st.lists(inner, max_size=3)
                 | st.dictionaries(st.text(max_size=3), inner, max_size=3)
@@ -162,6 +166,17 @@ def test_an_id_repeated_in_every_fragment() -> None:
     assert [made(0, "1", "f", "{}"), made(1, "2", "g", "{}")] == merge(
         [fragment(0, "1", "f", "{"), fragment(1, "2", "g", "{")],
         [fragment(0, "2", "g", "}"), fragment(0, "1", "f", "}")],
+    )
+
+
+def test_two_calls_may_share_an_id() -> None:
+    """Whole ones one after the other, and heads under indexes of their own."""
+    assert [made(0, "1", "f", "{}"), made(1, "1", "f", "{}")] == merge(
+        [fragment(0, "1", "f", "{}"), fragment(1, "1", "f", "{}")]
+    )
+    assert [made(0, "1", "f", "{}"), made(1, "1", "g", "[]")] == merge(
+        [fragment(0, "1", "f", ""), fragment(1, "1", "g", "")],
+        [fragment(0, arguments="{}"), fragment(1, arguments="[]")],
     )
 
 

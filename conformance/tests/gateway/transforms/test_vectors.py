@@ -1,6 +1,7 @@
 """Embedding: inputs and vectors."""
 
 import math
+import struct
 
 import msgspec
 import pytest
@@ -85,10 +86,23 @@ def test_only_real_cuts_are_made(dimensions: int | UnsetType, vector: list[float
 
 
 def test_zero_and_unit_vectors_keep_their_numbers() -> None:
-    """There is nothing to divide by, or no need to."""
+    """There is nothing to divide by, or no need to; 32 bits have shorter texts."""
     nearly = [0.6000000238418579, 0.800000011920929]
 
-    assert [[0.0, 0.0], nearly] == unit_vectors([embedding([0.0, 0.0]), embedding(nearly)], UNSET)
+    assert [[0.0, 0.0], [0.6, 0.8]] == unit_vectors(
+        [embedding([0.0, 0.0]), embedding(nearly)], UNSET
+    )
+
+
+@given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40))
+def test_numbers_are_the_shortest_of_32_bits(numbers: list[float]) -> None:
+    """Each reads back as the same number, and no shorter text would (ollama.md#vectors)."""
+    (found,) = unit_vectors([embedding([*numbers, 1e3])], UNSET)
+
+    for number in found:
+        bits = struct.pack("f", number)
+        digits = next(n for n in range(6, 10) if struct.pack("f", float(f"{number:.{n}g}")) == bits)
+        assert number == float(f"{number:.{digits}g}")
 
 
 @given(

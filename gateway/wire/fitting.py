@@ -5,6 +5,7 @@ Fitting decoded JSON to a struct, as leniently as Go does.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, NoReturn
@@ -88,6 +89,8 @@ class _Fitter:
             return self._zero(shape, place)
         if kind == "array" and shape.item is not None:
             inner = self.place_of_item(place)
+            if not self.looks_at(inner) and _all_fit(value, shape.item):
+                return value
             return [self.fit_item(item, shape.item, inner) for item in value]
         if kind == "object" and shape.struct is not None:
             return self._fit_struct(value, shape, place)
@@ -99,6 +102,10 @@ class _Fitter:
     def fit_item(self, value: Any, shape: Shape, place: _Place) -> Any:
         """Return an element of a list or a map as its type accepts it."""
         return self.fit(value, shape, place)
+
+    def looks_at(self, place: _Place) -> bool:
+        """Return whether values at a place must be looked at one by one, whatever their kinds."""
+        return False
 
     def place_of_item(self, place: _Place) -> _Place:
         """Return the place of a list's or a map's elements."""
@@ -190,6 +197,9 @@ class BodyFitter(_Fitter):
         self._first_complaint = earlier
         return fitted
 
+    def looks_at(self, place: _Place) -> bool:
+        return place.path in self._rules.checks or place.path in self._rules.shapes
+
     def place_of_fields(self, shape: Shape, place: _Place) -> _Place:
         if place.is_pinned or not place.path:
             return place
@@ -251,6 +261,29 @@ def _path_and_parents(path: str) -> Iterator[str]:
     while path.endswith("[]"):
         path = path.removesuffix("[]")
         yield path
+
+
+_WHOLE_NUMBERS: Final = re.compile(rb"-?+[0-9]++(?:,-?+[0-9]++)*+")
+
+
+def _all_fit(items: list[Any], shape: Shape) -> bool:
+    """
+    Return whether a list's elements are plain values that all fit, without a step for each.
+
+    False may also mean that they must be looked at one by one.
+    """
+    if not items or shape.struct is not None or shape.item is not None:
+        return False
+    kinds = set(map(type, items))
+    if not all(kind in _KINDS and _KINDS[kind] in shape.kinds for kind in kinds):
+        return False
+    if Raw not in kinds:
+        return True
+    if len(kinds) > 1:
+        return False
+    if shape.is_integer:
+        return _WHOLE_NUMBERS.fullmatch(b",".join(items)) is not None
+    return all(map(math.isfinite, map(float, map(bytes, items))))
 
 
 def _fits_number(value: Raw, shape: Shape) -> bool:

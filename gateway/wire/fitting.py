@@ -53,6 +53,8 @@ _KINDS: Final[Mapping[type, JsonKind]] = {
     dict: "object",
 }
 
+_CONTAINERS: Final = (list, dict)
+
 _ZEROS: Final[tuple[tuple[JsonKind, Callable[[], Any]], ...]] = (
     ("string", str),
     ("bool", bool),
@@ -76,6 +78,7 @@ class _Fitter:
     """Walks a value in document order, drops unknown fields, and reports wrong kinds."""
 
     folds_keys = False
+    _first_complaint: str | None = None
 
     def fit(self, value: Any, shape: Shape, place: _Place) -> Any:
         """Return the value as the type accepts it; problems go to `complain`."""
@@ -89,9 +92,15 @@ class _Fitter:
             return self._zero(shape, place)
         if kind == "array" and shape.item is not None:
             inner = self.place_of_item(place)
-            if not self.looks_at(inner) and _all_fit(value, shape.item):
+            looks_at_each = self.looks_at(inner)
+            if not looks_at_each and _all_fit(value, shape.item):
                 return value
-            return [self.fit_item(item, shape.item, inner) for item in value]
+            # After a failure, what another plain value is makes no difference any more.
+            return [
+                self.fit_item(item, shape.item, inner)
+                for item in value
+                if self._first_complaint is None or looks_at_each or type(item) in _CONTAINERS
+            ]
         if kind == "object" and shape.struct is not None:
             return self._fit_struct(value, shape, place)
         if kind == "object" and shape.item is not None:
@@ -159,7 +168,6 @@ class BodyFitter(_Fitter):
         self._go_name = go_name
         self._rules = rules
         self._objects = objects
-        self._first_complaint: str | None = None
 
     def fit_whole(self, value: Any, shape: Shape) -> Any:
         fitted = self.fit(value, shape, _Place("", "", self._go_name, is_pinned=False))
@@ -198,7 +206,8 @@ class BodyFitter(_Fitter):
         return fitted
 
     def looks_at(self, place: _Place) -> bool:
-        return place.path in self._rules.checks or place.path in self._rules.shapes
+        path, rules = place.path, self._rules
+        return path in rules.checks or path in rules.shapes or self._is_parsed_alone(place)
 
     def place_of_fields(self, shape: Shape, place: _Place) -> _Place:
         if place.is_pinned or not place.path:

@@ -100,6 +100,30 @@ def test_plain_values_that_fit_take_no_steps(field: str, item: bytes) -> None:
     assert steps_to_read(8 * MANY) - steps_to_read(MANY) < MANY
 
 
+def test_values_that_do_not_fit_are_told_once() -> None:
+    """The first failure is the answer; plain values after it take next to no steps."""
+
+    class Item(msgspec.Struct, forbid_unknown_fields=True):
+        name: str = ""
+
+    class Request(msgspec.Struct, forbid_unknown_fields=True):
+        items: list[Item] = []
+
+    decoder = msgspec.json.Decoder(Request)
+
+    def steps_to_refuse_items(number: int) -> int:
+        body = b'{"items":[' + (b"5," * number)[:-1] + b"]}"
+
+        def refuse() -> None:
+            with pytest.raises(Refusal):
+                read_slowly(body, Request, decoder, "Request")
+
+        return steps_of(refuse)
+
+    more = steps_to_refuse_items(8 * MANY) - steps_to_refuse_items(MANY)
+    assert more < 30 * 7 * MANY
+
+
 def calls_and_results(calls: int) -> int:
     """Return the steps to pair the results of many calls in one message, half of them named."""
     call = ollama.ToolCall(function=ollama.ToolCallFunction(name="f", arguments=Raw(b"{}")))

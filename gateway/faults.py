@@ -20,8 +20,9 @@ This module does no I/O, and chooses no status or text for the client.
 
 from __future__ import annotations
 
+import copy
 import re
-from typing import Literal
+from typing import Literal, TypeVar
 
 GOING_DOWN = "the gateway is shutting down"
 """The text of a refusal while the process shuts down."""
@@ -48,6 +49,8 @@ FaultId = Literal[
     "wrong_model",
     "bad_tool_arguments",
 ]
+
+_Problem = TypeVar("_Problem", bound=Exception)
 
 MAX_MESSAGE_CHARS = 4096
 """Longest message that is kept of a stated error; LM Studio can list all its models in one."""
@@ -160,6 +163,16 @@ class Refusal(Exception):
         self.error = error
         self.headers = headers
         self.is_late = is_late
+
+
+def afresh(problem: _Problem) -> _Problem:
+    """
+    Return a copy of an exception that is stored somewhere, to be raised in its place.
+
+    A raised exception holds the frames that it passes. If one of them reaches the place where the
+    exception is stored, the request with its body stays in memory until the cyclic collector runs.
+    """
+    return copy.copy(problem)
 
 
 def shorten(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:

@@ -304,7 +304,11 @@ class Catalogue:
             )
             return replace(view, made=self._made_in(view))
         assert last is not None
-        raise last
+        try:
+            raise last
+        finally:
+            # A raised exception holds this frame, which must not hold the exception.
+            del last
 
     def _update_made(self) -> None:
         if self._view is not None:

@@ -19,7 +19,7 @@ from msgspec import UnsetType
 
 from gateway.calls import host
 from gateway.catalogue.catalogue import Catalogue
-from gateway.faults import GOING_DOWN, Refusal, UpstreamFailure
+from gateway.faults import GOING_DOWN, Refusal, UpstreamFailure, afresh
 from gateway.observability.journal import get_logger
 from gateway.settings.schema import DownloadSettings
 from gateway.types import internal
@@ -105,7 +105,7 @@ class Downloads:
                 job.task = asyncio.create_task(self._run(job))
             while True:
                 if job.failure is not None:
-                    raise job.failure
+                    raise afresh(job.failure)
                 # Read before the yield: a slow reader must miss neither the end nor a failure.
                 known, is_done = job.updates, job.is_done
                 if job.id or is_done:

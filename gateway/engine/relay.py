@@ -143,7 +143,8 @@ class Relay:
                 data = await self._upstream.fetch(call.method, call.path, body)
                 break
             except UpstreamFailure as failure:
-                await self._recover_or_raise(failure, run, client)
+                if not await self._recover(failure, run, client):
+                    raise
         run.context.first_event_ns = time.monotonic_ns()
         source = read_answer(call, data)
         self._check_model(source, run, client)
@@ -174,21 +175,29 @@ class Relay:
                         await client.answer(200, self._api.answer_type, self._api.encode(whole))
                 return
             except UpstreamFailure as failure:
-                await self._recover_or_raise(failure, run, client)
+                if not await self._recover(failure, run, client):
+                    raise
 
     # -- failures -----------------------------------------------------------------------------
 
-    async def _recover_or_raise(self, failure: UpstreamFailure, run: Run, client: Client) -> None:
-        """Recover from a failure, if its row says so and the client has received nothing."""
+    async def _recover(self, failure: UpstreamFailure, run: Run, client: Client) -> bool:
+        """
+        Recover from a failure, if its row says so and the client has received nothing.
+
+        Returns False when the failure stands. It is not raised here: a raised exception holds the
+        frame that it leaves, and that frame would hold the exception.
+        """
         lease = run.lease
         if client.is_started or lease is None or recovery_for(failure) is None:
-            raise failure
+            return False
         reason = self._failures.reason(failure)
         self._log.info("loading the model again", model=lease.row.key, reason=reason)
         current().retries += 1
-        await lease.recover(failure)
+        if not await lease.recover(failure):
+            return False
         run.context.loaded_ns = time.monotonic_ns()
         self._send_warnings(run, client)
+        return True
 
     def _send_warnings(self, run: Run, client: Client) -> None:
         for text in run.warnings:

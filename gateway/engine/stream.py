@@ -178,8 +178,12 @@ class Frames:
 
 
 async def _fail_after(sending: Awaitable[None], failure: UpstreamFailure) -> None:
-    await sending
-    raise failure
+    try:
+        await sending
+        raise failure
+    finally:
+        # A raised exception holds this frame, which must not hold the exception.
+        del failure
 
 
 def _stated(data: bytes) -> UpstreamFailure:

@@ -73,13 +73,13 @@ class Lease:
         self._readiness.join(self._request)
         await self._readiness.make_ready(self._request)
 
-    async def recover(self, failure: UpstreamFailure) -> None:
+    async def recover(self, failure: UpstreamFailure) -> bool:
         """
         Make the model ready again after LM Studio said in `failure` that it is not loaded.
 
-        The first time this returns at once, then after growing pauses. Raises that failure when the
-        time for a load is over or the host contradicts itself for too long, or the failure of a
-        load.
+        The first time this returns at once, then after growing pauses. Returns False when the time
+        for a load is over or the host contradicts itself for too long: the failure stands. Raises
+        the failure of a load.
         """
         request = self._request
         request.is_running = False
@@ -93,11 +93,12 @@ class Lease:
             self._refused_since + self._readiness.load_timeout_s, self._quiet_since + quiet_s
         )
         if now + self._pause_s >= over_at:
-            raise failure
+            return False
         loads = await self._readiness.look_again(request, self._pause_s)
         self._pause_s = min(max(2 * self._pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
         if loads:
             self._quiet_since = time.monotonic()
+        return True
 
     async def warm(self) -> None:
         """Have a host that loads for requests only load the prepared model, if it is not loaded."""

@@ -169,8 +169,12 @@ class Readiness:
                 await state.wait()
                 return
             await asyncio.wait({task})
-        if change != "unloading" and not task.cancelled() and (failure := task.exception()):
-            raise failure
+        try:
+            if change != "unloading" and not task.cancelled():
+                task.result()
+        finally:
+            # A raised exception holds this frame, which must not hold the exception.
+            del task
 
     async def _wait_until_idle(
         self, state: ModelState, request: ModelRequest, until: float

@@ -20,7 +20,7 @@ from gateway.engine.failures import Failures
 from gateway.engine.limits import check_depth, check_raw_counts
 from gateway.engine.model_check import ModelCheck
 from gateway.engine.run import NEAREST, Services
-from gateway.faults import ClientGone, Refusal, UpstreamFailure
+from gateway.faults import ClientGone, Refusal, UpstreamFailure, afresh
 from gateway.lifecycle.lifecycle import Lease
 from gateway.observability.record import current
 from gateway.passthrough.answers import look_at, patch_answer
@@ -182,7 +182,9 @@ class Passthrough:
                 )
                 failure = start.failure
                 if answer.status in _OUR_TOKEN_REFUSED:
-                    raise failure or UpstreamFailure("no reason given", status=answer.status)
+                    if failure is None:
+                        raise UpstreamFailure("no reason given", status=answer.status)
+                    raise afresh(failure)
                 if failure is None and row is not None and start.model:
                     warning = self._check.warning(row, start.model)
                     if warning is not None:
@@ -198,12 +200,9 @@ class Passthrough:
                         start = patch_answer(answer, start, changes, context)
                     await conclude(answer, start, answer.each, path, client)
                     return
-            try:
-                await lease.recover(failure)
+            if await lease.recover(failure):
                 record.retries += 1
-            except UpstreamFailure as last:
-                if last is not failure:
-                    raise
+            else:
                 # Read whole above, or an event stream of which nothing follows its error.
                 await conclude(answer, start, None, path, client)
                 return

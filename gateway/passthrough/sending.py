@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from gateway.faults import Refusal, UpstreamFailure
+from gateway.faults import Refusal, UpstreamFailure, afresh
 from gateway.observability.record import STATED, current
 from gateway.passthrough.answers import Start
 from gateway.server.asgi import AsgiClient
@@ -37,7 +37,7 @@ async def conclude(
     """Send an answer on, an error in the caller's dialect. Raises UpstreamFailure."""
     failure = start.failure
     if failure is not None and answer.status < 400:
-        raise failure
+        raise afresh(failure)
     if failure is not None:
         current().fault = failure.fault or STATED
     if failure is not None and not is_in_dialect(path, b"".join(start.held)):

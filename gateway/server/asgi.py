@@ -39,7 +39,8 @@ The layers in between only need the beginning and the end of an answer, so the t
 of a stream bypass them.
 """
 
-_CLIENT = "olgate.client"
+CLIENT = "olgate.client"
+"""Where the scope has the AsgiClient. Its `receive` may lead back to the scope."""
 _STREAM_HEADERS = [(b"content-type", NDJSON)]
 _EVENT_STREAM = b"text/event-stream"
 
@@ -55,7 +56,7 @@ class AsgiClient:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
         """Speak over a server's `receive` and `send`; `record` gets the times and the kind."""
-        scope[_CLIENT] = self
+        scope[CLIENT] = self
         self._receive = receive
         self._send = send
         self.record = record
@@ -197,7 +198,7 @@ class AsgiClient:
 
 def client_of(scope: Scope) -> AsgiClient:
     """Return the client of the request that a scope is of."""
-    client: AsgiClient = scope[_CLIENT]
+    client: AsgiClient = scope[CLIENT]
     return client
 
 

@@ -52,3 +52,6 @@ class _Rest:
                 waiting = steps.send(sent) if told is None else steps.throw(told)
             except StopIteration:
                 return
+            finally:
+                # A raised exception holds this frame, which must not hold the exception.
+                told = None

@@ -19,6 +19,7 @@ from urllib.parse import quote
 from gateway.observability.journal import get_logger, log_request
 from gateway.observability.record import INTERNAL_FAULT, Observer, start_record
 from gateway.server.asgi import (
+    CLIENT,
     REQUEST_ID,
     ASGIApp,
     AsgiClient,
@@ -106,6 +107,8 @@ class Edge:
                 user_agent=header(scope, b"user-agent"),
                 outcome="failed" if failed else client.outcome,
             )
+            # The scope and the client would hold each other, and the request with them.
+            scope.pop(CLIENT, None)
 
     def _judge(self, scope: Scope, client: AsgiClient) -> EdgeAnswer | None:
         """Return an answer, or None to pass the request on."""

@@ -7,6 +7,7 @@ Pairing tool results with tool calls needs the whole conversation, which no rule
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -195,6 +196,34 @@ class _Turn:
     answered: _Call | None = None
 
 
+class _Pending:
+    """
+    The tool calls of one turn, in their order: the next one that a result may answer.
+
+    A call that was answered, or has an id, stays so. It is dropped from the queue where it is met.
+    """
+
+    def __init__(self) -> None:
+        self._queues: defaultdict[tuple[bool, str], deque[_Call]] = defaultdict(deque)
+
+    def add(self, calls: list[_Call]) -> None:
+        for call in calls:
+            for lacks_id in (False,) if call.id else (False, True):
+                self._queues[lacks_id, ""].append(call)
+                if call.name:
+                    self._queues[lacks_id, call.name].append(call)
+
+    def first(self, name: str, *, lacks_id: bool) -> _Call | None:
+        """Return the first call with this name ("" is any) that is not answered."""
+        queue = self._queues.get((lacks_id, name))
+        while queue:
+            call = queue[0]
+            if not (call.is_answered or (lacks_id and call.id)):
+                return call
+            queue.popleft()
+        return None
+
+
 class _Pairing:
     """Walks a conversation once and finds the tool call of every tool result."""
 
@@ -210,12 +239,14 @@ class _Pairing:
         ]
         self._ids_of_calls = {call.id for turn in self.turns for call in turn.calls if call.id}
         self._known: dict[str, _Call] = {}
-        self._pending: list[_Call] = []
+        self._pending = _Pending()
         role_before = ""
         for turn in self.turns:
             if turn.calls:
                 joins = turn.role == role_before == "assistant"
-                self._pending = [*self._pending, *turn.calls] if joins else list(turn.calls)
+                if not joins:
+                    self._pending = _Pending()
+                self._pending.add(turn.calls)
                 self._known.update((call.id, call) for call in turn.calls if call.id)
             if turn.role == "tool":
                 turn.answered = self._find_call(turn)
@@ -230,12 +261,10 @@ class _Pairing:
         if sent in self._ids_of_calls:
             # A later call has this id, so no earlier call may take it.
             return None
-        free = [call for call in self._pending if not call.is_answered and not (sent and call.id)]
-        if not free:
-            return None
-        name = turn.message.tool_name
-        found = next((call for call in free if name and call.name == name), free[0])
-        if sent:
+        lacks_id = bool(sent)
+        found = self._pending.first(turn.message.tool_name or "", lacks_id=lacks_id)
+        found = found or self._pending.first("", lacks_id=lacks_id)
+        if sent and found is not None:
             found.id = sent
             self._known[sent] = found
         return found

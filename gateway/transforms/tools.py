@@ -99,12 +99,21 @@ def merge_tool_calls(
 class _Calls(list[internal.AssembledToolCall]):
     """Tool calls, each with the index that LM Studio gives its fragments."""
 
-    __slots__ = ("_places",)
+    __slots__ = ("_by_id", "_by_place", "_names", "_places")
 
+    _by_id: dict[str, internal.AssembledToolCall]
+    """The last call with each id."""
+    _by_place: dict[int | float, internal.AssembledToolCall]
+    """The last call with each index."""
+    _names: set[str]
     _places: list[int | float | None]
+    """The index of each call's first fragment, in the order of the calls."""
 
     def __init__(self, calls: list[internal.AssembledToolCall] | tuple[()]) -> None:
         super().__init__(calls)
+        self._by_id = {call.id: call for call in calls if isinstance(call.id, str)}
+        self._by_place = {call.index: call for call in calls}
+        self._names = {call.name for call in calls}
         self._places = [call.index for call in calls]
 
     def add(self, fragment: openai.ToolCallFragment) -> None:
@@ -122,9 +131,14 @@ class _Calls(list[internal.AssembledToolCall]):
             call = internal.AssembledToolCall(index=len(self), name=name, arguments="")
             self.append(call)
             self._places.append(place)
+            if place is not None:
+                self._by_place[place] = call
         if identity and isinstance(call.id, UnsetType):
             call.id = identity
-        call.name = call.name or name
+            self._by_id[identity] = call
+        if name and not call.name:
+            call.name = name
+        self._names.add(call.name)
         call.arguments += arguments
 
     @staticmethod
@@ -142,19 +156,15 @@ class _Calls(list[internal.AssembledToolCall]):
     ) -> internal.AssembledToolCall | None:
         if not self:
             return None
-        if identity:
-            for call, known in zip(self, self._places, strict=True):
-                if call.id == identity and not self._is_next(call, known, place, name):
-                    return call
-            if any(call.id == identity for call in self):
-                return None
+        if identity and (call := self._by_id.get(identity)) is not None:
+            known = self._places[call.index]
+            return None if self._is_next(call, known, place, name) else call
         if place is not None:
-            for call, known in zip(reversed(self), reversed(self._places), strict=True):
-                if known == place:
-                    is_other = bool(identity) and not isinstance(call.id, UnsetType)
-                    return None if is_other else call
+            if (call := self._by_place.get(place)) is not None:
+                is_other = bool(identity) and not isinstance(call.id, UnsetType)
+                return None if is_other else call
             return None if identity or name else self[-1]
-        if identity or (name and all(call.name != name for call in self)):
+        if identity or (name and name not in self._names):
             return None
         return None if name and _is_whole(self[-1].arguments) else self[-1]
 

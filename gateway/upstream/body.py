@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
-from gateway.faults import FaultId
+from gateway.faults import FaultId, afresh
 
 AHEAD_BYTES = 128 * 1024
 """Bytes of a body that are buffered while nothing reads it; then the upstream has to wait."""
@@ -27,11 +27,14 @@ class TransportFault(Exception):
     def __init__(
         self, fault: FaultId, message: str, *, repeatable: bool = False, timed_out: bool = False
     ) -> None:
-        super().__init__(message)
+        super().__init__(fault, message)
         self.fault = fault
         self.message = message
         self.repeatable = repeatable
         self.timed_out = timed_out
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class Source(Protocol):
@@ -93,7 +96,7 @@ class AnswerBody:
         """
         while not self._held:
             if self._fault is not None:
-                raise self._fault
+                raise afresh(self._fault)
             if self._has_ended:
                 return b""
             await self._wait()
@@ -112,7 +115,7 @@ class AnswerBody:
                 if (pending := sink(self._take_held())) is not None:
                     return pending
             if self._fault is not None:
-                raise self._fault
+                raise afresh(self._fault)
             if self._has_ended:
                 return None
             self._sink = sink

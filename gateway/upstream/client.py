@@ -100,12 +100,16 @@ class Upstream:
                             raise
                         repeats -= 1
                         current().retries += 1
-        except TimeoutError:
+        except TimeoutError as problem:
             if not limit.expired():
                 raise
+            problem.with_traceback(None)
             raise UpstreamFailure(
                 f"no complete answer within {timeout_s:g} s", fault="first_byte_timeout"
             ) from None
+        finally:
+            # The limit holds the task, and the task may come to hold what is raised here.
+            del limit
 
     async def ask(
         self, call: FetchCall[Any, TargetT], *, timeout_s: float | None = None

@@ -192,6 +192,9 @@ class Connection(asyncio.Protocol):
         except BaseException:
             body.cut()
             raise
+        finally:
+            # A raised exception holds this frame, which must not hold the exception.
+            del waiter
         return answer.status, answer.headers, body
 
     def abort(self) -> None:
@@ -307,8 +310,9 @@ class Connection(asyncio.Protocol):
 
     def _note_upload(self, upload: asyncio.Future[None]) -> None:
         """Fail a request whose body could not be read from its source."""
-        is_ours = upload is self._upload and not upload.cancelled()
-        if is_ours and (problem := upload.exception()) is not None:
+        if upload.cancelled() or (problem := upload.exception()) is None:
+            return
+        if upload is self._upload:
             self._fail(problem)
             self.wire.abort()
 
@@ -325,16 +329,21 @@ class Connection(asyncio.Protocol):
     def _fail(self, problem: BaseException) -> None:
         """Raise a problem for the task that waits for the head or the body."""
         waiter, body = self._head_waiter, self._body
-        self._answer = self._body = self._head_waiter = None
+        self._let_go()
         if waiter is not None and not waiter.done():
             waiter.set_exception(problem)
         elif body is not None:
             body.lose(problem if isinstance(problem, TransportFault) else _cut_mid_stream())
 
     def _let_go(self) -> None:
+        if self._answer is not None:
+            # The parser and the receiver of its results hold each other.
+            del self._answer.parser
         self._answer = self._body = self._head_waiter = None
-        if self._upload is not None and not self._upload.done():
+        if self._upload is not None:
             self._upload.cancel()
+            # A failed upload has an exception, which holds the frames of the request.
+            self._upload = None
 
     def _name_loss(self) -> TransportFault:
         """

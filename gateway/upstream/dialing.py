@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import aiohappyeyeballs
 
-from gateway.faults import shorten
+from gateway.faults import FaultId, shorten
 from gateway.upstream.address import Origin
 from gateway.upstream.body import TransportFault
 from gateway.upstream.connection import Connection
@@ -36,7 +36,7 @@ async def dial(
             return await _secure(origin, wire, when_lost)
     except TimeoutError as problem:
         detail = f"no connection to {origin} within the time limit"
-        raise TransportFault("connect", detail, repeatable=True, timed_out=True) from problem
+        raise TransportFault("connect", detail, repeatable=True, timed_out=True) from _cut(problem)
 
 
 async def _resolve(origin: Origin) -> list[aiohappyeyeballs.AddrInfoType]:
@@ -52,7 +52,7 @@ async def _resolve(origin: Origin) -> list[aiohappyeyeballs.AddrInfoType]:
         return [*found]
     except OSError as problem:
         detail = f"the name of {origin} can't be resolved: {_words(problem)}"
-        raise TransportFault("dns", detail, repeatable=True) from problem
+        raise TransportFault("dns", detail, repeatable=True) from _cut(problem)
 
 
 def _is_ipv4(host: str) -> bool:
@@ -74,10 +74,10 @@ async def _connect(origin: Origin, addresses: list[aiohappyeyeballs.AddrInfoType
     except TimeoutError as problem:
         # This is the limit of the operating system, not `connect_timeout_s`.
         detail = f"can't connect to {origin}: {_words(problem)}"
-        raise TransportFault("connect", detail, repeatable=True, timed_out=True) from problem
+        raise TransportFault("connect", detail, repeatable=True, timed_out=True) from _cut(problem)
     except OSError as problem:
         detail = f"can't connect to {origin}: {_words(problem)}"
-        raise TransportFault("connect", detail, repeatable=True) from problem
+        raise TransportFault("connect", detail, repeatable=True) from _cut(problem)
 
 
 async def _secure(
@@ -94,13 +94,13 @@ async def _secure(
         )
     except ssl.SSLCertVerificationError as problem:
         detail = f"the certificate of {origin} is refused: {problem.verify_message}"
-        raise TransportFault("tls", detail, repeatable=True) from problem
+        raise TransportFault("tls", detail, repeatable=True) from _cut(problem)
     except OSError as problem:
         # This includes a peer that closes during the handshake, after TCP was connected.
         verb = "agree on TLS with" if is_tls else "connect to"
         detail = f"can't {verb} {origin}: {_words(problem)}"
-        fault = TransportFault("tls" if is_tls else "connect", detail, repeatable=True)
-        raise fault from problem
+        fault: FaultId = "tls" if is_tls else "connect"
+        raise TransportFault(fault, detail, repeatable=True) from _cut(problem)
     return connection
 
 
@@ -119,6 +119,15 @@ def _open_socket(address: aiohappyeyeballs.AddrInfoType) -> socket.socket:
 def _tls() -> ssl.SSLContext:
     """Return the system's trusted certificates, read once: that costs more than a connection."""
     return ssl.create_default_context()
+
+
+def _cut(problem: Exception) -> Exception:
+    """
+    Return an exception without its frames.
+
+    Among them are frames of libraries that hold the exception, or the task that will hold it.
+    """
+    return problem.with_traceback(None)
 
 
 def _words(problem: OSError) -> str:

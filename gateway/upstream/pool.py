@@ -92,7 +92,9 @@ class ConnectionPool:
         try:
             async with asyncio.timeout(limit_s):
                 await slots.acquire()
-        except TimeoutError:
+        except TimeoutError as problem:
+            # Its frames hold the task, and the task may come to hold what is raised here.
+            problem.with_traceback(None)
             detail = f"no connection was free for {limit_s:g} s; raise upstream.max_connections"
             raise TransportFault("pool", detail, repeatable=True, timed_out=True) from None
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, NoReturn
@@ -63,6 +64,8 @@ _KINDS: Final[Mapping[type, JsonKind]] = {
     Repeated: "object",
 }
 
+_CONTAINERS: Final = (list, dict, Repeated)
+
 _ZEROS: Final[tuple[tuple[JsonKind, Callable[[], Any]], ...]] = (
     ("string", str),
     ("bool", bool),
@@ -90,6 +93,7 @@ class _Fitter:
     """
 
     folds_keys = False
+    _first_complaint: str | None = None
 
     def fit(self, value: Any, shape: Shape, place: _Place, earlier: Any = UNSET) -> Any:
         """The value as the type takes it; complaints go to `complain`."""
@@ -103,9 +107,14 @@ class _Fitter:
             return self._zero(shape, place)
         if kind == "array" and shape.item is not None:
             inner = self.place_of_item(place)
+            looks_at_each = self.looks_at(inner)
+            if not looks_at_each and _all_fit(value, shape.item):
+                return value
+            # After a failure, what another plain value is makes no difference any more.
             return [
                 self.fit_item(item, shape.item, inner, old)
                 for item, old in zip(value, _padded(earlier, len(value)), strict=True)
+                if self._first_complaint is None or looks_at_each or type(item) in _CONTAINERS
             ]
         if kind == "object" and shape.struct is not None:
             return self._fit_struct(value, shape, place, earlier)
@@ -124,6 +133,10 @@ class _Fitter:
     def emptied(self, shape: Shape, place: _Place, earlier: Any) -> Any:
         """What a null makes of a value."""
         return None if shape.is_nullable else self._zero(shape, place)
+
+    def looks_at(self, place: _Place) -> bool:
+        """Return whether values at a place must be looked at one by one, whatever their kinds."""
+        return False
 
     def place_of_item(self, place: _Place) -> _Place:
         """Return the place of a list's or a map's elements."""
@@ -183,7 +196,6 @@ class BodyFitter(_Fitter):
         self._go_name = go_name
         self._rules = rules
         self._objects = {f"{go_name}.{name}": word for name, word in objects.items()}
-        self._first_complaint: str | None = None
         self.kept_as_sent: set[str] = set()
         """Fields at the top whose bytes count as they were sent (Go's json.RawMessage)."""
 
@@ -218,6 +230,10 @@ class BodyFitter(_Fitter):
         self._raise_first()
         self._first_complaint = before
         return fitted
+
+    def looks_at(self, place: _Place) -> bool:
+        path, rules = place.path, self._rules
+        return path in rules.checks or path in rules.shapes or self._is_parsed_alone(place)
 
     def emptied(self, shape: Shape, place: _Place, earlier: Any) -> Any:
         is_scalar = not shape.kinds & {"array", "object"}
@@ -330,6 +346,34 @@ def _path_and_parents(path: str) -> Iterator[str]:
     while path.endswith("[]"):
         path = path.removesuffix("[]")
         yield path
+
+
+_WHOLE_NUMBERS: Final = re.compile(rb"-?+[0-9]{1,19}+(?:,-?+[0-9]{1,19}+)*+")
+
+
+def _all_fit(items: list[Any], shape: Shape) -> bool:
+    """
+    Return whether a list's elements are plain values that all fit, without a step for each.
+
+    False may also mean that they must be looked at one by one.
+    """
+    if not items or shape.struct is not None or shape.item is not None:
+        return False
+    kinds = set(map(type, items))
+    if not kinds.isdisjoint(_CONTAINERS):
+        return False
+    if not all(kind in _KINDS and _KINDS[kind] in shape.kinds for kind in kinds):
+        return False
+    if Raw not in kinds:
+        return True
+    if len(kinds) > 1:
+        return False
+    if shape.is_integer:
+        if _WHOLE_NUMBERS.fullmatch(b",".join(items)) is None:
+            return False
+        numbers = list(map(int, map(bytes, items)))
+        return shape.smallest <= min(numbers) and max(numbers) <= shape.largest
+    return all(map(math.isfinite, map(float, map(bytes, items))))
 
 
 def _padded(earlier: Any, count: int) -> list[Any]:

@@ -9,10 +9,12 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from functools import cache
 from typing import Any, AnyStr, Final, NoReturn
 
 import msgspec
-from msgspec import Raw
+from msgspec import DecodeError, Raw
+from msgspec.json import Decoder
 
 from gateway.faults import Refusal
 from gateway.wire.go_text import quote_byte
@@ -97,8 +99,10 @@ def first_value(body: bytes) -> Any:
         raise Refusal(400, MISSING_BODY)
     if "\\ud" in text or "\\uD" in text:
         text = _ESCAPE.sub(_mend_escape, text)
-    # The standard parser accepts the longest valid beginning of a number ("1." is 1).
-    problem = None if text[start] in "{[" else _find_problem(body)
+    # Before anything is built: a broken body may be large. The standard parser would also accept
+    # the longest valid beginning of a number ("1." is 1).
+    is_whole = text[start] in "{[" and _is_json(body)
+    problem = None if is_whole else _find_problem(body)
     if problem is None:
         try:
             return _JSON.raw_decode(text, start)[0]
@@ -136,6 +140,18 @@ def _double(number: float) -> str:
     return repr(number).replace("e-0", "e-")
 
 
+_skim: Final = Decoder(Raw).decode
+
+
+def _is_json(body: bytes) -> bool:
+    """Return whether a body is one JSON value for the fast decoder, which builds nothing here."""
+    try:
+        _skim(body)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
 MOST_DIGITS: Final = 308
 """An integer of more digits may be past a double, which msgspec does not say of integers."""
 LONG_NUMBER: Final = re.compile(rb"[0-9]{%d}" % (MOST_DIGITS + 1))
@@ -169,6 +185,36 @@ _B_DIGITS: Final = re.compile(rb"[0-9]*")
 _LITERALS: Final = {b"t": b"true", b"f": b"false", b"n": b"null"}
 
 
+@cache
+def _run_of_items(levels: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """
+    Return patterns for as many whole items of an array, or of an object, as follow one another.
+
+    An item ends with its comma. Its value may hold `levels` levels of arrays and objects. The
+    patterns take only what Go takes. What they leave is walked over step by step, which finds the
+    words for a syntax error; they spare the steps for everything before it.
+    """
+    blank = r"[ \t\r\n]*+"
+    text = r'"(?:[^"\\\x00-\x1f]++|\\(?:[bfnrt\\/"]|u[0-9a-fA-F]{4}))*+"'
+    number = r"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+"
+    scalar = f"{text}|{number}|true|false|null"
+    value = f"(?>{scalar})"
+    for _ in range(levels):
+        # A comma is followed by another item.
+        array = rf"\[{blank}(?:{value}{blank}(?:,{blank}(?!\])|(?=\])))*+\]"
+        members = rf"(?:{text}{blank}:{blank}{value}{blank}(?:,{blank}(?!\}})|(?=\}})))*+"
+        value = f"(?>{scalar}|{array}|\\{{{blank}{members}\\}})"
+    item = f"{blank}{value}{blank},"
+    member = f"{blank}{text}{blank}:{blank}{value}{blank},"
+    return re.compile(f"(?:{item})*+".encode()), re.compile(f"(?:{member})*+".encode())
+
+
+_LEVELS: Final = 3
+
+_DEPTH_OF_RUNS: Final = _GO_MAX_DEPTH - _LEVELS
+"""Runs are skipped where none of their brackets can be too deep."""
+
+
 class _Broken(Exception):
     """A syntax error at a byte; the text describes it."""
 
@@ -197,8 +243,9 @@ def _skip_value(body: bytes) -> int:
     """
     Walk over the first JSON value without recursion, to its end.
 
-    Raises `_Broken` where Go would.
+    Raises `_Broken` where Go would, and RecursionError beyond Go's depth.
     """
+    run_of_items, run_of_members = _run_of_items(_LEVELS)
     open_brackets: list[bytes] = []
     expected = "value"
     at = 0
@@ -212,9 +259,14 @@ def _skip_value(body: bytes) -> int:
             if char in (b"{", b"["):
                 open_brackets.append(char)
                 if len(open_brackets) > _GO_MAX_DEPTH:
-                    raise _broken_at(body, at, "exceeded max depth")
+                    # As from the standard parser, which follows no such nesting either.
+                    raise RecursionError
                 expected = "key or end" if char == b"{" else "value or end"
                 at += 1
+                if len(open_brackets) < _DEPTH_OF_RUNS:
+                    end = _end_of(run_of_members if char == b"{" else run_of_items, body, at)
+                    if end > at:
+                        expected, at = expected.removesuffix(" or end"), end
                 continue
             at = _skip_scalar(body, at)
             if not open_brackets:

@@ -41,7 +41,7 @@ async def look_at(answer: RawAnswer, chunks: AsyncIterator[bytes], *, is_inferen
     if answer.status >= 400:
         held = await _read_up_to(chunks, _ERROR_BYTES)
         return Start(held, _stated(b"".join(held), answer.status))
-    if answer.status != 200 or not (is_inference or is_event_stream(answer)):
+    if answer.status != 200 or not (is_inference or answer.is_event_stream):
         return Start([])
     held = []
     async for chunk in chunks:
@@ -50,7 +50,7 @@ async def look_at(answer: RawAnswer, chunks: AsyncIterator[bytes], *, is_inferen
             break
     start = b"".join(held).lstrip()
     try:
-        if start.startswith(FIELD_STARTS) or is_event_stream(answer):
+        if start.startswith(FIELD_STARTS) or answer.is_event_stream:
             return await _first_event(held, chunks, is_inference=is_inference)
         if not start.startswith((b"{", b"[", b"<")) and start:
             return Start(held)
@@ -113,10 +113,6 @@ def _model_of(body: bytes) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     return next((one for one in (named.model, named.model_instance_id) if isinstance(one, str)), "")
-
-
-def is_event_stream(answer: RawAnswer) -> bool:
-    return dict(answer.headers).get(b"content-type", b"").startswith(b"text/event-stream")
 
 
 def _stated(body: bytes, status: int) -> UpstreamFailure:

@@ -89,6 +89,11 @@ class ClientHttp(HttpToolsProtocol):
         self.loop.call_later(HALF_CLOSED_S, self.transport.close)
         return True
 
+    def shutdown(self) -> None:
+        """Close the connection, at once or after the answers to what was asked already."""
+        self._flush_answers()
+        super().shutdown()
+
     def data_received(self, data: bytes) -> None:
         """Parse bytes, of which those of heads and trailers are limited."""
         if self._refusal:

@@ -142,6 +142,25 @@ async def test_an_interim_answer_is_no_answer() -> None:
     assert "link" not in told.headers
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_a_client_of_http_1_0_can_tell_a_whole_answer_from_a_cut_one(is_whole: bool) -> None:
+    """Its body ends with the connection, so a cut one ends with a reset."""
+    chunks = b"5\r\nhello\r\n" + b"0\r\n\r\n" * is_whole
+    async with answering(answer(b"200 OK", b"Transfer-Encoding: chunked\r\n", chunks)) as url:
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET " + ODD.encode() + b" HTTP/1.0\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"transfer-encoding" not in head.lower()
+        assert b"hello" == await reader.readexactly(5)
+        if is_whole:
+            assert b"" == await reader.read()
+        else:
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+        writer.close()
+
+
 @pytest.mark.parametrize("origin", ["http://localhost:3000", ""])
 async def test_the_hosts_own_cors_headers_are_dropped(origin: str) -> None:
     """The gateway decides who may read an answer; two such headers are refused by browsers."""

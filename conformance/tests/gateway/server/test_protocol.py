@@ -481,8 +481,9 @@ async def test_one_refusal_is_enough() -> None:
 
 
 @pytest.mark.parametrize("request_head", [GET, HEAD])
-async def test_what_is_held_is_written_before_the_close(request_head: bytes) -> None:
-    """A client that half-closes at once gets its answer."""
+@pytest.mark.parametrize("end", ["half-close", "shutdown"])
+async def test_what_is_held_is_written_before_the_close(request_head: bytes, end: str) -> None:
+    """A client that half-closes at once gets its answer, and so does one at the shutdown."""
 
     async def answer(client: AsgiClient, _receive: Any) -> None:
         await client.answer(200, b"text/plain", b"whole")
@@ -490,8 +491,11 @@ async def test_what_is_held_is_written_before_the_close(request_head: bytes) -> 
     async with serving(answer) as (wire, protocol, tasks):
         protocol.data_received(request_head)
         await asyncio.gather(*tasks)
-        if not protocol.eof_received():
+        if end == "shutdown":
+            protocol.shutdown()
+        elif not protocol.eof_received():
             wire.close()
+    assert wire.is_closed
     assert wire.writes[0].startswith(b"HTTP/1.1 200 OK\r\n")
 
 

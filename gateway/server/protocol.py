@@ -29,8 +29,11 @@ SLOWEST_BYTES = 1024
 QUEUED_REQUESTS = 16
 """Requests that are read ahead while one is answered; after that, reading stops until its end."""
 
-HALF_CLOSED_S = 0.05
-"""Seconds in which a client still gets an answer after it has said that it sends nothing more."""
+HALF_CLOSED_STEPS = 4
+"""
+Steps of the event loop in which a client still gets an answer after it has said that it sends
+nothing more: enough for an answer that waits for nothing.
+"""
 
 LINGER_S = 0.5
 """Seconds for a refused client to read the reason, before its unread bytes reset the connection."""
@@ -86,7 +89,7 @@ class ClientHttp(HttpToolsProtocol):
         self._flush_answers()
         if not any(not cycle.response_complete for cycle in self._unanswered):
             return None
-        self.loop.call_later(HALF_CLOSED_S, self.transport.close)
+        _close_after(HALF_CLOSED_STEPS, self.loop, self.transport)
         return True
 
     def shutdown(self) -> None:
@@ -289,6 +292,13 @@ class ClientHttp(HttpToolsProtocol):
     def _flush_answers(self) -> None:
         for cycle in self._unanswered:
             cast("Outlet", cycle.transport).flush()
+
+
+def _close_after(steps: int, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+    if steps:
+        loop.call_soon(_close_after, steps - 1, loop, transport)
+    else:
+        transport.close()
 
 
 def _tell_of_leaving(cycle: RequestResponseCycle) -> None:

@@ -13,7 +13,7 @@ from codegen.compiler import ir
 from codegen.compiler.builder import FAILURE, REQUEST_CONTEXT, Project
 from codegen.compiler.coverage import Coverage
 from codegen.compiler.handlers import check_handlers
-from codegen.compiler.lint import SERVED, check_project, validate_documents
+from codegen.compiler.lint import SERVED, check_project, check_reasons, validate_documents
 from codegen.compiler.mapping import compile_mappings
 from codegen.descriptions.checks import check_descriptions, check_used
 from codegen.descriptions.context import check_changes
@@ -126,6 +126,7 @@ class Generator:
         self.project.coverage.finish()
         check_project(self.project)
         check_handlers(self.project, self.root)
+        check_reasons(self.project, Facts(self.root))
         self.findings.raise_if_any()
         return modules
 
@@ -158,12 +159,14 @@ class Generator:
             )
         printer = Printer()
         for module in modules:
+            if module.is_empty:
+                continue
             python[f"gateway/{module.package}/{module.name}.py"] = printer.mapping(module)
         python["gateway/plans/endpoints.py"] = printer.endpoints(
             modules, self.rules, routes_passed_on(self.specs, SERVED)
         )
         texts = format_python(python)
-        routes = page_of_routes(self.specs, SERVED, self.project.files)
+        routes = page_of_routes(self.specs, SERVED, self.project.files, self.project.coverage)
         if routes is not None:
             texts["docs/routes.md"] = routes
         texts["COVERAGE.md"] = self.project.coverage.page()
@@ -207,7 +210,6 @@ class Generator:
         names: set[str] = set()
         for file in self.project.files.values():
             blocks = [shape.block for shape in file.shapes.values()]
-            blocks += [case.block for shape in file.shapes.values() for case in shape.cases]
             for call in file.calls.values():
                 blocks += [block for block in (call.request, call.response) if block is not None]
                 blocks += [call.stream.block] if call.stream is not None else []

@@ -32,13 +32,13 @@ from gateway.lifecycle.ownership import Ownership
 from gateway.observability import metrics
 from gateway.observability.metrics import Metrics
 from gateway.passthrough.forward import Passthrough
-from gateway.plans.endpoints import ENDPOINTS, PASSED_ON
+from gateway.plans.endpoints import ENDPOINTS, PASSED_ON, PASSTHROUGH
 from gateway.server.asgi import ASGIApp, Incoming, client_of, header, receive_body, while_connected
 from gateway.server.dialects import LMSTUDIO_MOUNTS, MOUNTS
 from gateway.server.edge import Edge, Gate
 from gateway.server.keys import KeyGate
 from gateway.server.origins import GATES
-from gateway.server.routes import HEALTH, RouteTable
+from gateway.server.routes import HEALTH, REST, RouteTable
 from gateway.settings.schema import Settings
 from gateway.store.sqlite import SqliteStore
 from gateway.upstream.client import Upstream
@@ -63,7 +63,7 @@ class Process:
         services = Services(self.catalogue, self.lifecycle, Blobs(), self.downloads)
         check = ModelCheck(settings, self.catalogue)
         self.relay = Relay(OLLAMA, settings, self.upstream, services, check)
-        self.passthrough = Passthrough(settings, self.upstream, services, check)
+        self.passthrough = Passthrough(settings, self.upstream, services, check, PASSTHROUGH)
 
     async def start(self) -> None:
         """Adopt the instances that an earlier process left."""
@@ -126,6 +126,8 @@ def _route(
     app = _serve_endpoint(endpoints, process, settings)
     if "{" not in path:
         return _handler(path, app)
+    if path.endswith(REST):
+        return _handler(path.removesuffix(REST), app, is_mount=True)
     answer = cast("LitestarApp", app)
 
     async def handle() -> LitestarApp:

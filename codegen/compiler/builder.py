@@ -52,7 +52,7 @@ class Builder:
             name=file.name,
             source=file.file,
             doc=f"The mapping `{file.name}`, compiled.",
-            package=CALLS if file.api is None else PLANS,
+            package=CALLS if file.api is None and file.passthrough is None else PLANS,
         )
         self.used: set[tuple[str, str]] = set()
         """Entries of the file that something names, as kind and name."""
@@ -60,10 +60,13 @@ class Builder:
         """Late values that the plan decodes, with the variable that holds each."""
         self.produced: dict[StructType, set[str]] = {}
         """Fields of answers that something sets or leaves out for a reason."""
+        stated = file.passthrough or file.client
+        self._named = stated.operations if stated is not None else ()
+        api = stated.api if stated is not None else None
         self.operations: list[Operation] = [
             operation
-            for name, place in file.operations
-            if (operation := self.specs.operation(file.api or "", name, place)) is not None
+            for name, place in self._named
+            if (operation := self.specs.operation(api or "", name, place)) is not None
         ]
         self.request = self._request_type()
         self.path = self._path_type()
@@ -76,7 +79,7 @@ class Builder:
         if len(kinds) > 1:
             self.findings.add(
                 "type-mismatch",
-                self.file.operations[1][1],
+                self._named[1][1],
                 f"`{self.file.name}` serves operations whose bodies differ",
                 hint="give each its own mapping",
             )

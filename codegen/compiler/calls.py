@@ -14,7 +14,6 @@ from codegen.compiler.operand import Body, Operand
 from codegen.compiler.place import Context
 from codegen.compiler.runtime import ANY, FETCH_CALL, STR, STREAM_CALL, annotation
 from codegen.compiler.streams import Streams
-from codegen.compiler.texts import refusal
 from codegen.compiler.tree import (
     NONE,
     Call,
@@ -22,16 +21,14 @@ from codegen.compiler.tree import (
     Lambda,
     Literal,
     Name,
-    Raise,
     Return,
     Subscript,
     Text,
-    guarded,
 )
 from codegen.descriptions.problem import Position
 from codegen.descriptions.spec import JSON, SSE, Operation
 from codegen.descriptions.types import Type, arms
-from codegen.rules.model import Block, CallRule, PathRef
+from codegen.rules.model import Block, CallRule
 
 
 @dataclass(frozen=True)
@@ -163,21 +160,16 @@ class Calls:
         body = Body(names={"request", "context", "item", *builder.late.values()})
         scope = builder.request_scope(source)
         expressions = Expressions.at(self._context, scope, body)
-        for rejected, words in block.rejected.items():
-            operand = expressions.place.path(PathRef(rejected, words.position), mark=False)
-            if operand is not None and operand.presence is not None:
-                # Made first: what its text hoists must stand before the test.
-                refused = Raise(refusal(expressions.place, words))
-                body.lines += guarded(operand.presence, refused)
         code = expressions.build(target, block.fields, block.names, call.position)
         body.lines.append(Return(code))
         builder.check_target(target, block)
         usage = Usage(source, block.source_position)
         usage.note(scope, "", "$request")
         usage.note_block(block)
-        for path in call.streamed.sources if call.streamed is not None else ():
-            usage.used.add(path.text)
-            usage.reached.setdefault(path.text, set()).add("frames, or their fold")
+        if call.streamed is not None and call.streamed.source is not None:
+            path = call.streamed.source.text
+            usage.used.add(path)
+            usage.reached.setdefault(path, set()).add("frames, or their fold")
         if plan_usage is not None:
             usage.note_plan(plan_usage)
             usage.shared_ignored.update(builder.file.ignored)
@@ -207,11 +199,6 @@ class Calls:
         usage = Usage(source, block.ignored_position)
         usage.note(scope, "")
         usage.note_block(block)
-        for name, refused in block.rejected.items():
-            # Only a client is there to be told.
-            self._findings.add(
-                "bad-value", refused.position, f"`{name}`: only a request can be `rejected`"
-            )
         builder.check_coverage(usage, f"call {call.name}")
         builder.note_produced(target, block.fields, block.omitted)
         builder.check_stale(target, set(block.fields), block.omitted)

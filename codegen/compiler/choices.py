@@ -25,7 +25,7 @@ from codegen.descriptions.types import (
     arms,
     union,
 )
-from codegen.rules.model import Case, PathRef, ShapeCase
+from codegen.rules.model import Case, PathRef
 
 JSON_TYPES: dict[str, Expression] = {
     "string": STR,
@@ -36,7 +36,7 @@ JSON_TYPES: dict[str, Expression] = {
 }
 
 
-def case_test(case: Case | ShapeCase, subject: Expression, type_: Type) -> Expression | None:
+def case_test(case: Case, subject: Expression, type_: Type) -> Expression | None:
     """Return the Python test of a case for a subject of this type, None for `otherwise`."""
     if case.equals is not None:
         return equality(subject, case.equals.value, type_)
@@ -76,7 +76,7 @@ def may_be_boolean(type_: Type) -> bool:
     )
 
 
-def in_case(operand: Operand, case: Case | ShapeCase) -> Operand:
+def in_case(operand: Operand, case: Case) -> Operand:
     """Return what is known of a matched value inside a case."""
     if case.otherwise:
         return operand
@@ -86,17 +86,11 @@ def in_case(operand: Operand, case: Case | ShapeCase) -> Operand:
 def check_exhaustive(
     findings: Findings,
     match: PathRef,
-    cases: Sequence[Case | ShapeCase],
+    cases: Sequence[Case],
     operand: Operand,
-    label: str = "",
-    *,
-    or_absent: bool = False,
+    label: str,
 ) -> None:
-    """
-    Report values without a case, and an `otherwise` that is missing or of no use.
-
-    `or_absent` is True where a value that is not there needs a case too.
-    """
+    """Report values without a case, and an `otherwise` that is missing or of no use."""
     caught = any(case.otherwise for case in cases)
     vocabulary = operand.type.enum if isinstance(operand.type, ScalarType) else None
     _check_possible(findings, match, cases, operand.type, label)
@@ -115,8 +109,6 @@ def check_exhaustive(
         return
     else:
         return
-    if or_absent and operand.presence is not None:
-        missing.append("absent")
     if missing and not caught:
         findings.add(
             "match-not-exhaustive",
@@ -135,7 +127,7 @@ def check_exhaustive(
 def _check_possible(
     findings: Findings,
     match: PathRef,
-    cases: Sequence[Case | ShapeCase],
+    cases: Sequence[Case],
     type_: Type,
     label: str,
 ) -> None:

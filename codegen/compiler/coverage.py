@@ -7,10 +7,11 @@ own; each must be read by some mapping, not by every one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from codegen.compiler.operand import Scope
+from codegen.descriptions.facts import CITATION
 from codegen.descriptions.problem import Findings, Position, did_you_mean, nearest
 from codegen.descriptions.spec import Specs
 from codegen.descriptions.types import ArrayType, Field, RawType, StructType, Type, arms
@@ -45,9 +46,8 @@ class Usage:
             self.reached.setdefault(path, set()).update(labels)
 
     def note_block(self, block: Block) -> None:
-        """Take over what a block leaves out or refuses."""
+        """Take over what a block leaves out."""
         self.ignored.update(block.ignored)
-        self.rejected.update(block.rejected)
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,22 @@ class Row:
     outcome: str
 
 
+@dataclass(frozen=True)
+class Passage:
+    """Members of a request or answer that are changed on the way; none for a whole answer."""
+
+    side: str
+    members: tuple[str, ...]
+    becomes: str
+    why: str
+
+    @property
+    def what(self) -> str:
+        """What happens to which members, in words."""
+        named = ", ".join(f"`{member}`" for member in self.members)
+        return f"{self.becomes} {self.side}: {named}" if named else self.becomes
+
+
 @dataclass
 class Coverage:
     """Every translation's usage, checked as it comes and printed at the end."""
@@ -68,6 +84,8 @@ class Coverage:
     specs: Specs
     findings: Findings
     answers: list[tuple[str, StructType, str, str]] = field(default_factory=list)
+    passed_on: dict[tuple[str, str], tuple[Passage, ...]] = field(default_factory=dict)
+    """What is changed on the way, by mapping and route as the pages write it."""
     _rows: dict[Row, None] = field(default_factory=dict)
     _shared_stale: dict[tuple[str, str], bool] = field(default_factory=dict)
     _own_sources: set[StructType] = field(default_factory=set)
@@ -168,6 +186,10 @@ class Coverage:
                 text = f"never: {reason.text}{reason.position.from_group}"
             self.answers.append((file.name, target, name, text))
 
+    def note_passages(self, file: MappingFile, route: str, passages: Iterable[Passage]) -> None:
+        """Keep what a mapping changes of what is passed on to a route."""
+        self.passed_on[file.name, route] = tuple(passages)
+
     def finish(self) -> None:
         """Report what can only be known once every file is compiled."""
         for key, stale in self._shared_stale.items():
@@ -219,10 +241,31 @@ class Coverage:
                     for _, kind, name, text in produced
                     if kind == target
                 ]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *self._passed_on()]) + "\n"
+
+    def _passed_on(self) -> Iterator[str]:
+        """Yield the part of the page about what is passed on."""
+        if self.passed_on:
+            yield from ("", "# What is changed of what is passed on", "")
+            yield "Every other member keeps its bytes and its place."
+        for (mapping, route), passages in self.passed_on.items():
+            yield from ("", f"## {mapping}: {route}", "")
+            if not passages:
+                yield "Nothing is changed."
+                continue
+            yield from ("| what | why |", "|---|---|")
+            yield from (f"| {one.what} | {_cell(linked(one.why))} |" for one in passages)
 
     def _row(self, file: MappingFile, label: str, source: StructType, path: str, text: str) -> None:
         self._rows[Row(file.name, label, source, path, text)] = None
+
+
+def linked(text: str, folder: str = "") -> str:
+    """Return a text with its citations as links, for a page in a folder of the project."""
+    return CITATION.sub(
+        lambda found: f"[{found[2]}]({found[0].removeprefix(folder)})",
+        text,
+    )
 
 
 def _cell(text: str) -> str:

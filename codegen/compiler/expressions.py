@@ -1,8 +1,8 @@
 """
-Rules turned into expressions: one target field after another, each checked as it is written.
+Compiles rules to expressions, one target field after another, and checks each of them.
 
-What a field's value is, whether it fits the target, and the words said when it does not, live
-here. What whole mappings compile to is another module's business.
+This module decides the value of a field, whether it fits the target, and the text of the problem if
+it does not. `mapping` compiles whole mappings.
 """
 
 from __future__ import annotations
@@ -54,7 +54,6 @@ from codegen.descriptions.types import (
     ScalarType,
     StructType,
     Type,
-    UnionType,
     arms,
     fits,
 )
@@ -102,14 +101,14 @@ class Expressions:
                     about=f"{prefix}{nearest(name, known.fields)}",
                 )
                 # What it reads is decided all the same.
-                for path in rule.sources:
-                    self.place.path(path)
+                if rule.source is not None:
+                    self.place.path(rule.source)
                 continue
             if rule.fields is None:
                 self.place.scope.label = f"`{prefix}{name}`{where.from_group}"
             operand = self.rule(rule, found, where, f"{prefix}{name}")
             if operand is not None:
-                values[name] = self._fitted(operand, found, where, f"{prefix}{name}").code
+                values[name] = self.fitted(operand, found, where, f"{prefix}{name}").code
         for name, found in known.fields.items():
             if found.required and name not in fields:
                 self._findings.add(
@@ -158,7 +157,7 @@ class Expressions:
             return None
         wanted = Field("streamed", ScalarType("boolean"), True, False, rule.position)
         operand = self.rule(rule, wanted, rule.position, "streamed")
-        return self._fitted(operand, wanted, rule.position, "streamed") if operand else None
+        return self.fitted(operand, wanted, rule.position, "streamed") if operand else None
 
     def _made(self, rule: Rule, target: Field, where: Position, label: str) -> Operand | None:
         operand = self._value(rule, target, where, label)
@@ -172,7 +171,7 @@ class Expressions:
     def _reads_once(self, rule: Rule) -> bool:
         """Say whether a rule is made of nothing but paths that lead to the same at any time."""
         is_plain = rule.when is None and rule.each is None and rule.arguments is None
-        return is_plain and bool(rule.sources) and all(map(self.place.is_read_once, rule.sources))
+        return is_plain and rule.source is not None and self.place.is_read_once(rule.source)
 
     def _value(self, rule: Rule, target: Field, where: Position, label: str) -> Operand | None:
         if rule.value is not None:
@@ -191,9 +190,10 @@ class Expressions:
             return self._each(rule, where)
         if rule.match is not None:
             return self._match(rule, target, where, label)
-        if rule.via is not None and not rule.sources:
+        if rule.via is not None and rule.source is None:
             return self.invocations.transform(rule.via, rule.arguments or {}, rule.position)
-        operand = self._first_present(rule)
+        # A rule of nothing has been told of where it was read.
+        operand = self.place.path(rule.source) if rule.source is not None else None
         if operand is not None and rule.via is not None:
             if rule.arguments is not None:
                 self._findings.add(
@@ -203,28 +203,6 @@ class Expressions:
                 )
             return self.invocations.pass_through(rule.via, operand, rule.position)
         return operand
-
-    def _first_present(self, rule: Rule) -> Operand | None:
-        if not rule.sources:
-            # The reader of the rule has said so.
-            return None
-        operands = [self.place.path(path) for path in rule.sources]
-        found = [operand for operand in operands if operand is not None]
-        if len(found) < len(operands):
-            return None
-        result = found[-1]
-        for operand in reversed(found[:-1]):
-            presence = operand.presence
-            if presence is None:
-                return operand
-            kind = (
-                operand.type
-                if operand.type == result.type
-                else UnionType((operand.type, result.type))
-            )
-            code = Conditional(operand.code, presence, result.code)
-            result = Operand(code, kind, absent=result.absent, null=result.null)
-        return result
 
     def _defaulted(self, operand: Operand, default: Expression) -> Operand:
         held = self.place.held(operand)
@@ -368,11 +346,11 @@ class Expressions:
         operand = self.rule(case.rule, target, case.position, label)
         if operand is None:
             return None
-        return assign(result, self._fitted(operand, target, case.position, label).code)
+        return assign(result, self.fitted(operand, target, case.position, label).code)
 
     # -- fitting ------------------------------------------------------------------------------
 
-    def _fitted(self, operand: Operand, target: Field, where: Position, label: str) -> Operand:
+    def fitted(self, operand: Operand, target: Field, where: Position, label: str) -> Operand:
         if operand.checked and not fits(operand.type, target.type):
             check = "type-mismatch"
             words = f"source is {operand.type}, `{label}` wants {target.type}"

@@ -23,7 +23,7 @@ from codegen.compiler.builder import REQUEST_CONTEXT, Project
 from codegen.compiler.coverage import OUR_OWN
 from codegen.descriptions.problem import Position, did_you_mean
 from codegen.descriptions.types import StructType, Type
-from codegen.rules.model import MappingFile, Reason
+from codegen.rules.model import SHARED, MappingFile, Reason
 
 OUTSIDE = ("LM Studio",)
 PARTS = ("answers", "calls", "reports", "shapes", "streams", "tables")
@@ -33,9 +33,12 @@ def check_handlers(project: Project, root: Path) -> None:
     """Report reasons and notes that name nobody who could deal with a field."""
     owners = {file.file: file for file in project.files.values()}
     for reason in _reasons_in(list(owners.values())):
-        # What several streams share comes with each file that includes it.
         owner, name = owners.get(reason.position.file), reason.handled_by
-        if owner is not None and name is not None and not _exists(name, project, owner, root):
+        if owner is None or name is None:
+            continue
+        # What all files share may mean a part that each file has.
+        meant = owners.values() if owner.name == SHARED else (owner,)
+        if not any(_exists(name, project, file, root) for file in meant):
             project.findings.add(
                 "no-such-handler",
                 reason.position,

@@ -86,6 +86,31 @@ class Endpoint:
     reads_body: bool = True
     streams: bool = False
     reads_bytes: bool = False
+    reports: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of what is passed on: its verb, and the function that gives the values."""
+
+    verb: str
+    function: str
+
+
+@dataclass(frozen=True)
+class PassedOn:
+    """One row of the table of what is passed on; `method` is "" for all routes below a path."""
+
+    method: str
+    path: str
+    module: str
+    model: str
+    answered_by: tuple[str, ...]
+    changes_models: bool
+    request: tuple[Change, ...]
+    answer: tuple[Change, ...]
+    instead: str | None
+    reads_kept: bool
 
 
 @dataclass
@@ -101,6 +126,12 @@ class Module:
     functions: list[Function] = field(default_factory=list)
     classes: list[Class] = field(default_factory=list)
     endpoints: list[Endpoint] = field(default_factory=list)
+    passed_on: list[PassedOn] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds nothing: routes that are passed on may need no function."""
+        return not (self.constants or self.functions or self.classes)
 
     @property
     def references(self) -> set[Global]:

@@ -122,13 +122,24 @@ def _check_notes(specs: Specs, facts: Facts, findings: Findings, api: str, value
             _check_notes(specs, facts, findings, api, item)
 
 
-def _check_proof(facts: Facts, findings: Findings, note: str, position: Position) -> None:
+def check_reasons(project: Project, facts: Facts) -> None:
+    """Have what is changed of what is passed on cite the fact that makes it necessary."""
+    for file in project.files.values():
+        patch, instead = file.patch, file.instead
+        changes = (*patch.request, *patch.answer) if patch is not None else ()
+        for one in (*changes, *((instead,) if instead is not None else ())):
+            _check_proof(facts, project.findings, one.why, one.why_position, "reason")
+
+
+def _check_proof(
+    facts: Facts, findings: Findings, note: str, position: Position, what: str = "note"
+) -> None:
     cited = list(CITATION.finditer(note))
     if not cited:
         findings.add(
             "wire-unproved",
             position,
-            "this note cites no fact",
+            f"this {what} cites no fact",
             hint="say where it stands, such as `(docs/facts/lmstudio.md#unknown-path)`",
         )
     for citation in cited:
@@ -150,7 +161,11 @@ def _check_proof(facts: Facts, findings: Findings, note: str, position: Position
 def _check_served(project: Project) -> None:
     served: set[str] = set()
     for file in project.files.values():
-        for name, place in file.operations:
+        passed = file.passthrough
+        for name, place in (
+            *file.operations,
+            *((*passed.operations, *passed.below) if passed is not None else ()),
+        ):
             if name in served:
                 project.findings.add(
                     "endpoint-served-twice", place, f"{name} is served by another mapping too"

@@ -8,6 +8,7 @@ from codegen.compiler import ir
 from codegen.compiler.builder import Builder, Project
 from codegen.compiler.calls import Calls
 from codegen.compiler.errors import Errors
+from codegen.compiler.patches import Patches
 from codegen.compiler.plans import Plans
 from codegen.compiler.shapes import Shapes
 from codegen.compiler.tables import Tables
@@ -43,7 +44,9 @@ class MappingCompiler:
             self.shapes.compiled(name, file.shapes[name].position)
         if file.errors:
             Errors(builder, context).compile()
-        if file.api is None:
+        if file.passthrough is not None:
+            Patches(builder, context, file.passthrough).compile()
+        elif file.api is None:
             calls = Calls(builder, context)
             for call in file.calls.values():
                 calls.library_call(call)

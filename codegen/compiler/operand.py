@@ -221,6 +221,8 @@ class Scope:
     """
     unresolved: frozenset[str] = frozenset()
     """Fields of `$context` that no step has filled yet."""
+    unresolved_words: str = "before a `model` step has filled it"
+    """Why they are not filled, as a problem says it."""
     inline: frozenset[str] = frozenset({"$context"})
     """Roots that are read where they are named, because reading them later gives another value."""
     kept: Kept | None = None

@@ -24,7 +24,7 @@ from codegen.compiler.tree import (
 )
 from codegen.descriptions.problem import Findings, did_you_mean, nearest
 from codegen.descriptions.spec import Specs
-from codegen.descriptions.types import ArrayType, Field, RawType, StructType
+from codegen.descriptions.types import ArrayType, Field, MapType, RawType, StructType
 from codegen.rules.model import PathRef
 
 
@@ -60,7 +60,7 @@ class Resolver:
             self._findings.add(
                 "model-unresolved",
                 path.position,
-                f"`{path.text}` is read before a `model` step has filled it",
+                f"`{path.text}` is read {scope.unresolved_words}",
             )
         body.roots.add(path.root)
         current = start
@@ -146,23 +146,15 @@ class Resolver:
                 )
                 return None
             base, type_ = Operand(Name(variable), late), late
+        if isinstance(type_, MapType) and type_.keys is not None:
+            return self._entry(base, type_, StructType(*type_.keys), part, path, body, walked)
         if not isinstance(type_, StructType):
             self._findings.add(
                 "no-such-path", path.position, f"`{path.text}`: {type_} has no field `{part}`"
             )
             return None
-        struct = self._specs.struct(type_)
-        found = struct.fields.get(part)
+        found = self._declared(type_, part, path, walked)
         if found is None:
-            meant = nearest(part, struct.fields)
-            self._findings.add(
-                "no-such-path",
-                path.position,
-                f"`{path.text}`: no `{part}` here",
-                hint=did_you_mean(part, struct.fields),
-                declared=struct.position,
-                about=".".join([*walked, meant]) if meant else None,
-            )
             return None
         self._read(type_, part)
         result = Operand(
@@ -189,6 +181,45 @@ class Resolver:
         if hoist and not is_late and (result.presence is not None or is_guarded):
             return replace(result, code=body.local(result.code, *_candidates(walked, part)))
         return result
+
+    def _declared(
+        self, type_: StructType, part: str, path: PathRef, walked: list[str]
+    ) -> Field | None:
+        """Return the field that a part names, or record that there is none."""
+        struct = self._specs.struct(type_)
+        found = struct.fields.get(part)
+        if found is None:
+            meant = nearest(part, struct.fields)
+            self._findings.add(
+                "no-such-path",
+                path.position,
+                f"`{path.text}`: no `{part}` here",
+                hint=did_you_mean(part, struct.fields),
+                declared=struct.position,
+                about=".".join([*walked, meant]) if meant else None,
+            )
+        return found
+
+    def _entry(
+        self,
+        base: Operand,
+        type_: MapType,
+        keys: StructType,
+        part: str,
+        path: PathRef,
+        body: Body,
+        walked: list[str],
+    ) -> Operand | None:
+        """Return a known key of an object that is held as a mapping."""
+        found = self._declared(keys, part, path, walked)
+        if found is None:
+            return None
+        holder = self._held(base, body, walked)
+        code: Expression = Call(Attribute(holder.code, "get"), (Literal(part), UNSET))
+        if holder.presence is not None:
+            code = Conditional(code, holder.presence, UNSET)
+        kind = type_.value if isinstance(type_.value, RawType) else found.type
+        return Operand(body.local(code, *_candidates(walked, part)), kind, absent=True)
 
     def _item(
         self, base: Operand, part: str, path: PathRef, body: Body, walked: list[str]
@@ -226,6 +257,7 @@ def _candidates(walked: list[str], part: str) -> tuple[str, ...]:
 def _safe(name: str) -> str:
     reserved = {
         "request",
+        "members",
         "context",
         "run",
         "self",

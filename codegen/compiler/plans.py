@@ -164,6 +164,7 @@ class Plans:
             builder.module.endpoints.append(
                 ir.Endpoint(
                     streams=streams,
+                    reports=any(step.kind == "report" for step in builder.file.plan),
                     reads_bytes=operation.takes_bytes,
                     method=operation.method.upper(),
                     path=operation.path,
@@ -277,7 +278,6 @@ def _rejections(call: CallRule) -> Iterator[Refusal]:
     block = call.request
     if block is None:
         return
-    yield from block.rejected.values()
     for rule in _walk(block.fields.values()):
         for case in rule.cases:
             if case.reject is not None:

@@ -8,17 +8,15 @@ from dataclasses import replace
 
 from codegen.compiler import ir
 from codegen.compiler.builder import Builder
-from codegen.compiler.choices import case_test, check_exhaustive, in_case
 from codegen.compiler.coverage import Usage
 from codegen.compiler.expressions import Expressions
 from codegen.compiler.operand import Body, Operand
 from codegen.compiler.place import Context, ShapeRef
 from codegen.compiler.runtime import SHARED_RULES, annotation
 from codegen.compiler.tables import Tables
-from codegen.compiler.tree import Attribute, Name, Return, guarded
+from codegen.compiler.tree import Attribute, Name, Return
 from codegen.descriptions.problem import Position, did_you_mean
-from codegen.descriptions.types import Type, union
-from codegen.rules.model import SHARED, PathRef, Shape
+from codegen.rules.model import SHARED, Shape
 
 
 class Shapes:
@@ -86,17 +84,17 @@ class Shapes:
         scope = builder.scope(Operand(Name("source"), source))
         expressions = Expressions.at(self.context, scope, body)
         usage = Usage(source, shape.block.source_position)
-        targets = (
-            self._plain(shape, expressions, usage)
-            if shape.match is None
-            else self._by_case(shape, shape.match, expressions, usage)
-        )
-        if targets is None:
+        block = shape.block
+        target = builder.specs.find_struct(block.target, block.target_position)
+        if target is None:
             return None
+        code = expressions.build(target, block.fields, block.names, shape.position)
+        body.lines.append(Return(code))
+        usage.note_block(block)
+        builder.check_stale(target, set(block.fields), block.omitted)
         usage.note(scope, "")
         builder.check_coverage(usage, f"shape {shape.name}")
         extra = tuple(root[1:] for root in ("$request", "$context") if root in body.roots)
-        kind = union(targets)
         name = shape.name if builder.file.name == SHARED else f"_{shape.name}"
         builder.module.functions.append(
             ir.Function(
@@ -105,46 +103,9 @@ class Shapes:
                     ir.Parameter("source", annotation(source)),
                     *builder.parameters(extra),
                 ),
-                returns=annotation(kind),
-                doc=f"Shape `{shape.name}`: {source} as {kind}.",
+                returns=annotation(target),
+                doc=f"Shape `{shape.name}`: {source} as {target}.",
                 body=body.written(),
             )
         )
-        return ShapeRef(Name(name), source, kind, extra)
-
-    def _plain(self, shape: Shape, expressions: Expressions, usage: Usage) -> list[Type] | None:
-        block = shape.block
-        target = self._builder.specs.find_struct(block.target, block.target_position)
-        if target is None:
-            return None
-        code = expressions.build(target, block.fields, block.names, shape.position)
-        expressions.place.body.lines.append(Return(code))
-        usage.note_block(block)
-        self._builder.check_stale(target, set(block.fields), block.omitted)
-        return [target]
-
-    def _by_case(
-        self, shape: Shape, match: PathRef, expressions: Expressions, usage: Usage
-    ) -> list[Type] | None:
-        place = expressions.place
-        subject = place.path(match)
-        if subject is None:
-            return None
-        check_exhaustive(self._findings, match, shape.cases, subject, or_absent=True)
-        targets: list[Type] = []
-        for case in shape.cases:
-            block = case.block
-            target = self._builder.specs.find_struct(block.target, block.target_position)
-            if target is None:
-                return None
-            targets.append(target)
-            inner = Expressions(place.within(place.body))
-            with inner.place.knowing(match, in_case(subject, case)):
-                code = inner.build(target, block.fields, block.names, case.position)
-            # The cases are total, so what is left for the last one needs no test.
-            is_last = case is shape.cases[-1]
-            test = None if is_last else case_test(case, subject.code, subject.type)
-            place.body.lines += guarded(test, Return(code))
-            usage.note_block(block)
-        usage.ignored.update(shape.block.ignored)
-        return targets
+        return ShapeRef(Name(name), source, target, extra)

@@ -224,8 +224,9 @@ class Steps:
         flags = tuple(
             (flag, TRUE)
             for flag, is_set in (
-                ("takes_cloud", not step.cloud),
+                ("takes_cloud", not step.cloud and not step.as_written),
                 ("match_case", step.match_case),
+                ("as_written", step.as_written),
                 ("trust_loaded", step.trust_loaded),
             )
             if is_set

@@ -21,7 +21,6 @@ from codegen.compiler.tree import (
     NONE,
     SELF,
     TRUE,
-    Add,
     Assign,
     Call,
     Conditional,
@@ -29,9 +28,7 @@ from codegen.compiler.tree import (
     Lambda,
     Name,
     Return,
-    all_of,
     assign,
-    compare,
     guarded,
     own,
 )
@@ -251,12 +248,8 @@ class Streams:
         value = expressions.place.path(rule.source)
         if value is None:
             return
-        state, test, code = own(rule.name), value.presence, value.code
-        if rule.reducer == "first":
-            test = all_of((compare(state, "is", UNSET), test))
-        elif rule.reducer == "sum":
-            code = Conditional(code, compare(state, "is", UNSET), Add(state, code))
-        expressions.place.body.lines += guarded(test, assign(state, code))
+        kept = assign(own(rule.name), value.code)
+        expressions.place.body.lines += guarded(value.presence, kept)
 
     def _feed(self, rule: StateRule, name: str, expressions: Expressions) -> None:
         """Give a transform what it returned before, and a value or what every chunk has."""

@@ -1,5 +1,5 @@
 """
-Error texts: braces name paths, and nothing else.
+Error texts: braces name paths, and nothing else but `!q`, which asks for Go's quotes.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from codegen.compiler.place import Place
-from codegen.compiler.runtime import REFUSAL, shown
+from codegen.compiler.runtime import REFUSAL, SHOWN_QUOTED, shown
 from codegen.compiler.tree import TRUE, Call, Expression, Literal, Text
 from codegen.descriptions.problem import Position
 from codegen.descriptions.types import RawType
@@ -39,9 +39,16 @@ def text(
         if not brace:
             break
         name, _, rest = after.partition("}")
+        name, mark, conversion = name.partition("!")
+        if mark and conversion != "q":
+            place.findings.add(
+                "bad-value", position, f"`{{{name}!{conversion}}}`: there is no conversion but `!q`"
+            )
         code = (extra or {}).get(name)
         if code is None:
             code = _shown(place, PathRef(name, position))
+        if code is not None and mark:
+            code = Call(SHOWN_QUOTED, (code,))
         if code is not None:
             pieces.append(code)
     match pieces:

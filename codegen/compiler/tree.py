@@ -1,9 +1,8 @@
 """
-Python as a tree: what the compiler builds, asks questions of, and hands to the printer.
+Python code as a tree, which the compiler builds and inspects, and the printer prints.
 
-Nodes are values: two that would print alike are equal, so that an expression can be looked up. A
-name of a module carries the module, from which the imports of a generated file follow. How a tree
-looks as text is the printer's business.
+Nodes are values: two nodes that would print alike are equal, so that an expression can be looked
+up. A name from a module holds that module, from which the imports of a generated file follow.
 """
 
 from __future__ import annotations
@@ -83,6 +82,13 @@ class Tuple:
 
 
 @dataclass(frozen=True)
+class Dictionary:
+    """An object by the names of its members."""
+
+    items: tuple[tuple[str, Expression], ...]
+
+
+@dataclass(frozen=True)
 class Text:
     """A text with values in it: literal pieces and expressions in the order of the text."""
 
@@ -104,14 +110,6 @@ class Compare:
 
     left: Expression
     rest: tuple[tuple[Comparison, Expression], ...]
-
-
-@dataclass(frozen=True)
-class Add:
-    """A sum."""
-
-    left: Expression
-    right: Expression
 
 
 @dataclass(frozen=True)
@@ -174,10 +172,10 @@ Expression: TypeAlias = (
     | Call
     | Literal
     | Tuple
+    | Dictionary
     | Text
     | Conditional
     | Compare
-    | Add
     | And
     | Or
     | Not
@@ -323,8 +321,8 @@ def _nodes_in(value: object) -> Iterator[Node]:
 
 
 _NODES = (
-    *(Name, Global, Attribute, Subscript, Call, Literal, Tuple, Text, Conditional, Compare),
-    *(Add, And, Or, Not, ListOf, Lambda, Await, OneOf, Assign, If, Return, Raise, Do, Comment),
+    *(Name, Global, Attribute, Subscript, Call, Literal, Tuple, Dictionary, Text, Conditional),
+    *(Compare, And, Or, Not, ListOf, Lambda, Await, OneOf, Assign, If, Return, Raise, Do, Comment),
 )
 
 

@@ -17,16 +17,18 @@ NOTES = {
     "x-changes": "a field of a request's context whose value differs from reading to reading",
     "x-decode": "`raw` for a field that is kept as it was sent",
     "x-deviations": "where answers differ from the real server's, and why",
+    "x-go-bytes": "a text that Go takes as base64, or as an array of numbers",
     "x-go-check": "a transform that names what is wrong with a value",
     "x-go-shape": "the component that a raw value must fit",
     "x-go-type": "the Go type's name in an error text",
     "x-go-unread": "an operation whose body must be there, and nothing more",
+    "x-keys": "the component, as `api:Name`, whose fields are the known keys of an object",
     "x-known": "words that are known of an open vocabulary",
     "x-late": "the component that a raw value is decoded into",
     "x-passed-on": "routes that are passed on to LM Studio",
     "x-read-by": "the module that reads a field which no mapping reads",
     "x-refusal": "what a client is told of a value of a wrong type",
-    "x-runs-model": "an operation that runs a model, which must be kept loaded for it",
+    "x-runs-model": "an operation for which a model must be kept loaded",
     "x-wire": "how the wire differs from the vendor's documents",
 }
 """The `x-…` keys that are read, by codegen or by people, and what each says."""
@@ -181,3 +183,5 @@ def _references(api: str, value: Mapping) -> Iterator[str]:
     for note in ("x-late", "x-go-shape"):
         if note in value:
             yield f"{api}:{_text(value.get(note))}"
+    if "x-keys" in value:
+        yield _text(value.get("x-keys"))

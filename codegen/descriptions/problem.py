@@ -1,7 +1,7 @@
 """
-What is wrong in a spec or a mapping file, said so that a person can act on it.
+A problem in a spec or a mapping file, in a form that a person can act on.
 
-Only the data of a problem and how it is printed live here; no check does.
+This module has the data of a problem and prints it. It has no checks.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from codegen.descriptions.types import (
     union,
 )
 
-METHODS = ("get", "head", "post", "put", "patch", "delete")
+METHODS = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
@@ -241,6 +241,8 @@ class Specs:
                 late = None
             # Null reaches a raw field as the bytes `null`, so the field itself is never None.
             return RawType((api, late) if late else None), False
+        if _word(schema, "x-decode") == "any":
+            return AnyType(), True
         if "$ref" in schema:
             return self._reference(api, schema)
         for word in ("oneOf", "anyOf"):
@@ -286,7 +288,7 @@ class Specs:
                         "an object with properties needs a name: make it a component and `$ref` it",
                     )
                 values = schema.get("additionalProperties")
-                return MapType(*self._item(api, values))
+                return MapType(*self._item(api, values), self._keys(schema))
             case _:
                 return None
 
@@ -294,6 +296,22 @@ class Specs:
         """Return what a list or an object holds, and whether null may be among it."""
         type_, nullable = self._type(api, schema)
         return type_, nullable and not isinstance(type_, AnyType)
+
+    def _keys(self, schema: Mapping) -> tuple[str, str] | None:
+        """Return the component, written `api:Name`, whose fields are an object's known keys."""
+        text = _word(schema, "x-keys")
+        if text is None:
+            return None
+        api, _, name = text.partition(":")
+        if name in self.components(api):
+            return api, name
+        self._findings.add(
+            "no-such-reference",
+            schema.key("x-keys").position,
+            f"`{text}` is no component",
+            hint=did_you_mean(name, self.components(api)),
+        )
+        return None
 
     def _reference(self, api: str, schema: Mapping) -> tuple[Type, bool]:
         target_api, target = self.follow(api, schema)

@@ -47,10 +47,16 @@ class ArrayType:
 
 @dataclass(frozen=True)
 class MapType:
-    """An object with free keys; `nullable` when its values may be null."""
+    """
+    An object with free keys; `nullable` when its values may be null.
+
+    `keys` is a component whose fields tell which keys are known; it is held as a mapping all the
+    same, and a known key may be absent but never null.
+    """
 
     value: Type
     nullable: bool = False
+    keys: tuple[str, str] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         what = "" if isinstance(self.value, AnyType) else f" of {self.value}"

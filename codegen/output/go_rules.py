@@ -16,7 +16,7 @@ from codegen.descriptions.source import Mapping, Scalar, Value
 from codegen.descriptions.spec import Specs
 from codegen.output.structs import closure
 
-NOTES = ("x-go-type", "x-go-check", "x-go-shape")
+NOTES = ("x-go-type", "x-go-check", "x-go-shape", "x-go-bytes")
 ITEM_KEYS = ("items", "additionalProperties")
 
 
@@ -27,6 +27,7 @@ class GoRules:
     types: dict[str, str] = field(default_factory=dict)
     checks: dict[str, str] = field(default_factory=dict)
     shapes: dict[str, str] = field(default_factory=dict)
+    octets: set[str] = field(default_factory=set)
 
 
 def collect_go_rules(
@@ -53,6 +54,8 @@ def collect_go_rules(
         for key, note, text, position in _notes_of(name, components[name]):
             if note == "x-go-type":
                 rules.types[key] = text
+            elif note == "x-go-bytes":
+                rules.octets.add(key)
             elif note == "x-go-check":
                 if _is_check(text, transforms, position, findings):
                     used_transforms.add(text)
@@ -71,6 +74,9 @@ def collect_go_rules(
 
 
 def _notes_of(struct: str, schema: Mapping) -> Iterator[tuple[str, str, str, Position]]:
+    whole = schema.get("x-go-type")
+    if isinstance(whole, Scalar):
+        yield struct, "x-go-type", str(whole.value), whole.position
     properties = schema.get("properties")
     for name, value in properties.items() if isinstance(properties, Mapping) else ():
         yield from _notes_at(f"{struct}.{name.text}", value)

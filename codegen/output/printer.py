@@ -58,7 +58,15 @@ class Printer:
         """Return the text of the endpoint table, and of what is passed on beside it."""
         template = self._environment.get_template("endpoints.py.j2")
         endpoints = [endpoint for module in modules for endpoint in module.endpoints]
+        passthrough = [row for module in modules for row in module.passed_on]
         references = {runtime.FINAL, runtime.ENDPOINT, runtime.GO_RULES}
+        if passthrough:
+            references.add(runtime.PASSED_ON)
+        changing = [row for row in passthrough if row.request or row.answer]
+        if changing:
+            references.add(runtime.CHANGE)
+        changing += [row for row in passthrough if row.instead is not None]
+        references |= {runtime.plan(row.module) for row in changing}
         references |= {runtime.plan(endpoint.module) for endpoint in endpoints}
         if rules.checks:
             references.add(runtime.TRANSFORMS)
@@ -72,6 +80,7 @@ class Printer:
             rules=rules,
             references=references,
             passed_on=passed_on,
+            passthrough=passthrough,
         )
 
 

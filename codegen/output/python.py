@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 from codegen.compiler import ir
 from codegen.compiler.tree import (
-    Add,
     And,
     Assign,
     Attribute,
@@ -19,6 +18,7 @@ from codegen.compiler.tree import (
     Comment,
     Compare,
     Conditional,
+    Dictionary,
     Do,
     Expression,
     Global,
@@ -38,7 +38,7 @@ from codegen.compiler.tree import (
     Tuple,
 )
 
-LAMBDA, CONDITIONAL, OR, AND, NOT, COMPARISON, UNION, SUM, AWAIT, PRIMARY = range(10)
+LAMBDA, CONDITIONAL, OR, AND, NOT, COMPARISON, UNION, AWAIT, PRIMARY = range(9)
 """How tightly the parts of an expression hold together, the loosest first."""
 
 INDENT = "    "
@@ -94,6 +94,9 @@ def _printed(node: Expression) -> tuple[str, int]:
         case Tuple():
             items = ", ".join(expression(item) for item in node.items)
             return f"({items},)" if len(node.items) == 1 else f"({items})", PRIMARY
+        case Dictionary():
+            entries = (f"{name!r}: {expression(value)}" for name, value in node.items)
+            return f"{{{', '.join(entries)}}}", PRIMARY
         case Text():
             return _text(node), PRIMARY
         case Conditional():
@@ -110,8 +113,6 @@ def _printed(node: Expression) -> tuple[str, int]:
         case Compare():
             rest = (f" {word} {expression(right, UNION)}" for word, right in node.rest)
             return expression(node.left, UNION) + "".join(rest), COMPARISON
-        case Add():
-            return f"{expression(node.left, SUM)} + {expression(node.right, AWAIT)}", SUM
         case ListOf():
             element, items = expression(node.element), expression(node.items, OR)
             return f"[{element} for {node.variable} in {items}]", PRIMARY
@@ -121,7 +122,7 @@ def _printed(node: Expression) -> tuple[str, int]:
         case Await():
             return f"await {expression(node.value, PRIMARY)}", AWAIT
         case OneOf():
-            return " | ".join(expression(item, SUM) for item in node.types), UNION
+            return " | ".join(expression(item, AWAIT) for item in node.types), UNION
 
 
 def _text(node: Text) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from codegen.compiler.coverage import Coverage, linked
 from codegen.descriptions.checks import EVERYWHERE
 from codegen.descriptions.source import Mapping as Node
 from codegen.descriptions.source import Scalar, Sequence, Value
@@ -18,7 +19,9 @@ PASSED_ON = "x-passed-on"
 DEVIATIONS = "x-deviations"
 
 
-def page_of_routes(specs: Specs, api: str, files: Mapping[str, MappingFile]) -> str | None:
+def page_of_routes(
+    specs: Specs, api: str, files: Mapping[str, MappingFile], coverage: Coverage
+) -> str | None:
     """Return the text of docs/routes.md; None for an API that notes no deviations."""
     document = specs.documents.get(api)
     if not isinstance(document, Node) or DEVIATIONS not in document:
@@ -47,6 +50,7 @@ def page_of_routes(specs: Specs, api: str, files: Mapping[str, MappingFile]) -> 
         "| route | what differs | why |",
         "|---|---|---|",
         *_deviations(document.get(DEVIATIONS)),
+        *_changes(coverage),
     ]
     return "\n".join(lines) + "\n"
 
@@ -60,6 +64,18 @@ def routes_passed_on(specs: Specs, api: str) -> list[tuple[str, str]]:
         method, _, path = route.text.partition(" ")
         found.append((method, path))
     return found
+
+
+def _changes(coverage: Coverage) -> Iterator[str]:
+    """Yield the part about what is changed of what is passed on."""
+    if not coverage.passed_on:
+        return
+    yield from ("", "## What is changed of what is passed on", "")
+    yield "Every other byte of it stays; the rules are in `specs/mappings/`."
+    yield from ("", "| route | what | why |", "|---|---|---|")
+    for (_, route), passages in coverage.passed_on.items():
+        for one in passages:
+            yield f"| {route} | {one.what} | {linked(one.why, 'docs/')} |"
 
 
 def _state(name: str, files: Mapping[str, MappingFile]) -> str:

@@ -34,6 +34,9 @@ CONSTRAINTS = frozenset(
 )  # fmt: skip
 """Keywords that say nothing of a struct; limits are checked by plans, in Ollama's own words."""
 
+GO_INT: dict[str, Plain] = {"minimum": -(2**63), "maximum": 2**63 - 1}
+"""What an integer of a client's body may be: Go's `int` (docs/facts/ollama.md#integers)."""
+
 
 def generate_structs(
     specs: Specs, api: str, names: Iterable[str], requests: frozenset[str], header: str
@@ -46,7 +49,7 @@ def generate_structs(
     """
     found = closure(specs, api, names)
     schemas = {
-        name: _cleaned(plain(schema))
+        name: _cleaned(plain(schema), is_request=name in requests)
         for name, schema in specs.components(api).items()
         if name in found
     }
@@ -94,19 +97,27 @@ def _generate(document: dict[str, Any], header: str, options: dict[str, Any]) ->
     return text
 
 
-def _cleaned(schema: Plain) -> Plain:
+def _cleaned(schema: Plain, *, is_request: bool) -> Plain:
     if isinstance(schema, list):
-        return [_cleaned(item) for item in schema]
+        return [_cleaned(item, is_request=is_request) for item in schema]
     if not isinstance(schema, dict):
         return schema
     if schema.get("x-decode") == "raw":
         return dict(RAW)
+    if schema.get("x-decode") == "any":
+        return {}
     cleaned: dict[str, Plain] = {}
     for key, value in schema.items():
         if key == "properties" and isinstance(value, dict):
-            cleaned[key] = {name: _cleaned(item) for name, item in value.items()}
+            cleaned[key] = {
+                name: _cleaned(item, is_request=is_request) for name, item in value.items()
+            }
         elif key not in CONSTRAINTS and not key.startswith("x-"):
-            cleaned[key] = _cleaned(value)
+            cleaned[key] = _cleaned(value, is_request=is_request)
+    kind = cleaned.get("type")
+    words = kind if isinstance(kind, list) else [kind]
+    if is_request and "integer" in words and "number" not in words:
+        cleaned |= GO_INT
     return cleaned
 
 
@@ -132,7 +143,7 @@ def _references(schema: Plain) -> Iterator[str]:
             named = schema.get(note)
             if isinstance(named, str):
                 yield named
-        if schema.get("x-decode") == "raw":
+        if schema.get("x-decode") in ("raw", "any"):
             return
         reference = schema.get("$ref")
         if isinstance(reference, str) and reference.startswith("#/components/schemas/"):

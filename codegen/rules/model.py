@@ -34,6 +34,7 @@ from codegen.rules.forms import (
     MapOf,
     Reading,
 )
+from codegen.rules.passing import ChangeRule, Instead, Passthrough, Patch
 from codegen.rules.plan import REFUSAL, Step
 from codegen.rules.translations import (
     REASONS,
@@ -47,7 +48,6 @@ from codegen.rules.translations import (
     FoldPart,
     ReportRule,
     Shape,
-    ShapeCase,
     StateRule,
     Stream,
     StreamBase,
@@ -73,12 +73,16 @@ __all__ = [
     "Block",
     "CallRule",
     "Case",
+    "ChangeRule",
     "Condition",
     "Constant",
     "Emit",
     "ErrorRow",
     "Fold",
+    "Instead",
     "MappingFile",
+    "Passthrough",
+    "Patch",
     "PathRef",
     "Reason",
     "RecoverRow",
@@ -86,7 +90,6 @@ __all__ = [
     "ReportRule",
     "Rule",
     "Shape",
-    "ShapeCase",
     "StateRule",
     "Step",
     "Stream",
@@ -96,7 +99,7 @@ __all__ = [
 
 INCLUDE = "include"
 FOLD = "fold"
-GROUP_PARTS = ("include", "fields", "state", "ignored", "omitted", "fold", "refusals")
+GROUP_PARTS = ("include", "fields", "state", "ignored", "omitted", "fold", "refusals", "add")
 
 SHARED = "shared"
 """The mapping file whose shapes, tables and streams may be named from every file."""
@@ -226,6 +229,9 @@ class Group:
     omitted: dict[str, Reason] = key(REASONS, "target fields that are never produced, and why")
     fold: FoldPart | None = maybe(one(lambda: FoldPart), "entries of a fold")
     refusals: Refusals | None = maybe(one(lambda: Refusals), "answers of a `model` step")
+    added: dict[str, Rule] = key(
+        RULES, "members of what is passed on, where it has none of the name", name="add"
+    )
 
 
 @construct("client")
@@ -242,7 +248,8 @@ class Client:
 @construct(
     "file",
     includes="",
-    companions={"plan": ("client",)},
+    exclusive=(("client", "passthrough"),),
+    companions={"plan": ("client",), "patch": ("passthrough",), "instead": ("passthrough",)},
     lonely={"plan": "a `plan` needs a `client`, the operation that it serves"},
 )
 @dataclass(frozen=True, kw_only=True)
@@ -255,8 +262,15 @@ class MappingFile:
         WORD, "the mapping's name, which is also its file's stem", name="mapping", required=True
     )
     stated_position: Position = place("mapping")
-    client: Client | None = maybe(
-        one(lambda: Client), "the operation of ours that this mapping serves"
+    client: Client | None = maybe(one(lambda: Client), "the operation that this mapping serves")
+    passthrough: Passthrough | None = maybe(
+        one(lambda: Passthrough), "the routes passed on that this mapping is about"
+    )
+    patch: Patch | None = maybe(
+        one(lambda: Patch), "what is changed in their requests and answers on the way"
+    )
+    instead: Instead | None = maybe(
+        one(lambda: Instead), "an answer that is made here in place of LM Studio's"
     )
     plan: tuple[Step, ...] = key(ListOf(one(lambda: Step)), "what happens for a request, in order")
     plan_position: Position = place("plan")

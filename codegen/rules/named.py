@@ -13,6 +13,7 @@ from codegen.rules.model import (
     AnswerRule,
     Block,
     MappingFile,
+    Passthrough,
     ReportRule,
     Shape,
     Stream,
@@ -20,7 +21,7 @@ from codegen.rules.model import (
     Table,
 )
 
-TYPED = (AnswerRule, Block, ReportRule, Shape, Stream, StreamBase, Table)
+TYPED = (AnswerRule, Block, ReportRule, Shape, Stream, StreamBase, Table, Passthrough)
 
 
 def named_components(files: Iterable[MappingFile], signatures: Iterable[Signature]) -> set[str]:

@@ -64,6 +64,7 @@ REFUSAL = one(lambda: Refusal)
         "conflict": ("model",),
         "include": ("model",),
         "match_case": ("model",),
+        "as_written": ("model",),
         "trust_loaded": ("model",),
         "status": ("decode",),
         "via": ("decode",),
@@ -104,6 +105,7 @@ class Step:
     )
     include: tuple[Named, ...] = key(NAMES, "groups whose refusals are put in here")
     match_case: bool = key(FLAG, "a name in another letter case is unknown")
+    as_written: bool = key(FLAG, "blanks count, and `:local` and `:cloud` are tags like any other")
     trust_loaded: bool = key(FLAG, "a model seen loaded a while ago is looked at later")
     status: int | None = maybe(STATUS, "the status of a refused late value")
     status_position: Position = place("status")

@@ -8,7 +8,7 @@ takes of several constructs alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from codegen.descriptions.problem import Position
@@ -35,7 +35,6 @@ from codegen.rules.values import (
     Named,
     PathRef,
     Reason,
-    Refusal,
     Rule,
 )
 
@@ -67,19 +66,7 @@ class Block:
     names: dict[str, Key] = keys_of("fields")
     ignored: dict[str, Reason] = key(REASONS, "source fields left out on purpose, and why")
     ignored_position: Position = place("ignored", "from")
-    rejected: dict[str, Refusal] = field(default_factory=dict)
     omitted: dict[str, Reason] = key(REASONS, "target fields that are never produced, and why")
-
-
-@dataclass(frozen=True)
-class ShapeCase:
-    """One arm of a shape that matches."""
-
-    position: Position
-    equals: Constant | None
-    type: str | None
-    otherwise: bool
-    block: Block
 
 
 @construct("shape", includes="")
@@ -100,8 +87,6 @@ class Shape:
     ignored: dict[str, Reason] = key(REASONS, "source fields left out on purpose, and why")
     ignored_position: Position = place("ignored", "from")
     omitted: dict[str, Reason] = key(REASONS, "target fields that are never produced, and why")
-    match: PathRef | None = None
-    cases: tuple[ShapeCase, ...] = ()
 
     @cached_property
     def block(self) -> Block:
@@ -159,11 +144,6 @@ class StateRule:
     arguments: dict[str, Argument] | None = maybe(
         ARGUMENTS, "the other arguments of a fold", name="with"
     )
-
-    @property
-    def reducer(self) -> str:
-        """`last`, or `fold` for what a transform makes of each chunk."""
-        return "last" if self.last is not None else "fold"
 
     @property
     def source(self) -> PathRef | None:

@@ -185,11 +185,6 @@ class Rule:
     arguments: dict[str, Argument] | None = maybe(ARGUMENTS, "its named arguments", name="with")
     when: Condition | None = maybe(one(lambda: Condition), "leave the field out unless")
 
-    @cached_property
-    def sources(self) -> tuple[PathRef, ...]:
-        """The path that is copied, alone; none where the value comes otherwise."""
-        return (self.source,) if self.source is not None else ()
-
 
 @construct(
     "rule_case",

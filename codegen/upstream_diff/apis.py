@@ -56,7 +56,7 @@ class Apis:
         self._passed_on = passed_on(ours)
 
     def changes(self) -> list[Change]:
-        """Return every difference: operations first, then each of ours in its file's order."""
+        """Return every difference: new and gone operations first, then each own one in order."""
         own = {one.key: one for one in self._ours}
         other = {one.key: one for one in self._theirs}
         found = [
@@ -113,7 +113,7 @@ class Apis:
         yield from self._media(side, ours, theirs, operation)
 
     def _media(self, side: str, ours: Side, theirs: Side, operation: Operation) -> Iterator[Change]:
-        # A media type of ours may be the one that could not be read.
+        # An own media type may be the one that could not be read.
         own_names = [name for name in ours.media if name in theirs.media or not theirs.unread]
         names = list(dict.fromkeys([*own_names, *theirs.media]))
         found: dict[Difference, list[str]] = {}

@@ -1,5 +1,5 @@
 """
-The names on a vendor's page that a description of ours lacks; the other way is not looked at.
+The names on a vendor's page that the project's description does not have, and not the reverse.
 
 A page seldom says at which depth a name of a table belongs, so it counts as known when any field of
 that side has it. Examples are compared path by path.

@@ -138,7 +138,7 @@ def operations(document: Document, base: str) -> tuple[list[Operation], list[Unr
 
 
 def passed_on(document: Document) -> dict[Key, str]:
-    """Return the operations that a description of ours leaves to another server, and how."""
+    """Return the operations that a description leaves to another server, and how."""
     stated = document.root.get("x-passed-on")
     return {
         key_of(*name.split(" ", 1)): str(value.value)

@@ -1,8 +1,8 @@
 """
-What is printed: the differences, and with each what the project knows of it already.
+Prints the differences, each with what the project already knows about it.
 
-That is the rules that read or set the field, a note of ours about how the wire differs from what
-the vendor writes, and a deviation that the specs state.
+These are the rules that read or set the field, a note that the wire differs from the vendor's
+document, and a deviation that the specs state.
 """
 
 from __future__ import annotations

@@ -28,7 +28,14 @@ import click
 
 from conformance.mutants.engine import ENGINE
 from conformance.mutants.hunt import Hunt, Hunter, Verdict, be_silent, hunt_all, sound_runs
-from conformance.mutants.probes import Mutation, Probes, can_be_left_out, place_probes, wire_name
+from conformance.mutants.probes import (
+    MEMBERS,
+    Mutation,
+    Probes,
+    can_be_left_out,
+    place_probes,
+    wire_name,
+)
 from conformance.runner.runner import Bench
 from conformance.suite.case import Case, Run
 from conformance.suite.source import SourceProblem, read_yaml
@@ -132,6 +139,8 @@ def words_of(mutation: Mutation, probes: Probes) -> list[str]:
     site = probes.sites[mutation.site]
     if site.api == "internal":
         return []
+    if site.api == MEMBERS:
+        return [one for one in (mutation.field, mutation.partner) if one]
     kind = probes.kinds.get(mutation.site)
     if kind is None:
         return [mutation.field.rpartition("_")[2], mutation.field]

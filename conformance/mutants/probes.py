@@ -27,12 +27,20 @@ APIS = ("ollama", "openai", "lmstudio", "internal")
 PLAIN = ("endpoints", "__init__")
 """Modules without rules."""
 
+MEMBERS = "members"
+"""The API of a site that gives values to members of what is passed on."""
+
 Kind = Literal["drop", "wrong", "swap"]
 
 
 @dataclass(frozen=True)
 class Site:
-    """One struct made in one function: `chat.ChatStream.end ollama:ChatResponse`."""
+    """
+    One struct made in one function: `chat.ChatStream.end ollama:ChatResponse`.
+
+    Or the members that one change of what is passed on gives values to: `v1_chat.request_model
+    members`.
+    """
 
     name: str
     module: str
@@ -85,6 +93,17 @@ class Probes:
         if broken is not None and broken.site == site and broken.field in given:
             fields = _break(broken, fields)
         return kind(**fields)
+
+    def patch(self, site: str, values: dict[str, Any]) -> dict[str, Any]:
+        """Note the members that a change gives values to, and give them back, one broken."""
+        given = {name: value for name, value in values.items() if value is not UNSET}
+        for name in given:
+            self.seen.add(f"{site}.{name}")
+        self._note_partners(site, given)
+        broken = self.broken
+        if broken is not None and broken.site == site and broken.field in given:
+            return _break(broken, values)
+        return values
 
     def branch(self, name: str) -> None:
         """Note that a branch was taken."""
@@ -210,6 +229,22 @@ class _Placer(ast.NodeTransformer):
             name = f"{'.'.join(self._where)}.{leaf}"
             self._probes.fields[name] = (".".join(self._where), leaf)
             node.value = _call("keep", [ast.Constant(name), node.value], [])
+        return node
+
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        self.generic_visit(node)
+        names = [
+            key.value
+            for key in (node.value.keys if isinstance(node.value, ast.Dict) else ())
+            if isinstance(key, ast.Constant) and isinstance(key.value, str)
+        ]
+        if names and node.value is not None:
+            # Only what is changed of a request or answer that is passed on is a dictionary.
+            site = self._unique(f"{'.'.join(self._where)} {MEMBERS}")
+            self._add_site(site, MEMBERS, node.lineno)
+            for name in names:
+                self._probes.fields[f"{site}.{name}"] = (site, name)
+            node.value = _call("patch", [ast.Constant(site), node.value], [])
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:

@@ -102,6 +102,11 @@ def finished_tool_call(source: internal.AssembledToolCall) -> ollama.ResponseToo
     )
 
 
+def model_entry(source: internal.CatalogueRow) -> openai.ModelEntry:
+    """Shape `model_entry`: internal:CatalogueRow as openai:ModelEntry."""
+    return openai.ModelEntry(id=source.name, object="model", owned_by="organization_owner")
+
+
 def refusal_for(failure: UpstreamFailure, context: RequestContext) -> Refusal:
     """Return what an upstream failure becomes for the client."""
     message = failure.message.lower()

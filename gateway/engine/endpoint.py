@@ -60,4 +60,10 @@ class Endpoint:
     reader: BodyReader | UnreadBody | None
     wants_stream: Callable[[Any], bool] | None = None
     reads_bytes: bool = False
-    """Whether the body is a file, which a step reads piece by piece."""
+    """Whether its body is a file, which a step of its plan reads as it comes."""
+    reports: bool = False
+    """Whether it tells progress: then even one answer is sent as streams' errors are."""
+
+    def is_late_streamed(self, request: Any) -> bool:
+        """Whether Ollama has set a stream up for a request when it finds what it finds late."""
+        return self.reports or (self.wants_stream is not None and self.wants_stream(request))

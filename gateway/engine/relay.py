@@ -73,8 +73,8 @@ class Relay:
         run = Run(context, self._services)
         api = self._api
         is_streamed = False
+        request = None
         try:
-            request = None
             if not isinstance(body, bytes):
                 run.incoming = body
             elif endpoint.reader is not None:
@@ -96,7 +96,7 @@ class Relay:
                 case Answer(body=msgspec.Struct() as answer, status=status):
                     await client.answer(status, api.answer_type, api.encode(answer))
                 case Report():
-                    is_streamed = outcome.streamed
+                    is_streamed = True
                     await self._tell(outcome, client)
                 case FetchCall():
                     await self._fetch(outcome, run, client)
@@ -104,7 +104,14 @@ class Relay:
                     is_streamed = outcome.streamed
                     await self._stream(outcome, run, client)
         except BaseException as problem:
-            refuse = partial(self._refuse, run=run, client=client, is_streamed=is_streamed)
+            streams_late = request is not None and endpoint.is_late_streamed(request)
+            refuse = partial(
+                self._refuse,
+                run=run,
+                client=client,
+                is_streamed=is_streamed,
+                streams_late=streams_late,
+            )
             if not await self._failures.conclude(problem, client, refuse, context, endpoint.path):
                 raise
         finally:
@@ -130,7 +137,7 @@ class Relay:
         if report.streamed:
             await client.finish()
         elif last is not None:
-            await client.answer(200, self._api.answer_type, self._api.encode(last))
+            await client.answer(200, self._api.report_type, self._api.encode(last))
 
     # -- one answer ---------------------------------------------------------------------------
 
@@ -202,7 +209,13 @@ class Relay:
             client.add_header("x-olgate-warning", warning)
 
     async def _refuse(
-        self, refusal: Refusal, *, run: Run, client: Client, is_streamed: bool
+        self,
+        refusal: Refusal,
+        *,
+        run: Run,
+        client: Client,
+        is_streamed: bool,
+        streams_late: bool,
     ) -> None:
         """Send an error: as a status and a body, or as a last line where the answer has begun."""
         api = self._api
@@ -211,6 +224,6 @@ class Relay:
             return
         for name, value in (*run.hints, *refusal.headers):
             client.add_header(name, value)
-        is_late = is_streamed or refusal.is_late
+        is_late = is_streamed or (refusal.is_late and streams_late)
         content_type = api.late_error_type if is_late else api.answer_type
         await client.answer(refusal.status, content_type, api.encode_error(refusal.error))

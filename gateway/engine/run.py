@@ -57,26 +57,30 @@ class Run:
         *,
         takes_cloud: bool = False,
         match_case: bool = False,
+        as_written: bool = False,
         trust_loaded: bool = False,
     ) -> LookupResult:
         """
         Resolve a name as the client sent it; on success `context.model` is set.
 
-        A name of ollama.com is "cloud", unless the endpoint treats it like any other name. A name
-        with both places is in "conflict". With `match_case`, a row whose name differs in letter
-        case only does not match (docs/facts/ollama.md#name-matching,
-        docs/facts/ollama.md#name-places). `trust_loaded` is the catalogue's.
+        A name of ollama.com is "cloud", unless the endpoint takes it for one like any other; one
+        that says both places is in "conflict". With `match_case` a row whose own name differs in
+        nothing but letter case is not meant (docs/facts/ollama.md#name-matching,
+        docs/facts/ollama.md#name-places). `as_written` is for a route to which these places are
+        tags and blanks a part of the name. `trust_loaded` is the catalogue's.
 
         Raises UpstreamFailure if LM Studio cannot be asked and the name is not in the cached list.
         """
         text = name.strip()
-        self.context.asked = internal.AskedName(text=name, display=name, full=name)
-        try:
-            base, place = grammar.split_place(text)
-        except ValueError:
-            return "illegal" if takes_cloud else "conflict"
-        if place == "cloud" and takes_cloud:
-            base = text
+        self.context.asked = internal.AskedName(text=name, trimmed=text, display=name, full=name)
+        base, place = name, None
+        if not as_written:
+            try:
+                base, place = grammar.split_place(text)
+            except ValueError:
+                return "illegal" if takes_cloud else "conflict"
+            if place == "cloud" and takes_cloud:
+                base = text
         parsed = grammar.parse(base)
         if parsed is not None:
             self.context.asked.display, self.context.asked.full = parsed.display, parsed.full
@@ -91,5 +95,10 @@ class Run:
             if near := self.services.catalogue.nearest(base):
                 self.hints.append((NEAREST, ", ".join(near)))
             return "unknown"
+        if parsed is not None and parsed.display != row.name:
+            # A name is told as it is kept (docs/facts/ollama.md#tools).
+            kept = grammar.parse(row.name)
+            if kept is not None and kept.folded == parsed.folded:
+                self.context.asked.full = kept.full
         self.context.model = row
         return "found"

@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 from msgspec import UNSET, Raw, UnsetType
 
@@ -21,8 +22,10 @@ from gateway.catalogue.downloads import NO_DOWNLOADS, NOT_FOUND
 from gateway.engine.run import Run
 from gateway.faults import Refusal, StoreFailure
 from gateway.names import grammar
+from gateway.transforms.thinking import thinking_support
 from gateway.types import internal, ollama
 from gateway.wire.duration import parse_keep_alive
+from gateway.wire.writing import encode
 
 
 async def catalogue(run: Run) -> None:
@@ -67,18 +70,46 @@ async def _look_again(run: Run) -> None:
     await run.services.catalogue.rows()
 
 
+async def look_for_thinking(run: Run, *, model: str | UnsetType | None) -> None:
+    """
+    Fill `$context.think_values` for the model of a name; what is no name of one changes nothing.
+
+    (docs/facts/ollama.md#think-0-34)
+    """
+    if not model or await run.find_model(model) != "found":
+        run.hints.clear()
+        return
+    row = run.context.resolved
+    assert row is not None, "it was found"
+    supported = thinking_support(
+        row.capabilities.thinking, row.reasoning_options, row.reasoning_default
+    )
+    if not isinstance(supported, UnsetType):
+        run.context.think_values = encode(supported.values).decode()
+
+
 async def look_for_name(
-    run: Run, *, model: str | UnsetType | None, name: str | UnsetType | None = UNSET
+    run: Run,
+    *,
+    model: str | UnsetType | None,
+    name: str | UnsetType | None = UNSET,
+    takes_place: bool = False,
 ) -> None:
-    """Fill `$context.kept_name`: whether the name is an alias."""
-    text = grammar.without_local(grammar.stated(model, name))
-    run.context.kept_name = await run.services.catalogue.kept_name(text)
+    """
+    Fill `$context.kept_name`: whether the name is kept here.
+
+    With `takes_place` a `:local` at its end is none of its own (docs/facts/ollama.md#name-places).
+    """
+    text = grammar.stated(model, name)
+    run.context.kept_name = await run.services.catalogue.kept_name(
+        grammar.without_local(text) if takes_place else text
+    )
 
 
 async def copy(run: Run, *, destination: str | UnsetType | None) -> None:
     """Give the model a second name."""
     assert isinstance(destination, str), "the plan checks the name"
-    await _keep(run, derive.copied(run.context.model, grammar.without_local(destination)))
+    await _keep(run, derive.copied(run.context.model, destination))
 
 
 async def create(
@@ -88,7 +119,7 @@ async def create(
     name: str | UnsetType | None,
     system: str | UnsetType | None,
     template: str | UnsetType | None,
-    license: str | list[str] | UnsetType | None,
+    license: Any | UnsetType,
     parameters: Raw | UnsetType,
     messages: list[ollama.Message] | UnsetType | None,
     requires: str | UnsetType | None,
@@ -99,7 +130,7 @@ async def create(
     row = run.context.model
     alias = derive.derived(
         row,
-        grammar.without_local(grammar.stated(model, name)),
+        grammar.stated(model, name),
         system=system,
         template=template,
         license=license,
@@ -183,10 +214,19 @@ def _pulling(digest: str, total: int, completed: int) -> internal.Progress:
     )
 
 
-async def push(run: Run) -> AsyncIterator[internal.Progress]:
-    """Report, like a push that fails, that the gateway cannot push models."""
+async def push(
+    run: Run, *, model: str | UnsetType | None, name: str | UnsetType | None
+) -> AsyncIterator[internal.Progress]:
+    """
+    Tell, as a push that fails does, that nothing can be pushed from here.
+
+    A name that is none is told first (docs/facts/ollama.md#push).
+    """
     yield internal.Progress(status="retrieving manifest")
     yield internal.Progress(status="couldn't retrieve manifest")
+    text = grammar.stated(model, name)
+    if grammar.parse(text) is None:
+        raise Refusal(500, f"unqualified name: {grammar.filled(text)}")
     raise Refusal(500, "LM Studio cannot push models; publish the model's files at their source")
 
 

@@ -13,6 +13,8 @@ from typing import Final, Literal
 __all__ = [
     "Name",
     "differ_in_case",
+    "filled",
+    "is_lookup_name",
     "parse",
     "split_place",
     "stated",
@@ -100,6 +102,28 @@ def _read(text: str) -> Name | None:
     return name if is_legal else None
 
 
+def filled(text: str) -> str:
+    """
+    Return a name with its defaults filled in, whatever its parts hold, as Ollama tells of one
+    that is none (docs/facts/ollama.md#push).
+
+    >>> filled("a b"), filled("/m:")
+    ('registry.ollama.ai/library/a b:latest', 'registry.ollama.ai/!MISSING!/m:!MISSING!')
+    """
+    rest, tag = text, DEFAULT_TAG
+    if rest.rfind(":") > rest.rfind("/"):
+        rest, _, tag = rest.rpartition(":")
+    above, slash, model = rest.rpartition("/")
+    host, second, namespace = above.rpartition("/")
+    parts = (
+        host or (_MISSING if second else DEFAULT_HOST),
+        namespace or (_MISSING if slash else DEFAULT_NAMESPACE),
+        f"{model or _MISSING}:{tag or _MISSING}",
+    )
+    return "/".join(parts)
+
+
+_MISSING: Final = "!MISSING!"
 _remembered = lru_cache(maxsize=1024)(_read)
 
 Place = Literal["cloud", "local"]
@@ -127,6 +151,21 @@ def _split_last_place(text: str) -> tuple[str, Place | None]:
     if word.endswith("-cloud"):
         return f"{base}:{last.strip()[: -len('-cloud')]}", "cloud"
     return text, None
+
+
+def is_lookup_name(text: object) -> bool:
+    """
+    Tell whether a text is the name of a model that may be here, by Ollama's grammar; it may say
+    so with `:local` (docs/facts/ollama.md#name-places).
+
+    >>> is_lookup_name(" qwen3:local "), is_lookup_name("qwen3:cloud"), is_lookup_name("a b")
+    (True, False, False)
+    """
+    try:
+        base, place = split_place(text.strip() if isinstance(text, str) else "")
+    except ValueError:
+        return False
+    return place != "cloud" and parse(base) is not None
 
 
 def without_local(text: str) -> str:

@@ -1,5 +1,5 @@
 """
-The start of a passed-through answer: what it is, and whether it is an error.
+The start of a passed-through answer: what it is, whether it is an error, and what is changed in it.
 """
 
 from __future__ import annotations
@@ -10,14 +10,21 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.faults import UpstreamFailure
+from gateway.passthrough.json_members import join_members, members_of
+from gateway.runtime.context import RequestContext
+from gateway.runtime.patching import UNREADABLE, Change, changed
 from gateway.upstream.answers import RawAnswer, check_json, raise_error_event
 from gateway.upstream.sse import FIELD_STARTS, Event, SseDecoder
 from gateway.upstream.stated_errors import describe_body, read_error
+from gateway.wire.lenient import BOM
 
 _ERROR_BYTES = 1024 * 1024
 
 _JSON_BYTES = 1024 * 1024
 """So much of an inference's answer is held to look at it whole; longer ones pass as they come."""
+
+_OF_THE_BYTES = (b"content-length", b"content-md5", b"digest", b"etag", b"last-modified")
+"""Headers that tell of a body's bytes, which are others once it is changed."""
 
 _WIRE_FAULTS = ("first_byte_timeout", "silence_timeout", "closed_mid_stream", "bad_http")
 
@@ -31,17 +38,25 @@ class Start(NamedTuple):
     is_whole: bool = False
 
 
-async def look_at(answer: RawAnswer, chunks: AsyncIterator[bytes], *, is_inference: bool) -> Start:
+async def look_at(
+    answer: RawAnswer,
+    chunks: AsyncIterator[bytes],
+    *,
+    is_inference: bool,
+    is_changed: bool,
+    named_by: tuple[str, ...],
+) -> Start:
     """
     Read as much of an answer as is needed to know whether it is an error, and whose answer it is.
 
-    That is an error's whole body, an event stream's first event, and an inference's whole JSON up
-    to a limit; other answers are what they are.
+    That is an error's whole body, an event stream's first event, and the whole JSON, up to a limit,
+    of an inference and of an answer that is changed; other answers are what they are. The model is
+    named by the first of some members that is there.
     """
     if answer.status >= 400:
         held = await _read_up_to(chunks, _ERROR_BYTES)
         return Start(held, _stated(b"".join(held), answer.status))
-    if answer.status != 200 or not (is_inference or answer.is_event_stream):
+    if answer.status != 200 or not (is_inference or is_changed or answer.is_event_stream):
         return Start([])
     held = []
     async for chunk in chunks:
@@ -51,14 +66,14 @@ async def look_at(answer: RawAnswer, chunks: AsyncIterator[bytes], *, is_inferen
     start = b"".join(held).lstrip()
     try:
         if start.startswith(FIELD_STARTS) or answer.is_event_stream:
-            return await _first_event(held, chunks, is_inference=is_inference)
+            return await _first_event(held, chunks, is_inference, named_by)
         if not start.startswith((b"{", b"[", b"<")) and start:
             return Start(held)
         held += await _read_up_to(chunks, _JSON_BYTES)
         body = b"".join(held)
         if len(body) >= _JSON_BYTES and not start.startswith(b"<"):
             return Start(held)
-        return Start(held, model=_model_of(check_json(body)), is_whole=True)
+        return Start(held, model=_model_of(check_json(body), named_by), is_whole=True)
     except UpstreamFailure as failure:
         if failure.fault in _WIRE_FAULTS:
             raise
@@ -66,7 +81,7 @@ async def look_at(answer: RawAnswer, chunks: AsyncIterator[bytes], *, is_inferen
 
 
 async def _first_event(
-    held: list[bytes], chunks: AsyncIterator[bytes], *, is_inference: bool
+    held: list[bytes], chunks: AsyncIterator[bytes], is_inference: bool, named_by: tuple[str, ...]
 ) -> Start:
     decoder, size = SseDecoder(), 0
     events: list[Event] = []
@@ -86,7 +101,8 @@ async def _first_event(
         return Start(held)
     raise_error_event(events[0])
     is_checked = is_inference and events[0].data.startswith(b"{")
-    return Start(held, model=_model_of(check_json(events[0].data)) if is_checked else "")
+    model = _model_of(check_json(events[0].data), named_by) if is_checked else ""
+    return Start(held, model=model)
 
 
 async def _read_up_to(chunks: AsyncIterator[bytes], limit: int) -> list[bytes]:
@@ -98,21 +114,31 @@ async def _read_up_to(chunks: AsyncIterator[bytes], limit: int) -> list[bytes]:
     return held
 
 
-class _Named(msgspec.Struct):
-    model: object = None
-    model_instance_id: object = None
+def patch_answer(
+    answer: RawAnswer, start: Start, changes: tuple[Change, ...], context: RequestContext
+) -> Start:
+    """Return the start of an answer that was read whole with changes of its members applied."""
+    members = members_of(b"".join(start.held).removeprefix(BOM))
+    after = None if members is None else changed(members, changes, context)
+    if after is None:
+        return start
+    body = join_members(after)
+    answer.headers = [item for item in answer.headers if item[0] not in _OF_THE_BYTES]
+    answer.headers.append((b"content-length", str(len(body)).encode("ascii")))
+    return start._replace(held=[body])
 
 
-_decode_named = msgspec.json.Decoder(_Named).decode
-
-
-def _model_of(body: bytes) -> str:
+def _model_of(body: bytes, named_by: tuple[str, ...]) -> str:
     """Return the model that an answer names, "" when it names none."""
-    try:
-        named = _decode_named(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
-    return next((one for one in (named.model, named.model_instance_id) if isinstance(one, str)), "")
+    members = (members_of(body) or {}) if named_by else {}
+    for name in named_by:
+        try:
+            named = msgspec.json.decode(members.get(name, b"null"))
+        except UNREADABLE:
+            continue
+        if isinstance(named, str):
+            return named
+    return ""
 
 
 def _stated(body: bytes, status: int) -> UpstreamFailure:

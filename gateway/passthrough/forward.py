@@ -1,17 +1,19 @@
 """
-LM Studio's own routes, passed through: bytes as they are, but for the model's name.
+LM Studio's own routes, passed through: bytes as they are, but for what rules change.
 
-A JSON body is read whole, its `model` resolved as everywhere else, and nothing else of it touched;
-any other body is streamed and never sent twice. Errors of ours come in the caller's envelope.
+The generated table says for each route what is changed, which member names a model, and what is
+answered here instead (`gateway/runtime/patching.py`). A body that is no JSON is streamed and never
+sent twice. Errors of the gateway come in the caller's envelope.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from gateway.calls.shared import recovery_for
 from gateway.engine.failures import Failures
@@ -21,23 +23,17 @@ from gateway.engine.run import NEAREST, Services
 from gateway.faults import ClientGone, Refusal, UpstreamFailure
 from gateway.lifecycle.lifecycle import Lease
 from gateway.observability.record import current
-from gateway.passthrough.answers import look_at
-from gateway.passthrough.json_members import join_members, split_members
-from gateway.passthrough.model_defaults import add_made, context_length
-from gateway.passthrough.model_list import merged
-from gateway.passthrough.repairs import repair
+from gateway.passthrough.answers import look_at, patch_answer
+from gateway.passthrough.json_members import join_members, members_of
+from gateway.passthrough.routes import Routes
 from gateway.passthrough.sending import conclude, refuse
 from gateway.runtime.context import RequestContext
+from gateway.runtime.patching import UNREADABLE, PassedOn, changed
 from gateway.server.asgi import AsgiClient, Receive, Scope, header, receive_body
 from gateway.settings.schema import Settings
 from gateway.types import internal
 from gateway.upstream.client import Upstream
 from gateway.wire.writing import JSON
-
-NAMES_NO_MODEL_HERE = ("/api/v1/models/download",)
-"""Routes whose `model` is not one of the catalogue's."""
-CHANGE_MODELS = ("/api/v1/models/",)
-"""Routes that load and unload by themselves: nothing is made ready for them."""
 
 _OUR_TOKEN_REFUSED = (401, 403)
 """The client's key never gets there, so what LM Studio refuses is the gateway's own."""
@@ -46,8 +42,14 @@ _UNPACKED = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflat
 _KNOWN_ENCODINGS = "gzip, deflate or none"
 
 
-_Body = dict[str, msgspec.Raw]
-_decode_body = msgspec.json.Decoder(_Body).decode
+_CONDITIONAL = (
+    b"if-none-match",
+    b"if-modified-since",
+    b"if-range",
+    b"range",
+    b"accept-encoding",
+)
+"""Headers of a request that ask for less than an answer that can be read and changed."""
 
 
 class Passthrough:
@@ -59,12 +61,14 @@ class Passthrough:
         upstream: Upstream,
         services: Services,
         check: ModelCheck,
+        routes: Iterable[PassedOn],
     ) -> None:
         self._settings = settings
         self._upstream = upstream
         self._catalogue = services.catalogue
         self._lifecycle = services.lifecycle
         self._check = check
+        self._routes = Routes(routes)
         self._failures = Failures(settings)
 
     async def serve(self, scope: Scope, receive: Receive, client: AsgiClient) -> None:
@@ -72,14 +76,16 @@ class Passthrough:
         lease = None
         path: str = scope["path"]
         record = current()
+        route, values = self._routes.find(scope["method"], path)
+        context = RequestContext(self._settings, header(scope, b"user-agent"), values)
         try:
             body: bytes | AsyncIterator[bytes] | None = None
-            row = None
-            if scope["method"] == "GET":
-                listed = await merged(path, self._catalogue, self._upstream)
-                if listed is not None:
-                    await client.answer(200, JSON, listed)
-                    return
+            if route.reads_kept and self._catalogue.keeps_names:
+                context.kept_models = await self._catalogue.made()
+            made = route.instead(context) if route.instead is not None else UNSET
+            if made is not UNSET:
+                await client.answer(200, JSON, msgspec.json.encode(made))
+                return
             if _has_body(scope) and not _is_json(scope):
                 body = _pieces(receive)
             else:
@@ -88,59 +94,66 @@ class Passthrough:
                 if _has_body(scope):
                     whole = _unpacked(scope, whole, limit)
                     check_depth(whole, self._settings.limits)
-                    body, row = await self._resolved(whole, path)
-            if path.startswith(CHANGE_MODELS):
-                row = None
+                    body = await self._patched(whole, route, context)
+            row = None if route.changes_models else context.resolved
             if row is not None:
                 record.model = row.name
-                lease = self._lifecycle.lease(row, num_ctx=context_length(row.made))
+                lease = self._lifecycle.lease(row, num_ctx=_context_length(row.made))
                 await lease.prepare()
-            await self._forward(scope, body, row, lease, client)
+            await self._forward(scope, body, route, context, lease, client)
         except BaseException as problem:
-            context = RequestContext(self._settings, "")
-            if row is not None:
-                context.asked = internal.AskedName(text=row.name, display=row.name, full=row.name)
             told = partial(refuse, path=path, client=client)
             if not await self._failures.conclude(problem, client, told, context, path):
                 raise
         finally:
             if lease is not None:
                 lease.release()
-            if path.startswith(CHANGE_MODELS):
+            if route.changes_models:
                 self._catalogue.invalidate()
 
-    async def _resolved(self, body: bytes, path: str) -> tuple[bytes, internal.CatalogueRow | None]:
-        """Return the body with its model's name as LM Studio knows it, and the model's row."""
-        if path.startswith(NAMES_NO_MODEL_HERE):
-            return body, None
-        fields = _fields_of(body)
-        check_raw_counts(body, fields, self._settings.limits)
+    async def _patched(self, body: bytes, route: PassedOn, context: RequestContext) -> bytes:
+        """
+        Return the body with what the route changes in it; the body itself when nothing is.
+
+        Where it names a model, `context.model` is there afterwards. Raises Refusal (400 for more
+        than a request may hold, 404 for a model that nobody knows) and UpstreamFailure.
+        """
+        if not route.model and not route.request:
+            return body
+        members = members_of(body)
+        check_raw_counts(body, members or {}, self._settings.limits)
+        if members is None:
+            # No object: what to say of that is LM Studio's.
+            return body
+        if route.model and not await self._find_model(members.get(route.model), context):
+            return body
+        after = changed(members, route.request, context)
+        return body if after is None else join_members(after)
+
+    async def _find_model(self, name: msgspec.Raw | None, context: RequestContext) -> bool:
+        """Look up a model by the raw name in a body; tell whether there was a name at all."""
         try:
-            asked = msgspec.json.decode(fields["model"])
-        except (msgspec.DecodeError, KeyError, UnicodeDecodeError):
-            # Not an object, or no model in it: what to say of that is LM Studio's.
-            return body, None
+            asked = None if name is None else msgspec.json.decode(name)
+        except UNREADABLE:
+            return False
         if not isinstance(asked, str) or not asked.strip():
-            return body, None
+            return False
         row = await self._catalogue.find(asked, trust_loaded=True)
         if row is None:
             near = ", ".join(self._catalogue.nearest(asked))
             raise Refusal(404, f"model '{asked}' not found", ((NEAREST, near),) if near else ())
-        try:
-            changed = add_made(path, fields, row.made) | repair(path, fields)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            # What can't be read can't be mended either.
-            changed = False
-        if asked != row.request_key:
-            fields["model"] = msgspec.Raw(msgspec.json.encode(row.request_key))
-            changed = True
-        return (join_members(fields) if changed else body), row
+        context.model = row
+        context.asked = internal.AskedName(
+            text=row.name, trimmed=row.name, display=row.name, full=row.name
+        )
+        return True
 
     async def _forward(
         self,
         scope: Scope,
         body: bytes | AsyncIterator[bytes] | None,
-        row: internal.CatalogueRow | None,
+        route: PassedOn,
+        context: RequestContext,
         lease: Lease | None,
         client: AsgiClient,
     ) -> None:
@@ -149,12 +162,24 @@ class Passthrough:
             target += "?" + scope["query_string"].decode("latin-1")
         path: str = scope["path"]
         headers = list(scope["headers"])
+        row = None if lease is None else context.model
+        is_silent = route.reads_kept and not context.kept_models
+        is_unnamed = bool(route.model) and context.resolved is None
+        changes = () if is_silent or is_unnamed else route.answer
+        if changes:
+            headers = [item for item in headers if item[0] not in _CONDITIONAL]
         may_repeat = isinstance(body, bytes)
         record = current()
         while True:
             async with self._upstream.forward(scope["method"], target, headers, body) as answer:
                 chunks = answer.chunks()
-                start = await look_at(answer, chunks, is_inference=row is not None)
+                start = await look_at(
+                    answer,
+                    chunks,
+                    is_inference=row is not None,
+                    is_changed=bool(changes),
+                    named_by=route.answered_by,
+                )
                 failure = start.failure
                 if answer.status in _OUR_TOKEN_REFUSED:
                     raise failure or UpstreamFailure("no reason given", status=answer.status)
@@ -169,6 +194,8 @@ class Passthrough:
                     or not may_repeat
                     or recovery_for(failure) is None
                 ):
+                    if start.is_whole and changes:
+                        start = patch_answer(answer, start, changes, context)
                     await conclude(answer, start, answer.each, path, client)
                     return
             try:
@@ -182,12 +209,10 @@ class Passthrough:
                 return
 
 
-def _fields_of(body: bytes) -> _Body:
-    """Return the members of an object, none when the body is none."""
-    try:
-        return _decode_body(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return split_members(body) or {}
+def _context_length(made: internal.MadeModel | UnsetType) -> float | UnsetType:
+    """Return the context that a made model wants, in tokens; absent when it wants none."""
+    wanted = UNSET if isinstance(made, UnsetType) else made.parameters.get("num_ctx", UNSET)
+    return float(wanted) if isinstance(wanted, int | float) else UNSET
 
 
 def _unpacked(scope: Scope, body: bytes, limit: int) -> bytes:

@@ -16,7 +16,21 @@ _STRING = rb'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
 _BLANKS = re.compile(rb"[ \t\r\n]*+")
 _KEY = re.compile(rb"[ \t\r\n]*+(" + _STRING + rb")[ \t\r\n]*+:[ \t\r\n]*+")
 _SCALAR = re.compile(_STRING + rb"|[-+.\w]++")
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _BRACKET_OR_STRING = re.compile(_STRING + rb'|[\[\]{}"]')
+
+
+def members_of(body: bytes) -> dict[str, msgspec.Raw] | None:
+    """
+    Return the members of a JSON object, None when the body is none.
+
+    >>> members_of(b"[]") is None
+    True
+    """
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return split_members(body)
 
 
 def split_members(body: bytes) -> dict[str, msgspec.Raw] | None:

@@ -16,7 +16,7 @@ from gateway.engine.run import Run
 from gateway.faults import Refusal
 from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import Answer, Outcome, StreamCall
-from gateway.runtime.values import shown, value_of
+from gateway.runtime.values import shown, shown_quoted, value_of
 from gateway.types import internal, ollama, openai
 from gateway.wire.reading import read_late
 
@@ -120,6 +120,7 @@ def chat_request(
             raise Refusal(
                 500,
                 f'invalid format: {shown(format_)}; expected "json" or a valid JSON Schema object',
+                is_late=True,
             )
     think = request.think
     return openai.ChatCompletionRequest(
@@ -147,6 +148,7 @@ def chat_request(
             think=think,
             options=context.model.reasoning_options,
             default=context.model.reasoning_default,
+            architecture=context.model.architecture,
         ),
     )
 
@@ -334,58 +336,81 @@ class ChatStream:
 async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/chat`."""
     context = run.context
-    # specs/mappings/chat.yaml:6: check
+    # specs/mappings/chat.yaml:6: do
+    think = request.think
+    model = request.model
+    if transforms.is_no_think_value(think=think):
+        await steps.look_for_thinking(run, model=model)
+    # specs/mappings/chat.yaml:9: check
+    problem = transforms.think_type_problem(think=think, supported=context.think_values)
+    if problem is not UNSET:
+        raise Refusal(400, problem)
+    # specs/mappings/chat.yaml:11: check
     top_logprobs = request.top_logprobs
     if not (
         not (top_logprobs is not UNSET and top_logprobs is not None) or 0 <= top_logprobs <= 20
     ):
         raise Refusal(400, "top_logprobs must be between 0 and 20")
-    # specs/mappings/chat.yaml:8: model
-    name = shown(request.model)
+    # specs/mappings/chat.yaml:13: model
+    name = shown(model)
     if not name.strip():
         raise Refusal(400, "model is required")
     found = await run.find_model(name, trust_loaded=True)
-    model = request.model
     if found == "conflict":
-        raise Refusal(400, f'use either :local or :cloud, not both: "{shown(model)}"')
+        raise Refusal(
+            400, f"use either :local or :cloud, not both: {shown_quoted(context.asked.trimmed)}"
+        )
     if found == "illegal":
         raise Refusal(400, "invalid model name")
     if found == "cloud":
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f"model '{shown(model)}' not found")
-    # specs/mappings/chat.yaml:14: answer
+    # specs/mappings/chat.yaml:19: answer
     messages = request.messages
     keep_alive = request.keep_alive
     if not messages and transforms.is_zero_duration(value=keep_alive):
         await steps.unload(run)
         return Answer(unload_answer(request, context))
-    # specs/mappings/chat.yaml:17: need
-    think = request.think
+    # specs/mappings/chat.yaml:22: check
+    problem_2 = transforms.think_level_problem(
+        think=think,
+        capability=context.model.capabilities.thinking,
+        options=context.model.reasoning_options,
+        default=context.model.reasoning_default,
+        architecture=context.model.architecture,
+    )
+    if problem_2 is not UNSET:
+        raise Refusal(400, problem_2)
+    # specs/mappings/chat.yaml:24: need
     if transforms.asks_to_think(think=think) and context.model.capabilities.thinking == "no":
-        raise Refusal(400, f'"{shown(model)}" does not support thinking')
-    # specs/mappings/chat.yaml:20: need
+        raise Refusal(400, f"{shown_quoted(shown(model))} does not support thinking")
+    # specs/mappings/chat.yaml:27: check
+    problem_3 = transforms.typical_p_problem(options=request.options)
+    if problem_3 is not UNSET:
+        raise Refusal(400, problem_3)
+    # specs/mappings/chat.yaml:29: need
     if context.model.capabilities.completion == "no":
-        raise Refusal(400, f'"{shown(model)}" does not support chat')
-    # specs/mappings/chat.yaml:22: need
+        raise Refusal(400, f"{shown_quoted(shown(model))} does not support chat")
+    # specs/mappings/chat.yaml:31: need
     tools = request.tools
     if tools and context.model.capabilities.tools == "no":
         raise Refusal(400, f"{context.asked.full} does not support tools")
-    # specs/mappings/chat.yaml:25: decode
+    # specs/mappings/chat.yaml:34: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=context.settings.answers.defaults
     )
-    # specs/mappings/chat.yaml:29: answer
+    # specs/mappings/chat.yaml:38: answer
     num_ctx = options.num_ctx
     if not messages:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request, context))
-    # specs/mappings/chat.yaml:33: do
+    # specs/mappings/chat.yaml:42: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/chat.yaml:35: call
+    # specs/mappings/chat.yaml:44: call
     stream = request.stream
     return StreamCall(
         method="POST",

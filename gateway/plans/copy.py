@@ -8,7 +8,7 @@ from gateway.engine import steps
 from gateway.engine.run import Run
 from gateway.faults import Refusal
 from gateway.runtime.outcome import Answer, Outcome
-from gateway.runtime.values import shown
+from gateway.runtime.values import shown, shown_quoted
 from gateway.types import ollama
 
 
@@ -18,27 +18,30 @@ async def plan(request: ollama.CopyRequest, run: Run) -> Outcome:
     # specs/mappings/copy.yaml:6: check
     source = request.source
     if not transforms.is_legal_name(model=source):
-        raise Refusal(400, f'source "{shown(source)}" is invalid')
+        raise Refusal(400, f"source {shown_quoted(shown(source))} is invalid")
     # specs/mappings/copy.yaml:8: check
     destination = request.destination
     if not transforms.is_legal_name(model=destination):
-        raise Refusal(400, f'destination "{shown(destination)}" is invalid')
-    # specs/mappings/copy.yaml:10: model
+        raise Refusal(400, f"destination {shown_quoted(shown(destination))} is invalid")
+    # specs/mappings/copy.yaml:10: answer
+    if transforms.is_same_name(source=source, destination=destination):
+        return Answer(None)
+    # specs/mappings/copy.yaml:12: model
     name = shown(source)
     if not name.strip():
-        raise Refusal(400, f'source "{shown(source)}" is invalid')
-    found = await run.find_model(name, takes_cloud=True)
+        raise Refusal(400, f"source {shown_quoted(shown(source))} is invalid")
+    found = await run.find_model(name, as_written=True)
     if found == "illegal":
-        raise Refusal(400, f'source "{shown(source)}" is invalid')
+        raise Refusal(400, f"source {shown_quoted(shown(source))} is invalid")
     if found == "unknown":
-        raise Refusal(404, f'model "{shown(source)}" not found')
-    # specs/mappings/copy.yaml:14: do
+        raise Refusal(404, f"model {shown_quoted(shown(source))} not found")
+    # specs/mappings/copy.yaml:17: do
     await steps.look_for_name(run, model=destination)
-    # specs/mappings/copy.yaml:16: refuse
+    # specs/mappings/copy.yaml:19: refuse
     if context.kept_name == "configured":
         raise Refusal(
             400, f"{shown(destination)} is named in the gateway's configuration: change it there"
         )
-    # specs/mappings/copy.yaml:18: answer
+    # specs/mappings/copy.yaml:21: answer
     await steps.copy(run, destination=destination)
     return Answer(None)

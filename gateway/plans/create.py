@@ -58,84 +58,116 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/create`."""
     context = run.context
     # specs/mappings/create.yaml:6: check
+    problem = transforms.typical_p_problem(options=request.parameters)
+    if problem is not UNSET:
+        raise Refusal(400, problem)
+    # specs/mappings/create.yaml:8: check
+    files = request.files
+    problem_2 = transforms.files_problem(files=files)
+    if problem_2 is not UNSET:
+        raise Refusal(400, problem_2)
+    # specs/mappings/create.yaml:10: check
+    draft_files = request.draft_files
+    problem_3 = transforms.files_problem(files=draft_files)
+    if problem_3 is not UNSET:
+        raise Refusal(400, problem_3)
+    # specs/mappings/create.yaml:12: refuse
+    adapters = request.adapters
+    if transforms.holds_any(files=adapters):
+        raise Refusal(400, "LoRA adapters are no longer supported")
+    # specs/mappings/create.yaml:14: check
+    license = request.license
+    problem_4 = (
+        transforms.licence_problem(license=license)
+        if license is not UNSET and license is not None
+        else UNSET
+    )
+    if problem_4 is not UNSET:
+        raise Refusal(400, problem_4)
+    # specs/mappings/create.yaml:16: check
+    draft_quantize = request.draft_quantize
+    problem_5 = transforms.draft_problem(quantize=draft_quantize, files=draft_files)
+    if problem_5 is not UNSET:
+        raise Refusal(400, problem_5)
+    # specs/mappings/create.yaml:18: check
     model = request.model
     name_2 = request.name
     if not transforms.is_some_legal_name(model=model, name=name_2):
         raise Refusal(400, "invalid model name")
-    # specs/mappings/create.yaml:8: check
-    files = request.files
-    problem = transforms.files_problem(files=files)
-    if problem is not UNSET:
-        raise Refusal(400, problem)
-    # specs/mappings/create.yaml:10: check
-    adapters = request.adapters
-    problem_2 = transforms.files_problem(files=adapters)
-    if problem_2 is not UNSET:
-        raise Refusal(400, problem_2)
-    # specs/mappings/create.yaml:12: check
-    draft_quantize = request.draft_quantize
-    draft_files = request.draft_files
-    problem_3 = transforms.draft_problem(quantize=draft_quantize, files=draft_files)
-    if problem_3 is not UNSET:
-        raise Refusal(400, problem_3)
-    # specs/mappings/create.yaml:14: check
+    # specs/mappings/create.yaml:20: check
+    problem_6 = transforms.file_types_problem(files=files)
+    if problem_6 is not UNSET:
+        raise Refusal(400, problem_6)
+    # specs/mappings/create.yaml:22: check
+    quantize = request.quantize
+    quantization = request.quantization
     from_ = request.from_
-    problem_4 = transforms.source_problem(source=from_, files=files)
-    if problem_4 is not UNSET:
-        raise Refusal(400, problem_4, is_late=True)
-    # specs/mappings/create.yaml:16: refuse
-    if (files is not UNSET and files is not None) or (
-        draft_files is not UNSET and draft_files is not None
-    ):
+    problem_7 = transforms.quantize_problem(
+        quantize=quantize, older=quantization, draft=draft_quantize, source=from_, files=files
+    )
+    if problem_7 is not UNSET:
+        raise Refusal(400, problem_7)
+    # specs/mappings/create.yaml:24: check
+    problem_8 = transforms.source_problem(source=from_, files=files)
+    if problem_8 is not UNSET:
+        raise Refusal(400, problem_8, is_late=True)
+    # specs/mappings/create.yaml:26: check
+    problem_9 = transforms.source_name_problem(source=from_)
+    if problem_9 is not UNSET:
+        raise Refusal(400, problem_9, is_late=True)
+    # specs/mappings/create.yaml:28: refuse
+    if transforms.holds_any(files=files):
         raise Refusal(
             501,
             "models can't be made of files: LM Studio takes none; import them there, then create from the model",
         )
-    # specs/mappings/create.yaml:18: refuse
-    if adapters:
-        raise Refusal(501, "models can't be made with adapters: LM Studio applies none")
-    # specs/mappings/create.yaml:20: refuse
-    quantize = request.quantize
-    quantization = request.quantization
-    if quantize or quantization or draft_quantize:
-        raise Refusal(501, "models can't be quantized: get the quantization in LM Studio")
-    # specs/mappings/create.yaml:22: refuse
+    # specs/mappings/create.yaml:30: refuse
+    if transforms.holds_any(files=draft_files):
+        raise Refusal(
+            501,
+            "models can't be made of files: LM Studio takes none; import them there, then create from the model",
+        )
+    # specs/mappings/create.yaml:32: refuse
     remote_host = request.remote_host
     if remote_host:
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
-    # specs/mappings/create.yaml:24: check
-    template = request.template
-    problem_5 = transforms.template_problem(template=template)
-    if problem_5 is not UNSET:
-        raise Refusal(400, problem_5, is_late=True)
-    # specs/mappings/create.yaml:26: check
-    messages = request.messages
-    problem_6 = transforms.stored_messages_problem(messages=messages)
-    if problem_6 is not UNSET:
-        raise Refusal(400, problem_6)
-    # specs/mappings/create.yaml:28: decode
-    read_late(request.parameters, DECODE_OPTIONS, ollama.Options(), PARAMETERS_REFUSALS, 400)
-    # specs/mappings/create.yaml:30: do
+    # specs/mappings/create.yaml:34: do
     await steps.look_for_name(run, model=model, name=name_2)
-    # specs/mappings/create.yaml:32: refuse
+    # specs/mappings/create.yaml:36: refuse
     if context.kept_name == "configured":
         raise Refusal(400, "this name is in the gateway's configuration: change it there")
-    # specs/mappings/create.yaml:34: model
+    # specs/mappings/create.yaml:38: model
     name = shown(from_)
     if not name.strip():
-        raise Refusal(400, "neither 'from' or 'files' was specified")
+        raise Refusal(400, "neither 'from' or 'files' was specified", is_late=True)
     found = await run.find_model(name)
     if found == "conflict":
-        raise Refusal(400, f'use either :local or :cloud, not both: "{shown(from_)}"')
+        raise Refusal(400, "invalid model name", is_late=True)
     if found == "illegal":
-        raise Refusal(400, "invalid model name")
+        raise Refusal(400, "invalid model name", is_late=True)
     if found == "cloud":
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f"model '{shown(from_)}' not found, pull it first")
-    # specs/mappings/create.yaml:40: report
+    # specs/mappings/create.yaml:44: check
+    info = request.info
+    problem_10 = transforms.info_problem(info=info)
+    if problem_10 is not UNSET:
+        raise Refusal(400, problem_10, is_late=True)
+    # specs/mappings/create.yaml:46: check
+    template = request.template
+    problem_11 = transforms.template_problem(template=template)
+    if problem_11 is not UNSET:
+        raise Refusal(400, problem_11, is_late=True)
+    # specs/mappings/create.yaml:48: check
+    messages = request.messages
+    problem_12 = transforms.stored_messages_problem(messages=messages)
+    if problem_12 is not UNSET:
+        raise Refusal(400, problem_12)
+    # specs/mappings/create.yaml:50: decode
+    read_late(request.parameters, DECODE_OPTIONS, ollama.Options(), PARAMETERS_REFUSALS, 400)
+    # specs/mappings/create.yaml:52: report
     system = request.system
-    license = request.license
     requires = request.requires
     stream = request.stream
     return Report(
@@ -145,7 +177,7 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
             name=name_2,
             system=system,
             template=template,
-            license=license,
+            license=UNSET if license is None else license,
             parameters=request.parameters,
             messages=messages,
             requires=requires,

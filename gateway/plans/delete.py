@@ -10,7 +10,7 @@ from gateway.engine import steps
 from gateway.engine.run import Run
 from gateway.faults import Refusal
 from gateway.runtime.outcome import Answer, Outcome
-from gateway.runtime.values import shown
+from gateway.runtime.values import shown, shown_quoted
 from gateway.types import ollama
 
 
@@ -27,7 +27,7 @@ async def plan(request: ollama.DeleteRequest, run: Run) -> Outcome:
     if problem is not UNSET:
         raise Refusal(400, problem)
     # specs/mappings/delete.yaml:10: do
-    await steps.look_for_name(run, model=model, name=name_2)
+    await steps.look_for_name(run, model=model, name=name_2, takes_place=True)
     # specs/mappings/delete.yaml:12: answer
     if context.kept_name == "stored":
         await steps.forget(run, model=model, name=name_2)
@@ -38,7 +38,7 @@ async def plan(request: ollama.DeleteRequest, run: Run) -> Outcome:
         raise Refusal(400, "model is required")
     found = await run.find_model(name, takes_cloud=True)
     if found == "illegal":
-        raise Refusal(400, f'name "{context.asked.text}" is invalid')
+        raise Refusal(400, f"name {shown_quoted(context.asked.text)} is invalid")
     if found == "unknown":
         raise Refusal(404, f"model '{context.asked.text}' not found")
     # specs/mappings/delete.yaml:20: refuse

@@ -15,7 +15,7 @@ from gateway.engine.run import Run
 from gateway.faults import Refusal
 from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import Answer, FetchCall, Outcome
-from gateway.runtime.values import shown
+from gateway.runtime.values import shown, shown_quoted
 from gateway.types import ollama, openai
 from gateway.wire.reading import read_late
 
@@ -61,7 +61,7 @@ def embed_request(
 ) -> openai.EmbeddingsRequest:
     """Call `embed`: the body for `post /v1/embeddings`."""
     input_ = request.input
-    value = transforms.embed_input(input_) if input_ is not UNSET else UNSET
+    value = transforms.embed_input(input_) if input_ is not UNSET and input_ is not None else UNSET
     return openai.EmbeddingsRequest(
         model=context.model.request_key, input=value if value is not UNSET else ""
     )
@@ -83,7 +83,9 @@ def embed_response(
         ),
         total_duration=transforms.elapsed_ns(since=context.started_ns, until=context.monotonic_ns),
         load_duration=transforms.elapsed_ns(since=context.started_ns, until=context.loaded_ns),
-        prompt_eval_count=transforms.input_count(reported=prompt_tokens, input=input_),
+        prompt_eval_count=transforms.input_count(reported=prompt_tokens, input=input_)
+        if input_ is not UNSET and input_ is not None
+        else UNSET,
     )
 
 
@@ -92,39 +94,61 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
     context = run.context
     # specs/mappings/embed.yaml:6: check
     input_ = request.input
-    problem = transforms.input_problem(input=input_)
-    if problem is not UNSET:
-        raise Refusal(400, "invalid input type")
-    # specs/mappings/embed.yaml:8: model
-    name = shown(request.model)
     model = request.model
+    problem = (
+        transforms.early_input_problem(input=input_, model=model)
+        if input_ is not UNSET and input_ is not None
+        else UNSET
+    )
+    if problem is not UNSET:
+        raise Refusal(400, problem)
+    # specs/mappings/embed.yaml:8: model
+    name = shown(model)
     if not name.strip():
         raise Refusal(404, f"model '{shown(model)}' not found")
     found = await run.find_model(name, trust_loaded=True)
     if found == "conflict":
-        raise Refusal(400, f'use either :local or :cloud, not both: "{shown(model)}"')
+        raise Refusal(
+            400, f"use either :local or :cloud, not both: {shown_quoted(context.asked.trimmed)}"
+        )
     if found == "illegal":
         raise Refusal(400, "invalid model name")
     if found == "cloud":
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
-        raise Refusal(404, f'model "{shown(model)}" not found, try pulling it first')
-    # specs/mappings/embed.yaml:14: decode
+        raise Refusal(404, f"model {shown_quoted(shown(model))} not found, try pulling it first")
+    # specs/mappings/embed.yaml:14: check
+    problem_2 = (
+        transforms.input_problem(input=input_)
+        if input_ is not UNSET and input_ is not None
+        else UNSET
+    )
+    if problem_2 is not UNSET:
+        raise Refusal(400, problem_2)
+    # specs/mappings/embed.yaml:16: check
+    problem_3 = transforms.typical_p_problem(options=request.options)
+    if problem_3 is not UNSET:
+        raise Refusal(400, problem_3)
+    # specs/mappings/embed.yaml:18: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=context.settings.answers.defaults
     )
-    # specs/mappings/embed.yaml:18: answer
+    # specs/mappings/embed.yaml:22: answer
     keep_alive = request.keep_alive
     num_ctx = options.num_ctx
-    if transforms.is_empty_input(input=input_):
+    if (
+        transforms.is_empty_input(input=input_)
+        if input_ is not UNSET and input_ is not None
+        else UNSET
+    ) is True:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request))
-    # specs/mappings/embed.yaml:22: do
+    # specs/mappings/embed.yaml:26: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/embed.yaml:24: call
+    # specs/mappings/embed.yaml:28: call
     return FetchCall(
         method="POST",
         path="/v1/embeddings",

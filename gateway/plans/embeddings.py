@@ -15,7 +15,7 @@ from gateway.engine.run import Run
 from gateway.faults import Refusal
 from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import Answer, FetchCall, Outcome
-from gateway.runtime.values import shown
+from gateway.runtime.values import shown, shown_quoted
 from gateway.types import ollama, openai
 from gateway.wire.reading import read_late
 
@@ -77,32 +77,38 @@ async def plan(request: ollama.EmbeddingRequest, run: Run) -> Outcome:
     if not name.strip():
         raise Refusal(400, "model is required")
     found = await run.find_model(name, match_case=True, trust_loaded=True)
-    model = request.model
     if found == "conflict":
-        raise Refusal(400, f'use either :local or :cloud, not both: "{shown(model)}"')
+        raise Refusal(
+            400, f"use either :local or :cloud, not both: {shown_quoted(context.asked.trimmed)}"
+        )
     if found == "illegal":
         raise Refusal(400, "invalid model name")
     if found == "cloud":
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
+    model = request.model
     if found == "unknown":
-        raise Refusal(404, f'model "{shown(model)}" not found, try pulling it first')
-    # specs/mappings/embeddings.yaml:13: decode
+        raise Refusal(404, f"model {shown_quoted(shown(model))} not found, try pulling it first")
+    # specs/mappings/embeddings.yaml:13: check
+    problem = transforms.typical_p_problem(options=request.options)
+    if problem is not UNSET:
+        raise Refusal(400, problem)
+    # specs/mappings/embeddings.yaml:15: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=context.settings.answers.defaults
     )
-    # specs/mappings/embeddings.yaml:17: answer
+    # specs/mappings/embeddings.yaml:19: answer
     prompt = request.prompt
     keep_alive = request.keep_alive
     num_ctx = options.num_ctx
     if not prompt:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer())
-    # specs/mappings/embeddings.yaml:21: do
+    # specs/mappings/embeddings.yaml:23: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/embeddings.yaml:23: call
+    # specs/mappings/embeddings.yaml:25: call
     return FetchCall(
         method="POST",
         path="/v1/embeddings",

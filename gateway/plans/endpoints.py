@@ -13,6 +13,8 @@ from gateway.plans import (
     blob_check,
     blobs,
     chat,
+    codex,
+    codex_health,
     copy,
     create,
     delete,
@@ -20,6 +22,8 @@ from gateway.plans import (
     embeddings,
     generate,
     me,
+    passed_on,
+    passed_on_loads,
     ps,
     pull,
     push,
@@ -29,41 +33,63 @@ from gateway.plans import (
     signout,
     status,
     tags,
+    v1_chat,
+    v1_completions,
+    v1_messages,
+    v1_model,
+    v1_models,
+    v1_responses,
     version,
     web_fetch,
     web_search,
 )
+from gateway.runtime.patching import Change, PassedOn
 from gateway.types import ollama
 from gateway.wire.reading import GoRules
 
 RULES: Final = GoRules(
     types={
+        "ChatRequest": 'struct { *api.ChatRequest; Think json.RawMessage "json:\\"think\\"" }',
         "ChatRequest.messages[]": "api.Alias",
+        "ChatRequest.stream": "*bool",
+        "ChatRequest.format": "json.RawMessage",
         "ChatRequest.tools": "api.Tools",
+        "ChatRequest.think": "json.RawMessage",
+        "ChatRequest.truncate": "*bool",
+        "ChatRequest.shift": "*bool",
+        "CreateRequest.stream": "*bool",
         "CreateRequest.messages[]": "api.Alias",
+        "EmbedRequest.truncate": "*bool",
+        "GenerateRequest": 'struct { *api.GenerateRequest; Think json.RawMessage "json:\\"think\\"" }',
+        "GenerateRequest.stream": "*bool",
+        "GenerateRequest.format": "json.RawMessage",
         "GenerateRequest.images": "[]api.ImageData",
         "GenerateRequest.images[]": "api.ImageData",
+        "GenerateRequest.think": "json.RawMessage",
+        "GenerateRequest.truncate": "*bool",
+        "GenerateRequest.shift": "*bool",
         "Message.images": "[]api.ImageData",
         "Message.images[]": "api.ImageData",
+        "PullRequest.stream": "*bool",
+        "PushRequest.stream": "*bool",
         "ToolFunction.parameters": "api.ToolFunctionParameters",
         "ToolProperty.type": "[]string",
     },
     checks={
         "ChatRequest.keep_alive": transforms.keep_alive_problem,
-        "ChatRequest.think": transforms.think_problem,
         "EmbedRequest.keep_alive": transforms.keep_alive_problem,
         "EmbeddingRequest.keep_alive": transforms.keep_alive_problem,
         "GenerateRequest.keep_alive": transforms.keep_alive_problem,
         "GenerateRequest.images[]": transforms.base64_problem,
-        "GenerateRequest.think": transforms.think_problem,
         "Message.images[]": transforms.base64_problem,
-        "ToolCallFunction.arguments": transforms.object_problem,
+        "ToolCallFunction.arguments": transforms.arguments_problem,
         "ToolParameters.properties": transforms.object_problem,
         "ToolProperty.properties": transforms.object_problem,
     },
     shapes={
         "ToolFunction.parameters": ollama.ToolParameters,
     },
+    octets=frozenset(["GenerateRequest.images[]", "Message.images[]"]),
 )
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
@@ -94,6 +120,102 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         wants_stream=chat.wants_stream,
     ),
     Endpoint(
+        method="HEAD",
+        path="/api/codex/{rest}",
+        plan=codex.plan,
+        reader=None,
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/codex/{rest}",
+        plan=codex.plan,
+        reader=None,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/codex/{rest}",
+        plan=codex.plan,
+        reader=None,
+    ),
+    Endpoint(
+        method="PUT",
+        path="/api/codex/{rest}",
+        plan=codex.plan,
+        reader=None,
+    ),
+    Endpoint(
+        method="PATCH",
+        path="/api/codex/{rest}",
+        plan=codex.plan,
+        reader=None,
+    ),
+    Endpoint(
+        method="OPTIONS",
+        path="/api/codex/{rest}",
+        plan=codex.plan,
+        reader=None,
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/api/codex/{rest}",
+        plan=codex.plan,
+        reader=None,
+    ),
+    Endpoint(
+        method="TRACE",
+        path="/api/codex/{rest}",
+        plan=codex.plan,
+        reader=None,
+    ),
+    Endpoint(
+        method="HEAD",
+        path="/api/codex/_health",
+        plan=codex_health.plan,
+        reader=None,
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/codex/_health",
+        plan=codex_health.plan,
+        reader=None,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/codex/_health",
+        plan=codex_health.plan,
+        reader=None,
+    ),
+    Endpoint(
+        method="PUT",
+        path="/api/codex/_health",
+        plan=codex_health.plan,
+        reader=None,
+    ),
+    Endpoint(
+        method="PATCH",
+        path="/api/codex/_health",
+        plan=codex_health.plan,
+        reader=None,
+    ),
+    Endpoint(
+        method="OPTIONS",
+        path="/api/codex/_health",
+        plan=codex_health.plan,
+        reader=None,
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/api/codex/_health",
+        plan=codex_health.plan,
+        reader=None,
+    ),
+    Endpoint(
+        method="TRACE",
+        path="/api/codex/_health",
+        plan=codex_health.plan,
+        reader=None,
+    ),
+    Endpoint(
         method="POST",
         path="/api/copy",
         plan=copy.plan,
@@ -116,6 +238,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             rules=RULES,
             objects={"parameters": "map[string]interface {}"},
         ),
+        reports=True,
         wants_stream=create.wants_stream,
     ),
     Endpoint(
@@ -190,6 +313,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             rules=RULES,
             objects={},
         ),
+        reports=True,
         wants_stream=pull.wants_stream,
     ),
     Endpoint(
@@ -203,6 +327,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             rules=RULES,
             objects={},
         ),
+        reports=True,
         wants_stream=push.wants_stream,
     ),
     Endpoint(
@@ -302,3 +427,101 @@ PASSED_ON: Final[tuple[tuple[str, str], ...]] = (
     ("POST", "/v1/messages"),
 )
 """Routes of the real server, as methods and paths, that LM Studio answers itself."""
+
+PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
+    PassedOn(
+        method="",
+        path="/v1/",
+        model="model",
+        answered_by=("model", "model_instance_id"),
+        request=(Change("replace", passed_on.request_model),),
+    ),
+    PassedOn(
+        method="",
+        path="/api/v0/",
+        model="model",
+        answered_by=("model", "model_instance_id"),
+        request=(Change("replace", passed_on.request_model),),
+    ),
+    PassedOn(
+        method="",
+        path="/api/v1/",
+        model="model",
+        answered_by=("model", "model_instance_id"),
+        request=(Change("replace", passed_on.request_model),),
+    ),
+    PassedOn(
+        method="POST",
+        path="/api/v1/models/download",
+        changes_models=True,
+    ),
+    PassedOn(
+        method="",
+        path="/api/v1/models/download/",
+        changes_models=True,
+    ),
+    PassedOn(
+        method="",
+        path="/api/v1/models/",
+        model="model",
+        changes_models=True,
+        request=(Change("replace", passed_on_loads.request_model),),
+    ),
+    PassedOn(
+        method="POST",
+        path="/v1/chat/completions",
+        model="model",
+        answered_by=("model",),
+        request=(
+            Change("replace", v1_chat.request_model),
+            Change("add", v1_chat.request_temperature),
+            Change("replace", v1_chat.request_messages),
+            Change("replace", v1_chat.request_response_format),
+            Change("replace", v1_chat.request_tools),
+        ),
+    ),
+    PassedOn(
+        method="POST",
+        path="/v1/completions",
+        model="model",
+        answered_by=("model",),
+        request=(
+            Change("replace", v1_completions.request_model),
+            Change("add", v1_completions.request_temperature),
+        ),
+    ),
+    PassedOn(
+        method="POST",
+        path="/v1/messages",
+        model="model",
+        answered_by=("model",),
+        request=(
+            Change("replace", v1_messages.request_model),
+            Change("add", v1_messages.request_temperature),
+            Change("replace", v1_messages.request_messages),
+        ),
+    ),
+    PassedOn(
+        method="GET",
+        path="/v1/models/{id}",
+        instead=v1_model.instead,
+        reads_kept=True,
+    ),
+    PassedOn(
+        method="GET",
+        path="/v1/models",
+        answer=(Change("replace", v1_models.answer_data),),
+        reads_kept=True,
+    ),
+    PassedOn(
+        method="POST",
+        path="/v1/responses",
+        model="model",
+        answered_by=("model",),
+        request=(
+            Change("replace", v1_responses.request_model),
+            Change("add", v1_responses.request_temperature),
+        ),
+    ),
+)
+"""How requests are passed on to each route, and what is changed on the way."""

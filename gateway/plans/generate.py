@@ -16,7 +16,7 @@ from gateway.engine.run import Run
 from gateway.faults import Refusal
 from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import Answer, Outcome, StreamCall
-from gateway.runtime.values import shown, value_of
+from gateway.runtime.values import shown, shown_quoted, value_of
 from gateway.types import internal, ollama, openai
 from gateway.wire.reading import read_late
 
@@ -170,6 +170,7 @@ def templated_request(
             raise Refusal(
                 500,
                 f'invalid format: {shown(format_)}; expected "json" or a valid JSON Schema object',
+                is_late=True,
             )
     think = request.think
     return openai.ChatCompletionRequest(
@@ -196,6 +197,7 @@ def templated_request(
             think=think,
             options=context.model.reasoning_options,
             default=context.model.reasoning_default,
+            architecture=context.model.architecture,
         ),
     )
 
@@ -498,76 +500,103 @@ class TemplatedStream:
 async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/generate`."""
     context = run.context
-    # specs/mappings/generate.yaml:6: check
+    # specs/mappings/generate.yaml:6: do
+    think = request.think
+    model = request.model
+    if transforms.is_no_think_value(think=think):
+        await steps.look_for_thinking(run, model=model)
+    # specs/mappings/generate.yaml:9: check
+    problem = transforms.think_type_problem(think=think, supported=context.think_values)
+    if problem is not UNSET:
+        raise Refusal(400, problem)
+    # specs/mappings/generate.yaml:11: check
     top_logprobs = request.top_logprobs
     if not (
         not (top_logprobs is not UNSET and top_logprobs is not None) or 0 <= top_logprobs <= 20
     ):
         raise Refusal(400, "top_logprobs must be between 0 and 20")
-    # specs/mappings/generate.yaml:8: model
-    name = shown(request.model)
-    model = request.model
+    # specs/mappings/generate.yaml:13: model
+    name = shown(model)
     if not name.strip():
         raise Refusal(404, f"model '{shown(model)}' not found")
     found = await run.find_model(name, trust_loaded=True)
     if found == "conflict":
-        raise Refusal(400, f'use either :local or :cloud, not both: "{shown(model)}"')
+        raise Refusal(
+            400, f"use either :local or :cloud, not both: {shown_quoted(context.asked.trimmed)}"
+        )
     if found == "illegal":
         raise Refusal(400, "invalid model name")
     if found == "cloud":
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f"model '{shown(model)}' not found")
-    # specs/mappings/generate.yaml:14: answer
+    # specs/mappings/generate.yaml:19: answer
     prompt = request.prompt
     keep_alive = request.keep_alive
     if not prompt and transforms.is_zero_duration(value=keep_alive):
         await steps.unload(run)
         return Answer(unload_answer(request, context))
-    # specs/mappings/generate.yaml:17: refuse
+    # specs/mappings/generate.yaml:22: refuse
     template = request.template
     system = request.system
     context_ = request.context
     raw = request.raw
     if (template or system or context_) and raw is True:
         raise Refusal(400, "raw mode does not support template, system, or context")
-    # specs/mappings/generate.yaml:19: need
-    think = request.think
+    # specs/mappings/generate.yaml:24: check
+    problem_2 = transforms.think_level_problem(
+        think=think,
+        capability=context.model.capabilities.thinking,
+        options=context.model.reasoning_options,
+        default=context.model.reasoning_default,
+        architecture=context.model.architecture,
+    )
+    if problem_2 is not UNSET:
+        raise Refusal(400, problem_2)
+    # specs/mappings/generate.yaml:26: need
     if transforms.asks_to_think(think=think) and context.model.capabilities.thinking == "no":
-        raise Refusal(400, f'"{shown(model)}" does not support thinking')
-    # specs/mappings/generate.yaml:22: need
+        raise Refusal(400, f"{shown_quoted(shown(model))} does not support thinking")
+    # specs/mappings/generate.yaml:29: check
+    problem_3 = transforms.typical_p_problem(options=request.options)
+    if problem_3 is not UNSET:
+        raise Refusal(400, problem_3)
+    # specs/mappings/generate.yaml:31: need
     if context.model.capabilities.completion == "no":
-        raise Refusal(400, f'"{shown(model)}" does not support generate')
-    # specs/mappings/generate.yaml:24: need
+        raise Refusal(400, f"{shown_quoted(shown(model))} does not support generate")
+    # specs/mappings/generate.yaml:33: need
     suffix = request.suffix
     if suffix and context.model.capabilities.insert == "no":
         raise Refusal(400, f"{context.asked.full} does not support insert")
-    # specs/mappings/generate.yaml:27: decode
+    # specs/mappings/generate.yaml:36: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(
         options=options, made=value, policy=context.settings.answers.defaults
     )
-    # specs/mappings/generate.yaml:31: answer
+    # specs/mappings/generate.yaml:40: answer
     num_ctx = options.num_ctx
     if not prompt:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request, context))
-    # specs/mappings/generate.yaml:35: refuse
+    # specs/mappings/generate.yaml:44: refuse
     format_ = request.format
     if raw is True and transforms.asks_for_format(format=format_):
         raise Refusal(
             501, "LM Studio has no structured output for raw prompts: leave out format, or raw"
         )
-    # specs/mappings/generate.yaml:37: refuse
+    # specs/mappings/generate.yaml:46: refuse
     if suffix and transforms.asks_for_format(format=format_):
         raise Refusal(
             501, "LM Studio has no structured output for filling in: leave out format, or suffix"
         )
-    # specs/mappings/generate.yaml:39: do
+    # specs/mappings/generate.yaml:48: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/generate.yaml:41: call
+    # specs/mappings/generate.yaml:50: check
+    problem_4 = transforms.format_problem(format=format_)
+    if problem_4 is not UNSET:
+        raise Refusal(500, problem_4, is_late=True)
+    # specs/mappings/generate.yaml:52: call
     stream = request.stream
     if raw is True:
         return StreamCall(

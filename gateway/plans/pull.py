@@ -33,8 +33,9 @@ async def plan(request: ollama.PullRequest, run: Run) -> Outcome:
     # specs/mappings/pull.yaml:6: check
     model = request.model
     name_2 = request.name
-    if not transforms.is_some_legal_name(model=model, name=name_2):
-        raise Refusal(400, "invalid model name")
+    problem = transforms.pull_name_problem(model=model, name=name_2)
+    if problem is not UNSET:
+        raise Refusal(400, problem)
     # specs/mappings/pull.yaml:8: report
     stream = request.stream
     return Report(

@@ -28,12 +28,12 @@ async def plan(request: ollama.PushRequest, run: Run) -> Outcome:
     # specs/mappings/push.yaml:6: check
     model = request.model
     name_2 = request.name
-    if not transforms.is_some_name(model=model, name=name_2):
+    if not transforms.is_name_given(model=model, name=name_2):
         raise Refusal(400, "model is required")
     # specs/mappings/push.yaml:8: report
     stream = request.stream
     return Report(
-        steps.push(run),
+        steps.push(run, model=model, name=name_2),
         translate=push_frame,
         streamed=stream if stream is not UNSET and stream is not None else True,
     )

@@ -10,7 +10,7 @@ from gateway.engine.run import Run
 from gateway.faults import Refusal
 from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import Answer, Outcome
-from gateway.runtime.values import shown
+from gateway.runtime.values import shown, shown_quoted
 from gateway.types import internal, ollama
 
 
@@ -71,7 +71,9 @@ async def plan(request: ollama.ShowRequest, run: Run) -> Outcome:
         raise Refusal(400, "model is required")
     found = await run.find_model(name)
     if found == "conflict":
-        raise Refusal(400, f'use either :local or :cloud, not both: "{context.asked.text}"')
+        raise Refusal(
+            400, f"use either :local or :cloud, not both: {shown_quoted(context.asked.trimmed)}"
+        )
     if found == "illegal":
         raise Refusal(400, "invalid model name")
     if found == "cloud":

@@ -46,6 +46,7 @@ class RequestContext:
         "asked",
         "first_event_ns",
         "is_blob_known",
+        "kept_models",
         "kept_name",
         "loaded_ns",
         "model",
@@ -55,6 +56,7 @@ class RequestContext:
         "running",
         "settings",
         "started_ns",
+        "think_values",
         "upstream_url",
         "user_agent",
     )
@@ -68,10 +70,12 @@ class RequestContext:
         self.upstream_url = settings.upstream.url
         self.started_ns = self.loaded_ns = self.first_event_ns = time.monotonic_ns()
         self.is_blob_known = False
+        self.think_values = ""
         self.kept_name: Literal["stored", "configured", "none"] = "none"
         self.models: list[internal.CatalogueRow] = []
+        self.kept_models: list[internal.CatalogueRow] = []
         self.running: list[internal.RunningInstance] = []
-        self.asked = internal.AskedName(text="", display="", full="")
+        self.asked = internal.AskedName(text="", trimmed="", display="", full="")
 
     if not TYPE_CHECKING:
 

@@ -34,8 +34,18 @@ def shown(value: object) -> str:
     if value is None or value is UNSET:
         return ""
     if isinstance(value, msgspec.Raw):
-        return quote(bytes(value).decode("utf-8", "replace"))
+        return quote(bytes(value))
     return str(value)
+
+
+def shown_quoted(value: object) -> str:
+    r"""
+    Return a text for the braces of an error text that ask for Go's quotes (`{name!q}`).
+
+    >>> shown_quoted("a	b"), shown_quoted(None)
+    ('"a\tb"', '""')
+    """
+    return quote(value if isinstance(value, str) else "")
 
 
 @lru_cache(maxsize=256)

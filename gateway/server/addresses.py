@@ -23,10 +23,11 @@ def is_loopback(host: str) -> bool:
 
 @lru_cache(maxsize=256)
 def classify_address(host: str) -> bool | None:
-    """Return whether an address belongs to this machine or a private network; None for a name."""
-    address = _address(host)
+    """Tell whether an address is of this machine or of a network of its own; None for a name."""
+    address = None if host.startswith("[") else _address(host)
     if address is None:
         return None
+    address = getattr(address, "ipv4_mapped", None) or address
     return (
         address.is_loopback
         or address.is_unspecified

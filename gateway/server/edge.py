@@ -29,6 +29,7 @@ from gateway.server.asgi import (
     header,
 )
 from gateway.server.dialects import error_body
+from gateway.server.malformed import find_malformed
 from gateway.server.routes import Route, RouteTable
 from gateway.settings.schema import Settings
 from gateway.wire.writing import JSON
@@ -108,25 +109,33 @@ class Edge:
 
     def _judge(self, scope: Scope, client: AsgiClient) -> EdgeAnswer | None:
         """Return an answer, or None to pass the request on."""
+        if malformed := find_malformed(scope):
+            return EdgeAnswer(*malformed)
         if redirect := _redirect_to_clean(scope):
             return redirect
-        for gate in self._gates:
-            checked = gate(scope, self._settings)
-            if isinstance(checked, EdgeAnswer):
-                return checked
-            client.extra_headers += checked
         path: str = scope["path"]
         route = self._table.find(path)
         mount = self._table.mount_of(path)
+        # Ollama's router redirects before it asks who may call, and notes which methods there are.
+        if route is None and mount is None and (redirect := self._redirect_to_sibling(scope)):
+            return redirect
+        is_wrong_method = route is not None and scope["method"] not in route.methods
+        for gate in self._gates:
+            checked = gate(scope, self._settings)
+            if isinstance(checked, EdgeAnswer):
+                if route is None or not is_wrong_method:
+                    return checked
+                return checked._replace(headers=(*checked.headers, _allow(route)))
+            client.extra_headers += checked
         if mount is not None:
             client.record.route = f"{mount}*"
         elif route is not None:
             client.record.route = route.template
-        if route is not None and scope["method"] not in route.methods:
-            return _method_not_allowed(route)
-        if route is not None or mount is not None:
-            return _refuse_upgrade(scope)
-        return self._redirect_to_sibling(scope) or _NOT_FOUND
+        if route is not None:
+            if is_wrong_method:
+                return EdgeAnswer(405, _WRONG_METHOD, (_TEXT, _allow(route)))
+            return None
+        return _NOT_FOUND if mount is None else _refuse_upgrade(scope)
 
     def _redirect_to_sibling(self, scope: Scope) -> EdgeAnswer | None:
         """Redirect a path that differs from a route by its last slash, if its method is served."""
@@ -143,6 +152,7 @@ class Edge:
 
 
 _TEXT = (b"content-type", b"text/plain")
+_WRONG_METHOD = b"405 method not allowed"
 _NOT_FOUND = EdgeAnswer(404, b"404 page not found", (_TEXT,))
 _NO_UPGRADE = (
     "protocol upgrades (WebSocket and others) are not served here: send a plain HTTP request"
@@ -150,15 +160,16 @@ _NO_UPGRADE = (
 _PATH_SAFE = "/:@!$&'()*+,;=~-._"
 
 
-def _method_not_allowed(route: Route) -> EdgeAnswer:
-    allow = (b"allow", ", ".join(route.methods).encode("ascii"))
-    return EdgeAnswer(405, b"405 method not allowed", (_TEXT, allow))
+def _allow(route: Route) -> tuple[bytes, bytes]:
+    return (b"allow", ", ".join(route.methods).encode("ascii"))
 
 
 def _refuse_upgrade(scope: Scope) -> EdgeAnswer | None:
     """
-    Refuse a request for another protocol. `h2c` is an offer and is ignored: Java's HTTP client
-    sends it with every first request.
+    Refuse a request for LM Studio's routes that wants another protocol.
+
+    `h2c` is an offer, not a demand, and is ignored: Java's HTTP client makes it with every first
+    request. On its own routes Ollama ignores them all (docs/facts/ollama.md#malformed-requests).
     """
     wanted = header(scope, b"upgrade").lower()
     if not wanted or wanted == "h2c":

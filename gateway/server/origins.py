@@ -106,7 +106,14 @@ def _matches(origin: str, rule: str) -> bool:
 
 
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
+    """
+    Take the port off a host, whatever the port is, as Go does; what has none is left as it is.
+
+    Brackets go with the port, so that `[::1]` alone is no address (docs/facts/ollama.md#hosts).
+    """
     name, colon, port = host.rpartition(":")
-    return name if colon and port.isdigit() and ":" not in name else host
+    if not colon or not {"[", "]"}.isdisjoint(port):
+        return host
+    if name.startswith("[") and name.endswith("]"):
+        return name[1:-1]
+    return name if {":", "[", "]"}.isdisjoint(name) else host

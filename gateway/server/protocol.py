@@ -7,6 +7,7 @@ itself.
 """
 
 import asyncio
+import re
 import socket
 import struct
 from array import array
@@ -49,7 +50,7 @@ class ClientHttp(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.parser = _Parser(self)
         self.url = b""
-        self.offers_http2 = False
+        self.has_idle_offer = False
         self._is_in_head = True
         self._head_bytes = 0
         """Bytes of the head; in a body, bytes since the last one of its content (trailers)."""
@@ -102,6 +103,13 @@ class ClientHttp(HttpToolsProtocol):
         if self._refusal:
             return
         is_first = self._is_in_head and not self._head_bytes
+        if is_first:
+            # Go takes any token for a method; httptools a list of some.
+            found = _METHOD.match(data)
+            method = found[1] if found and found[1] not in _METHODS else b""
+            cast("_Parser", self.parser).own_method = method
+            if method:
+                data = _STAND_IN + data[len(method) :]
         if not self._is_in_head:
             self._body_bytes += len(data)
         if self._head_bytes + len(data) <= self.limits.header_bytes:
@@ -140,12 +148,14 @@ class ClientHttp(HttpToolsProtocol):
             self._trailers += 1
 
     def on_headers_complete(self) -> None:
-        """Start the request, unless its head must be parsed again without the offer of HTTP/2."""
+        """Begin the request, unless its head has to be read anew without an offer to upgrade."""
         if self._refusal:
             return
         upgrade = next((value for name, value in self.headers if name == b"upgrade"), b"")
-        self.offers_http2 = self.parser.should_upgrade() and upgrade.strip().lower() == b"h2c"
-        if not self.offers_http2:
+        self.has_idle_offer = self.parser.should_upgrade() and (
+            upgrade.strip().lower() == b"h2c" or (upgrade != b"" and not is_mounted(self._path))
+        )
+        if not self.has_idle_offer:
             self._stop_timer()
             super().on_headers_complete()
             self._is_in_head = False
@@ -169,8 +179,8 @@ class ClientHttp(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End the request, and restart the counters for the next one on this connection."""
-        if not self.offers_http2 and not self._refusal:
+        """End the request, and count anew for the next one on this connection."""
+        if not self.has_idle_offer and not self._refusal:
             self._stop_timer()
             self._is_in_head = True
             self._head_bytes = self._trailers = 0
@@ -181,7 +191,7 @@ class ClientHttp(HttpToolsProtocol):
         self._refuse(HTTPStatus.BAD_REQUEST, b"text/plain; charset=utf-8", msg.encode("ascii"))
 
     def head_without_offer(self) -> bytes:
-        """Return the head that was just read, without the offer of HTTP/2."""
+        """Write the head that was just read as if no other protocol had been offered."""
         version = self.parser.get_http_version().encode("ascii")
         lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
         for name, value in self.headers:
@@ -416,24 +426,40 @@ class PlainOutlet(Outlet):
 
 _CONTINUE = b"HTTP/1.1 100 "
 _IN_CHUNKS = b"transfer-encoding: chunked\r\n\r\n"
-"""The end of a head whose body has no length: uvicorn writes this header last."""
+"""How a head ends whose body has no length: uvicorn writes that last."""
 _RESET = struct.pack("ii", 1, 0)
 """The value of SO_LINGER with which a close resets the connection."""
+_METHOD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ")
+_METHODS = frozenset(
+    b"GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT PROPFIND PROPPATCH MKCOL COPY MOVE "
+    b"LOCK UNLOCK SEARCH REPORT".split()
+)
+"""Methods that httptools is given as they are; what another is, it need not know."""
+_STAND_IN = b"REPORT"
+"""What stands for a method that httptools does not know: it has no meaning of its own there."""
 _OFFER = frozenset({b"upgrade", b"http2-settings"})
 
 
 class _Parser(httptools.HttpRequestParser):
     """
-    Continues after an offer of HTTP/2, which httptools treats as the end of HTTP.
+    Goes on after an offer to upgrade, which httptools takes for the end of HTTP, and takes methods
+    that httptools does not know.
 
-    httptools skips the body of every request with an `Upgrade` header. Java's HTTP client sends
-    that header with its first request, which may have a body, and Ollama reads it normally.
+    httptools skips the body of every request with an `Upgrade` header, wanted or not. Java's HTTP
+    client sends one with its first request, body and all, and Ollama takes that for what it is.
     """
+
+    own_method = b""
+    """What stood in the request where httptools was given a method that it knows."""
 
     def __init__(self, protocol: ClientHttp) -> None:
         super().__init__(protocol)
         self._protocol = protocol
         self.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def get_method(self) -> bytes:
+        """Return the method as the client wrote it."""
+        return self.own_method or super().get_method()
 
     def feed_data(self, data: "bytes | bytearray | memoryview | array[int]") -> None:
         """Parse bytes; if an offer of HTTP/2 ends the head, continue after it with a new parser."""
@@ -441,7 +467,7 @@ class _Parser(httptools.HttpRequestParser):
             super().feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             protocol = self._protocol
-            if not protocol.offers_http2:
+            if not protocol.has_idle_offer:
                 raise
             head = protocol.head_without_offer()
             protocol.parser = _Parser(protocol)

@@ -8,6 +8,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+REST = "{rest}"
+"""The parameter at the end of a template that stands for the whole rest of a path."""
+
 
 class Route(NamedTuple):
     """One path template and its methods, in the order of registration."""
@@ -64,6 +67,9 @@ class RouteTable:
 
 
 def _pattern(route: Route, parameter: str) -> re.Pattern[str]:
+    if route.template.endswith(REST):
+        # All that follows, slashes too, and nothing, as a wildcard of Ollama's router.
+        return re.compile(re.escape(route.template.removesuffix(REST)) + ".*")
     parts = re.split(r"\{[^{}]+\}", route.template)
     return re.compile(parameter.join(re.escape(part) for part in parts))
 

@@ -20,22 +20,39 @@ from gateway.transforms.host import v0_instances as v0_instances
 from gateway.transforms.keep_alive import is_zero_duration as is_zero_duration
 from gateway.transforms.keep_alive import keep_alive_problem as keep_alive_problem
 from gateway.transforms.library import draft_problem as draft_problem
+from gateway.transforms.library import file_types_problem as file_types_problem
 from gateway.transforms.library import files_problem as files_problem
+from gateway.transforms.library import holds_any as holds_any
 from gateway.transforms.library import illegal_name_problem as illegal_name_problem
+from gateway.transforms.library import info_problem as info_problem
 from gateway.transforms.library import is_digest as is_digest
 from gateway.transforms.library import is_legal_name as is_legal_name
+from gateway.transforms.library import is_name_given as is_name_given
+from gateway.transforms.library import is_same_name as is_same_name
 from gateway.transforms.library import is_some_legal_name as is_some_legal_name
 from gateway.transforms.library import is_some_name as is_some_name
+from gateway.transforms.library import licence_problem as licence_problem
+from gateway.transforms.library import pull_name_problem as pull_name_problem
+from gateway.transforms.library import quantize_problem as quantize_problem
+from gateway.transforms.library import source_name_problem as source_name_problem
 from gateway.transforms.library import source_problem as source_problem
 from gateway.transforms.library import stored_messages_problem as stored_messages_problem
 from gateway.transforms.library import template_problem as template_problem
+from gateway.transforms.messages import arguments_problem as arguments_problem
 from gateway.transforms.messages import base64_problem as base64_problem
 from gateway.transforms.messages import conversation as conversation
 from gateway.transforms.messages import message_content as message_content
 from gateway.transforms.messages import object_problem as object_problem
 from gateway.transforms.messages import prompt_as_messages as prompt_as_messages
+from gateway.transforms.passed_on import any_object_format as any_object_format
+from gateway.transforms.passed_on import behind_made_conversation as behind_made_conversation
+from gateway.transforms.passed_on import behind_made_turns as behind_made_turns
+from gateway.transforms.passed_on import chosen_tools as chosen_tools
+from gateway.transforms.passed_on import kept_model as kept_model
+from gateway.transforms.passed_on import tool_choice_word as tool_choice_word
 from gateway.transforms.sampling import positive_or_absent as positive_or_absent
 from gateway.transforms.sampling import seed_or_absent as seed_or_absent
+from gateway.transforms.sampling import typical_p_problem as typical_p_problem
 from gateway.transforms.sampling import whole as whole
 from gateway.transforms.sampling import with_defaults as with_defaults
 from gateway.transforms.show import families as families
@@ -48,15 +65,19 @@ from gateway.transforms.show import template_hint as template_hint
 from gateway.transforms.speech import separate_speech as separate_speech
 from gateway.transforms.structured import any_object_schema as any_object_schema
 from gateway.transforms.structured import asks_for_format as asks_for_format
+from gateway.transforms.structured import format_problem as format_problem
 from gateway.transforms.thinking import asks_to_think as asks_to_think
+from gateway.transforms.thinking import is_no_think_value as is_no_think_value
 from gateway.transforms.thinking import reasoning_effort as reasoning_effort
 from gateway.transforms.thinking import reasoning_options as reasoning_options
-from gateway.transforms.thinking import think_problem as think_problem
+from gateway.transforms.thinking import think_level_problem as think_level_problem
+from gateway.transforms.thinking import think_type_problem as think_type_problem
 from gateway.transforms.thinking import thinking_support as thinking_support
 from gateway.transforms.tools import merge_tool_calls as merge_tool_calls
 from gateway.transforms.tools import object_or_absent as object_or_absent
 from gateway.transforms.tools import to_arguments as to_arguments
 from gateway.transforms.tools import to_json_text as to_json_text
+from gateway.transforms.vectors import early_input_problem as early_input_problem
 from gateway.transforms.vectors import embed_input as embed_input
 from gateway.transforms.vectors import first_vector as first_vector
 from gateway.transforms.vectors import input_count as input_count
@@ -65,32 +86,47 @@ from gateway.transforms.vectors import is_empty_input as is_empty_input
 from gateway.transforms.vectors import unit_vectors as unit_vectors
 
 __all__ = [
+    "any_object_format",
     "any_object_schema",
+    "arguments_problem",
     "asks_for_format",
     "asks_to_think",
     "base64_problem",
+    "behind_made_conversation",
+    "behind_made_turns",
+    "chosen_tools",
     "conversation",
     "count_or_deltas",
     "count_or_number",
     "count_texts",
     "draft_problem",
+    "early_input_problem",
     "elapsed_ns",
     "embed_input",
     "families",
+    "file_types_problem",
     "files_problem",
     "first_vector",
+    "format_problem",
+    "holds_any",
     "illegal_name_problem",
+    "info_problem",
     "input_count",
     "input_problem",
     "is_digest",
     "is_empty_input",
     "is_legal_name",
+    "is_name_given",
+    "is_no_think_value",
+    "is_same_name",
     "is_some_legal_name",
     "is_some_name",
     "is_vision_type",
     "is_zero_duration",
     "joined_licences",
     "keep_alive_problem",
+    "kept_model",
+    "licence_problem",
     "lists_tool_use",
     "merge_tool_calls",
     "message_content",
@@ -103,19 +139,25 @@ __all__ = [
     "prompt_as_messages",
     "prompt_count",
     "prompt_text_count",
+    "pull_name_problem",
+    "quantize_problem",
     "reasoning_effort",
     "reasoning_options",
     "seed_or_absent",
     "separate_speech",
+    "source_name_problem",
     "source_problem",
     "stored_messages_problem",
     "system_in_force",
     "template_hint",
     "template_problem",
-    "think_problem",
+    "think_level_problem",
+    "think_type_problem",
     "thinking_support",
     "to_arguments",
     "to_json_text",
+    "tool_choice_word",
+    "typical_p_problem",
     "unit_vectors",
     "untemplated_prompt",
     "v0_instances",

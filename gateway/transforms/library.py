@@ -7,14 +7,25 @@ These are pure checks of texts. The catalogue knows which models exist.
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
 from gateway.names import grammar
 from gateway.types import ollama
+from gateway.wire.go_text import go_type, quote
 
-_DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
+_DIGEST: Final = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
+_INVALID: Final = "invalid model name"
+_MOST_FILES: Final = 1024
+_LICENCE: Final = "license must be a string or a list of strings"
+_ONLY_SAFETENSORS: Final = "is only supported for safetensors imports;"
+_TOOLS: Final = "with llama.cpp tools before importing"
+_QUANTIZATIONS: Final = ("int4", "int8", "nvfp4", "mxfp4", "mxfp8")
+_SUPPORTED: Final = f"supported types are {', '.join(_QUANTIZATIONS)}"
+_INFO_TEXTS: Final = ("model_family", "base_name", "quantization_level", "parameter_size")
+_INFO_LENGTHS: Final = ("context_length", "embedding_length")
+_LARGEST: Final = float(2**63 - 1)
 
 
 def is_digest(digest: str) -> bool:
@@ -38,14 +49,25 @@ def is_some_name(model: str | UnsetType | None, name: str | UnsetType | None) ->
     return bool(grammar.stated(model, name).strip())
 
 
+def is_name_given(model: str | UnsetType | None, name: str | UnsetType | None) -> bool:
+    """
+    Tell whether a request has any text as a name, blanks too (docs/facts/ollama.md#push).
+
+    >>> is_name_given("", UNSET), is_name_given(" ", UNSET)
+    (False, True)
+    """
+    return bool(grammar.stated(model, name))
+
+
 def is_legal_name(model: str | UnsetType | None) -> bool:
     """
-    Return whether a text is a name by Ollama's grammar (docs/facts/ollama.md#name-grammar).
+    Tell whether a text is a name by Ollama's grammar, blanks and all
+    (docs/facts/ollama.md#name-grammar).
 
-    >>> is_legal_name("qwen3:8b"), is_legal_name(""), is_legal_name("a/b/c/d")
+    >>> is_legal_name("qwen3:8b"), is_legal_name(" "), is_legal_name("a/b/c/d")
     (True, False, False)
     """
-    return isinstance(model, str) and grammar.parse(grammar.without_local(model)) is not None
+    return isinstance(model, str) and grammar.parse(model) is not None
 
 
 def is_some_legal_name(model: str | UnsetType | None, name: str | UnsetType | None) -> bool:
@@ -59,19 +81,69 @@ def is_some_legal_name(model: str | UnsetType | None, name: str | UnsetType | No
     return is_legal_name(grammar.stated(model, name))
 
 
+def is_same_name(source: str | UnsetType | None, destination: str | UnsetType | None) -> bool:
+    """
+    Tell whether two names are one, letter case counted: then there is nothing to copy
+    (docs/facts/ollama.md#copy).
+
+    >>> is_same_name("a", "library/a:latest"), is_same_name("a", "A")
+    (True, False)
+    """
+    one, other = grammar.parse(source or ""), grammar.parse(destination or "")
+    return one is not None and one == other
+
+
+def pull_name_problem(
+    model: str | UnsetType | None, name: str | UnsetType | None
+) -> str | UnsetType:
+    """
+    Return Ollama's text for a name that can't be pulled, absent when it can
+    (docs/facts/ollama.md#name-errors, docs/facts/ollama.md#name-places).
+
+    >>> pull_name_problem("x:cloud:local", UNSET)
+    'use either :local or :cloud, not both: "x:cloud:local"'
+    """
+    return _place_problem(grammar.stated(model, name), _INVALID)
+
+
 def illegal_name_problem(
     model: str | UnsetType | None, name: str | UnsetType | None
 ) -> str | UnsetType:
     """
-    Return Ollama's text for a name that is none, absent when it is one
-    (docs/facts/ollama.md#name-errors).
+    Return Ollama's text for a name that can't be deleted since it is none, absent when it is one
+    (docs/facts/ollama.md#name-errors, docs/facts/ollama.md#name-places).
 
     >>> illegal_name_problem("a b", UNSET)
     'name "a b" is invalid'
     """
     text = grammar.stated(model, name)
-    is_legal = grammar.parse(grammar.without_local(text.strip())) is not None
-    return UNSET if is_legal else f'name "{text}" is invalid'
+    return _place_problem(text, f"name {quote(text)} is invalid")
+
+
+def source_name_problem(source: str | UnsetType | None) -> str | UnsetType:
+    """
+    Return Ollama's text for a `from` that is no name, absent when it is one or none is stated
+    (docs/facts/ollama.md#create-errors).
+
+    >>> source_name_problem("x:cloud:local"), source_name_problem("x:local")
+    ('invalid model name', UNSET)
+    """
+    if not source:
+        return UNSET
+    problem = _place_problem(source, _INVALID)
+    return problem if isinstance(problem, UnsetType) else _INVALID
+
+
+def _place_problem(text: str, illegal: str) -> str | UnsetType:
+    text = text.strip()
+    try:
+        base, place = grammar.split_place(text)
+    except ValueError:
+        return f"use either :local or :cloud, not both: {quote(text)}"
+    if place == "cloud":
+        # It is looked up under the older spelling, which needs a legal rest.
+        base = base or "/"
+    return UNSET if grammar.parse(base) is not None else illegal
 
 
 def files_problem(files: dict[str, str | None] | UnsetType | None) -> str | UnsetType:
@@ -81,16 +153,132 @@ def files_problem(files: dict[str, str | None] | UnsetType | None) -> str | Unse
     (docs/facts/ollama.md#create-errors)
 
     >>> files_problem({"../a.gguf": "sha256:0"}), files_problem({"a.gguf": ""})
-    ('file path must be relative', 'invalid digest format')
+    ('file path must be relative: ../a.gguf', 'invalid digest format')
+    >>> files_problem({"a.gguf": "x"})
+    'invalid digest for a.gguf: invalid digest format'
     """
     if isinstance(files, UnsetType) or files is None:
         return UNSET
+    if len(files) > _MOST_FILES:
+        return f"too many files: {len(files)} exceeds maximum {_MOST_FILES}"
     for path, digest in files.items():
-        if _leaves_its_folder(path):
-            return "file path must be relative"
+        if not _stays_in_its_folder(path):
+            return f"file path must be relative: {path}"
         if not digest:
             return "invalid digest format"
+        if not is_digest(digest):
+            return f"invalid digest for {path}: invalid digest format"
     return UNSET
+
+
+def file_types_problem(files: dict[str, str | None] | UnsetType | None) -> str | UnsetType:
+    """
+    Return Ollama's text for files of two kinds of weights, absent when they are of one
+    (docs/facts/ollama.md#create-errors).
+
+    >>> file_types_problem({"b.gguf": "", "a.safetensors": ""})
+    'mixed model file types: found both safetensors and gguf inputs'
+    """
+    kinds = _kinds_of(files)
+    return (
+        f"mixed model file types: found both {kinds[0]} and {kinds[1]} inputs"
+        if len(kinds) > 1
+        else UNSET
+    )
+
+
+def quantize_problem(
+    quantize: str | UnsetType | None,
+    older: str | UnsetType | None,
+    draft: str | UnsetType | None,
+    source: str | UnsetType | None,
+    files: dict[str, str | None] | UnsetType | None,
+) -> str | UnsetType:
+    """
+    Return Ollama's text for a quantization that it refuses, absent for one that it could do.
+
+    `older` is the older key for `quantize`, `draft` that of a draft model.
+    (docs/facts/ollama.md#create-errors)
+
+    >>> quantize_problem("Q4_K_M", UNSET, UNSET, UNSET, {"a.safetensors": "x"})
+    'unsupported quantize type "Q4_K_M": supported types are int4, int8, nvfp4, mxfp4, mxfp8'
+    """
+    wanted = quantize or older
+    kinds = _kinds_of(files)
+    if kinds == ["gguf"] or (not kinds and source):
+        if wanted:
+            return f"create-time quantization {_ONLY_SAFETENSORS} quantize GGUF models {_TOOLS}"
+        if draft:
+            return (
+                f"draft quantization during create {_ONLY_SAFETENSORS} "
+                f"quantize GGUF draft models {_TOOLS}"
+            )
+        return UNSET
+    if wanted and wanted.lower() not in _QUANTIZATIONS:
+        return f"unsupported quantize type {quote(wanted)}: {_SUPPORTED}"
+    if draft and draft.lower() not in _QUANTIZATIONS:
+        return f"unsupported draft quantize type {quote(draft)}: {_SUPPORTED}"
+    return UNSET
+
+
+def licence_problem(license: Any) -> str | UnsetType:
+    """
+    Return Ollama's text for a licence that is neither a text nor texts, absent when it is
+    (docs/facts/ollama.md#create-errors).
+
+    >>> licence_problem(1), licence_problem(["MIT", None])[45:]
+    ('license must be a string or a list of strings: got float64', ': element 1 is <nil>')
+    """
+    if license is None or isinstance(license, str | UnsetType):
+        return UNSET
+    if not isinstance(license, list):
+        return f"{_LICENCE}: got {go_type(license)}"
+    for place, text in enumerate(license):
+        if not isinstance(text, str):
+            return f"{_LICENCE}: element {place} is {go_type(text)}"
+    return UNSET
+
+
+def info_problem(info: dict[str, Any] | UnsetType | None) -> str | UnsetType:
+    """
+    Return Ollama's text for the first thing in `info` that it can't read, absent when there is
+    none; null is no value of any kind (docs/facts/ollama.md#create-info).
+
+    >>> info_problem({"context_length": -1})
+    'info field "context_length" must be a non-negative integer'
+    >>> info_problem({"capabilities": ["tools", 1]})
+    'info field "capabilities" element 1 must be a string'
+    """
+    info = info or {}
+    if "capabilities" in info:
+        listed = info["capabilities"]
+        if not isinstance(listed, list):
+            return 'info field "capabilities" must be an array of strings'
+        for place, word in enumerate(listed):
+            if not isinstance(word, str):
+                return f'info field "capabilities" element {place} must be a string'
+    for name in _INFO_TEXTS:
+        if name in info and not isinstance(info[name], str):
+            return f'info field "{name}" must be a string'
+    for name in _INFO_LENGTHS:
+        if name not in info:
+            continue
+        value = info[name]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f'info field "{name}" must be a number'
+        if value < 0 or value != int(value) or value > _LARGEST:
+            return f'info field "{name}" must be a non-negative integer'
+    return UNSET
+
+
+def holds_any(files: dict[str, str | None] | UnsetType | None) -> bool:
+    """
+    Tell whether there is any file in a map of files.
+
+    >>> holds_any({"a": "sha256:0"}), holds_any({}), holds_any(None)
+    (True, False, False)
+    """
+    return bool(files)
 
 
 def draft_problem(
@@ -158,7 +346,17 @@ def stored_messages_problem(messages: list[ollama.Message] | UnsetType | None) -
     return UNSET
 
 
-def _leaves_its_folder(path: str) -> bool:
-    """Return whether a file's path is absolute or leads upwards, by the rules of any system."""
-    pure = PureWindowsPath(path)
-    return bool(PurePosixPath(path).is_absolute() or pure.anchor or ".." in pure.parts)
+def _kinds_of(files: dict[str, str | None] | UnsetType | None) -> list[str]:
+    """The kinds of weights that files are of, by their names, each once."""
+    found: dict[str, None] = {}
+    for path in sorted(files or ()):
+        for kind in ("safetensors", "gguf"):
+            if path.endswith(f".{kind}"):
+                found[kind] = None
+    return list(found)
+
+
+def _stays_in_its_folder(path: str) -> bool:
+    """Whether a file's path is relative, clean, and free of what another system reads in it."""
+    parts = path.split("/")
+    return not {"", ".", ".."} & {*parts} and not {"\\", ":"} & {*path}

@@ -15,6 +15,7 @@ from msgspec import UNSET, Raw, UnsetType
 from gateway.transforms._media import broken_base64, media_type, without_line_ends
 from gateway.transforms._raw import kind_of
 from gateway.types import internal, ollama, openai
+from gateway.wire.go_json import unreadable_number
 
 _NO_OBJECT: Final = "Value looks like object, but can't find closing '}' symbol"
 _ID_CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -44,6 +45,19 @@ def object_problem(value: Raw) -> str | UnsetType:
     "Value looks like object, but can't find closing '}' symbol"
     """
     return UNSET if kind_of(value) in ("absent", "object") else _NO_OBJECT
+
+
+def arguments_problem(value: Raw) -> str | UnsetType:
+    """
+    Return Ollama's text for arguments that are no object, or hold a number beyond a double.
+
+    (docs/facts/ollama.md#arguments-in, docs/facts/ollama.md#huge-numbers)
+
+    >>> arguments_problem(Raw(b'{"a": 1e400}'))
+    'json: cannot unmarshal number 1e400 into Go value of type float64'
+    """
+    problem = object_problem(value)
+    return unreadable_number(value) or UNSET if isinstance(problem, UnsetType) else problem
 
 
 def _with_tool_call_ids(messages: list[ollama.Message]) -> list[internal.IdentifiedMessage]:

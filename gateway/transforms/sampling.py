@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from gateway.types import ollama
 
@@ -44,6 +44,24 @@ def with_defaults(
         if getattr(options, name, None) is UNSET or getattr(options, name, 0) is None
     }
     return msgspec.structs.replace(options, **missing)
+
+
+def typical_p_problem(options: Raw | UnsetType) -> str | UnsetType:
+    """
+    Return Ollama's text for options with a `typical_p`, absent for all others.
+
+    It is judged before the types of options and what the model can do; null is not given.
+    (docs/facts/ollama.md#typical-p)
+
+    >>> typical_p_problem(Raw(b'{"typical_p": "x"}')), typical_p_problem(Raw(b"{}"))
+    ('typical_p is no longer supported', UNSET)
+    """
+    if isinstance(options, UnsetType) or b"typical_p" not in bytes(options):
+        return UNSET
+    given = msgspec.json.decode(options)
+    if not isinstance(given, dict) or given.get("typical_p") is None:
+        return UNSET
+    return "typical_p is no longer supported"
 
 
 def whole(number: int | float) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from msgspec import Raw, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from gateway.transforms._raw import kind_of
+from gateway.wire.go_text import quote
 
 
 def asks_for_format(format: Raw | UnsetType) -> bool:
@@ -19,6 +20,23 @@ def asks_for_format(format: Raw | UnsetType) -> bool:
     if isinstance(format, UnsetType):
         return False
     return kind_of(format) == "object" or bytes(format) == b'"json"'
+
+
+def format_problem(format: Raw | UnsetType) -> str | UnsetType:
+    """
+    Return Ollama's text for a `format` that is neither "json" nor a schema nor nothing.
+
+    The JSON is quoted as it was sent. (docs/facts/ollama.md#format)
+
+    >>> format_problem(Raw(b'"xml"'))
+    'invalid format: "\\\\"xml\\\\""; expected "json" or a valid JSON Schema object'
+    """
+    if isinstance(format, UnsetType) or kind_of(format) in ("absent", "object"):
+        return UNSET
+    sent = bytes(format)
+    if sent in (b'""', b'"json"'):
+        return UNSET
+    return f'invalid format: {quote(sent)}; expected "json" or a valid JSON Schema object'
 
 
 def any_object_schema() -> Raw:

@@ -14,37 +14,74 @@ from msgspec import UNSET, Raw, UnsetType
 
 from gateway.transforms._raw import kind_of
 from gateway.types import lmstudio, ollama
+from gateway.wire.go_json import unreadable_number
 from gateway.wire.go_text import quote
 
 _WORDS: Final = ("high", "medium", "low", "max")
 _CHOICE: Final = '"high", "medium", "low", "max", true, or false'
-_EFFORTS: Final[tuple[str, ...]] = ("minimal", "low", "medium", "high", "xhigh")
+_TRUE: Final = Raw(b"true")
+_NO_THINK: Final = "think must be a boolean or string"
+_EFFORTS: Final[tuple[str, ...]] = ("minimal", "low", "medium", "high", "xhigh", "max")
 """LM Studio's levels, in order. (docs/facts/lmstudio.md#reasoning-effort)"""
-_SHOWN: Final[dict[str, bool | str]] = {
-    "off": False,
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "max",
-}
-"""The values that Ollama's clients may send for LM Studio's options; none stands for `minimal`."""
+_SWITCHES: Final[dict[str, bool]] = {"off": False, "on": True}
+_OWN_LEVELS: Final = frozenset({"gptoss", "gpt-oss"})
+"""Architectures whose levels Ollama judges by its own list (docs/facts/ollama.md#think-0-34)."""
 
 
-def think_problem(think: Raw | UnsetType) -> str | UnsetType:
+def is_no_think_value(think: Raw | UnsetType) -> bool:
     """
-    Return Ollama's text for a `think` that it does not take, absent when it does.
+    Whether a `think` is of a type that no model takes (docs/facts/ollama.md#think-0-34).
 
-    (docs/facts/ollama.md#think-errors)
+    >>> is_no_think_value(Raw(b"1")), is_no_think_value(Raw(b'"x"')), is_no_think_value(UNSET)
+    (True, False, False)
+    """
+    return kind_of(think) not in ("absent", "bool", "string")
 
-    >>> think_problem(Raw(b'"none"'))
+
+def think_type_problem(think: Raw | UnsetType, supported: str) -> str | UnsetType:
+    """
+    Return Ollama's text for a `think` of a type that it does not take, absent for any other.
+
+    `supported` is the JSON of the values that the model has, "" where they are not known. A number
+    beyond a double is told in Go's own words. (docs/facts/ollama.md#think-0-34,
+    docs/facts/ollama.md#huge-numbers)
+
+    >>> think_type_problem(Raw(b"1"), "")
+    'think must be a boolean or string'
+    >>> think_type_problem(Raw(b"[]"), '[false,"low"]')
+    'think must be a boolean or string; supported values: [false,"low"]'
+    """
+    if isinstance(think, UnsetType) or not is_no_think_value(think):
+        return UNSET
+    problem = unreadable_number(think) or _NO_THINK
+    return f"{problem}; supported values: {supported}" if supported else problem
+
+
+def think_level_problem(
+    think: Raw | UnsetType,
+    capability: str,
+    options: list[str],
+    default: str | UnsetType,
+    architecture: str,
+) -> str | UnsetType:
+    """
+    Return Ollama's text for a level that the model does not take, absent when it does.
+
+    A model whose show has its levels takes any word: one that it does not list means its default.
+    (docs/facts/ollama.md#think-0-34)
+
+    >>> think_level_problem(Raw(b'"none"'), "unknown", [], UNSET, "llama")
     'invalid think value: "none" (must be "high", "medium", "low", "max", true, or false)'
+    >>> think_level_problem(Raw(b'"none"'), "yes", ["off", "on"], "on", "qwen3")
+    UNSET
     """
     value = _value(think)
-    if value is None or isinstance(value, bool) or value in _WORDS:
+    if not isinstance(value, str) or value in _WORDS:
         return UNSET
-    if isinstance(value, str):
-        return f"invalid think value: {quote(value)} (must be {_CHOICE})"
-    return f"think must be a boolean or string ({_CHOICE})"
+    supported = thinking_support(capability, options, default)
+    if not isinstance(supported, UnsetType) and architecture not in _OWN_LEVELS:
+        return UNSET
+    return f"invalid think value: {quote(value)} (must be {_CHOICE})"
 
 
 def asks_to_think(think: Raw | UnsetType) -> bool:
@@ -56,26 +93,29 @@ def asks_to_think(think: Raw | UnsetType) -> bool:
     >>> asks_to_think(Raw(b'"low"')), asks_to_think(Raw(b"false")), asks_to_think(UNSET)
     (True, False, False)
     """
-    value = _value(think)
-    return value is True or value in _WORDS
+    return kind_of(think) == "string" or think == _TRUE
 
 
 def reasoning_effort(
-    think: Raw | UnsetType, options: list[str], default: str | UnsetType
+    think: Raw | UnsetType, options: list[str], default: str | UnsetType, architecture: str
 ) -> str | UnsetType:
     """
     Return the `reasoning_effort` that does what `think` asks for, absent for the model's default.
 
     `options` are the model's own (off, on, levels; none when it states no reasoning), `default` is
     one of them. False needs a word only where the model is known to reason: nothing is recorded of
-    what `none` does to the others. A level goes to the nearest one that the model lists, upwards
-    from the middle of two; a model that lists none gets it as it is.
-    (docs/facts/lmstudio.md#reasoning-effort)
+    what `none` does to the others. A level that the model lists is sent as it is, any other means
+    its default; gpt-oss, whose levels Ollama knows by itself, gets the nearest that it lists,
+    upwards from the middle of two. A model that lists none gets a level as it is, and `high` for
+    `max`. (docs/facts/lmstudio.md#reasoning-effort, docs/facts/ollama.md#think-0-34,
+    docs/facts/ollama.md#gpt-oss-thinks)
 
-    >>> reasoning_effort(Raw(b"false"), ["off", "on"], "on")
+    >>> reasoning_effort(Raw(b"false"), ["off", "on"], "on", "qwen3")
     'none'
-    >>> reasoning_effort(Raw(b'"high"'), ["off", "low", "medium", "xhigh", "on"], "xhigh")
+    >>> reasoning_effort(Raw(b'"xhigh"'), ["off", "low", "xhigh"], "low", "qwen3")
     'xhigh'
+    >>> reasoning_effort(Raw(b'"max"'), ["low", "medium", "high"], "low", "gptoss")
+    'high'
     """
     value = _value(think)
     if value is False:
@@ -88,9 +128,12 @@ def reasoning_effort(
         return _nearest("high", levels) if levels else "medium"
     if not isinstance(value, str):
         return UNSET
-    if value == "max":
-        value = "xhigh" if "xhigh" in levels else "high"
-    return _nearest(value, levels) if levels else value
+    if value in options:
+        return UNSET if value in _SWITCHES else value
+    if not options or architecture in _OWN_LEVELS:
+        word = "high" if value == "max" else value
+        return _nearest(word, levels) if levels else word
+    return UNSET
 
 
 def thinking_support(
@@ -99,20 +142,22 @@ def thinking_support(
     """
     Return which values of `think` make sense for a model, absent unless it is known to think.
 
-    Levels for a model that has them (and false, when it can be switched off), else false and true;
-    the default is always among them. (docs/facts/ollama.md#think-levels)
+    False where it can be switched off, and its own words for its levels; true where it lists no
+    level. The default is always among them. (docs/facts/ollama.md#think-levels)
 
-    >>> thinking_support("yes", ["low", "medium", "high"], "medium")
-    ThinkingSupport(values=['low', 'medium', 'high'], default='medium')
+    >>> thinking_support("yes", ["low", "medium", "xhigh"], "medium")
+    ThinkingSupport(values=['low', 'medium', 'xhigh'], default='medium')
     """
     if capability != "yes":
         return UNSET
-    levels: list[bool | str] = [word for option, word in _SHOWN.items() if option in options]
+    levels: list[bool | str] = [
+        _SWITCHES.get(option, option) for option in ("off", *_EFFORTS) if option in options
+    ]
     if not any(isinstance(level, str) for level in levels):
         return ollama.ThinkingSupport(values=[False, True], default=default != "off")
     if default == "on":
         return ollama.ThinkingSupport(values=[*levels, True], default=True)
-    stated = _SHOWN.get(default) if isinstance(default, str) else None
+    stated = _SWITCHES.get(default, default) if isinstance(default, str) else None
     if stated is None or stated not in levels:
         stated = "medium" if "medium" in levels else levels[-1]
     return ollama.ThinkingSupport(values=levels, default=stated)

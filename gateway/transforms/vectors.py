@@ -3,63 +3,67 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
-import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, UnsetType
 
+from gateway.names.grammar import is_lookup_name
 from gateway.transforms._estimate import stated, tokens
-from gateway.transforms._raw import kind_of
 from gateway.types import openai
 
+_INVALID_INPUT: Final = "invalid input type"
 _UNIT_TOLERANCE: Final = 1e-6
 """A normalised vector of 32-bit numbers can differ from length 1 by this much."""
 
-_input: Final = msgspec.json.Decoder(str | list[str])
+
+def early_input_problem(input: Any, model: str | UnsetType | None) -> str | UnsetType:
+    """
+    Return what `input_problem` does, where the name may be that of a model that is here.
+
+    What is no name is told before a wrong input, and that no model has the name after it.
+    (docs/facts/ollama.md#embed)
+
+    >>> early_input_problem(1, "qwen3"), early_input_problem(1, "a b")
+    ('invalid input type', UNSET)
+    """
+    return UNSET if _is_input(input) or not is_lookup_name(model) else _INVALID_INPUT
 
 
-def input_problem(input: Raw | UnsetType) -> str | UnsetType:
+def input_problem(input: Any) -> str | UnsetType:
     """
     Return Ollama's text for an input that is neither a text nor a list of texts nor null.
 
     (docs/facts/ollama.md#embed)
 
-    >>> input_problem(Raw(b'["a", 1]')), input_problem(Raw(b'["a"]'))
+    >>> input_problem(["a", 1]), input_problem(["a"])
     ('invalid input type', UNSET)
     """
-    if isinstance(input, UnsetType) or kind_of(input) == "absent":
-        return UNSET
-    try:
-        _input.decode(input)
-    except msgspec.DecodeError:
-        return "invalid input type"
-    return UNSET
+    return UNSET if _is_input(input) else _INVALID_INPUT
 
 
-def is_empty_input(input: Raw | UnsetType) -> bool:
+def is_empty_input(input: Any) -> bool:
     """
     Whether there is nothing to embed: no input, null, an empty text or an empty list.
 
     An empty text in a list is embedded. (docs/facts/ollama.md#embed)
 
-    >>> is_empty_input(Raw(b"[ ]")), is_empty_input(Raw(b'[""]')), is_empty_input(UNSET)
+    >>> is_empty_input([]), is_empty_input([""]), is_empty_input(UNSET)
     (True, False, True)
     """
-    if isinstance(input, UnsetType) or kind_of(input) == "absent":
-        return True
-    return not _input.decode(input)
+    return not input
 
 
-def embed_input(input: Raw) -> str | list[str]:
+def embed_input(input: Any) -> str | list[str]:
     """
-    Return the input, a text or texts.
+    Return the input, a text or texts; the plan has judged it.
 
     (docs/facts/ollama.md#embed)
 
-    >>> embed_input(Raw(b'["a", "b"]'))
+    >>> embed_input(["a", "b"])
     ['a', 'b']
     """
-    return "" if kind_of(input) == "absent" else _input.decode(input)
+    found: str | list[str] = "" if input is None else input
+    return found
 
 
 def unit_vectors(data: list[openai.Embedding], dimensions: int | UnsetType) -> list[list[float]]:
@@ -89,20 +93,25 @@ def first_vector(data: list[openai.Embedding]) -> list[float]:
     return ordered[0].embedding if ordered else []
 
 
-def input_count(reported: int | float | UnsetType | None, input: Raw | UnsetType) -> int:
+def input_count(reported: int | float | UnsetType | None, input: Any) -> int:
     """
     Return the tokens of an input: as reported, else estimated; LM Studio may well report 0.
 
     (docs/facts/lmstudio.md#embeddings-usage)
 
-    >>> input_count(0, Raw(b'["Hello there", "you"]'))
+    >>> input_count(0, ["Hello there", "you"])
     4
     """
     count = stated(reported)
-    if count or isinstance(input, UnsetType) or kind_of(input) == "absent":
+    if count or not input:
         return count or 1
-    texts = _input.decode(input)
-    return tokens(len(texts) if isinstance(texts, str) else sum(map(len, texts)))
+    return tokens(len(input) if isinstance(input, str) else sum(map(len, input)))
+
+
+def _is_input(input: Any) -> bool:
+    if isinstance(input, list):
+        return {*map(type, input)} <= {str}
+    return input is None or isinstance(input, str | UnsetType)
 
 
 def _in_order(data: list[openai.Embedding]) -> list[openai.Embedding]:

@@ -27,6 +27,7 @@ class MadeMessage(Struct, gc=False, kw_only=True):
 
 class AskedName(Struct, gc=False, kw_only=True):
     text: str
+    trimmed: str
     display: str
     full: str
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 
 class ErrorResponse(Struct, gc=False, kw_only=True):
@@ -13,7 +13,9 @@ class ErrorResponse(Struct, gc=False, kw_only=True):
 
 
 class ToolCallFunction(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
-    index: int | UnsetType | None = UNSET
+    index: (
+        Annotated[int, Meta(ge=-9223372036854775808, le=9223372036854775807)] | UnsetType | None
+    ) = UNSET
     name: str | UnsetType | None = UNSET
     arguments: Raw | UnsetType = UNSET
 
@@ -74,13 +76,16 @@ class TokenLogprob(Struct, gc=False, kw_only=True):
     bytes: list[int] | UnsetType = UNSET
 
 
+ContextItem: TypeAlias = Annotated[int, Meta(ge=-9223372036854775808, le=9223372036854775807)]
+
+
 class GenerateRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
     prompt: str | UnsetType | None = UNSET
     suffix: str | UnsetType | None = UNSET
     system: str | UnsetType | None = UNSET
     template: str | UnsetType | None = UNSET
-    context: list[int] | UnsetType | None = UNSET
+    context: list[ContextItem] | UnsetType | None = UNSET
     stream: bool | UnsetType | None = UNSET
     raw: bool | UnsetType | None = UNSET
     format: Raw | UnsetType = UNSET
@@ -91,7 +96,9 @@ class GenerateRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True
     truncate: bool | UnsetType | None = UNSET
     shift: bool | UnsetType | None = UNSET
     logprobs: bool | UnsetType | None = UNSET
-    top_logprobs: int | UnsetType | None = UNSET
+    top_logprobs: (
+        Annotated[int, Meta(ge=-9223372036854775808, le=9223372036854775807)] | UnsetType | None
+    ) = UNSET
     field_debug_render_only: bool | UnsetType | None = field(
         name="_debug_render_only", default=UNSET
     )
@@ -99,9 +106,11 @@ class GenerateRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True
 
 class EmbedRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     model: str | UnsetType | None = UNSET
-    input: Raw | UnsetType = UNSET
+    input: Any | UnsetType = UNSET
     truncate: bool | UnsetType | None = UNSET
-    dimensions: int | UnsetType | None = UNSET
+    dimensions: (
+        Annotated[int, Meta(ge=-9223372036854775808, le=9223372036854775807)] | UnsetType | None
+    ) = UNSET
     keep_alive: Raw | UnsetType = UNSET
     options: Raw | UnsetType = UNSET
 
@@ -201,16 +210,6 @@ class ProgressResponse(Struct, gc=False, kw_only=True):
     completed: int | UnsetType = UNSET
 
 
-class CreateInfo(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
-    capabilities: list[str] | UnsetType | None = UNSET
-    model_family: str | UnsetType | None = UNSET
-    base_name: str | UnsetType | None = UNSET
-    quantization_level: str | UnsetType | None = UNSET
-    parameter_size: str | UnsetType | None = UNSET
-    context_length: int | UnsetType | None = UNSET
-    embedding_length: int | UnsetType | None = UNSET
-
-
 class CopyRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     source: str | UnsetType | None = UNSET
     destination: str | UnsetType | None = UNSET
@@ -228,6 +227,10 @@ class VersionResponse(Struct, gc=False, kw_only=True):
 class CloudStatus(Struct, gc=False, kw_only=True):
     disabled: bool
     source: Literal["none", "env", "config", "both"]
+
+
+class CodexHealth(Struct, gc=False, kw_only=True):
+    ok: bool
 
 
 class UserResponse(Struct, gc=False, kw_only=True):
@@ -269,7 +272,7 @@ class ToolCall(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
 
 class Tool(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     type: str | UnsetType | None = UNSET
-    items: Raw | UnsetType = UNSET
+    items: Any | UnsetType = UNSET
     function: ToolFunction | UnsetType | None = UNSET
 
 
@@ -397,14 +400,14 @@ class CreateRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     adapters: dict[str, str | None] | UnsetType | None = UNSET
     draft_files: dict[str, str | None] | UnsetType | None = UNSET
     template: str | UnsetType | None = UNSET
-    license: str | list[str] | UnsetType | None = UNSET
+    license: Any | UnsetType = UNSET
     system: str | UnsetType | None = UNSET
     parameters: Raw | UnsetType = UNSET
     messages: list[Message] | UnsetType | None = UNSET
     renderer: str | UnsetType | None = UNSET
     parser: str | UnsetType | None = UNSET
     requires: str | UnsetType | None = UNSET
-    info: CreateInfo | UnsetType | None = UNSET
+    info: dict[str, Any] | UnsetType | None = UNSET
     name: str | UnsetType | None = UNSET
     quantization: str | UnsetType | None = UNSET
 
@@ -421,7 +424,9 @@ class ChatRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     truncate: bool | UnsetType | None = UNSET
     shift: bool | UnsetType | None = UNSET
     logprobs: bool | UnsetType | None = UNSET
-    top_logprobs: int | UnsetType | None = UNSET
+    top_logprobs: (
+        Annotated[int, Meta(ge=-9223372036854775808, le=9223372036854775807)] | UnsetType | None
+    ) = UNSET
     field_debug_render_only: bool | UnsetType | None = field(
         name="_debug_render_only", default=UNSET
     )

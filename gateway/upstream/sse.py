@@ -1,7 +1,7 @@
 """
 Server-sent events: bytes in, events out.
 
-Only the framing lives here: no I/O, no JSON, no knowledge of what an event means.
+This module only frames: it does no I/O, parses no JSON, and does not interpret events.
 """
 
 import msgspec

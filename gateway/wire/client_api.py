@@ -56,6 +56,8 @@ class ClientApi:
     """For an answer without a body; empty where no type is named then."""
     late_error_type: bytes
     """For an error that is found once the stream is set up, but before its first line."""
+    report_type: bytes
+    """For a report whose client wants its end alone."""
     counts: tuple[CountName, ...]
     capabilities: tuple[tuple[str, str], ...]
     """A capability of the catalogue and this API's word for it, in the order of its lists."""
@@ -71,6 +73,7 @@ OLLAMA: Final = ClientApi(
     text_type=TEXT,
     bodiless_type=NO_TYPE,
     late_error_type=JSON_OF_STREAMS,
+    report_type=JSON_OF_STREAMS,
     counts=(
         CountName("in", "prompt_eval_count", "prompt_tokens"),
         CountName("out", "eval_count", "eval_tokens"),

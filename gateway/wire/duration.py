@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from gateway.wire.go_json import unreadable_number
 from gateway.wire.go_text import quote_ascii
 
 __all__ = ["format_duration", "parse_keep_alive", "parse_setting"]
@@ -58,6 +59,8 @@ def parse_keep_alive(value: Raw | str | UnsetType) -> float | UnsetType | None:
         return UNSET
     if text[:1] in b"-0123456789":
         return _seconds_of_number(text.decode("ascii"))
+    if (problem := unreadable_number(text)) is not None:
+        raise ValueError(problem)
     decoded = msgspec.json.decode(text)
     if isinstance(decoded, str):
         return _seconds(_parse_go(decoded))

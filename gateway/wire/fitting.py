@@ -4,6 +4,7 @@ Fitting decoded JSON to a struct, as leniently as Go does.
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.faults import Refusal
+from gateway.wire.go_json import Repeated, members, numbers_in
 from gateway.wire.shapes import JsonKind, Shape, fold, plan_for
 
 Check = Callable[[Any], str | UnsetType]
@@ -35,14 +37,22 @@ class GoRules:
     gets the field's value as raw JSON. On a string, it is one failure among the others.
 
     `shapes` name the struct that a raw value must fit; the value itself stays as it was sent.
+
+    `octets` are the texts that hold bytes in base64, for which Go also takes an array of numbers.
     """
 
     types: Mapping[str, str] = field(default_factory=dict)
     checks: Mapping[str, Check] = field(default_factory=dict)
     shapes: Mapping[str, type[msgspec.Struct]] = field(default_factory=dict)
+    octets: frozenset[str] = frozenset()
 
 
 NO_RULES: Final = GoRules()
+
+_RAW_MESSAGE: Final = "json.RawMessage"
+_MAP: Final = "map[string]interface {}"
+_NUMBER: Final = Shape(frozenset({"number"}), "float64")
+_OCTET: Final = Shape(frozenset({"number"}), "uint8", is_integer=True, largest=255, smallest=0)
 
 _KINDS: Final[Mapping[type, JsonKind]] = {
     str: "string",
@@ -50,6 +60,7 @@ _KINDS: Final[Mapping[type, JsonKind]] = {
     Raw: "number",
     list: "array",
     dict: "object",
+    Repeated: "object",
 }
 
 _ZEROS: Final[tuple[tuple[JsonKind, Callable[[], Any]], ...]] = (
@@ -72,33 +83,47 @@ class _Place(NamedTuple):
 
 
 class _Fitter:
-    """Walks a value in document order, drops unknown fields, and reports wrong kinds."""
+    """
+    Walks a value in document order: drops what a type does not know, complains about kinds.
+
+    `earlier` is what an earlier value under the same key became, UNSET where there was none.
+    """
 
     folds_keys = False
 
-    def fit(self, value: Any, shape: Shape, place: _Place) -> Any:
-        """Return the value as the type accepts it; problems go to `complain`."""
+    def fit(self, value: Any, shape: Shape, place: _Place, earlier: Any = UNSET) -> Any:
+        """The value as the type takes it; complaints go to `complain`."""
         if not shape.kinds:
             return value
         if value is None:
-            return None if shape.is_nullable else self._zero(shape, place)
+            return self.emptied(shape, place, earlier)
         kind = _KINDS[type(value)]
         if kind not in shape.kinds or (kind == "number" and not _fits_number(value, shape)):
             self.complain(value, shape, place)
             return self._zero(shape, place)
         if kind == "array" and shape.item is not None:
             inner = self.place_of_item(place)
-            return [self.fit_item(item, shape.item, inner) for item in value]
+            return [
+                self.fit_item(item, shape.item, inner, old)
+                for item, old in zip(value, _padded(earlier, len(value)), strict=True)
+            ]
         if kind == "object" and shape.struct is not None:
-            return self._fit_struct(value, shape, place)
+            return self._fit_struct(value, shape, place, earlier)
         if kind == "object" and shape.item is not None:
             inner = self.place_of_item(place)
-            return {key: self.fit_item(item, shape.item, inner) for key, item in value.items()}
+            fitted = dict(earlier) if isinstance(earlier, dict) else {}
+            for key, item in members(value):
+                fitted[key] = self.fit_item(item, shape.item, inner)
+            return fitted
         return value
 
-    def fit_item(self, value: Any, shape: Shape, place: _Place) -> Any:
-        """Return an element of a list or a map as its type accepts it."""
-        return self.fit(value, shape, place)
+    def fit_item(self, value: Any, shape: Shape, place: _Place, earlier: Any = UNSET) -> Any:
+        """An element of a list or a map."""
+        return self.fit(value, shape, place, earlier)
+
+    def emptied(self, shape: Shape, place: _Place, earlier: Any) -> Any:
+        """What a null makes of a value."""
+        return None if shape.is_nullable else self._zero(shape, place)
 
     def place_of_item(self, place: _Place) -> _Place:
         """Return the place of a list's or a map's elements."""
@@ -112,18 +137,24 @@ class _Fitter:
         """Note or raise a problem: the type does not accept the kind of a value."""
         raise NotImplementedError
 
-    def _fit_struct(self, value: dict[str, Any], shape: Shape, place: _Place) -> dict[str, Any]:
+    def _fit_struct(
+        self, value: dict[str, Any], shape: Shape, place: _Place, earlier: Any = UNSET
+    ) -> dict[str, Any]:
         outer = self.place_of_fields(shape, place)
-        fitted: dict[str, Any] = {}
-        for key, item in value.items():
+        fitted: dict[str, Any] = dict(earlier) if isinstance(earlier, dict) else {}
+        for key, item in members(value):
             name = self._name_of(key, shape)
-            if name is not None and (item is not None or shape.fields[name].is_nullable):
-                inner = self.place_of_field(name, shape, outer)
-                fitted[name] = self.fit(item, shape.fields[name], inner)
+            if name is None or (item is None and not self._takes_null(name, shape, fitted)):
+                continue
+            inner = self.place_of_field(name, shape, outer)
+            fitted[name] = self.fit(item, shape.fields[name], inner, fitted.get(name, UNSET))
         for name in shape.required:
             if name not in fitted:
                 fitted[name] = self._zero(shape.fields[name], outer)
         return fitted
+
+    def _takes_null(self, name: str, shape: Shape, fitted: dict[str, Any]) -> bool:
+        return shape.fields[name].is_nullable or name in fitted
 
     def place_of_field(self, name: str, shape: Shape, outer: _Place) -> _Place:
         """Return the place of a field of the struct `shape`."""
@@ -151,18 +182,24 @@ class BodyFitter(_Fitter):
     def __init__(self, go_name: str, rules: GoRules, objects: Mapping[str, str]) -> None:
         self._go_name = go_name
         self._rules = rules
-        self._objects = objects
+        self._objects = {f"{go_name}.{name}": word for name, word in objects.items()}
         self._first_complaint: str | None = None
+        self.kept_as_sent: set[str] = set()
+        """Fields at the top whose bytes count as they were sent (Go's json.RawMessage)."""
 
     def fit_whole(self, value: Any, shape: Shape) -> Any:
-        fitted = self.fit(value, shape, _Place("", "", self._go_name, is_pinned=False))
+        # Go joins the name of an embedded struct to the path, and an anonymous one has no name.
+        is_embedded = self._go_name in self._rules.types
+        label, owner = (self._go_name, "") if is_embedded else ("", self._go_name)
+        fitted = self.fit(value, shape, _Place("", label, owner, is_pinned=False))
         self._raise_first()
         return fitted
 
-    def fit(self, value: Any, shape: Shape, place: _Place) -> Any:
-        if not shape.kinds and place.label in self._objects and not isinstance(value, dict | None):
-            self.complain(value, shape, place)
-            return None
+    def fit(self, value: Any, shape: Shape, place: _Place, earlier: Any = UNSET) -> Any:
+        if not shape.kinds and value is not None:
+            return self._fit_any(value, shape, place, earlier)
+        if place.path in self._rules.octets and isinstance(value, list):
+            return self._fit_octets(value, place)
         check = self._rules.checks.get(place.path)
         if check is not None and value is not None:
             if "string" in shape.kinds:
@@ -170,25 +207,24 @@ class BodyFitter(_Fitter):
                 if not isinstance(problem, UnsetType):
                     self._first_complaint = self._first_complaint or problem
             else:
-                problem = check(Raw(msgspec.json.encode(value)))
-                if not isinstance(problem, UnsetType):
-                    raise Refusal(400, problem)
-                place = place._replace(is_pinned=True)
-        inner = self._rules.shapes.get(place.path)
-        if inner is not None:
-            # Only the problems matter here: the value is passed on as it was sent.
-            super().fit(value, replace(plan_for(inner).shape, is_nullable=True), place)
-            return value
-        return super().fit(value, shape, place)
+                place = self._checked(check, value, place)
+        return super().fit(value, shape, place, earlier)
 
-    def fit_item(self, value: Any, shape: Shape, place: _Place) -> Any:
+    def fit_item(self, value: Any, shape: Shape, place: _Place, earlier: Any = UNSET) -> Any:
         if not self._is_parsed_alone(place):
-            return super().fit_item(value, shape, place)
-        earlier, self._first_complaint = self._first_complaint, None
+            return super().fit_item(value, shape, place, earlier)
+        before, self._first_complaint = self._first_complaint, None
         fitted = super().fit_item(value, shape, place._replace(is_pinned=True))
         self._raise_first()
-        self._first_complaint = earlier
+        self._first_complaint = before
         return fitted
+
+    def emptied(self, shape: Shape, place: _Place, earlier: Any) -> Any:
+        is_scalar = not shape.kinds & {"array", "object"}
+        is_kept = is_scalar or shape.struct is not None
+        if is_kept and not self._rules.types.get(place.path, "").startswith("*"):
+            return super().emptied(shape, place, earlier) if earlier is UNSET else earlier
+        return super().emptied(shape, place, earlier)
 
     def place_of_fields(self, shape: Shape, place: _Place) -> _Place:
         if place.is_pinned or not place.path:
@@ -205,12 +241,55 @@ class BodyFitter(_Fitter):
         if kind == "number" and "number" in shape.kinds:
             kind = f"number {bytes(value).decode()}"
         if place.path:
-            word = self._rules.types.get(place.path) or self._objects.get(place.label, shape.word)
-            target = f"Go struct field {place.owner}.{place.label} of type {word}"
+            word = self._objects.get(place.path) or self._rules.types.get(place.path)
+            if word is None or shape is _NUMBER or shape is _OCTET:
+                word = shape.word
+            target = f"struct field {place.owner}.{place.label} of type {word.removeprefix('*')}"
         else:
-            target = f"Go value of type api.{self._go_name}"
-        complaint = f"json: cannot unmarshal {kind} into {target}"
+            word = self._rules.types.get(self._go_name, f"api.{self._go_name}")
+            target = f"value of type {word}"
+        complaint = f"json: cannot unmarshal {kind} into Go {target}"
         self._first_complaint = self._first_complaint or complaint
+
+    def _fit_any(self, value: Any, shape: Shape, place: _Place, earlier: Any) -> Any:
+        """What has no type here: a map, a value kept as sent, or one of Go's `any`."""
+        is_map = self._objects.get(place.path) == _MAP
+        if is_map and not isinstance(value, dict):
+            self.complain(value, shape, place)
+            return None
+        check = self._rules.checks.get(place.path)
+        if check is not None:
+            place = self._checked(check, value, place)
+        inner = self._rules.shapes.get(place.path)
+        if inner is not None:
+            # Only the complaints count: what is handed on is what was sent.
+            super().fit(value, replace(plan_for(inner).shape, is_nullable=True), place)
+        elif self._rules.types.get(place.path) == _RAW_MESSAGE:
+            self.kept_as_sent.add(place.path.rpartition(".")[2])
+        elif check is None:
+            for number in numbers_in(value):
+                if not _fits_number(number, _NUMBER):
+                    self.complain(number, _NUMBER, place)
+        if is_map and isinstance(earlier, dict):
+            return {**earlier, **value}
+        return value
+
+    def _fit_octets(self, value: list[Any], place: _Place) -> str:
+        """An array of numbers for bytes, as the base64 that stands for them everywhere else."""
+        found = bytearray()
+        for item in value:
+            fitted = super().fit(item, _OCTET, place, 0)
+            found.append(int(bytes(fitted)) if isinstance(fitted, Raw) else 0)
+        return base64.b64encode(found).decode("ascii")
+
+    def _checked(self, check: Check, value: Any, place: _Place) -> _Place:
+        """The place inside what code of Ollama's own reads; raises what that code would say."""
+        problem = check(Raw(msgspec.json.encode(value)))
+        if isinstance(problem, UnsetType):
+            return place._replace(is_pinned=True)
+        # A type error of such code names no field; the decoder around it adds where it was.
+        field_of = f"into Go struct field {place.owner}.{place.label} of type "
+        raise Refusal(400, problem.replace("into Go value of type ", field_of))
 
     def _is_parsed_alone(self, place: _Place) -> bool:
         """Return whether elements are decoded one by one, so that the first bad one is reported."""
@@ -232,7 +311,7 @@ class LateFitter(_Fitter):
     def fit_whole(self, value: Any, shape: Shape) -> Any:
         return self.fit(value, shape, _Place("", "", "", is_pinned=False))
 
-    def fit_item(self, value: Any, shape: Shape, place: _Place) -> Any:
+    def fit_item(self, value: Any, shape: Shape, place: _Place, earlier: Any = UNSET) -> Any:
         if value is None and shape.kinds:
             self.complain(value, shape, place)
         return super().fit_item(value, shape, place)
@@ -253,8 +332,16 @@ def _path_and_parents(path: str) -> Iterator[str]:
         yield path
 
 
+def _padded(earlier: Any, count: int) -> list[Any]:
+    """The earlier elements of a list, as many as are wanted."""
+    known = earlier if isinstance(earlier, list) else []
+    return [*known[:count], *[UNSET] * (count - len(known))]
+
+
 def _fits_number(value: Raw, shape: Shape) -> bool:
     text = bytes(value).decode()
-    if shape.is_integer:
-        return text.removeprefix("-").isdigit()
-    return math.isfinite(float(text))
+    if not shape.is_integer:
+        return math.isfinite(float(text))
+    # Python refuses to read thousands of digits, and twenty are past all bounds.
+    digits = text.removeprefix("-")
+    return digits.isdigit() and len(digits) < 20 and shape.smallest <= int(text) <= shape.largest

@@ -5,9 +5,12 @@ JSON syntax by the rules of Go's decoder, with Go's error texts.
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any, AnyStr, Final, NoReturn
 
+import msgspec
 from msgspec import Raw
 
 from gateway.faults import Refusal
@@ -24,9 +27,43 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-# Numbers keep their text, so that raw fields lose nothing.
+class Repeated(dict[str, Any]):
+    """An object in which a key comes more than once: of each the last value, and all in order."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else Repeated(pairs)
+
+
+def members(value: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    """The members of an object in order, those with a repeated key too."""
+    return value.pairs if isinstance(value, Repeated) else value.items()
+
+
+def numbers_in(value: Any) -> Iterator[Raw]:
+    """Every number in a value, in order, those under a repeated key too."""
+    if isinstance(value, Raw):
+        yield value
+    elif isinstance(value, dict):
+        for _, item in members(value):
+            yield from numbers_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from numbers_in(item)
+
+
+# Numbers keep their text: nothing is lost on the way into a raw field.
 _JSON: Final = json.JSONDecoder(
-    parse_int=Raw, parse_float=Raw, parse_constant=_refuse_constant, strict=True
+    parse_int=Raw,
+    parse_float=Raw,
+    parse_constant=_refuse_constant,
+    strict=True,
+    object_pairs_hook=_object,
 )
 
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
@@ -47,8 +84,8 @@ def _mend_escape(match: re.Match[str]) -> str:
 def first_value(body: bytes) -> Any:
     """Return the first JSON value: objects as dicts, numbers as `Raw`, without lone surrogates.
 
-    Every byte that is not UTF-8 and every lone surrogate becomes U+FFFD. Bytes after the value are
-    ignored. Of a duplicate key, the last value counts.
+    Every byte that is not UTF-8 and every lone surrogate becomes U+FFFD, and what follows the value
+    is not looked at. An object with a key that comes twice is a `Repeated`.
     """
     try:
         text = body.decode()
@@ -67,6 +104,28 @@ def first_value(body: bytes) -> Any:
         except ValueError:
             problem = _find_problem(body)
     raise Refusal(400, problem or _UNREADABLE)
+
+
+MOST_DIGITS: Final = 308
+"""An integer of more digits may be past a double, which msgspec does not say of integers."""
+LONG_NUMBER: Final = re.compile(rb"[0-9]{%d}" % (MOST_DIGITS + 1))
+_TEXT: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NUMBER: Final = re.compile(rb"-?[0-9][0-9.eE+-]*")
+
+
+def unreadable_number(raw: bytes | Raw) -> str | None:
+    """Return Go's words for a number in a value that no double can hold, None where all are."""
+    try:
+        msgspec.json.decode(raw)
+        is_readable = LONG_NUMBER.search(raw) is None
+    except msgspec.DecodeError:
+        is_readable = False
+    if not is_readable:
+        for found in _NUMBER.finditer(_TEXT.sub(b'""', bytes(raw))):
+            if not math.isfinite(float(found[0])):
+                number = found[0].decode("ascii")
+                return f"json: cannot unmarshal number {number} into Go value of type float64"
+    return None
 
 
 _GO_MAX_DEPTH: Final = 10_000
@@ -99,8 +158,17 @@ def _find_problem(body: bytes) -> str | None:
     return None
 
 
-def _skip_value(body: bytes) -> None:
-    """Walk over the first JSON value without recursion; raises `_Broken` where Go fails."""
+def end_of_value(body: bytes) -> int:
+    """Where the first JSON value of a body ends that is known to be one."""
+    return _skip_value(body)
+
+
+def _skip_value(body: bytes) -> int:
+    """
+    Walk over the first JSON value without recursion, to its end.
+
+    Raises `_Broken` where Go would.
+    """
     open_brackets: list[bytes] = []
     expected = "value"
     at = 0
@@ -120,7 +188,7 @@ def _skip_value(body: bytes) -> None:
                 continue
             at = _skip_scalar(body, at)
             if not open_brackets:
-                return
+                return at
             expected = "separator"
         elif expected.startswith("key") and not closes_empty:
             if char != b'"':
@@ -137,7 +205,7 @@ def _skip_value(body: bytes) -> None:
             elif char == (b"}" if is_object else b"]"):
                 open_brackets.pop()
                 if not open_brackets:
-                    return
+                    return at + 1
                 expected = "separator"
             else:
                 where = "after object key:value pair" if is_object else "after array element"

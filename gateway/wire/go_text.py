@@ -24,13 +24,17 @@ _ESCAPES: Final = {
 }
 
 
-def quote(text: str) -> str:
+def quote(text: str | bytes) -> str:
     r"""
     Return a text in double quotes, as `%q` and `%#v` print it: what can't be printed is escaped.
 
-    >>> print(quote('a "b"\n\x7f\u2028'))
-    "a \"b\"\n\x7f\u2028"
+    Bytes that are not UTF-8 are shown in hexadecimal.
+
+    >>> print(quote('a "b"\n\x7f\u2028'), quote(b"\xff"))
+    "a \"b\"\n\x7f\u2028" "\xff"
     """
+    if isinstance(text, bytes):
+        text = text.decode(errors="surrogateescape")
     return '"' + "".join(_escape(each, '"') for each in text) + '"'
 
 
@@ -71,6 +75,26 @@ def _escape(character: str, mark: str) -> str:
         return _ESCAPES[character]
     if character.isprintable():
         return character
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
     if code < 0x80:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def go_type(value: object) -> str:
+    """
+    Return the Go type of a JSON value in a field of any type.
+
+    >>> go_type(1), go_type([]), go_type(None)
+    ('float64', '[]interface {}', '<nil>')
+    """
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int | float):
+        return "float64"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, list):
+        return "[]interface {}"
+    return "<nil>" if value is None else "map[string]interface {}"

@@ -4,25 +4,27 @@ A body's bytes become a request struct, or a refusal with Ollama's text. Nothing
 endpoint, a field's meaning or a default. Nothing here logs, because a log line could only quote the
 client's text.
 
-There are two stages. The fast path is one typed decode. Request structs forbid unknown fields, so
-any unusual body (a key in another letter case, an unknown key, a lone surrogate, bytes after the
-value) fails there. The slow path parses the first JSON value leniently, fits it to the struct's
-fields, and decodes the result with the same decoder, so both paths build equal structs. The rules
-and the wordings are Ollama's (docs/facts/ollama.md#bodies-json, docs/facts/ollama.md#type-errors).
+Two stages. The fast path is one typed decode; request structs forbid unknown fields, so any body
+that is unusual (a key in another letter case, an unknown key, a lone surrogate, bytes after the
+value) fails there. A key that comes twice does not: it is found by its quotes, which are not all
+there when what was decoded is written again. The slow path reads the first JSON value leniently,
+fits it to the struct's fields, and decodes the result with the same decoder, so both paths build
+equal structs. The rules and the wordings are Ollama's (docs/facts/ollama.md#bodies-json,
+docs/facts/ollama.md#type-errors).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Raw, UnsetType
 
 from gateway.faults import Refusal
 from gateway.wire.fitting import NO_RULES, BodyFitter, GoRules, LateFitter
-from gateway.wire.go_json import MISSING_BODY, first_value
+from gateway.wire.go_json import LONG_NUMBER, MISSING_BODY, MOST_DIGITS, end_of_value, first_value
 from gateway.wire.inspecting import inspector_for
-from gateway.wire.shapes import Plan, plan_for
+from gateway.wire.shapes import Plan, fold, plan_for
 
 __all__ = ["GoRules", "read_blank", "read_body", "read_late", "read_slowly"]
 
@@ -30,6 +32,17 @@ T = TypeVar("T")
 
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_MOST_COMPARED: Final = 32 * 1024
+"""
+The longest body, in bytes, that is looked through for repeated keys.
+
+That costs as much as half a decode. No known client repeats a key, and only hand-written bodies,
+which are short, could; in a longer one the last value counts.
+"""
+_QUOTE: Final = b'"'
+_encode: Final = msgspec.json.Encoder().encode
+_members: Final = msgspec.json.Decoder(dict[str, Raw])
+_object: Final = msgspec.json.Decoder(dict[str, Any] | None)
 _TOO_DEEP: Final = "exceeded max depth: the body nests values deeper than this server reads"
 
 
@@ -71,6 +84,10 @@ def read_body(
                 (not plan.holds_raw or _is_utf8(body))
                 and _are_objects(request, objects, plan)
                 and inspector_for(kind, rules)(request)
+                and (
+                    len(body) > _MOST_COMPARED
+                    or body.count(_QUOTE) == _encode(request).count(_QUOTE)
+                )
             ):
                 return request
     return read_slowly(body, kind, decoder, go_name, rules=rules, objects=objects)
@@ -90,12 +107,28 @@ def read_slowly(
         value = first_value(body)
         fitter = BodyFitter(go_name, rules, objects)
         fitted = fitter.fit_whole({} if value is None else value, plan_for(kind).shape)
+        _restore(fitted, fitter.kept_as_sent, body)
         return decoder.decode(msgspec.json.encode(fitted))
     except RecursionError:
         raise Refusal(400, _TOO_DEEP) from None
     except msgspec.DecodeError as error:
         # A constraint that the plan does not have (a closed vocabulary, a custom type).
         raise Refusal(400, f"json: {error}") from None
+
+
+def _restore(fitted: dict[str, Any], names: Collection[str], body: bytes) -> None:
+    """Put values that are kept as sent back in their own bytes; an object has to be JSON."""
+    wanted = {fold(name): name for name in names if not isinstance(fitted[name], dict | None)}
+    if not wanted:
+        return
+    try:
+        members = _members.decode(body[: end_of_value(body)])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Half a pair of surrogates: what was made of it is as good as what was sent.
+        return
+    for key, value in members.items():
+        if (name := wanted.get(fold(key))) is not None:
+            fitted[name] = value
 
 
 def read_late(
@@ -145,23 +178,14 @@ def _is_utf8(body: bytes) -> bool:
 
 
 def _are_objects(request: object, objects: Mapping[str, str], plan: "Plan") -> bool:
+    """Whether raw values that must be objects are, with no number that Go could not read."""
     for name in objects:
         value = getattr(request, plan.attributes[name])
-        if isinstance(value, Raw) and bytes(memoryview(value)[:1]) not in (b"{", b"n"):
-            return False
+        if isinstance(value, Raw):
+            try:
+                _object.decode(value)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return False
+            if memoryview(value).nbytes > MOST_DIGITS and LONG_NUMBER.search(value):
+                return False
     return True
-
-
-# What the typed decode can't see of a decoded request.
-
-
-# The first JSON value of a body.
-
-
-# Where a JSON text breaks, in Go's words.
-
-
-# Plans: what a type accepts, found out once per type.
-
-
-# Fitting a value to a plan.

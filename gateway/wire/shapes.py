@@ -20,6 +20,9 @@ class Shape:
     word: str = "interface {}"
     is_nullable: bool = False
     is_integer: bool = False
+    smallest: int = -(2**63)
+    largest: int = 2**63 - 1
+    """The bounds of an integer; Go's `int` unless stated."""
     item: Shape | None = None
     struct: str | None = None
     fields: dict[str, Shape] = field(default_factory=dict)

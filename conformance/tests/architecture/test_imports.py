@@ -28,10 +28,6 @@ WITH_PATHS = {
     "gateway/server/keys.py": "knows which route takes a key in a header of its own",
     "gateway/observability/metrics.py": "answers /metrics, which no client API describes",
     "gateway/server/dialects.py": "tells the dialects that it speaks by the start of their paths",
-    "gateway/passthrough/model_defaults.py": "knows which members of a request hold what",
-    "gateway/passthrough/model_list.py": "adds made models to the one list that is passed through",
-    "gateway/passthrough/forward.py": "tells the dialects that it passes on by their paths",
-    "gateway/passthrough/repairs.py": "repairs requests of one route that LM Studio refuses",
 }
 """Hand-written features that know endpoint paths, and why each must."""
 

@@ -39,6 +39,7 @@ RUNTIME = (
     "faults.py",
     "runtime/__init__.py",
     "runtime/outcome.py",
+    "runtime/patching.py",
     "runtime/values.py",
     *(f"wire/{path.name}" for path in sorted((REPOSITORY / "gateway" / "wire").glob("*.py"))),
 )

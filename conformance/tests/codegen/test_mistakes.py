@@ -17,11 +17,26 @@ SHARED = "specs/mappings/shared.yaml"
 
 MISSPELT = [
     ("source", "no-such-path", "options.top_p\n", "options.topp\n"),
-    ("target", "no-such-target", "      min_p:  ", "      minp:   "),
+    (
+        "target",
+        "no-such-target",
+        "      min_p:             options",
+        "      minp:              options",
+    ),
     ("verb", "unknown-key", "{from: options.seed,", "{form: options.seed,"),
     ("step", "unknown-key", "  - decode:  options", "  - decodes: options"),
-    ("transform", "no-such-transform", "via: seed_or_absent", "via: seed_or_abssent"),
-    ("result", "type-mismatch", "via: positive_or_absent", "via: to_json_text"),
+    (
+        "transform",
+        "no-such-transform",
+        "options.seed, via: seed_or_absent",
+        "options.seed, via: seed_or_abssent",
+    ),
+    (
+        "result",
+        "type-mismatch",
+        "options.num_predict, via: positive_or_absent",
+        "options.num_predict, via: to_json_text",
+    ),
     ("argument", "transform-args", "with: {think: think}", "with: {thinks: think}"),
     ("shape", "no-such-shape", "use: tool, when", "use: tools, when"),
     ("table", "no-such-table", "table: done_reason", "table: done_reasons"),
@@ -82,7 +97,12 @@ MISTAKEN = [
         "      options.typical_p: ",
         "      options.top_p: same\n      options.typical_p: ",
     ),
-    ("twice", "bad-yaml", "      top_p:  ", "      seed: options.top_p\n      top_p:  "),
+    (
+        "twice",
+        "bad-yaml",
+        "      top_p:             options",
+        "      seed: options.top_p\n      top_p:             options",
+    ),
 ]
 
 UNUSED = [

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from codegen.compiler.coverage import Coverage, Passage
 from codegen.descriptions.checks import check_descriptions
 from codegen.descriptions.problem import Findings
 from codegen.descriptions.spec import Specs
@@ -19,7 +20,8 @@ def test_every_operation_has_a_line() -> None:
     findings = Findings()
     specs = Specs(REPOSITORY / "specs", REPOSITORY, findings)
     files = read_mappings(REPOSITORY / "specs" / "mappings", REPOSITORY, findings)
-    page = page_of_routes(specs, "ollama", {file.name: file for file in files})
+    coverage = Coverage(specs, findings)
+    page = page_of_routes(specs, "ollama", {file.name: file for file in files}, coverage)
 
     assert page is not None
     assert [] == findings.problems
@@ -40,9 +42,26 @@ def test_a_deviation_of_no_route_is_found() -> None:
 
 def test_a_description_without_notes_has_no_page() -> None:
     """The page is for whoever deviates."""
-    specs = Specs(FIXTURE / "specs", FIXTURE, Findings())
+    findings = Findings()
+    specs = Specs(FIXTURE / "specs", FIXTURE, findings)
 
-    assert page_of_routes(specs, "ollama", {}) is None
+    assert page_of_routes(specs, "ollama", {}, Coverage(specs, findings)) is None
+
+
+def test_a_change_is_shown_with_its_reason() -> None:
+    """The page links to the fact from where it is; COVERAGE.md does so from the root."""
+    findings = Findings()
+    specs = Specs(REPOSITORY / "specs", REPOSITORY, findings)
+    coverage = Coverage(specs, findings)
+    files = read_mappings(REPOSITORY / "specs" / "mappings", REPOSITORY, findings)
+    why = "it is refused (docs/facts/lmstudio.md#tool-choice)"
+    change = Passage("request", ("tools", "tool_choice"), "changed in the", why)
+    coverage.note_passages(files[0], "`POST /v1/x`", [change])
+
+    page = page_of_routes(specs, "ollama", {}, coverage) or ""
+    shown = "changed in the request: `tools`, `tool_choice` | it is refused"
+    assert f"| `POST /v1/x` | {shown} ([tool-choice](facts/lmstudio.md#tool-choice)) |" in page
+    assert f"| {shown} ([tool-choice](docs/facts/lmstudio.md#tool-choice)) |" in coverage.page()
 
 
 def test_what_is_passed_on_is_what_openai_describes() -> None:

@@ -26,6 +26,11 @@ RULE = "      min_p:             options.min_p\n"
 IGNORED = "      options.typical_p:         LM Studio has no such sampler setting in a request\n"
 OF_CHAT = "    include: [generation, structured_output]\n    fields:\n"
 """Where the group of chat's own fields begins, which chat and generate include."""
+OF_MADE = "      min_p:             $context.model.made.parameters.min_p\n"
+"""The rule of the group that puts a derived model's values into what is passed on."""
+V1_CHAT = "specs/mappings/v1_chat.yaml"
+INCLUDED = "      include: made_completion\n"
+"""Where a route below /v1 includes that group."""
 UNTEMPLATED = "      include: generation\n      fields:\n"
 """Where the fields of generate's other request begin."""
 UNUSED = "      ignored:\n        think: "
@@ -102,6 +107,9 @@ def test_a_retyped_field_is_asked_about_and_then_sent_so(real: Path, tmp_path: P
     old = field_of(real, "min_p")
     new = spec_with(real, old, old.replace("type: number", "type: string"))
     rule = OF_CHAT + "      min_p: {from: options.min_p, via: as_text}\n"
+    passed_on = (
+        "      add:\n        min_p: {from: $context.model.made.parameters.min_p, via: as_text}\n"
+    )
     transform = '''
 
 def as_text(number: float) -> str:
@@ -118,6 +126,7 @@ def as_text(number: float) -> str:
         imported = "from gateway.transforms.sampling import as_text as as_text\n"
         texts = {
             SHARED: replaced(real, SHARED, OF_CHAT, rule),
+            V1_CHAT: replaced(real, V1_CHAT, INCLUDED, f"{INCLUDED}{passed_on}"),
             SAMPLING: (real / SAMPLING).read_text("utf-8") + transform,
             TRANSFORMS: (real / TRANSFORMS).read_text("utf-8") + imported,
         }
@@ -134,7 +143,7 @@ def test_a_removed_field_is_asked_about_and_then_gone(real: Path, tmp_path: Path
         assert {("no-such-target", SHARED)} == told(real, "min_p")
         ignored = "    ignored:\n      options.min_p: this LM Studio has no such setting any more\n"
         ignored = OF_CHAT.replace("    fields:\n", f"{ignored}    fields:\n")
-        shared = replaced(real, SHARED, RULE, "").replace(OF_CHAT, ignored)
+        shared = replaced(real, SHARED, RULE, "").replace(OF_CHAT, ignored).replace(OF_MADE, "")
         generate = replaced(real, GENERATE, UNTEMPLATED, f"{UNTEMPLATED}  {RULE}")
         with edited(real, {SHARED: shared, GENERATE: generate}):
             assert () == problems_of(real)

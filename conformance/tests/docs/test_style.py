@@ -11,13 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 GENERATED = ("gateway/plans/", "gateway/calls/", "gateway/types/")
 APART = ("conformance/tests/codegen/project/", "conformance/tests/codegen/bad/")
-UNFINISHED = (
-    "codegen/",
-    "docs/rules.md",
-    "gateway/catalogue/catalogue.py",
-    "gateway/passthrough/",
-    "gateway/upstream/",
-)
+UNFINISHED = ("gateway/passthrough/",)
 """Being rewritten: their texts follow when that is done."""
 PHRASES = {
     r"\bof ours\b": "say the gateway's, own, or our",

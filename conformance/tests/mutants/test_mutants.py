@@ -43,9 +43,14 @@ class Fold:
     def result(self, last):
         last.text = self.text
         return last
+
+
+def change(members):
+    return {"text": members["text"], "top_k": UNSET, "model": members["model"]}
 """
 SITE = "toy.frame ollama:Frame"
 FOLD = "toy.Fold.result"
+CHANGE = "toy.change members"
 
 
 class Frame(Struct, rename={"count": "eval_count"}):
@@ -63,6 +68,7 @@ class Toy:
         self.probes = Probes()
         names: dict[str, Any] = {
             "ollama": SimpleNamespace(Frame=Frame),
+            "UNSET": UNSET,
             "__probes__": self.probes,
         }
         exec(compile_with_probes(TOY, "toy.py", "toy", self.probes), names)
@@ -79,6 +85,11 @@ class Toy:
         fold.text = "all of it"
         return json.loads(msgspec.json.encode(fold.result(Frame("tiny"))))
 
+    def change(self) -> Any:
+        """Return what a change of what is passed on gives to members."""
+        values = self._names["change"]({"text": "Fog", "model": "tiny"})
+        return {name: value for name, value in values.items() if value is not UNSET}
+
 
 @pytest.fixture
 def toy() -> Toy:
@@ -87,6 +98,7 @@ def toy() -> Toy:
     made.answer()
     made.answer("")
     made.fold()
+    made.change()
     return made
 
 
@@ -131,6 +143,29 @@ def test_what_a_fold_sets_is_broken_too(toy: Toy, kind: Kind, text: object) -> N
     assert text == toy.fold().get("text")
 
 
+@pytest.mark.parametrize(
+    ("kind", "partner", "broken"),
+    [
+        ("drop", "", {"model": "tiny"}),
+        ("wrong", "", {"text": 7, "model": "tiny"}),
+        ("swap", "model", {"text": "tiny", "model": "Fog"}),
+    ],
+)
+def test_what_a_change_gives_to_members_is_broken_too(
+    toy: Toy, kind: Kind, partner: str, broken: dict[str, Any]
+) -> None:
+    """A member that is given no value is no rule that was used, and is not broken."""
+    toy.probes.forget()
+    assert {"text": "Fog", "model": "tiny"} == toy.change()
+    assert {f"{CHANGE}.text", f"{CHANGE}.model", "toy.change"} == toy.probes.forget()
+
+    toy.probes.broken = Mutation(CHANGE, "text", kind, partner)
+    assert broken == toy.change()
+
+    toy.probes.broken = Mutation(CHANGE, "top_k", kind, partner)
+    assert {"text": "Fog", "model": "tiny"} == toy.change()
+
+
 def test_what_is_passed_is_known(toy: Toy) -> None:
     """Each field and each branch has a name, and only what was passed is told."""
     toy.probes.forget()
@@ -161,6 +196,14 @@ def test_each_rule_is_broken_in_each_way_that_shows(toy: Toy) -> None:
         f"{SITE} #2.text swap model",
         f"{FOLD}.text drop",
         f"{FOLD}.text wrong",
+        f"{CHANGE}.text drop",
+        f"{CHANGE}.text wrong",
+        f"{CHANGE}.text swap model",
+        f"{CHANGE}.model drop",
+        f"{CHANGE}.model wrong",
+        f"{CHANGE}.model swap text",
+        f"{CHANGE}.top_k drop",
+        f"{CHANGE}.top_k wrong",
     } == {one.name for one in list_mutations(toy.probes)}
 
 
@@ -168,6 +211,8 @@ def test_a_failure_must_name_the_field_as_it_is_on_the_wire(toy: Toy) -> None:
     """Both names of a swap count; what clients never see has none."""
     assert ["eval_count"] == words_of(Mutation(SITE, "count", "drop"), toy.probes)
     assert ["text", "model"] == words_of(Mutation(SITE, "text", "swap", "model"), toy.probes)
+    assert ["top_k"] == words_of(Mutation(CHANGE, "top_k", "drop"), toy.probes)
+    assert ["text", "model"] == words_of(Mutation(CHANGE, "text", "swap", "model"), toy.probes)
 
     toy.probes.sites[SITE] = replace(toy.probes.sites[SITE], api="internal")
 

@@ -12,7 +12,7 @@ WALKS = 20
 def test_walks_from_operation_to_operation_are_as_declared(
     gateway_bench: Bench, names: dict[str, list[str]]
 ) -> None:
-    """Whatever comes before, each answer is one that the spec declares, and made models answer."""
+    """Each answer is one that the spec declares, whatever came before; derived models answer."""
     pair = gateway_bench.submit(gateway_bench.pair_for)
     control = pair.control
     gateway_bench.submit(control.reset)

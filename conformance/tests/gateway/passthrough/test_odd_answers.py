@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from conformance.tests.gateway.support import make_gateway, serve, speak_to
+from conformance.runner.runner import make_gateway
+from conformance.tests.gateway.support import serve, speak_to
 
 ODD = "/v1/odd"
 EVENT = b'data: {"id":"c-1"}\n\n'

@@ -66,7 +66,8 @@ async def ask(
         "path": unquote(raw_path),
         "raw_path": raw_path.encode(),
         "query_string": query.encode(),
-        "headers": list(headers),
+        "http_version": "1.1",
+        "headers": [(b"host", b"localhost"), *headers],
     }
     sent: list[Message] = []
 
@@ -245,12 +246,36 @@ async def test_a_redirect_cannot_be_made_to_break_out_of_its_page() -> None:
 async def test_an_upgrade_is_refused_where_a_request_would_be_served(
     upgrade: bytes, status: int
 ) -> None:
-    """A demand is refused with a sentence, the offer of HTTP/2 ignored; 404 and 405 come first."""
+    """
+    A demand to LM Studio is refused with a sentence, the offer of HTTP/2 ignored; 404 and 405 come
+    first, and Ollama's own routes ignore all of them.
+    """
     headers = ((b"connection", b"Upgrade"), (b"upgrade", upgrade))
 
     assert status == (await ask("GET", "/v1/realtime", headers)).status
+    assert 299 == (await ask("POST", "/api/chat", headers)).status
     assert 405 == (await ask("GET", "/api/chat", headers)).status
     assert 404 == (await ask("GET", "/nosuch", headers)).status
+
+
+@pytest.mark.parametrize(
+    ("headers", "target", "status", "text"),
+    [
+        (((b"host", b"x"),), "/", 400, b"400 Bad Request"),
+        (((b"expect", b"x"),), "/", 417, b""),
+        (((b"expect", b"100-Continue"),), "/", 299, b""),
+        (((b"transfer-encoding", b"gzip, chunked"),), "/", 501, b"Unsupported transfer encoding"),
+        ((), "/api/%zz", 400, b"400 Bad Request"),
+    ],
+)
+async def test_what_go_takes_for_no_request_is_refused(
+    headers: ExtraHeaders, target: str, status: int, text: bytes
+) -> None:
+    """Before any gate is asked and any route looked for (ollama.md#malformed-requests)."""
+    seen = await ask("GET", target, headers)
+
+    assert status == seen.status
+    assert text in seen.body
 
 
 async def test_gates_run_in_order_between_cleaning_and_routing() -> None:
@@ -293,8 +318,11 @@ async def test_an_answer_names_its_request() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    headers = [(b"x-request-id", b"mine-1")]
-    scope = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/", "headers": headers}
+    headers = [(b"host", b"localhost"), (b"x-request-id", b"mine-1")]
+    scope = {
+        **{"type": "http", "method": "GET", "path": "/", "raw_path": b"/"},
+        **{"http_version": "1.1", "headers": headers},
+    }
     await Edge(answer, TABLE, Settings())(scope, receive, send)
 
     assert [(b"x-other", b"1"), (b"x-request-id", b"mine-1")] == sent[0]["headers"]
@@ -342,7 +370,10 @@ async def test_the_line_tells_how_a_request_ended() -> None:
         await ask("GET", "/", app=stops_early)
         with pytest.raises(RuntimeError, match="ours"):
             await ask("GET", "/", app=fails)
-        scope = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/", "headers": []}
+        scope = {
+            **{"type": "http", "method": "GET", "path": "/", "raw_path": b"/"},
+            **{"http_version": "1.0", "headers": []},
+        }
         await Edge(sees_the_client_leave, TABLE, Settings())(scope, gone, ignore)
 
     assert ["cut", "failed", "left"] == [line["outcome"] for line in lines]

@@ -5,9 +5,11 @@ from msgspec import UNSET, Raw, UnsetType
 
 from gateway.transforms import (
     asks_to_think,
+    is_no_think_value,
     reasoning_effort,
     reasoning_options,
-    think_problem,
+    think_level_problem,
+    think_type_problem,
     thinking_support,
 )
 from gateway.types import lmstudio, ollama
@@ -33,33 +35,53 @@ LEVELS = ["low", "medium", "high"]
 )
 def test_values_that_ollama_takes(sent: bytes, asks: bool) -> None:
     """True and levels ask for thinking."""
-    assert UNSET is think_problem(Raw(sent))
+    assert UNSET is think_type_problem(Raw(sent), "")
+    assert UNSET is level_problem(sent)
     assert asks is asks_to_think(Raw(sent))
 
 
 def test_an_absent_value_asks_for_nothing() -> None:
     """Nor is it refused."""
-    assert UNSET is think_problem(UNSET)
+    assert UNSET is think_type_problem(UNSET, "")
     assert not asks_to_think(UNSET)
 
 
+def level_problem(
+    sent: bytes, capability: str = "unknown", options: list[str] | None = None, of: str = "llama"
+) -> str | UnsetType:
+    """What is wrong with a level for a model."""
+    return think_level_problem(Raw(sent), capability, options or [], UNSET, of)
+
+
 @pytest.mark.parametrize(
-    ("sent", "problem"),
+    ("sent", "shown"),
     [
-        (b'"none"', f'invalid think value: "none" (must be {CHOICE})'),
-        (b'"High"', f'invalid think value: "High" (must be {CHOICE})'),
-        (b'""', f'invalid think value: "" (must be {CHOICE})'),
-        (b'"a\\"\\n\\u0001"', f'invalid think value: "a\\"\\n\\x01" (must be {CHOICE})'),
-        (b'"\\u200b"', f'invalid think value: "\\u200b" (must be {CHOICE})'),
-        (b"1", f"think must be a boolean or string ({CHOICE})"),
-        (b"0", f"think must be a boolean or string ({CHOICE})"),
-        (b"[]", f"think must be a boolean or string ({CHOICE})"),
-        (b'{"a":1}', f"think must be a boolean or string ({CHOICE})"),
+        (b'"none"', '"none"'),
+        (b'"High"', '"High"'),
+        (b'""', '""'),
+        (b'"a\\"\\n\\u0001"', '"a\\"\\n\\x01"'),
+        (b'"\\u200b"', '"\\u200b"'),
     ],
 )
-def test_values_that_ollama_refuses(sent: bytes, problem: str) -> None:
-    """The text is Ollama's, and nothing refused asks for thinking."""
-    assert problem == think_problem(Raw(sent))
+def test_levels_that_ollama_refuses(sent: bytes, shown: str) -> None:
+    """Only of models that do not list their own, and of gpt-oss (ollama.md#think-0-34)."""
+    refused = f"invalid think value: {shown} (must be {CHOICE})"
+
+    assert refused == level_problem(sent)
+    assert refused == level_problem(sent, "no", SWITCH)
+    assert refused == level_problem(sent, "yes", LEVELS, "gptoss")
+    assert UNSET is level_problem(sent, "yes", LEVELS)
+    assert UNSET is think_type_problem(Raw(sent), "")
+
+
+@pytest.mark.parametrize("sent", [b"1", b"0", b"[]", b'{"a":1}'])
+def test_types_that_ollama_refuses(sent: bytes) -> None:
+    """The text tells which values there are, where they are known."""
+    assert is_no_think_value(Raw(sent))
+    assert think_type_problem(Raw(sent), "") == "think must be a boolean or string"
+    assert think_type_problem(Raw(sent), "[true]") == (
+        "think must be a boolean or string; supported values: [true]"
+    )
     assert not asks_to_think(Raw(sent))
 
 
@@ -82,15 +104,12 @@ def test_values_that_ollama_refuses(sent: bytes, problem: str) -> None:
         (b"false", [], UNSET, UNSET),
         (b'"low"', GRADED, "xhigh", "low"),
         (b'"medium"', GRADED, "xhigh", "medium"),
-        (b'"high"', GRADED, "xhigh", "xhigh"),
-        (b'"max"', GRADED, "xhigh", "xhigh"),
-        (b'"max"', LEVELS, "medium", "high"),
-        (b'"max"', ["low", "medium"], "low", "medium"),
-        (b'"low"', ["high", "xhigh"], "high", "high"),
-        (b'"low"', ["minimal", "high"], "high", "minimal"),
-        (b'"low"', SWITCH, "on", "low"),
-        (b'"high"', SWITCH, "on", "high"),
-        (b'"max"', SWITCH, "on", "high"),
+        (b'"xhigh"', GRADED, "low", "xhigh"),
+        # A word that the model does not list means its default.
+        (b'"high"', GRADED, "xhigh", UNSET),
+        (b'"max"', LEVELS, "medium", UNSET),
+        (b'"low"', SWITCH, "on", UNSET),
+        (b'"loud"', LEVELS, "medium", UNSET),
         (b'"high"', [], UNSET, "high"),
         (b'"max"', [], UNSET, "high"),
     ],
@@ -98,10 +117,24 @@ def test_values_that_ollama_refuses(sent: bytes, problem: str) -> None:
 def test_efforts(
     think: bytes | UnsetType, options: list[str], default: str | UnsetType, effort: str | UnsetType
 ) -> None:
-    """The nearest that the model lists, and nothing where its default does."""
+    """What the model lists, and nothing where its default does."""
     sent = Raw(think) if isinstance(think, bytes) else UNSET
 
-    assert effort == reasoning_effort(sent, options, default)
+    assert effort == reasoning_effort(sent, options, default, "llama")
+
+
+@pytest.mark.parametrize(
+    ("think", "options", "effort"),
+    [
+        (b'"max"', LEVELS, "high"),
+        (b'"max"', ["low", "medium"], "medium"),
+        (b'"low"', ["high", "xhigh"], "high"),
+        (b'"low"', ["minimal", "high"], "minimal"),
+    ],
+)
+def test_gpt_oss_gets_the_nearest_level(think: bytes, options: list[str], effort: str) -> None:
+    """Ollama knows its levels by itself (ollama.md#gpt-oss-thinks)."""
+    assert effort == reasoning_effort(Raw(think), options, "medium", "gptoss")
 
 
 @pytest.mark.parametrize(
@@ -114,13 +147,13 @@ def test_efforts(
         ([], UNSET, [False, True], True),
         (LEVELS, "medium", ["low", "medium", "high"], "medium"),
         (LEVELS, UNSET, ["low", "medium", "high"], "medium"),
-        (GRADED, "xhigh", [False, "low", "medium", "max"], "max"),
-        (GRADED, "off", [False, "low", "medium", "max"], False),
-        (GRADED, "on", [False, "low", "medium", "max", True], True),
-        (["minimal", "low", "high"], "minimal", ["low", "high"], "high"),
+        (GRADED, "xhigh", [False, "low", "medium", "xhigh"], "xhigh"),
+        (GRADED, "off", [False, "low", "medium", "xhigh"], False),
+        (GRADED, "on", [False, "low", "medium", "xhigh", True], True),
+        (["minimal", "low", "high"], "minimal", ["minimal", "low", "high"], "minimal"),
     ],
 )
-def test_support_is_told_in_ollama_s_words(
+def test_support_is_told_in_the_model_s_own_words(
     options: list[str], default: str | UnsetType, values: list[bool | str], shown: bool | str
 ) -> None:
     """Only words that a request may use, and the default is one of them."""
@@ -128,12 +161,6 @@ def test_support_is_told_in_ollama_s_words(
 
     assert ollama.ThinkingSupport(values=values, default=shown) == support
     assert shown in values
-    assert all(
-        UNSET is think_problem(Raw(str(value).lower().encode()))
-        if isinstance(value, bool)
-        else UNSET is think_problem(Raw(f'"{value}"'.encode()))
-        for value in values
-    )
 
 
 @pytest.mark.parametrize("capability", ["no", "unknown"])

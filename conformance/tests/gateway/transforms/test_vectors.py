@@ -2,10 +2,11 @@
 
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, UnsetType
 
 from gateway.transforms import (
     embed_input,
@@ -30,15 +31,15 @@ from gateway.types import openai
 )
 def test_inputs_that_ollama_takes(sent: bytes, value: str | list[str], is_empty: bool) -> None:
     """An empty text in a list is something to embed."""
-    assert UNSET is input_problem(Raw(sent))
-    assert value == embed_input(Raw(sent))
-    assert is_empty is is_empty_input(Raw(sent))
+    assert UNSET is input_problem(msgspec.json.decode(sent))
+    assert value == embed_input(msgspec.json.decode(sent))
+    assert is_empty is is_empty_input(msgspec.json.decode(sent))
 
 
 @pytest.mark.parametrize("sent", [b"1", b"true", b"{}", b"[1]", b'["a", null]', b'[["a"]]'])
 def test_inputs_that_ollama_refuses(sent: bytes) -> None:
     """Anything but texts."""
-    assert "invalid input type" == input_problem(Raw(sent))
+    assert "invalid input type" == input_problem(msgspec.json.decode(sent))
 
 
 def test_no_input() -> None:

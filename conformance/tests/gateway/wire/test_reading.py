@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.faults import Refusal
+from gateway.wire import reading
 from gateway.wire.fitting import GoRules
 from gateway.wire.reading import read_body, read_late, read_slowly
 
@@ -77,6 +78,8 @@ RULES = GoRules(
     types={
         "ChatRequest.messages[]": "api.Alias",
         "ChatRequest.tools": "api.Tools",
+        "ChatRequest.format": "json.RawMessage",
+        "ChatRequest.stream": "*bool",
         "Message.images[]": "api.ImageData",
     }
 )
@@ -557,3 +560,53 @@ def test_a_wrong_option_without_a_sentence_is_named() -> None:
     with pytest.raises(Refusal) as caught:
         read_late(Raw('{"seed":[]}'), OPTIONS, NO_OPTIONS, {}, 500)
     assert (500, '"seed" must be of type number') == (caught.value.status, caught.value.error)
+
+
+@both_paths
+@pytest.mark.parametrize(
+    ("body", "model", "stream"),
+    [
+        ('{"model":"a","model":"b"}', "b", UNSET),
+        ('{"model":"a","model":null}', "a", UNSET),
+        ('{"model":"a","MODEL":null}', "a", UNSET),
+        ('{"stream":false,"stream":null}', UNSET, None),
+        ('{"stream":null,"stream":false}', UNSET, False),
+    ],
+)
+def test_a_key_that_comes_twice_is_read_twice(
+    body: str, model: Any, stream: Any, reader: Reader
+) -> None:
+    """A null takes back what may be missing, and leaves what may not (ollama.md#doubled-keys)."""
+    found = read(body, reader)
+    assert (model, stream) == (found.model, found.stream)
+
+
+@both_paths
+def test_options_that_come_twice_are_merged(reader: Reader) -> None:
+    """A map is added to key by key; a null empties it."""
+    assert {"a": 1, "b": 3} == json.loads(
+        raw_text(read('{"options":{"a":1,"b":2},"options":{"b":3}}', reader).options)
+    )
+    body = '{"options":{"a":1},"options":null,"options":{"b":3}}'
+    assert {"b": 3} == json.loads(raw_text(read(body, reader).options))
+
+
+@both_paths
+@pytest.mark.parametrize("number", ["1e400", "-1e999", "1" + "0" * 400])
+def test_numbers_beyond_a_double(number: str, reader: Reader) -> None:
+    """They are refused where Go would make a double of them, and kept where it does not."""
+    status, text = refusal_of(f'{{"options":{{"a":[{number}]}}}}', reader)
+    assert (400, True) == (status, f"number {number} into Go struct field" in text), text
+    assert number == raw_text(read(f'{{"format":{number}}}', reader).format)
+
+
+def test_a_body_without_repeated_keys_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fast path must not lose to its own check: texts hold quotes, escapes and key names."""
+    monkeypatch.setattr(reading, "read_slowly", lambda *_a, **_k: pytest.fail("read slowly"))
+    body = {
+        "model": 'a"model":"b',
+        "messages": [{"role": "user", "content": 'say "model": \\ \u00e9 "'}] * 3,
+        "stream": None,
+    }
+    assert body["model"] == read(json.dumps(body)).model
+    assert body["model"] == read(json.dumps(body, ensure_ascii=False, indent=2)).model

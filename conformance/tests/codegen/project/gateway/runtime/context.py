@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
+
+from msgspec import UNSET, UnsetType
 
 from gateway.types import internal
 
@@ -15,7 +18,9 @@ class RequestContext:
         self.now = "now"
         self.started_ns = 1
         self.shown = "both"
+        self.settings: dict[str, Any] | UnsetType = UNSET
         self.models: list[internal.Row] = []
+        self.kept_models: list[internal.Row] = []
         self.asked = internal.Asked(text="")
         self.model = internal.Row(
             key="", name="", capabilities=internal.Capabilities(completion="no", tools="no")

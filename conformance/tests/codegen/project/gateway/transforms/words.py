@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import UNSET, UnsetType, structs
+from msgspec import UNSET, Raw, UnsetType, structs
 
 from gateway.types import internal, ollama, openai
 
@@ -73,3 +73,13 @@ def count_words(
 def most_used(words: list[internal.Word]) -> list[internal.Word]:
     """Return words, those used most first: `most_used([])` is `[]`."""
     return sorted(words, key=lambda word: -word.times)
+
+
+def plain_form(form: Raw) -> openai.Form | UnsetType:
+    """Return a form without its schema where it is a text: `plain_form(b'"text"')` is one."""
+    return openai.Form(kind="text") if bytes(form) == b'"text"' else UNSET
+
+
+def found_row(name: str, rows: list[internal.Row]) -> internal.Row | UnsetType:
+    """Return the row of a name: `found_row("a", [])` is absent."""
+    return next((row for row in rows if row.name == name), UNSET)

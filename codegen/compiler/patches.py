@@ -1,0 +1,358 @@
+"""
+What is passed on: the changes of members compiled to functions, and the rows that name them.
+
+The members of a request or answer are held as raw JSON by their names. A rule reads them as they
+came; what it gives is checked against the member as the description has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from codegen.compiler import ir
+from codegen.compiler.builder import REQUEST_CONTEXT, Builder
+from codegen.compiler.coverage import Passage
+from codegen.compiler.expressions import Expressions
+from codegen.compiler.operand import Body, Operand, Scope
+from codegen.compiler.place import Context
+from codegen.compiler.runtime import ANY, APPENDED, CONTEXT, MEMBERS, UNSET, VALUES
+from codegen.compiler.tree import (
+    Attribute,
+    Call,
+    Conditional,
+    Dictionary,
+    Expression,
+    Literal,
+    Name,
+    Return,
+    names_read,
+)
+from codegen.descriptions.problem import Position, did_you_mean
+from codegen.descriptions.types import (
+    ArrayType,
+    Field,
+    MapType,
+    RawType,
+    ScalarType,
+    StructType,
+    Type,
+    arms,
+)
+from codegen.rules.model import ChangeRule, Instead, Passthrough, PathRef, Rule
+
+KEPT = "kept_models"
+"""The part of `$context` that is only there for rules that read it."""
+
+WAYS = {
+    "replace": "changed in the",
+    "add": "added, where missing, to the",
+    "append": "given further items in the",
+}
+INSTEAD = "answered without LM Studio where it can be"
+"""What the pages say of members, by the verb that changes them, and of a whole answer."""
+
+
+@dataclass
+class _Side:
+    """One side of what is passed on: requests, or answers."""
+
+    name: str
+    holder: StructType | None
+    """The type of the object whose members are changed; None where it has no members."""
+    scope: Scope
+    set_by: dict[str, Position]
+    """Where each member is changed, since one change is all that it can have."""
+
+
+class Patches:
+    """The changes of one file."""
+
+    def __init__(self, builder: Builder, context: Context, passed: Passthrough) -> None:
+        self._builder = builder
+        self._context = context
+        self._findings = builder.findings
+        self._passed = passed
+        self._reads_kept = False
+        self._passages: list[Passage] = []
+
+    def compile(self) -> None:
+        """Write the functions of the file, and a row for each of its routes."""
+        file, module = self._builder.file, self._builder.module
+        request = self._side("request", self._request_type())
+        answer = self._side("answer", self._answer_type())
+        self._check_named(request, answer)
+        patch = file.patch
+        changes = {
+            side.name: tuple(self._changes(side, rules))
+            for side, rules in (
+                (request, patch.request if patch is not None else ()),
+                (answer, patch.answer if patch is not None else ()),
+            )
+        }
+        instead = self._instead(file.instead) if file.instead is not None else None
+        for method, path in self._routes():
+            module.passed_on.append(
+                ir.PassedOn(
+                    method=method,
+                    path=path,
+                    module=module.name,
+                    model=self._passed.model or "",
+                    answered_by=tuple(name for name, _ in self._passed.answered_by),
+                    changes_models=self._passed.changes_models,
+                    request=changes["request"],
+                    answer=changes["answer"],
+                    instead=instead,
+                    reads_kept=self._reads_kept,
+                )
+            )
+            route = f"`{method} {path}`" if method else f"other routes below `{path}`"
+            self._builder.project.coverage.note_passages(file, route, self._passages)
+
+    # -- what a file is about ------------------------------------------------------------------
+
+    def _routes(self) -> Iterator[tuple[str, str]]:
+        for operation in self._builder.operations:
+            yield operation.method.upper(), operation.path
+        for path, place in self._passed.below:
+            if path.startswith("/") and path.endswith("/"):
+                yield "", path
+            else:
+                self._findings.add(
+                    "bad-value", place, f"`{path}` must begin and end with a slash: `/v1/`"
+                )
+
+    def _request_type(self) -> StructType | None:
+        if not self._passed.source:
+            return self._builder.request
+        found = self._builder.specs.find_struct(self._passed.source, self._passed.source_position)
+        if found is not None and self._builder.request not in (None, found):
+            self._findings.add(
+                "type-mismatch",
+                self._passed.source_position,
+                f"the operation takes {self._builder.request}, not {found}",
+            )
+        return found
+
+    def _answer_type(self) -> StructType | None:
+        found = self._builder.answer_type() if not self._passed.below else None
+        return found if isinstance(found, StructType) else None
+
+    def _side(self, name: str, holder: StructType | None) -> _Side:
+        roots = {"$context": Operand(Name("context"), REQUEST_CONTEXT)}
+        if self._builder.path is not None and not self._passed.below:
+            roots["$path"] = Operand(Attribute(Name("context"), "path"), self._builder.path)
+        if holder is not None:
+            keys = (holder.api, holder.name)
+            roots[""] = Operand(Name("members"), MapType(RawType(), keys=keys))
+        scope = Scope(roots)
+        if self._passed.model is None:
+            scope.unresolved = frozenset({"model", "asked"})
+            scope.unresolved_words = "where no member is stated to name a `model`"
+        return _Side(name, holder, scope, {})
+
+    def _check_named(self, request: _Side, answer: _Side) -> None:
+        """Members that name models are ones that the types have, and texts."""
+        passed = self._passed
+        named = [(answer, *item) for item in passed.answered_by if answer.holder is not None]
+        if passed.model is not None:
+            named.append((request, passed.model, passed.model_position))
+        for side, name, place in named:
+            found = self._member(side, name, place)
+            if found is not None and not _is_text(found.type):
+                self._findings.add("type-mismatch", place, f"`{name}` is {found.type}, no text")
+
+    # -- changes -------------------------------------------------------------------------------
+
+    def _changes(self, side: _Side, rules: tuple[ChangeRule, ...]) -> Iterator[ir.Change]:
+        for rule in rules:
+            if rule.verb:
+                function = self._change(side, rule)
+                self._builder.module.functions.append(function)
+                yield ir.Change("add" if rule.verb == "add" else "replace", function.name)
+
+    def _change(self, side: _Side, rule: ChangeRule) -> ir.Function:
+        body = Body(names={"members", "context", "item"})
+        expressions = Expressions.at(self._context, side.scope, body)
+        values: list[tuple[str, Expression]] = []
+        for name, value in rule.members.items():
+            where = rule.names[name].position
+            target = self._member(side, name, where)
+            if target is None:
+                continue
+            self._note_set(side, name, where)
+            if rule.verb == "append":
+                code = self._appended(expressions, rule, value, target, where)
+            else:
+                code = self._value(expressions, value, target, where)
+            if code is not None:
+                values.append((name, code))
+        body.lines.append(Return(Dictionary(tuple(values))))
+        self._check_read(side.scope, body, rule.position)
+        self._passages.append(Passage(side.name, tuple(rule.members), WAYS[rule.verb], rule.why))
+        named = ", ".join(f"`{name}`" for name in rule.members)
+        return ir.Function(
+            name=f"{side.name}_{_safe(next(iter(rule.members), rule.verb))}",
+            parameters=(ir.Parameter("members", MEMBERS), ir.Parameter("context", CONTEXT)),
+            returns=VALUES,
+            doc=f"Of the {side.name}, {rule.verb} {named}.",
+            body=body.written(),
+        )
+
+    def _value(
+        self, expressions: Expressions, rule: Rule, target: Field, where: Position
+    ) -> Expression | None:
+        # An absent value leaves the member as it is, so every member may do without one.
+        optional = replace(target, required=False)
+        operand = expressions.rule(rule, optional, where, target.name)
+        if operand is None:
+            return None
+        if _is_raw(operand.type, target.type):
+            operand = replace(operand, checked=False)
+        return expressions.fitted(operand, optional, where, target.name).code
+
+    def _appended(
+        self,
+        expressions: Expressions,
+        change: ChangeRule,
+        rule: Rule,
+        target: Field,
+        where: Position,
+    ) -> Expression | None:
+        if rule.each is None or change.by is None:
+            self._findings.add(
+                "unknown-key",
+                where,
+                f"what is appended to `{target.name}` needs `each`, and the change a `by`",
+            )
+            return None
+        own = expressions.place.path(PathRef(target.name, where))
+        operand = expressions.rule(rule, replace(target, required=False), where, target.name)
+        if own is None or operand is None or not isinstance(operand.type, ArrayType):
+            return None
+        item = operand.type.item
+        if not any(_holds(arm, item) for arm in arms(target.type)):
+            self._findings.add(
+                "type-mismatch",
+                where,
+                f"`{target.name}` is {target.type}, what is appended is {item}",
+                declared=target.position,
+            )
+        known = self._builder.specs.struct(item).fields if isinstance(item, StructType) else {}
+        if change.by not in known:
+            self._findings.add(
+                "no-such-path",
+                change.by_position,
+                f"`{change.by}`: {item} has no such field",
+                hint=did_you_mean(change.by, known),
+            )
+        items = operand.code
+        if operand.absent:
+            items = Conditional(items, operand.presence or items, Literal([]))
+        return Call(APPENDED, (own.code, items, Literal(change.by)))
+
+    def _member(self, side: _Side, name: str, where: Position) -> Field | None:
+        """Return a member as the description has it, or record that it has none of the name."""
+        if side.holder is None:
+            words = f"nothing describes the {side.name}'s members here"
+            hint = "name the type under `from`" if side.name == "request" else None
+            self._findings.add("no-such-target", where, f"`{name}`: {words}", hint=hint)
+            return None
+        struct = self._builder.specs.struct(side.holder)
+        found = struct.fields.get(name)
+        if found is None:
+            self._findings.add(
+                "no-such-target",
+                where,
+                f"`{name}`: {side.holder} has no such field",
+                hint=did_you_mean(name, struct.fields),
+                declared=struct.position,
+            )
+        return found
+
+    def _note_set(self, side: _Side, name: str, where: Position) -> None:
+        if name in side.set_by:
+            self._findings.add(
+                "changed-twice",
+                where,
+                f"`{name}` is changed by another rule already",
+                declared=side.set_by[name],
+            )
+        side.set_by.setdefault(name, where)
+
+    def _check_read(self, scope: Scope, body: Body, where: Position) -> None:
+        """Note what a function reads; it has no client's request as a whole."""
+        paths = scope.used.get("$context", set())
+        self._reads_kept = self._reads_kept or any(path.split(".")[0] == KEPT for path in paths)
+        if "request" in names_read(body.written()):
+            self._findings.add(
+                "no-such-path",
+                where,
+                "a shape that reads `$request` has none here: of what is passed on there are "
+                "only members",
+            )
+
+    # -- answers made here ---------------------------------------------------------------------
+
+    def _instead(self, rule: Instead) -> str | None:
+        side = self._side("answer", None)
+        # It is asked for before anything of the request is read.
+        side.scope.unresolved = frozenset({"model", "asked"})
+        side.scope.unresolved_words = "before the request is"
+        body = Body(names={"context", "item"})
+        place = Expressions.at(self._context, side.scope, body)
+        operand = place.invocations.transform(rule.via, rule.arguments, rule.position)
+        shape = self._context.shape(rule.use, rule.use_position)
+        if operand is None or shape is None:
+            return None
+        answer = self._answer_type()
+        if operand.checked and operand.type != shape.source:
+            words = f"the shape `{rule.use}` takes {shape.source}, `{rule.via}` gives"
+            self._findings.add("type-mismatch", rule.use_position, f"{words} {operand.type}")
+        if shape.target != answer:
+            words = f"the operation answers {answer}" if answer else "nothing describes the answer"
+            self._findings.add(
+                "type-mismatch", rule.use_position, f"`{rule.use}` makes {shape.target}, {words}"
+            )
+        held = place.place.held(replace(operand, code=body.local(operand.code, "found")))
+        made: Expression = Call(shape.code, (held.code, *map(Name, shape.extra)))
+        if held.presence is not None:
+            made = Conditional(made, held.presence, UNSET)
+        body.lines.append(Return(made))
+        self._check_read(side.scope, body, rule.position)
+        self._passages.append(Passage("answer", (), INSTEAD, rule.why))
+        name = "instead"
+        self._builder.module.functions.append(
+            ir.Function(
+                name=name,
+                parameters=(ir.Parameter("context", CONTEXT),),
+                returns=ANY,
+                doc="The answer that is made here, absent where the request is passed on.",
+                body=body.written(),
+            )
+        )
+        return name
+
+
+def _is_text(type_: Type) -> bool:
+    return all(isinstance(arm, ScalarType) and arm.name == "string" for arm in arms(type_))
+
+
+def _is_raw(source: Type, target: Type) -> bool:
+    """Whether raw JSON is given, whole or item by item, of which no type is known to differ."""
+    if isinstance(source, ArrayType) and isinstance(source.item, RawType):
+        return any(isinstance(arm, ArrayType | RawType) for arm in arms(target))
+    return isinstance(source, RawType)
+
+
+def _holds(listed: Type, item: Type) -> bool:
+    """Whether a list has items of a type, decoded at once or one by one."""
+    if not isinstance(listed, ArrayType):
+        return False
+    if isinstance(listed.item, RawType) and listed.item.late is not None:
+        return StructType(*listed.item.late) == item
+    return listed.item == item
+
+
+def _safe(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in name)

@@ -1,0 +1,122 @@
+"""
+The rule language, part four: what is passed on, and what of it is changed on the way.
+
+A mapping file of this kind serves no operation: it says of routes that LM Studio answers itself
+which members of a request name a model, and which members of requests and answers get other values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from codegen.descriptions.problem import Position
+from codegen.descriptions.source import Key
+from codegen.rules.construct import Needs, construct, first_of, key, keys_of, maybe, one, place
+from codegen.rules.forms import FLAG, WORD, ListOf
+from codegen.rules.translations import RULES
+from codegen.rules.values import ARGUMENTS, NAMES, Argument, Named, Rule
+
+CHANGES = ("replace", "add", "append")
+"""What a change does; each does one of these to all of its members."""
+
+
+@construct(
+    "passthrough",
+    companions={"operation": ("api",), "api": ("operation",), "from": ("below",)},
+    needs=(Needs(("operation", "below"), "this says nothing of what is passed on"),),
+)
+@dataclass(frozen=True, kw_only=True)
+class Passthrough:
+    """The routes that a mapping is about, which LM Studio answers itself."""
+
+    position: Position = place()
+    api: str | None = maybe(WORD, "the name of the spec that has the operations")
+    operations: tuple[Named, ...] = key(
+        NAMES, "`method /path`, or a list of them", name="operation"
+    )
+    below: tuple[Named, ...] = key(
+        NAMES, "`/path/`, or a list of them: every route below that no other mapping is about"
+    )
+    source: str = key(WORD, "the type of a body below `below`", name="from")
+    source_position: Position = place("from")
+    model: str | None = maybe(
+        WORD, "the request's member that names a model, which is looked up and made ready"
+    )
+    model_position: Position = place("model")
+    answered_by: tuple[Named, ...] = key(
+        NAMES, "the answer's member that names the model that answered, or the first of several"
+    )
+    changes_models: bool = key(
+        FLAG, "it loads, unloads or fetches models by itself: none is made ready for it"
+    )
+
+
+@construct(
+    "change",
+    includes="",
+    exclusive=(CHANGES,),
+    companions={"by": ("append",)},
+    needs=(Needs(CHANGES, "this change changes nothing"),),
+)
+@dataclass(frozen=True, kw_only=True)
+class ChangeRule:
+    """Members of an object that get other values for one reason, all of them or none."""
+
+    position: Position = place()
+    verb: str = first_of(*CHANGES)
+    why: str = key(WORD, "why, with a link to a fact", required=True)
+    why_position: Position = place("why")
+    include: tuple[Named, ...] = key(NAMES, "groups whose members are put in here")
+    replaced: dict[str, Rule] = key(
+        RULES, "what members become; an absent value leaves one as it is", name="replace"
+    )
+    replaced_names: dict[str, Key] = keys_of("replace")
+    added: dict[str, Rule] = key(
+        RULES, "what members are where the object has none of the name", name="add"
+    )
+    added_names: dict[str, Key] = keys_of("add")
+    appended: dict[str, Rule] = key(
+        RULES, "what is put behind the items of members that are lists", name="append"
+    )
+    appended_names: dict[str, Key] = keys_of("append")
+    by: str | None = maybe(
+        WORD, "the member of an item; one of the list that has the same there gives way"
+    )
+    by_position: Position = place("by")
+
+    @property
+    def members(self) -> dict[str, Rule]:
+        """The rules of the verb that is stated."""
+        return self.replaced or self.added or self.appended
+
+    @property
+    def names(self) -> dict[str, Key]:
+        """Where each of the members is named."""
+        return self.replaced_names or self.added_names or self.appended_names
+
+
+@construct("patch", needs=(Needs(("request", "answer"), "this patch changes nothing"),))
+@dataclass(frozen=True, kw_only=True)
+class Patch:
+    """What is changed in a request on its way to LM Studio, and in its answer on the way back."""
+
+    request: tuple[ChangeRule, ...] = key(
+        ListOf(one(lambda: ChangeRule)), "changes of the request's members"
+    )
+    answer: tuple[ChangeRule, ...] = key(
+        ListOf(one(lambda: ChangeRule)), "changes of the members of an answer that is a success"
+    )
+
+
+@construct("instead", companions={"with": ("via",)})
+@dataclass(frozen=True, kw_only=True)
+class Instead:
+    """An answer that is made here; where it is absent, the request is passed on."""
+
+    position: Position = place()
+    why: str = key(WORD, "why, with a link to a fact", required=True)
+    why_position: Position = place("why")
+    via: str = key(WORD, "a transform that returns the object that is answered", required=True)
+    arguments: dict[str, Argument] = key(ARGUMENTS, "its named arguments", name="with")
+    use: str = key(WORD, "the shape that makes the answer of it", required=True)
+    use_position: Position = place("use")

@@ -1,0 +1,169 @@
+"""What rules change of what is passed on, and all the bytes that they leave alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from conformance.tests.gateway.support import CHAT, LOADED, Pair, chat, open_pair
+
+LIST = "/v1/models"
+MADE = {
+    "model": "pilot",
+    "from": LOADED,
+    "system": "You are a pilot.",
+    "parameters": {"temperature": 0.25, "top_k": 40.0, "num_predict": -1, "seed": -1},
+    "stream": False,
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def made() -> AsyncIterator[Pair]:
+    """Run a gateway in which a client made a model."""
+    async with open_pair() as running:
+        answer = await running.post("/api/create", MADE)
+        assert 200 == answer.status_code, answer.text
+        yield running
+
+
+def play(body: bytes, path: str = LIST, **more: Any) -> dict[str, Any]:
+    """Return a rule by which a path is answered with bytes."""
+    chunks = [[0, {"base64": base64.b64encode(body).decode()}]]
+    return {"match": {"path": path}, "answer": {"chunks": chunks, **more}}
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_list_gets_items_and_keeps_its_bytes(made: Pair) -> None:
+    """The order of members, and whatever LM Studio says of its own models."""
+    await made.reset()
+    own = b'{"data":[{"id":"x", "n":1e3},{"id":"pilot:latest"}],"object":"list","more":[ 1 ]}'
+    headers = {"Content-Type": "application/json", "ETag": 'W/"1"', "X-Odd": "yes"}
+    made.script(play(own, headers=headers))
+
+    answer = await made.client.get(f"{LIST}?limit=2", headers={"if-none-match": 'W/"1"'})
+
+    entry = b'{"id":"pilot:latest","object":"model","owned_by":"organization_owner"}'
+    assert answer.content == (
+        b'{"data":[{"id":"x", "n":1e3},' + entry + b'],"object":"list","more":[ 1 ]}'
+    )
+    assert str(len(answer.content)) == answer.headers["content-length"]
+    assert "etag" not in answer.headers
+    assert "yes" == answer.headers["x-odd"]
+    (sent,) = made.asked(LIST)
+    assert "if-none-match" not in sent.headers
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("body", [b"[]", b'{"data":7}', b'{"data":{"id":1}}', b'{"object":"list"}'])
+async def test_a_list_that_is_none_is_passed_on(made: Pair, body: bytes) -> None:
+    """What can't be read can't be changed; a client may make more of it."""
+    await made.reset()
+    made.script(play(body, headers={"Content-Type": "application/json"}))
+    answer = await made.client.get(LIST)
+    assert (200, body) == (answer.status_code, answer.content)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("status", [400, 404, 503])
+async def test_an_answer_that_is_no_success_is_not_changed(made: Pair, status: int) -> None:
+    """It has no list."""
+    await made.reset()
+    body = b'{"error": {"message": "No.", "data": []}}'
+    made.script(play(body, status=status, headers={"Content-Type": "application/json"}))
+    answer = await made.client.get(LIST)
+    assert (status, body) == (answer.status_code, answer.content)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_what_is_no_json_is_refused_where_it_would_be_changed(made: Pair) -> None:
+    """A page of a proxy is no list of models."""
+    await made.reset()
+    made.script(play(b"<html><title>Sign in</title>"))
+    answer = await made.client.get(LIST)
+    assert 502 == answer.status_code
+    assert "Sign in" in answer.json()["error"]["message"]
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("name", ["pilot", "PILOT:latest", "pilot:Latest"])
+async def test_a_model_that_is_kept_here_is_told_without_lm_studio(made: Pair, name: str) -> None:
+    """In any letter case; LM Studio is not asked."""
+    await made.reset()
+    answer = await made.client.get(f"{LIST}/{name}")
+    entry = {"id": "pilot:latest", "object": "model", "owned_by": "organization_owner"}
+    assert (200, entry) == (answer.status_code, answer.json())
+    assert [] == [one for one in made.standin.seen if one.path.startswith(LIST)]
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("name", [LOADED, "harbor/lantern-8b", "no-such", "pilot:other"])
+async def test_any_other_model_is_asked_of_lm_studio(made: Pair, name: str) -> None:
+    """Names that the gateway does not know included."""
+    await made.reset()
+    await made.client.get(f"{LIST}/{name}")
+    assert 1 == len(made.asked(f"{LIST}/{name}"))
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_models_own_values_are_put_in_as_ollama_takes_them(made: Pair) -> None:
+    """A limit below one and a seed below zero are none; a whole number is written as one."""
+    await made.reset()
+    body = b'{"model":"pilot","messages":[ {"role":"user","content":"Hi"} ],"top_p":null}'
+    await made.client.post(CHAT, content=body)
+    (sent,) = made.asked(CHAT)
+    told = b'[{"role":"system","content":"You are a pilot."},{"role":"user","content":"Hi"}]'
+    assert sent.raw == (
+        b'{"model":"' + LOADED.encode() + b'","messages":' + told + b',"top_p":null,'
+        b'"temperature":0.25,"top_k":40}'
+    )
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_what_can_not_be_read_leaves_out_one_change_only(made: Pair) -> None:
+    """The values of the model count, though its turns can't be put before what is no list."""
+    await made.reset()
+    await made.client.post(CHAT, content=b'{"model":"pilot","messages":"Hi"}')
+    (sent,) = made.asked(CHAT)
+    assert "Hi" == sent.body["messages"]
+    assert 0.25 == sent.body["temperature"]
+
+
+TOOLS = [{"type": "function", "function": {"name": name, "n": 1.0}} for name in ("f", "g")]
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize(
+    ("choice", "tools", "word", "offered"),
+    [
+        ({"type": "function", "function": {"name": "g"}}, TOOLS, "required", ["g"]),
+        ({"type": "function", "function": {"name": "h"}}, TOOLS, "required", ["f", "g"]),
+        ({"type": "function"}, TOOLS, "required", ["f", "g"]),
+        ("auto", TOOLS, "auto", ["f", "g"]),
+        (None, TOOLS, None, ["f", "g"]),
+    ],
+)
+async def test_an_object_as_tool_choice_becomes_a_word(
+    made: Pair, choice: Any, tools: list[Any], word: str | None, offered: list[str]
+) -> None:
+    """And only the tool that is meant is on offer, its bytes as they came."""
+    await made.reset()
+    content = json.dumps({**chat(), "tools": tools, "tool_choice": choice}).encode()
+    await made.client.post(CHAT, content=content)
+    (sent,) = made.asked(CHAT)
+    assert word == sent.body["tool_choice"]
+    assert offered == [tool["function"]["name"] for tool in sent.body["tools"]]
+    assert len(offered) == sent.raw.count(b'"n": 1.0')
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_choice_without_tools_becomes_a_word_all_the_same(made: Pair) -> None:
+    """An object is refused whatever else there is."""
+    await made.reset()
+    await made.post(CHAT, {**chat(), "tool_choice": {"type": "function"}, "tools": "none"})
+    (sent,) = made.asked(CHAT)
+    assert ("required", "none") == (sent.body["tool_choice"], sent.body["tools"])

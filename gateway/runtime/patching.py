@@ -1,0 +1,121 @@
+"""
+What generated code says of requests that are passed on, and how its changes are applied.
+
+A change gives values to some members of a JSON object, for one reason. It reads the members as they
+came, and all of it happens or nothing: what can't be read can't be changed. What no change names
+keeps its bytes and its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from gateway.runtime.context import RequestContext
+
+Members: TypeAlias = Mapping[str, Raw]
+"""The members of a JSON object by name, each value as it was written."""
+
+Values: TypeAlias = dict[str, Any]
+"""What members become; UNSET leaves one as it is."""
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a transform may raise for a member that it can't decode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change: `add` gives values only to members that are not there, `replace` to all."""
+
+    verb: Literal["replace", "add"]
+    values: Callable[[Members, RequestContext], Values]
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOn:
+    """
+    How requests to one route are passed on, or to every route below a path that ends in "/".
+
+    `method` is "" for any. `model` is the request's member that names a model, "" when none does;
+    `answered_by` are the answer's members of which the first one there names the model that
+    answered. `changes_models` is for routes after which the list of models may be another one.
+    `instead` makes an answer without LM Studio, or returns UNSET. With `reads_kept`, `answer` and
+    `instead` have something to say only while names are kept here.
+    """
+
+    method: str
+    path: str
+    model: str = ""
+    answered_by: tuple[str, ...] = ()
+    changes_models: bool = False
+    request: tuple[Change, ...] = ()
+    answer: tuple[Change, ...] = ()
+    instead: Callable[[RequestContext], Any] | None = None
+    reads_kept: bool = False
+
+
+def changed(
+    members: Members, changes: Iterable[Change], context: RequestContext
+) -> dict[str, Raw] | None:
+    """
+    Return the members with all changes applied, None when nothing is another than it was.
+
+    Members that are replaced keep their places, new ones stand at the end.
+
+    >>> raise_it = Change("replace", lambda members, context: {"n": 2, "m": UNSET})
+    >>> changed({"n": Raw(b"1"), "m": Raw(b"0")}, [raise_it], None)["n"] == Raw(b"2")
+    True
+    >>> changed({"n": Raw(b"2")}, [raise_it], None) is None
+    True
+    """
+    found: dict[str, Raw] = {}
+    for change in changes:
+        try:
+            found |= _new_values(members, change, context)
+        except UNREADABLE:
+            continue
+    return {**members, **found} if found else None
+
+
+def appended(listed: Raw | UnsetType, items: Iterable[Any], by: str) -> list[Any] | UnsetType:
+    """
+    Return a list with further items behind its own, UNSET when there are none to add.
+
+    An item of the list gives way to a further one whose member `by` is equal. Raises
+    msgspec.DecodeError when there is no list.
+
+    >>> appended(Raw(b'[{"id":"a"},{"id":"b"}]'), [{"id": "a", "n": 1}], "id")[1]
+    {'id': 'a', 'n': 1}
+    """
+    further = list(items)
+    if not further or isinstance(listed, UnsetType):
+        return UNSET
+    taken = [msgspec.to_builtins(item).get(by) for item in further]
+    own = msgspec.json.decode(listed, type=list[Raw])
+    return [*(item for item in own if _member(item, by) not in taken), *further]
+
+
+def _new_values(members: Members, change: Change, context: RequestContext) -> dict[str, Raw]:
+    found: dict[str, Raw] = {}
+    for name, value in change.values(members, context).items():
+        before = members.get(name)
+        if value is UNSET or (before is not None and change.verb == "add"):
+            continue
+        after = Raw(msgspec.json.encode(value))
+        if before is None or (before != after and not _is_text(before, value)):
+            found[name] = after
+    return found
+
+
+def _is_text(raw: Raw, value: object) -> bool:
+    """Whether raw JSON is a text, however it is escaped: it is not written anew for its escapes."""
+    return isinstance(value, str) and bool(msgspec.json.decode(raw) == value)
+
+
+def _member(raw: Raw, name: str) -> object:
+    value = msgspec.json.decode(raw)
+    return value.get(name) if isinstance(value, dict) else None

@@ -24,6 +24,9 @@ END = b"0\r\n\r\n"
 NO_LIMITS = LimitSettings(header_s=0, body_s=0)
 CHUNKED = b"POST / HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n"
 
+PATIENCE_S = 10
+"""After this time a test that waits for what does not come fails, instead of hanging."""
+
 Answer = Callable[[AsgiClient, Any], Awaitable[None]]
 
 
@@ -88,8 +91,9 @@ async def serving(
     protocol = ClientHttp.limited_by(limits)(config, state, {})
     wire.protocol = protocol
     protocol.connection_made(wire)
-    yield wire, protocol, state.tasks
-    await asyncio.gather(*state.tasks, return_exceptions=True)
+    async with asyncio.timeout(PATIENCE_S):
+        yield wire, protocol, state.tasks
+        await asyncio.gather(*state.tasks, return_exceptions=True)
     protocol.connection_lost(ConnectionResetError())
 
 

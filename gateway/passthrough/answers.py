@@ -56,7 +56,7 @@ async def look_at(
     if answer.status >= 400:
         held = await _read_up_to(chunks, _ERROR_BYTES)
         return Start(held, _stated(b"".join(held), answer.status))
-    if answer.status != 200 or not (is_inference or is_changed or is_event_stream(answer)):
+    if answer.status != 200 or not (is_inference or is_changed or answer.is_event_stream):
         return Start([])
     held = []
     async for chunk in chunks:
@@ -65,7 +65,7 @@ async def look_at(
             break
     start = b"".join(held).lstrip()
     try:
-        if start.startswith(FIELD_STARTS) or is_event_stream(answer):
+        if start.startswith(FIELD_STARTS) or answer.is_event_stream:
             return await _first_event(held, chunks, is_inference, named_by)
         if not start.startswith((b"{", b"[", b"<")) and start:
             return Start(held)
@@ -139,10 +139,6 @@ def _model_of(body: bytes, named_by: tuple[str, ...]) -> str:
         if isinstance(named, str):
             return named
     return ""
-
-
-def is_event_stream(answer: RawAnswer) -> bool:
-    return dict(answer.headers).get(b"content-type", b"").startswith(b"text/event-stream")
 
 
 def _stated(body: bytes, status: int) -> UpstreamFailure:

@@ -184,6 +184,8 @@ def _redirect_to_clean(scope: Scope) -> EdgeAnswer | None:
     """
     Redirect a path that has `//`, `.` or `..` segments as sent
     (docs/facts/ollama.md#unclean-paths).
+
+    One with a backslash is not found: browsers read `/\\host` in a redirect as another host.
     """
     raw: str = scope["raw_path"].decode("latin-1") if scope.get("raw_path") else scope["path"]
     if not raw.startswith("/") or not _UNCLEAN.search(raw):
@@ -198,6 +200,8 @@ def _redirect_to_clean(scope: Scope) -> EdgeAnswer | None:
     # A slash at the end is kept: the route table decides whether it is right.
     if raw.endswith("/") and kept:
         clean += "/"
+    if "\\" in clean:
+        return _NOT_FOUND
     return _redirect(scope, HTTPStatus.TEMPORARY_REDIRECT, clean)
 
 

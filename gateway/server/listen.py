@@ -15,19 +15,23 @@ if TYPE_CHECKING:
     pass
 
 
+_EVERY_INTERFACE = ("", "::", "0.0.0.0")
+
+
 class ListenProblem(StartProblem):
     """The address cannot be bound; one sentence gives the likely reason and the next step."""
 
 
 def bind(listen: ListenSettings) -> socket.socket:
     """
-    Bind and listen; an empty host is every interface, with IPv6 and IPv4 if both exist.
+    Bind and listen; no host, `::` and `0.0.0.0` are every interface, with IPv6 and IPv4 if both
+    exist, as in Go (docs/facts/ollama.md#ollama-host).
 
     Raises ListenProblem.
     """
     where = f"port {listen.port} on {listen.host or 'every interface'}"
     try:
-        if not listen.host and socket.has_dualstack_ipv6():
+        if listen.host in _EVERY_INTERFACE and socket.has_dualstack_ipv6():
             return _as_tcp(
                 socket.create_server(
                     ("", listen.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048

@@ -9,20 +9,30 @@ itself.
 import asyncio
 import re
 from array import array
+from collections import deque
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
 import httptools
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.server.asgi import SERVER_PUSH
 from gateway.server.dialects import error_body, is_mounted
+from gateway.server.outlet import Outlet, PlainOutlet
 from gateway.settings.schema import LimitSettings
 from gateway.wire.writing import JSON
 
 SLOWEST_BYTES = 1024
 """Bytes of a body that must arrive in each period of `limits.body_s`."""
+
+QUEUED_REQUESTS = 16
+"""Requests that are read ahead while one is answered; after that, reading stops until its end."""
+
+HALF_CLOSED_STEPS = 4
+"""
+Steps of the event loop in which a client still gets an answer after it has said that it sends
+nothing more: enough for an answer that waits for nothing.
+"""
 
 LINGER_S = 0.5
 """Seconds for a refused client to read the reason, before its unread bytes reset the connection."""
@@ -39,10 +49,15 @@ class ClientHttp(HttpToolsProtocol):
         self.parser = _Parser(self)
         self.url = b""
         self.has_idle_offer = False
-        self._head_bytes: int | None = 0
+        self._is_in_head = True
+        self._head_bytes = 0
+        """Bytes of the head; in a body, bytes since the last one of its content (trailers)."""
+        self._trailers = 0
         self._body_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._is_refused = False
+        self._unanswered: deque[RequestResponseCycle] = deque()
+        """The request that runs and the ones queued for after it; answered ones leave it late."""
+        self._refusal = b""
 
     @classmethod
     def limited_by(cls, limits: LimitSettings) -> "type[ClientHttp]":
@@ -55,15 +70,37 @@ class ClientHttp(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the time limits."""
+        """Stop the time limits, and tell every request that its client has left."""
         self._stop_timer()
+        self.pipeline.clear()
+        # uvicorn tells the newest request only, which may be queued.
+        for cycle in self._unanswered:
+            if not cycle.response_complete:
+                _tell_of_leaving(cycle)
         super().connection_lost(exc)
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn never keeps it open
+        """
+        Close the connection, after an answer that is about to be written.
+
+        A client that sends nothing more has left, but `nc -N` also does this, and reads on.
+        """
+        self._flush_answers()
+        if not any(not cycle.response_complete for cycle in self._unanswered):
+            return None
+        _close_after(HALF_CLOSED_STEPS, self.loop, self.transport)
+        return True
+
+    def shutdown(self) -> None:
+        """Close the connection, at once or after the answers to what was asked already."""
+        self._flush_answers()
+        super().shutdown()
+
     def data_received(self, data: bytes) -> None:
-        """Count bytes while a head is incomplete; the limit can be exceeded by one read."""
-        if self._is_refused:
+        """Parse bytes, of which those of heads and trailers are limited."""
+        if self._refusal:
             return
-        is_first = self._head_bytes == 0
+        is_first = self._is_in_head and not self._head_bytes
         if is_first:
             # Go takes any token for a method; httptools a list of some.
             found = _METHOD.match(data)
@@ -71,57 +108,85 @@ class ClientHttp(HttpToolsProtocol):
             cast("_Parser", self.parser).own_method = method
             if method:
                 data = _STAND_IN + data[len(method) :]
-        if self._head_bytes is None:
+        if not self._is_in_head:
             self._body_bytes += len(data)
-        else:
+        if self._head_bytes + len(data) <= self.limits.header_bytes:
             self._head_bytes += len(data)
-            if self._head_bytes > self.limits.header_bytes:
-                self._refuse_head(f"is larger than {self.limits.header_bytes} bytes")
-                return
-        super().data_received(data)
+            super().data_received(data)
+        else:
+            self._receive_in_parts(data)
         # Most requests arrive in one read, so there is no time to limit.
-        if self._is_refused:
+        if self._refusal:
             return
-        if self._head_bytes is None and self._timer is None:
+        if not self._is_in_head and self._timer is None:
             self._await_body()
-        elif self._head_bytes and is_first:
+        elif is_first and self._is_in_head and self._head_bytes:
             self._await_head()
 
+    def _receive_in_parts(self, data: bytes) -> None:
+        """Parse as much as the limit allows at a time: the rest may be a body."""
+        start = 0
+        while start < len(data) and not self._refusal:
+            room = self.limits.header_bytes - self._head_bytes
+            if room <= 0:
+                self._refuse_head(f"is larger than {self.limits.header_bytes} bytes")
+                return
+            part = data[start : start + room]
+            start += room
+            self._head_bytes += len(part)
+            super().data_received(part)
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Read a header, up to the limit on their number."""
-        if len(self.headers) < self.limits.headers:
-            super().on_header(name, value)
-        elif not self._is_refused:
+        """Read a header, up to the limit on their number; a trailer is counted and dropped."""
+        if len(self.headers) + self._trailers >= self.limits.headers:
             self._refuse_head(f"has more than {self.limits.headers} headers")
+        elif self._is_in_head:
+            super().on_header(name, value)
+        else:
+            self._trailers += 1
 
     def on_headers_complete(self) -> None:
         """Begin the request, unless its head has to be read anew without an offer to upgrade."""
-        if self._is_refused:
+        if self._refusal:
             return
         upgrade = next((value for name, value in self.headers if name == b"upgrade"), b"")
         self.has_idle_offer = self.parser.should_upgrade() and (
             upgrade.strip().lower() == b"h2c" or (upgrade != b"" and not is_mounted(self._path))
         )
         if not self.has_idle_offer:
-            self._head_bytes = None
             self._stop_timer()
             super().on_headers_complete()
-            outlet = Outlet(self.loop, self.transport, self.flow)
-            outlet.takes_chunks = self.parser.get_http_version() != "1.0"
+            self._is_in_head = False
+            self._head_bytes = 0
+            kind = PlainOutlet if self.scope["http_version"] == "1.0" else Outlet
+            outlet = kind(self.loop, self.transport, self.flow)
             self.cycle.transport = outlet
             cast("Any", self.scope)["extensions"] = {SERVER_PUSH: outlet.push}
+            unanswered = self._unanswered
+            while unanswered and unanswered[0].response_complete:
+                unanswered.popleft()
+            unanswered.append(self.cycle)
+            if 0 < len(self.pipeline) <= QUEUED_REQUESTS:
+                # uvicorn stops to read here, and would not see that the client leaves.
+                self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
         """Read a part of the body."""
-        if not self._is_refused:
+        self._head_bytes = 0
+        if not self._refusal:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End the request, and count anew for the next one on this connection."""
-        if not self.has_idle_offer and not self._is_refused:
+        if not self.has_idle_offer and not self._refusal:
             self._stop_timer()
-            self._head_bytes = 0
+            self._is_in_head = True
+            self._head_bytes = self._trailers = 0
             super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse bytes that are no HTTP."""
+        self._refuse(HTTPStatus.BAD_REQUEST, b"text/plain; charset=utf-8", msg.encode("ascii"))
 
     def head_without_offer(self) -> bytes:
         """Write the head that was just read as if no other protocol had been offered."""
@@ -160,15 +225,7 @@ class ClientHttp(HttpToolsProtocol):
     def _look_at_body(self) -> None:
         if self._body_bytes >= SLOWEST_BYTES or self.flow.read_paused:
             self._await_body()
-            return
-        # From here on, the application sees a client that has left.
-        cycle = self.cycle
-        if cycle.response_started or self.pipeline:
-            self._is_refused = True
-            self.transport.abort()
         else:
-            cycle.disconnected = True
-            cycle.message_event.set()
             self._refuse_slow(
                 f"at least {SLOWEST_BYTES} bytes of the body within {self.limits.body_s:g} s"
             )
@@ -198,131 +255,65 @@ class ClientHttp(HttpToolsProtocol):
         return self.url.decode("latin-1")
 
     def _refuse(self, status: HTTPStatus, kind: bytes, text: bytes) -> None:
-        """Answer instead of the application, and close the connection."""
-        self._is_refused = True
-        self._stop_timer()
-        cycle = self.cycle
-        if cycle is not None and cycle.response_started and not cycle.response_complete:
-            self.transport.abort()
+        """
+        Answer instead of the application, and close the connection.
+
+        The answer belongs to the request that is being read. So it waits for the answers to the
+        requests before that one. A request whose own answer has started is cut.
+        """
+        if self._refusal:
             return
+        self._stop_timer()
         line = f"{status.value} {status.phrase}".encode("ascii")
-        self.transport.write(
+        self._refusal = (
             b"HTTP/1.1 " + line + b"\r\ncontent-type: " + kind + b"\r\n"
             b"content-length: " + str(len(text)).encode("ascii") + b"\r\n"
             b"connection: close\r\n\r\n" + text
         )
+        if not self._is_in_head:
+            refused = self.cycle
+            if refused.response_complete:
+                self.transport.close()
+                return
+            if refused.response_started:
+                self.transport.abort()
+                return
+            if self.pipeline:
+                self.pipeline.popleft()
+            self._unanswered.pop()
+            _tell_of_leaving(refused)
+        last = self._unanswered[-1] if self._unanswered else None
+        if last is None or last.response_complete:
+            self._send_refusal()
+        else:
+            last.on_response = self._send_refusal
+
+    def _send_refusal(self) -> None:
+        if self.transport.is_closing():
+            return
+        self._flush_answers()
+        self.transport.write(self._refusal)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
 
-
-class Outlet(asyncio.Transport):
-    """
-    The transport of one answer, as uvicorn's request object sees it.
-
-    The head is held until the end of the current step of the event loop, so that the data after it
-    is in the same write: each write is a system call and wakes the client once more.
-    """
-
-    _flushing: asyncio.Handle
-    takes_chunks = True
-    """False for a client of HTTP/1.0, which gets a stream as plain bytes."""
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, flow: FlowControl
-    ) -> None:
-        """Write to `transport`; `flow` says when a client reads too slowly."""
-        super().__init__()
-        self._loop = loop
-        self._transport = transport
-        self._flow = flow
-        self._head = b""
-        self._has_head = False
-        self._is_chunked = False
-        self._is_lines = False
-        self._unwraps = False
-
-    def write(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn writes nothing else
-        """Write uvicorn's bytes: the first are the head, unless they only ask for the body."""
-        if self._has_head and (self._unwraps or self._is_lines):
-            data = _unwrapped(data) if self._unwraps else _by_lines(data)
-        if self._head:
-            self._flushing.cancel()
-            self._transport.write(self._head + data)
-            self._head = b""
-        elif self._has_head or data.startswith(_CONTINUE):
-            self._transport.write(data)
-        else:
-            self._has_head = True
-            self._is_chunked = data.endswith(_IN_CHUNKS)
-            if self._is_chunked and not self.takes_chunks:
-                data = data.removesuffix(_IN_CHUNKS) + b"\r\n"
-                self._is_chunked, self._unwraps = False, True
-            self._is_lines = self._is_chunked and _LINES in data
-            self._head = data
-            self._flushing = self._loop.call_soon(self._flush)
-
-    def push(self, part: bytes) -> bool:
-        """
-        Write a part of the body at once, without uvicorn's own `send`, which does more than that.
-
-        Returns False if the caller must use `send`: the client is slow, has left, or gets no
-        chunks.
-        """
-        transport = self._transport
-        if not (self._is_chunked and part) or self._flow.write_paused or transport.is_closing():
-            return False
-        chunk = b"%x\r\n%b\r\n" % (len(part), part)
-        # A chunk of lines is split where it is written, as most are of one line.
-        if self._head or (self._is_lines and part.count(b"\n") > 1):
-            self.write(chunk)
-        else:
-            transport.write(chunk)
-        return True
-
-    def is_closing(self) -> bool:
-        """Return whether the connection is closed or closing."""
-        return self._transport.is_closing()
-
-    def close(self) -> None:
-        """Close the connection after everything is written."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        head, self._head = self._head, b""
-        if head and not self._transport.is_closing():
-            self._transport.write(head)
+    def _flush_answers(self) -> None:
+        for cycle in self._unanswered:
+            cast("Outlet", cycle.transport).flush()
 
 
-_CONTINUE = b"HTTP/1.1 100 "
-_IN_CHUNKS = b"transfer-encoding: chunked\r\n\r\n"
-"""How a head ends whose body has no length: uvicorn writes that last."""
-_LINES = b"\r\ncontent-type: application/x-ndjson\r\n"
-_LAST_CHUNK = b"0\r\n\r\n"
+def _close_after(steps: int, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+    if steps:
+        loop.call_soon(_close_after, steps - 1, loop, transport)
+    else:
+        transport.close()
 
 
-def _unwrapped(data: bytes) -> bytes:
-    """Return what uvicorn wrote as a chunk, with or without the last one, as plain bytes."""
-    if data == _LAST_CHUNK:
-        return b""
-    size, _, rest = data.partition(b"\r\n")
-    return rest[: int(size, 16)]
-
-
-def _by_lines(data: bytes) -> bytes:
-    """
-    Return a chunk of several lines as one chunk for each.
-
-    Some clients in Node take each chunk for one line (docs/facts/ollama.md#stream-lines).
-    """
-    body = _unwrapped(data)
-    lines = body.splitlines(keepends=True)
-    if len(lines) < 2:
-        return data
-    chunks = [b"%x\r\n%b\r\n" % (len(line), line) for line in lines]
-    last = _LAST_CHUNK if data.endswith(b"\r\n" + _LAST_CHUNK) else b""
-    return b"".join(chunks) + last
+def _tell_of_leaving(cycle: RequestResponseCycle) -> None:
+    """Let the application see a client that has left; nothing more is written for it."""
+    cycle.disconnected = True
+    cycle.waiting_for_100_continue = False
+    cycle.message_event.set()
 
 
 _METHOD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ")

@@ -13,7 +13,7 @@ import msgspec
 from gateway.faults import UpstreamFailure, shorten
 from gateway.observability.record import sampled
 from gateway.runtime.outcome import FetchCall
-from gateway.upstream.body import Headers, Sink
+from gateway.upstream.body import BODILESS, Headers, Sink
 from gateway.upstream.exchange import BLANKS, MAX_ERROR_BYTES, Exchange
 from gateway.upstream.sse import FIELD_STARTS, Event, EventTooLong, SseDecoder
 from gateway.upstream.stated_errors import (
@@ -30,6 +30,7 @@ TakeEvents: TypeAlias = Callable[[list[Event]], Awaitable[None] | None]
 """Takes events at once. The caller must await a returned awaitable before it passes more."""
 
 _SAMPLE_BYTES = 1024
+_CORS = b"access-control-"
 
 _HOP_BY_HOP = frozenset(
     (
@@ -115,16 +116,29 @@ class EventStream:
 
 
 class RawAnswer:
-    """A passed-through answer: status, end-to-end headers (lower-case names), body bytes."""
+    """
+    A passed-through answer: status, headers (lower-case names), body bytes.
+
+    Headers that concern the connection to the host are left out. So are its CORS headers: who may
+    read an answer is the gateway's decision, and browsers refuse two of them. The length is left
+    out where no body follows, and for an event stream, whose end may be an event of the gateway.
+    """
 
     status: int
     headers: Headers
+    is_event_stream: bool
 
     def __init__(self, exchange: Exchange) -> None:
         self.status = exchange.status
         self.headers = [
-            (name.lower(), value) for name, value in drop_hop_by_hop(exchange.headers, frozenset())
+            (key, value)
+            for name, value in drop_hop_by_hop(exchange.headers, frozenset())
+            if not (key := name.lower()).startswith(_CORS)
         ]
+        kind = dict(self.headers).get(b"content-type", b"")
+        self.is_event_stream = kind.startswith(b"text/event-stream")
+        if self.status in BODILESS or self.is_event_stream:
+            self.headers = [item for item in self.headers if item[0] != b"content-length"]
         self._exchange = exchange
 
     async def chunks(self) -> AsyncIterator[bytes]:

@@ -15,6 +15,9 @@ AHEAD_BYTES = 128 * 1024
 LAST_BYTES_S = 1.0
 """How long to wait for the end of a body once everything needed of it has come."""
 
+BODILESS = (204, 304)
+"""Statuses whose answers have no body, whatever length they state."""
+
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 Sink: TypeAlias = Callable[[bytes], Awaitable[None] | None]

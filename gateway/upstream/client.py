@@ -27,7 +27,7 @@ from gateway.upstream.answers import (
     read_answer,
 )
 from gateway.upstream.body import Headers, TransportFault
-from gateway.upstream.exchange import Exchange, translate
+from gateway.upstream.exchange import Exchange, may_repeat, translate
 from gateway.upstream.pool import ConnectionPool, write_head
 from gateway.wire.writing import encode
 
@@ -40,8 +40,18 @@ _CONTENT_LENGTH = b"content-length"
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 """Methods whose requests state a length of 0 when they have no body."""
 _NOT_FORWARDED = frozenset(
-    (b"host", b"content-length", b"expect", b"authorization", b"x-api-key", b"cookie")
+    (
+        b"host",
+        b"content-length",
+        b"expect",
+        b"authorization",
+        b"x-api-key",
+        b"cookie",
+        b"accept-encoding",
+    )
 )
+_UNPACKED = (b"accept-encoding", b"identity")
+"""Asked for in every request: errors, names and ends of streams have to be read in an answer."""
 
 
 class Upstream:
@@ -94,9 +104,7 @@ class Upstream:
                     try:
                         return await self._fetch_once(method, path, body, timeout_s)
                     except UpstreamFailure as failure:
-                        cause = failure.__cause__
-                        timed_out = isinstance(cause, TransportFault) and cause.timed_out
-                        if not repeats or not failure.repeatable or timed_out:
+                        if not repeats or not may_repeat(failure):
                             raise
                         repeats -= 1
                         current().retries += 1
@@ -151,8 +159,9 @@ class Upstream:
         Pass a request through unchanged; entered when the answer's headers are there.
 
         The target is not normalised and the body not changed. Headers about the client's own
-        connection, its host and its credentials are removed, and the gateway's token is added.
-        Every piece of a streamed body restarts the first-byte limit.
+        connection, its host, its credentials and encodings are removed, and the gateway's token is
+        added. Every piece of a streamed body restarts the first-byte limit. A GET without a body
+        that is lost with its reused connection is sent once more.
 
         Raises UpstreamFailure for faults of the wire only, on entering and while reading.
         """
@@ -165,14 +174,18 @@ class Upstream:
         elif body is not None and not isinstance(body, bytes):
             content = exchange.watch_upload(body)
             kept += length
+        target = self._base_path + raw_target.encode("latin-1", "replace")
+        kept += [_UNPACKED, *self._token]
         try:
-            await self._send(
-                exchange,
-                method,
-                self._base_path + raw_target.encode("latin-1", "replace"),
-                kept + self._token,
-                content,
-            )
+            try:
+                await self._send(exchange, method, target, kept, content)
+            except UpstreamFailure as failure:
+                if method != "GET" or content or not may_repeat(failure):
+                    raise
+                exchange.close()
+                exchange = Exchange(self._first_byte_s, self._silence_s)
+                current().retries += 1
+                await self._send(exchange, method, target, kept, content)
             yield RawAnswer(exchange)
         finally:
             exchange.close()
@@ -232,7 +245,7 @@ class Upstream:
         record.upstream_status = status
 
     def _headers(self, body: bytes | None) -> Headers:
-        headers = [(b"accept-encoding", b"identity"), (b"user-agent", b"olgate"), *self._token]
+        headers = [_UNPACKED, (b"user-agent", b"olgate"), *self._token]
         if body is not None:
             headers.append((b"content-type", b"application/json"))
         return headers

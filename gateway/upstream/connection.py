@@ -19,12 +19,11 @@ from typing import cast
 
 import httptools
 
-from gateway.upstream.body import AnswerBody, Headers, TransportFault
+from gateway.upstream.body import BODILESS, AnswerBody, Headers, TransportFault
 
 MAX_HEAD_BYTES = 64 * 1024
 _PIECE_BYTES = 64 * 1024
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
-_BODILESS = (204, 304)
 
 
 class _IncomingAnswer:
@@ -77,12 +76,18 @@ class _IncomingAnswer:
             self.is_chunked = value.strip().lower().endswith(b"chunked")
 
     def on_headers_complete(self) -> None:
-        """Store the status, unless it is an interim one (1xx)."""
+        """
+        Store the status, unless it is an interim one (1xx).
+
+        Raises ValueError for one that HTTP does not have: no server could pass it on.
+        """
         status = self.parser.get_status_code()
+        if not 100 <= status <= 599:
+            raise ValueError(f"status {status}")
         if status < 200:
             return
         self.status = status
-        if self._method == "HEAD" or status in _BODILESS:
+        if self._method == "HEAD" or status in BODILESS:
             self.is_measured = self.is_complete = True
         self.is_kept_alive = self._method != "HEAD" and self.parser.should_keep_alive()
 
@@ -245,6 +250,9 @@ class Connection(asyncio.Protocol):
             answer.is_kept_alive = False
             if not answer.is_complete:
                 fault = TransportFault("bad_http", _describe_malformed(problem))
+        except httptools.HttpParserUpgrade:
+            answer.is_kept_alive = False
+            fault = TransportFault("bad_http", "a change of protocol, which nobody asked for")
         waiter = self._head_waiter
         if waiter is not None and not waiter.done():
             self._head_bytes += len(data)
@@ -373,5 +381,6 @@ def _cut_mid_stream() -> TransportFault:
 
 
 def _describe_malformed(problem: httptools.HttpParserError) -> str:
-    """Return the parser's reason, which does not quote received bytes."""
-    return f"malformed HTTP: {str(problem) or type(problem).__name__}"
+    """Return the parser's reason or this module's own, which do not quote received bytes."""
+    reason = problem.__context__ if isinstance(problem.__context__, ValueError) else problem
+    return f"malformed HTTP: {str(reason) or type(reason).__name__}"

@@ -182,5 +182,11 @@ class Exchange:
         )
 
 
+def may_repeat(failure: UpstreamFailure) -> bool:
+    """Return whether a repeat is harmless and may help: no time limit has run out."""
+    cause = failure.__cause__
+    return failure.repeatable and not (isinstance(cause, TransportFault) and cause.timed_out)
+
+
 def translate(fault: TransportFault) -> UpstreamFailure:
     return UpstreamFailure(fault.message, fault=fault.fault, repeatable=fault.repeatable)

@@ -23,7 +23,7 @@ from gateway.plans import chat
 from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import StreamCall
 from gateway.server.asgi import SERVER_PUSH, AsgiClient
-from gateway.server.protocol import Outlet
+from gateway.server.outlet import Outlet
 from gateway.settings.schema import Settings
 from gateway.types import ollama, openai
 from gateway.upstream.answers import open_events

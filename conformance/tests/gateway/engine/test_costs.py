@@ -47,7 +47,7 @@ async def test_a_list_costs_no_call_while_it_is_fresh(kept: Pair) -> None:
 GATEWAY = str(Path(gateway.__file__).parent)
 FUNCTIONS: list[tuple[str, str, Any, int]] = [
     ("GET", "/api/tags", None, 100),
-    ("POST", "/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 253),
+    ("POST", "/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 254),
 ]
 
 

@@ -219,6 +219,17 @@ async def test_a_slash_too_much_is_redirected_where_the_method_is_served() -> No
     assert (404, UNKNOWN) == (await ask("GET", "/api/chat/"))[::2]
 
 
+@pytest.mark.parametrize(
+    "target", ["/./\\evil.example", "//\\evil.example", "/a/..\\b/..//\\evil", "/v1/../\\evil/"]
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+async def test_a_redirect_leads_to_no_other_host(method: str, target: str) -> None:
+    """A browser takes a backslash for a slash, and what follows two of them for a host."""
+    seen = await ask(method, target)
+    assert 404 == seen.status
+    assert "location" not in seen.headers
+
+
 async def test_a_redirect_cannot_be_made_to_break_out_of_its_page() -> None:
     """Whatever is in the target stands escaped in the page, and on one line in the header."""
     seen = await ask("GET", "/api/tags/?\"><script>alert('x')</script>")

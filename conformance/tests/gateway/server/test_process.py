@@ -239,13 +239,16 @@ def test_an_address_that_is_not_ours_is_said_so() -> None:
         bind(ListenSettings(host="192.0.2.1", port=0))
 
 
-def test_an_empty_host_is_reached_by_ipv4() -> None:
-    """Every interface includes IPv4's loopback, whatever family the socket has."""
-    with (
-        bind(ListenSettings(host="", port=0)) as listener,
-        socket.create_connection(("127.0.0.1", listener.getsockname()[1])),
-    ):
-        pass
+@pytest.mark.parametrize("host", ["", "::", "0.0.0.0"])
+def test_every_interface_is_reached_by_both_families(host: str) -> None:
+    """Go's servers listen on both for each of these, where the machine has both."""
+    with bind(ListenSettings(host=host, port=0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            pass
+        if socket.has_dualstack_ipv6():
+            with socket.create_connection(("::1", port)):
+                pass
 
 
 async def test_answers_carry_a_date_and_no_server_name() -> None:

@@ -653,6 +653,24 @@ async def test_malformed_http(serve: Serve, connect: Connect, ask: Any, head: by
     assert "secret" not in failure.message
 
 
+@pytest.mark.parametrize("ask", [fetch, read_events])
+@pytest.mark.parametrize("status", [b"099", b"101", b"600", b"999"])
+async def test_a_status_that_cannot_be_an_answer(
+    serve: Serve, connect: Connect, ask: Any, status: bytes
+) -> None:
+    """One that HTTP does not have, and a change of protocol, are `bad_http`, too."""
+
+    async def handle(call: Call) -> None:
+        await call.read_body()
+        upgrade = b"Connection: Upgrade\r\nUpgrade: x\r\n" if status == b"101" else b""
+        await call.send(b"HTTP/1.1 %b Odd\r\n%bContent-Length: 2\r\n\r\n{}" % (status, upgrade))
+        await call.wait_for_hang_up()
+
+    failure = await fail(ask(connect((await serve(handle)).url)))
+
+    assert ("bad_http", False) == (failure.fault, failure.repeatable)
+
+
 async def test_broken_chunks_mid_stream(serve: Serve, connect: Connect) -> None:
     """Broken chunk framing after good events ends the stream as `bad_http`, at once."""
     has_read = asyncio.Event()

@@ -591,6 +591,6 @@ async def test_a_stream_to_http_1_0_is_plain_bytes_and_a_close(version: bytes) -
     assert is_plain == (b"transfer-encoding" not in head)
     assert is_plain == (b"connection: close" in head)
     assert is_plain == wire.is_closed
-    parts = (b"one\n", b"0\r\n\r\n", b"last\n")
-    expected = b"".join(parts) if is_plain else b"".join(chunk(part) for part in parts) + END
+    lines = (b"one\n", b"0\r\n", b"\r\n", b"last\n")
+    expected = b"".join(lines) if is_plain else b"".join(chunk(line) for line in lines) + END
     assert await wire.bodies() == expected

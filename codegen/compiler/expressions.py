@@ -323,7 +323,7 @@ class Expressions:
         for case in rule.cases:
             known = in_case(replace(held, absent=False, null=False), case)
             with self.place.knowing(rule.match, known), self.place.branch() as branch:
-                outcome = self._case(case, target, where, label, result)
+                outcome = self._case(case, target, label, result)
             before: tuple[Statement, ...] = branch.written()
             if not may_refuse(before):
                 body.take_over(branch)
@@ -335,9 +335,7 @@ class Expressions:
         body.lines += guarded(guard, *_choice(branches))
         return Operand(result, target.type, absent=absent, checked=False)
 
-    def _case(
-        self, case: Case, target: Field, where: Position, label: str, result: Name
-    ) -> Statement | None:
+    def _case(self, case: Case, target: Field, label: str, result: Name) -> Statement | None:
         if case.absent:
             return assign(result, UNSET)
         if case.reject is not None:

@@ -27,9 +27,6 @@ FOLDER = HERE.parent / "cases"
 
 Replay = Literal["recorded", "bytes", "whole", "one_shot"]
 
-STREAMING_PATHS = frozenset({"/api/chat", "/api/generate", "/api/pull", "/api/push", "/api/create"})
-"""Routes that stream unless told not to (docs/facts/ollama.md#stream-default)."""
-
 
 class RawBytes(Struct, frozen=True):
     """A body that is not text."""

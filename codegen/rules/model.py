@@ -1,8 +1,8 @@
 """
 The rule language as dataclasses: rows for upstream failures, whole files, and all parts by name.
 
-The other parts are `values`, `translations` and `plan`; what uses the language takes them from
-here.
+The other parts are `values`, `translations`, `plan` and `passing`. Modules outside this package
+import all of them from here.
 """
 
 from __future__ import annotations

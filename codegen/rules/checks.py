@@ -15,6 +15,7 @@ from codegen.rules.model import (
     Case,
     Condition,
     Constant,
+    ErrorRow,
     MappingFile,
     Reason,
     Refusal,
@@ -49,6 +50,8 @@ def check_file(file: MappingFile, findings: Findings) -> None:
                 _check_reason(part, name, findings)
             case Refusal():
                 _check_refusal(part, findings)
+            case ErrorRow():
+                _check_refusal(part.refusal, findings)
             case AnswerRule():
                 _check_answer(part, findings)
             case Condition():

@@ -15,14 +15,7 @@ from codegen.rules.model import ErrorRow, MappingFile, RecoverRow
 
 
 def check_rows(file: MappingFile, findings: Findings) -> None:
-    """Report error rows below 400, and rows that a row before them makes useless."""
-    for row in file.errors:
-        if 0 < row.status < 400:
-            findings.add(
-                "bad-value",
-                row.status_position,
-                f"{row.status} is no status of an error: a client takes the answer for a good one",
-            )
+    """Report rows that a row before them makes useless."""
     _check_reached(file.errors, findings)
     _check_reached(file.recover, findings)
 

@@ -402,7 +402,7 @@ def _in_order(fields: Mapping[str, Rule], known: Mapping[str, Field]) -> list[tu
     """
     Return rules in the order in which they are written out.
 
-    Those of a group come in the order of the target's fields, and so do those beside them.
+    If any of them is from a group, all are in the order of the target's fields.
     """
     if not any(rule.position.included for rule in fields.values()):
         return list(fields.items())

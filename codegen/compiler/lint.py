@@ -1,6 +1,6 @@
 """
-Checks that need the whole project: what nothing uses, what nobody serves, documents that are no
-OpenAPI.
+Checks that need the whole project: parts that nothing uses, operations that no mapping serves, and
+documents that are not valid OpenAPI.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def _check_bounds(condition: Condition, findings: Findings) -> None:
 
 
 def _check_cases(cases: tuple[Case, ...], findings: Findings) -> None:
-    """Every case must be reached: the first that applies is taken."""
+    """Report cases that earlier cases leave nothing for: the first that applies is taken."""
     for number, case in enumerate(cases):
         before = cases[:number]
         taken = None
@@ -129,7 +129,7 @@ def _check_cases(cases: tuple[Case, ...], findings: Findings) -> None:
 
 
 def _same(constant: Constant | None, value: Plain) -> bool:
-    """Tell equal constants apart as JSON does: `1` is not `true`."""
+    """Tell whether a constant is this value in JSON, where `1` is not `true`."""
     if constant is None:
         return False
     return json.dumps(constant.value) == json.dumps(value)

@@ -106,12 +106,12 @@ SHARED = "shared"
 
 
 class Statuses(Form[tuple[str, ...]]):
-    """One status or class such as 5xx, or a list of them; what is neither is left out."""
+    """One status or class such as 5xx, or a list of them; other items are reported and left out."""
 
     called = ("a status", "a list")
 
     def takes(self, value: Value) -> bool:
-        """Take anything: each item is told of by itself."""
+        """Take anything: `read` reports each wrong item."""
         return True
 
     def read(self, value: Value, key: Key, reading: Reading) -> tuple[str, ...]:

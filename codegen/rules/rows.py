@@ -1,8 +1,9 @@
 """
-Rows that never apply, because rows before them take all that they would.
+Rows that never apply, because an earlier row takes every failure that they would.
 
-The compiler knows of rows that take a status or a fault whole; here are those that ask for a code
-or a message too.
+The compiler reports rows after one that takes a whole status or fault
+(`codegen/compiler/errors.py`). This module reports rows after one that also asks for a code or a
+message.
 """
 
 from __future__ import annotations

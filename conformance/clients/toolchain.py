@@ -1,9 +1,8 @@
 """
 What drivers need: their languages' tools, found on the machine, and their packages.
 
-Packages are of exact versions and are kept below `.nox/clients`, beside the environments of nox;
-the tools use their own caches of downloads, as pip does. Which scenarios a driver has is no
-business of this module.
+Packages have exact versions and are kept in `.nox/clients`. The tools use their own caches of
+downloads, as pip does. The drivers choose their scenarios.
 """
 
 import hashlib

@@ -146,7 +146,7 @@ class Case(Struct, frozen=True, rename={"name": "case", "replays": "replay"}):
 
     @property
     def needs_standin(self) -> bool:
-        """Say whether the case means nothing against a gateway whose LM Studio is not ours."""
+        """Say whether the case means nothing unless the gateway calls a stand-in."""
         return self.upstream != Upstream() or bool(self.settings or self.host)
 
     def path_of(self, request: ClientRequest) -> str:

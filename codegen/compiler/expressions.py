@@ -100,7 +100,7 @@ class Expressions:
                     declared=known.position,
                     about=f"{prefix}{nearest(name, known.fields)}",
                 )
-                # What it reads is decided all the same.
+                # Mark what the rule reads, or the source field would be reported as well.
                 if rule.source is not None:
                     self.place.path(rule.source)
                 continue
@@ -192,7 +192,7 @@ class Expressions:
             return self._match(rule, target, where, label)
         if rule.via is not None and rule.source is None:
             return self.invocations.transform(rule.via, rule.arguments or {}, rule.position)
-        # A rule of nothing has been told of where it was read.
+        # A rule that says nothing was reported when it was read.
         operand = self.place.path(rule.source) if rule.source is not None else None
         if operand is not None and rule.via is not None:
             if rule.arguments is not None:

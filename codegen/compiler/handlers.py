@@ -36,7 +36,7 @@ def check_handlers(project: Project, root: Path) -> None:
         owner, name = owners.get(reason.position.file), reason.handled_by
         if owner is None or name is None:
             continue
-        # What all files share may mean a part that each file has.
+        # A reason in the shared file may name a part that any of the files has.
         meant = owners.values() if owner.name == SHARED else (owner,)
         if not any(_exists(name, project, file, root) for file in meant):
             project.findings.add(

@@ -44,7 +44,7 @@ def validate_documents(specs: Specs, facts: Facts, findings: Findings) -> None:
                     f"{where}: {error.message.splitlines()[0][:200]}",
                 )
         except Unresolvable:
-            # A reference that leads nowhere has been reported where it stands.
+            # A reference that leads nowhere was reported at its own position.
             continue
 
 

@@ -59,7 +59,7 @@ def generate_structs(
         "paths": {},
         "components": {"schemas": schemas},
     }
-    # What is read from JSON or written as JSON never leads back to itself: no need of a collector.
+    # Values of JSON have no reference cycles, so the garbage collector need not track them.
     options: dict[str, Any] = {
         name: {
             "base_class_kwargs": {"gc": False}

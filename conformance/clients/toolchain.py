@@ -212,7 +212,7 @@ def build_rust() -> Path:
 def list_crates(lock: Path) -> set[tuple[str, str]]:
     """Return the crates in a lock file of cargo's, the driver aside, by name and version."""
     packages = tomllib.loads(lock.read_text("utf-8"))["package"]
-    # What follows a plus sign is no part of what a requirement can say.
+    # A requirement cannot state what follows a plus sign.
     return {(one["name"], one["version"].split("+")[0]) for one in packages if "source" in one}
 
 

@@ -51,7 +51,7 @@ def dev(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)
 def codegen(session: nox.Session) -> None:
-    """Write gateway/plans, gateway/calls and gateway/types anew from specs/."""
+    """Write everything that is generated from specs/: gateway code, pages and a schema."""
     run(session, "codegen")
 
 
@@ -78,7 +78,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"])
 def drift(session: nox.Session) -> None:
-    """Check that gateway/plans, calls and types are what specs/ gives."""
+    """Check that everything generated is what specs/ gives."""
     run(session, "codegen", "--check")
 
 

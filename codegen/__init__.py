@@ -1,1 +1,1 @@
-"""Specs and mapping rules in, typed Python out: the generator behind `nox -s codegen`."""
+"""The generator: reads specs and mapping rules, and writes typed Python (`nox -s codegen`)."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codegen.compiler import ir
-from codegen.compiler.builder import FAILURE, REQUEST_CONTEXT, Project
+from codegen.compiler.builder import FAILURE_TYPE, REQUEST_CONTEXT, Project
 from codegen.compiler.coverage import Coverage
 from codegen.compiler.handlers import check_handlers
 from codegen.compiler.lint import SERVED, check_project, check_reasons, validate_documents
@@ -138,7 +138,7 @@ class Generator:
         check_statuses(project.files.values(), self.specs, self.findings)
         signatures = [*project.transforms.values(), *project.steps.values()]
         named = named_components(project.files.values(), signatures)
-        of_requests = {str(REQUEST_CONTEXT), str(FAILURE)}
+        of_requests = {str(REQUEST_CONTEXT), str(FAILURE_TYPE)}
         check_used(self.specs, {*named, *of_requests}, self.findings)
 
     def generate(self, *, lint_only: bool = False) -> Files:
@@ -153,7 +153,7 @@ class Generator:
             return Files({})
         python = {f"gateway/{name}/__init__.py": f'"""{doc}"""\n' for name, doc in PACKAGES.items()}
         for api, names in self._components().items():
-            requests = self._request_structs() if api == "ollama" else frozenset()
+            requests = self._request_structs() if api == SERVED else frozenset()
             python[f"gateway/types/{api}.py"] = generate_structs(
                 self.specs, api, names, requests, header_for(Path(f"specs/{api}.yaml"))
             )

@@ -1,1 +1,1 @@
-"""What judges the gateway from outside: the stand-in, cases, fixtures and their runner."""
+"""The programs and data that judge the gateway from outside (docs/suite.md)."""

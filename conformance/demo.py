@@ -76,7 +76,7 @@ def main(**flags: Unpack[Flags]) -> None:
                 settings, upstream=msgspec.structs.replace(settings.upstream, url=standin.url)
             )
             if loaded.sources["store.path"] == DATA_DIRECTORY:
-                # What is made of a stand-in's models would mean nothing to LM Studio.
+                # Names made from a stand-in's models would mean nothing to LM Studio.
                 memory = msgspec.structs.replace(settings.store, path=None)
                 settings = msgspec.structs.replace(settings, store=memory)
         code = run_gateway(settings, listener)

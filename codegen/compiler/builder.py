@@ -22,7 +22,7 @@ from codegen.descriptions.types import Field, ScalarType, Struct, StructType, Ty
 from codegen.rules.model import Block, MappingFile, Reason, Rule
 
 REQUEST_CONTEXT = StructType("context", "RequestContext")
-FAILURE = StructType("context", "Failure")
+FAILURE_TYPE = StructType("context", "Failure")
 
 
 @dataclass

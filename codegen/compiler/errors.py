@@ -5,7 +5,7 @@ Error rows: what an upstream failure becomes for the client, and what is tried b
 from __future__ import annotations
 
 from codegen.compiler import ir
-from codegen.compiler.builder import REQUEST_CONTEXT, Builder
+from codegen.compiler.builder import FAILURE_TYPE, REQUEST_CONTEXT, Builder
 from codegen.compiler.operand import Body, Operand, Scope
 from codegen.compiler.place import Context, Place
 from codegen.compiler.runtime import CONTEXT, REFUSAL, UPSTREAM_FAILURE, literal_type, one_of
@@ -29,7 +29,7 @@ from codegen.compiler.tree import (
     names_read,
 )
 from codegen.descriptions.problem import did_you_mean
-from codegen.descriptions.types import ScalarType, StructType
+from codegen.descriptions.types import ScalarType
 from codegen.rules.model import ErrorRow, RecoverRow
 
 RECOVERIES = ("load",)
@@ -57,7 +57,7 @@ class Errors:
         body = Body(names={"failure", "context"})
         roots = {
             "$context": Operand(Name("context"), REQUEST_CONTEXT),
-            "$upstream": Operand(FAILURE, StructType("context", "Failure")),
+            "$upstream": Operand(FAILURE, FAILURE_TYPE),
         }
         place = Place(
             self._context, Scope(roots, inline=frozenset({"$context", "$upstream"})), body
@@ -101,7 +101,7 @@ class Errors:
         )
 
     def _check_faults(self, row: ErrorRow) -> None:
-        failure = self._builder.specs.struct(StructType("context", "Failure"))
+        failure = self._builder.specs.struct(FAILURE_TYPE)
         found = failure.fields.get("fault")
         known = found.type.enum if found and isinstance(found.type, ScalarType) else None
         for name, where in row.faults:

@@ -100,7 +100,7 @@ class Expressions:
                     declared=known.position,
                     about=f"{prefix}{nearest(name, known.fields)}",
                 )
-                # What it reads is decided all the same.
+                # Mark what the rule reads, or the source field would be reported as well.
                 if rule.source is not None:
                     self.place.path(rule.source)
                 continue
@@ -192,7 +192,7 @@ class Expressions:
             return self._match(rule, target, where, label)
         if rule.via is not None and rule.source is None:
             return self.invocations.transform(rule.via, rule.arguments or {}, rule.position)
-        # A rule of nothing has been told of where it was read.
+        # A rule that says nothing was reported when it was read.
         operand = self.place.path(rule.source) if rule.source is not None else None
         if operand is not None and rule.via is not None:
             if rule.arguments is not None:
@@ -323,7 +323,7 @@ class Expressions:
         for case in rule.cases:
             known = in_case(replace(held, absent=False, null=False), case)
             with self.place.knowing(rule.match, known), self.place.branch() as branch:
-                outcome = self._case(case, target, where, label, result)
+                outcome = self._case(case, target, label, result)
             before: tuple[Statement, ...] = branch.written()
             if not may_refuse(before):
                 body.take_over(branch)
@@ -335,9 +335,7 @@ class Expressions:
         body.lines += guarded(guard, *_choice(branches))
         return Operand(result, target.type, absent=absent, checked=False)
 
-    def _case(
-        self, case: Case, target: Field, where: Position, label: str, result: Name
-    ) -> Statement | None:
+    def _case(self, case: Case, target: Field, label: str, result: Name) -> Statement | None:
         if case.absent:
             return assign(result, UNSET)
         if case.reject is not None:
@@ -404,7 +402,7 @@ def _in_order(fields: Mapping[str, Rule], known: Mapping[str, Field]) -> list[tu
     """
     Return rules in the order in which they are written out.
 
-    Those of a group come in the order of the target's fields, and so do those beside them.
+    If any of them is from a group, all are in the order of the target's fields.
     """
     if not any(rule.position.included for rule in fields.values()):
         return list(fields.items())

@@ -121,7 +121,7 @@ class Folds:
             if found.required
         }
         for path in fold.last:
-            # That a required field is not set has been told of the frame itself.
+            # A required field that is not set was reported for the frame itself.
             if path.text in produced - last - needed:
                 self._findings.add(
                     "fold-missing",

@@ -1,5 +1,5 @@
 """
-Who is said to deal with a field instead of a rule: `handled_by` and `x-read-by` name what exists.
+Checks `handled_by` and `x-read-by`, which say what deals with a field instead of a rule.
 
 A name is one of these:
 
@@ -30,13 +30,13 @@ PARTS = ("answers", "calls", "reports", "shapes", "streams", "tables")
 
 
 def check_handlers(project: Project, root: Path) -> None:
-    """Report reasons and notes that name nobody who could deal with a field."""
+    """Report reasons and notes that name a handler that does not exist."""
     owners = {file.file: file for file in project.files.values()}
     for reason in _reasons_in(list(owners.values())):
         owner, name = owners.get(reason.position.file), reason.handled_by
         if owner is None or name is None:
             continue
-        # What all files share may mean a part that each file has.
+        # A reason in the shared file may name a part that any of the files has.
         meant = owners.values() if owner.name == SHARED else (owner,)
         if not any(_exists(name, project, file, root) for file in meant):
             project.findings.add(

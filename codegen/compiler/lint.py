@@ -1,6 +1,6 @@
 """
-Checks that need the whole project: what nothing uses, what nobody serves, documents that are no
-OpenAPI.
+Checks that need the whole project: parts that nothing uses, operations that no mapping serves, and
+documents that are not valid OpenAPI.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def validate_documents(specs: Specs, facts: Facts, findings: Findings) -> None:
                     f"{where}: {error.message.splitlines()[0][:200]}",
                 )
         except Unresolvable:
-            # A reference that leads nowhere has been reported where it stands.
+            # A reference that leads nowhere was reported at its own position.
             continue
 
 

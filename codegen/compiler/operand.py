@@ -101,9 +101,9 @@ class Body:
     """Where what an expression gives is read from, once it is kept somewhere."""
     roots: set[str] = field(default_factory=set)
     present: set[Expression] = field(default_factory=set)
-    """Expressions of which it is known where these lines stand that they have a value."""
+    """Expressions that are known to have a value at these lines."""
     reads: dict[Expression, Reads] | None = None
-    """Fields that are read together, by their object; None where each is read by itself."""
+    """Fields that are read together, by their object; None where each is read on its own."""
 
     def within(self, present: Operand) -> Body:
         """Return a body for lines that run only when an operand has a value."""

@@ -296,7 +296,7 @@ class Patches:
 
     def _instead(self, rule: Instead) -> str | None:
         side = self._side("answer", None)
-        # It is asked for before anything of the request is read.
+        # The transform runs before anything of the request is read.
         side.scope.unresolved = frozenset({"model", "asked"})
         side.scope.unresolved_words = "before the request is"
         body = Body(names={"context", "item"})

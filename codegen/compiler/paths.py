@@ -99,7 +99,7 @@ class Resolver:
                 f"`{path.text}`: {' and '.join(names)} are not objects of one type",
             )
             return None
-        # As for one that is asked for presence: an object is always true.
+        # `or` is enough here: an object is always true.
         code = body.local(Or(tuple(each.code for each in found)), _safe("_or_".join(names)))
         return Operand(
             code,

@@ -121,7 +121,7 @@ class Place:
         """
         Know, for what is written meanwhile, that these expressions have a value.
 
-        Only they themselves: what lies in them is read in lines that stand before the test.
+        It holds for the expressions only: their fields are read in lines before the test.
         """
         there, self._there = self._there, self._there | codes
         yield

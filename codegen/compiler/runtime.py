@@ -1,5 +1,5 @@
 """
-What generated code is written against: every module that it imports from, said once.
+The names that generated code imports, each with its module.
 """
 
 from __future__ import annotations

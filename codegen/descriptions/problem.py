@@ -169,7 +169,7 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
 
 
 def render(problems: Iterable[Problem], root: Path) -> str:
-    """Print problems with the source line, a caret under the column, and the hint beside it."""
+    """Print problems with the source line, a caret under the column, and the hint."""
     blocks = []
     for problem in problems:
         lines = [problem.headline()]

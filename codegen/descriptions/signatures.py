@@ -51,11 +51,6 @@ class Signature:
         """Whether the function may return UNSET."""
         return "UnsetType" in _arms(self.returns)
 
-    @property
-    def may_be_null(self) -> bool:
-        """Whether the function may return None."""
-        return "None" in _arms(self.returns)
-
     def without(self, names: tuple[str, ...]) -> Signature:
         """Return the signature less some parameters that the caller fills itself."""
         kept = tuple(item for item in self.parameters if item.name not in names)

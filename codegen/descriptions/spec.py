@@ -220,7 +220,6 @@ class Specs:
                     position=key.position,
                     refusal=_word(value, "x-refusal"),
                     item_refusal=_word(_descend(value, "items"), "x-refusal"),
-                    description=_word(value, "description") or "",
                     read_by=_word(value, "x-read-by"),
                     changes=_is_set(value, "x-changes"),
                 )

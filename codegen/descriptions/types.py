@@ -116,7 +116,6 @@ class Field:
     position: Position
     refusal: str | None = None
     item_refusal: str | None = None
-    description: str = ""
     read_by: str | None = None
     changes: bool = False
     """Whether reading it twice in one request may give two values."""

@@ -16,7 +16,7 @@ from codegen.descriptions.source import Mapping, Scalar, Value
 from codegen.descriptions.spec import Specs
 from codegen.output.structs import closure
 
-NOTES = ("x-go-type", "x-go-check", "x-go-shape", "x-go-bytes")
+GO_NOTES = ("x-go-type", "x-go-check", "x-go-shape", "x-go-bytes")
 ITEM_KEYS = ("items", "additionalProperties")
 
 
@@ -85,7 +85,7 @@ def _notes_of(struct: str, schema: Mapping) -> Iterator[tuple[str, str, str, Pos
 def _notes_at(key: str, schema: Value) -> Iterator[tuple[str, str, str, Position]]:
     if not isinstance(schema, Mapping):
         return
-    for note in NOTES:
+    for note in GO_NOTES:
         item = schema.get(note)
         if isinstance(item, Scalar):
             yield key, note, str(item.value), item.position

@@ -1,7 +1,7 @@
 """
-Printing: modules decided elsewhere become text through templates, formatted by ruff.
+Prints compiled modules through templates, and has ruff format the text.
 
-Undefined names raise. Nothing is decided here or in a template.
+An undefined name in a template raises. Nothing is decided here or in a template.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Printer:
     def endpoints(
         self, modules: list[ir.Module], rules: GoRules, passed_on: Sequence[tuple[str, str]]
     ) -> str:
-        """Return the text of the endpoint table, and of what is passed on beside it."""
+        """Return the text of the endpoint table and of the tables of what is passed on."""
         template = self._environment.get_template("endpoints.py.j2")
         endpoints = [endpoint for module in modules for endpoint in module.endpoints]
         passthrough = [row for module in modules for row in module.passed_on]

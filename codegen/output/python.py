@@ -103,7 +103,7 @@ def _printed(node: Expression) -> tuple[str, int]:
             then, test = expression(node.then, OR), expression(node.test, OR)
             return f"{then} if {test} else {expression(node.otherwise, CONDITIONAL)}", CONDITIONAL
         case Or():
-            # Without need, but a reader should not have to know which of the two holds tighter.
+            # Not needed, but a reader should not have to know which of the two binds tighter.
             tests = (expression(test, NOT) for test in node.tests)
             return " or ".join(tests), OR
         case And():

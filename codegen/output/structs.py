@@ -59,7 +59,7 @@ def generate_structs(
         "paths": {},
         "components": {"schemas": schemas},
     }
-    # What is read from JSON or written as JSON never leads back to itself: no need of a collector.
+    # Values of JSON have no reference cycles, so the garbage collector need not track them.
     options: dict[str, Any] = {
         name: {
             "base_class_kwargs": {"gc": False}
@@ -73,6 +73,7 @@ def generate_structs(
 def _generate(document: dict[str, Any], header: str, options: dict[str, Any]) -> str:
     original = msgspec_model.Struct.order_fields_for_construction
     # The generator moves required fields to the front, and with them the order on the wire.
+    # mypy refuses to replace a method, here and below.
     msgspec_model.Struct.order_fields_for_construction = classmethod(  # type: ignore[method-assign, assignment]
         lambda cls, fields: list(fields)
     )

@@ -1,1 +1,1 @@
-"""The rule language: its definition, its model, and the reader of mapping files."""
+"""The rule language: its constructs, its schema and tables, and the reader of mapping files."""

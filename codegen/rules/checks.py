@@ -15,6 +15,7 @@ from codegen.rules.model import (
     Case,
     Condition,
     Constant,
+    ErrorRow,
     MappingFile,
     Reason,
     Refusal,
@@ -49,6 +50,8 @@ def check_file(file: MappingFile, findings: Findings) -> None:
                 _check_reason(part, name, findings)
             case Refusal():
                 _check_refusal(part, findings)
+            case ErrorRow():
+                _check_refusal(part.refusal, findings)
             case AnswerRule():
                 _check_answer(part, findings)
             case Condition():
@@ -106,7 +109,7 @@ def _check_bounds(condition: Condition, findings: Findings) -> None:
 
 
 def _check_cases(cases: tuple[Case, ...], findings: Findings) -> None:
-    """Every case must be reached: the first that applies is taken."""
+    """Report cases that earlier cases leave nothing for: the first that applies is taken."""
     for number, case in enumerate(cases):
         before = cases[:number]
         taken = None
@@ -126,7 +129,7 @@ def _check_cases(cases: tuple[Case, ...], findings: Findings) -> None:
 
 
 def _same(constant: Constant | None, value: Plain) -> bool:
-    """Tell equal constants apart as JSON does: `1` is not `true`."""
+    """Tell whether a constant is this value in JSON, where `1` is not `true`."""
     if constant is None:
         return False
     return json.dumps(constant.value) == json.dumps(value)

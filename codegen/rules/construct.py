@@ -42,9 +42,9 @@ class Needs:
     words: str
     check: Literal["unknown-key", "unknown-step", "bad-value"] = "unknown-key"
     at_key: bool = False
-    """Whether the problem stands at the construct's key and not at its body."""
+    """Whether the problem is reported at the construct's key and not at its body."""
     unless_misspelt: bool = False
-    """Whether an unknown key, which may be one of them misspelt, is problem enough."""
+    """Whether an unknown key, which may be a misspelt one of `keys`, is reported alone."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def construct(
 def key(
     form: Form[T], meaning: str, *, name: str = "", required: bool = False, default: object = None
 ) -> T:
-    """Declare a key; left out, it is `default`, or what its form has for nothing."""
+    """Declare a key; when it is left out, it is `default`, or its form's empty value."""
     absent = form.empty if default is None else lambda: default
     return cast(T, _declared(form, meaning, name, required, absent))
 
@@ -235,7 +235,7 @@ class One(Form[T]):
         return found.entries[found.shorthand].form if found.shorthand else None
 
     @property
-    def called(self) -> tuple[str, ...]:  # type: ignore[override]
+    def called(self) -> tuple[str, ...]:  # type: ignore[override]  # known only when asked
         """What it is called in a problem: a mapping, and what its shorthand is called."""
         return (*(self._short.called if self._short is not None else ()), "a mapping")
 

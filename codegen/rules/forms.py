@@ -26,7 +26,7 @@ class Reading(Protocol):
     findings: Findings
 
     def value(self, form: Form[T], value: Value, key: Key, label: str) -> T | None:
-        """Return what a form reads of a value; None, and a problem, for another form."""
+        """Return what a form reads of a value; report a value of another form."""
         ...
 
     def construct(self, made: type[T], node: Mapping, key: Key) -> T:
@@ -176,7 +176,7 @@ class Either(Form[T]):
         return " or ".join(form.notation() for form in self._forms)
 
     def empty(self) -> Any:
-        """Return what the second form has for nothing."""
+        """Return the second form's empty value."""
         return self._forms[1].empty()
 
     def within(self) -> Iterator[Form[Any]]:

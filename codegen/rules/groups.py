@@ -23,7 +23,7 @@ class _Item:
     group: str
     part: str
     slot: str
-    """Which list of a fold it stands in, "" for what is no list's."""
+    """The list of a fold that it is in, "" for an entry of no list."""
     key: Key
     value: Value
 
@@ -114,12 +114,12 @@ class Groups:
                 f"`{text}` is no group here",
                 hint=did_you_mean(text, known),
             )
-            # What was probably meant is put in, or all that depends on it would be told as well.
+            # Use what was probably meant: else all that depends on it would be reported as well.
             text = nearest(text, known) or ""
         return known.get(text)
 
     def _items(self, name: Scalar, file: str, outer: tuple[Position, ...]) -> list[_Item]:
-        """Return what a group of this name puts in, what it includes itself among it."""
+        """Return the entries of the group of this name, with those of the groups it includes."""
         group = self._find(name, file)
         if group is None:
             return []

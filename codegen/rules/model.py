@@ -1,8 +1,8 @@
 """
 The rule language as dataclasses: rows for upstream failures, whole files, and all parts by name.
 
-The other parts are `values`, `translations` and `plan`; what uses the language takes them from
-here.
+The other parts are `values`, `translations`, `plan` and `passing`. Modules outside this package
+import all of them from here.
 """
 
 from __future__ import annotations
@@ -106,12 +106,12 @@ SHARED = "shared"
 
 
 class Statuses(Form[tuple[str, ...]]):
-    """One status or class such as 5xx, or a list of them; what is neither is left out."""
+    """One status or class such as 5xx, or a list of them; other items are reported and left out."""
 
     called = ("a status", "a list")
 
     def takes(self, value: Value) -> bool:
-        """Take anything: each item is told of by itself."""
+        """Take anything: `read` reports each wrong item."""
         return True
 
     def read(self, value: Value, key: Key, reading: Reading) -> tuple[str, ...]:

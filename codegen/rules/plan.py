@@ -24,7 +24,7 @@ from codegen.rules.values import (
 ENDS = ("answer", "call", "report", "refuse")
 CHECKS = ("check", "model", "need", "decode")
 VERBS = (*CHECKS, *ENDS, "do")
-"""What a step does; each has one of these, and `do` may stand beside `answer`."""
+"""What a step does; each has one of these, and `do` may come with `answer`."""
 
 
 @construct("choice")

@@ -73,10 +73,14 @@ class Reader:
         return made(**dict(declared.attributes(node, key, self)))
 
     def value(self, form: Form[T], value: Value, key: Key, label: str) -> T | None:
-        """Return what a form reads of a value; what it has instead, and a problem, for another."""
+        """
+        Return what a form reads of a value.
+
+        A value of another form is reported, and what the form has instead is returned.
+        """
         if form.takes(value):
             return form.read(value, key, self)
-        # A value that is left out stands nowhere but at its key.
+        # A value that is left out has no position but its key's.
         left_out = isinstance(value, Scalar) and value.value is None
         self.findings.add(
             "bad-value",

@@ -1,8 +1,9 @@
 """
-Rows that never apply, because rows before them take all that they would.
+Rows that never apply, because an earlier row takes every failure that they would.
 
-The compiler knows of rows that take a status or a fault whole; here are those that ask for a code
-or a message too.
+The compiler reports rows after one that takes a whole status or fault
+(`codegen/compiler/errors.py`). This module reports rows after one that also asks for a code or a
+message.
 """
 
 from __future__ import annotations
@@ -15,14 +16,7 @@ from codegen.rules.model import ErrorRow, MappingFile, RecoverRow
 
 
 def check_rows(file: MappingFile, findings: Findings) -> None:
-    """Report error rows below 400, and rows that a row before them makes useless."""
-    for row in file.errors:
-        if 0 < row.status < 400:
-            findings.add(
-                "bad-value",
-                row.status_position,
-                f"{row.status} is no status of an error: a client takes the answer for a good one",
-            )
+    """Report rows that a row before them makes useless."""
     _check_reached(file.errors, findings)
     _check_reached(file.recover, findings)
 

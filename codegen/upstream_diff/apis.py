@@ -143,7 +143,7 @@ class Apis:
             side = f"{key[0]} parameter"
             before, after = own.known.get(key), other.known.get(key)
             if key[0] == "path" and (before is None or after is None):
-                # The path says that it is there; not everyone describes it besides.
+                # The path shows that it is there; some documents do not describe it as well.
                 continue
             if before is None and after is not None:
                 text = f"theirs {self._shapes.describe(schema_of(after))}"

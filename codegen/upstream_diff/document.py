@@ -202,7 +202,7 @@ def _parsed(text: str) -> object:
     except RecursionError:
         raise UnreadableDocument("its values are nested too deeply") from None
     except (ValueError, TypeError, ArithmeticError) as error:
-        # A number or date that is none, or a key that is a list.
+        # A malformed number or date, or a key that is a list.
         raise UnreadableDocument(f"a value can't be read: {error}") from None
 
 
@@ -233,7 +233,7 @@ def _unmarked(value: Value, place: Position, places: dict[int, Position]) -> obj
         case Sequence():
             found = [_unmarked(item, item.position, places) for item in value.items]
         case Mapping():
-            # A member's place is that of its key: there a reader looks for a field.
+            # A member's place is that of its key, where a reader looks for a field.
             found = {key.text: _unmarked(item, key.position, places) for key, item in value.items()}
     places[id(found)] = place
     return found

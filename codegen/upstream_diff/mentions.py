@@ -82,7 +82,7 @@ class _Names:
                 place = self._place(operation, mention)
                 yield Change(operation.name, label, Difference(mention.name, "new", text, place))
             return
-        # Which side an example without a title belongs to is told by what it fits better.
+        # An example without a title belongs to the side that it fits better.
         side, lacking = min(
             (
                 (side, list(dict.fromkeys(self._lacking(mention.example, schema, ""))))

@@ -56,7 +56,7 @@ def main(
     taken: Path | None,
     write: bool,
 ) -> None:
-    """Measure the gateway beside its yardsticks, and any other server of Ollama's API."""
+    """Measure the gateway, its yardsticks, and any other server of Ollama's API."""
     if taken is not None:
         results = msgspec.json.decode(taken.read_bytes(), type=Results)
     else:

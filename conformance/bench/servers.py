@@ -84,7 +84,7 @@ def started(
     )
     assert process.stdin is not None
     assert process.stderr is not None
-    # What it says after its address must not fill the pipe and stop it.
+    # Later output must not fill the pipe and block the process.
     draining = threading.Thread(target=process.stderr.read, daemon=True)
     try:
         url = _read_url(name, process, start_s)

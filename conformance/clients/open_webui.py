@@ -28,7 +28,7 @@ SETTINGS = {
     "WEBUI_AUTH": "False",
     "WEBUI_SECRET_KEY": "not a secret",
     "ENABLE_OPENAI_API": "False",
-    # Nothing is fetched and nobody is told anything.
+    # Open WebUI downloads nothing and sends no telemetry.
     "OFFLINE_MODE": "True",
     "HF_HUB_OFFLINE": "1",
     "ENABLE_VERSION_UPDATE_CHECK": "False",
@@ -58,7 +58,7 @@ def serving(gateway_url: str) -> Iterator[str]:
                     **SETTINGS,
                     "OLLAMA_BASE_URL": gateway_url,
                     "DATA_DIR": folder,
-                    # Files are copied there at each start: not into the environment, please.
+                    # Files are copied there at each start, which must not change the environment.
                     "STATIC_DIR": f"{folder}/static",
                 },
                 stdin=subprocess.PIPE,

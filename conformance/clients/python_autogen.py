@@ -150,7 +150,7 @@ async def missing_model(place: Place) -> None:
 async def stream_abort(place: Place) -> None:
     """A client that leaves a stream early can go on."""
     client = connect(place)
-    # Thinking is nothing that this client would tell of.
+    # This client does not report thinking.
     stream = client.create_stream(said(HELD_QUESTION), extra_create_args={"think": False})
     assert isinstance(await anext(stream), str)
     await stream.aclose()

@@ -593,7 +593,7 @@ def stream_abort(place: Place) -> None:
     client = connect(place)
     stream = client.chat(place.chat, said(HELD_QUESTION), stream=True)
     assert next(iter(stream)).done is False
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()  # type: ignore[attr-defined]  # declared an iterator, is a generator
     assert check_chat(client.chat(place.chat, said(QUESTION)), place)
 
 

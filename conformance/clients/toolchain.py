@@ -1,9 +1,8 @@
 """
 What drivers need: their languages' tools, found on the machine, and their packages.
 
-Packages are of exact versions and are kept below `.nox/clients`, beside the environments of nox;
-the tools use their own caches of downloads, as pip does. Which scenarios a driver has is no
-business of this module.
+Packages have exact versions and are kept in `.nox/clients`. The tools use their own caches of
+downloads, as pip does. The drivers choose their scenarios.
 """
 
 import hashlib
@@ -213,7 +212,7 @@ def build_rust() -> Path:
 def list_crates(lock: Path) -> set[tuple[str, str]]:
     """Return the crates in a lock file of cargo's, the driver aside, by name and version."""
     packages = tomllib.loads(lock.read_text("utf-8"))["package"]
-    # What follows a plus sign is no part of what a requirement can say.
+    # A requirement cannot state what follows a plus sign.
     return {(one["name"], one["version"].split("+")[0]) for one in packages if "source" in one}
 
 

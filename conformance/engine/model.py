@@ -1,9 +1,9 @@
 """
 Two tiny models for a real engine: one that chats, one that makes embeddings.
 
-Their weights are random and their words come from this project's own documents: they say nothing,
-but by way of all that a large model goes through, such as vocabulary, template, context, grammar
-and sampling. Other modules serve them.
+Their weights are random and their vocabulary comes from this project's own documents. Their answers
+mean nothing, but they pass through every stage of a large model: vocabulary, template, context,
+grammar and sampling. Other modules serve them.
 """
 
 import json

@@ -7,8 +7,8 @@ another kind, or exchanged with a neighbour; the cases that use the rule run unt
 names the field. Last the engine is broken from outside. What can't be observed stands with its
 reason in `mutants.yaml`, and an entry there that has become wrong fails as well.
 
-A sample is drawn with a seed, which is printed; `--all` breaks everything. How one mutant is hunted
-is in `mutants_hunt`; what there is to hunt, and what that says, is here.
+A sample is drawn with a seed, which is printed; `--all` breaks everything. This module chooses the
+mutants and judges the verdicts; `conformance.mutants.hunt` runs the cases against one mutant.
 """
 
 from __future__ import annotations

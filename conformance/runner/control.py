@@ -41,7 +41,7 @@ class Control:
             await self._post("script", list(rules))
 
     async def change_models(self, change: Mapping[str, Any]) -> None:
-        """Load, unload or otherwise change a model behind the gateway's back."""
+        """Load, unload or otherwise change a model without the gateway's knowledge."""
         await self._post("model", dict(change))
 
     async def seen(self, at_least: int = 0, limit_ms: int = 0) -> list[Seen]:

@@ -32,7 +32,7 @@ def listening(*module: str) -> Iterator[str]:
     address: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def read(lines: Iterable[str]) -> None:
-        # To the end: a pipe that nobody reads would stop a process that has much to say.
+        # Read to the end: a full pipe would block the process.
         for line in lines:
             said.append(line)
             if "listening on http" in line:

@@ -114,7 +114,7 @@ async def serve_app(app: AsgiApp) -> AsyncIterator[str]:
 
 @dataclass
 class Pair:
-    """A gateway, and the control of the LM Studio behind it (None when that is not ours)."""
+    """A gateway and the control of its stand-in; None when it calls something else."""
 
     gateway_url: str
     control: Control | None

@@ -32,7 +32,7 @@ SEED = 7
 PHASES = ("examples", "coverage")
 Mode = Literal["all", "positive"]
 
-# Only an upstream in trouble explains these, and the stand-in is well.
+# Only a failing upstream explains these, and the stand-in does not fail.
 TROUBLE = {"429", "502", "503", "504"}
 # The placeholders of the spec's examples, and the kind of model that each stands for.
 PLACEHOLDERS = {

@@ -1,8 +1,9 @@
 """
-The targets of schemathesis: who is asked by which description, and what all of it came to.
+The targets of schemathesis: which host is asked by which description, and the totals.
 
 Used by the long run (`conformance.schemas.fuzz`) and by the page of compatibility; the tests ask
-operation by operation. How one is run lives in `schemas` and `schemas_upstream`.
+operation by operation. `conformance.schemas.ollama` and `conformance.schemas.upstream` run one
+operation.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from conformance.suite.spec import SPEC
 
 Api = Literal["openai", "lmstudio"]
 Host = Literal["gateway", "standin", "fixtures"]
-"""Who is asked: the gateway, the stand-in behind it, or one that answers from fixtures."""
+"""The server that is asked: the gateway, its stand-in, or a stand-in that answers from fixtures."""
 APIS: tuple[Api, ...] = ("openai", "lmstudio")
 KNOWN = Path(__file__).with_name("known_upstream.txt")
 

@@ -20,7 +20,7 @@ from conformance.soak.run import Report, Wish, soak
 @click.option("--rate", default=4.0, show_default=True, help="tokens per second of a stream")
 @click.option("--seed", default=1, show_default=True, help="seed of the random numbers")
 def main(minutes: float, streams: int, rate: float, seed: int) -> None:
-    """Let clients, faults, leavers and slow readers at a gateway, and see what is left of it."""
+    """Run clients against a gateway, with faults, and check for leaks and wrong answers."""
     if minutes <= 0 or streams <= 0:
         raise click.UsageError("--minutes and --streams are above 0")
     report = asyncio.run(soak(Wish(minutes * 60, streams, rate, seed)))

@@ -100,7 +100,7 @@ def draw(dice: random.Random, tag: str) -> Asking:
         case _:
             body = {"model": PLAIN.key, "messages": messages, "stream": streamed}
             if not streamed:
-                # Nothing comes of it before all is there, which must be within the time limits.
+                # It answers only when all is there, which must be within the time limits.
                 body["max_tokens"] = 20
             return Asking(tag, "/v1/chat/completions", body, manner, fault)
 

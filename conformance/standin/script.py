@@ -138,7 +138,7 @@ class Script:
     """When a name was released last (monotonic); under None, when everything was."""
 
     def add(self, rules: list[Rule]) -> None:
-        """Add rules behind those that are there."""
+        """Add rules after the existing ones."""
         for rule in rules:
             self.entries.append(Entry(len(self.entries) + 1, rule))
 

@@ -37,10 +37,6 @@ class LoadFailed(Exception):
     """A model could not be loaded; the message is the engine's."""
 
 
-class Unloaded(Exception):
-    """The instance went away while it was answering."""
-
-
 @dataclass(eq=False)
 class Instance:
     """One loaded copy of a model. `ttl_s` is set for those that a request loaded."""

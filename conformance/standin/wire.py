@@ -7,7 +7,6 @@ docs/facts/lmstudio.md#indentation, docs/facts/lmstudio.md#error-envelopes), but
 import asyncio
 import base64
 import hashlib
-import re
 import socket
 import struct
 import time
@@ -27,7 +26,6 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = Sequence[tuple[str, str]]
 
 JSON_TYPE = "application/json; charset=utf-8"
-OPENAI_FAMILY = re.compile(r"/v1/|/api/v0/")
 
 
 @dataclass

@@ -27,9 +27,6 @@ FOLDER = HERE.parent / "cases"
 
 Replay = Literal["recorded", "bytes", "whole", "one_shot"]
 
-STREAMING_PATHS = frozenset({"/api/chat", "/api/generate", "/api/pull", "/api/push", "/api/create"})
-"""Routes that stream unless told not to (docs/facts/ollama.md#stream-default)."""
-
 
 class RawBytes(Struct, frozen=True):
     """A body that is not text."""
@@ -149,7 +146,7 @@ class Case(Struct, frozen=True, rename={"name": "case", "replays": "replay"}):
 
     @property
     def needs_standin(self) -> bool:
-        """Say whether the case means nothing against a gateway whose LM Studio is not ours."""
+        """Say whether the case means nothing unless the gateway calls a stand-in."""
         return self.upstream != Upstream() or bool(self.settings or self.host)
 
     def path_of(self, request: ClientRequest) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from conformance.suite.case import STREAMING_PATHS, Case, Expect, Frames, Run
+from conformance.suite.case import Case, Expect, Frames, Run
 from conformance.suite.compare import (
     ABSENT,
     Mismatch,
@@ -334,13 +334,6 @@ def _judge_request(case: Case, wanted: Any, seen: Sequence[Seen]) -> Iterator[Mi
         yield Mismatch("request upstream", f"POST {' or '.join(sorted(paths))}", names)
         return
     yield from compare(wanted, arrived[-1].value, "upstream request", exact=False)
-
-
-def is_streaming(case: Case) -> bool:
-    """Say whether the client's request asks for a stream, as the route reads it."""
-    request = case.client.request
-    stated = request.get("stream") if isinstance(request, dict) else None
-    return case.path in STREAMING_PATHS and stated is not False
 
 
 def _text(answer: Answer) -> str:

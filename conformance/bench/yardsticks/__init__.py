@@ -1,5 +1,5 @@
 """
-What the gateway is measured against on its own libraries; each is a process of its own.
+Servers that the gateway is measured against; they use its libraries, each in its own process.
 
-They do as much as makes the comparison fair, and nothing of what makes a gateway right.
+They do as much as a fair comparison needs, and nothing that makes a gateway correct.
 """

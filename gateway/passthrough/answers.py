@@ -12,11 +12,11 @@ import msgspec
 from gateway.faults import UpstreamFailure
 from gateway.passthrough.json_members import join_members, members_of
 from gateway.runtime.context import RequestContext
-from gateway.runtime.patching import UNREADABLE, Change, changed
+from gateway.runtime.patching import Change, changed
 from gateway.upstream.answers import RawAnswer, check_json, raise_error_event
 from gateway.upstream.sse import FIELD_STARTS, Event, SseDecoder
 from gateway.upstream.stated_errors import describe_body, read_error
-from gateway.wire.lenient import BOM
+from gateway.wire.lenient import BOM, UNREADABLE
 
 _ERROR_BYTES = 1024 * 1024
 

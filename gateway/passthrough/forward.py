@@ -28,11 +28,12 @@ from gateway.passthrough.json_members import join_members, members_of
 from gateway.passthrough.routes import Routes
 from gateway.passthrough.sending import conclude, refuse
 from gateway.runtime.context import RequestContext
-from gateway.runtime.patching import UNREADABLE, PassedOn, changed
+from gateway.runtime.patching import PassedOn, changed
 from gateway.server.asgi import AsgiClient, Receive, Scope, header, receive_body
 from gateway.settings.schema import Settings
 from gateway.types import internal
 from gateway.upstream.client import Upstream
+from gateway.wire.lenient import UNREADABLE
 from gateway.wire.writing import JSON
 
 _OUR_TOKEN_REFUSED = (401, 403)

@@ -12,6 +12,8 @@ import re
 
 import msgspec
 
+from gateway.wire.lenient import UNREADABLE
+
 _STRING = rb'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
 _BLANKS = re.compile(rb"[ \t\r\n]*+")
 _KEY = re.compile(rb"[ \t\r\n]*+(" + _STRING + rb")[ \t\r\n]*+:[ \t\r\n]*+")
@@ -29,7 +31,7 @@ def members_of(body: bytes) -> dict[str, msgspec.Raw] | None:
     """
     try:
         return _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return split_members(body)
 
 

@@ -16,15 +16,13 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.runtime.context import RequestContext
+from gateway.wire.lenient import UNREADABLE
 
 Members: TypeAlias = Mapping[str, Raw]
 """The members of a JSON object by name, each value as it was written."""
 
 Values: TypeAlias = dict[str, Any]
 """What members become; UNSET leaves one as it is."""
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a transform may raise for a member that it can't decode."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from gateway.wire.go_text import quote
+from gateway.wire.lenient import UNREADABLE
 
 T = TypeVar("T")
 
@@ -59,7 +60,7 @@ def decode_each(items: Iterable[msgspec.Raw], decoder: msgspec.json.Decoder[T]) 
     for item in items:
         try:
             value = decoder.decode(item)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             _log_once(str(error))
         else:
             yield value

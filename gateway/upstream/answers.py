@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias, TypeVar
 
-import msgspec
-
 from gateway.faults import UpstreamFailure, shorten
 from gateway.observability.record import sampled
 from gateway.runtime.outcome import FetchCall
@@ -22,7 +20,7 @@ from gateway.upstream.stated_errors import (
     read_error,
     read_hidden_error,
 )
-from gateway.wire.lenient import BOM
+from gateway.wire.lenient import BOM, UNREADABLE
 
 SourceT = TypeVar("SourceT")
 
@@ -287,7 +285,7 @@ def read_answer(call: FetchCall[SourceT, Any], data: bytes) -> SourceT:
     """
     try:
         answer = call.decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise UpstreamFailure(f"its answer can't be read: {error}", fault="not_json") from error
     if look := sampled(call.decoder.type):
         look(data)

@@ -43,8 +43,8 @@ def shown_quoted(value: object) -> str:
     r"""
     Return a text for the braces of an error text that ask for Go's quotes (`{name!q}`).
 
-    >>> shown_quoted("a	b"), shown_quoted(None)
-    ('"a\tb"', '""')
+    >>> shown_quoted("a\tb"), shown_quoted(None)
+    ('"a\\tb"', '""')
     """
     return quote(value if isinstance(value, str) else "")
 

@@ -20,7 +20,7 @@ from gateway.engine.failures import Failures
 from gateway.engine.limits import check_depth, check_raw_counts
 from gateway.engine.model_check import ModelCheck
 from gateway.engine.run import NEAREST, Services
-from gateway.faults import ClientGone, Refusal, UpstreamFailure, afresh
+from gateway.faults import Refusal, UpstreamFailure, afresh
 from gateway.lifecycle.lifecycle import Lease
 from gateway.observability.record import current
 from gateway.passthrough.answers import look_at, patch_answer
@@ -29,7 +29,15 @@ from gateway.passthrough.routes import Routes
 from gateway.passthrough.sending import conclude, refuse
 from gateway.runtime.context import RequestContext
 from gateway.runtime.patching import PassedOn, changed
-from gateway.server.asgi import AsgiClient, Receive, Scope, header, receive_body
+from gateway.server.asgi import (
+    AsgiClient,
+    Receive,
+    Scope,
+    body_pieces,
+    body_too_large,
+    header,
+    receive_body,
+)
 from gateway.settings.schema import Settings
 from gateway.types import internal
 from gateway.upstream.client import Upstream
@@ -88,7 +96,7 @@ class Passthrough:
                 await client.answer(200, JSON, msgspec.json.encode(made))
                 return
             if _has_body(scope) and not _is_json(scope):
-                body = _pieces(receive)
+                body = body_pieces(receive)
             else:
                 limit = self._settings.limits.body_bytes
                 whole = await receive_body(receive, limit)
@@ -233,7 +241,7 @@ def _unpacked(scope: Scope, body: bytes, limit: int) -> bytes:
     except zlib.error:
         raise Refusal(400, f"the body is not {encoding}, as content-encoding says") from None
     if len(whole) > limit:
-        raise Refusal(413, f"the request body is larger than {limit} bytes")
+        raise body_too_large(limit)
     if not unpacker.eof:
         raise Refusal(400, f"the body is not whole: its {encoding} has no end")
     scope["headers"] = [item for item in scope["headers"] if item[0] != b"content-encoding"]
@@ -247,14 +255,3 @@ def _is_json(scope: Scope) -> bool:
 
 def _has_body(scope: Scope) -> bool:
     return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
-
-
-async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        if piece := message.get("body", b""):
-            yield piece
-        if not message.get("more_body", False):
-            return

@@ -14,11 +14,10 @@ from gateway.passthrough.json_members import join_members, members_of
 from gateway.runtime.context import RequestContext
 from gateway.runtime.patching import Change, changed
 from gateway.upstream.answers import RawAnswer, check_json, raise_error_event
+from gateway.upstream.exchange import MAX_ERROR_BYTES
 from gateway.upstream.sse import FIELD_STARTS, Event, SseDecoder
 from gateway.upstream.stated_errors import describe_body, read_error
 from gateway.wire.lenient import BOM, UNREADABLE
-
-_ERROR_BYTES = 1024 * 1024
 
 _JSON_BYTES = 1024 * 1024
 """So much of an inference's answer is held to look at it whole; longer ones pass as they come."""
@@ -54,7 +53,7 @@ async def look_at(
     named by the first of some members that is there.
     """
     if answer.status >= 400:
-        held = await _read_up_to(chunks, _ERROR_BYTES)
+        held = await _read_up_to(chunks, MAX_ERROR_BYTES)
         return Start(held, _stated(b"".join(held), answer.status))
     if answer.status != 200 or not (is_inference or is_changed or answer.is_event_stream):
         return Start([])
@@ -87,7 +86,7 @@ async def _first_event(
     events: list[Event] = []
     for chunk in held:
         events += decoder.feed(chunk)
-    while not events and size < _ERROR_BYTES:
+    while not events and size < MAX_ERROR_BYTES:
         chunk = await anext(chunks, b"")
         if not chunk:
             events = decoder.close()
@@ -96,7 +95,7 @@ async def _first_event(
         size += len(chunk)
         events = decoder.feed(chunk)
     if not events:
-        if is_inference and size < _ERROR_BYTES:
+        if is_inference and size < MAX_ERROR_BYTES:
             raise UpstreamFailure("the event stream ended without an event", fault="empty")
         return Start(held)
     raise_error_event(events[0])

@@ -1,9 +1,9 @@
 """
-LM Studio's own routes, passed through: bytes as they are, but for what rules change.
+LM Studio's own routes, passed through: only what rules name is changed.
 
-The generated table says for each route what is changed, which member names a model, and what is
-answered here instead (`gateway/runtime/patching.py`). A body that is no JSON is streamed and never
-sent twice. Errors of the gateway come in the caller's envelope.
+The generated table says for each route which members are changed, which member names a model, and
+which answer is made without LM Studio (`gateway/runtime/patching.py`). A body that is not JSON is
+streamed and never sent twice. Errors of the gateway have the caller's dialect.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from gateway.wire.lenient import UNREADABLE
 from gateway.wire.writing import JSON
 
 _OUR_TOKEN_REFUSED = (401, 403)
-"""The client's key never gets there, so what LM Studio refuses is the gateway's own."""
+"""A client's key is not forwarded, so with these LM Studio refuses the gateway's token."""
 _JSON_LIKE = ("json", "text/plain", "x-www-form-urlencoded")
 _UNPACKED = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _KNOWN_ENCODINGS = "gzip, deflate or none"
@@ -58,7 +58,7 @@ _CONDITIONAL = (
     b"range",
     b"accept-encoding",
 )
-"""Headers of a request that ask for less than an answer that can be read and changed."""
+"""Request headers that can get an answer without a body, a part of it, or a packed one."""
 
 
 class Passthrough:
@@ -132,7 +132,7 @@ class Passthrough:
         members = members_of(body)
         check_raw_counts(body, members or {}, self._settings.limits)
         if members is None:
-            # No object: what to say of that is LM Studio's.
+            # LM Studio reports a body that is not an object.
             return body
         if route.model and not await self._find_model(members.get(route.model), context):
             return body
@@ -227,7 +227,7 @@ def _unpacked(scope: Scope, body: bytes, limit: int) -> bytes:
     """
     Return a body without its content encoding, whose header goes too: a name in it must be read.
 
-    Raises Refusal: 415 for an encoding that is not read here, 400 for bytes that are none of it,
+    Raises Refusal: 415 for an encoding that is not read here, 400 for bytes not in that encoding,
     413 for what grows beyond the limit.
     """
     encoding = header(scope, b"content-encoding").strip().lower()

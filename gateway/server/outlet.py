@@ -47,7 +47,7 @@ class Outlet(asyncio.Transport):
         if self._has_head and self._is_lines:
             data = _by_lines(data)
         if self._transport.is_closing():
-            # The client has left, and the protocol is told of it in the loop's next step.
+            # The client has left, and the loop tells the protocol in its next step.
             self._head = b""
         elif self._head:
             self._flushing.cancel()

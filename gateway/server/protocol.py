@@ -337,7 +337,7 @@ class _Parser(httptools.HttpRequestParser):
     """
 
     own_method = b""
-    """What stood in the request where httptools was given a method that it knows."""
+    """The method of the request, if httptools was given another one that it knows."""
 
     def __init__(self, protocol: ClientHttp) -> None:
         super().__init__(protocol)

@@ -281,7 +281,7 @@ def read_answer(call: FetchCall[SourceT, Any], data: bytes) -> SourceT:
     """
     Decode the answer of a call, and look for keys that its description lacks, in a sample of them.
 
-    Raises UpstreamFailure (not_json) when it is no such answer.
+    Raises UpstreamFailure (not_json) when it cannot be decoded.
     """
     try:
         answer = call.decoder.decode(data)
@@ -294,9 +294,9 @@ def read_answer(call: FetchCall[SourceT, Any], data: bytes) -> SourceT:
 
 def lacks_route(failure: UpstreamFailure, *, names_thing: bool) -> bool:
     """
-    Tell whether LM Studio, or what is in its place, has no such route.
+    Return whether a failure says that LM Studio, or another server, does not have the route.
 
-    LM Studio says so in words under status 200, other servers by status. A 404 says it only where
+    LM Studio says so in words with status 200, other servers by status. A 404 says it only where
     the call does not name a thing (a model, a job) that may be missing instead: `names_thing`.
     """
     if failure.fault == "unknown_endpoint" or failure.status in _NO_ROUTE:

@@ -137,7 +137,7 @@ class Upstream:
         """
         Ask for server-sent events; entered when the first event is there.
 
-        What the answer is, is told by its body: LM Studio says errors as JSON under any status
+        The body tells a stream from an error: LM Studio sends errors as JSON under any status
         and content type, and as first event (docs/facts/lmstudio.md#stream-errors,
         docs/facts/lmstudio.md#error-with-200). A JSON success becomes `EventStream.one_shot`.
 

@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self.is_lost = False
         self.carried = 0
-        """How many requests were sent on this connection."""
+        """Number of requests that were sent on this connection."""
         self.may_carry_more = False
         """Whether the last answer came to its end and left the connection open."""
 

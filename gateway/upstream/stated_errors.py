@@ -35,7 +35,7 @@ _envelope = msgspec.json.Decoder(_Envelope)
 
 def read_error(body: bytes) -> StatedError | None:
     """
-    Read any form of LM Studio's errors; None when the body is none of them
+    Read any form of LM Studio's errors; None when the body has none of these forms
     (docs/facts/lmstudio.md#error-envelopes).
 
     Meant for bodies that are known to be errors (by status, or by `event: error`): a lone

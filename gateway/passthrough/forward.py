@@ -218,7 +218,7 @@ class Passthrough:
 
 
 def _context_length(made: internal.MadeModel | UnsetType) -> float | UnsetType:
-    """Return the context that a made model wants, in tokens; absent when it wants none."""
+    """Return the context that a derived model wants, in tokens; absent when it wants none."""
     wanted = UNSET if isinstance(made, UnsetType) else made.parameters.get("num_ctx", UNSET)
     return float(wanted) if isinstance(wanted, int | float) else UNSET
 

@@ -1,3 +1,3 @@
 """
-The models and their names: LM Studio's list, aliases, derived models, downloads.
+The models and their names: LM Studio's list, aliases, derived models, downloads, uploads.
 """

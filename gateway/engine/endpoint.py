@@ -60,10 +60,10 @@ class Endpoint:
     reader: BodyReader | UnreadBody | None
     wants_stream: Callable[[Any], bool] | None = None
     reads_bytes: bool = False
-    """Whether its body is a file, which a step of its plan reads as it comes."""
+    """Whether its body is a file, which a step of its plan reads as it arrives."""
     reports: bool = False
-    """Whether it tells progress: then even one answer is sent as streams' errors are."""
+    """Whether it reports progress; its late errors then have a stream's form, streamed or not."""
 
     def is_late_streamed(self, request: Any) -> bool:
-        """Whether Ollama has set a stream up for a request when it finds what it finds late."""
+        """Whether Ollama has already set up a stream for a request when it finds a late error."""
         return self.reports or (self.wants_stream is not None and self.wants_stream(request))

@@ -1,8 +1,8 @@
 """
-What becomes of an exception that ends a request: what the client is told, what is logged, what is
-counted.
+The end of a request that failed with an exception: the answer to the client, the log line and the
+count.
 
-One ladder for every way in. How an error looks to its caller is the caller's `refuse`.
+The engine and the passthrough share it. The caller's `refuse` writes the error in its dialect.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from msgspec import UNSET
 
 from gateway.faults import Refusal
 from gateway.settings.schema import LimitSettings
+from gateway.wire.lenient import UNREADABLE
 
 _IMAGE = re.compile(rb'"image_url"\s*:|"type"\s*:\s*"image"')
 """Every image in OpenAI's, Anthropic's and LM Studio's form contains one of these."""
@@ -65,7 +66,7 @@ def _images(holder: Any) -> int:
 def _length(raw: msgspec.Raw) -> int:
     try:
         items: Iterable[msgspec.Raw] = _decode_list(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         # A text, or unreadable JSON: LM Studio reports that.
         return 0
     return sum(1 for _ in items)

@@ -23,8 +23,8 @@ class ModelCheck:
 
     LM Studio lets the one loaded model answer for any name
     (docs/facts/lmstudio.md#substituted-model). Only an id that is known to be another model's is
-    wrong; instances and aliases are not. An unknown id is accepted and counted, and the
-    catalogue is refreshed, once for each id.
+    wrong; instances and aliases are not. An unknown id is accepted, and the catalogue is
+    refreshed, once for each id.
     """
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
@@ -32,8 +32,6 @@ class ModelCheck:
         self._catalogue = catalogue
         self._log = get_logger()
         self._unknown: set[str] = set()
-        self.unknown_answers = 0
-        """Number of answers that named a model that no list contains."""
 
     def warning(self, row: internal.CatalogueRow, named: str) -> str | None:
         """
@@ -43,10 +41,10 @@ class ModelCheck:
         """
         if named in (row.key, row.request_key):
             return None
-        behind = self._catalogue.key_for(named)
-        if behind == row.key:
+        answering = self._catalogue.key_for(named)
+        if answering == row.key:
             return None
-        if behind is None:
+        if answering is None:
             self._note_unknown(row, named)
             return None
         text = f"asked for {row.key}, answered by {named}"
@@ -56,7 +54,6 @@ class ModelCheck:
         return text
 
     def _note_unknown(self, row: internal.CatalogueRow, named: str) -> None:
-        self.unknown_answers += 1
         if named in self._unknown:
             return
         if len(self._unknown) < _MOST_UNKNOWN:

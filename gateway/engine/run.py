@@ -96,7 +96,7 @@ class Run:
                 self.hints.append((NEAREST, ", ".join(near)))
             return "unknown"
         if parsed is not None and parsed.display != row.name:
-            # A name is told as it is kept (docs/facts/ollama.md#tools).
+            # A name is shown as it is stored (docs/facts/ollama.md#tools).
             kept = grammar.parse(row.name)
             if kept is not None and kept.folded == parsed.folded:
                 self.context.asked.full = kept.full

@@ -72,7 +72,7 @@ async def _look_again(run: Run) -> None:
 
 async def look_for_thinking(run: Run, *, model: str | UnsetType | None) -> None:
     """
-    Fill `$context.think_values` for the model of a name; what is no name of one changes nothing.
+    Fill `$context.think_values` for the model of a name; a name without a model changes nothing.
 
     (docs/facts/ollama.md#think-0-34)
     """
@@ -98,7 +98,8 @@ async def look_for_name(
     """
     Fill `$context.kept_name`: whether the name is kept here.
 
-    With `takes_place` a `:local` at its end is none of its own (docs/facts/ollama.md#name-places).
+    With `takes_place`, a `:local` at its end is not a part of it
+    (docs/facts/ollama.md#name-places).
     """
     text = grammar.stated(model, name)
     run.context.kept_name = await run.services.catalogue.kept_name(
@@ -218,9 +219,9 @@ async def push(
     run: Run, *, model: str | UnsetType | None, name: str | UnsetType | None
 ) -> AsyncIterator[internal.Progress]:
     """
-    Tell, as a push that fails does, that nothing can be pushed from here.
+    Report that nothing can be pushed from here, as Ollama reports a push that fails.
 
-    A name that is none is told first (docs/facts/ollama.md#push).
+    An illegal name is reported first (docs/facts/ollama.md#push).
     """
     yield internal.Progress(status="retrieving manifest")
     yield internal.Progress(status="couldn't retrieve manifest")

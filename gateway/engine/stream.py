@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-import msgspec
 from msgspec import UNSET
 
 from gateway.faults import UpstreamFailure
@@ -22,10 +21,10 @@ from gateway.upstream.answers import EventStream
 from gateway.upstream.sse import Event
 from gateway.upstream.stated_errors import read_error
 from gateway.wire.client_api import ClientApi
+from gateway.wire.lenient import UNREADABLE
 from gateway.wire.times import utc_text
 
 DONE = b"[DONE]"
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Lines(Protocol):
@@ -134,7 +133,7 @@ class Frames:
                     raise _stated(data)
                 try:
                     chunk = self._decoder.decode(data)
-                except _UNREADABLE as error:
+                except UNREADABLE as error:
                     raise UpstreamFailure(
                         f"an event of its stream can't be read: {error}", fault="not_json"
                     ) from error

@@ -29,7 +29,7 @@ from gateway.settings.schema import ModelSettings
 from gateway.types import internal
 
 PENDING_S = 600.0
-"""How long a load may go on, in seconds, after its end was lost sight of."""
+"""Seconds after its begin for which a load without a known end may still be running."""
 
 
 class Changes:

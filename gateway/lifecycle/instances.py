@@ -1,5 +1,5 @@
 """
-The loaded instances: kept in step with LM Studio's list, and the gateway's own told from others.
+The loaded instances: updated from LM Studio's list, with the gateway's own marked.
 
 LM Studio calls each loaded copy of a model an instance. When to load or unload one is decided in
 `changes`; `ownership` keeps the own ones in the store.

@@ -23,7 +23,7 @@ How far away "forever" is shown in seconds: the longest duration that Go has
 (docs/facts/ollama.md#forever).
 """
 RETRY_S = 30.0
-"""How long to wait in seconds before a failed unload is tried again."""
+"""Seconds before a failed unload is tried again."""
 _LEAST_CHANGE_S = 1.0
 """A smaller change of an expiry, in seconds, is not worth a write to the store."""
 

@@ -43,7 +43,7 @@ of a model of the wrong kind, too.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 """The pauses in seconds between two recoveries; each is twice as long as the one before."""
 SWEEP_S = 60.0
-"""How often to look, in seconds, for instances of gateways that have died."""
+"""Seconds between two looks for instances of gateways that have died."""
 
 
 def _no_warning(_: str) -> None:

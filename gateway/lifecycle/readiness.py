@@ -54,7 +54,7 @@ class Readiness:
     ) -> None:
         """Work on `states`, which the other parts of the lifecycle share."""
         self.load_timeout_s = settings.load_timeout_s
-        """How long a load may take, and how long a request waits for one, in seconds."""
+        """Seconds that a load may take, and that a request waits for one."""
         self._states = states
         self._changes = changes
         self._catalogue = catalogue

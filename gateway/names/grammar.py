@@ -104,8 +104,8 @@ def _read(text: str) -> Name | None:
 
 def filled(text: str) -> str:
     """
-    Return a name with its defaults filled in, whatever its parts hold, as Ollama tells of one
-    that is none (docs/facts/ollama.md#push).
+    Return a name with its defaults filled in, legal or not, as Ollama quotes an illegal one
+    (docs/facts/ollama.md#push).
 
     >>> filled("a b"), filled("/m:")
     ('registry.ollama.ai/library/a b:latest', 'registry.ollama.ai/!MISSING!/m:!MISSING!')

@@ -28,6 +28,7 @@ from prometheus_client import (
 from gateway.observability.journal import get_logger
 from gateway.observability.record import Look, Record
 from gateway.observability.unknown_keys import Sampler, find_unknown
+from gateway.wire.lenient import UNREADABLE
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -142,7 +143,7 @@ class Metrics:
         """Count the unknown keys of one body, and log each key once. Values are not stored."""
         try:
             value = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return
         name = getattr(kind, "__name__", OTHER)
         for path in find_unknown(value, kind):

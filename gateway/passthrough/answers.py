@@ -1,5 +1,5 @@
 """
-The start of a passed-through answer: what it is, whether it is an error, and what is changed in it.
+The start of a passed-through answer: its kind, the error in it, and the changes to it.
 """
 
 from __future__ import annotations
@@ -12,25 +12,24 @@ import msgspec
 from gateway.faults import UpstreamFailure
 from gateway.passthrough.json_members import join_members, members_of
 from gateway.runtime.context import RequestContext
-from gateway.runtime.patching import UNREADABLE, Change, changed
+from gateway.runtime.patching import Change, changed
 from gateway.upstream.answers import RawAnswer, check_json, raise_error_event
+from gateway.upstream.exchange import MAX_ERROR_BYTES
 from gateway.upstream.sse import FIELD_STARTS, Event, SseDecoder
 from gateway.upstream.stated_errors import describe_body, read_error
-from gateway.wire.lenient import BOM
-
-_ERROR_BYTES = 1024 * 1024
+from gateway.wire.lenient import BOM, UNREADABLE
 
 _JSON_BYTES = 1024 * 1024
-"""So much of an inference's answer is held to look at it whole; longer ones pass as they come."""
+"""Most bytes of an inference's answer that are held to check it; a longer one is not checked."""
 
 _OF_THE_BYTES = (b"content-length", b"content-md5", b"digest", b"etag", b"last-modified")
-"""Headers that tell of a body's bytes, which are others once it is changed."""
+"""Headers that describe a body's bytes, and are wrong once the body is changed."""
 
 _WIRE_FAULTS = ("first_byte_timeout", "silence_timeout", "closed_mid_stream", "bad_http")
 
 
 class Start(NamedTuple):
-    """What was read of an answer to see what it is: the bytes, and what they say."""
+    """The bytes that were read of an answer to classify it, and the result."""
 
     held: list[bytes]
     failure: UpstreamFailure | None = None
@@ -47,14 +46,14 @@ async def look_at(
     named_by: tuple[str, ...],
 ) -> Start:
     """
-    Read as much of an answer as is needed to know whether it is an error, and whose answer it is.
+    Read as much of an answer as shows whether it is an error, and which model answered.
 
     That is an error's whole body, an event stream's first event, and the whole JSON, up to a limit,
-    of an inference and of an answer that is changed; other answers are what they are. The model is
-    named by the first of some members that is there.
+    of an inference and of an answer that is changed. Nothing is read of other answers. The first
+    member of `named_by` that is present names the model.
     """
     if answer.status >= 400:
-        held = await _read_up_to(chunks, _ERROR_BYTES)
+        held = await _read_up_to(chunks, MAX_ERROR_BYTES)
         return Start(held, _stated(b"".join(held), answer.status))
     if answer.status != 200 or not (is_inference or is_changed or answer.is_event_stream):
         return Start([])
@@ -87,7 +86,7 @@ async def _first_event(
     events: list[Event] = []
     for chunk in held:
         events += decoder.feed(chunk)
-    while not events and size < _ERROR_BYTES:
+    while not events and size < MAX_ERROR_BYTES:
         chunk = await anext(chunks, b"")
         if not chunk:
             events = decoder.close()
@@ -96,7 +95,7 @@ async def _first_event(
         size += len(chunk)
         events = decoder.feed(chunk)
     if not events:
-        if is_inference and size < _ERROR_BYTES:
+        if is_inference and size < MAX_ERROR_BYTES:
             raise UpstreamFailure("the event stream ended without an event", fault="empty")
         return Start(held)
     raise_error_event(events[0])

@@ -1,9 +1,9 @@
 """
-LM Studio's own routes, passed through: bytes as they are, but for what rules change.
+LM Studio's own routes, passed through: only what rules name is changed.
 
-The generated table says for each route what is changed, which member names a model, and what is
-answered here instead (`gateway/runtime/patching.py`). A body that is no JSON is streamed and never
-sent twice. Errors of the gateway come in the caller's envelope.
+The generated table says for each route which members are changed, which member names a model, and
+which answer is made without LM Studio (`gateway/runtime/patching.py`). A body that is not JSON is
+streamed and never sent twice. Errors of the gateway have the caller's dialect.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gateway.engine.failures import Failures
 from gateway.engine.limits import check_depth, check_raw_counts
 from gateway.engine.model_check import ModelCheck
 from gateway.engine.run import NEAREST, Services
-from gateway.faults import ClientGone, Refusal, UpstreamFailure, afresh
+from gateway.faults import Refusal, UpstreamFailure, afresh
 from gateway.lifecycle.lifecycle import Lease
 from gateway.observability.record import current
 from gateway.passthrough.answers import look_at, patch_answer
@@ -28,15 +28,24 @@ from gateway.passthrough.json_members import join_members, members_of
 from gateway.passthrough.routes import Routes
 from gateway.passthrough.sending import conclude, refuse
 from gateway.runtime.context import RequestContext
-from gateway.runtime.patching import UNREADABLE, PassedOn, changed
-from gateway.server.asgi import AsgiClient, Receive, Scope, header, receive_body
+from gateway.runtime.patching import PassedOn, changed
+from gateway.server.asgi import (
+    AsgiClient,
+    Receive,
+    Scope,
+    body_pieces,
+    body_too_large,
+    header,
+    receive_body,
+)
 from gateway.settings.schema import Settings
 from gateway.types import internal
 from gateway.upstream.client import Upstream
+from gateway.wire.lenient import UNREADABLE
 from gateway.wire.writing import JSON
 
 _OUR_TOKEN_REFUSED = (401, 403)
-"""The client's key never gets there, so what LM Studio refuses is the gateway's own."""
+"""A client's key is not forwarded, so with these LM Studio refuses the gateway's token."""
 _JSON_LIKE = ("json", "text/plain", "x-www-form-urlencoded")
 _UNPACKED = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _KNOWN_ENCODINGS = "gzip, deflate or none"
@@ -49,7 +58,7 @@ _CONDITIONAL = (
     b"range",
     b"accept-encoding",
 )
-"""Headers of a request that ask for less than an answer that can be read and changed."""
+"""Request headers that can get an answer without a body, a part of it, or a packed one."""
 
 
 class Passthrough:
@@ -87,7 +96,7 @@ class Passthrough:
                 await client.answer(200, JSON, msgspec.json.encode(made))
                 return
             if _has_body(scope) and not _is_json(scope):
-                body = _pieces(receive)
+                body = body_pieces(receive)
             else:
                 limit = self._settings.limits.body_bytes
                 whole = await receive_body(receive, limit)
@@ -123,7 +132,7 @@ class Passthrough:
         members = members_of(body)
         check_raw_counts(body, members or {}, self._settings.limits)
         if members is None:
-            # No object: what to say of that is LM Studio's.
+            # LM Studio reports a body that is not an object.
             return body
         if route.model and not await self._find_model(members.get(route.model), context):
             return body
@@ -209,7 +218,7 @@ class Passthrough:
 
 
 def _context_length(made: internal.MadeModel | UnsetType) -> float | UnsetType:
-    """Return the context that a made model wants, in tokens; absent when it wants none."""
+    """Return the context that a derived model wants, in tokens; absent when it wants none."""
     wanted = UNSET if isinstance(made, UnsetType) else made.parameters.get("num_ctx", UNSET)
     return float(wanted) if isinstance(wanted, int | float) else UNSET
 
@@ -218,7 +227,7 @@ def _unpacked(scope: Scope, body: bytes, limit: int) -> bytes:
     """
     Return a body without its content encoding, whose header goes too: a name in it must be read.
 
-    Raises Refusal: 415 for an encoding that is not read here, 400 for bytes that are none of it,
+    Raises Refusal: 415 for an encoding that is not read here, 400 for bytes not in that encoding,
     413 for what grows beyond the limit.
     """
     encoding = header(scope, b"content-encoding").strip().lower()
@@ -232,7 +241,7 @@ def _unpacked(scope: Scope, body: bytes, limit: int) -> bytes:
     except zlib.error:
         raise Refusal(400, f"the body is not {encoding}, as content-encoding says") from None
     if len(whole) > limit:
-        raise Refusal(413, f"the request body is larger than {limit} bytes")
+        raise body_too_large(limit)
     if not unpacker.eof:
         raise Refusal(400, f"the body is not whole: its {encoding} has no end")
     scope["headers"] = [item for item in scope["headers"] if item[0] != b"content-encoding"]
@@ -246,14 +255,3 @@ def _is_json(scope: Scope) -> bool:
 
 def _has_body(scope: Scope) -> bool:
     return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
-
-
-async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        if piece := message.get("body", b""):
-            yield piece
-        if not message.get("more_body", False):
-            return

@@ -12,6 +12,8 @@ import re
 
 import msgspec
 
+from gateway.wire.lenient import UNREADABLE
+
 _STRING = rb'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
 _BLANKS = re.compile(rb"[ \t\r\n]*+")
 _KEY = re.compile(rb"[ \t\r\n]*+(" + _STRING + rb")[ \t\r\n]*+:[ \t\r\n]*+")
@@ -22,20 +24,20 @@ _BRACKET_OR_STRING = re.compile(_STRING + rb'|[\[\]{}"]')
 
 def members_of(body: bytes) -> dict[str, msgspec.Raw] | None:
     """
-    Return the members of a JSON object, None when the body is none.
+    Return the members of a JSON object, None when the body is not an object.
 
     >>> members_of(b"[]") is None
     True
     """
     try:
         return _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return split_members(body)
 
 
 def split_members(body: bytes) -> dict[str, msgspec.Raw] | None:
     """
-    Return the members of an object, None when the body is none.
+    Return the members of an object, None when the body is not an object.
 
     What stands between two brackets is not looked at; of equal keys the last one counts.
 
@@ -67,7 +69,7 @@ def split_members(body: bytes) -> dict[str, msgspec.Raw] | None:
 
 def join_members(members: dict[str, msgspec.Raw]) -> bytes:
     """
-    Return the object of these members, compact but for what is within the values.
+    Return the object of these members; only the values keep their white space.
 
     >>> join_members({"a": msgspec.Raw(b"[1e3]"), "b": msgspec.Raw(b'"x"')})
     b'{"a":[1e3],"b":"x"}'

@@ -1,5 +1,5 @@
 """
-How a request is passed on, looked up by its method and path in the generated table.
+The lookup of a request in the generated table, by its method and path.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from gateway.runtime.patching import PassedOn
 
 UNCHANGED = PassedOn("", "/")
-"""What nothing is said of is passed on as it is."""
+"""A request without a row in the table is passed on unchanged."""
 
 
 class Routes:
-    """The rows of the table: a path goes before a pattern, and that before the longest start."""
+    """The rows of the table: a fixed path wins over a pattern, and that over the longest prefix."""
 
     def __init__(self, rows: Iterable[PassedOn]) -> None:
         listed = list(rows)

@@ -54,7 +54,7 @@ async def _send_on(
     path: str,
     client: AsgiClient,
 ) -> None:
-    """Send an answer on as it comes. Raises UpstreamFailure for a stream that ends too early."""
+    """Send an answer on as it arrives. Raises UpstreamFailure for a stream that ends too early."""
     await client.start(answer.status, answer.headers)
     end = b""
 

@@ -1,9 +1,9 @@
 """
-What generated code says of requests that are passed on, and how its changes are applied.
+The generated table's rows for requests that are passed on, and the application of their changes.
 
 A change gives values to some members of a JSON object, for one reason. It reads the members as they
-came, and all of it happens or nothing: what can't be read can't be changed. What no change names
-keeps its bytes and its place.
+came. If a member can't be read, the whole change is left out. A member that no change names keeps
+its bytes and its place.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.runtime.context import RequestContext
+from gateway.wire.lenient import UNREADABLE
 
 Members: TypeAlias = Mapping[str, Raw]
 """The members of a JSON object by name, each value as it was written."""
 
 Values: TypeAlias = dict[str, Any]
-"""What members become; UNSET leaves one as it is."""
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a transform may raise for a member that it can't decode."""
+"""New values of members by name; UNSET leaves a member as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ class PassedOn:
 
     `method` is "" for any. `model` is the request's member that names a model, "" when none does;
     `answered_by` are the answer's members of which the first one there names the model that
-    answered. `changes_models` is for routes after which the list of models may be another one.
+    answered. `changes_models` is for routes that may change the list of models.
     `instead` makes an answer without LM Studio, or returns UNSET. With `reads_kept`, `answer` and
     `instead` have something to say only while names are kept here.
     """
@@ -62,7 +60,7 @@ def changed(
     members: Members, changes: Iterable[Change], context: RequestContext
 ) -> dict[str, Raw] | None:
     """
-    Return the members with all changes applied, None when nothing is another than it was.
+    Return the members with all changes applied, None when no value differs.
 
     Members that are replaced keep their places, new ones stand at the end.
 
@@ -83,7 +81,7 @@ def changed(
 
 def appended(listed: Raw | UnsetType, items: Iterable[Any], by: str) -> list[Any] | UnsetType:
     """
-    Return a list with further items behind its own, UNSET when there are none to add.
+    Return a list with further items after its own, UNSET when there are none to add.
 
     An item of the list gives way to a further one whose member `by` is equal. Raises
     msgspec.DecodeError when there is no list.

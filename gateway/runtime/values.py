@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from gateway.wire.go_text import quote
+from gateway.wire.lenient import UNREADABLE
 
 T = TypeVar("T")
 
@@ -42,8 +43,8 @@ def shown_quoted(value: object) -> str:
     r"""
     Return a text for the braces of an error text that ask for Go's quotes (`{name!q}`).
 
-    >>> shown_quoted("a	b"), shown_quoted(None)
-    ('"a\tb"', '""')
+    >>> shown_quoted("a\tb"), shown_quoted(None)
+    ('"a\\tb"', '""')
     """
     return quote(value if isinstance(value, str) else "")
 
@@ -59,7 +60,7 @@ def decode_each(items: Iterable[msgspec.Raw], decoder: msgspec.json.Decoder[T]) 
     for item in items:
         try:
             value = decoder.decode(item)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             _log_once(str(error))
         else:
             yield value

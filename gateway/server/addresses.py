@@ -23,7 +23,7 @@ def is_loopback(host: str) -> bool:
 
 @lru_cache(maxsize=256)
 def classify_address(host: str) -> bool | None:
-    """Tell whether an address is of this machine or of a network of its own; None for a name."""
+    """Return whether an address is this machine's or in a private network; None for a name."""
     address = None if host.startswith("[") else _address(host)
     if address is None:
         return None
@@ -45,6 +45,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 @lru_cache(maxsize=1)
 def own_names() -> frozenset[str]:
+    """Return the names of this machine, in lower case."""
     return frozenset(("localhost", socket.gethostname().lower()))
 
 

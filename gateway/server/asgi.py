@@ -211,6 +211,11 @@ def header(scope: Scope, name: bytes) -> str:
     return ""
 
 
+def body_too_large(limit: int) -> Refusal:
+    """Return the refusal (413) of a body of more than `limit` bytes."""
+    return Refusal(413, f"the request body is larger than {limit} bytes")
+
+
 async def receive_body(receive: Receive, limit: int) -> bytes:
     """
     Return the client's whole body.
@@ -226,10 +231,26 @@ async def receive_body(receive: Receive, limit: int) -> bytes:
         piece = message.get("body", b"")
         size += len(piece)
         if size > limit:
-            raise Refusal(413, f"the request body is larger than {limit} bytes")
+            raise body_too_large(limit)
         pieces.append(piece)
         if not message.get("more_body", False):
             return b"".join(pieces)
+
+
+async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
+    """
+    Yield the pieces of the client's body as they arrive, without storing them.
+
+    Raises ClientGone.
+    """
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if piece := message.get("body", b""):
+            yield piece
+        if not message.get("more_body", False):
+            return
 
 
 class Incoming:
@@ -250,15 +271,9 @@ class Incoming:
             self._body_is_read.set()
         return message
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the pieces of the body as they arrive, without storing them. Raises ClientGone."""
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            yield message.get("body", b"")
-            if not message.get("more_body", False):
-                return
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Return the pieces of the body, as `body_pieces` yields them."""
+        return body_pieces(self.receive)
 
     async def wait(self) -> Message:
         """Return the next message after the body."""

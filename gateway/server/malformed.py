@@ -14,7 +14,7 @@ from gateway.wire.writing import TEXT
 
 
 class Malformed(NamedTuple):
-    """The answer to a request that is none: its connection is closed after it."""
+    """The answer to a malformed request; the connection is closed after it."""
 
     status: int
     body: bytes

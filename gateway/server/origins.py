@@ -107,9 +107,9 @@ def _matches(origin: str, rule: str) -> bool:
 
 def _without_port(host: str) -> str:
     """
-    Take the port off a host, whatever the port is, as Go does; what has none is left as it is.
+    Return a host without its port, whatever the port is, as Go does.
 
-    Brackets go with the port, so that `[::1]` alone is no address (docs/facts/ollama.md#hosts).
+    Brackets go with the port, so that `[::1]` alone is not an address (docs/facts/ollama.md#hosts).
     """
     name, colon, port = host.rpartition(":")
     if not colon or not {"[", "]"}.isdisjoint(port):

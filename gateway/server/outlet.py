@@ -1,6 +1,5 @@
 """
-The transport of one answer: what uvicorn writes, in as few writes and as few chunks as a client
-needs.
+The transport of one answer, which joins uvicorn's writes, and frames chunks as clients need them.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 _CONTINUE = b"HTTP/1.1 100 "
 _IN_CHUNKS = b"transfer-encoding: chunked\r\n\r\n"
-"""How a head ends whose body has no length: uvicorn writes that last."""
+"""The end of a head without a content length: uvicorn writes this header last."""
 _LINES = b"\r\ncontent-type: application/x-ndjson\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _RESET = struct.pack("ii", 1, 0)
@@ -48,7 +47,7 @@ class Outlet(asyncio.Transport):
         if self._has_head and self._is_lines:
             data = _by_lines(data)
         if self._transport.is_closing():
-            # The client has left, and the protocol is told of it in the loop's next step.
+            # The client has left, and the loop tells the protocol in its next step.
             self._head = b""
         elif self._head:
             self._flushing.cancel()
@@ -122,7 +121,7 @@ class PlainOutlet(Outlet):
             super().write(data)
 
     def close(self) -> None:
-        """Close the connection; with a reset if the body has no end, which a close would be."""
+        """Close the connection; reset it if the body is cut, as a close would look like its end."""
         connection = self._transport.get_extra_info("socket")
         if self._is_framed and not self._has_ended and connection is not None:
             self.flush()

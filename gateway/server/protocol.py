@@ -185,7 +185,7 @@ class ClientHttp(HttpToolsProtocol):
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse bytes that are no HTTP."""
+        """Refuse bytes that are not HTTP."""
         self._refuse(HTTPStatus.BAD_REQUEST, b"text/plain; charset=utf-8", msg.encode("ascii"))
 
     def head_without_offer(self) -> bytes:
@@ -323,7 +323,7 @@ _METHODS = frozenset(
 )
 """Methods that httptools is given as they are; what another is, it need not know."""
 _STAND_IN = b"REPORT"
-"""What stands for a method that httptools does not know: it has no meaning of its own there."""
+"""The method that replaces one that httptools does not know; httptools gives it no meaning."""
 _OFFER = frozenset({b"upgrade", b"http2-settings"})
 
 
@@ -337,7 +337,7 @@ class _Parser(httptools.HttpRequestParser):
     """
 
     own_method = b""
-    """What stood in the request where httptools was given a method that it knows."""
+    """The method of the request, if httptools was given another one that it knows."""
 
     def __init__(self, protocol: ClientHttp) -> None:
         super().__init__(protocol)

@@ -1,6 +1,6 @@
 """
-The interface of a store: what must survive a restart, as aliases, first sightings and ownership
-use it.
+The interface of a store for everything that must survive a restart: aliases, the times when models
+were first seen, and own instances.
 
 Documents are bytes that only their writers read. Several gateways may share a store.
 """

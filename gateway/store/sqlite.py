@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 MEMORY = ":memory:"
 BUSY_S = 5.0
-"""How long to wait in seconds for another gateway that writes to the same file."""
+"""Seconds to wait for another gateway that writes to the same file."""
 
 _SCHEMA = (
     """

@@ -110,7 +110,7 @@ def illegal_name_problem(
     model: str | UnsetType | None, name: str | UnsetType | None
 ) -> str | UnsetType:
     """
-    Return Ollama's text for a name that can't be deleted since it is none, absent when it is one
+    Return Ollama's text for deleting a name that is not legal, absent for a legal one
     (docs/facts/ollama.md#name-errors, docs/facts/ollama.md#name-places).
 
     >>> illegal_name_problem("a b", UNSET)
@@ -122,7 +122,7 @@ def illegal_name_problem(
 
 def source_name_problem(source: str | UnsetType | None) -> str | UnsetType:
     """
-    Return Ollama's text for a `from` that is no name, absent when it is one or none is stated
+    Return Ollama's text for a `from` that is not a legal name, absent for a legal or missing one
     (docs/facts/ollama.md#create-errors).
 
     >>> source_name_problem("x:cloud:local"), source_name_problem("x:local")
@@ -241,8 +241,8 @@ def licence_problem(license: Any) -> str | UnsetType:
 
 def info_problem(info: dict[str, Any] | UnsetType | None) -> str | UnsetType:
     """
-    Return Ollama's text for the first thing in `info` that it can't read, absent when there is
-    none; null is no value of any kind (docs/facts/ollama.md#create-info).
+    Return Ollama's text for the first value in `info` that it can't read, absent if it can read
+    all; null fits no type (docs/facts/ollama.md#create-info).
 
     >>> info_problem({"context_length": -1})
     'info field "context_length" must be a non-negative integer'

@@ -50,7 +50,7 @@ def object_problem(value: Raw) -> str | UnsetType:
 
 def arguments_problem(value: Raw) -> str | UnsetType:
     """
-    Return Ollama's text for arguments that are no object, or hold a number beyond a double.
+    Return Ollama's text for arguments that are not an object, or hold a number beyond a double.
 
     (docs/facts/ollama.md#arguments-in, docs/facts/ollama.md#huge-numbers)
 

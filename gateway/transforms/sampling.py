@@ -90,7 +90,7 @@ def seed_or_absent(number: int | float) -> int | UnsetType:
 
 def positive_or_absent(number: int | float) -> int | UnsetType:
     """
-    Return a limit, absent when it is none: Ollama counts -1 and the like as unlimited.
+    Return a limit, absent for a number below 1: Ollama reads a negative one as unlimited.
 
     (docs/facts/ollama.md#num-predict)
 

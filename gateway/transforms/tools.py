@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.faults import UpstreamFailure
 from gateway.transforms._raw import kind_of
 from gateway.types import internal, openai
-from gateway.wire.go_json import rewrite
-
-_ESCAPE: Final = re.compile(
-    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a proper pair
-    r"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
+from gateway.wire.go_json import mend_surrogates, rewrite
 
 
 def to_json_text(arguments: Raw) -> str:
@@ -58,9 +49,8 @@ def to_arguments(name: str, text: str) -> Raw:
     text = text.strip()
     if text in ("", "null"):
         return Raw(b"{}")
-    if "\\ud" in text or "\\uD" in text:
-        # JavaScript may split a surrogate pair; Go reads a lone surrogate as U+FFFD.
-        text = _ESCAPE.sub(lambda found: "\\ufffd" if found["lone"] else found[0], text)
+    # A program in JavaScript may split a surrogate pair.
+    text = mend_surrogates(text)
     try:
         compact = msgspec.json.encode(rewrite(msgspec.json.decode(text.encode("utf-8", "replace"))))
     except (msgspec.DecodeError, RecursionError) as error:

@@ -22,7 +22,7 @@ def early_input_problem(input: Any, model: str | UnsetType | None) -> str | Unse
     """
     Return what `input_problem` does, where the name may be that of a model that is here.
 
-    What is no name is told before a wrong input, and that no model has the name after it.
+    An illegal name is reported before a wrong input, and an unknown model after it.
     (docs/facts/ollama.md#embed)
 
     >>> early_input_problem(1, "qwen3"), early_input_problem(1, "a b")
@@ -75,8 +75,8 @@ def unit_vectors(data: list[openai.Embedding], dimensions: int | UnsetType) -> l
     """
     Return the vectors in order, cut to the wanted dimensions, each of length 1.
 
-    Numbers are those of 32 bits, in their shortest text. Dimensions that are no real cut are
-    ignored, a zero vector stays one, and a vector that has length 1 already keeps its numbers.
+    Numbers are those of 32 bits, in their shortest text. Dimensions that do not shorten a vector
+    are ignored, a zero vector stays one, and a vector that has length 1 already keeps its numbers.
     (docs/facts/ollama.md#vectors)
 
     >>> unit_vectors([openai.Embedding(index=0, embedding=[3.0, 4.0])], UNSET)

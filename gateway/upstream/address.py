@@ -11,7 +11,7 @@ from gateway.faults import StartProblem
 
 _PORTS = {"http": 80, "https": 443}
 _PATH_SAFE = "/%:@!$&'()*+,;=~-._"
-"""What may stand in a path unescaped; `%`, since what is escaped already stays so."""
+"""Characters that are not escaped in a path; `%` is one, as it begins an existing escape."""
 
 
 class Origin(NamedTuple):

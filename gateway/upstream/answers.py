@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias, TypeVar
 
-import msgspec
-
 from gateway.faults import UpstreamFailure, shorten
 from gateway.observability.record import sampled
 from gateway.runtime.outcome import FetchCall
@@ -22,7 +20,7 @@ from gateway.upstream.stated_errors import (
     read_error,
     read_hidden_error,
 )
-from gateway.wire.lenient import BOM
+from gateway.wire.lenient import BOM, UNREADABLE
 
 SourceT = TypeVar("SourceT")
 
@@ -283,11 +281,11 @@ def read_answer(call: FetchCall[SourceT, Any], data: bytes) -> SourceT:
     """
     Decode the answer of a call, and look for keys that its description lacks, in a sample of them.
 
-    Raises UpstreamFailure (not_json) when it is no such answer.
+    Raises UpstreamFailure (not_json) when it cannot be decoded.
     """
     try:
         answer = call.decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise UpstreamFailure(f"its answer can't be read: {error}", fault="not_json") from error
     if look := sampled(call.decoder.type):
         look(data)
@@ -296,9 +294,9 @@ def read_answer(call: FetchCall[SourceT, Any], data: bytes) -> SourceT:
 
 def lacks_route(failure: UpstreamFailure, *, names_thing: bool) -> bool:
     """
-    Tell whether LM Studio, or what is in its place, has no such route.
+    Return whether a failure says that LM Studio, or another server, does not have the route.
 
-    LM Studio says so in words under status 200, other servers by status. A 404 says it only where
+    LM Studio says so in words with status 200, other servers by status. A 404 says it only where
     the call does not name a thing (a model, a job) that may be missing instead: `names_thing`.
     """
     if failure.fault == "unknown_endpoint" or failure.status in _NO_ROUTE:

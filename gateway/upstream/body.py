@@ -13,7 +13,7 @@ from gateway.faults import FaultId, afresh
 AHEAD_BYTES = 128 * 1024
 """Bytes of a body that are buffered while nothing reads it; then the upstream has to wait."""
 LAST_BYTES_S = 1.0
-"""How long to wait for the end of a body once everything needed of it has come."""
+"""Seconds to wait for the end of a body after everything that is needed of it has arrived."""
 
 BODILESS = (204, 304)
 """Statuses whose answers have no body, whatever length they state."""
@@ -58,7 +58,7 @@ class Source(Protocol):
 
 
 class AnswerBody:
-    """An answer's body as it comes off the wire."""
+    """An answer's body while it is received."""
 
     __slots__ = (
         "_connection",

@@ -1,8 +1,8 @@
 """
 Calls to LM Studio: whole answers, event streams, and passing bytes through.
 
-This module builds requests, sets the time limits between bytes, tells an answer from an error by
-its body, and repeats harmless requests. It does not know what an event or an answer means.
+This module builds requests and repeats harmless ones. `exchange` has the time limits, and `answers`
+tells an answer from an error by its body. Nothing here knows what an event or an answer means.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Upstream:
     """
     LM Studio as seen by the gateway; one per process, used within one event loop.
 
-    Settings: `url` may have a path, which all paths are put behind; `connect_timeout_s` covers
+    Settings: `url` may have a path, to which all paths are appended; `connect_timeout_s` covers
     name, TCP and TLS; `first_byte_timeout_s` runs from there to the body's first byte, also
     while the answer's headers are outstanding (a model being loaded sends nothing at all,
     docs/facts/lmstudio.md#jit-silence), and is what a request waits for a free connection, too;
@@ -93,9 +93,9 @@ class Upstream:
         `timeout_s` limits the whole call, in place of the limits between bytes. A GET is
         repeated once when its failure allows it, unless that was a time limit.
 
-        Raises UpstreamFailure: faults of the wire, statuses that are no success, a 200 that
+        Raises UpstreamFailure: faults of the wire, statuses other than a success, a 200 that
         holds an error (unknown_endpoint, upstream_error_200), a body that is missing (empty)
-        or no JSON (not_json).
+        or not JSON (not_json).
         """
         repeats = 1 if method == "GET" else 0
         try:
@@ -137,7 +137,7 @@ class Upstream:
         """
         Ask for server-sent events; entered when the first event is there.
 
-        What the answer is, is told by its body: LM Studio says errors as JSON under any status
+        The body tells a stream from an error: LM Studio sends errors as JSON under any status
         and content type, and as first event (docs/facts/lmstudio.md#stream-errors,
         docs/facts/lmstudio.md#error-with-200). A JSON success becomes `EventStream.one_shot`.
 

@@ -3,7 +3,7 @@ One connection to the upstream: a request out, its answer in, in the callbacks o
 
 This module has the parser's callbacks, the flow of bytes in both directions, and the names of
 failures on an open connection. `dialing` opens connections, `pool` keeps them for reuse, `exchange`
-has the time limits, `client` the meaning of answers.
+has the time limits, and `answers` interprets bodies.
 
 There are two ways to take an answer's body. `read` waits for the next bytes. `push` passes every
 piece to a function in the callback that received it, without a future, a task switch and a chain of
@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self.is_lost = False
         self.carried = 0
-        """How many requests were sent on this connection."""
+        """Number of requests that were sent on this connection."""
         self.may_carry_more = False
         """Whether the last answer came to its end and left the connection open."""
 

@@ -1,9 +1,9 @@
 """
-The gateway's connections under a client of httpx's.
+A transport for httpx's clients over the gateway's connections.
 
 Serving does not import this module: httpx is up to a quarter of the time to start, and making its
-objects for each call was a third of what a call took. It is for programs that ask with httpx and
-want the gateway's own way to a server (docs/decisions/0016-httpx-is-not-for-serving.md).
+objects for each call was a third of what a call took. It is for programs that call with httpx over
+the gateway's own connections (docs/decisions/0016-httpx-is-not-for-serving.md).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ERRORS: dict[str, type[httpx.TransportError]] = {
 
 
 class HttpxTransport(httpx.AsyncBaseTransport):
-    """Carries requests of a client of httpx's over a ConnectionPool, bytes untouched both ways."""
+    """Sends the requests of an httpx client over a ConnectionPool, and changes no bytes."""
 
     def __init__(self, pool: ConnectionPool) -> None:
         """Use `pool` and own it: `aclose`, which a client calls, closes its connections."""

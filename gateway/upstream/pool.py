@@ -2,7 +2,7 @@
 The connections to LM Studio: kept, replaced and counted, one request on each at a time.
 
 This module chooses a connection and writes a request's head. `connection` does what happens on one;
-`client` has the time limits between bytes, the repeats of whole requests, and the meaning.
+`exchange` has the time limits between bytes, and `client` repeats whole requests.
 
 Nothing is repeated here. An idle connection is checked just before it is used, and one that the
 other side has closed is replaced, for every method, since nothing has been sent yet.

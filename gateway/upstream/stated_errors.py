@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gateway.faults import shorten
-from gateway.wire.lenient import BOM, parse_lenient
+from gateway.wire.lenient import BOM, UNREADABLE, parse_lenient
 
 _MAX_DEPTH = 8
 
@@ -35,7 +35,7 @@ _envelope = msgspec.json.Decoder(_Envelope)
 
 def read_error(body: bytes) -> StatedError | None:
     """
-    Read any form of LM Studio's errors; None when the body is none of them
+    Read any form of LM Studio's errors; None when the body has none of these forms
     (docs/facts/lmstudio.md#error-envelopes).
 
     Meant for bodies that are known to be errors (by status, or by `event: error`): a lone
@@ -63,7 +63,7 @@ def read_hidden_error(body: bytes) -> StatedError | None:
         error = _envelope.decode(body)
     except msgspec.ValidationError:
         return None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         document = parse_lenient(body)
         if document is None:
             raise ValueError("not JSON") from None

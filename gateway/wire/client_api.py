@@ -1,7 +1,7 @@
 """
-What an API that clients speak looks like on the wire, as one record; and Ollama's.
+The form of a client's API on the wire, as one record, and the record of Ollama's API.
 
-The engine is given such a record and knows nothing else of the API that it serves.
+The engine gets such a record and knows nothing else about the API that it serves.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gateway.wire.writing import (
 
 class CountName(NamedTuple):
     """
-    How one count of tokens is called.
+    The names of one count of tokens.
 
     `side` is `in` for the prompt and `out` for the answer; `answer` is its field in an answer of
     this API, `reported` the name under which LM Studio's own is kept.

@@ -131,7 +131,7 @@ class _Fitter:
         return self.fit(value, shape, place, earlier)
 
     def emptied(self, shape: Shape, place: _Place, earlier: Any) -> Any:
-        """What a null makes of a value."""
+        """Return the value that a null leaves."""
         return None if shape.is_nullable else self._zero(shape, place)
 
     def looks_at(self, place: _Place) -> bool:
@@ -268,7 +268,7 @@ class BodyFitter(_Fitter):
         self._first_complaint = self._first_complaint or complaint
 
     def _fit_any(self, value: Any, shape: Shape, place: _Place, earlier: Any) -> Any:
-        """What has no type here: a map, a value kept as sent, or one of Go's `any`."""
+        """Fit a value that has no type here: a map, a value kept as sent, or one of Go's `any`."""
         is_map = self._objects.get(place.path) == _MAP
         if is_map and not isinstance(value, dict):
             self.complain(value, shape, place)

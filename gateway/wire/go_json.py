@@ -80,8 +80,16 @@ _ESCAPE: Final = re.compile(
 )
 
 
-def _mend_escape(match: re.Match[str]) -> str:
-    return "\\ufffd" if match["lone"] else match[0]
+def mend_surrogates(text: str) -> str:
+    r"""
+    Return JSON text with the escape of U+FFFD for that of each lone surrogate, as Go reads it.
+
+    >>> mend_surrogates(r'"\ud83d, \ud83d\ude00"') == r'"\ufffd, \ud83d\ude00"'
+    True
+    """
+    if "\\ud" not in text and "\\uD" not in text:
+        return text
+    return _ESCAPE.sub(lambda found: "\\ufffd" if found["lone"] else found[0], text)
 
 
 def first_value(body: bytes) -> Any:
@@ -97,8 +105,7 @@ def first_value(body: bytes) -> Any:
     start = _end_of(_SPACE, text, 0)
     if start == len(text):
         raise Refusal(400, MISSING_BODY)
-    if "\\ud" in text or "\\uD" in text:
-        text = _ESCAPE.sub(_mend_escape, text)
+    text = mend_surrogates(text)
     # Before anything is built: a broken body may be large. The standard parser would also accept
     # the longest valid beginning of a number ("1." is 1).
     is_whole = text[start] in "{[" and _is_json(body)

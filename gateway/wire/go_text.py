@@ -10,7 +10,7 @@ BLANKS: Final = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
-"""What Go trims as blank; Python's own `strip` takes the separators U+001C to U+001F as well."""
+"""The characters that Go trims as blank; Python's `strip` also takes U+001C to U+001F."""
 
 _ESCAPES: Final = {
     "\a": "\\a",

@@ -13,6 +13,7 @@ from msgspec import UNSET
 from msgspec import inspect as types
 
 from gateway.wire.fitting import Check, GoRules
+from gateway.wire.lenient import UNREADABLE
 from gateway.wire.shapes import Shape, plan_for
 
 _Inspector = Callable[[Any], bool]
@@ -109,7 +110,7 @@ def _fits_shape(shape: type[msgspec.Struct]) -> _Inspector:
     def fits(value: Any) -> bool:
         try:
             decoder.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return False
         # A key in another letter case was ignored.
         return all(match[1] in known for match in spelled.finditer(value))

@@ -10,6 +10,9 @@ import msgspec
 
 BOM = b"\xef\xbb\xbf"
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""The exceptions of msgspec for bytes that it cannot decode, whatever is wrong with them."""
+
 
 def parse_lenient(body: bytes) -> object | None:
     """Parse JSON as leniently as possible; None for `null` and for bytes that are not JSON."""
@@ -17,7 +20,7 @@ def parse_lenient(body: bytes) -> object | None:
     try:
         found: object = msgspec.json.decode(body)
         return found
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         pass
     try:
         # The standard parser accepts lone surrogates, msgspec does not.

@@ -24,6 +24,7 @@ from gateway.faults import Refusal
 from gateway.wire.fitting import NO_RULES, BodyFitter, GoRules, LateFitter
 from gateway.wire.go_json import LONG_NUMBER, MISSING_BODY, MOST_DIGITS, end_of_value, first_value
 from gateway.wire.inspecting import inspector_for
+from gateway.wire.lenient import UNREADABLE
 from gateway.wire.shapes import Plan, fold, plan_for
 
 __all__ = ["GoRules", "read_blank", "read_body", "read_late", "read_slowly"]
@@ -77,7 +78,7 @@ def read_body(
     if plan.is_closed:
         try:
             request = decoder.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             pass
         else:
             if (
@@ -152,7 +153,7 @@ def read_late(
         return empty
     try:
         return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         pass
     try:
         value = first_value(bytes(raw))
@@ -184,7 +185,7 @@ def _are_objects(request: object, objects: Mapping[str, str], plan: "Plan") -> b
         if isinstance(value, Raw):
             try:
                 _object.decode(value)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except UNREADABLE:
                 return False
             if memoryview(value).nbytes > MOST_DIGITS and LONG_NUMBER.search(value):
                 return False

@@ -14,8 +14,10 @@ import msgspec
 
 JSON = b"application/json; charset=utf-8"
 JSON_OF_STREAMS = b"application/json"
-"""What an error that comes before a stream's first line is sent as, and what a report is sent as
-that its client wants in one piece (docs/facts/ollama.md#content-types)."""
+"""
+The content type of an error before a stream's first line, and of a report in one piece
+(docs/facts/ollama.md#content-types).
+"""
 NDJSON = b"application/x-ndjson"
 TEXT = b"text/plain; charset=utf-8"
 NO_TYPE = b""

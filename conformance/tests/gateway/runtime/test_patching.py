@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from collections.abc import Callable
 from typing import Any
 
@@ -33,11 +32,6 @@ def applied(before: dict[str, Raw], *changes: Change) -> dict[str, bytes] | None
     """Apply changes; return the bytes of every member in order, None when nothing changed."""
     after = changed(before, changes, CONTEXT)
     return None if after is None else {name: bytes(raw) for name, raw in after.items()}
-
-
-def test_examples_are_true() -> None:
-    """What a docstring shows is what happens."""
-    assert 0 == doctest.testmod(patching).failed
 
 
 def test_what_is_replaced_keeps_its_place_and_the_rest_its_bytes() -> None:

@@ -27,7 +27,7 @@ from conformance.suite.spec import NDJSON, SPEC
 
 Document = dict[str, Any]
 
-METHODS = ("head", "get", "post", "delete")
+METHODS = ("head", "get", "post", "put", "patch", "delete", "options", "trace")
 SEED = 7
 PHASES = ("examples", "coverage")
 Mode = Literal["all", "positive"]
@@ -83,6 +83,7 @@ def copy_for(
     for name, schema in changed["components"]["schemas"].items():
         if name in asked:
             _offer_names(name, schema, names)
+            _say_in_schemas(schema)
             _allow_nulls_in_lists(schema)
             for key, value in USUAL.get(name, {}).items():
                 schema["properties"][key]["examples"] = [value]
@@ -131,6 +132,24 @@ def _offer_names(
         return
     kinds = ("embedding", "llm") if component.startswith("Embed") else ("llm", "embedding")
     model["enum"] = [*(name for kind in kinds for name in names[kind]), None]
+
+
+def _say_in_schemas(schema: dict[str, Any]) -> None:
+    """
+    Allow what notes and descriptions allow, and leave out what is refused whatever its value.
+
+    Bytes may be numbers; a model that lists its levels takes any word as one
+    (docs/facts/ollama.md#think-0-34); a request with `typical_p` goes no further than 400.
+    """
+    properties = schema.get("properties", {})
+    properties.pop("typical_p", None)
+    for name, value in properties.items():
+        items = value.get("items", {})
+        if items.get("x-go-bytes"):
+            items["type"] = [*items["type"], "array"]
+            items["items"] = {"type": ["integer", "null"], "minimum": 0, "maximum": 255}
+        for arm in value.get("oneOf", ()) if name == "think" else ():
+            arm.pop("enum", None)
 
 
 def _allow_nulls_in_lists(schema: Any) -> None:

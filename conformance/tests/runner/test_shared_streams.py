@@ -201,14 +201,15 @@ def smooth(parts: list[dict[str, str]]) -> list[dict[str, str]]:
     """
     Drop whitespace at the edges of thinking and content (docs/facts/lmstudio.md#edge-whitespace).
 
-    Whitespace at the start of either and at the end of thinking is dropped; whitespace alone within
-    thinking rides on the next piece, since it might have been the end.
+    Whitespace at the start and at the end of thinking, and at the start of content that follows
+    thinking, is dropped; content without thinking keeps it (docs/facts/ollama.md#whitespace).
+    Whitespace alone within thinking comes with the next piece, since it might have been the end.
     """
     thinking = smooth_thinking([part["thinking"] for part in parts if "thinking" in part])
     content = [part["content"] for part in parts if "content" in part]
-    while content and not content[0].strip():
+    while thinking and content and not content[0].strip():
         del content[0]
-    if content:
+    if thinking and content:
         content[0] = content[0].lstrip()
     return [{"thinking": text} for text in thinking] + [{"content": text} for text in content]
 
@@ -268,3 +269,4 @@ def test_whitespace_rule() -> None:
 
     expected += [{"content": text} for text in ("x", " ", "y", "\n")]
     assert expected == smooth([*thinking, *content])
+    assert content == smooth(content)

@@ -135,19 +135,15 @@ def _offer_names(
 
 
 def _say_in_schemas(schema: dict[str, Any]) -> None:
-    """
-    Allow what notes and descriptions allow, and leave out what is refused whatever its value.
-
-    Bytes may be numbers; a model that lists its levels takes any word as one
-    (docs/facts/ollama.md#think-0-34); a request with `typical_p` goes no further than 400.
-    """
+    """Allow what notes and descriptions allow, and leave out what no request can be served with."""
     properties = schema.get("properties", {})
-    properties.pop("typical_p", None)
+    properties.pop("typical_p", None)  # refused whatever its value
     for name, value in properties.items():
         items = value.get("items", {})
         if items.get("x-go-bytes"):
             items["type"] = [*items["type"], "array"]
             items["items"] = {"type": ["integer", "null"], "minimum": 0, "maximum": 255}
+        # A model that lists its levels takes any word as one (docs/facts/ollama.md#think-0-34).
         for arm in value.get("oneOf", ()) if name == "think" else ():
             arm.pop("enum", None)
 

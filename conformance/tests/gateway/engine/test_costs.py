@@ -45,9 +45,12 @@ async def test_a_list_costs_no_call_while_it_is_fresh(kept: Pair) -> None:
 
 
 GATEWAY = str(Path(gateway.__file__).parent)
+ASKED = {"role": "user", "content": "Hi"}
 FUNCTIONS: list[tuple[str, str, Any, int]] = [
     ("GET", "/api/tags", None, 100),
     ("POST", "/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 254),
+    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED]}, 236),
+    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED], "stream": True}, 328),
 ]
 
 

@@ -16,7 +16,7 @@ from gateway.runtime.patching import Change, changed
 from gateway.upstream.answers import RawAnswer, check_json, raise_error_event
 from gateway.upstream.exchange import MAX_ERROR_BYTES
 from gateway.upstream.sse import FIELD_STARTS, Event, SseDecoder
-from gateway.upstream.stated_errors import describe_body, read_error
+from gateway.upstream.stated_errors import describe_body, is_unknown_endpoint, read_error
 from gateway.wire.lenient import BOM, UNREADABLE
 
 _JSON_BYTES = 1024 * 1024
@@ -24,6 +24,11 @@ _JSON_BYTES = 1024 * 1024
 
 _OF_THE_BYTES = (b"content-length", b"content-md5", b"digest", b"etag", b"last-modified")
 """Headers that describe a body's bytes, and are wrong once the body is changed."""
+
+_ERROR_START = b'{"error":'
+_ERROR_START_BYTES = len(BOM) + len(_ERROR_START)
+_MOST_BLANKS = 1024
+"""Bytes of one read in which an error's first key is looked for."""
 
 _WIRE_FAULTS = ("first_byte_timeout", "silence_timeout", "closed_mid_stream", "bad_http")
 
@@ -49,14 +54,17 @@ async def look_at(
     Read as much of an answer as shows whether it is an error, and which model answered.
 
     That is an error's whole body, an event stream's first event, and the whole JSON, up to a limit,
-    of an inference and of an answer that is changed. Nothing is read of other answers. The first
+    of an inference and of an answer that is changed. Of other JSON the start is read, since LM
+    Studio answers 200 on a route that it lacks (docs/facts/lmstudio.md#unknown-path). The first
     member of `named_by` that is present names the model.
     """
     if answer.status >= 400:
         held = await _read_up_to(chunks, MAX_ERROR_BYTES)
         return Start(held, _stated(b"".join(held), answer.status))
-    if answer.status != 200 or not (is_inference or is_changed or answer.is_event_stream):
+    if answer.status != 200:
         return Start([])
+    if not (is_inference or is_changed or answer.is_event_stream):
+        return await _look_for_lacking_route(chunks) if answer.is_json else Start([])
     held = []
     async for chunk in chunks:
         held.append(chunk)
@@ -77,6 +85,23 @@ async def look_at(
         if failure.fault in _WIRE_FAULTS:
             raise
         return Start(held, failure)
+
+
+async def _look_for_lacking_route(chunks: AsyncIterator[bytes]) -> Start:
+    """Read a JSON answer's start, and the whole of it when that is an error's."""
+    held: list[bytes] = []
+    start = b""
+    while len(start) < _ERROR_START_BYTES and (chunk := await anext(chunks, b"")):
+        held.append(chunk)
+        start += b"".join(chunk[:_MOST_BLANKS].split())
+    if start.removeprefix(BOM).startswith(_ERROR_START):
+        held += await _read_up_to(chunks, MAX_ERROR_BYTES)
+        stated = read_error(b"".join(held))
+        if stated is not None and is_unknown_endpoint(stated.message):
+            return Start(
+                held, UpstreamFailure(stated.message, status=200, fault="unknown_endpoint")
+            )
+    return Start(held)
 
 
 async def _first_event(

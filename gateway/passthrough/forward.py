@@ -8,7 +8,6 @@ streamed and never sent twice. Errors of the gateway have the caller's dialect.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
 
@@ -41,15 +40,13 @@ from gateway.server.asgi import (
 from gateway.settings.schema import Settings
 from gateway.types import internal
 from gateway.upstream.client import Upstream
+from gateway.wire.encodings import NotPacked, TooLong, UnknownEncoding, readable, unpack
 from gateway.wire.lenient import UNREADABLE
 from gateway.wire.writing import JSON
 
 _OUR_TOKEN_REFUSED = (401, 403)
 """A client's key is not forwarded, so with these LM Studio refuses the gateway's token."""
 _JSON_LIKE = ("json", "text/plain", "x-www-form-urlencoded")
-_UNPACKED = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
-_KNOWN_ENCODINGS = "gzip, deflate or none"
-
 
 _CONDITIONAL = (
     b"if-none-match",
@@ -191,6 +188,9 @@ class Passthrough:
                     named_by=route.answered_by,
                 )
                 failure = start.failure
+                if failure is not None and failure.fault == "unknown_endpoint" and not route.method:
+                    # Nobody says that there is such a route; a described one is missed (501).
+                    raise Refusal(404, f"LM Studio has no such route: {failure.message}")
                 if answer.status in _OUR_TOKEN_REFUSED:
                     if failure is None:
                         raise UpstreamFailure("no reason given", status=answer.status)
@@ -231,20 +231,19 @@ def _unpacked(scope: Scope, body: bytes, limit: int) -> bytes:
     Raises Refusal: 415 for an encoding that is not read here, 400 for bytes not in that encoding,
     413 for what grows beyond the limit.
     """
-    encoding = header(scope, b"content-encoding").strip().lower()
-    if encoding in ("", "identity"):
+    encoding = header(scope, b"content-encoding")
+    if not encoding:
         return body
-    if encoding not in _UNPACKED:
-        raise Refusal(415, f"content-encoding {encoding} is not read here: send {_KNOWN_ENCODINGS}")
-    unpacker = zlib.decompressobj(_UNPACKED[encoding])
     try:
-        whole = unpacker.decompress(body, limit + 1)
-    except zlib.error:
-        raise Refusal(400, f"the body is not {encoding}, as content-encoding says") from None
-    if len(whole) > limit:
-        raise body_too_large(limit)
-    if not unpacker.eof:
-        raise Refusal(400, f"the body is not whole: its {encoding} has no end")
+        whole = unpack(body, encoding, limit)
+    except UnknownEncoding:
+        words = f"content-encoding {encoding} is not read here: send one of {readable()}, or none"
+        raise Refusal(415, words) from None
+    except NotPacked:
+        words = f"the body is not whole, or not {encoding}, as content-encoding says"
+        raise Refusal(400, words) from None
+    except TooLong:
+        raise body_too_large(limit) from None
     scope["headers"] = [item for item in scope["headers"] if item[0] != b"content-encoding"]
     return whole
 

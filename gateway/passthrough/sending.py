@@ -23,6 +23,9 @@ from gateway.upstream.answers import RawAnswer
 from gateway.upstream.body import Sink
 from gateway.wire.writing import JSON, encode
 
+_OF_REPEATING = (b"retry-after", b"retry-after-ms", b"x-should-retry")
+"""Headers that tell a client when to try again; they outlive the body that they came with."""
+
 Rest: TypeAlias = Callable[[Sink], Awaitable[None]]
 """Passes on the rest of an answer's body."""
 
@@ -42,6 +45,9 @@ async def conclude(
         current().fault = failure.fault or STATED
     if failure is not None and not is_in_dialect(path, b"".join(start.held)):
         error = envelope(path, answer.status, failure.message)
+        for name, value in answer.headers:
+            if name in _OF_REPEATING:
+                client.add_header(name.decode("ascii"), value.decode("latin-1"))
         await client.answer(answer.status, JSON, encode(error))
         return
     await _send_on(answer, start, rest, path, client)

@@ -125,6 +125,7 @@ class RawAnswer:
     status: int
     headers: Headers
     is_event_stream: bool
+    is_json: bool
 
     def __init__(self, exchange: Exchange) -> None:
         self.status = exchange.status
@@ -135,6 +136,7 @@ class RawAnswer:
         ]
         kind = dict(self.headers).get(b"content-type", b"")
         self.is_event_stream = kind.startswith(b"text/event-stream")
+        self.is_json = b"json" in kind
         if self.status in BODILESS or self.is_event_stream:
             self.headers = [item for item in self.headers if item[0] != b"content-length"]
         self._exchange = exchange

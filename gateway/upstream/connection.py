@@ -20,9 +20,13 @@ from typing import cast
 import httptools
 
 from gateway.upstream.body import BODILESS, AnswerBody, Headers, TransportFault
+from gateway.wire.encodings import NotPacked, TooLong, UnknownEncoding, Unpacker
 
 MAX_HEAD_BYTES = 64 * 1024
 _PIECE_BYTES = 64 * 1024
+_UNPACKED_BYTES = 16 * 1024 * 1024
+"""Most bytes that one read of a packed body may hold."""
+_OF_PACKED = (b"content-encoding", b"content-length")
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
@@ -40,6 +44,7 @@ class _IncomingAnswer:
         "parser",
         "pieces",
         "status",
+        "unpacker",
     )
 
     def __init__(self, method: str) -> None:
@@ -54,12 +59,19 @@ class _IncomingAnswer:
         self.is_measured = self.is_chunked = False
         self.is_kept_alive = False
         self.is_complete = False
+        self.unpacker: Unpacker | None = None
+        """Unpacks the body of a host that packs it unasked."""
         self.parser = httptools.HttpResponseParser(self)
 
     @property
     def ends_with_the_connection(self) -> bool:
         """Whether the body ends with the connection: the head states no length and no chunks."""
         return bool(self.status) and not (self.is_measured or self.is_chunked)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a packed body ends in the middle of what is packed."""
+        return self.unpacker is not None and self.unpacker.is_open
 
     def on_message_begin(self) -> None:
         """Refuse a second answer to one request."""
@@ -74,6 +86,8 @@ class _IncomingAnswer:
             self.is_measured = True
         elif key == b"transfer-encoding":
             self.is_chunked = value.strip().lower().endswith(b"chunked")
+        elif key == b"content-encoding" and self._method != "HEAD":
+            self._note_encoding(value.strip().lower().decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         """
@@ -87,9 +101,20 @@ class _IncomingAnswer:
         if status < 200:
             return
         self.status = status
+        if self.unpacker is not None:
+            self.headers = [item for item in self.headers if item[0].lower() not in _OF_PACKED]
         if self._method == "HEAD" or status in BODILESS:
             self.is_measured = self.is_complete = True
         self.is_kept_alive = self._method != "HEAD" and self.parser.should_keep_alive()
+
+    def _note_encoding(self, encoding: str) -> None:
+        """Raises ValueError for an encoding that can't be unpacked: none was asked for."""
+        if encoding in ("", "identity"):
+            return
+        try:
+            self.unpacker = Unpacker(encoding)
+        except UnknownEncoding:
+            raise ValueError("a content encoding, although none was asked for") from None
 
     def on_message_complete(self) -> None:
         """Note the end; after an interim answer the next one begins."""
@@ -98,6 +123,7 @@ class _IncomingAnswer:
         else:
             self.headers.clear()
             self.is_measured = self.is_chunked = False
+            self.unpacker = None
 
 
 class Connection(asyncio.Protocol):
@@ -265,7 +291,16 @@ class Connection(asyncio.Protocol):
         if pieces := answer.pieces:
             whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
-            body.take(whole)
+            if answer.unpacker is not None:
+                try:
+                    whole = answer.unpacker.feed(whole, _UNPACKED_BYTES)
+                except (NotPacked, TooLong):
+                    whole, answer.is_kept_alive = b"", False
+                    fault = TransportFault("bad_http", "a body that is not packed as stated")
+            if whole:
+                body.take(whole)
+        if answer.unpacker is not None and answer.is_complete and answer.is_cut and fault is None:
+            fault = _cut_mid_stream()
         if fault is not None:
             self._fail(fault)
             self.wire.abort()
@@ -280,7 +315,7 @@ class Connection(asyncio.Protocol):
         if answer is not None and body is not None:
             if not answer.status:
                 self._fail(self._name_loss())
-            elif answer.ends_with_the_connection and exc is None:
+            elif answer.ends_with_the_connection and exc is None and not answer.is_cut:
                 answer.is_kept_alive = False
                 self._end(answer, body)
             else:

@@ -8,11 +8,12 @@ import base64
 import gzip
 import json
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 import pytest
+from backports import zstd
 
 from conformance.standin import StandIn
 from conformance.tests.gateway.support import (
@@ -209,11 +210,28 @@ async def test_another_models_answer_is_refused(pair: Pair) -> None:
         await pair.reset()
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-async def test_a_packed_body_is_unpacked(pair: Pair, encoding: str) -> None:
+def _raw_deflate(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(body) + packer.flush()
+
+
+PACKERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "gzip": ("gzip", gzip.compress),
+    "members": ("x-gzip", lambda body: gzip.compress(body[:9]) + gzip.compress(body[9:])),
+    "padding": ("GZIP", lambda body: gzip.compress(body) + bytes(500)),
+    "zlib": ("deflate", zlib.compress),
+    "raw": ("deflate", _raw_deflate),
+    "zstd": ("zstd", zstd.compress),
+    "frames": ("identity, zstd", lambda body: zstd.compress(body[:9]) + zstd.compress(body[9:])),
+}
+
+
+@pytest.mark.parametrize(("encoding", "pack"), PACKERS.values(), ids=PACKERS.keys())
+async def test_a_packed_body_is_unpacked(
+    pair: Pair, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
     """The model's name in it must be read; what goes on is plain."""
-    body = json.dumps(chat()).encode()
-    packed = gzip.compress(body) if encoding == "gzip" else zlib.compress(body)
+    packed = pack(json.dumps(chat()).encode())
     headers = {"content-type": "application/json", "content-encoding": encoding}
     answer = await pair.client.post(CHAT, content=packed, headers=headers)
     assert 200 == answer.status_code
@@ -229,6 +247,12 @@ async def test_a_packed_body_is_unpacked(pair: Pair, encoding: str) -> None:
         ("gzip", b"{}", 400),
         ("gzip", gzip.compress(b"{}")[:-9], 400),
         ("gzip", gzip.compress(b" " * 2000), 413),
+        ("gzip, zstd", b"{}", 415),
+        ("deflate", zlib.compress(b"{}") * 2, 400),
+        ("deflate", b"x", 400),
+        ("zstd", b"{}", 400),
+        ("zstd", zstd.compress(b"{}")[:-2], 400),
+        ("zstd", zstd.compress(b" " * 2000), 413),
     ],
 )
 async def test_a_body_packed_otherwise_is_refused(encoding: str, body: bytes, status: int) -> None:
@@ -265,11 +289,57 @@ async def test_a_status_is_passed_on(pair: Pair, status: int) -> None:
     assert 1 == len(pair.asked(ODD))
 
 
-async def test_an_unknown_route_is_lm_studios_business(pair: Pair) -> None:
-    """Its own answer to one, status included (docs/facts/lmstudio.md#unknown-path)."""
-    answer = await pair.client.get("/v1/never/heard")
-    assert 200 == answer.status_code
-    assert {"error": "Unexpected endpoint or method. (GET /v1/never/heard)"} == answer.json()
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+async def test_an_unknown_route_is_not_found(pair: Pair, method: str) -> None:
+    """LM Studio answers 200 to any (docs/facts/lmstudio.md#unknown-path)."""
+    answer = await pair.client.request(method, "/v1/never/heard")
+    assert 404 == answer.status_code
+    assert "LM Studio has no such route" in message_of(answer, "openai")
+    answer = await pair.client.request(method, "/v1/messages/batches")
+    assert 404 == answer.status_code
+    assert "LM Studio has no such route" in message_of(answer, "anthropic")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", b'  {\n "error" : "Unexpected endpoint or method. (GET /x)"}'),
+        ("application/json", gzip.compress(b'{"error":"Unexpected endpoint or method."}')),
+    ],
+    ids=["indented", "packed"],
+)
+async def test_an_unknown_route_is_known_however_it_is_told(
+    pair: Pair, kind: str, body: bytes
+) -> None:
+    """Byte for byte, with blanks, or packed by a proxy."""
+    headers = {"Content-Type": kind}
+    if body.startswith(b"\x1f"):
+        headers["Content-Encoding"] = "gzip"
+    chunks = [[0, {"base64": base64.b64encode(body[n : n + 1]).decode()}] for n in range(len(body))]
+    pair.script({"match": {"path": ODD}, "answer": {"chunks": chunks, "headers": headers}})
+    answer = await pair.client.get(ODD)
+    assert 404 == answer.status_code
+    assert "Unexpected endpoint" in message_of(answer, "openai")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"error":"Something else."}', b'{"error":null,"a":1}', b'{"errors":[]}', b"[1]", b"{"],
+)
+async def test_an_error_in_an_unknown_routes_success_is_passed_on(pair: Pair, body: bytes) -> None:
+    """Only a route that is missing is known to be no success."""
+    pair.script(play(body, ODD, headers={"Content-Type": "application/json"}))
+    answer = await pair.client.get(ODD)
+    assert (200, body) == (answer.status_code, answer.content)
+
+
+async def test_an_error_keeps_the_time_to_try_again(pair: Pair) -> None:
+    """Also where its body is written anew in the caller's dialect."""
+    headers = {"Content-Type": "application/json", "Retry-After": "7", "X-Odd": "yes"}
+    pair.script(play('{"error":"busy"}', CHAT, status=503, headers=headers))
+    answer = await pair.post(CHAT, chat())
+    assert (503, "7") == (answer.status_code, answer.headers["retry-after"])
+    assert "x-odd" not in answer.headers
 
 
 async def test_an_answer_cut_upstream_is_cut_here(pair: Pair) -> None:
@@ -344,7 +414,7 @@ async def test_a_body_that_names_the_key_is_not_touched(pair: Pair) -> None:
 async def test_a_body_without_a_name_is_passed_on(pair: Pair, body: bytes) -> None:
     """What to say of it is LM Studio's."""
     answer = await send(pair, ODD, body)
-    assert 200 == answer.status_code
+    assert 404 == answer.status_code
     (sent,) = pair.asked(ODD)
     assert body == sent.raw
 
@@ -437,7 +507,7 @@ async def test_a_body_that_is_no_json_is_streamed(pair: Pair) -> None:
 
     for content in (body, pieces()):
         answer = await pair.client.post(ODD, content=content, headers={"content-type": MULTIPART})
-        assert 200 == answer.status_code
+        assert 404 == answer.status_code
     first, second = pair.asked(ODD)
     assert body == first.raw == second.raw
     assert MULTIPART == first.headers["content-type"]
@@ -459,7 +529,7 @@ async def test_a_streamed_body_is_not_kept_back() -> None:
         upload = asyncio.create_task(pair.client.post(ODD, content=pieces(), headers=headers))
         await pair.until_asked(ODD)
         more.set()
-        assert 200 == (await upload).status_code
+        assert 404 == (await upload).status_code
         assert b"firstsecond" == pair.asked(ODD)[0].raw
 
 
@@ -667,7 +737,7 @@ async def test_a_streamed_body_has_no_limit() -> None:
     async with open_pair({"limits": {"body_bytes": 1000}}) as pair:
         headers = {"content-type": "application/octet-stream"}
         answer = await pair.client.post(ODD, content=b"x" * 100_000, headers=headers)
-        assert 200 == answer.status_code
+        assert 404 == answer.status_code
         assert 100_000 == len(pair.asked(ODD)[0].raw)
 
 

@@ -1,6 +1,7 @@
 """Connections: used again only when alive, left at once, read no faster than asked."""
 
 import asyncio
+import gzip
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -638,27 +639,70 @@ async def test_the_target_is_not_touched(serve: Serve, connect: Connect, target:
 
 
 async def test_the_answer_is_not_touched(serve: Serve, connect: Connect) -> None:
-    """Status, end-to-end headers and compressed bytes arrive as sent, redirects included."""
+    """Status, end-to-end headers and bytes arrive as sent, redirects included."""
 
     async def handle(call: Call) -> None:
         await call.send(
-            b"HTTP/1.1 302 Found\r\nContent-Encoding: gzip\r\nLocation: /y\r\nSet-Cookie: a=1\r\n"
+            b"HTTP/1.1 302 Found\r\nContent-Language: de\r\nLocation: /y\r\nSet-Cookie: a=1\r\n"
             b"Set-Cookie: b=2\r\nConnection: keep-alive, x-mine\r\nX-Mine: 1\r\n"
             b'Keep-Alive: timeout=5\r\nETag: W/"1"\r\nTransfer-Encoding: chunked\r\n\r\n'
         )
-        await call.send_chunks(b"\x1f\x8b not really", b" gzip")
+        await call.send_chunks(b"\x1f\x8b no", b" text")
         await call.finish()
 
     status, headers, body = await forward(connect((await serve(handle)).url), "GET")
 
-    assert (302, b"\x1f\x8b not really gzip") == (status, body)
+    assert (302, b"\x1f\x8b no text") == (status, body)
     assert headers == [
-        (b"content-encoding", b"gzip"),
+        (b"content-language", b"de"),
         (b"location", b"/y"),
         (b"set-cookie", b"a=1"),
         (b"set-cookie", b"b=2"),
         (b"etag", b'W/"1"'),
     ]
+
+
+async def test_a_packed_answer_is_unpacked(serve: Serve, connect: Connect) -> None:
+    """A proxy in front of LM Studio may pack what nobody asked it to, cut anywhere."""
+    packed = gzip.compress(b"high water ") + gzip.compress(b"at noon")
+
+    async def handle(call: Call) -> None:
+        await call.send(
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        await call.send_chunks(*(packed[at : at + 1] for at in range(len(packed))))
+        await call.finish()
+
+    answer = await forward(connect((await serve(handle)).url), "GET")
+
+    assert (200, [], b"high water at noon") == answer
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "fault"),
+    [
+        (b"gzip", gzip.compress(b"fog")[:-4], "closed_mid_stream"),
+        (b"gzip", b"fog", "bad_http"),
+        (b"br", b"fog", "bad_http"),
+        (b"gzip", gzip.compress(bytes(80_000_000), 1), "bad_http"),
+    ],
+    ids=["cut", "not packed", "unknown", "bomb"],
+)
+async def test_an_answer_that_cannot_be_unpacked(
+    serve: Serve, connect: Connect, encoding: bytes, body: bytes, fault: str
+) -> None:
+    """It is a failure of the host, and never half a text."""
+
+    async def handle(call: Call) -> None:
+        await call.send(
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n%b"
+            % (encoding, len(body), body)
+        )
+
+    with pytest.raises(UpstreamFailure) as failure:
+        await forward(connect((await serve(handle)).url), "GET")
+
+    assert fault == failure.value.fault
 
 
 async def test_errors_are_answers_too(serve: Serve, connect: Connect) -> None:

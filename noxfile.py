@@ -51,8 +51,9 @@ def dev(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)
 def codegen(session: nox.Session) -> None:
-    """Write everything that is generated from specs/: gateway code, pages and a schema."""
+    """Write everything that is generated: gateway code, pages and schemas."""
     run(session, "codegen")
+    run(session, "gateway.settings")
 
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)
@@ -78,8 +79,9 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"])
 def drift(session: nox.Session) -> None:
-    """Check that everything generated is what specs/ gives."""
+    """Check that everything generated is what its source gives."""
     run(session, "codegen", "--check")
+    run(session, "gateway.settings", "--check")
 
 
 @nox.session(venv_backend="none", requires=["dev"])

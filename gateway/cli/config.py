@@ -1,11 +1,9 @@
 """
-`olgate config`: the effective settings and the source of each.
+`olgate config`: the effective settings and the source of each, and what can be set.
 """
 
 import json
-import math
-import re
-from collections.abc import Mapping
+import os
 from typing import Unpack
 
 import click
@@ -15,39 +13,28 @@ from gateway.cli.options import Flags, load_settings, serve_options
 
 @click.command("config")
 @serve_options
-def show_config(**flags: Unpack[Flags]) -> None:
-    """Print the effective settings and the source of each; secrets are masked."""
+@click.option("--default", "shows_default", is_flag=True, help="Print a file of all defaults.")
+@click.option("--schema", "shows_schema", is_flag=True, help="Print a JSON Schema for editors.")
+def show_config(shows_default: bool, shows_schema: bool, **flags: Unpack[Flags]) -> None:
+    """Print the effective settings and the source of each, as TOML; secrets are masked."""
+    if shows_default or shows_schema:
+        from gateway.settings import reference
+
+        _print(reference.default_file() if shows_default else _as_json(reference.json_schema()))
+        return
     loaded = load_settings(flags)
-    from gateway.settings.sources import describe
+    from gateway.settings.location import find_file, platform_file
+    from gateway.settings.written import as_comment, as_toml
 
-    click.echo(_as_toml(describe(loaded.settings), loaded.sources), nl=False)
-
-
-def _as_toml(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
-    """Write `section.key` values as a TOML file; secrets and unset values are comments."""
-    from gateway.settings.schema import SECRETS
-
-    lines: list[str] = []
-    section = ""
-    for path, value in values.items():
-        head, _, key = path.partition(".")
-        if head != section:
-            lines += [f"{'' if not section else chr(10)}[{head}]"]
-            section = head
-        if path in SECRETS:
-            lines.append(f"# {key} is {value}  # {sources[path]}")
-        elif value is None:
-            lines.append(f"# {key} is not set")
-        else:
-            key = key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
-            lines.append(f"{key} = {_as_toml_value(value)}  # {sources[path]}")
-    return "\n".join(lines) + "\n"
+    file = find_file(flags["config"], os.environ)
+    read = f"settings file: {file}" if file else f"no settings file; would be {platform_file()}"
+    _print(f"{as_comment(read).strip()}\n\n{as_toml(loaded.settings, loaded.sources)}")
 
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+def _as_json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def _as_toml_value(value: object) -> str:
-    if value == math.inf:
-        return "inf"
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+def _print(text: str) -> None:
+    """Print in UTF-8, whatever the encoding of the console is: it is read back as a file."""
+    click.echo(text.encode(), nl=False)

@@ -54,7 +54,7 @@ def serve_options(command: Command) -> Command:
                 "--config",
                 metavar="FILE",
                 type=click.Path(path_type=Path),
-                help="Settings file (TOML), instead of the one in the platform's settings folder.",
+                help="Settings file (TOML), instead of the platform's (OLGATE_CONFIG).",
             ),
             click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
         )
@@ -65,7 +65,8 @@ def serve_options(command: Command) -> Command:
 
 def load_settings(flags: Flags) -> "Loaded":
     """Merge flags, environment and file; a problem prints one sentence and exits with code 2."""
-    from gateway.settings.sources import SettingsProblem, default_file, read
+    from gateway.settings.location import find_file
+    from gateway.settings.sources import SettingsProblem, read
 
     try:
         if len(flags["upstream"]) > 1:
@@ -79,7 +80,7 @@ def load_settings(flags: Flags) -> "Loaded":
             "upstream.url": next(iter(flags["upstream"]), None),
             "log.level": flags["log_level"],
         }
-        return _with_store(read(values, os.environ, flags["config"] or default_file()))
+        return _with_store(read(values, os.environ, find_file(flags["config"], os.environ)))
     except SettingsProblem as problem:
         click.echo(f"olgate: {problem}", err=True)
         sys.exit(WRONG_SETTINGS)
@@ -103,7 +104,7 @@ def _with_store(loaded: "Loaded") -> "Loaded":
 def start_journal(loaded: "Loaded") -> None:
     """Configure logging, and log which of Ollama's variables could not be used."""
     from gateway.observability import journal
-    from gateway.settings.sources import describe
+    from gateway.settings.written import describe
 
     journal.configure(loaded.settings.log)
     log = journal.get_logger()

@@ -11,13 +11,17 @@ from typing import Annotated, Literal, get_args, get_origin
 
 from msgspec import Meta
 
+from gateway.settings.values import read_duration
+
 NO_LIMIT = {
+    "upstream.connect_timeout_s": None,
     "upstream.first_byte_timeout_s": None,
     "upstream.silence_timeout_s": None,
     "models.context_length": None,
     "models.load_timeout_s": math.inf,
     "downloads.stall_timeout_s": None,
 }
+"""The settings for which 0 is no limit, and the value that stands for it."""
 
 _TRUE_WORDS = frozenset({"1", "t", "true", "yes", "on"})
 
@@ -72,6 +76,22 @@ def expectation(hint: object, path: str) -> str:
     if high is not None:
         return f"{words[kind]} from {low} to {high}"
     return words[kind] if low is None else f"{words[kind]} of at least {low}"
+
+
+def hint_of_duration(hint: object, value: object) -> str:
+    """
+    Say what to write instead of a duration with a unit, where a number of seconds is expected.
+
+    >>> hint_of_duration(float, "5m"), hint_of_duration(float, "soon")
+    ('; for 5m write 300', '')
+    """
+    if not accepts(hint, float) or not isinstance(value, str):
+        return ""
+    try:
+        seconds = read_duration(value)
+    except ValueError:
+        return ""
+    return "" if seconds is None else f"; for {value} write {seconds:g}"
 
 
 def _bounds(hint: object) -> list[Meta]:

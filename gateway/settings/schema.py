@@ -1,5 +1,8 @@
 """
 Every setting: its type, its default and its meaning.
+
+The docstring below a field is what the user reads of it: `reference` makes the table of settings,
+the JSON Schema and the default file of them. They are written anew by `nox -s codegen`.
 """
 
 from __future__ import annotations
@@ -18,20 +21,28 @@ Bytes = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 
 SECRETS = frozenset({"upstream.token", "listen.keys"})
-"""Paths (`section.key`) whose value is never shown."""
+"""Paths (`section.key`) whose value is never shown. Each can also come from a file: `…_file`."""
 
 
 class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The address for clients. An empty `host` is every interface; port 0 is any free port."""
+    """The address for clients, and who may use it."""
 
     host: str = "127.0.0.1"
+    """
+    The address on which clients reach the gateway. An empty text, `0.0.0.0` and `::` are every
+    interface.
+    """
     port: Port = 11434
+    """The port on which clients reach the gateway; 0 is any free port."""
     origins: tuple[str, ...] = ()
-    """Origins that are allowed besides Ollama's defaults (docs/facts/ollama.md#origins-default)."""
+    """
+    Browser origins that are allowed besides Ollama's defaults
+    (docs/facts/ollama.md#origins-default).
+    """
     keys: tuple[str, ...] = ()
-    """Each request must send one of these. Without keys, no request needs one."""
+    """Access keys, of which each request must send one. Without keys, no request needs one."""
     keys_file: str | None = None
-    """A file with one key a line; its keys are added to `keys` when the settings are read."""
+    """A file with one access key a line; they are added to `listen.keys`."""
 
     def __repr__(self) -> str:
         """Show everything except the keys, which are shown as set or not set."""
@@ -39,17 +50,26 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The address of LM Studio, and its time limits. None is no limit."""
+    """The address of LM Studio, and its time limits."""
 
     url: str = "http://127.0.0.1:1234"
+    """The address of LM Studio."""
     token: str | None = None
-    connect_timeout_s: Seconds = 5.0
+    """LM Studio's API token."""
+    token_file: str | None = None
+    """A file with LM Studio's API token, instead of `upstream.token`."""
+    connect_timeout_s: Seconds | None = 5.0
+    """Seconds that connecting may take: name, TCP and TLS together."""
     first_byte_timeout_s: Seconds | None = 600.0
+    """Seconds that LM Studio may take to the first byte of an answer."""
     silence_timeout_s: Seconds | None = 300.0
+    """Seconds that LM Studio may send nothing within an answer."""
     max_connections: Count = 0
-    """0 is no limit."""
+    """How many connections to LM Studio may be in use at a time; 0 is no limit."""
     idle_connection_s: Seconds = 4.0
-    """Less than LM Studio's own 5 s, so that the gateway closes an idle connection first."""
+    """
+    Seconds that an unused connection is kept: fewer than the 5 after which LM Studio closes it.
+    """
 
     def __repr__(self) -> str:
         """Show everything except the token, which is shown as set or not set."""
@@ -60,20 +80,32 @@ class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The form of answers, where Ollama's clients have different needs."""
 
     thinking: Literal["field", "merge", "drop"] = "field"
+    """Where thinking goes: into its own `field`, `merge`d into the text, or nowhere (`drop`)."""
     think_tags: Literal["split", "keep"] = "split"
     """
-    Whether thinking that arrives as content between tags is split from the content
-    (docs/facts/lmstudio.md#think-tags).
+    Whether thinking that arrives as text between tags is `split` from the text, or `keep`
+    leaves it there (docs/facts/lmstudio.md#think-tags).
     """
     defaults: Literal["absent", "ollama"] = "absent"
+    """
+    Sampling options that a request leaves out: `absent` leaves them to LM Studio's settings of
+    the model, `ollama` sends Ollama's defaults.
+    """
     version: Annotated[str, Meta(pattern=r"^\d+(\.\d+){1,3}\Z")] = "0.34.4"
-    """Whole numbers with dots only: several clients compare the parts as numbers."""
+    """
+    The Ollama version that clients are told. Whole numbers with dots only: several clients
+    compare the parts as numbers.
+    """
     wrong_model: Literal["error", "warn"] = "error"
+    """
+    What happens when another model answers than the one that was asked: an `error`, or `warn`
+    in a header.
+    """
     early_headers_s: Seconds | None = None
     """
-    After this many seconds, the status and headers of a streamed answer are sent even if it has no
-    content yet, for clients that time out without them. A failure after that is an error line.
-    None disables this, so that a failure keeps its own status.
+    Seconds after which a streamed answer sends its status and headers without content, for
+    clients that time out without them. A later failure is an error line. If this is not set, a
+    failure keeps its own status.
     """
 
 
@@ -81,18 +113,41 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How models are loaded, kept and listed."""
 
     keep_alive: str = "5m"
-    """A Go duration or whole seconds; negative is forever, 0 unloads at once."""
+    """
+    How long a model that the gateway loaded stays loaded after its last request: a Go duration
+    such as `5m`, or whole seconds. Negative is forever, 0 unloads at once.
+    """
     context_length: Count | None = None
+    """
+    Context length for requests without `num_ctx`. If it is not set, or 0, LM Studio's own
+    default applies.
+    """
     context_cap: Count = 32768
-    """The largest context length that a request can cause a load with; 0 is no limit."""
+    """
+    The largest context length that a request can make the gateway load; 0 is the model's own
+    limit.
+    """
     context_policy: Literal["grow", "exact", "ignore"] = "grow"
+    """
+    `grow` loads a model again for more context, `exact` also for less, `ignore` ignores
+    `num_ctx`.
+    """
     make_room: bool = True
+    """Whether a load that lacks memory first unloads idle models that the gateway loaded."""
     evict_others: bool = False
+    """Whether a load first unloads idle models that others loaded."""
     load_timeout_s: Seconds = 300.0
-    """`math.inf` (written 0) is no limit."""
+    """Seconds that a load may take, and that a request waits for a model."""
     max_queue: Count = 512
+    """How many requests may wait for models that are being loaded."""
     catalogue_ttl_s: Seconds = 5.0
+    """
+    Seconds for which the model list is cached. A loaded model is trusted up to 12 times as
+    long, for requests that run on it, while the list is refreshed in the background. 0 disables
+    the cache.
+    """
     insert_architectures: tuple[str, ...] = ()
+    """Further architectures that support fill-in-the-middle."""
 
 
 class DownloadSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,9 +156,9 @@ class DownloadSettings(msgspec.Struct, frozen=True, kw_only=True):
     poll_interval_s: Annotated[float, Meta(ge=0.01, le=60)] = 1.0
     """Seconds between two polls of a download that a client waits for."""
     stall_timeout_s: Seconds | None = 600.0
-    """Seconds without progress after which a pull fails; a pause is allowed. None is forever."""
+    """Seconds without progress after which a pull ends with an error; a pause is no stall."""
     away_timeout_s: Seconds = 60.0
-    """Seconds for which LM Studio may be unreachable during a download."""
+    """Seconds without LM Studio after which a pull ends with an error."""
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,8 +166,9 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str | None = None
     """
-    The SQLite file. None, written `:memory:`, keeps everything in memory only. If no file is named,
-    the command `olgate` uses one in the platform's data directory.
+    The SQLite file for derived models and for instances that the gateway loaded; `:memory:`
+    keeps nothing. If no file is named, the command `olgate` uses `olgate.sqlite3` in the
+    platform's data folder.
     """
 
 
@@ -120,38 +176,50 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Limits on one request and on the shutdown."""
 
     body_bytes: Bytes = 256 * 1024 * 1024
+    """The largest request body in bytes."""
     header_bytes: Bytes = 1024 * 1024
-    """Request line and headers together; the default is Go's limit, and so Ollama's."""
+    """
+    The largest request line and headers together, in bytes; the default is Go's limit, and so
+    Ollama's.
+    """
     headers: Bytes = 256
     """The largest number of headers."""
     header_s: Seconds = 60.0
-    """Seconds in which the head of a request must arrive; 0 is no limit, here and below."""
+    """Seconds in which the head of a request must arrive; 0 is no limit."""
     body_s: Seconds = 60.0
-    """Seconds in which at least each further KiB of a body must arrive."""
+    """Seconds in which at least each further KiB of a body must arrive; 0 is no limit."""
     json_depth: Bytes = 200
     """The number of levels to which the values of a body may nest."""
     messages: Bytes = 10_000
+    """The largest number of messages in a body."""
     images: Bytes = 200
+    """The largest number of images in a body."""
     health_s: Seconds = 5.0
     """Seconds that `/health` waits for LM Studio; 0 is no limit."""
     drain_s: Seconds = 30.0
+    """Seconds that running answers may take to finish at shutdown; 0 cuts them at once."""
 
 
 class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Paths beyond Ollama's; each of them can be disabled."""
 
     health: bool = True
+    """Whether `/health` is served."""
     open_health: bool = True
     """Whether `/health` needs no key if keys are set."""
     metrics: bool = True
+    """Whether `/metrics` is served, and anything is counted for it."""
     lmstudio: bool = True
+    """Whether LM Studio's own routes, `/api/v0/*` and `/api/v1/*`, are passed through."""
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The log on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level of a line that is written."""
     format: Literal["text", "json"] = "text"
+    """The format of lines: `text`, or one JSON object a line."""
     bodies: bool = False
     """Whether error texts of LM Studio and of exceptions, which can quote a request, are logged."""
 
@@ -174,9 +242,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     models: ModelSettings = ModelSettings()
     downloads: DownloadSettings = DownloadSettings()
     pull: dict[str, str] = {}
-    """Free-form: the download source of a name for `/api/pull`; names as in `names.grammar`."""
+    """
+    Models' names, and where `/api/pull` downloads each: a key of LM Studio's online catalogue, or a
+    link to Hugging Face.
+    """
     aliases: dict[str, str] = {}
-    """Free-form: the user's own names, and the models for which they stand."""
+    """Your own names for models, and the model that each stands for: a name or LM Studio's key."""
     store: StoreSettings = StoreSettings()
     limits: LimitSettings = LimitSettings()
     routes: RouteSettings = RouteSettings()

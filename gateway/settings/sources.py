@@ -1,8 +1,8 @@
 """
 The sources of settings, and how they are merged into one `Settings`.
 
-The only files that are read are the settings file and the file of keys. `values` parses the texts
-of addresses, durations and origins.
+The only files that are read are the settings file and the files of secrets. `values` parses the
+texts of addresses, durations and origins.
 
 The sources in order, the strongest first: flags, `OLGATE_SECTION_KEY` variables, Ollama's and LM
 Studio's own variables, the file, the defaults. `OLLAMA_API_KEY` is not read: clients set it for
@@ -10,20 +10,32 @@ ollama.com, and it must not change the gateway unexpectedly.
 """
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, get_origin, get_type_hints
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from gateway.names import grammar
-from gateway.settings.hints import NO_LIMIT, accepts, expectation, from_text
-from gateway.settings.schema import SECRETS, Settings, secret_shown
+from gateway.settings.hints import NO_LIMIT, accepts, expectation, from_text, hint_of_duration
+from gateway.settings.paths import (
+    BORROWED,
+    CONFIG_VARIABLE,
+    FLAGS,
+    HINTS,
+    MAPS,
+    SECTION_NAMES,
+    SECTIONS,
+    VARIABLES,
+)
+from gateway.settings.schema import SECRETS, Settings
 from gateway.settings.values import (
     read_duration,
+    read_file_name,
     read_host,
     read_keep_alive,
     read_keys,
@@ -32,8 +44,11 @@ from gateway.settings.values import (
     read_origins,
     read_store_path,
     read_token,
+    read_token_file,
     read_upstream_url,
 )
+
+T = TypeVar("T")
 
 
 class SettingsProblem(Exception):
@@ -49,47 +64,14 @@ class Loaded(NamedTuple):
 
 
 class _Given(NamedTuple):
-    """One value as it was given, and the name under which its source has it."""
+    """One value as it was given, the name under which its source has it, and the source's rank."""
 
     value: object
     place: str
+    rank: int = 0
 
 
-_HINTS_OF_SECTIONS = {
-    name: hint
-    for name, hint in get_type_hints(Settings).items()
-    if name in Settings.__struct_fields__
-}
-_MAPS = tuple(name for name, hint in _HINTS_OF_SECTIONS.items() if get_origin(hint) is dict)
-"""Free-form sections: maps of text to text with the user's own keys, in the file only."""
-_SECTIONS: dict[str, type[msgspec.Struct]] = {
-    name: kind for name, kind in _HINTS_OF_SECTIONS.items() if name not in _MAPS
-}
-_HINTS: dict[str, object] = {
-    f"{section}.{key}": hint
-    for section, kind in _SECTIONS.items()
-    for key, hint in get_type_hints(kind, include_extras=True).items()
-    if key in kind.__struct_fields__
-}
-_VARIABLES = {f"OLGATE_{path.replace('.', '_').upper()}": path for path in _HINTS}
-_FLAGS = {
-    "listen.host": "--host",
-    "listen.port": "--port",
-    "upstream.url": "--upstream",
-    "log.level": "--log-level",
-}
-# Ollama's and LM Studio's own variables; those without a path have their own parsers.
-_BORROWED = {
-    "OLLAMA_HOST": None,
-    "OLLAMA_DEBUG": None,
-    "OLLAMA_ORIGINS": "listen.origins",
-    "OLLAMA_KEEP_ALIVE": "models.keep_alive",
-    "OLLAMA_CONTEXT_LENGTH": "models.context_length",
-    "OLLAMA_LOAD_TIMEOUT": "models.load_timeout_s",
-    "OLLAMA_MAX_QUEUE": "models.max_queue",
-    "LMSTUDIO_URL": "upstream.url",
-    "LM_API_TOKEN": "upstream.token",
-}
+_WITH_OWN_PARSER = ("OLLAMA_HOST", "OLLAMA_DEBUG")
 # Variables for which Ollama uses its default instead of an unreadable text
 # (docs/facts/ollama.md#variables).
 _PASSED_OVER_IF_BAD = (
@@ -98,6 +80,8 @@ _PASSED_OVER_IF_BAD = (
     "models.load_timeout_s",
     "models.max_queue",
 )
+
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 # Variables that container platforms set for a service with the name `olgate`.
 _PLATFORM_VARIABLE = re.compile(r"OLGATE_(SERVICE_|PORT_\d+_|PORT=\w+://)")
@@ -118,15 +102,18 @@ def read(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | N
     """Do the same as `load`; also return the sources, and notes on ignored values."""
     notes: list[str] = []
     given: dict[str, _Given] = {}
-    for layer in (
+    layers = (
         _read_file(file),
         _read_borrowed(environ, notes),
         _read_variables(environ),
         _read_flags(flags),
-    ):
-        given |= layer
+    )
+    for rank, layer in enumerate(layers):
+        given |= {path: each._replace(rank=rank) for path, each in layer.items()}
     values = {path: _settle(path, each) for path, each in given.items()}
+    _check_aliases(given)
     _add_keys_of_file(values, given)
+    _take_token_of_file(values, given)
     sections: dict[str, object] = {
         section: kind(
             **{
@@ -135,57 +122,73 @@ def read(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | N
                 if (path := f"{section}.{key}") in values
             }
         )
-        for section, kind in _SECTIONS.items()
+        for section, kind in SECTIONS.items()
     }
-    for section in _MAPS:
+    for section in MAPS:
         prefix = f"{section}."
         sections[section] = {
             path.removeprefix(prefix): value
             for path, value in values.items()
             if path.startswith(prefix)
         }
-    sources = {path: given[path].place if path in given else "default" for path in _HINTS}
+    sources = {path: given[path].place if path in given else "default" for path in HINTS}
     sources |= {path: each.place for path, each in given.items()}
     return Loaded(msgspec.convert(sections, Settings, from_attributes=True), sources, tuple(notes))
+
+
+def _check_aliases(given: Mapping[str, _Given]) -> None:
+    """Refuse two names of a free-form section that are one name to a client."""
+    seen: dict[str, str] = {}
+    for path, each in given.items():
+        section, _, name = path.partition(".")
+        if section not in MAPS or (parsed := grammar.parse(name)) is None:
+            continue
+        other = seen.setdefault(f"{section}.{parsed.folded}", name)
+        if other != name:
+            raise SettingsProblem(
+                f"{each.place}: this name and {other!r} are the same name (letter case and "
+                "`:latest` make no difference): remove one of them"
+            )
 
 
 def _add_keys_of_file(values: dict[str, object], given: dict[str, _Given]) -> None:
     """Add the keys of `listen.keys_file` to `listen.keys`; a file without a key is an error."""
     path = "listen.keys_file"
-    if not (name := values.get(path)):
+    if path not in values:
         return
-    try:
-        keys = read_keys_file(Path(str(name)))
-    except OSError as failure:
-        raise SettingsProblem(
-            f"{given[path].place}: the file of keys {name} cannot be read: {failure.strerror}"
-        ) from None
-    except ValueError as wanted:
-        raise SettingsProblem(f"{given[path].place}: expected {wanted} in {name}") from None
+    keys = _read_secrets(values[path], given[path], "file of keys", read_keys_file)
     stated = values.get("listen.keys", ())
     assert isinstance(stated, tuple)
     values["listen.keys"] = (*stated, *keys)
     given.setdefault("listen.keys", given[path])
 
 
-def describe(settings: Settings) -> dict[str, object]:
-    """Flatten to `section.key` for logs and people; a secret is shown as set or not set."""
-    flat = {
-        f"{section}.{key}": getattr(getattr(settings, section), key)
-        for section, kind in _SECTIONS.items()
-        for key in kind.__struct_fields__
-    }
-    for section in _MAPS:
-        flat |= {f"{section}.{key}": each for key, each in getattr(settings, section).items()}
-    return flat | {path: secret_shown(flat[path]) for path in SECRETS}
+def _take_token_of_file(values: dict[str, object], given: dict[str, _Given]) -> None:
+    """Set `upstream.token` from its file, unless a stronger source has the token itself."""
+    path, target = "upstream.token_file", "upstream.token"
+    if path not in values:
+        return
+    if (other := given.get(target)) is not None:
+        if other.rank == given[path].rank:
+            raise SettingsProblem(
+                f"{given[path].place}: {other.place} gives the token as well: remove one of them"
+            )
+        if other.rank > given[path].rank:
+            return
+    values[target] = _read_secrets(values[path], given[path], "file of the token", read_token_file)
+    given[target] = given[path]
 
 
-def default_file() -> Path | None:
-    """Return the settings file in the platform's settings folder, or None if there is none."""
-    import platformdirs  # a tenth of the start-up time, needed only if no file is named
-
-    path = platformdirs.user_config_path("olgate") / "config.toml"
-    return path if path.is_file() else None
+def _read_secrets(name: object, given: _Given, what: str, reader: Callable[[Path], T]) -> T:
+    """Read a file of secrets; a problem never quotes its contents."""
+    try:
+        return reader(Path(str(name)))
+    except OSError as failure:
+        raise SettingsProblem(
+            f"{given.place}: the {what} {name} cannot be read: {failure.strerror}"
+        ) from None
+    except ValueError as wanted:
+        raise SettingsProblem(f"{given.place}: expected {wanted} in {name}") from None
 
 
 _READERS: dict[str, Callable[..., object]] = {
@@ -196,6 +199,8 @@ _READERS: dict[str, Callable[..., object]] = {
     "upstream.token": read_token,
     "models.keep_alive": read_keep_alive,
     "store.path": read_store_path,
+    "listen.keys_file": read_file_name,
+    "upstream.token_file": read_file_name,
 }
 
 
@@ -203,18 +208,24 @@ def _read_file(file: Path | None) -> dict[str, _Given]:
     if file is None:
         return {}
     try:
-        content = tomllib.loads(file.read_text("utf-8"))
+        data = file.read_bytes()
     except OSError as failure:
         raise SettingsProblem(
             f"the settings file {file} cannot be read: {failure.strerror}"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
+    try:
+        # Windows' editors begin a file with a byte order mark.
+        content = tomllib.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as failure:
+        told = "is in UTF-16" if data.startswith(_UTF_16) else f"is not UTF-8 ({failure})"
+        raise SettingsProblem(f"the settings file {file} {told}: save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as failure:
         raise SettingsProblem(f"the settings file {file} is not TOML: {failure}") from None
     given: dict[str, _Given] = {}
     for section, keys in content.items():
-        if section not in _HINTS_OF_SECTIONS:
+        if section not in SECTION_NAMES:
             raise SettingsProblem(
-                f"{file}: unknown section [{section}]{_suggest(section, _HINTS_OF_SECTIONS)}"
+                f"{file}: unknown section [{section}]{_suggest(section, SECTION_NAMES)}"
             )
         if not isinstance(keys, dict):
             raise SettingsProblem(
@@ -222,19 +233,19 @@ def _read_file(file: Path | None) -> dict[str, _Given]:
             )
         for key, value in keys.items():
             path = f"{section}.{key}"
-            if section not in _MAPS and path not in _HINTS:
-                raise SettingsProblem(f"{file}: unknown key {path}{_suggest(path, _HINTS)}")
+            if section not in MAPS and path not in HINTS:
+                raise SettingsProblem(f"{file}: unknown key {path}{_suggest(path, HINTS)}")
             given[path] = _Given(value, f"{file}: {path}")
     return given
 
 
 def _read_borrowed(environ: Mapping[str, str], notes: list[str]) -> dict[str, _Given]:
     """Read Ollama's and LM Studio's own variables, each with its own parser."""
-    texts = {variable: _trimmed(environ, variable) for variable in _BORROWED}
+    texts = {variable: _trimmed(environ, variable) for variable in BORROWED}
     given = {
         path: _Given(texts[variable], variable)
-        for variable, path in _BORROWED.items()
-        if path and texts[variable]
+        for variable, (path, *_) in BORROWED.items()
+        if variable not in _WITH_OWN_PARSER and texts[variable]
     }
     if text := texts["OLLAMA_HOST"]:
         host, port = read_ollama_host(text)
@@ -262,23 +273,28 @@ def _read_borrowed(environ: Mapping[str, str], notes: list[str]) -> dict[str, _G
 def _read_variables(environ: Mapping[str, str]) -> dict[str, _Given]:
     given: dict[str, _Given] = {}
     for variable in sorted(environ):
-        if not variable.startswith("OLGATE_"):
+        if not variable.startswith("OLGATE_") or variable == CONFIG_VARIABLE:
             continue
-        if path := _VARIABLES.get(variable):
+        if path := VARIABLES.get(variable):
             if text := _trimmed(environ, variable):
                 given[path] = _Given(text, variable)
+        elif (section := variable.removeprefix("OLGATE_").partition("_")[0].lower()) in MAPS:
+            raise SettingsProblem(
+                f"unknown variable {variable}: only the settings file can have [{section}]"
+            )
         elif not _PLATFORM_VARIABLE.match(f"{variable}={environ[variable]}"):
-            raise SettingsProblem(f"unknown variable {variable}{_suggest(variable, _VARIABLES)}")
+            known = (CONFIG_VARIABLE, *VARIABLES)
+            raise SettingsProblem(f"unknown variable {variable}{_suggest(variable, known)}")
     return given
 
 
 def _read_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
     given: dict[str, _Given] = {}
     for path, value in flags.items():
-        if path not in _HINTS:
-            raise SettingsProblem(f"unknown setting {path}{_suggest(path, _HINTS)}")
+        if path not in HINTS:
+            raise SettingsProblem(f"unknown setting {path}{_suggest(path, HINTS)}")
         if value is not None:
-            given[path] = _Given(value, _FLAGS.get(path, path))
+            given[path] = _Given(value, FLAGS.get(path, path))
     return given
 
 
@@ -292,7 +308,10 @@ def _trimmed(environ: Mapping[str, str], variable: str) -> str:
 
 def _suggest(name: str, known: Iterable[str]) -> str:
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    # The prefix that all variables share would make any two of them similar.
+    by_rest = {each.removeprefix("OLGATE_"): each for each in names}
+    rest = name.removeprefix("OLGATE_")
+    near = [by_rest[each] for each in difflib.get_close_matches(rest, by_rest, n=1, cutoff=0.6)]
     # A key without its section is the likeliest mistake, and is not similar by letters.
     tail = [each for each in names if each.lower().endswith(f"{_last_word(name)}")]
     guess = near or (tail if len(tail) == 1 else [])
@@ -305,26 +324,44 @@ def _last_word(name: str) -> str:
 
 def _settle(path: str, given: _Given) -> object:
     """Convert a value to the field's type, or raise SettingsProblem with one sentence."""
-    hint = _HINTS.get(path, str)
+    hint = HINTS.get(path, str)
     value = given.value
-    if path not in _HINTS and grammar.parse(path.partition(".")[2]) is None:
+    if path not in HINTS and grammar.parse(path.partition(".")[2]) is None:
         raise SettingsProblem(f"{given.place}: the key is not a model's name")
+    if path not in HINTS and value == "":
+        raise SettingsProblem(f"{given.place}: the value is empty")
+    if not _is_unicode(value):
+        raise _problem(path, given, "text in UTF-8")
     if accepts(hint, tuple) and isinstance(value, str):
         value = value.split(",")
+    if path == "models.keep_alive" and type(value) is int:
+        # A whole number means seconds, as in Ollama's own setting.
+        value = str(value)
     try:
         typed = msgspec.convert(from_text(hint, value) if isinstance(value, str) else value, hint)
         if path in _READERS and typed is not None:
             typed = _READERS[path](typed)
     except msgspec.ValidationError:
-        raise _problem(path, given, expectation(hint, path)) from None
+        raise _problem(
+            path, given, expectation(hint, path), hint_of_duration(hint, value)
+        ) from None
     except ValueError as wanted:
         raise _problem(path, given, str(wanted)) from None
-    if path in NO_LIMIT and typed == 0:
+    if path in NO_LIMIT and typed in (0, math.inf):
         return NO_LIMIT[path]
     return typed
 
 
-def _problem(path: str, given: _Given, wanted: str) -> SettingsProblem:
+def _is_unicode(value: object) -> bool:
+    """Return whether a text can be written down: bytes of the environment need not be text."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _problem(path: str, given: _Given, wanted: str, hint: str = "") -> SettingsProblem:
     holds_secret = path in SECRETS or "@" in str(given.value)
     got = "" if holds_secret else f", got {given.value!r}"
-    return SettingsProblem(f"{given.place}: expected {wanted}{got}")
+    return SettingsProblem(f"{given.place}: expected {wanted}{got}{hint}")

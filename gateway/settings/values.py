@@ -119,8 +119,15 @@ def read_token(text: str) -> str | None:
 
 
 def read_keys(texts: Iterable[str]) -> tuple[str, ...]:
-    """Read keys that fit into a header; empty ones are dropped."""
-    keys = tuple(text.strip() for text in texts if text.strip())
+    """
+    Read keys that fit into a header; empty ones are dropped.
+
+    A list of nothing but empty keys is refused, because it would leave the gateway open.
+    """
+    given = tuple(text.strip() for text in texts)
+    keys = tuple(text for text in given if text)
+    if given and not keys:
+        raise ValueError("at least one key that is not empty, or none at all")
     if not all(key.isascii() and key.isprintable() and " " not in key for key in keys):
         raise ValueError("keys of printable ASCII characters without spaces")
     return keys
@@ -135,12 +142,32 @@ def read_keys_file(file: Path) -> tuple[str, ...]:
     wanted = "one key a line, of printable ASCII characters without spaces"
     try:
         lines = file.read_text("utf-8-sig").splitlines()
-        keys = read_keys(line for line in lines if not line.lstrip().startswith("#"))
+        given = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        keys = read_keys(given)
     except ValueError:
         raise ValueError(wanted) from None
     if not keys:
         raise ValueError(f"{wanted}, at least one,")
     return keys
+
+
+def read_token_file(file: Path) -> str:
+    """Read a file that holds a token and nothing else. Raises OSError."""
+    wanted = "one token of printable ASCII characters without spaces"
+    try:
+        token = read_token(file.read_text("utf-8-sig").strip())
+    except ValueError:
+        raise ValueError(wanted) from None
+    if token is None:
+        raise ValueError(wanted)
+    return token
+
+
+def read_file_name(text: str) -> str:
+    """Return the path of a file; `~` is the user's home directory."""
+    if not text.strip():
+        raise ValueError("the path of a file")
+    return str(Path(text).expanduser())
 
 
 def read_keep_alive(text: str) -> str:

@@ -1,5 +1,6 @@
 """The command line: its commands, its one-sentence complaints, and how little it loads."""
 
+import json
 import os
 import subprocess
 import sys
@@ -173,3 +174,56 @@ def test_serving_loads_nothing_that_it_does_not_use() -> None:
     )
 
     assert "True []\n" == ended.stdout
+
+
+def test_config_is_written_in_utf_8_whatever_the_console_is(tmp_path: Path) -> None:
+    """It is read back as a file, which has to be UTF-8."""
+    file = tmp_path / "config.toml"
+    file.write_text('[aliases]\n"gpt" = "büro/modell"\n', "utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-m", "gateway", "config", "--config", str(file)],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONIOENCODING": "cp437"},
+        capture_output=True,
+        check=True,
+        timeout=30,
+    )
+
+    assert {"gpt": "büro/modell"} == tomllib.loads(ended.stdout.decode("utf-8"))["aliases"]
+
+
+def test_no_limit_is_printed_as_it_is_read(tmp_path: Path) -> None:
+    """Both what has no limit and a store in memory come back."""
+    environ = {
+        "OLGATE_UPSTREAM_SILENCE_TIMEOUT_S": "0",
+        "OLLAMA_LOAD_TIMEOUT": "-1",
+        "OLGATE_STORE_PATH": ":memory:",
+    }
+    printed = run("config", **environ).stdout
+    file = tmp_path / "config.toml"
+    file.write_text(printed)
+
+    assert load({}, environ, None) == load({}, {}, file)
+    assert 'path = ":memory:"  # OLGATE_STORE_PATH\n' in printed
+
+
+def test_the_file_that_a_variable_names_is_read(tmp_path: Path) -> None:
+    """The first line says which file was read; one that is missing is an error."""
+    file = tmp_path / "mine.toml"
+    file.write_text("[listen]\nport = 7\n")
+    ended = run("config", OLGATE_CONFIG=str(file))
+    missing = run("config", OLGATE_CONFIG=str(tmp_path / "none.toml"))
+
+    assert f"# settings file: {file}" == ended.stdout.splitlines()[0]
+    assert f"port = 7  # {file}: listen.port\n" in ended.stdout
+    assert 2 == missing.returncode
+    assert "none.toml cannot be read" in missing.stderr
+
+
+def test_what_can_be_set_is_printed_although_the_environment_is_wrong() -> None:
+    """The default file and the schema need no settings."""
+    default = run("config", "--default", OLGATE_NONSENSE="1")
+    schema = run("config", "--schema", OLGATE_NONSENSE="1")
+
+    assert (0, 0) == (default.returncode, schema.returncode)
+    assert {*Settings.__struct_fields__} == {*tomllib.loads(default.stdout)}
+    assert {*Settings.__struct_fields__} == {*json.loads(schema.stdout)["properties"]}

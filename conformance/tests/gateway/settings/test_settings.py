@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.settings import location
 from gateway.settings.schema import Settings, UpstreamSettings
-from gateway.settings.sources import SettingsProblem, describe, load, read
+from gateway.settings.sources import SettingsProblem, load, read
 from gateway.settings.values import read_duration, read_ollama_host, read_upstream_url
+from gateway.settings.written import describe
 
 TOKEN = "lm-secret-token"
 
@@ -98,9 +100,13 @@ EVERY_KEY = {
 }
 
 
+OF_FILES = {"listen.keys_file", "upstream.token_file"}
+"""Keys that name a file, which has to be there."""
+
+
 def test_the_table_of_keys_is_whole() -> None:
     """A key added to the settings has to be added to the table above; a file has its own tests."""
-    assert set(describe(Settings())) == {*EVERY_KEY, "listen.keys_file"}
+    assert set(describe(Settings())) == {*EVERY_KEY, *OF_FILES}
 
 
 def test_keys_are_read_from_a_file_of_their_own(tmp_path: Path) -> None:
@@ -332,7 +338,12 @@ def test_what_container_platforms_set_is_no_unknown_variable() -> None:
         ),
         (
             {"OLGATE_UPSTREAM_CONNECT_TIMEOUT_S": "-1"},
-            "OLGATE_UPSTREAM_CONNECT_TIMEOUT_S: expected a number of seconds of at least 0, "
+            "OLGATE_UPSTREAM_CONNECT_TIMEOUT_S: expected a number of seconds from 0 (no limit), "
+            "got '-1'",
+        ),
+        (
+            {"OLGATE_UPSTREAM_IDLE_CONNECTION_S": "-1"},
+            "OLGATE_UPSTREAM_IDLE_CONNECTION_S: expected a number of seconds of at least 0, "
             "got '-1'",
         ),
         (
@@ -402,6 +413,132 @@ def test_a_wrong_file_gets_one_sentence(text: str, sentence: str, tmp_path: Path
         load({}, {}, file)
 
     assert sentence.format(file=file) == str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        (
+            {"OLGATE_CONFIG_FILE": "a"},
+            "unknown variable OLGATE_CONFIG_FILE; did you mean OLGATE_CONFIG?",
+        ),
+        (
+            {"OLGATE_ALIASES": "a=b"},
+            "unknown variable OLGATE_ALIASES: only the settings file can have [aliases]",
+        ),
+        (
+            {"OLGATE_MODELS_LOAD_TIMEOUT_S": "5m"},
+            "OLGATE_MODELS_LOAD_TIMEOUT_S: expected a number of seconds from 0 (no limit), "
+            "got '5m'; for 5m write 300",
+        ),
+        (
+            {"OLGATE_LISTEN_KEYS": ","},
+            "OLGATE_LISTEN_KEYS: expected at least one key that is not empty, or none at all",
+        ),
+        (
+            {"OLGATE_STORE_PATH": "/tmp/\udcff"},
+            "OLGATE_STORE_PATH: expected text in UTF-8, got '/tmp/\\udcff'",
+        ),
+    ],
+)
+def test_likely_mistakes_are_told_with_the_next_step(
+    environ: dict[str, str], sentence: str
+) -> None:
+    """What looks right and is not gets a sentence that says what to write."""
+    with pytest.raises(SettingsProblem) as problem:
+        load({}, environ, None)
+
+    assert sentence == str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[listen]\nkeys = [""]\n', "at least one key that is not empty"),
+        ('[listen]\nkeys_file = ""\n', "expected the path of a file, got ''"),
+        ('[aliases]\n"GPT-4" = "a"\n"gpt-4" = "b"\n', "gpt-4: this name and 'GPT-4' are the same"),
+        ('[pull]\n"a" = "x"\n"a:latest" = "y"\n', "a:latest: this name and 'a' are the same"),
+        ('[aliases]\n"gpt-4" = ""\n', "gpt-4: the value is empty"),
+        ("[models]\nkeep_alive = 5.5\n", "expected text, got 5.5"),
+        ("[upstream]\nsilence_timeout_s = '1h30m'\n", "for 1h30m write 5400"),
+    ],
+)
+def test_what_would_be_taken_for_something_else_is_refused(
+    text: str, says: str, tmp_path: Path
+) -> None:
+    """A key that is none, an alias that hides another, and a duration where seconds are meant."""
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsProblem) as problem:
+        load({}, {}, file)
+
+    assert says in str(problem.value)
+
+
+def test_a_number_as_keep_alive_means_seconds(tmp_path: Path) -> None:
+    """As in Ollama's own setting."""
+    file = tmp_path / "config.toml"
+    file.write_text("[models]\nkeep_alive = 90\n")
+
+    assert "90" == load({}, {}, file).models.keep_alive
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    """Windows' editors write one; a file in UTF-16 is told what to do."""
+    file = tmp_path / "config.toml"
+    file.write_text("[listen]\nport = 5\n", "utf-8-sig")
+    wide = tmp_path / "wide.toml"
+    wide.write_text("[listen]\nport = 5\n", "utf-16")
+
+    assert 5 == load({}, {}, file).listen.port
+    with pytest.raises(SettingsProblem, match=r"wide\.toml is in UTF-16: save it as UTF-8"):
+        load({}, {}, wide)
+
+
+def test_the_token_is_read_from_a_file_of_its_own(tmp_path: Path) -> None:
+    """The stronger of the two sources counts, and two values of one source are refused."""
+    token = tmp_path / "token"
+    token.write_text(f"{TOKEN}\n")
+    file = tmp_path / "config.toml"
+    file.write_text(f"[upstream]\ntoken_file = '{token}'\n")
+    both = {"OLGATE_UPSTREAM_TOKEN": "a", "OLGATE_UPSTREAM_TOKEN_FILE": str(token)}
+
+    assert TOKEN == load({}, {}, file).upstream.token
+    assert "other" == load({}, {"LM_API_TOKEN": "other"}, file).upstream.token
+    ours = {"OLGATE_UPSTREAM_TOKEN_FILE": str(token)}
+    assert TOKEN == load({}, {"LM_API_TOKEN": "other"} | ours, None).upstream.token
+    with pytest.raises(SettingsProblem, match="OLGATE_UPSTREAM_TOKEN gives the token as well"):
+        load({}, both, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [("", "one token of"), ("a b\n", "one token of"), (None, "cannot be read")]
+)
+def test_a_file_without_a_token_is_refused(content: str | None, says: str, tmp_path: Path) -> None:
+    """What stands in it is not said."""
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SettingsProblem, match=says) as caught:
+        load({}, {"OLGATE_UPSTREAM_TOKEN_FILE": str(file)}, None)
+
+    assert "a b" not in str(caught.value)
+
+
+def test_the_file_is_the_flags_then_the_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The platform's file counts only if no other is named."""
+    platforms = tmp_path / "config.toml"
+    monkeypatch.setattr(location, "platform_file", lambda: platforms)
+    environ = {"OLGATE_CONFIG": "/b"}
+
+    assert Path("/a") == location.find_file(Path("/a"), environ)
+    assert Path("/b") == location.find_file(None, environ)
+    assert None is location.find_file(None, {"OLGATE_CONFIG": " "})
+    platforms.touch()
+    assert platforms == location.find_file(None, {})
+    assert Settings() == load({}, environ, None)
 
 
 def test_a_file_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,52 @@
+"""
+The names of settings: their paths (`section.key`), and the variables and flags that set them.
+"""
+
+from __future__ import annotations
+
+from typing import get_origin, get_type_hints
+
+import msgspec
+
+from gateway.settings.schema import Settings
+
+_HINTS_OF_SECTIONS = {
+    name: hint
+    for name, hint in get_type_hints(Settings).items()
+    if name in Settings.__struct_fields__
+}
+SECTION_NAMES = tuple(_HINTS_OF_SECTIONS)
+MAPS = tuple(name for name, hint in _HINTS_OF_SECTIONS.items() if get_origin(hint) is dict)
+"""Free-form sections: maps of text to text with the user's own keys, in the file only."""
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    name: kind for name, kind in _HINTS_OF_SECTIONS.items() if name not in MAPS
+}
+HINTS: dict[str, object] = {
+    f"{section}.{key}": hint
+    for section, kind in SECTIONS.items()
+    for key, hint in get_type_hints(kind, include_extras=True).items()
+    if key in kind.__struct_fields__
+}
+"""The type of each setting, by its path."""
+VARIABLES = {f"OLGATE_{path.replace('.', '_').upper()}": path for path in HINTS}
+"""The gateway's own variables, and the setting of each."""
+CONFIG_VARIABLE = "OLGATE_CONFIG"
+"""The variable that names the settings file."""
+FLAGS = {
+    "listen.host": "--host",
+    "listen.port": "--port",
+    "upstream.url": "--upstream",
+    "log.level": "--log-level",
+}
+BORROWED: dict[str, tuple[str, ...]] = {
+    "OLLAMA_HOST": ("listen.host", "listen.port"),
+    "OLLAMA_DEBUG": ("log.level",),
+    "OLLAMA_ORIGINS": ("listen.origins",),
+    "OLLAMA_KEEP_ALIVE": ("models.keep_alive",),
+    "OLLAMA_CONTEXT_LENGTH": ("models.context_length",),
+    "OLLAMA_LOAD_TIMEOUT": ("models.load_timeout_s",),
+    "OLLAMA_MAX_QUEUE": ("models.max_queue",),
+    "LMSTUDIO_URL": ("upstream.url",),
+    "LM_API_TOKEN": ("upstream.token",),
+}
+"""Ollama's and LM Studio's own variables, and the settings that each sets."""

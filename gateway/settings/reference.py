@@ -1,0 +1,180 @@
+"""
+What the user reads of the settings: the table, the default file and the JSON Schema.
+
+All three are made from `schema`, whose fields have a docstring each. `python -m gateway.settings`
+writes them.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from typing import Any, NamedTuple
+
+import msgspec
+
+from gateway.settings import schema
+from gateway.settings.hints import expectation
+from gateway.settings.paths import BORROWED, HINTS, MAPS, SECTION_NAMES, SECTIONS
+from gateway.settings.schema import SECRETS, Settings
+from gateway.settings.written import as_value, describe
+
+WIDTH = 98
+"""Characters of a comment's line in the default file."""
+
+_OBVIOUS = ("text", "a list of texts", "true or false")
+"""Values that the default shows, or that need no word."""
+_MARKED = re.compile(r"(<!-- settings -->\n).*?(<!-- end of the settings -->)", re.DOTALL)
+_CITED = re.compile(r" \(docs/(facts/[a-z]+\.md#[a-z0-9-]+)\)")
+
+
+class Setting(NamedTuple):
+    """What is said of one setting. `default` is as a file states it, None if there is none."""
+
+    path: str
+    meaning: str
+    accepts: str
+    default: object
+    variables: tuple[str, ...]
+
+
+def explained_settings() -> tuple[Setting, ...]:
+    """Return every setting except those of the free-form sections, in the order of the schema."""
+    meanings = _docstrings()
+    defaults = describe(Settings())
+    return tuple(
+        Setting(
+            path=path,
+            meaning=meanings[SECTIONS[path.partition(".")[0]].__name__, path.partition(".")[2]],
+            accepts=expectation(hint, path),
+            default=() if path == "listen.keys" else None if path in SECRETS else defaults[path],
+            variables=tuple(name for name, paths in BORROWED.items() if path in paths),
+        )
+        for path, hint in HINTS.items()
+    )
+
+
+def explained_sections() -> dict[str, str]:
+    """Return what each section is about, in the order of the schema."""
+    meanings = _docstrings()
+    return {
+        name: inspect.cleandoc(SECTIONS[name].__doc__ or "").partition("\n\n")[0]
+        if name in SECTIONS
+        else meanings[Settings.__name__, name]
+        for name in SECTION_NAMES
+    }
+
+
+def with_table(page: str) -> str:
+    """Return a page whose marked passage holds the tables of all settings."""
+    parts: list[str] = []
+    for section, meaning in explained_sections().items():
+        parts.append(f"### `[{section}]`\n\n{_linked(meaning)}\n")
+        rows = [each for each in explained_settings() if each.path.startswith(f"{section}.")]
+        if section in MAPS:
+            parts.append("The keys are your own, and only the file can have them.\n")
+            continue
+        parts.append("| key | default | meaning |\n|---|---|---|")
+        parts += [_row(each) for each in rows]
+        parts.append("")
+    table = "\n".join(parts)
+    return _MARKED.sub(lambda match: f"{match[1]}\n{table}\n{match[2]}", page)
+
+
+def default_file() -> str:
+    """Return a settings file in which every setting is a comment with its default."""
+    lines = [
+        "# The settings of olgate, each with its default.",
+        "# Remove the # in front of a key to change it. `olgate config` shows what is in force.",
+    ]
+    for section, about in explained_sections().items():
+        lines += ["", *_comment(about), f"[{section}]"]
+        for each in explained_settings():
+            if each.path.startswith(f"{section}."):
+                key = each.path.partition(".")[2]
+                is_set = each.default is not None
+                stated = as_value(each.default) if is_set else f"...  # not set: {each.accepts}"
+                lines += ["", *_comment(each.meaning), f"#{key} = {stated}"]
+        if section in MAPS:
+            lines += ['#"name" = "model"']
+    return "\n".join(lines) + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return a JSON Schema of the settings file, for editors."""
+    found: dict[str, dict[str, Any]] = {
+        name: {
+            "type": "object",
+            "description": _plain(meaning),
+            "properties": {},
+            "additionalProperties": {"type": "string", "minLength": 1} if name in MAPS else False,
+        }
+        for name, meaning in explained_sections().items()
+    }
+    for each in explained_settings():
+        section, _, key = each.path.partition(".")
+        entry = {"description": _plain(each.meaning), **_schema_of(each.path)}
+        if each.default is not None:
+            entry["default"] = each.default
+        found[section]["properties"][key] = entry
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The settings file of olgate",
+        "type": "object",
+        "properties": found,
+        "additionalProperties": False,
+    }
+
+
+def _schema_of(path: str) -> dict[str, Any]:
+    if path == "models.keep_alive":
+        return {"type": ["string", "integer"]}
+    made = msgspec.json.schema(HINTS[path])
+    # A file cannot say null: a setting that is not set is left out.
+    arms = [arm for arm in made.pop("anyOf", [made]) if arm != {"type": "null"}]
+    (arm,) = arms
+    if "pattern" in arm:
+        # Python's end of a text; a JSON Schema has the regular expressions of JavaScript.
+        arm["pattern"] = arm["pattern"].replace(r"\Z", "$")
+    return {name: value for name, value in arm.items() if name != "default"}
+
+
+def _docstrings() -> dict[tuple[str, str], str]:
+    """Return the docstring below each field of the schema, by its class and its name."""
+    found: dict[tuple[str, str], str] = {}
+    for node in ast.parse(inspect.getsource(schema)).body:
+        if isinstance(node, ast.ClassDef):
+            for field, after in zip(node.body, node.body[1:], strict=False):
+                match field, after:
+                    case (
+                        ast.AnnAssign(target=ast.Name(id=name)),
+                        ast.Expr(value=ast.Constant(value=str() as text)),
+                    ):
+                        found[node.name, name] = " ".join(text.split())
+    return found
+
+
+def _row(each: Setting) -> str:
+    default = "" if each.default is None else f"`{as_value(each.default)}`"
+    meaning = _linked(each.meaning)
+    if each.accepts not in _OBVIOUS:
+        meaning += f" {each.accepts[0].upper()}{each.accepts[1:]}."
+    if each.variables:
+        meaning += f" Also set by {' or '.join(f'`{name}`' for name in each.variables)}."
+    return f"| `{each.path}` | {default} | {meaning} |"
+
+
+def _linked(text: str) -> str:
+    return _CITED.sub(r" ([source](\1))", text)
+
+
+def _plain(text: str) -> str:
+    return _CITED.sub("", text)
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(
+        _plain(text), WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+    )

@@ -1,0 +1,87 @@
+"""
+Settings written as TOML, so that reading the text gives the same settings again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+
+from gateway.settings.hints import NO_LIMIT
+from gateway.settings.paths import HINTS, MAPS
+from gateway.settings.schema import SECRETS, Settings, secret_shown
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def describe(settings: Settings) -> dict[str, object]:
+    """
+    Flatten to `section.key`, each value as a file states it; None is a setting that is not set.
+
+    A secret is shown as set or not set.
+    """
+    flat = {path: _as_stated(path, value_of(settings, path)) for path in HINTS}
+    for section in MAPS:
+        flat |= {f"{section}.{key}": each for key, each in getattr(settings, section).items()}
+    return flat | {path: secret_shown(flat[path]) for path in SECRETS}
+
+
+def value_of(settings: Settings, path: str) -> object:
+    """Return the value of a setting by its path."""
+    section, _, key = path.partition(".")
+    return getattr(getattr(settings, section), key)
+
+
+def _as_stated(path: str, value: object) -> object:
+    """Return a value as a file states it: no limit is 0, a store in memory is `:memory:`."""
+    if path in NO_LIMIT and value == NO_LIMIT[path]:
+        return 0
+    if path == "store.path" and value is None:
+        return ":memory:"
+    return value
+
+
+def as_toml(settings: Settings, sources: Mapping[str, str]) -> str:
+    """Write settings as a TOML file with the source of each; secrets are comments."""
+    lines: list[str] = []
+    section = ""
+    for path, value in describe(settings).items():
+        head, _, key = path.partition(".")
+        if head != section:
+            lines += ["", f"[{head}]"] if section else [f"[{head}]"]
+            section = head
+        source = as_comment(sources[path])
+        if path in SECRETS:
+            lines.append(f"# {key} is {value}{source}")
+        elif value is None:
+            lines.append(f"# {key} is not set")
+        else:
+            lines.append(f"{as_key(key)} = {as_value(value)}{source}")
+    return "\n".join(lines) + "\n"
+
+
+def as_key(key: str) -> str:
+    """Write a key, in quotes if it needs them."""
+    return key if _BARE_KEY.fullmatch(key) else as_value(key)
+
+
+def as_value(value: object) -> str:
+    r"""
+    Write a value as TOML.
+
+    >>> as_value("a\x7f\n"), as_value(("é", "b")), as_value(60.0), as_value(float("inf"))
+    ('"a\\u007f\\n"', '["é", "b"]', '60', 'inf')
+    """
+    if value == math.inf:
+        return "inf"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")
+
+
+def as_comment(text: str) -> str:
+    """Write a comment at the end of a line; a text that would end the line is quoted."""
+    return f"  # {text if text.isprintable() else as_value(text)}"

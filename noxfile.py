@@ -1,12 +1,23 @@
 """
 The nox sessions; each of them only calls modules.
 
-All sessions share the environment that `dev` makes. nox has no shared environments, so every other
-session has none, requires `dev`, and runs that environment's Python: installing once takes as long
-as the installation of one session.
+`python3 noxfile.py -s NAME` runs them with any Python: it installs nox first, into `.nox/nox`.
+
+Sessions share two environments. `start` has what `codegen` and `serve` need, `dev` has everything.
+nox has no shared environments, so every other session has none, requires one of these two, and runs
+that environment's Python: installing once takes as long as the installation of one session.
 """
 
+import hashlib
 import os
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # Run as a script, so nox may not be there yet.
+    from conformance import bootstrap
+
+    sys.exit(bootstrap.main(sys.argv[1:]))
 
 import nox
 
@@ -26,40 +37,58 @@ nox.options.sessions = [
 BIN = "Scripts" if os.name == "nt" else "bin"
 
 
-def run(session: nox.Session, *command: str) -> None:
-    """Run `python -m COMMAND` in the environment of `dev`."""
-    run_script(session, "python", "-m", *command)
+def run(session: nox.Session, *command: str, home: str = "dev") -> None:
+    """Run `python -m COMMAND` in the environment of a session, `dev` or `start`."""
+    run_script(session, "python", "-m", *command, home=home)
 
 
-def run_script(session: nox.Session, name: str, *arguments: str) -> None:
-    """Run a script of the environment of `dev`."""
-    home = (session.env_dir.parent / dev.__name__).resolve()
-    path = os.pathsep.join([str(home / BIN), os.environ.get("PATH", "")])
+def run_script(session: nox.Session, name: str, *arguments: str, home: str = "dev") -> None:
+    """Run a script of the environment of a session, `dev` or `start`."""
+    folder = (session.env_dir.parent / home).resolve()
+    path = os.pathsep.join([str(folder / BIN), os.environ.get("PATH", "")])
     session.run(
-        str(home / BIN / name),
+        str(folder / BIN / name),
         *arguments,
-        env={"PATH": path, "VIRTUAL_ENV": str(home)},
+        env={"PATH": path, "VIRTUAL_ENV": str(folder)},
         external=True,
     )
+
+
+def install(session: nox.Session, requirement: str) -> None:
+    """Install the project into the session's environment, unless it is there as it is asked for."""
+    sources = [Path("pyproject.toml"), Path("constraints.txt")]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
+    wanted = f"{requirement} {session.python} {digest.hexdigest()}"
+    stamp = Path(session.virtualenv.location, "made-from")
+    if stamp.exists() and stamp.read_text("utf-8") == wanted:
+        return
+    session.install("-c", "constraints.txt", "-e", requirement)
+    stamp.write_text(wanted, "utf-8")
+
+
+@nox.session(reuse_venv=True, default=False)
+def start(session: nox.Session) -> None:
+    """Make the environment of `codegen` and `serve`, without what only developers need."""
+    install(session, ".[codegen]")
 
 
 @nox.session(reuse_venv=True, default=False)
 def dev(session: nox.Session) -> None:
     """Make the environment that the other sessions share, with all development dependencies."""
-    session.install("-c", "constraints.txt", "-e", ".[dev,clients,engine]")
+    install(session, ".[dev,clients,engine]")
 
 
-@nox.session(venv_backend="none", requires=["dev"], default=False)
+@nox.session(venv_backend="none", requires=["start"], default=False)
 def codegen(session: nox.Session) -> None:
     """Write everything that is generated: gateway code, pages and schemas."""
-    run(session, "codegen")
-    run(session, "gateway.settings")
+    run(session, "codegen", home="start")
+    run(session, "gateway.settings", home="start")
 
 
-@nox.session(venv_backend="none", requires=["dev"], default=False)
+@nox.session(venv_backend="none", requires=["start"], default=False)
 def serve(session: nox.Session) -> None:
     """Serve LM Studio, or the stand-in if there is none: `nox -s serve -- --port 11435`."""
-    run(session, "conformance.demo", *session.posargs)
+    run(session, "conformance.demo", *session.posargs, home="start")
 
 
 @nox.session(venv_backend="none", requires=["dev"])

@@ -2,6 +2,7 @@
 `python -m codegen`: write what the specs and rules say.
 
 `--check` compares instead and exits with 1 on any difference; `--lint` only looks for problems.
+Without either, a run does nothing when all is as the last run left it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from codegen.descriptions.problem import GenerationFailed, render
-from codegen.generator import Generator
+from codegen.unchanged import is_unchanged, remember
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,6 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help="the project's folder")
     options = parser.parse_args(arguments)
     root: Path = options.root.resolve()
+    writes = not (options.check or options.lint)
+    if writes and is_unchanged(root):
+        print("codegen: nothing has changed since the last run")
+        return 0
+    # The generator's own imports take a second, which a run that has nothing to do spares.
+    from codegen.descriptions.problem import GenerationFailed, render
+    from codegen.generator import Generator
+
     try:
         files = Generator(root).generate(lint_only=options.lint)
     except GenerationFailed as failure:
@@ -33,7 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     if options.lint:
         return 0
-    return files.compare(root) if options.check else files.write(root)
+    if options.check:
+        return files.compare(root)
+    files.write(root)
+    remember(root)
+    return 0
 
 
 if __name__ == "__main__":

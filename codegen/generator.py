@@ -53,8 +53,8 @@ class Files:
 
     texts: dict[str, str]
 
-    def write(self, root: Path) -> int:
-        """Write what differs and delete what is no longer generated; return 0."""
+    def write(self, root: Path) -> None:
+        """Write what differs and delete what is no longer generated."""
         changed = 0
         for name, text in self.texts.items():
             path = root / name
@@ -66,7 +66,6 @@ class Files:
             path.unlink()
             changed += 1
         print(f"codegen: {len(self.texts)} files, {changed} changed")
-        return 0
 
     def compare(self, root: Path) -> int:
         """Say which generated files differ from what the specs and rules give; return 0 or 1."""

@@ -33,7 +33,7 @@ NOT_HERE = {
 FIELDS = {"markdown", "textarea", "input", "dropdown", "checkboxes"}
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _PATH = re.compile(r"`((?:[\w.-]+/)*(?:[\w-]+\.py|[\w-]+/))`")
-_SESSIONS = re.compile(r"\bnox (?:-s|--sessions) ((?:[a-z][a-z-]* ?)+)")
+_SESSIONS = re.compile(r"\b(?:nox|noxfile\.py) (?:-s|--sessions) ((?:[a-z][a-z-]* ?)+)")
 
 
 def load(path: str | Path) -> Any:

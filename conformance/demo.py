@@ -79,7 +79,7 @@ def main(**flags: Unpack[Flags]) -> None:
                 # Names made from a stand-in's models would mean nothing to LM Studio.
                 memory = msgspec.structs.replace(settings.store, path=None)
                 settings = msgspec.structs.replace(settings, store=memory)
-        code = run_gateway(settings, listener)
+        code = run_gateway(settings, flags, listener)
         sys.exit(1 if standin and standin.has_ended_by_itself else code)
 
 

@@ -6,7 +6,7 @@ All routes come from the table. No endpoint is named here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import groupby
 from typing import Any, cast
@@ -29,7 +29,7 @@ from gateway.faults import ClientGone, Refusal
 from gateway.health import answer_health
 from gateway.lifecycle.lifecycle import Lifecycle
 from gateway.lifecycle.ownership import Ownership
-from gateway.observability import metrics
+from gateway.observability import journal, metrics
 from gateway.observability.metrics import Metrics
 from gateway.passthrough.forward import Passthrough
 from gateway.plans.endpoints import ENDPOINTS, PASSED_ON, PASSTHROUGH
@@ -38,11 +38,14 @@ from gateway.server.dialects import LMSTUDIO_MOUNTS, MOUNTS
 from gateway.server.edge import Edge, Gate
 from gateway.server.keys import KeyGate
 from gateway.server.origins import GATES
-from gateway.server.routes import HEALTH, REST, RouteTable
+from gateway.server.reloading import Reloads
+from gateway.server.routes import HEALTH, RELOAD, REST, RouteTable
+from gateway.settings.live import LiveSettings
 from gateway.settings.schema import Settings
 from gateway.store.sqlite import SqliteStore
 from gateway.upstream.client import Upstream
 from gateway.wire.client_api import OLLAMA
+from gateway.wire.writing import JSON
 
 
 class Process:
@@ -65,6 +68,18 @@ class Process:
         self.relay = Relay(OLLAMA, settings, self.upstream, services, check)
         self.passthrough = Passthrough(settings, self.upstream, services, check, PASSTHROUGH)
 
+    def prepare(self, settings: Settings) -> Callable[[], None]:
+        """Return the function that puts reloaded settings in force."""
+
+        def use() -> None:
+            self.aliases.configure(settings.aliases)
+            self.catalogue.update_made()
+            self.relay.use(settings)
+            self.passthrough.use(settings)
+            journal.set_level(settings.log.level)
+
+        return use
+
     async def start(self) -> None:
         """Adopt the instances that an earlier process left."""
         await self.aliases.refresh()
@@ -79,9 +94,17 @@ class Process:
         self.store.close()
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """Return the complete ASGI application; its lifespan opens the connections."""
+def create_app(settings: Settings, live: LiveSettings | None = None) -> ASGIApp:
+    """
+    Return the complete ASGI application; its lifespan opens the connections.
+
+    `live` has the same settings, and replaces some of them at a reload.
+    """
+    live = live or LiveSettings(settings)
     process = Process(settings)
+    keys = KeyGate(settings)
+    live.watch(process.prepare)
+    live.watch(keys.prepare)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -107,6 +130,9 @@ def create_app(settings: Settings) -> ASGIApp:
     if settings.routes.health:
         handlers.append(_handler(HEALTH, _serve_health(process, settings)))
         entries.append(("GET", HEALTH))
+    if settings.routes.reload:
+        handlers.append(_handler(RELOAD, _serve_reload(Reloads(live))))
+        entries.append(("POST", RELOAD))
     if process.metrics is not None:
         handlers.append(_handler(metrics.PATH, _serve_metrics(process.metrics)))
         entries.append(("GET", metrics.PATH))
@@ -114,7 +140,7 @@ def create_app(settings: Settings) -> ASGIApp:
         route_handlers=handlers, lifespan=[lifespan], openapi_config=None, logging_config=None
     )
     # The last check, because a browser's preflight, which never has a key, is answered before it.
-    gates: tuple[Gate, ...] = (*GATES, KeyGate(settings))
+    gates: tuple[Gate, ...] = (*GATES, keys)
     return Edge(
         cast("ASGIApp", inner), RouteTable(entries, mounts), settings, gates, process.metrics
     )
@@ -183,6 +209,14 @@ def _serve_mount(prefix: str, process: Process) -> ASGIApp:
 def _serve_metrics(counted: Metrics) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         await client_of(scope).answer(200, metrics.CONTENT_TYPE, counted.text())
+
+    return serve
+
+
+def _serve_reload(reloads: Reloads) -> ASGIApp:
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        status, body = reloads.answer(scope)
+        await client_of(scope).answer(status, JSON, body)
 
     return serve
 

@@ -68,6 +68,10 @@ class Aliases:
             if parsed is not None:
                 yield parsed.folded, (parsed.display, stands_for)
 
+    def configure(self, configured: Mapping[str, str]) -> None:
+        """Replace the configured aliases and their models."""
+        self._configured = dict(configured)
+
     async def refresh(self) -> None:
         """Read the store again; after a failure, the last known aliases stay."""
         try:

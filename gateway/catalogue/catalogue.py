@@ -144,12 +144,12 @@ class Catalogue:
     async def keep(self, alias: Alias) -> None:
         """Store a derived model. Raises StoreFailure."""
         await self._aliases.keep(alias)
-        self._update_made()
+        self.update_made()
 
     async def forget(self, name: str) -> None:
         """Delete a derived model. Raises StoreFailure."""
         await self._aliases.forget(name)
-        self._update_made()
+        self.update_made()
 
     async def kept_name(self, name: str) -> Literal["stored", "configured", "none"]:
         """
@@ -272,7 +272,7 @@ class Catalogue:
         if is_current:
             self._view = task.result()
             # Aliases that were stored or deleted in the meantime would be missing in it.
-            self._update_made()
+            self.update_made()
             for watcher in self._watchers:
                 watcher(self._view.rows)
         elif self._view is None:
@@ -310,7 +310,8 @@ class Catalogue:
             # A raised exception holds this frame, which must not hold the exception.
             del last
 
-    def _update_made(self) -> None:
+    def update_made(self) -> None:
+        """Have the cached view show the aliases that there are now."""
         if self._view is not None:
             self._view = replace(self._view, made=self._made_in(self._view))
 

@@ -5,6 +5,7 @@ The `olgate` command itself: its group, `--version`, and the list of commands.
 import click
 
 from gateway.cli.config import show_config
+from gateway.cli.reload import reload_settings
 from gateway.cli.serve import serve
 
 
@@ -23,6 +24,7 @@ def cli() -> None:
 
 cli.add_command(serve)
 cli.add_command(show_config)
+cli.add_command(reload_settings)
 
 
 def main() -> None:

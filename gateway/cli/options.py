@@ -65,25 +65,32 @@ def serve_options(command: Command) -> Command:
 
 def load_settings(flags: Flags) -> "Loaded":
     """Merge flags, environment and file; a problem prints one sentence and exits with code 2."""
-    from gateway.settings.location import find_file
-    from gateway.settings.sources import SettingsProblem, read
+    from gateway.settings.sources import SettingsProblem
 
     try:
-        if len(flags["upstream"]) > 1:
-            raise SettingsProblem(
-                "--upstream: expected one address, since one gateway serves one LM Studio for now, "
-                f"got {len(flags['upstream'])}; run one gateway for each"
-            )
-        values = {
-            "listen.host": flags["host"],
-            "listen.port": flags["port"],
-            "upstream.url": next(iter(flags["upstream"]), None),
-            "log.level": flags["log_level"],
-        }
-        return _with_store(read(values, os.environ, find_file(flags["config"], os.environ)))
+        return read_settings(flags)
     except SettingsProblem as problem:
         click.echo(f"olgate: {problem}", err=True)
         sys.exit(WRONG_SETTINGS)
+
+
+def read_settings(flags: Flags) -> "Loaded":
+    """Merge flags, environment and file. Raises SettingsProblem."""
+    from gateway.settings.location import find_file
+    from gateway.settings.sources import SettingsProblem, read
+
+    if len(flags["upstream"]) > 1:
+        raise SettingsProblem(
+            "--upstream: expected one address, since one gateway serves one LM Studio for now, "
+            f"got {len(flags['upstream'])}; run one gateway for each"
+        )
+    values = {
+        "listen.host": flags["host"],
+        "listen.port": flags["port"],
+        "upstream.url": next(iter(flags["upstream"]), None),
+        "log.level": flags["log_level"],
+    }
+    return _with_store(read(values, os.environ, find_file(flags["config"], os.environ)))
 
 
 def _with_store(loaded: "Loaded") -> "Loaded":

@@ -11,6 +11,7 @@ from gateway.cli.options import (
     Flags,
     exit_quietly_on_signals,
     load_settings,
+    read_settings,
     serve_options,
     start_journal,
 )
@@ -29,19 +30,24 @@ def serve(**flags: Unpack[Flags]) -> NoReturn:
     loaded = load_settings(flags)
     load_server()
     start_journal(loaded)
-    sys.exit(run_gateway(loaded.settings))
+    sys.exit(run_gateway(loaded.settings, flags))
 
 
-def run_gateway(settings: "Settings", listener: "socket.socket | None" = None) -> int:
+def run_gateway(settings: "Settings", flags: Flags, listener: "socket.socket | None" = None) -> int:
     """
     Serve the gateway's application until a signal stops it; return the exit code.
 
-    `listener` is a socket from `gateway.server.listen.bind`. Without it, the address is bound here.
+    A reload reads the flags and all other sources anew. `listener` is a socket from
+    `gateway.server.listen.bind`. Without it, the address is bound here.
     """
     from gateway.app import create_app
     from gateway.server import process
+    from gateway.server.reloading import Reloads
+    from gateway.settings.live import LiveSettings
 
-    return process.run(settings, create_app, listener)
+    live = LiveSettings(settings, lambda: read_settings(flags).settings)
+    reload = Reloads(live).reload
+    return process.run(settings, lambda _: create_app(settings, live), listener, reload)
 
 
 def load_server() -> None:

@@ -54,6 +54,10 @@ class Relay:
         self._failures = Failures(settings)
         self._log = get_logger()
 
+    def use(self, settings: Settings) -> None:
+        """Use other settings for the requests to come."""
+        self._settings = settings
+
     async def serve(
         self,
         endpoint: Endpoint,
@@ -69,7 +73,8 @@ class Relay:
         `body` is the whole body, or an iterator of its pieces if the endpoint `reads_bytes`. `path`
         holds the values of the path's parameters.
         """
-        context = RequestContext(self._settings, user_agent, path)
+        settings = self._settings
+        context = RequestContext(settings, user_agent, path)
         run = Run(context, self._services)
         api = self._api
         is_streamed = False
@@ -78,10 +83,10 @@ class Relay:
             if not isinstance(body, bytes):
                 run.incoming = body
             elif endpoint.reader is not None:
-                check_depth(body, self._settings.limits)
+                check_depth(body, settings.limits)
                 request = endpoint.reader.read(body)
-                check_counts(request, self._settings.limits)
-            early_s = self._settings.answers.early_headers_s
+                check_counts(request, settings.limits)
+            early_s = settings.answers.early_headers_s
             if early_s is not None and endpoint.wants_stream and endpoint.wants_stream(request):
                 client.start_after(early_s)
             outcome = await endpoint.plan(request, run)

@@ -70,6 +70,11 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
+def set_level(level: str) -> None:
+    """Write lines from another level on; loggers that exist follow."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+
+
 def get_logger(**context: object) -> FilteringBoundLogger:
     """Return a logger whose lines all contain `context`."""
     logger: FilteringBoundLogger = structlog.get_logger(**context)

@@ -77,6 +77,10 @@ class Passthrough:
         self._routes = Routes(routes)
         self._failures = Failures(settings)
 
+    def use(self, settings: Settings) -> None:
+        """Use other settings for the requests to come."""
+        self._settings = settings
+
     async def serve(self, scope: Scope, receive: Receive, client: AsgiClient) -> None:
         """Forward one request. `receive` is given up once the body is read."""
         lease = None
@@ -96,11 +100,11 @@ class Passthrough:
             if has_body and not _is_json(scope):
                 body = body_pieces(receive)
             else:
-                limit = self._settings.limits.body_bytes
+                limit = context.settings.limits.body_bytes
                 whole = await receive_body(receive, limit)
                 if has_body:
                     whole = _unpacked(scope, whole, limit)
-                    check_depth(whole, self._settings.limits)
+                    check_depth(whole, context.settings.limits)
                     body = await self._patched(whole, route, context)
             row = None if route.changes_models else context.resolved
             if row is not None:
@@ -128,7 +132,7 @@ class Passthrough:
         if not route.model and not route.request:
             return body
         members = members_of(body)
-        check_raw_counts(body, members or {}, self._settings.limits)
+        check_raw_counts(body, members or {}, context.settings.limits)
         if members is None:
             # LM Studio reports a body that is not an object.
             return body

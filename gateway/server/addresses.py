@@ -21,6 +21,11 @@ def is_loopback(host: str) -> bool:
     return address.is_loopback if address is not None else host.lower() == "localhost"
 
 
+def is_everywhere(host: str) -> bool:
+    """Return whether an address to listen on is every interface."""
+    return host in ("", "::", "0.0.0.0")
+
+
 @lru_cache(maxsize=256)
 def classify_address(host: str) -> bool | None:
     """Return whether an address is this machine's or in a private network; None for a name."""

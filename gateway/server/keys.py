@@ -7,13 +7,14 @@ settings decide which texts may be keys, and read them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from hmac import compare_digest
 
 from gateway.server.asgi import ExtraHeaders, Scope, header
 from gateway.server.dialects import error_body
 from gateway.server.edge import EdgeAnswer
-from gateway.server.routes import HEALTH
+from gateway.server.routes import HEALTH, RELOAD
 from gateway.settings.schema import Settings
 from gateway.wire.writing import JSON
 
@@ -26,8 +27,18 @@ class KeyGate:
 
     def __init__(self, settings: Settings) -> None:
         """Store digests only: they have one length, which a comparison in constant time needs."""
-        self._digests = [_digest(key) for key in settings.listen.keys]
-        self._open = (HEALTH,) if settings.routes.open_health else ()
+        self._digests = _digests(settings.listen.keys)
+        # A reload is asked for with a key of before or of after it, which `reloading` checks.
+        self._open = (RELOAD, HEALTH) if settings.routes.open_health else (RELOAD,)
+
+    def prepare(self, settings: Settings) -> Callable[[], None]:
+        """Prepare other keys, and return the function that puts them in force."""
+        digests = _digests(settings.listen.keys)
+
+        def use() -> None:
+            self._digests = digests
+
+        return use
 
     def __call__(self, scope: Scope, settings: Settings) -> EdgeAnswer | ExtraHeaders:
         """Be the gate."""
@@ -35,7 +46,7 @@ class KeyGate:
         if not self._digests or path in self._open:
             return ()
         shown = _shown_keys(scope, path)
-        if any(self._is_known(each) for each in shown):
+        if any(_is_known(each, self._digests) for each in shown):
             return ()
         ways = "in the header `Authorization: Bearer KEY`"
         if path.startswith(SENT_AS_X_API_KEY):
@@ -44,11 +55,22 @@ class KeyGate:
         body = error_body(path, 401, f"this gateway needs a key {ways}, and {what}")
         return EdgeAnswer(401, body, ((b"content-type", JSON), (b"www-authenticate", b"Bearer")))
 
-    def _is_known(self, shown: str) -> bool:
-        """Compare with every key, so that the time taken does not reveal which one is similar."""
-        digest = _digest(shown)
-        found = [compare_digest(digest, each) for each in self._digests]
-        return any(found)
+
+def shows_one_of(scope: Scope, keys: Iterable[str]) -> bool:
+    """Return whether a request sends one of some keys."""
+    digests = _digests(keys)
+    return any(_is_known(each, digests) for each in _shown_keys(scope, scope["path"]))
+
+
+def _is_known(shown: str, digests: list[bytes]) -> bool:
+    """Compare with every key, so that the time taken does not reveal which one is similar."""
+    digest = _digest(shown)
+    found = [compare_digest(digest, each) for each in digests]
+    return any(found)
+
+
+def _digests(keys: Iterable[str]) -> list[bytes]:
+    return [_digest(key) for key in keys]
 
 
 def _digest(key: str) -> bytes:

@@ -9,13 +9,11 @@ import socket
 from typing import TYPE_CHECKING
 
 from gateway.faults import StartProblem
+from gateway.server.addresses import is_everywhere
 from gateway.settings.schema import ListenSettings
 
 if TYPE_CHECKING:
     pass
-
-
-_EVERY_INTERFACE = ("", "::", "0.0.0.0")
 
 
 class ListenProblem(StartProblem):
@@ -31,7 +29,7 @@ def bind(listen: ListenSettings) -> socket.socket:
     """
     where = f"port {listen.port} on {listen.host or 'every interface'}"
     try:
-        if listen.host in _EVERY_INTERFACE and socket.has_dualstack_ipv6():
+        if is_everywhere(listen.host) and socket.has_dualstack_ipv6():
             return _as_tcp(
                 socket.create_server(
                     ("", listen.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048

@@ -2,7 +2,7 @@
 The process around the application: the HTTP server, signals, and the shutdown.
 
 It configures uvicorn, drains, and sets the limits of the whole process. `protocol` turns bytes into
-requests.
+requests, `signals` has the handlers of signals.
 
 Shutdown: after the first SIGTERM or SIGINT, the process accepts nothing new, and running requests
 may finish within `limits.drain_s`. Those that still run then are cancelled and may send a last
@@ -13,12 +13,9 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
 import socket
 import sys
-import threading
-from collections.abc import Callable, Generator, Iterator
-from types import FrameType
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -29,6 +26,7 @@ from gateway.server.addresses import is_loopback
 from gateway.server.dialects import error_body
 from gateway.server.listen import bind, shown_address
 from gateway.server.protocol import ClientHttp
+from gateway.server.signals import find_terminal, has_hung_up, on_signals
 from gateway.settings.schema import Settings
 from gateway.wire.writing import JSON
 
@@ -58,24 +56,27 @@ def run(
     settings: Settings,
     make_app: "Callable[[Settings], ASGIApp]",
     listener: socket.socket | None = None,
+    reload: Callable[[], None] | None = None,
 ) -> int:
     """Do the same as `serve`, on a new event loop: uvloop if it is installed."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(serve(settings, make_app, listener))
+        return runner.run(serve(settings, make_app, listener, reload))
 
 
 async def serve(
     settings: Settings,
     make_app: "Callable[[Settings], ASGIApp]",
     listener: socket.socket | None = None,
+    reload: Callable[[], None] | None = None,
 ) -> int:
     """
     Serve until a signal ends it, and return the exit code.
 
     Prints `listening on http://HOST:PORT` on standard error once connections are accepted.
     `make_app` is called on the running loop, after the address is bound; `listener` is a socket of
-    `bind`, for a caller that binds before. Exit code 1 with a sentence: the address cannot be
-    bound, `make_app` raises a StartProblem, or the application does not start.
+    `bind`, for a caller that binds before. `reload` is called on the loop for each SIGHUP. Exit
+    code 1 with a sentence: the address cannot be bound, `make_app` raises a StartProblem, or the
+    application does not start.
     """
     bound = listener
     try:
@@ -88,15 +89,19 @@ async def serve(
         return 1
     _allow_open_files()
     _tune_collector()
-    return await _Server(settings, app).run_on(bound)
+    return await _Server(settings, app, reload).run_on(bound)
 
 
 class _Server(uvicorn.Server):
     """uvicorn with other signal handling: uvicorn itself ends with the signal's exit status."""
 
-    def __init__(self, settings: Settings, app: "ASGIApp") -> None:
+    def __init__(
+        self, settings: Settings, app: "ASGIApp", reload: Callable[[], None] | None = None
+    ) -> None:
         """Wrap `app`, without opening anything yet."""
         self._settings = settings
+        self._reload = reload
+        self._terminal = find_terminal()
         self._second_signal = asyncio.Event()
         self._log = journal.get_logger()
         self.is_cutting = False
@@ -134,7 +139,7 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Replace uvicorn's signal handling, which raises the signal again at the end."""
-        with _signals(self._on_signal):
+        with on_signals(self._on_signal, self._on_hangup):
             yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -213,6 +218,13 @@ class _Server(uvicorn.Server):
             self._second_signal.set()
         self.should_exit = True
 
+    def _on_hangup(self) -> None:
+        """Reload, unless the terminal that the process was started in is gone: then end."""
+        if self._reload is None or has_hung_up(self._terminal):
+            self._on_signal()
+        else:
+            self._reload()
+
 
 class _Guard:
     """
@@ -261,33 +273,6 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
         return False
     text = record.getMessage()
     return "upgrade request" not in text and "WebSocket library" not in text
-
-
-@contextlib.contextmanager
-def _signals(act: Callable[[], None]) -> Iterator[None]:
-    """
-    Call `act` on the event loop for SIGTERM and SIGINT (and Windows' SIGBREAK).
-
-    `signal.signal` and not the loop's own way, which Windows lacks. Off the main thread, where
-    signals cannot be had, whoever started the thread has to end it.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(act)
-
-    numbers = [signal.SIGTERM, signal.SIGINT]
-    if sys.platform == "win32":
-        numbers.append(signal.SIGBREAK)
-    before = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -74,4 +74,7 @@ def _pattern(route: Route, parameter: str) -> re.Pattern[str]:
     return re.compile(parameter.join(re.escape(part) for part in parts))
 
 
+RELOAD = "/reload"
+"""The path with which a caller on this machine has the settings read anew."""
+
 HEALTH = "/health"

@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.settings import schema
 from gateway.settings.hints import expectation
+from gateway.settings.live import RELOADED
 from gateway.settings.paths import BORROWED, HINTS, MAPS, SECTION_NAMES, SECTIONS
 from gateway.settings.schema import SECRETS, Settings
 from gateway.settings.written import as_value, describe
@@ -47,7 +48,7 @@ def explained_settings() -> tuple[Setting, ...]:
     return tuple(
         Setting(
             path=path,
-            meaning=meanings[SECTIONS[path.partition(".")[0]].__name__, path.partition(".")[2]],
+            meaning=_meaning_of(path, meanings),
             accepts=expectation(hint, path),
             default=() if path == "listen.keys" else None if path in SECRETS else defaults[path],
             variables=tuple(name for name, paths in BORROWED.items() if path in paths),
@@ -141,6 +142,14 @@ def _schema_of(path: str) -> dict[str, Any]:
     return {name: value for name, value in arm.items() if name != "default"}
 
 
+def _meaning_of(path: str, meanings: dict[tuple[str, str], str]) -> str:
+    section, _, key = path.partition(".")
+    try:
+        return meanings[SECTIONS[section].__name__, key]
+    except KeyError:
+        raise LookupError(f"{path} has no docstring in gateway/settings/schema.py") from None
+
+
 def _docstrings() -> dict[tuple[str, str], str]:
     """Return the docstring below each field of the schema, by its class and its name."""
     found: dict[tuple[str, str], str] = {}
@@ -161,6 +170,8 @@ def _row(each: Setting) -> str:
     meaning = _linked(each.meaning)
     if each.accepts not in _OBVIOUS:
         meaning += f" {each.accepts[0].upper()}{each.accepts[1:]}."
+    if each.path in RELOADED:
+        meaning += " A reload changes it."
     if each.variables:
         meaning += f" Also set by {' or '.join(f'`{name}`' for name in each.variables)}."
     return f"| `{each.path}` | {default} | {meaning} |"

@@ -209,6 +209,8 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether `/health` needs no key if keys are set."""
     metrics: bool = True
     """Whether `/metrics` is served, and anything is counted for it."""
+    reload: bool = True
+    """Whether callers on this machine may have the settings read anew with `POST /reload`."""
     lmstudio: bool = True
     """Whether LM Studio's own routes, `/api/v0/*` and `/api/v1/*`, are passed through."""
 

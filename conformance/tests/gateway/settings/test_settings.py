@@ -93,6 +93,7 @@ EVERY_KEY = {
     "routes.health": ("off", False),
     "routes.open_health": ("no", False),
     "routes.metrics": ("false", False),
+    "routes.reload": ("false", False),
     "routes.lmstudio": ("0", False),
     "log.level": ("error", "error"),
     "log.format": ("json", "json"),

@@ -1,0 +1,79 @@
+"""
+The reload of settings: by SIGHUP, and by `POST /reload` from this machine.
+
+`settings.live` replaces the settings. This module says who may ask for it, and logs what happened.
+"""
+
+from __future__ import annotations
+
+from gateway.observability.journal import get_logger
+from gateway.server.addresses import is_loopback
+from gateway.server.asgi import Scope, header
+from gateway.server.keys import shows_one_of
+from gateway.settings.live import Change, LiveSettings
+from gateway.settings.schema import Settings
+from gateway.settings.sources import SettingsProblem
+from gateway.wire.writing import encode, encode_error
+
+
+class Reloads:
+    """Reloads the settings, whoever asks for it."""
+
+    def __init__(self, live: LiveSettings) -> None:
+        self._live = live
+        self._log = get_logger()
+
+    def reload(self) -> None:
+        """Reload; a problem is logged, and changes nothing."""
+        try:
+            self._use(self._live.reread())
+        except SettingsProblem as problem:
+            self._note_problem(problem)
+
+    def answer(self, scope: Scope) -> tuple[int, bytes]:
+        """
+        Reload for a client, and return the status and the body of the answer.
+
+        Only a client on this machine may ask, and no web page. If keys are set, it must show one of
+        those in force or of those that are to be: it can read the settings then.
+        """
+        address, *_ = scope.get("client") or ("",)
+        if not is_loopback(address) or header(scope, b"origin"):
+            return 403, encode_error("settings are reloaded for callers on this machine only")
+        wanted: Settings | None = None
+        problem: SettingsProblem | None = None
+        try:
+            wanted = self._live.reread()
+        except SettingsProblem as found:
+            problem = found.with_traceback(None)
+        to_be = wanted.listen.keys if wanted is not None else ()
+        in_force = self._live.current.listen.keys
+        is_open = not in_force or (wanted is not None and not to_be)
+        if not is_open and not shows_one_of(scope, (*in_force, *to_be)):
+            return 401, encode_error(
+                "a reload needs one of the gateway's keys, in the header `Authorization: Bearer "
+                "KEY`"
+            )
+        try:
+            if wanted is not None:
+                change = self._use(wanted)
+                return 200, encode(
+                    {"changed": change.changed, "needs_restart": change.needs_restart}
+                )
+        except SettingsProblem as found:
+            problem = found.with_traceback(None)
+        assert problem is not None
+        self._note_problem(problem)
+        return 422, encode_error(f"nothing was changed: {problem}")
+
+    def _use(self, wanted: Settings) -> Change:
+        change = self._live.use(wanted)
+        self._log.info(
+            "settings reloaded",
+            changed=",".join(change.changed) or None,
+            needs_restart=",".join(change.needs_restart) or None,
+        )
+        return change
+
+    def _note_problem(self, problem: SettingsProblem) -> None:
+        self._log.error("settings not reloaded; nothing was changed", reason=str(problem))

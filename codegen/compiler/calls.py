@@ -12,7 +12,7 @@ from codegen.compiler.coverage import Usage
 from codegen.compiler.expressions import Expressions
 from codegen.compiler.operand import Body, Operand
 from codegen.compiler.place import Context
-from codegen.compiler.runtime import ANY, FETCH_CALL, STR, STREAM_CALL, annotation
+from codegen.compiler.runtime import ANY, FETCH_CALL, PATH_VALUE, STR, STREAM_CALL, annotation
 from codegen.compiler.streams import Streams
 from codegen.compiler.tree import (
     NONE,
@@ -277,5 +277,5 @@ def _path_with(path: str, names: list[str]) -> Text:
     rest = path
     for name in names:
         before, _, rest = rest.partition(f"{{{name}}}")
-        pieces += [before, Name(name)]
+        pieces += [before, Call(PATH_VALUE, (Name(name),))]
     return Text(tuple(pieces) + ((rest,) if rest else ()))

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from gateway import transforms
 from gateway.runtime.outcome import FetchCall
-from gateway.runtime.values import decode_each
+from gateway.runtime.values import decode_each, path_value
 from gateway.types import internal, lmstudio, openai
 
 DECODE_V1_MODEL: Final[msgspec.json.Decoder[lmstudio.V1Model]] = msgspec.json.Decoder(
@@ -288,7 +288,7 @@ def download_state(job_id: str) -> FetchCall[lmstudio.DownloadJob, internal.Down
     """The call `get /api/v1/models/download/status/{job_id}` of lmstudio."""
     return FetchCall(
         method="GET",
-        path=f"/api/v1/models/download/status/{job_id}",
+        path=f"/api/v1/models/download/status/{path_value(job_id)}",
         body=None,
         decoder=DECODE_DOWNLOAD_JOB,
         translate=lambda response: download_state_response(response),

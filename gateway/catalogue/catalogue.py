@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextvars import Context
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from gateway.catalogue.view import Dialect, View, build_view, fold
 from gateway.faults import UpstreamFailure
 from gateway.names import grammar, suggestions
 from gateway.observability.journal import get_logger
+from gateway.observability.record import background
 from gateway.runtime.outcome import FetchCall
 from gateway.settings.schema import ModelSettings
 from gateway.types import internal
@@ -250,7 +250,7 @@ class Catalogue:
         """Refresh in the background; the result is not on the request's record."""
         if self._refresh_timer is None and self._fetching is None:
             self._refresh_timer = asyncio.get_running_loop().call_later(
-                _BACKGROUND_DELAY_S, self._start_fetch, context=Context()
+                _BACKGROUND_DELAY_S, self._start_fetch, context=background()
             )
 
     def _start_fetch(self) -> asyncio.Task[View]:

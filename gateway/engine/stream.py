@@ -17,14 +17,14 @@ from gateway.faults import UpstreamFailure
 from gateway.observability.record import current, sampled
 from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import StreamCall, Translator
-from gateway.upstream.answers import EventStream
+from gateway.upstream.answers import DONE, EventStream, is_filler, raise_error_event, read_odd
+from gateway.upstream.exchange import BLANKS
 from gateway.upstream.sse import Event
-from gateway.upstream.stated_errors import read_error
 from gateway.wire.client_api import ClientApi
+from gateway.wire.cut_text import CutTexts
 from gateway.wire.lenient import UNREADABLE
+from gateway.wire.odd_values import note_odd
 from gateway.wire.times import utc_text
-
-DONE = b"[DONE]"
 
 
 class Lines(Protocol):
@@ -49,6 +49,7 @@ class Frames:
         "_api",
         "_client",
         "_context",
+        "_cuts",
         "_decoder",
         "_encode_lines",
         "_events",
@@ -82,6 +83,7 @@ class Frames:
         self._fold = None if call.streamed else call.fold()
         self._is_first = self._is_watched = True
         self._unsent = b""
+        self._cuts: CutTexts | None = None
         # In a sample of the streams, and there the first and last event: all have the same keys.
         self._look_at_keys = sampled(call.chunks.type)
         self._last_data = b""
@@ -110,6 +112,8 @@ class Frames:
             self._look_at_keys(self._last_data)
         current().note_counts(self._api.counts, last, self._translator)
         if self._fold is None:
+            if self._cuts is not None:
+                self._cuts.join([last], is_last=True)
             return self._unsent + self._api.encode_line(last), None
         self._fold.add(last)
         return b"", self._fold.result(last)
@@ -126,20 +130,25 @@ class Frames:
                 data = event.data
                 if data == DONE:
                     # Frames that arrived with the end are sent with the last frame.
-                    self._unsent = self._encode_lines(frames)
+                    self._unsent = self._lines(frames)
                     self._events.stop()
                     return None
                 if event.name == "error":
-                    raise _stated(data)
+                    raise_error_event(event)
                 try:
                     chunk = self._decoder.decode(data)
-                except UNREADABLE as error:
-                    raise UpstreamFailure(
-                        f"an event of its stream can't be read: {error}", fault="not_json"
-                    ) from error
+                except UNREADABLE:
+                    if data.strip(BLANKS) == DONE:
+                        self._unsent = self._lines(frames)
+                        self._events.stop()
+                        return None
+                    if (chunk := self._read_odd(event)) is None:
+                        continue
                 # An error may come without its event line (docs/facts/lmstudio.md#stream-errors).
-                if chunk.error is not UNSET and bytes(chunk.error) != b"null":
-                    raise _stated(data)
+                if not chunk.choices or (
+                    chunk.error is not UNSET and bytes(chunk.error) != b"null"
+                ):
+                    raise_error_event(event)
                 if self._is_watched:
                     self._watch(chunk, data)
                 frame = self._translator.chunk(chunk)
@@ -149,10 +158,47 @@ class Frames:
             if not frames:
                 raise
             # The client still gets the frames before it in the same read.
-            if (pending := self._client.push(self._encode_lines(frames))) is None:
+            if (pending := self._client.push(self._lines(frames))) is None:
                 raise
             return _fail_after(pending, failure)
-        return self._client.push(self._encode_lines(frames)) if frames else None
+        if not frames:
+            return None
+        if self._cuts is None:
+            try:
+                return self._client.push(self._encode_lines(frames))
+            except UnicodeEncodeError:
+                pass
+        return self._client.push(self._lines(frames))
+
+    def _read_odd(self, event: Event) -> Any:
+        """
+        Return the chunk of an event that the decoder refuses; None if it holds none.
+
+        Raises UpstreamFailure for an error, and for an event that cannot be read: a part of the
+        answer would be missing.
+        """
+        raise_error_event(event)
+        data = event.data
+        if is_filler(data) or (event.name not in _OF_CHUNKS and data[:1] != b"{"):
+            return None
+        kind = self._decoder.type
+        if data.strip(BLANKS) in _NOTHING:
+            note_odd(kind.__name__, ("event",))
+            return None
+        # A half of a character waits in its text for the next chunk (`CutTexts`).
+        return read_odd(data, kind, what="an event of its stream", keeps_halves=True)
+
+    def _lines(self, frames: list[Any]) -> bytes:
+        """Return frames as lines, without characters that were cut in two."""
+        if self._cuts is None:
+            try:
+                return self._encode_lines(frames)
+            except UnicodeEncodeError:
+                self._cuts = CutTexts()
+        lines = self._encode_lines(self._cuts.join(frames))
+        if not self._cuts.is_waiting:
+            self._cuts = None
+        return lines
 
     def _watch(self, chunk: Any, data: bytes) -> None:
         """Check the first chunk, and remember the last. Raises whatever `look_at_first` raises."""
@@ -185,11 +231,7 @@ async def _fail_after(sending: Awaitable[None], failure: UpstreamFailure) -> Non
         del failure
 
 
-def _stated(data: bytes) -> UpstreamFailure:
-    stated = read_error(data)
-    return UpstreamFailure(
-        stated.message if stated and stated.message else "it reported an error without words",
-        fault="upstream_error_200",
-        status=200,
-        code=stated.code if stated else None,
-    )
+_OF_CHUNKS = ("", "message", "error")
+"""Names of events that hold chunks; what others hold in plain text is no part of an answer."""
+_NOTHING = (b"null", b"true", b"false", b"{}", b"[]", b'""')
+"""Data that say nothing, and so leave no gap in an answer."""

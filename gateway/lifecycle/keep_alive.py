@@ -85,7 +85,11 @@ class KeepAlive:
                 return now + FOREVER_S
             return state.expires_at or now + state.keep_alive_s
         remaining = instance.remaining_ttl_seconds
-        return now + (FOREVER_S if isinstance(remaining, UnsetType) else float(remaining))
+        # A host may state more than a date can hold.
+        if isinstance(remaining, UnsetType):
+            return now + FOREVER_S
+        # A date cannot hold every number.
+        return now + max(0.0, min(remaining, FOREVER_S))
 
     def _set_timer(self, state: ModelState, expires_at: float) -> None:
         state.stop_timer()

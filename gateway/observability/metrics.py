@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from time import monotonic_ns
 
@@ -98,6 +98,12 @@ class Metrics:
             "type",
             "key",
         )
+        self._odd = counter(
+            "olgate_odd_upstream_values",
+            "Values in LM Studio's answers that could not be read and were left out.",
+            "type",
+            "key",
+        )
         tasks = Gauge(
             "olgate_running_tasks",
             "Tasks of the event loop, also when the gateway is idle.",
@@ -134,6 +140,14 @@ class Metrics:
     def note_load(self, outcome: str) -> None:
         """Count a load that has ended."""
         self._loads(outcome).inc()
+
+    def note_odd(self, kind: str, keys: Iterable[str]) -> None:
+        """Count values that could not be read, and log each kind of value once."""
+        # The keys are those of our types: no host can invent one.
+        for key in keys:
+            self._odd(kind, key).inc()
+            if self._sampler.is_new(("odd", kind), key):
+                self._log.warning("odd value in LM Studio's answer", type=kind, key=key)
 
     def sampled(self, kind: object) -> Look | None:
         """Return a function that checks a body of a kind, None for bodies outside the sample."""

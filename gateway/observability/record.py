@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from itertools import count
 from secrets import token_hex
 from time import monotonic_ns
 from typing import Protocol
 
 from msgspec import UNSET
+
+from gateway.wire.odd_values import report_to
 
 STATED = "stated"
 INTERNAL_FAULT = "internal"
@@ -43,6 +45,9 @@ class Observer(Protocol):
 
     def note_load(self, outcome: str) -> None:
         """Count a load that has ended as `loaded` or `failed`."""
+
+    def note_odd(self, kind: str, keys: Iterable[str]) -> None:
+        """Count values in a kind of answer that could not be read and were left out."""
 
     def sampled(self, kind: object) -> Look | None:
         """Return a function that checks a body of a kind, None for bodies outside the sample."""
@@ -133,7 +138,18 @@ def current() -> Record:
 def current_id() -> str | None:
     """Return the id of the current request, None outside a request."""
     record = _current.get()
-    return record.id if record is not None else None
+    return (record.id or None) if record is not None else None
+
+
+def background() -> Context:
+    """Return a context for work that outlives its request: it is counted, but not on its record."""
+    record = _current.get()
+    context = Context()
+    if record is not None and record.observer is not None:
+        own = Record(record.observer)
+        own.id = ""
+        context.run(_current.set, own)
+    return context
 
 
 def sampled(kind: object) -> Look | None:
@@ -149,3 +165,13 @@ def note_load(outcome: str) -> None:
     record = _current.get()
     if record is not None and record.observer is not None:
         record.observer.note_load(outcome)
+
+
+def _note_odd(kind: str, keys: Iterable[str]) -> None:
+    """Count values in a kind of LM Studio's answers that could not be read and were left out."""
+    record = _current.get()
+    if record is not None and record.observer is not None:
+        record.observer.note_odd(kind, keys)
+
+
+report_to(_note_odd)

@@ -13,7 +13,7 @@ from gateway.faults import UpstreamFailure
 from gateway.passthrough.json_members import join_members, members_of
 from gateway.runtime.context import RequestContext
 from gateway.runtime.patching import Change, changed
-from gateway.upstream.answers import RawAnswer, check_json, raise_error_event
+from gateway.upstream.answers import RawAnswer, check_json, may_be_error, raise_error_event
 from gateway.upstream.exchange import MAX_ERROR_BYTES
 from gateway.upstream.sse import FIELD_STARTS, Event, SseDecoder
 from gateway.upstream.stated_errors import describe_body, is_unknown_endpoint, read_error
@@ -123,7 +123,8 @@ async def _first_event(
         if is_inference and size < MAX_ERROR_BYTES:
             raise UpstreamFailure("the event stream ended without an event", fault="empty")
         return Start(held)
-    raise_error_event(events[0])
+    if may_be_error(events[0]):
+        raise_error_event(events[0])
     is_checked = is_inference and events[0].data.startswith(b"{")
     model = _model_of(check_json(events[0].data), named_by) if is_checked else ""
     return Start(held, model=model)

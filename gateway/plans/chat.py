@@ -290,6 +290,7 @@ class ChatStream:
     def end(self) -> ollama.ChatResponse:
         """Return the last frame."""
         tool_calls = self.tool_calls
+        items = transforms.finished_calls(calls=tool_calls, tools=self._request.tools)
         finish_reason = self.finish_reason
         prompt_tokens = self.prompt_tokens
         cached_tokens = self.cached_tokens
@@ -304,8 +305,8 @@ class ChatStream:
             message=ollama.ResponseMessage(
                 role="assistant",
                 content="",
-                tool_calls=[shared.finished_tool_call(item) for item in tool_calls]
-                if tool_calls is not UNSET
+                tool_calls=[shared.finished_tool_call(item) for item in items]
+                if items is not UNSET
                 else UNSET,
             ),
             done=True,

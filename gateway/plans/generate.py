@@ -462,6 +462,7 @@ class TemplatedStream:
         eval_tokens = self.eval_tokens
         speech = self.speech
         tool_calls = self.tool_calls
+        items = transforms.finished_calls(tool_calls)
         return ollama.GenerateResponse(
             model=self._request.model
             if self._request.model is not UNSET and self._request.model is not None
@@ -491,8 +492,8 @@ class TemplatedStream:
             eval_duration=transforms.elapsed_ns(
                 since=self._context.first_event_ns, until=self._context.monotonic_ns
             ),
-            tool_calls=[shared.finished_tool_call(item) for item in tool_calls]
-            if tool_calls is not UNSET
+            tool_calls=[shared.finished_tool_call(item) for item in items]
+            if items is not UNSET
             else UNSET,
         )
 

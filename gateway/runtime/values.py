@@ -5,6 +5,7 @@ Small functions on values that generated code calls and no rule names.
 from __future__ import annotations
 
 import logging
+import urllib.parse
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -14,6 +15,8 @@ from msgspec import UNSET
 
 from gateway.wire.go_text import quote
 from gateway.wire.lenient import UNREADABLE
+from gateway.wire.odd_values import note_odd
+from gateway.wire.salvage import NotJson, salvage
 
 T = TypeVar("T")
 
@@ -23,6 +26,16 @@ _log = logging.getLogger("gateway.runtime.values")
 def value_of(raw: msgspec.Raw) -> Any:
     """Return the value of raw JSON; None for null."""
     return msgspec.json.decode(raw)
+
+
+def path_value(text: str) -> str:
+    """
+    Return a value for a parameter of a path; its slashes are a part of the path.
+
+    >>> path_value("a/b é?")
+    'a/b%20%C3%A9%3F'
+    """
+    return urllib.parse.quote(text, errors="replace")
 
 
 def shown(value: object) -> str:
@@ -56,11 +69,21 @@ def _log_once(problem: str) -> None:
 
 
 def decode_each(items: Iterable[msgspec.Raw], decoder: msgspec.json.Decoder[T]) -> Iterator[T]:
-    """Decode a list item by item; an item that cannot be decoded is left out and logged once."""
+    """
+    Decode a list item by item; what cannot be read of an item is left out and counted.
+
+    An item without a value that it needs is left out as a whole, and logged once.
+    """
     for item in items:
         try:
             value = decoder.decode(item)
-        except UNREADABLE as error:
-            _log_once(str(error))
-        else:
-            yield value
+        except UNREADABLE:
+            name = decoder.type.__name__
+            try:
+                value, odd = salvage(bytes(item), decoder.type)
+            except NotJson as problem:
+                note_odd(name, ("entry",))
+                _log_once(str(problem))
+                continue
+            note_odd(name, odd)
+        yield value

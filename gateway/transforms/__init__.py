@@ -73,7 +73,8 @@ from gateway.transforms.thinking import reasoning_options as reasoning_options
 from gateway.transforms.thinking import think_level_problem as think_level_problem
 from gateway.transforms.thinking import think_type_problem as think_type_problem
 from gateway.transforms.thinking import thinking_support as thinking_support
-from gateway.transforms.tools import merge_tool_calls as merge_tool_calls
+from gateway.transforms.tool_fragments import finished_calls as finished_calls
+from gateway.transforms.tool_fragments import merge_tool_calls as merge_tool_calls
 from gateway.transforms.tools import object_or_absent as object_or_absent
 from gateway.transforms.tools import to_arguments as to_arguments
 from gateway.transforms.tools import to_json_text as to_json_text
@@ -106,6 +107,7 @@ __all__ = [
     "families",
     "file_types_problem",
     "files_problem",
+    "finished_calls",
     "first_vector",
     "format_problem",
     "holds_any",

@@ -38,7 +38,7 @@ class StreamOptions(Struct, gc=False, kw_only=True):
 
 class FunctionFragment(Struct, gc=False, kw_only=True):
     name: str | UnsetType | None = UNSET
-    arguments: str | UnsetType | None = UNSET
+    arguments: Raw | UnsetType = UNSET
 
 
 class TopLogprob(Struct, gc=False, kw_only=True):

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias, TypeVar
 
-from gateway.faults import UpstreamFailure, shorten
+from gateway.faults import UpstreamFailure
 from gateway.observability.record import sampled
 from gateway.runtime.outcome import FetchCall
 from gateway.upstream.body import BODILESS, Headers, Sink
@@ -17,15 +17,20 @@ from gateway.upstream.sse import FIELD_STARTS, Event, EventTooLong, SseDecoder
 from gateway.upstream.stated_errors import (
     describe_body,
     is_unknown_endpoint,
-    read_error,
+    read_event_error,
     read_hidden_error,
 )
 from gateway.wire.lenient import BOM, UNREADABLE
+from gateway.wire.odd_values import note_odd
+from gateway.wire.salvage import NotJson, salvage
 
 SourceT = TypeVar("SourceT")
 
 TakeEvents: TypeAlias = Callable[[list[Event]], Awaitable[None] | None]
 """Takes events at once. The caller must await a returned awaitable before it passes more."""
+
+DONE = b"[DONE]"
+"""The data of the event that ends a stream."""
 
 _SAMPLE_BYTES = 1024
 _CORS = b"access-control-"
@@ -204,7 +209,7 @@ async def open_events(exchange: Exchange) -> EventStream:
         if not data and not events:
             raise _no_event(sample)
     first = events[0]
-    if first.name == "error" or b'"error"' in first.data:
+    if may_be_error(first):
         raise_error_event(first)
     stream.put_back(events)
     return stream
@@ -218,25 +223,33 @@ def _no_event(sample: bytes) -> UpstreamFailure:
     )
 
 
+def may_be_error(event: Event) -> bool:
+    """Return whether an event has to be looked at: for most, a search in its bytes says no."""
+    return event.name == "error" or b'"error' in event.data or event.data[:1] != b"{"
+
+
 def raise_error_event(event: Event) -> None:
     """Raise the error that an event holds; return when it holds none."""
-    if event.name == "error":
-        stated = read_error(event.data)
-        message = stated.message if stated else shorten(event.data.decode("utf-8", "replace"))
-    else:
-        try:
-            stated = read_hidden_error(event.data)
-        except ValueError:
-            return
-        if stated is None:
-            return
-        message = stated.message
+    stated = read_event_error(event.name, event.data)
+    if stated is None:
+        return
     raise UpstreamFailure(
-        message or "an error without a message",
+        stated.message or "an error without a message",
         status=200,
         fault="upstream_error_200",
-        code=stated.code if stated else None,
+        code=stated.code,
     )
+
+
+def is_filler(data: bytes) -> bool:
+    """
+    Return whether an event's data only keeps the connection alive (lmstudio.md#sse-oddities).
+
+    >>> is_filler(b""), is_filler(b" : keepalive"), is_filler(b"{}")
+    (True, True, False)
+    """
+    start = data.lstrip(BLANKS)
+    return not start or start.startswith(b":")
 
 
 def out_of_events(body: bytes) -> bytes:
@@ -249,7 +262,11 @@ def out_of_events(body: bytes) -> bytes:
     if not start.startswith(FIELD_STARTS):
         return body
     decoder = SseDecoder(max(len(body), 1))
-    events = [event for event in decoder.feed(body) + decoder.close() if event.data != b"[DONE]"]
+    events = [
+        event
+        for event in decoder.feed(body) + decoder.close()
+        if not is_filler(event.data) and event.data.strip(BLANKS) != DONE
+    ]
     for event in events:
         raise_error_event(event)
     if len(events) != 1:
@@ -283,15 +300,33 @@ def read_answer(call: FetchCall[SourceT, Any], data: bytes) -> SourceT:
     """
     Decode the answer of a call, and look for keys that its description lacks, in a sample of them.
 
-    Raises UpstreamFailure (not_json) when it cannot be decoded.
+    Values of another type than described are left out and counted. Raises UpstreamFailure
+    (not_json) when what is left is no answer.
     """
     try:
         answer = call.decoder.decode(data)
-    except UNREADABLE as error:
-        raise UpstreamFailure(f"its answer can't be read: {error}", fault="not_json") from error
+    except UNREADABLE:
+        answer = read_odd(data, call.decoder.type)
     if look := sampled(call.decoder.type):
         look(data)
     return answer
+
+
+def read_odd(
+    data: bytes, kind: Any, *, what: str = "its answer", keeps_halves: bool = False
+) -> Any:
+    """
+    Read JSON that its decoder refuses, without its odd values, which are counted.
+
+    `what` names it in an error; for `keeps_halves` see `salvage`.
+    Raises UpstreamFailure (not_json).
+    """
+    try:
+        value, odd = salvage(data, kind, keeps_halves=keeps_halves)
+    except NotJson as problem:
+        raise UpstreamFailure(f"{what} can't be read: {problem}", fault="not_json") from None
+    note_odd(kind.__name__, odd)
+    return value
 
 
 def lacks_route(failure: UpstreamFailure, *, names_thing: bool) -> bool:

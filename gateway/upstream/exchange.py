@@ -23,6 +23,8 @@ from gateway.wire.lenient import BOM
 MAX_ERROR_BYTES = 1024 * 1024
 """Most bytes that are read of a body that is an error or not readable."""
 
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""Most bytes of an answer in one piece that is translated, as of an event."""
 
 BLANKS = b" \t\r\n"
 
@@ -104,14 +106,23 @@ class Exchange:
         self._body.stop()
 
     async def read_rest(self, limit: int | None = None) -> bytes:
-        """Return the rest of the body, or its first `limit` bytes and a little more."""
+        """
+        Return the rest of the body, or its first `limit` bytes and a little more.
+
+        Without a limit, it raises UpstreamFailure (not_json) for more than MAX_ANSWER_BYTES.
+        """
         parts: list[bytes] = []
         size = 0
         while data := await self.read():
             parts.append(data)
             size += len(data)
-            if limit is not None and size >= limit:
+            if size < (limit or MAX_ANSWER_BYTES):
+                continue
+            if limit is not None:
                 break
+            if size > MAX_ANSWER_BYTES:
+                what = f"its answer is longer than {MAX_ANSWER_BYTES} bytes"
+                raise UpstreamFailure(what, fault="not_json")
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def raise_stated_error(self) -> NoReturn:

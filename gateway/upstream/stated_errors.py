@@ -78,6 +78,65 @@ def read_hidden_error(body: bytes) -> StatedError | None:
 _NO_ERROR = frozenset((b"null", b'""', b"false"))
 
 
+def read_event_error(name: str, data: bytes) -> StatedError | None:
+    """
+    Read the error that an event holds; None when it holds none.
+
+    It may stand under `error`, `error_message` or, where an object says that it is an error,
+    `message`; it may be plain text after `event: error`, or after the word "error"
+    (docs/facts/lmstudio.md#stream-errors). Anything that can be read as a chunk with choices
+    is none, whatever else it holds beside them.
+
+    >>> read_event_error("", b"error: out of memory")
+    StatedError(message='out of memory', code=None)
+    >>> read_event_error("", b'{"choices": [], "error": ""}') is None
+    True
+    """
+    document = parse_lenient(data)
+    if isinstance(document, dict):
+        stated = _read_envelope(document) if document.get("error") else None
+        if stated is None:
+            stated = _read_unmarked(document, is_marked=name == "error")
+        if stated is not None or name != "error":
+            return stated
+        return StatedError("", None)
+    if isinstance(document, str):
+        text = document
+    elif document is None:
+        text = data.decode("utf-8", "replace")
+    else:
+        text = ""
+    if name == "error":
+        return StatedError(shorten(_WORD.sub("", text)), None)
+    found = _WORD.match(text)
+    return StatedError(shorten(text[found.end() :]), None) if found else None
+
+
+_WORD = re.compile(r"\s*error\s*:\s*", re.IGNORECASE)
+
+
+def _read_unmarked(document: dict[str, Any], *, is_marked: bool) -> StatedError | None:
+    """Read an error that has no filled `error` key."""
+    if isinstance(words := document.get("error_message"), str) and words.strip():
+        return StatedError(shorten(words), _find_code(document))
+    kinds = (document.get("object"), document.get("type"))
+    if not is_marked and "error" not in kinds and not _is_bare_message(document):
+        return None
+    code = document.get("code")
+    message = _find_message(document)
+    if not message and not is_marked and "error" not in kinds:
+        return None
+    return StatedError(shorten(message), None if code is None else _find_code({"code": code}))
+
+
+def _is_bare_message(document: dict[str, Any]) -> bool:
+    """Return whether an object has a message, and nothing of a chunk."""
+    return isinstance(document.get("message"), str) and not _OF_A_CHUNK & document.keys()
+
+
+_OF_A_CHUNK = frozenset(("choices", "usage", "object", "id", "delta", "type"))
+
+
 def is_unknown_endpoint(message: str) -> bool:
     """
     Whether these are LM Studio's words for a route it lacks (docs/facts/lmstudio.md#unknown-path).

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from gateway.wire.cut_text import mend
+
 JSON = b"application/json; charset=utf-8"
 JSON_OF_STREAMS = b"application/json"
 """
@@ -46,8 +48,13 @@ def encode(value: object) -> bytes:
 
     >>> encode({"a": "<b>"})
     b'{"a":"\\\\u003cb\\\\u003e"}'
+
+    A lone surrogate, which a host may send, is written as U+FFFD.
     """
-    return _escape(_encoder.encode(value))
+    try:
+        return _escape(_encoder.encode(value))
+    except UnicodeEncodeError:
+        return _escape(_encoder.encode(mend(value)))
 
 
 def encode_line(frame: object) -> bytes:
@@ -61,6 +68,8 @@ def encode_lines(frames: list[Any]) -> bytes:
 
     >>> encode_lines([{"a": "<"}, {}])
     b'{"a":"\\u003c"}\n{}\n'
+
+    Raises UnicodeEncodeError for a lone surrogate: its other half may be in the next frame.
     """
     data = _encoder.encode_lines(frames)
     # The same search as in `_escape`, which most frames do not need.

@@ -3,14 +3,21 @@
 import json
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.faults import UpstreamFailure
-from gateway.transforms import merge_tool_calls, object_or_absent, to_arguments, to_json_text
-from gateway.types import internal, openai
+from gateway.transforms import (
+    finished_calls,
+    merge_tool_calls,
+    object_or_absent,
+    to_arguments,
+    to_json_text,
+)
+from gateway.types import internal, ollama, openai
 
 
 def fragment(
@@ -19,12 +26,13 @@ def fragment(
     name: str | UnsetType | None = UNSET,
     arguments: str | UnsetType | None = UNSET,
 ) -> openai.ToolCallFragment:
+    text = UNSET if isinstance(arguments, UnsetType) else Raw(msgspec.json.encode(arguments))
     return openai.ToolCallFragment(
-        index=index, id=id, function=openai.FunctionFragment(name=name, arguments=arguments)
+        index=index, id=id, function=openai.FunctionFragment(name=name, arguments=text)
     )
 
 
-def made(index: int, id: str | UnsetType, name: str, arguments: str) -> internal.AssembledToolCall:
+def made(index: int, id: str, name: str, arguments: str) -> internal.AssembledToolCall:
     return internal.AssembledToolCall(index=index, id=id, name=name, arguments=arguments)
 
 
@@ -32,8 +40,15 @@ def merge(*chunks: list[openai.ToolCallFragment]) -> list[internal.AssembledTool
     calls: list[internal.AssembledToolCall] | UnsetType = UNSET
     for chunk in chunks:
         calls = merge_tool_calls(calls, chunk)
-    assert not isinstance(calls, UnsetType)
-    return calls
+    finished = finished_calls(calls, UNSET)
+    return [] if isinstance(finished, UnsetType) else finished
+
+
+def said(calls: list[internal.AssembledToolCall]) -> list[tuple[str, str]]:
+    """The names and arguments of calls, whose ids must be there and different."""
+    assert len(calls) == len({call.id for call in calls if call.id})
+    assert [*range(len(calls))] == [call.index for call in calls]
+    return [(call.name, call.arguments) for call in calls]
 
 
 # -- texts and objects
@@ -171,13 +186,93 @@ def test_an_id_repeated_in_every_fragment() -> None:
 
 def test_two_calls_may_share_an_id() -> None:
     """Whole ones one after the other, and heads under indexes of their own."""
-    assert [made(0, "1", "f", "{}"), made(1, "1", "f", "{}")] == merge(
-        [fragment(0, "1", "f", "{}"), fragment(1, "1", "f", "{}")]
+    assert [("f", "{}"), ("f", "{}")] == said(
+        merge([fragment(0, "1", "f", "{}"), fragment(1, "1", "f", "{}")])
     )
-    assert [made(0, "1", "f", "{}"), made(1, "1", "g", "[]")] == merge(
-        [fragment(0, "1", "f", ""), fragment(1, "1", "g", "")],
-        [fragment(0, arguments="{}"), fragment(1, arguments="[]")],
+    assert [("f", "{}"), ("g", "[]")] == said(
+        merge(
+            [fragment(0, "1", "f", ""), fragment(1, "1", "g", "")],
+            [fragment(0, arguments="{}"), fragment(1, arguments="[]")],
+        )
     )
+    assert [("f", "{}"), ("g", "{}"), ("g", "{}")] == said(
+        merge(
+            [fragment(0, "1", "f", "{}")],
+            [fragment(0, "1", "g", "{}")],
+            [fragment(0, "1", "g", "{}")],
+        )
+    )
+
+
+def test_an_index_joins_whatever_ids_its_fragments_have() -> None:
+    """Gemma's fragments have empty names, and each an id of its own."""
+    assert [made(0, "1", "f", '{"a":1}'), made(1, "7", "g", "{}")] == merge(
+        [fragment(0, "1", "f", "")],
+        [fragment(0, "2", "", '{"a"')],
+        [fragment(0, "3", "", ":1}"), fragment(0, "4", "", "")],
+        [fragment(1, "7", "g", "")],
+        [fragment(1, "8", "", "{}")],
+    )
+
+
+def test_whole_calls_at_one_index() -> None:
+    """Without ids, with the same name or another, in one message or in several chunks."""
+    whole = [fragment(0, name="f", arguments="{}"), fragment(0, name="f", arguments='{"a":1}')]
+    other = fragment(0, name="g", arguments="{}")
+
+    expected = [("f", "{}"), ("f", '{"a":1}'), ("g", "{}")]
+    assert expected == said(merge([*whole, other]))
+    assert expected == said(merge([whole[0]], [whole[1]], [other]))
+
+
+def test_a_name_in_pieces() -> None:
+    """Joined, but for pieces that are the names of tools; a repeated name counts once."""
+    pieces = [
+        [fragment(0, "1", "edit_ex", "")],
+        [fragment(0, name="isting_file", arguments="{")],
+        [fragment(0, name="isting_file", arguments="}")],
+    ]
+    tools = [ollama.Tool(function=ollama.ToolFunction(name=name)) for name in ("a", "b", "ab")]
+
+    assert [made(0, "1", "edit_existing_file", "{}")] == merge(*pieces)
+    for known, names in ((tools, ["ab"]), (tools[:2], ["a", "b"]), (UNSET, ["ab"])):
+        calls = merge_tool_calls(UNSET, [fragment(0, name="a", arguments="")])
+        finished = finished_calls(merge_tool_calls(calls, [fragment(0, name="b")]), known)
+        assert not isinstance(finished, UnsetType)
+        assert names == [name for name, _ in said(finished)]
+
+
+def test_arguments_may_come_as_an_object() -> None:
+    """Null is nothing, and what is neither text nor object is told of at the end."""
+    call = openai.ToolCallFragment(
+        index=0, function=openai.FunctionFragment(name="f", arguments=Raw(b'{"a": 1}'))
+    )
+
+    assert [("f", '{"a": 1}')] == said(merge([call]))
+    assert [("f", "")] == said(merge([fragment(0, name="f", arguments=None)]))
+
+
+def test_halves_of_a_character_meet_in_the_arguments() -> None:
+    """Escaped or not, they come in two fragments."""
+    halves = [
+        openai.ToolCallFragment(index=0, function=openai.FunctionFragment(arguments=Raw(text)))
+        for text in (b'"{\\"a\\":\\"\\ud83d"', b'"\\ude00\\"}"')
+    ]
+
+    (call,) = merge([fragment(0, "1", "f", "")], [halves[0]], [halves[1]])
+
+    assert '{"a":"\U0001f600"}'.encode() == bytes(to_arguments("f", call.arguments))
+
+
+def test_a_call_that_never_gets_a_name() -> None:
+    """It is left out beside others; alone it is an error that says so."""
+    nameless = fragment(1, "2", "", "{}")
+
+    assert [made(0, "1", "f", "{}")] == merge([fragment(0, "1", "f", "{}"), nameless])
+    assert [made(0, "2", "f", "{}")] == merge([nameless], [fragment(1, name="f")])
+    with pytest.raises(UpstreamFailure, match="without a name") as caught:
+        merge([nameless])
+    assert "bad_tool_arguments" == caught.value.fault
 
 
 def test_indexes_count_from_zero_whatever_came() -> None:
@@ -189,11 +284,13 @@ def test_indexes_count_from_zero_whatever_came() -> None:
 
 
 def test_without_index_an_id_or_a_name_begins_a_call() -> None:
-    """A call without an id stays without one."""
-    assert [made(0, UNSET, "f", "{}"), made(1, UNSET, "g", "{}"), made(2, "3", "f", "")] == merge(
-        [fragment(name="f", arguments="{"), fragment(arguments="}")],
-        [fragment(name="g", arguments="{"), fragment(name="g", arguments="}")],
-        [fragment(id="3", name="f")],
+    """A call without an id gets one."""
+    assert [("f", "{}"), ("g", "{}"), ("f", "")] == said(
+        merge(
+            [fragment(name="f", arguments="{"), fragment(arguments="}")],
+            [fragment(name="g", arguments="{"), fragment(name="g", arguments="}")],
+            [fragment(id="3", name="f")],
+        )
     )
 
 
@@ -201,7 +298,9 @@ def test_calls_begun_elsewhere_go_on() -> None:
     """A plain list is as good as one that was returned."""
     calls = [made(0, "1", "f", "{")]
 
-    assert [made(0, "1", "f", "{}")] == merge_tool_calls(calls, [fragment(0, arguments="}")])
+    merged = merge_tool_calls(calls, [fragment(0, arguments="}")])
+
+    assert [made(0, "1", "f", "{}")] == finished_calls(merged, UNSET)
 
 
 calls = st.lists(

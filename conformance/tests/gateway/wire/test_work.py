@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from gateway.faults import Refusal
 from gateway.transforms.messages import conversation
-from gateway.transforms.tools import merge_tool_calls
+from gateway.transforms.tool_fragments import finished_calls, merge_tool_calls
 from gateway.types import ollama, openai
 from gateway.wire.go_json import first_value
 from gateway.wire.reading import read_slowly
@@ -139,18 +139,33 @@ def many_fragments(calls: int) -> int:
     """Return the steps to put many calls of one answer together."""
     fragments = [
         openai.ToolCallFragment(
-            index=n, id=f"id{n}", function=openai.FunctionFragment(name=f"f{n}", arguments="{}")
+            index=n,
+            id=f"id{n}",
+            function=openai.FunctionFragment(name=f"f{n}", arguments=Raw(b'"{}"')),
         )
         for n in range(calls)
     ]
     fragments += [
-        openai.ToolCallFragment(function=openai.FunctionFragment(name=f"g{n}", arguments="{}"))
+        openai.ToolCallFragment(
+            function=openai.FunctionFragment(name=f"g{n}", arguments=Raw(b'"{}"'))
+        )
         for n in range(calls)
     ]
-    return steps_of(lambda: merge_tool_calls(msgspec.UNSET, fragments))
+    return steps_of(lambda: finished_calls(merge_tool_calls(msgspec.UNSET, fragments)))
 
 
-@pytest.mark.parametrize("work", [calls_and_results, many_fragments])
+def one_call_in_pieces(pieces: int) -> int:
+    """Return the steps to put one call together whose fragments all repeat its name."""
+    fragments = [
+        openai.ToolCallFragment(
+            function=openai.FunctionFragment(name="f", arguments=Raw(b'"[{}, "'))
+        )
+        for _ in range(pieces)
+    ]
+    return steps_of(lambda: finished_calls(merge_tool_calls(msgspec.UNSET, fragments)))
+
+
+@pytest.mark.parametrize("work", [calls_and_results, many_fragments, one_call_in_pieces])
 def test_twice_as_much_is_at_most_twice_the_work(work: Callable[[int], int]) -> None:
     """With a few steps more for what is done once."""
     assert work(2 * MANY) <= 2.1 * work(MANY)

@@ -66,7 +66,9 @@ async def load(host: Host, request: Request, reply: Reply) -> None:
     else:
         config = {key: body[key] for key in LOAD_CONFIG if key in body}
         try:
-            instance = await host.table.load(model, variant, context_length=length, config=config)
+            instance = await host.table.load_to_the_end(
+                host.table.load(model, variant, context_length=length, config=config)
+            )
         except LoadFailed as error:
             kind = "LLM" if model.type == "llm" else "embedding model"
             stated = {

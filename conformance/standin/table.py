@@ -7,7 +7,7 @@ docs/facts/lmstudio.md#jit. How an error looks on the wire is decided elsewhere:
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -101,11 +101,13 @@ class Table:
         self.options = options
         self.instances: list[Instance] = []
         self.loading: dict[tuple[str, str], asyncio.Task[Instance]] = {}
+        self.ordered: set[asyncio.Task[Instance]] = set()
+        """The loads that the load call began."""
         self.reset()
 
     def stop(self) -> None:
         """End what is under way: loads, and the answers of all instances."""
-        for task in self.loading.values():
+        for task in (*self.loading.values(), *self.ordered):
             task.cancel()
         for instance in self.instances:
             instance.gone = True
@@ -220,6 +222,19 @@ class Table:
             self.loading[key] = task
             task.add_done_callback(lambda done: self.forget_load(key, done))
         return await asyncio.shield(task)
+
+    async def load_to_the_end(self, work: Coroutine[Any, Any, Instance]) -> Instance:
+        """Load for the load call; a caller that leaves does not stop the load."""
+        task = asyncio.create_task(work)
+        self.ordered.add(task)
+        task.add_done_callback(self.end_ordered)
+        return await asyncio.shield(task)
+
+    def end_ordered(self, done: asyncio.Task[Instance]) -> None:
+        """Forget a load that ended; a failure that nobody waited for is no news."""
+        self.ordered.discard(done)
+        if not done.cancelled():
+            done.exception()
 
     def forget_load(self, key: tuple[str, str], done: asyncio.Task[Instance]) -> None:
         """Forget a load that ended; a failure that nobody waited for is no news."""

@@ -6,6 +6,7 @@ All routes come from the table. No endpoint is named here.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import groupby
@@ -29,6 +30,7 @@ from gateway.faults import ClientGone, Refusal
 from gateway.health import answer_health
 from gateway.lifecycle.lifecycle import Lifecycle
 from gateway.lifecycle.ownership import Ownership
+from gateway.lifecycle.sharing import Sharing
 from gateway.observability import journal, metrics
 from gateway.observability.metrics import Metrics
 from gateway.passthrough.forward import Passthrough
@@ -42,6 +44,7 @@ from gateway.server.reloading import Reloads
 from gateway.server.routes import HEALTH, RELOAD, REST, RouteTable
 from gateway.settings.live import LiveSettings
 from gateway.settings.schema import Settings
+from gateway.store.hosts import host_identity
 from gateway.store.sqlite import SqliteStore
 from gateway.upstream.client import Upstream
 from gateway.wire.client_api import OLLAMA
@@ -56,12 +59,18 @@ class Process:
         self.upstream = Upstream(settings.upstream)
         self.store = SqliteStore(settings.store.path)
         self.aliases = Aliases(self.store, settings.aliases)
-        first_seen = FirstSeen(self.store, self.upstream.url)
+        host, name = host_identity(self.upstream.url), uuid.uuid4().hex
+        first_seen = FirstSeen(self.store, host)
         self.catalogue = Catalogue(
             self.upstream, settings.models, self.aliases, first_seen, OLLAMA.capabilities
         )
-        ownership = Ownership(self.store, self.upstream.url)
-        self.lifecycle = Lifecycle(self.upstream, self.catalogue, settings.models, ownership)
+        self.lifecycle = Lifecycle(
+            self.upstream,
+            self.catalogue,
+            settings.models,
+            Ownership(self.store, host, name),
+            Sharing(self.store, host, name),
+        )
         self.downloads = Downloads(self.upstream, self.catalogue, settings.downloads)
         services = Services(self.catalogue, self.lifecycle, Blobs(), self.downloads)
         check = ModelCheck(settings, self.catalogue)

@@ -2,11 +2,13 @@
 When each model was first seen: LM Studio does not say when it got a model, and listings need a
 `modified_at` that stays.
 
-The times are in the store. A store that fails is logged; a time then lasts as long as the process.
+The times are in the store. A store that fails or is slow holds up no list: a time is then written
+later.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 
@@ -14,6 +16,9 @@ from gateway.faults import StoreFailure
 from gateway.observability.journal import get_logger
 from gateway.store.interface import Store
 from gateway.wire.times import local_text
+
+WRITE_WAIT_S = 0.5
+"""Seconds for which a list waits until the store has the times of new models."""
 
 
 class FirstSeen:
@@ -24,6 +29,8 @@ class FirstSeen:
         self._store = store
         self._host = host
         self._known: dict[str, int] = {}
+        self._unwritten: dict[str, int] = {}
+        self._writing: asyncio.Task[None] | None = None
         self._log = get_logger()
 
     def at(self, key: str) -> str:
@@ -33,12 +40,27 @@ class FirstSeen:
     async def note(self, keys: Iterable[str]) -> None:
         """Note the keys of the models that exist now; a model that was noted keeps its time."""
         new = [key for key in dict.fromkeys(keys) if key not in self._known]
-        if not new:
+        if not new and not self._unwritten:
             return
-        now = time.time_ns()
+        self._unwritten |= dict.fromkeys(new, time.time_ns())
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+            self._writing.add_done_callback(self._end)
+            if new:
+                await asyncio.wait({self._writing}, timeout=WRITE_WAIT_S)
+        self._known |= {key: at for key, at in self._unwritten.items() if key not in self._known}
+
+    async def _write(self) -> None:
+        """Write times that are not in the store yet; an older time of another gateway stays."""
+        unwritten = dict(self._unwritten)
         try:
-            known = await self._store.note_first_seen(self._host, new, now)
+            at_ns = min(unwritten.values())
+            known = await self._store.note_first_seen(self._host, unwritten, at_ns)
         except StoreFailure as failure:
             self._log.warning("could not store when models were first seen", reason=str(failure))
-            known = {}
-        self._known |= {key: known.get(key, now) for key in new}
+            return
+        self._known |= {key: known.get(key, at) for key, at in unwritten.items()}
+        self._unwritten = {key: at for key, at in self._unwritten.items() if key not in unwritten}
+
+    def _end(self, _: asyncio.Task[None]) -> None:
+        self._writing = None

@@ -1,9 +1,10 @@
 """
 The changes of a model, and which one comes next: load, reload, unload.
 
-A model has one change at a time, and none unloads an instance while a request of this gateway runs
-on it. Only own instances are unloaded, and those that a client asked to unload. Which requests wait
-for a change is known to `readiness`; the calls are in `loader`.
+A model has one change at a time, and none unloads an instance while a request runs on it, through
+this gateway or another one on the same store. Only own instances are unloaded, and those that a
+client asked to unload. Which requests wait for a change is known to `readiness`; the calls are in
+`loader`.
 """
 
 from __future__ import annotations
@@ -14,22 +15,23 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
-from msgspec import UnsetType
-
 from gateway.catalogue.catalogue import Catalogue
 from gateway.faults import UpstreamFailure
-from gateway.lifecycle.context_length import ContextDecision, decide
+from gateway.lifecycle.context_length import is_refused
 from gateway.lifecycle.instances import Instances
 from gateway.lifecycle.keep_alive import KeepAlive
-from gateway.lifecycle.loader import Loader, is_outcome_unknown, lacks_memory
+from gateway.lifecycle.loader import Loader
+from gateway.lifecycle.loads import Loads
 from gateway.lifecycle.ownership import Ownership
+from gateway.lifecycle.room import Room
+from gateway.lifecycle.sharing import Sharing
 from gateway.lifecycle.state import Change, ModelRequest, ModelState, ModelStates
 from gateway.observability.journal import get_logger
 from gateway.settings.schema import ModelSettings
 from gateway.types import internal
 
-PENDING_S = 600.0
-"""Seconds after its begin for which a load without a known end may still be running."""
+ELSEWHERE_S = 2.0
+"""Seconds after which an unload is tried again that another gateway's use has stopped."""
 
 
 class Changes:
@@ -40,11 +42,16 @@ class Changes:
         states: ModelStates,
         instances: Instances,
         ownership: Ownership,
+        sharing: Sharing,
         loader: Loader,
         catalogue: Catalogue,
         settings: ModelSettings,
     ) -> None:
         """Work on `states`, which the other parts of the lifecycle share."""
+        room = Room(states, ownership, sharing, loader, self._start_unload)
+        self._loads = Loads(states, instances, room, loader, catalogue, settings)
+        self.context_for = self._loads.context_for
+        self._sharing = sharing
         self.keep_alive = KeepAlive(states, instances, self._unload_if_free)
         self._states = states
         self._instances = instances
@@ -61,7 +68,7 @@ class Changes:
 
         The load goes on for other requests when the caller is cancelled; so do all changes.
         """
-        await self._run(state, "loading", self._load(state, request))
+        await self._run(state, "loading", self._loads.load(state, request))
 
     async def reload(self, state: ModelState, request: ModelRequest) -> None:
         """
@@ -77,24 +84,28 @@ class Changes:
         await self._run(state, "unloading", self._unload(state))
 
     def after_change(self, state: ModelState) -> None:
-        """Choose what comes next for a model that may be free now: an unload, a timer, nothing."""
-        if self._is_closed or not self._states.is_free(state):
+        """
+        Choose what comes next for a model: a search for a lost load, or, when no request uses it,
+        an unload or its timer.
+        """
+        if self._is_closed or state.task is not None:
             return
-        if state.stop_asked_at is not None:
-            self._start(state, "unloading", self._unload(state))
-        elif state.owned or state.pending is not None:
-            self.keep_alive.start(state)
+        if state.lost_until is not None:
+            self._start(state, "loading", self._loads.search(state))
+        elif self._states.is_free(state):
+            if state.retry_at is not None:
+                self.keep_alive.wait_until(state, state.retry_at)
+                state.retry_at = None
+            elif state.stop_asked_at is not None:
+                self._start_unload(state)
+            elif state.owned:
+                self.keep_alive.start(state)
 
-    def context_for(self, state: ModelState, request: ModelRequest) -> ContextDecision:
-        """Return the context length that a request gets, and whether that takes a reload."""
-        most = request.row.max_context_length
-        return decide(
-            request.wish,
-            self._settings.context_policy,
-            loaded=state.context_length,
-            most=None if isinstance(most, UnsetType) else most,
-            cap=self._settings.context_cap,
-        )
+    def after_sibling(self, state: ModelState) -> None:
+        """Unload a model that was due while a request on another variant of it ran."""
+        is_asked = state.stop_asked_at is not None or (state.is_due and state.owned)
+        if is_asked and state.timer is None and not self._is_closed:
+            self._unload_if_free(state)
 
     def reason_against_reload(
         self, state: ModelState, tokens: int | None, *, has_reloaded: bool
@@ -106,12 +117,10 @@ class Changes:
         """
         if not state.is_own:
             return "it was not loaded by this gateway"
-        exact = self._settings.context_policy == "exact"
-        is_refused = any(
-            refused == tokens if exact or tokens is None else refused <= tokens
-            for refused in state.refused_contexts
-        )
-        if has_reloaded or is_refused:
+        if has_reloaded or any(
+            is_refused(asked, given, tokens or 0, self._settings.context_policy)
+            for asked, given in state.given_contexts.items()
+        ):
             return "LM Studio gave no other when it was asked"
         return None
 
@@ -161,136 +170,62 @@ class Changes:
 
     def _unload_if_free(self, state: ModelState) -> None:
         if self._states.is_free(state):
-            self._start(state, "unloading", self._unload(state))
+            self._start_unload(state)
 
-    # -- loading ------------------------------------------------------------------------------
-
-    async def _load(self, state: ModelState, request: ModelRequest) -> None:
-        # The list is fetched again first: a load of a loaded model may start a second instance
-        # (docs/facts/lmstudio.md#load-again).
-        await self._catalogue.rows(fresh=True)
-        if state.instances or (
-            request.takes_any_variant
-            and any(variant.instances for variant in self._states.variants_of(state))
-        ):
-            return
-        state.keep_alive_s = self._states.default_keep_alive_s
-        for waiting in state.requests:
-            if not isinstance(waiting.keep_alive, UnsetType):
-                state.keep_alive_s = waiting.keep_alive
-        if self._settings.evict_others:
-            await self._evict_foreign(state)
-        await self._load_instance(state, request, self._largest_context(state, request))
-
-    def _largest_context(self, state: ModelState, request: ModelRequest) -> int | None:
-        """Return the context length to load with: the largest of all that wait."""
-        if self._settings.context_policy == "exact":
-            return self.context_for(state, request).tokens
-        waiting = (request, *state.requests)
-        wanted = [self.context_for(state, each).tokens for each in waiting]
-        return max((tokens for tokens in wanted if tokens is not None), default=None)
-
-    async def _load_instance(
-        self,
-        state: ModelState,
-        request: ModelRequest,
-        tokens: int | None,
-        like: internal.HostInstance | None = None,
-    ) -> None:
-        """Load one instance, and note in the store before and after that it is an own one."""
-        request_key = request.row.request_key
-        state.loaded_as = request.row.name
-        pending = await self._instances.note_load(state, request_key)
-        try:
-            instance = await self._load_with_room(state, request_key, tokens, like)
-        except UpstreamFailure as failure:
-            if not is_outcome_unknown(failure):
-                self._instances.end_pending(state)
-            raise
-        state.requested_context = tokens
-        await self._instances.note_loaded(state, pending, instance)
-
-    async def _load_with_room(
-        self, state: ModelState, model: str, tokens: int | None, like: internal.HostInstance | None
-    ) -> internal.HostInstance:
-        """Load one instance; when memory is short, unload idle own models one after another."""
-        tried: set[str] = set()
-        while True:
-            try:
-                return await self._loader.load(model, tokens, like)
-            except UpstreamFailure as failure:
-                if not self._settings.make_room or not lacks_memory(failure):
-                    raise
-                idle = self._least_recently_used(state, tried)
-                if idle is None:
-                    raise
-                self._log.info(
-                    "unloading an idle model for its memory",
-                    model=idle.name,
-                    needed_by=state.name,
-                )
-                tried.add(idle.name)
-                idle.is_due = True
-                await asyncio.wait({self._start(idle, "unloading", self._unload(idle))})
-
-    def _least_recently_used(self, state: ModelState, tried: set[str]) -> ModelState | None:
-        """Return the free model with own instances that was unused for longest, None if none is."""
-        idle = [
-            other
-            for other in self._states
-            if other is not state
-            and other.owned
-            and other.name not in tried
-            and self._states.is_free(other)
-        ]
-        return min(idle, key=lambda other: other.last_used, default=None)
-
-    async def _evict_foreign(self, state: ModelState) -> None:
-        """Unload the idle instances of other models that no living gateway loaded."""
-        of_gateways = await self._ownership.others()
-        for other in list(self._states):
-            for identifier in list(other.instances):
-                if other.key == state.key or identifier in other.owned:
-                    continue
-                if identifier in of_gateways:
-                    continue
-                if not self._states.is_free(other):
-                    break
-                try:
-                    await self._loader.unload(identifier)
-                except UpstreamFailure as failure:
-                    self._log.warning(
-                        "could not evict", instance=identifier, reason=failure.message
-                    )
-                else:
-                    other.instances.pop(identifier, None)
+    def _start_unload(self, state: ModelState) -> asyncio.Task[None]:
+        return self._start(state, "unloading", self._unload(state))
 
     # -- reloading and unloading --------------------------------------------------------------
 
     async def _reload(self, state: ModelState, request: ModelRequest) -> None:
+        until = time.monotonic() + self._settings.load_timeout_s
+        state.is_used_elsewhere = False
         await self._catalogue.rows(fresh=True)
         decision = self.context_for(state, request)
         if not state.is_own or not decision.needs_reload or self._states.is_in_use(state):
             return
-        tokens = self._largest_context(state, request)
+        tokens = self._loads.largest_context(state, request)
         assert tokens is not None
         old = next(iter(state.instances.values()))
         before = state.context_length
-        for identifier in list(state.instances):
-            try:
-                await self._loader.unload(identifier)
-            except UpstreamFailure as failure:
-                state.refused_contexts.add(tokens)
-                self._log.warning("could not reload", model=state.name, reason=failure.message)
-                return
-            state.instances.pop(identifier, None)
-            self._instances.disown(state, identifier)
+        # Claimed before the unload: no other gateway is to load the model in between.
+        if not await self._instances.claim_load(state, request.row.request_key):
+            state.is_used_elsewhere = True
+            return
         try:
-            await self._load_instance(state, request, tokens, old)
+            for identifier in list(state.instances):
+                try:
+                    is_done = await self._unload_unused(state, identifier)
+                except UpstreamFailure as failure:
+                    state.given_contexts[tokens] = before or 0
+                    self._log.warning("could not reload", model=state.name, reason=failure.message)
+                    return
+                if not is_done:
+                    return
+            await self._load_bigger(state, request, tokens, old, before, until)
+        finally:
+            if state.lost_until is None:
+                self._instances.end_pending(state)
+
+    async def _load_bigger(
+        self,
+        state: ModelState,
+        request: ModelRequest,
+        tokens: int,
+        old: internal.HostInstance,
+        before: int | None,
+        until: float,
+    ) -> None:
+        """Load a model that was unloaded for this, and with its old context if that fails."""
+        try:
+            await self._loads.load_instance(state, request, tokens, old, until)
         except UpstreamFailure as failure:
             self._log.warning("could not reload", model=state.name, reason=failure.message)
+            if state.lost_until is not None:
+                raise
             try:
-                await self._load_instance(state, request, before, old)
+                until = time.monotonic() + self._settings.load_timeout_s
+                await self._loads.load_instance(state, request, before, old, until)
             except UpstreamFailure as second:
                 raise UpstreamFailure(
                     f"failed to load {state.name} with a context of {tokens} ({failure.message}), "
@@ -298,33 +233,35 @@ class Changes:
                     status=500,
                     code="model_load_failed",
                 ) from failure
-            state.refused_contexts.add(tokens)
+            state.given_contexts[tokens] = before or 0
 
     async def _unload(self, state: ModelState) -> None:
         """
         Unload all instances when a client asked for that, else the own ones that are due.
 
-        Ends early when a request comes in the meantime, or a client wants the model to stay.
+        Ends early when a request comes in the meantime, a client wants the model to stay, or
+        another gateway uses it.
         """
+        state.is_used_elsewhere = False
         try:
             await self._catalogue.rows(fresh=True)
-            others: set[str] = set()
-            if not state.is_own and state.instances:
-                others = await self._ownership.others()
+            others = await self._ownership.others() if state.instances else set()
             for identifier in list(state.instances):
-                if state.requests or self._states.is_in_use(state):
-                    return
                 if state.stop_asked_at is None and not state.is_due:
                     return
-                if identifier in state.owned or state.stop_asked_at is not None:
-                    if identifier in others:
+                if identifier in others:
+                    # It was loaded anew by another gateway, if it was an own one.
+                    self._instances.disown(state, identifier)
+                    if state.stop_asked_at is not None:
                         self._log.warning(
                             "did not unload another gateway's instance", instance=identifier
                         )
-                        continue
-                    await self._loader.unload(identifier)
-                    state.instances.pop(identifier, None)
-                    self._instances.disown(state, identifier)
+                    continue
+                if identifier in state.owned or state.stop_asked_at is not None:
+                    if state.requests or self._states.is_in_use(state):
+                        return
+                    if not await self._unload_unused(state, identifier):
+                        return
         except UpstreamFailure:
             state.stop_asked_at = None
             state.is_due = False
@@ -332,7 +269,44 @@ class Changes:
             raise
         state.stop_asked_at = None
         state.is_due = state.must_retry = False
-        if state.pending is not None and time.time() - state.pending.begun_at > PENDING_S:
-            self._instances.end_pending(state)
         if not state.instances:
             state.reset(self._states.default_keep_alive_s)
+
+    async def _unload_unused(self, state: ModelState, identifier: str) -> bool:
+        """
+        Unload one instance, unless another gateway uses it or did so a moment ago.
+
+        Returns False if it stays, also because a request came in the meantime. `retry_at` then says
+        when the keep-alive is over again. Raises UpstreamFailure.
+        """
+        used_at = await self._sharing.claim_unload(identifier)
+        if used_at is None:
+            self._postpone(state, time.time())
+            return False
+        try:
+            if self._states.is_in_use(state) or (state.change == "unloading" and state.requests):
+                return False
+            if self._is_due_by_time(state) and used_at + (state.keep_alive_s or 0.0) > time.time():
+                self._postpone(state, used_at)
+                return False
+            await self._loader.unload(identifier)
+            state.instances.pop(identifier, None)
+            self._instances.disown(state, identifier)
+        finally:
+            await self._sharing.end_unload(identifier)
+        return True
+
+    def _is_due_by_time(self, state: ModelState) -> bool:
+        ends = state.expires_at
+        return state.stop_asked_at is None and ends is not None and ends <= time.time()
+
+    def _postpone(self, state: ModelState, used_at: float) -> None:
+        """
+        Have an unload wait, because another gateway used the model at `used_at`.
+
+        A keep-alive begins again with that use.
+        """
+        wait_s = (state.keep_alive_s or 0.0) if self._is_due_by_time(state) else 0.0
+        state.retry_at = max(used_at + wait_s, time.time() + ELSEWHERE_S)
+        state.is_used_elsewhere = True
+        state.is_due = False

@@ -13,6 +13,11 @@ from msgspec import UnsetType
 
 Policy: TypeAlias = Literal["grow", "exact", "ignore"]
 
+DEFAULT_CAP = 32768
+"""The largest context length in tokens that requests cause if the settings name no other."""
+ROUNDING = 0.9
+"""A host that gives this part of a context length or more has rounded it, and refused nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -29,11 +34,42 @@ class ContextDecision:
 
     `tokens` is the context length to load with, None if LM Studio chooses. `needs_reload` says that
     the loaded instance has another one. `note` tells the client why it does not get its wish.
+    `is_capped` says that a limit has made the wish smaller.
     """
 
     tokens: int | None = None
     needs_reload: bool = False
     note: str | None = None
+    is_capped: bool = False
+
+
+def effective_cap(cap: int | None, setting: int | None) -> int:
+    """
+    Return the largest context length in tokens that a request can cause, 0 for no limit.
+
+    `cap` is the setting `models.context_cap`, None if it has its default, which never takes away
+    from `setting`, the operator's own `models.context_length`.
+
+    >>> effective_cap(None, None), effective_cap(None, 65536), effective_cap(16384, 65536)
+    (32768, 65536, 16384)
+    """
+    return max(DEFAULT_CAP, setting or 0) if cap is None else cap
+
+
+def is_refused(asked: int, given: int, tokens: int, policy: Policy) -> bool:
+    """
+    Return whether LM Studio would not give `tokens`, as it gave `given` when `asked` were asked.
+
+    A host may round, and more than was asked is no refusal of more.
+
+    >>> is_refused(5000, 5120, 16000, "grow"), is_refused(16384, 4096, 32768, "grow")
+    (False, True)
+    """
+    if policy == "exact":
+        return asked == tokens
+    if tokens <= asked:
+        return given < tokens
+    return given < asked * ROUNDING
 
 
 def read_wish(num_ctx: float | UnsetType, setting: int | None, policy: Policy) -> Wish | None:
@@ -64,7 +100,7 @@ def decide(
     >>> decide(Wish(131072, True), "grow", loaded=8192, most=None, cap=32768).tokens
     32768
     >>> decide(Wish(2048, True), "grow", loaded=8192, most=None, cap=32768)
-    ContextDecision(tokens=8192, needs_reload=False, note=None)
+    ContextDecision(tokens=8192, needs_reload=False, note=None, is_capped=False)
     """
     if wish is None:
         return ContextDecision(loaded)
@@ -73,10 +109,15 @@ def decide(
         limits.append(max(cap, loaded or 0))
     tokens = min([wish.tokens, *limits])
     note = None
-    if tokens < wish.tokens and wish.is_own:
+    is_capped = tokens < wish.tokens
+    if is_capped and wish.is_own:
         note = f"num_ctx {wish.tokens} is more than allowed: {tokens}"
     if loaded is None or policy == "ignore":
-        return ContextDecision(tokens, note=note)
+        return ContextDecision(tokens, note=note, is_capped=is_capped)
     if policy == "exact" and wish.is_own:
-        return ContextDecision(tokens, needs_reload=tokens != loaded, note=note)
-    return ContextDecision(max(tokens, loaded), needs_reload=tokens > loaded, note=note)
+        return ContextDecision(
+            tokens, needs_reload=tokens != loaded, note=note, is_capped=is_capped
+        )
+    return ContextDecision(
+        max(tokens, loaded), needs_reload=tokens > loaded, note=note, is_capped=is_capped
+    )

@@ -17,6 +17,14 @@ from gateway.lifecycle.state import ModelState, ModelStates
 from gateway.names import keys
 from gateway.types import internal
 
+PENDING_S = 600.0
+"""Seconds after its begin for which a load without a known end may still be running."""
+BROKEN_S = 120.0
+"""
+The same after a connection broke or a process ended: then it is likely that the host has ended,
+too, and a model that nobody loads can't be used.
+"""
+
 
 class Instances:
     """The instances of one host's models, in the states that the lifecycle shares."""
@@ -50,10 +58,10 @@ class Instances:
             self._update(state, listed.get(state.name, {}))
         return recognised
 
-    def own(self, state: ModelState, instance: OwnInstance) -> None:
-        """Record an instance as loaded by this gateway, as it is now."""
+    def own(self, state: ModelState, instance: OwnInstance, *, is_new: bool = False) -> None:
+        """Record an instance as loaded by this gateway, as it is now; a new one just now."""
         state.owned[instance.id] = instance
-        self._ownership.note(instance)
+        self._ownership.note(instance, is_new=is_new)
 
     def disown(self, state: ModelState, identifier: str) -> None:
         """Record that an instance is gone or is not the gateway's own any more."""
@@ -65,18 +73,20 @@ class Instances:
         state.keep_alive_s = instance.keep_alive_s
         if instance.is_pending:
             state.pending = instance
+            state.lost_until = min(instance.begun_at + PENDING_S, time.time() + BROKEN_S)
         else:
             state.owned[instance.id] = instance
             state.instances.setdefault(instance.id, internal.HostInstance(id=instance.id))
 
-    async def note_load(self, state: ModelState, request_key: str) -> OwnInstance:
+    async def claim_load(self, state: ModelState, request_key: str) -> bool:
         """
-        Record that a load starts, and return the record once it is in the store.
+        Record that a load starts, and return once the record is in the store.
 
         `request_key` is the model's name in the load call. If the process ends during the load, the
-        next one knows the instance by this record.
+        next one knows the instance by this record. Returns False, and records nothing, while
+        another gateway loads the model.
         """
-        state.pending = pending = OwnInstance(
+        pending = OwnInstance(
             id=f"pending {state.name}",
             state=state.name,
             key=state.key,
@@ -86,15 +96,26 @@ class Instances:
             begun_at=time.time(),
             is_pending=True,
         )
-        self._ownership.note(pending)
-        await self._ownership.written()
-        return pending
+        if not await self._ownership.claim_load(pending):
+            return False
+        state.pending = pending
+        return True
+
+    def note_lost(self, state: ModelState, search_s: float) -> None:
+        """
+        Record that the end of a load was not seen, and that its instance is searched for.
+
+        `search_s` is how long it may still be loading, in seconds after the load began.
+        """
+        if state.pending is not None:
+            state.lost_until = state.pending.begun_at + search_s
 
     async def note_loaded(
         self, state: ModelState, pending: OwnInstance, instance: internal.HostInstance
     ) -> None:
         """Record the instance that a load has made, and return once it is in the store."""
         self.end_pending(state)
+        state.has_lost_one = False
         state.instances = {**state.instances, instance.id: instance}
         keep_alive_s = state.keep_alive_s
         expires_at = None if keep_alive_s is None else time.time() + keep_alive_s
@@ -107,6 +128,7 @@ class Instances:
                 keep_alive_s=keep_alive_s,
                 expires_at=expires_at,
             ),
+            is_new=True,
         )
         await self._ownership.written()
 
@@ -115,6 +137,7 @@ class Instances:
         if state.pending is not None:
             self._ownership.forget(state.pending.id)
             state.pending = None
+        state.lost_until = None
 
     def _update(self, state: ModelState, listed: dict[str, internal.HostInstance]) -> None:
         was_loaded = bool(state.instances)
@@ -122,24 +145,29 @@ class Instances:
         gone = [identifier for identifier in state.owned if not self._is_still(state, identifier)]
         for identifier in gone:
             self.disown(state, identifier)
-        _note_refused_context(state)
+        _note_given_context(state)
         is_over = (was_loaded and not listed) or (gone and not state.owned)
         if is_over and state.task is None:
             state.reset(self._states.default_keep_alive_s)
 
     def _recognise(self, state: ModelState, instance: internal.HostInstance) -> bool:
         """Own an instance if it is the one whose load was lost sight of; return whether it is."""
-        pending = state.pending
+        pending, is_lost = state.pending, state.lost_until is not None
         if (
             pending is None
+            or not (is_lost or state.has_lost_one)
             or instance.id in state.owned
             or keys.split_instance(instance.id)[0] != pending.request_key
             or not isinstance(instance.remaining_ttl_seconds, UnsetType)
         ):
             return False
-        self.end_pending(state)
-        self.own(state, structs.replace(pending, id=instance.id, is_pending=False))
-        return True
+        found = structs.replace(
+            pending, id=instance.id, is_pending=False, keep_alive_s=state.keep_alive_s
+        )
+        self.own(state, found, is_new=True)
+        if is_lost:
+            self.end_pending(state)
+        return is_lost
 
     def _is_still(self, state: ModelState, identifier: str) -> bool:
         """
@@ -156,10 +184,10 @@ class Instances:
         return before is None or isinstance(now, UnsetType) or before == int(now)
 
 
-def _note_refused_context(state: ModelState) -> None:
-    """Remember a context length that was asked for and not given, so as not to ask again."""
+def _note_given_context(state: ModelState) -> None:
+    """Remember which context length was given for another one, so as not to ask again."""
     context = state.context_length
     requested = state.requested_context
     if requested is not None and context is not None and context != requested:
-        state.refused_contexts.add(requested)
+        state.given_contexts[requested] = context
         state.requested_context = None

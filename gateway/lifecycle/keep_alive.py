@@ -43,7 +43,7 @@ class KeepAlive:
         """Start a model's keep-alive, and note in the store when it ends."""
         state.stop_timer()
         seconds = state.keep_alive_s
-        if state.must_retry or state.pending is not None:
+        if state.must_retry:
             seconds = RETRY_S if seconds is None else max(seconds, RETRY_S)
         if seconds is not None:
             self._set_timer(state, time.time() + seconds)
@@ -52,14 +52,18 @@ class KeepAlive:
 
     def resume(self, state: ModelState, adopted: OwnInstance) -> None:
         """
-        Continue the keep-alive of an instance or a pending load that an earlier process started.
+        Continue the keep-alive of an instance that an earlier process loaded.
 
         Of several instances of one model, the last expiry counts.
         """
-        if adopted.is_pending:
-            self.start(state)
-        elif adopted.expires_at is not None:
+        if adopted.expires_at is not None:
             self._set_timer(state, max(adopted.expires_at, state.expires_at or 0.0))
+
+    def wait_until(self, state: ModelState, at: float) -> None:
+        """Have a model be due at a time in seconds since the epoch."""
+        self._set_timer(state, at)
+        for owned in state.owned.values():
+            self._note_expiry(state, owned)
 
     def expires_at(
         self, row: internal.CatalogueRow, instance: internal.HostInstance, now: float

@@ -21,6 +21,7 @@ from gateway.lifecycle.instances import Instances
 from gateway.lifecycle.loader import Loader
 from gateway.lifecycle.ownership import Ownership
 from gateway.lifecycle.readiness import Readiness
+from gateway.lifecycle.sharing import Sharing
 from gateway.lifecycle.state import ModelRequest, ModelStates, Warn
 from gateway.names import keys
 from gateway.observability.journal import get_logger
@@ -120,18 +121,24 @@ class Lifecycle:
         catalogue: Catalogue,
         settings: ModelSettings,
         ownership: Ownership,
+        sharing: Sharing,
     ) -> None:
-        """Follow the list of `catalogue`; `ownership` remembers the own instances."""
+        """
+        Follow the list of `catalogue`.
+
+        `ownership` remembers the own instances, `sharing` knows of those that others use.
+        """
         self._catalogue = catalogue
         self._settings = settings
         self._ownership = ownership
+        self._sharing = sharing
         self._loader = Loader(upstream, catalogue, settings.load_timeout_s)
         self._states = ModelStates(parse_setting(settings.keep_alive))
         self._instances = Instances(self._states, ownership)
         self._changes = Changes(
-            self._states, self._instances, ownership, self._loader, catalogue, settings
+            self._states, self._instances, ownership, sharing, self._loader, catalogue, settings
         )
-        self._readiness = Readiness(self._states, self._changes, catalogue, settings)
+        self._readiness = Readiness(self._states, self._changes, sharing, catalogue, settings)
         self._sweeping: asyncio.Task[None] | None = None
         self._log = get_logger()
         catalogue.watch(self._update_from)
@@ -139,6 +146,7 @@ class Lifecycle:
     async def start(self) -> None:
         """Adopt the instances of dead gateways, now and from time to time."""
         await self._ownership.start()
+        await self._sharing.look()
         await self._adopt()
         self._sweeping = asyncio.create_task(self._sweep())
 
@@ -149,6 +157,7 @@ class Lifecycle:
         await self._changes.aclose()
         if self._sweeping is not None:
             await asyncio.gather(self._sweeping, return_exceptions=True)
+        await self._sharing.aclose()
         await self._ownership.aclose()
 
     def lease(
@@ -188,6 +197,7 @@ class Lifecycle:
         state = self._states.state_for(row)
         state.stop_timer()
         state.stop_asked_at = time.time()
+        state.retry_at = None
         if state.change == "unloading" and state.task is not None:
             await asyncio.wait({state.task})
         if state.stop_asked_at is not None and self._states.is_free(state):
@@ -226,14 +236,16 @@ class Lifecycle:
     def _update_from(self, rows: list[internal.CatalogueRow]) -> None:
         for state in self._instances.update_from(rows):
             self._changes.after_change(state)
+        self._sharing.note_list(self._states)
 
     async def _adopt(self) -> None:
         for adopted in await self._ownership.adopt():
             state = self._states.named(adopted.state, adopted.key)
             self._instances.adopt(state, adopted)
-            if not self._states.is_free(state):
-                continue
-            self._changes.keep_alive.resume(state, adopted)
+            if adopted.is_pending:
+                self._changes.after_change(state)
+            elif self._states.is_free(state):
+                self._changes.keep_alive.resume(state, adopted)
             self._log.info("adopted an instance from an earlier process", instance=adopted.id)
 
     async def _sweep(self) -> None:

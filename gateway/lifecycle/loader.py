@@ -16,6 +16,7 @@ from msgspec import UNSET, UnsetType
 from gateway.calls import host
 from gateway.catalogue.catalogue import Catalogue
 from gateway.faults import UpstreamFailure
+from gateway.lifecycle.instances import BROKEN_S, PENDING_S
 from gateway.observability.journal import get_logger
 from gateway.observability.record import note_load
 from gateway.types import internal
@@ -32,6 +33,13 @@ _NO_MEMORY: Final = (
 """Parts of LM Studio's texts when memory is short (docs/facts/lmstudio.md#load-errors)."""
 
 
+_PROXYS_STATUSES: Final = frozenset((408, 502, 503, 504, *range(520, 528), 598, 599))
+"""
+Statuses of proxies that had no answer in time, or none that they could read. LM Studio's own errors
+of loads have others (docs/facts/lmstudio.md#load-errors).
+"""
+
+
 def lacks_memory(failure: UpstreamFailure) -> bool:
     """Whether a load may succeed once something else is unloaded."""
     text = failure.message.lower()
@@ -39,28 +47,46 @@ def lacks_memory(failure: UpstreamFailure) -> bool:
 
 
 def is_outcome_unknown(failure: UpstreamFailure) -> bool:
-    """Whether a load may go on after its call failed, because no answer said how it ended."""
-    return failure.status is None and not failure.repeatable
+    """Whether a load may go on after its call failed: LM Studio did not say how it ended."""
+    if failure.status is None:
+        return not failure.repeatable
+    return failure.status in _PROXYS_STATUSES
+
+
+def search_time_s(failure: UpstreamFailure) -> float:
+    """
+    Return how long to search for the instance of a load that ended with an unknown outcome.
+
+    It is in seconds from the begin of the load. After a time limit, ours or a proxy's, LM Studio
+    most likely goes on; a connection that broke may mean that it has ended.
+    """
+    is_broken = failure.status is None and failure.fault != "first_byte_timeout"
+    return BROKEN_S if is_broken else PENDING_S
 
 
 class Loader:
     """Loads and unloads on one host; after each, the catalogue's cached list is outdated."""
 
     def __init__(self, upstream: Upstream, catalogue: Catalogue, timeout_s: float) -> None:
-        """Give each load at most `timeout_s` seconds."""
+        """Give a load by a request at most `timeout_s` seconds."""
         self._upstream = upstream
         self._catalogue = catalogue
         self._timeout_s = timeout_s
         self._log = get_logger()
 
     async def load(
-        self, model: str, tokens: int | None, like: internal.HostInstance | None = None
+        self,
+        model: str,
+        tokens: int | None,
+        like: internal.HostInstance | None,
+        timeout_s: float,
     ) -> internal.HostInstance:
         """
         Load a model and return the new instance.
 
         `model` is LM Studio's name of the model, `tokens` the context length, None if LM Studio
-        chooses. The new instance gets all other settings of `like`. Raises UpstreamFailure.
+        chooses. The new instance gets all other settings of `like`. `timeout_s` is in seconds.
+        Raises UpstreamFailure.
         """
         wish = internal.LoadWish(model=model, context_length=UNSET if tokens is None else tokens)
         if like is not None:
@@ -71,7 +97,7 @@ class Loader:
         started = time.monotonic()
         try:
             with _counted():
-                loaded = await self._upstream.ask(host.load(wish), timeout_s=self._timeout_s)
+                loaded = await self._upstream.ask(host.load(wish), timeout_s=timeout_s)
         finally:
             self._catalogue.invalidate()
         self._log.info(

@@ -5,19 +5,25 @@ A gateway gets a new name at each start, and the store knows which names belong 
 process. The next gateway that looks adopts what a dead one left, so of two gateways with one store
 each unloads only its own instances.
 
-A store that fails is logged; nothing here fails a request.
+A store that fails is logged; nothing here fails a request. What could not be written is written
+later.
 """
 
 from __future__ import annotations
 
 import asyncio
-import uuid
+from collections.abc import Mapping
 
 import msgspec
 
 from gateway.faults import StoreFailure
 from gateway.observability.journal import get_logger
 from gateway.store.interface import Store
+
+WRITE_WAIT_S = 1.0
+"""Seconds for which a load waits until the store has it. Later it goes on without."""
+WRITE_RETRY_S = 2.0
+"""Seconds after which a failed write is tried again."""
 
 
 class OwnInstance(
@@ -51,13 +57,15 @@ class OwnInstance(
 class Ownership:
     """This gateway's instances on one host, as the store has them."""
 
-    def __init__(self, store: Store, host: str) -> None:
-        """Keep the instances of `host`, the address of LM Studio, under a new gateway's name."""
+    def __init__(self, store: Store, host: str, gateway: str) -> None:
+        """Keep the instances of `host`, its identity in the store, under a gateway's new name."""
         self._store = store
         self._host = host
-        self._name = uuid.uuid4().hex
+        self._name = gateway
         self._changed: dict[str, OwnInstance | None] = {}
+        self._loaded: set[str] = set()
         self._writing: asyncio.Task[None] | None = None
+        self._failed = False
         self._log = get_logger()
 
     async def start(self) -> None:
@@ -94,8 +102,37 @@ class Ownership:
             self._warn(failure)
             return set()
 
-    def note(self, instance: OwnInstance) -> None:
-        """Write an own instance as it is now; `written` waits for that."""
+    async def claim_load(self, pending: OwnInstance) -> bool:
+        """
+        Write that a load starts, unless another living gateway has written that it does it.
+
+        A store that fails forbids no load: then the record is written later.
+        """
+        self._changed.pop(pending.id, None)
+        await self.written()
+        document = msgspec.json.encode(pending)
+        claim = asyncio.ensure_future(
+            self._store.claim_load(self._host, self._name, pending.id, document)
+        )
+        try:
+            await asyncio.wait({claim}, timeout=WRITE_WAIT_S)
+            if claim.done():
+                return claim.result()
+        except StoreFailure as failure:
+            self._warn(failure)
+        else:
+            claim.add_done_callback(_drop)
+        self.note(pending)
+        return True
+
+    def note(self, instance: OwnInstance, *, is_new: bool = False) -> None:
+        """
+        Write an own instance as it is now; `written` waits for that.
+
+        A new one was loaded just now, so no other gateway can have it.
+        """
+        if is_new:
+            self._loaded.add(instance.id)
         self._change(instance.id, instance)
 
     def forget(self, identifier: str) -> None:
@@ -103,13 +140,17 @@ class Ownership:
         self._change(identifier, None)
 
     async def written(self) -> None:
-        """Wait until everything that was noted is in the store, or the store has failed."""
-        while self._writing is not None:
-            await asyncio.wait({self._writing})
+        """Wait until everything that was noted is in the store, but not for long."""
+        if self._writing is not None and not self._failed:
+            await asyncio.wait({self._writing}, timeout=WRITE_WAIT_S)
 
     async def aclose(self) -> None:
         """Write what is left, and stop showing other gateways that this one is alive."""
         await self.written()
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.wait({self._writing})
+            await self._write_once()
         try:
             await self._store.withdraw(self._name)
         except StoreFailure as failure:
@@ -124,19 +165,48 @@ class Ownership:
         # Changes that come during a write go into the next one together.
         try:
             while self._changed:
-                changed, self._changed = self._changed, {}
-                documents = {
-                    identifier: None if instance is None else msgspec.json.encode(instance)
-                    for identifier, instance in changed.items()
-                }
-                try:
-                    await self._store.update_instances(self._host, self._name, documents)
-                except StoreFailure as failure:
-                    self._warn(failure)
+                if not await self._write_once():
+                    await asyncio.sleep(WRITE_RETRY_S)
         finally:
             self._writing = None
 
+    async def _write_once(self) -> bool:
+        """Write all changes together; return whether the store took them."""
+        changed, self._changed = self._changed, {}
+        loaded, self._loaded = self._loaded, set()
+        try:
+            await self._store.update_instances(
+                self._host, self._name, _documents(changed), loaded & changed.keys()
+            )
+        except StoreFailure as failure:
+            self._changed = changed | self._changed
+            self._loaded |= loaded
+            self._warn(failure)
+            return False
+        except asyncio.CancelledError:
+            self._changed = changed | self._changed
+            self._loaded |= loaded
+            raise
+        self._failed = False
+        return True
+
     def _warn(self, failure: StoreFailure) -> None:
-        self._log.warning(
-            "the store failed; own instances may be forgotten after a restart", reason=str(failure)
-        )
+        if not self._failed:
+            self._failed = True
+            self._log.warning(
+                "the store failed; own instances may be forgotten after a restart",
+                reason=str(failure),
+            )
+
+
+def _documents(changed: Mapping[str, OwnInstance | None]) -> dict[str, bytes | None]:
+    return {
+        identifier: None if instance is None else msgspec.json.encode(instance)
+        for identifier, instance in changed.items()
+    }
+
+
+def _drop(claim: asyncio.Future[bool]) -> None:
+    """Take note of the end of a claim that nobody waited for."""
+    if not claim.cancelled():
+        claim.exception()

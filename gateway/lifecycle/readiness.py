@@ -13,13 +13,19 @@ from contextlib import contextmanager
 
 from gateway.catalogue.catalogue import Catalogue
 from gateway.faults import Refusal
-from gateway.lifecycle.changes import Changes
+from gateway.lifecycle.changes import ELSEWHERE_S, Changes
+from gateway.lifecycle.loads import not_loaded_in_time
+from gateway.lifecycle.sharing import Sharing
 from gateway.lifecycle.state import ModelRequest, ModelState, ModelStates
 from gateway.observability.journal import get_logger
 from gateway.settings.schema import ModelSettings
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 """Ollama's text, two spaces included (docs/facts/ollama.md#queue)."""
+
+
+LEAVING_S = 0.2
+"""Seconds between two looks at a model that another gateway is unloading."""
 
 
 class Queue:
@@ -49,6 +55,7 @@ class Readiness:
         self,
         states: ModelStates,
         changes: Changes,
+        sharing: Sharing,
         catalogue: Catalogue,
         settings: ModelSettings,
     ) -> None:
@@ -57,6 +64,7 @@ class Readiness:
         """Seconds that a load may take, and that a request waits for one."""
         self._states = states
         self._changes = changes
+        self._sharing = sharing
         self._catalogue = catalogue
         self._queue = Queue(settings.max_queue)
         self._log = get_logger()
@@ -72,9 +80,14 @@ class Readiness:
         request.state = None
         state.requests.remove(request)
         state.last_used = time.monotonic()
+        if self._sharing.shown:
+            self._sharing.end_soon(self._states)
         for variant in self._states.variants_of(state):
             variant.wake()
-            self._changes.after_change(variant)
+            if variant is state:
+                self._changes.after_change(variant)
+            else:
+                self._changes.after_sibling(variant)
 
     async def make_ready(self, request: ModelRequest) -> bool:
         """
@@ -87,11 +100,13 @@ class Readiness:
         while True:
             state = self._move(request)
             if (blocker := self._blocker(state, request)) is not None:
-                await self._wait_for(blocker)
+                await self._wait_for(blocker, until)
                 loads = True
                 continue
             if self._catalogue.dialect != "v1":
                 break
+            if not state.instances and time.monotonic() >= until:
+                raise not_loaded_in_time(state.name, self.load_timeout_s)
             if not state.instances:
                 loads = True
                 await self._changes.load(state, request)
@@ -100,6 +115,9 @@ class Readiness:
             if decision.note is not None:
                 self._warn(request, decision.note)
             if not decision.needs_reload:
+                if not self._sharing.is_alone and await self._is_leaving(state, request):
+                    loads = True
+                    continue
                 break
             reason = self._changes.reason_against_reload(
                 state, decision.tokens, has_reloaded=has_reloaded
@@ -111,8 +129,12 @@ class Readiness:
                 self._warn_of_context(request, state, "requests ran on it all the time")
                 break
             if state.task is None:
-                loads = has_reloaded = True
+                loads = True
                 await self._changes.reload(state, request)
+                has_reloaded = not state.is_used_elsewhere
+                if not has_reloaded and not await self._pause(state, until):
+                    self._warn_of_context(request, state, "another gateway used it all the time")
+                    break
         state.growing_for = None if state.growing_for is request else state.growing_for
         request.is_running = True
         return loads
@@ -161,14 +183,48 @@ class Readiness:
             )
         return None
 
-    async def _wait_for(self, state: ModelState) -> None:
-        """Wait for a change that is under way; a failed load fails for all that wait for it."""
+    async def _is_leaving(self, state: ModelState, request: ModelRequest) -> bool:
+        """
+        Show other gateways that a request runs on a model; return whether one is unloading it.
+
+        Then the list is fetched again after a moment.
+        """
+        used = self._states.variants_of(state) if request.takes_any_variant else [state]
+        leaving = await self._sharing.begin(used)
+        if not leaving:
+            # The store was asked in the meantime: a change may have begun.
+            return state.task is not None or not state.instances
+        await asyncio.sleep(LEAVING_S)
+        await self._catalogue.rows(fresh=True)
+        return True
+
+    async def _pause(self, state: ModelState, until: float) -> bool:
+        """Wait before another gateway is looked at again; return whether there is time left."""
+        left = until - time.monotonic()
+        await asyncio.sleep(max(0.0, min(left, ELSEWHERE_S)))
+        return left > 0
+
+    async def _wait_for(self, state: ModelState, until: float) -> None:
+        """
+        Wait for a change that is under way; a failed load fails for all that wait for it.
+
+        Raises UpstreamFailure when `until`, a monotonic time, comes first.
+        """
         task, change = state.task, state.change
+        left = until - time.monotonic()
+        limit = None if left == float("inf") else max(0.0, left)
         with self._queue.place():
             if task is None:
-                await state.wait()
+                try:
+                    async with asyncio.timeout(limit):
+                        await state.wait()
+                except TimeoutError:
+                    raise not_loaded_in_time(state.name, self.load_timeout_s) from None
                 return
-            await asyncio.wait({task})
+            await asyncio.wait({task}, timeout=limit)
+        if not task.done():
+            del task
+            raise not_loaded_in_time(state.name, self.load_timeout_s)
         try:
             if change != "unloading" and not task.cancelled():
                 task.result()

@@ -67,6 +67,13 @@ class ModelState:
     """Those of them that this gateway loaded."""
     pending: OwnInstance | None = None
     """A load by this gateway whose end is not known yet."""
+    lost_until: float | None = None
+    """
+    When the search for a lost load ends, in seconds since the epoch; None if no load is lost. A
+    load is lost when its call ended without an answer from LM Studio.
+    """
+    has_lost_one: bool = False
+    """Whether an earlier lost load may still come, after its search has ended."""
     requests: list[ModelRequest] = field(default_factory=list)
     """The requests that use the model or wait for it, in the order in which they came."""
     task: asyncio.Task[None] | None = None
@@ -76,8 +83,8 @@ class ModelState:
     """The request that waits to reload the idle model with more context; later requests wait."""
     requested_context: int | None = None
     """The context length that the last load asked for, until a list confirms or refutes it."""
-    refused_contexts: set[int] = field(default_factory=set)
-    """Context lengths that were asked for and that LM Studio did not give."""
+    given_contexts: dict[int, int] = field(default_factory=dict)
+    """The context lengths that LM Studio gave when another one, the key, was asked for."""
     loaded_as: str = ""
     """The Ollama name for which the last load was made."""
     stop_asked_at: float | None = None
@@ -86,6 +93,14 @@ class ModelState:
     """Whether the keep-alive is over, or the memory is needed for another model."""
     must_retry: bool = False
     """Whether the last unload failed."""
+    retry_at: float | None = None
+    """When an unload is tried again that another gateway's use has stopped; since the epoch."""
+    is_used_elsewhere: bool = False
+    """Whether another gateway used the model when this one was to unload it."""
+    takes_room: bool = False
+    """Whether a load has begun that counts towards the largest number of loaded models."""
+    waits_for_room: bool = False
+    """Whether the load waits until another model can be unloaded."""
     timer: asyncio.TimerHandle | None = None
     expires_at: float | None = None
     last_used: float = 0.0
@@ -131,6 +146,7 @@ class ModelState:
         request.state = self
         self.requests.append(request)
         self.is_due = False
+        self.retry_at = None
         self.stop_timer()
         self.apply_keep_alive(request)
 
@@ -177,8 +193,9 @@ class ModelState:
         """
         self.keep_alive_s = keep_alive_s
         self.stop_asked_at = self.requested_context = None
-        self.is_due = self.must_retry = False
-        self.refused_contexts.clear()
+        self.is_due = self.must_retry = self.is_used_elsewhere = False
+        self.retry_at = None
+        self.given_contexts.clear()
         self.stop_timer()
         for request in self.requests:
             self.apply_keep_alive(request)

@@ -122,10 +122,10 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     Context length for requests without `num_ctx`. If it is not set, or 0, LM Studio's own
     default applies.
     """
-    context_cap: Count = 32768
+    context_cap: Count | None = None
     """
     The largest context length that a request can make the gateway load; 0 is the model's own
-    limit.
+    limit. If it is not set, it is 32768, or `models.context_length` if that is more.
     """
     context_policy: Literal["grow", "exact", "ignore"] = "grow"
     """
@@ -140,6 +140,11 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that a load may take, and that a request waits for a model."""
     max_queue: Count = 512
     """How many requests may wait for models that are being loaded."""
+    max_loaded: Count = 0
+    """
+    How many models the gateway has loaded at a time; 0 is no limit. Models that others loaded do
+    not count.
+    """
     catalogue_ttl_s: Seconds = 5.0
     """
     Seconds for which the model list is cached. A loaded model is trusted up to 12 times as

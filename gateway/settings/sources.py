@@ -79,6 +79,7 @@ _PASSED_OVER_IF_BAD = (
     "models.context_length",
     "models.load_timeout_s",
     "models.max_queue",
+    "models.max_loaded",
 )
 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")

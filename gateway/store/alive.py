@@ -8,6 +8,7 @@ all gateways on one machine.
 from __future__ import annotations
 
 import contextlib
+import glob
 import sqlite3
 from pathlib import Path
 
@@ -49,6 +50,17 @@ class AliveFiles:
         with contextlib.suppress(OSError):
             file.unlink()
         return False
+
+    def has_others(self, gateway: str) -> bool:
+        """Whether the file of any other gateway is locked."""
+        if self._path is None:
+            return False
+        own = Path(self._path)
+        names = (
+            file.name.removeprefix(f"{own.name}.").removesuffix(".alive")
+            for file in own.parent.glob(f"{glob.escape(own.name)}.*.alive")
+        )
+        return any(name != gateway and self.is_alive(name) for name in list(names))
 
     def _file_of(self, gateway: str) -> Path:
         return Path(f"{self._path}.{gateway}.alive")

@@ -1,13 +1,14 @@
 """
-The interface of a store for everything that must survive a restart: aliases, the times when models
-were first seen, and own instances.
+The interface of a store for everything that must survive a restart, or that gateways share:
+aliases, names of downloads, the times when models were first seen, own instances, and instances in
+use.
 
 Documents are bytes that only their writers read. Several gateways may share a store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 
@@ -15,9 +16,9 @@ class Store(Protocol):
     """
     A store of aliases, of the times when models were first seen, and of loaded instances.
 
-    `host` is the address of an LM Studio, `gateway` the name of one running process. Each call is
-    done as a whole or not at all. Every method but `close` raises StoreFailure when the store
-    can't be used.
+    `host` is the identity of an LM Studio (`hosts`), `gateway` the name of one running process.
+    Each call is done as a whole or not at all. A call that only reads does not wait for another
+    process that writes. Every method but `close` raises StoreFailure when the store can't be used.
     """
 
     async def aliases(self) -> dict[str, bytes]:
@@ -30,6 +31,14 @@ class Store(Protocol):
 
     async def delete_alias(self, name: str) -> None:
         """Delete an alias; a missing name is not an error."""
+        ...
+
+    async def pulled(self) -> dict[str, bytes]:
+        """Return the document of every pulled name, in the form that names compare in."""
+        ...
+
+    async def put_pulled(self, name: str, document: bytes) -> None:
+        """Keep what a pulled name became, in place of what it was before."""
         ...
 
     async def note_first_seen(self, host: str, keys: Iterable[str], at_ns: int) -> dict[str, int]:
@@ -49,12 +58,26 @@ class Store(Protocol):
         ...
 
     async def update_instances(
-        self, host: str, gateway: str, changed: Mapping[str, bytes | None]
+        self,
+        host: str,
+        gateway: str,
+        changed: Mapping[str, bytes | None],
+        loaded: Collection[str] = (),
     ) -> None:
         """
         Keep instances under their identifiers as the gateway's own; None deletes one.
 
-        A gateway's deletion leaves another gateway's instance with that identifier alone.
+        Those in `loaded` were loaded just now, so an instance with that identifier that another
+        gateway had is gone. Else another gateway's instance with that identifier is left alone.
+        """
+        ...
+
+    async def claim_load(self, host: str, gateway: str, identifier: str, document: bytes) -> bool:
+        """
+        Keep a document under an identifier, unless another living gateway has one there.
+
+        The identifier stands for a load. So of several gateways only one loads a model; the others
+        get False.
         """
         ...
 
@@ -64,6 +87,35 @@ class Store(Protocol):
 
     async def instances_of_others(self, host: str, gateway: str) -> set[str]:
         """Return the identifiers of instances of all other gateways that are alive."""
+        ...
+
+    async def others_alive(self, gateway: str) -> bool:
+        """Return whether any other gateway that is alive has announced itself."""
+        ...
+
+    async def use_instances(
+        self, host: str, gateway: str, uses: Mapping[str, bool], at: float
+    ) -> set[str]:
+        """
+        Show which instances the gateway uses (True), and which it used until now (False).
+
+        `at` is the time in seconds since the epoch. Returns those that another living gateway is
+        unloading. They don't count as used by this gateway, which must load them again.
+        """
+        ...
+
+    async def claim_unload(self, host: str, gateway: str, identifier: str) -> float | None:
+        """
+        Show that the gateway is unloading an instance, unless another living gateway uses it.
+
+        Returns None if another one uses it, or has it as its own. Else nobody else begins to use it
+        until `end_unload`, and the result is when another gateway used it last, in seconds since
+        the epoch, 0 for never.
+        """
+        ...
+
+    async def end_unload(self, host: str, gateway: str, identifier: str) -> None:
+        """Show that the gateway is not unloading an instance any more, however that ended."""
         ...
 
     def close(self) -> None:

@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from gateway.faults import StartProblem, StoreFailure
 from gateway.store.alive import AliveFiles
+from gateway.store.hosts import host_identity
 
 T = TypeVar("T")
 
 MEMORY = ":memory:"
 BUSY_S = 5.0
-"""Seconds to wait for another gateway that writes to the same file."""
+"""Seconds for which a write waits for another process that writes to the same file."""
+READ_BUSY_S = 0.5
+"""
+Seconds for which a read waits. In WAL mode a reader waits for no writer, so this is for the short
+time in which a file is opened or checkpointed.
+"""
 
 _SCHEMA = (
     """
@@ -30,17 +36,31 @@ _SCHEMA = (
         document BLOB NOT NULL      -- JSON of aliases.Alias
     ) WITHOUT ROWID;
     CREATE TABLE first_seen (
-        host  TEXT NOT NULL,        -- LM Studio's address
+        host  TEXT NOT NULL,        -- LM Studio's address, as hosts.host_identity names it
         key   TEXT NOT NULL,
         at_ns INTEGER NOT NULL,     -- since the epoch
         PRIMARY KEY (host, key)
     ) WITHOUT ROWID;
     CREATE TABLE instance (
-        host     TEXT NOT NULL,     -- LM Studio's address
+        host     TEXT NOT NULL,     -- as above
         id       TEXT NOT NULL,     -- LM Studio's identifier of the instance
         gateway  TEXT NOT NULL,     -- the name of the process that loaded it
         document BLOB NOT NULL,     -- JSON of ownership.OwnInstance
         PRIMARY KEY (host, id)
+    ) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE usage (
+        host    TEXT NOT NULL,
+        id      TEXT NOT NULL,      -- LM Studio's identifier of the instance
+        gateway TEXT NOT NULL,      -- the name of the process that uses or unloads it
+        state   TEXT NOT NULL,      -- using, used, or unloading
+        at      REAL NOT NULL,      -- seconds since the epoch
+        PRIMARY KEY (host, id, gateway)
+    ) WITHOUT ROWID;
+    CREATE TABLE pulled (
+        name     TEXT PRIMARY KEY,  -- in the form that names compare in
+        document BLOB NOT NULL      -- JSON of pulled_names.PulledName
     ) WITHOUT ROWID;
     """,
 )
@@ -53,9 +73,11 @@ class StoreProblem(StartProblem):
 
 class SqliteStore:
     """
-    An open store in a file. Work runs on one thread, so that the event loop never waits for a disk.
+    An open store in a file. Work runs on threads, so that the event loop never waits for a disk.
 
-    Several gateways on one machine may share a file: each call is one transaction.
+    Several gateways on one machine may share a file: each call is one transaction. Reads have a
+    connection and a thread of their own: a list must not wait for a write that another process
+    holds up.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -63,10 +85,19 @@ class SqliteStore:
         self._path = path or MEMORY
         self._alive = AliveFiles(path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        # A second connection to a store in memory would be a second store.
+        self._read_thread = (
+            self._thread
+            if self._path == MEMORY
+            else ThreadPoolExecutor(1, thread_name_prefix="store-read")
+        )
         try:
-            self._connection = self._thread.submit(self._open).result()
+            self._connection = self._reader = self._thread.submit(self._open).result()
+            if self._path != MEMORY:
+                self._reader = self._read_thread.submit(self._connect, READ_BUSY_S).result()
         except (sqlite3.Error, OSError) as error:
             self._thread.shutdown()
+            self._read_thread.shutdown()
             raise StoreProblem(
                 f"the store {self._path} can't be used ({error}); "
                 "make it writable, or name another file with OLGATE_STORE_PATH"
@@ -74,6 +105,9 @@ class SqliteStore:
 
     def close(self) -> None:
         """Finish the work under way and close the file."""
+        if self._reader is not self._connection:
+            self._read_thread.submit(self._reader.close).result()
+            self._read_thread.shutdown()
         self._thread.submit(self._connection.close).result()
         self._thread.shutdown()
 
@@ -81,7 +115,7 @@ class SqliteStore:
 
     async def aliases(self) -> dict[str, bytes]:
         """Return the document of every alias by its name."""
-        return await self._run(lambda db: dict(db.execute("SELECT name, document FROM alias")))
+        return await self._read(lambda db: dict(db.execute("SELECT name, document FROM alias")))
 
     async def put_alias(self, name: str, document: bytes) -> None:
         """Keep an alias, in place of one with the same name."""
@@ -90,6 +124,18 @@ class SqliteStore:
     async def delete_alias(self, name: str) -> None:
         """Delete an alias; a missing name is not an error."""
         await self._run(lambda db: db.execute("DELETE FROM alias WHERE name = ?", (name,)))
+
+    # -- names of downloads -------------------------------------------------------------------
+
+    async def pulled(self) -> dict[str, bytes]:
+        """Return the document of every pulled name."""
+        return await self._read(lambda db: dict(db.execute("SELECT name, document FROM pulled")))
+
+    async def put_pulled(self, name: str, document: bytes) -> None:
+        """Keep what a pulled name became, in place of what it was before."""
+        await self._run(
+            lambda db: db.execute("REPLACE INTO pulled VALUES (?, ?)", (name, document))
+        )
 
     # -- first sightings ----------------------------------------------------------------------
 
@@ -114,7 +160,11 @@ class SqliteStore:
         await self._in_thread(lambda: self._alive.release(gateway))
 
     async def update_instances(
-        self, host: str, gateway: str, changed: Mapping[str, bytes | None]
+        self,
+        host: str,
+        gateway: str,
+        changed: Mapping[str, bytes | None],
+        loaded: Collection[str] = (),
     ) -> None:
         """Keep instances as the gateway's own; None deletes one, if it is the gateway's."""
 
@@ -125,27 +175,34 @@ class SqliteStore:
                         "DELETE FROM instance WHERE host = ? AND id = ? AND gateway = ?",
                         (host, identifier, gateway),
                     )
-                else:
-                    db.execute(
-                        "INSERT OR REPLACE INTO instance (host, id, gateway, document)"
-                        " VALUES (?, ?, ?, ?)",
-                        (host, identifier, gateway, document),
-                    )
+                    continue
+                if identifier in loaded:
+                    db.execute("DELETE FROM instance WHERE host = ? AND id = ?", (host, identifier))
+                    db.execute("DELETE FROM usage WHERE host = ? AND id = ?", (host, identifier))
+                db.execute(
+                    "INSERT INTO instance (host, id, gateway, document) VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT (host, id) DO UPDATE SET document = excluded.document"
+                    " WHERE gateway = excluded.gateway",
+                    (host, identifier, gateway, document),
+                )
 
         await self._run(work)
 
     async def take_over_instances(self, host: str, gateway: str) -> list[bytes]:
         """Give the instances of all dead gateways to this one, and return their documents."""
 
-        def work(db: sqlite3.Connection) -> list[bytes]:
+        def find_dead(db: sqlite3.Connection) -> list[str]:
             others = db.execute(
-                "SELECT DISTINCT gateway FROM instance WHERE host = ? AND gateway <> ?",
-                (host, gateway),
+                "SELECT gateway FROM instance WHERE host = ? AND gateway <> ?"
+                " UNION SELECT gateway FROM usage WHERE host = ? AND gateway <> ?",
+                (host, gateway, host, gateway),
             ).fetchall()
+            return [other for (other,) in others if not self._alive.is_alive(other)]
+
+        def work(db: sqlite3.Connection) -> list[bytes]:
             documents: list[bytes] = []
-            for (dead,) in others:
-                if self._alive.is_alive(dead):
-                    continue
+            for dead in find_dead(db):
+                db.execute("DELETE FROM usage WHERE host = ? AND gateway = ?", (host, dead))
                 found = db.execute(
                     "SELECT document FROM instance WHERE host = ? AND gateway = ?", (host, dead)
                 )
@@ -156,7 +213,8 @@ class SqliteStore:
                 )
             return documents
 
-        return await self._run(work)
+        # The look before it needs no lock, and mostly finds nothing to take over.
+        return await self._run(work) if await self._read(find_dead) else []
 
     async def instances_of_others(self, host: str, gateway: str) -> set[str]:
         """Return the identifiers of instances of all other gateways that are alive."""
@@ -168,7 +226,85 @@ class SqliteStore:
             alive = {other: self._alive.is_alive(other) for other in {row[1] for row in rows}}
             return {identifier for identifier, other in rows if alive[other]}
 
+        return await self._read(work)
+
+    async def claim_load(self, host: str, gateway: str, identifier: str, document: bytes) -> bool:
+        """Keep a document under an identifier, unless another living gateway has one there."""
+
+        def work(db: sqlite3.Connection) -> bool:
+            found = db.execute(
+                "SELECT gateway FROM instance WHERE host = ? AND id = ?", (host, identifier)
+            ).fetchone()
+            if found is not None and found[0] != gateway and self._alive.is_alive(found[0]):
+                return False
+            db.execute(
+                "INSERT OR REPLACE INTO instance (host, id, gateway, document) VALUES (?, ?, ?, ?)",
+                (host, identifier, gateway, document),
+            )
+            return True
+
         return await self._run(work)
+
+    # -- instances in use ---------------------------------------------------------------------
+
+    async def others_alive(self, gateway: str) -> bool:
+        """Return whether any other gateway's file is locked."""
+        return await self._on(self._read_thread, lambda: self._alive.has_others(gateway))
+
+    async def use_instances(
+        self, host: str, gateway: str, uses: Mapping[str, bool], at: float
+    ) -> set[str]:
+        """Show which instances the gateway uses; return those that another one is unloading."""
+
+        def work(db: sqlite3.Connection) -> set[str]:
+            leaving = set()
+            for identifier, is_used in uses.items():
+                rows = db.execute(
+                    "SELECT gateway FROM usage WHERE host = ? AND id = ? AND gateway <> ?"
+                    " AND state = 'unloading'",
+                    (host, identifier, gateway),
+                ).fetchall()
+                if is_used and any(self._alive.is_alive(other) for (other,) in rows):
+                    leaving.add(identifier)
+                    continue
+                db.execute(
+                    "REPLACE INTO usage VALUES (?, ?, ?, ?, ?)",
+                    (host, identifier, gateway, "using" if is_used else "used", at),
+                )
+            return leaving
+
+        return await self._run(work)
+
+    async def claim_unload(self, host: str, gateway: str, identifier: str) -> float | None:
+        """Show that the gateway is unloading an instance, unless another living one uses it."""
+
+        def work(db: sqlite3.Connection) -> float | None:
+            rows = db.execute(
+                "SELECT gateway, state, at FROM usage WHERE host = ? AND id = ? AND gateway <> ?",
+                (host, identifier, gateway),
+            ).fetchall()
+            if any(state == "using" and self._alive.is_alive(other) for other, state, _ in rows):
+                return None
+            owner = db.execute(
+                "SELECT gateway FROM instance WHERE host = ? AND id = ?", (host, identifier)
+            ).fetchone()
+            if owner is not None and owner[0] != gateway and self._alive.is_alive(owner[0]):
+                return None
+            db.execute(
+                "REPLACE INTO usage VALUES (?, ?, ?, 'unloading', 0)", (host, identifier, gateway)
+            )
+            return max((float(at) for _, _, at in rows), default=0.0)
+
+        return await self._run(work)
+
+    async def end_unload(self, host: str, gateway: str, identifier: str) -> None:
+        """Show that the gateway is not unloading an instance any more."""
+        await self._run(
+            lambda db: db.execute(
+                "DELETE FROM usage WHERE host = ? AND id = ? AND gateway = ?",
+                (host, identifier, gateway),
+            )
+        )
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -176,9 +312,24 @@ class SqliteStore:
         """Run `work` as one transaction, which is on the disk afterwards. Raises StoreFailure."""
         return await self._in_thread(lambda: self._transact(work))
 
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work`, which only reads, on one state of the file. Raises StoreFailure."""
+
+        def read() -> T:
+            self._reader.execute("BEGIN")
+            try:
+                return work(self._reader)
+            finally:
+                self._reader.rollback()
+
+        return await self._on(self._read_thread, read)
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await self._on(self._thread, work)
+
+    async def _on(self, thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         try:
-            future = self._thread.submit(work)
+            future = thread.submit(work)
         except RuntimeError as error:
             raise StoreFailure("the store is closed") from error
         try:
@@ -200,22 +351,50 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         if self._path != MEMORY:
             Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-        # With isolation_level None, transactions begin and end where this module says so.
-        connection = sqlite3.connect(
-            self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-        )
+        connection = self._connect(BUSY_S)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("BEGIN IMMEDIATE")
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version > len(_SCHEMA):
-                raise sqlite3.DatabaseError("a newer olgate has written it")
-            for script in _SCHEMA[version:]:
-                for statement in script.split(";"):
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {len(_SCHEMA)}")
-            connection.commit()
+            # A file that is up to date needs no lock, which another process may hold.
+            if _version(connection) != len(_SCHEMA):
+                connection.execute("BEGIN IMMEDIATE")
+                _update_schema(connection)
+                connection.commit()
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _connect(self, busy_s: float) -> sqlite3.Connection:
+        # With isolation_level None, transactions begin and end where this module says so.
+        return sqlite3.connect(
+            self._path, timeout=busy_s, isolation_level=None, check_same_thread=False
+        )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _update_schema(connection: sqlite3.Connection) -> None:
+    version = _version(connection)
+    if version > len(_SCHEMA):
+        raise sqlite3.DatabaseError("a newer olgate has written it")
+    for script in _SCHEMA[version:]:
+        for statement in script.split(";"):
+            connection.execute(statement)
+    if version == 1:
+        _rename_hosts(connection)
+    connection.execute(f"PRAGMA user_version = {len(_SCHEMA)}")
+
+
+def _rename_hosts(connection: sqlite3.Connection) -> None:
+    """Give hosts their one name; the first version had them as they were written."""
+    for table in ("first_seen", "instance"):
+        for (host,) in connection.execute(f"SELECT DISTINCT host FROM {table}").fetchall():
+            identity = host_identity(host)
+            if identity != host:
+                connection.execute(
+                    f"UPDATE OR IGNORE {table} SET host = ? WHERE host = ?", (identity, host)
+                )
+                connection.execute(f"DELETE FROM {table} WHERE host = ?", (host,))

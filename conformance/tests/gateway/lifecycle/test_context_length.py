@@ -16,7 +16,9 @@ from conformance.tests.gateway.support import (
     chat,
     frames,
     generate,
+    lines_of,
     open_pair,
+    written,
 )
 
 WARNING = "x-olgate-warning"
@@ -233,3 +235,51 @@ async def test_a_fresh_catalogue_costs_a_chat_no_call() -> None:
         pair.forget()
         await pair.post("/api/chat", chat(LOADED, options={"num_ctx": 1024}))
         assert [CHAT] == [one.path for one in pair.standin.seen]
+
+
+async def test_a_host_that_rounds_up_lets_a_model_grow(fresh: Pair) -> None:
+    """More than was asked for is no refusal of more; a smaller wish inside it is served as is."""
+    table = fresh.standin.app.host.table
+    load = table.load
+
+    async def rounding(*given: Any, context_length: int | None = None, **more: Any) -> Any:
+        rounded = None if context_length is None else -(-context_length // 256) * 256
+        return await load(*given, context_length=rounded, **more)
+
+    table.load = rounding  # type: ignore[method-assign]  # of this table alone
+    for number in (5000, 16000, 16000, 30000):
+        answer = await fresh.post("/api/chat", wanting(number))
+        assert (200, None) == (answer.status_code, answer.headers.get(WARNING))
+        await fresh.running()
+    assert [5000, 16000, 30000] == contexts(fresh)
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ({"context_length": 65536}, 65536),
+        ({"context_length": 65536, "context_cap": 16384}, 16384),
+        ({"context_length": 0}, None),
+    ],
+    ids=["above the default cap", "above a stated cap", "0"],
+)
+async def test_the_operators_own_length_is_not_capped_in_silence(
+    models: dict[str, Any], expected: int | None
+) -> None:
+    """It wins over a cap that nobody has set; one that is set is told in the log, once a model."""
+    with written(format="json") as log:
+        async with open_pair({"models": models}) as pair:
+            for _ in range(2):
+                assert 200 == (await pair.post("/api/chat", chat(COLD))).status_code
+                await pair.post("/api/chat", {"model": COLD, "keep_alive": 0})
+            assert [expected] * 2 == contexts(pair)
+    told = lines_of(log, "the configured context length is capped")
+    assert (1 if expected == 16384 else 0) == len(told)
+
+
+async def test_a_request_may_go_as_far_as_the_operators_own_length() -> None:
+    """And no further: the client is told."""
+    async with open_pair({"models": {"context_length": 65536}}) as pair:
+        answer = await pair.post("/api/chat", wanting(131072))
+        assert "65536" in answer.headers[WARNING]
+        assert [65536] == contexts(pair)

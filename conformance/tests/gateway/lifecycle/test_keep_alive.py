@@ -429,6 +429,36 @@ async def test_two_variants_have_a_time_each(fresh: Pair) -> None:
     assert timedelta(minutes=58) < lifetime(shown) <= timedelta(hours=1)
 
 
+async def test_a_variant_goes_although_another_one_is_in_use(fresh: Pair) -> None:
+    """The time of a variant is its own: requests on another one do not start it anew."""
+    fresh.script({"match": {"path": UNLOAD}, "hold": "unload"})
+    await fresh.post("/api/chat", chat(f"{VARIED}:q4_k_m", keep_alive="1h"))
+    await fresh.post("/api/chat", chat(f"{VARIED}:q8_0", keep_alive="1h"))
+    before = (await fresh.running())[f"{VARIED}:q8_0"]["expires_at"]
+    for _ in range(3):
+        await fresh.post("/api/chat", chat(f"{VARIED}:q4_k_m"))
+        await fresh.post("/api/chat", chat(VARIED))
+    assert before == (await fresh.running())[f"{VARIED}:q8_0"]["expires_at"]
+
+
+async def test_a_variant_that_was_due_goes_after_a_request_for_the_bare_key(fresh: Pair) -> None:
+    """It stays while the request may run on it, and its time is over when that ends."""
+    await fresh.post("/api/chat", chat(VARIED))
+    await fresh.post("/api/chat", chat(f"{VARIED}:q8_0", keep_alive="1h"))
+    fresh.script({"match": {"path": CHAT, "body_contains": "slow"}, "hold": "slow"})
+    held = asyncio.create_task(fresh.post("/api/chat", chat(f"{VARIED}:q8_0", "slow")))
+    await fresh.until_asked(CHAT, 3)
+    slow = asyncio.create_task(fresh.post("/api/chat", chat(VARIED, "slow")))
+    await fresh.until_asked(CHAT, 4)
+    await fresh.post("/api/chat", chat(f"{VARIED}:q8_0", keep_alive=0))
+    await fresh.let_pass()
+    assert [] == fresh.asked(UNLOAD)
+    fresh.release("slow")
+    assert [200, 200] == [answer.status_code for answer in (await held, await slow)]
+    await fresh.until_answered(UNLOAD)
+    assert [{"instance_id": f"{VARIED}@q8_0"}] == fresh.bodies(UNLOAD)
+
+
 async def test_the_selected_variant_and_latest_are_one(fresh: Pair) -> None:
     """Two names for one instance: a request under one keeps it from going under the other."""
     fresh.script({"match": {"path": CHAT, "body_contains": "slow"}, "hold": "slow"})

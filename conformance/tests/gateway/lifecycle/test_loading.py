@@ -201,7 +201,7 @@ async def test_a_load_that_fails_fails_for_all_who_wait(pair: Pair) -> None:
 
 
 async def test_a_load_that_takes_too_long_is_told() -> None:
-    """The setting limits a load; the model's name is free for the next try."""
+    """The setting limits a load, and how long a request waits for one that nobody sees."""
     async with open_pair({"models": {"load_timeout_s": 0.4}}) as pair:
         pair.script({"match": {"path": LOAD}, "hold": "load", "nth": 1})
         answer = await pair.post("/api/chat", chat(COLD))
@@ -209,7 +209,9 @@ async def test_a_load_that_takes_too_long_is_told() -> None:
         assert [] == pair.asked(CHAT)
         await pair.until_left(LOAD)
         answer = await pair.post("/api/chat", chat(COLD))
-        assert 200 == answer.status_code
+        assert 504 == answer.status_code
+        assert COLD in answer.json()["error"]
+        assert 1 == len(pair.asked(LOAD))
 
 
 async def test_a_load_may_have_no_time_limit() -> None:

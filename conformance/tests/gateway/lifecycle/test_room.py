@@ -46,20 +46,74 @@ async def test_several_make_room_when_one_is_not_enough() -> None:
         assert [COLD, COLD_TOO] == [body["instance_id"] for body in pair.bodies(UNLOAD)]
 
 
-async def test_a_busy_model_never_makes_room() -> None:
-    """A stream goes on; the load fails with LM Studio's words."""
+async def test_a_load_waits_until_a_busy_model_is_idle() -> None:
+    """The stream goes on to its end, then its model makes room."""
     async with open_pair(max_instances=3) as pair:
-        pair.script({"match": {"path": CHAT}, "hold": "rest", "after": 3})
+        pair.script({"match": {"path": CHAT}, "hold": "rest", "after": 3, "nth": 1})
         async with pair.client.stream("POST", "/api/chat", json=chat(COLD, stream=True)) as answer:
             lines = answer.aiter_lines()
             await anext(lines)
-            refused = await pair.post("/api/chat", chat(COLD_TOO))
-            assert 500 == refused.status_code
-            assert "insufficient system resources" in refused.json()["error"]
+            waiting = asyncio.create_task(pair.post("/api/chat", chat(COLD_TOO)))
+            await pair.until_answered(LOAD, 2)
+            await pair.let_pass()
+            assert not waiting.done()
             assert [] == pair.asked(UNLOAD)
             pair.release("rest")
             rest = [line async for line in lines]
         assert '"done":true' in rest[-1]
+        assert 200 == (await waiting).status_code
+        assert [{"instance_id": COLD}] == pair.bodies(UNLOAD)
+
+
+async def test_a_load_waits_no_longer_than_a_load_may_take() -> None:
+    """Then LM Studio's words are told; the model that was busy all the time stays."""
+    async with open_pair({"models": {"load_timeout_s": 0.3}}, max_instances=3) as pair:
+        pair.script({"match": {"path": CHAT}, "hold": "slow"})
+        slow = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
+        await pair.until_asked(CHAT)
+        refused = await pair.post("/api/chat", chat(COLD_TOO))
+        assert 500 == refused.status_code
+        assert "insufficient system resources" in refused.json()["error"]
+        assert [] == pair.asked(UNLOAD)
+        pair.release("slow")
+        assert 200 == (await slow).status_code
+
+
+async def test_two_loads_with_one_model_that_can_go_come_one_after_the_other() -> None:
+    """The second waits until the first one's model is idle."""
+    async with open_pair(max_instances=3) as pair:
+        await pair.post("/api/chat", chat(COLD))
+        answers = await gather_all(
+            pair.post("/api/chat", chat(COLD_TOO)), pair.post("/api/chat", chat(VARIED))
+        )
+        assert [200, 200] == [answer.status_code for answer in answers]
+        assert 2 == len(pair.asked(UNLOAD))
+        assert 3 == len(pair.standin.app.host.table.instances)
+
+
+async def test_a_number_of_models_may_be_the_limit() -> None:
+    """As Ollama's OLLAMA_MAX_LOADED_MODELS; what others loaded does not count."""
+    async with open_pair({"models": {"max_loaded": 1}}) as pair:
+        await pair.post("/api/chat", chat(COLD))
+        answers = await gather_all(
+            pair.post("/api/chat", chat(COLD_TOO)), pair.post("/api/chat", chat(VARIED))
+        )
+        assert [200, 200] == [answer.status_code for answer in answers]
+        assert 2 == len(pair.asked(UNLOAD))
+        assert 3 == len(pair.standin.app.host.table.instances)
+
+
+async def test_a_limit_that_no_model_makes_room_for_is_told() -> None:
+    """After the time that a load may take; nothing is cut for it."""
+    async with open_pair({"models": {"max_loaded": 1, "load_timeout_s": 0.3}}) as pair:
+        pair.script({"match": {"path": CHAT}, "hold": "slow"})
+        slow = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
+        await pair.until_asked(CHAT)
+        refused = await pair.post("/api/chat", chat(COLD_TOO))
+        assert 503 == refused.status_code
+        assert "models.max_loaded" in refused.json()["error"]
+        pair.release("slow")
+        assert 200 == (await slow).status_code
 
 
 async def test_what_others_loaded_makes_no_room() -> None:

@@ -87,12 +87,12 @@ def test_a_reset_keeps_what_waiting_requests_say() -> None:
     """A keep-alive ends with the load that it was for, unless a request that waits states one."""
     states = ModelStates(300.0)
     known = states.state_for(row())
-    known.keep_alive_s, known.must_retry, known.refused_contexts = 5.0, True, {8192}
+    known.keep_alive_s, known.must_retry, known.given_contexts = 5.0, True, {8192: 4096}
     known.reset(states.default_keep_alive_s)
-    assert (300.0, False, set()) == (
+    assert (300.0, False, {}) == (
         known.keep_alive_s,
         known.must_retry,
-        known.refused_contexts,
+        known.given_contexts,
     )
     waiting = request()
     waiting.keep_alive = 7.0

@@ -1,5 +1,6 @@
 """What every store does, whatever is behind its interface (gateway/store/interface.py)."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -9,8 +10,9 @@ from typing import TypeAlias
 import pytest
 
 from gateway.faults import StoreFailure
+from gateway.store.hosts import host_identity
 from gateway.store.interface import Store
-from gateway.store.sqlite import SqliteStore, StoreProblem
+from gateway.store.sqlite import _SCHEMA, SqliteStore, StoreProblem
 
 HOST = "http://127.0.0.1:1234"
 OTHER_HOST = "http://127.0.0.1:4321"
@@ -81,6 +83,156 @@ async def test_the_instances_of_a_dead_gateway_are_taken_over_once(opening: Open
     assert [b"1"] == await second.take_over_instances(HOST, "two")
     assert [] == await third.take_over_instances(HOST, "three")
     assert {"x"} == await third.instances_of_others(HOST, "three")
+
+
+async def test_one_gateway_loads_a_model_at_a_time(opening: Opening) -> None:
+    """Others can't claim the load until it is over, or its gateway is dead."""
+    first, second = opening(), opening()
+    await first.announce("one")
+    await second.announce("two")
+    assert await first.claim_load(HOST, "one", "pending x", b"1")
+    assert await first.claim_load(HOST, "one", "pending x", b"1")
+    assert not await second.claim_load(HOST, "two", "pending x", b"2")
+    assert await second.claim_load(OTHER_HOST, "two", "pending x", b"2")
+    await first.update_instances(HOST, "one", {"pending x": None, "x": b"1"}, {"x"})
+    assert await second.claim_load(HOST, "two", "pending x", b"2")
+    await second.withdraw("two")
+    assert await first.claim_load(HOST, "one", "pending x", b"3")
+
+
+async def test_an_instance_that_is_loaded_anew_has_a_new_owner(opening: Opening) -> None:
+    """A late word of the old owner changes nothing."""
+    first, second = opening(), opening()
+    await first.announce("one")
+    await second.announce("two")
+    await first.update_instances(HOST, "one", {"x": b"1"}, {"x"})
+    await second.update_instances(HOST, "two", {"x": b"2"}, {"x"})
+    await first.update_instances(HOST, "one", {"x": b"3"})
+    assert {"x"} == await first.instances_of_others(HOST, "one")
+    assert set() == await second.instances_of_others(HOST, "two")
+    assert None is await first.claim_unload(HOST, "one", "x")
+    await second.withdraw("two")
+    assert [b"2"] == await first.take_over_instances(HOST, "one")
+
+
+async def test_an_instance_in_use_is_unloaded_by_nobody_else(opening: Opening) -> None:
+    """And nobody begins to use one that is being unloaded."""
+    first, second = opening(), opening()
+    await first.announce("one")
+    await second.announce("two")
+    assert set() == await second.use_instances(HOST, "two", {"x": True}, 5.0)
+    assert None is await first.claim_unload(HOST, "one", "x")
+    assert 0.0 == await first.claim_unload(HOST, "one", "y")
+    assert 0.0 == await first.claim_unload(OTHER_HOST, "one", "x")
+    assert {"y"} == await second.use_instances(HOST, "two", {"x": False, "y": True}, 7.0)
+    assert 7.0 == await first.claim_unload(HOST, "one", "x")
+    await first.end_unload(HOST, "one", "y")
+    assert set() == await second.use_instances(HOST, "two", {"y": True}, 8.0)
+    assert {"x"} == await second.use_instances(HOST, "two", {"x": True}, 8.0)
+    await first.withdraw("one")
+    assert set() == await second.use_instances(HOST, "two", {"x": True}, 9.0)
+
+
+async def test_a_dead_gateway_uses_nothing(opening: Opening) -> None:
+    """Its uses are forgotten by the one that takes over what it left."""
+    first, second = opening(), opening()
+    await first.announce("one")
+    await second.announce("two")
+    await second.use_instances(HOST, "two", {"x": True}, 5.0)
+    assert None is await first.claim_unload(HOST, "one", "x")
+    await second.withdraw("two")
+    assert 5.0 == await first.claim_unload(HOST, "one", "x")
+    assert [] == await first.take_over_instances(HOST, "one")
+    assert 0.0 == await first.claim_unload(HOST, "one", "x")
+
+
+async def test_a_gateway_learns_whether_it_is_alone(opening: Opening) -> None:
+    """A dead one is no company."""
+    first, second = opening(), opening()
+    await first.announce("one")
+    assert not await first.others_alive("one")
+    await second.announce("two")
+    assert await first.others_alive("one")
+    assert await second.others_alive("two")
+    await second.withdraw("two")
+    assert not await first.others_alive("one")
+
+
+async def test_what_a_pulled_name_became_is_kept(opening: Opening) -> None:
+    """The last word counts."""
+    first, second = opening(), opening()
+    await first.put_pulled("a", b"1")
+    await first.put_pulled("a", b"2")
+    assert {"a": b"2"} == await second.pulled()
+
+
+async def test_reads_wait_for_no_other_process(tmp_path: Path) -> None:
+    """A backup, or an open shell, may hold the lock for long; a new gateway starts all the same."""
+    with closing(sqlite_store(tmp_path)) as store:
+        await store.put_alias("a", b"1")
+        with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            writing = asyncio.ensure_future(store.put_alias("b", b"2"))
+            assert {"a": b"1"} == await store.aliases()
+            assert set() == await store.instances_of_others(HOST, "one")
+            assert [] == await store.take_over_instances(HOST, "one")
+            with closing(sqlite_store(tmp_path)) as second:
+                assert {"a": b"1"} == await second.aliases()
+            assert not writing.done()
+            other.execute("ROLLBACK")
+            await writing
+        assert {"a": b"1", "b": b"2"} == await store.aliases()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "http://localhost:1234",
+        "http://127.0.0.1:1234/",
+        "HTTP://LocalHost:1234",
+        "http://[::1]:1234",
+        "http://127.0.0.2:1234",
+        "http://[::ffff:127.0.0.1]:1234",
+        "http://0.0.0.0:1234",
+        "http://localhost.:1234//",
+    ],
+)
+def test_a_host_has_one_name_however_it_is_written(written: str) -> None:
+    """Ownership must not end with a change of the setting's spelling."""
+    assert "http://localhost:1234" == host_identity(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("http://Studio.local:80/", "http://studio.local"),
+        ("https://studio.local:443/lm/", "https://studio.local/lm"),
+        ("https://studio.local:80", "https://studio.local:80"),
+        ("http://[FE80::1]:1234", "http://[fe80::1]:1234"),
+        ("http://10.0.0.7", "http://10.0.0.7"),
+        ("studio", "studio"),
+        ("http://x:port", "http://x:port"),
+    ],
+)
+def test_different_hosts_have_different_names(written: str, expected: str) -> None:
+    """A path counts, since two hosts may be behind one proxy."""
+    assert expected == host_identity(written)
+
+
+async def test_a_file_of_the_first_version_keeps_what_it_has(tmp_path: Path) -> None:
+    """Its hosts get the names that they have now; of two spellings one is left."""
+    file = tmp_path / "store.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as old:
+        for statement in _SCHEMA[0].split(";"):
+            old.execute(statement)
+        old.execute("INSERT INTO instance VALUES ('http://127.0.0.1:1234', 'x', 'dead', '1')")
+        old.execute("INSERT INTO first_seen VALUES ('http://localhost:1234', 'm', 1)")
+        old.execute("INSERT INTO first_seen VALUES ('http://127.0.0.1:1234', 'm', 2)")
+        old.execute("PRAGMA user_version = 1")
+    with closing(sqlite_store(tmp_path)) as store:
+        host = host_identity("http://[::1]:1234")
+        assert 1 == len(await store.take_over_instances(host, "one"))
+        assert ["m"] == list(await store.note_first_seen(host, [], 3))
 
 
 async def test_withdrawing_what_was_never_announced_is_fine(opening: Opening) -> None:

@@ -1,0 +1,165 @@
+"""
+Several gateways on one store: none loads or unloads what another one uses
+(docs/lifecycle.md#several-gateways).
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.tests.gateway.lifecycle.test_ownership import open_standin, settings
+from conformance.tests.gateway.support import (
+    CHAT,
+    COLD,
+    COLD_TOO,
+    LOAD,
+    LOADED,
+    UNLOAD,
+    chat,
+    frames,
+    gather_all,
+    open_gateway,
+)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have uses end and unloads be tried again at once."""
+    monkeypatch.setattr("gateway.lifecycle.sharing.LINGER_S", 0.01)
+    monkeypatch.setattr("gateway.lifecycle.changes.ELSEWHERE_S", 0.05)
+
+
+STREAM: dict[str, Any] = {"match": {"path": CHAT, "body_contains": "slow"}, "hold": "rest"}
+
+
+async def test_a_timer_waits_for_an_answer_through_another_gateway(tmp_path: Path) -> None:
+    """The keep-alive counts from the end of that answer, whose frames are all there."""
+    store = tmp_path / "olgate.db"
+    async with (
+        open_standin() as standin,
+        open_gateway(standin, settings(store)) as first,
+        open_gateway(standin, settings(store)) as second,
+    ):
+        await first.post("/api/chat", chat(COLD, keep_alive="1h"))
+        first.script({**STREAM, "after": 3})
+        async with second.client.stream(
+            "POST", "/api/chat", json=chat(COLD, "slow", stream=True)
+        ) as answer:
+            lines = answer.aiter_lines()
+            await anext(lines)
+            await first.post("/api/chat", chat(COLD, keep_alive="1ms"))
+            for _ in range(5):
+                await first.let_pass()
+            assert [] == first.asked(UNLOAD)
+            first.release("rest")
+            rest = [line async for line in lines]
+        assert '"done":true' in rest[-1]
+        await first.until_answered(UNLOAD)
+        assert [] == first.instances(COLD)
+
+
+async def test_an_unload_that_a_client_wants_waits_too(tmp_path: Path) -> None:
+    """Also of a model that somebody loaded by hand."""
+    store = tmp_path / "olgate.db"
+    async with (
+        open_standin() as standin,
+        open_gateway(standin, settings(store)) as first,
+        open_gateway(standin, settings(store)) as second,
+    ):
+        await first.running()
+        first.script(STREAM)
+        slow = asyncio.create_task(second.post("/api/chat", chat(LOADED, "slow")))
+        await first.until_asked(CHAT)
+        answer = await first.post("/api/chat", {"model": LOADED, "keep_alive": 0})
+        assert (200, "unload") == (answer.status_code, answer.json()["done_reason"])
+        await first.let_pass()
+        assert [] == first.asked(UNLOAD)
+        first.release("rest")
+        assert frames((await slow).text)[-1]["done"] is True
+        await first.until_answered(UNLOAD)
+        assert [] == first.instances(LOADED)
+
+
+async def test_growing_waits_for_an_answer_through_another_gateway(tmp_path: Path) -> None:
+    """A reload is an unload, too."""
+    store = tmp_path / "olgate.db"
+    async with (
+        open_standin() as standin,
+        open_gateway(standin, settings(store)) as first,
+        open_gateway(standin, settings(store)) as second,
+    ):
+        await first.post("/api/chat", chat(COLD, options={"num_ctx": 4096}))
+        first.script(STREAM)
+        slow = asyncio.create_task(second.post("/api/chat", chat(COLD, "slow")))
+        await first.until_asked(CHAT, 2)
+        grower = asyncio.create_task(
+            first.post("/api/chat", chat(COLD, "more", options={"num_ctx": 8192}))
+        )
+        await second.let_pass()
+        assert [] == first.asked(UNLOAD)
+        first.release("rest")
+        assert [200, 200] == [one.status_code for one in await gather_all(slow, grower)]
+        assert [4096, 8192] == [body["context_length"] for body in first.bodies(LOAD)]
+
+
+async def test_two_gateways_load_a_model_once(tmp_path: Path) -> None:
+    """The other one waits for the instance, which is not its own."""
+    store = tmp_path / "olgate.db"
+    async with (
+        open_standin() as standin,
+        open_gateway(standin, settings(store)) as first,
+        open_gateway(standin, settings(store)) as second,
+    ):
+        first.script({"match": {"path": LOAD}, "hold": "load"})
+        asking = [asyncio.create_task(first.post("/api/chat", chat(COLD)))]
+        await first.until_asked(LOAD)
+        asking.append(asyncio.create_task(second.post("/api/chat", chat(COLD))))
+        await second.let_pass()
+        first.release("load")
+        assert [200, 200] == [one.status_code for one in await gather_all(*asking)]
+        assert 1 == len(first.asked(LOAD))
+        assert [COLD] == first.instances(COLD)
+
+
+async def test_a_model_that_another_gateway_unloads_is_loaded_anew(tmp_path: Path) -> None:
+    """A request that comes meanwhile is not sent to the instance that goes."""
+    store = tmp_path / "olgate.db"
+    async with (
+        open_standin() as standin,
+        open_gateway(standin, settings(store)) as first,
+        open_gateway(standin, settings(store)) as second,
+    ):
+        await first.post("/api/chat", chat(COLD_TOO, keep_alive="1h"))
+        await second.running()
+        first.script({"match": {"path": UNLOAD}, "hold": "unload"})
+        going = asyncio.create_task(first.post("/api/chat", {"model": COLD_TOO, "keep_alive": 0}))
+        await first.until_asked(UNLOAD)
+        late = asyncio.create_task(second.post("/api/chat", chat(COLD_TOO, "late")))
+        await second.let_pass()
+        assert 1 == len(first.asked(CHAT))
+        first.release("unload")
+        assert [200, 200] == [one.status_code for one in await gather_all(going, late)]
+        assert 2 == len(first.asked(LOAD))
+
+
+async def test_an_instance_that_another_gateway_loaded_anew_is_not_unloaded(
+    tmp_path: Path,
+) -> None:
+    """Under the same identifier: it was unloaded by hand, and nobody told its first owner."""
+    store = tmp_path / "olgate.db"
+    async with (
+        open_standin() as standin,
+        open_gateway(standin, settings(store)) as first,
+        open_gateway(standin, settings(store)) as second,
+    ):
+        await first.post("/api/chat", chat(COLD, keep_alive="1h"))
+        await first.change("unload", COLD)
+        await second.post("/api/chat", chat(COLD, keep_alive="1h"))
+        await first.post("/api/chat", chat(COLD, keep_alive="1ms"))
+        for _ in range(3):
+            await first.let_pass()
+        assert [] == first.asked(UNLOAD)
+        await second.post("/api/chat", chat(COLD, keep_alive="1ms"))
+        await second.until_answered(UNLOAD)

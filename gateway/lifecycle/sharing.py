@@ -1,0 +1,147 @@
+"""
+Which instances the gateways on one store use: no gateway unloads one that another one uses.
+
+A gateway shows its use of an instance that it did not load itself, before its first request runs
+there, and takes it back a moment after the last one. Nobody else unloads what it loaded. A gateway
+that is alone on its store shows nothing, so a request costs nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from gateway.faults import StoreFailure
+from gateway.lifecycle.state import ModelState, ModelStates
+from gateway.observability.journal import get_logger
+from gateway.store.interface import Store
+
+LINGER_S = 2.0
+"""
+Seconds for which a use stays shown after its last request, so that a client that asks again at once
+causes no write.
+"""
+
+
+class Sharing:
+    """The uses of one host's instances by this gateway and by others on its store."""
+
+    def __init__(self, store: Store, host: str, gateway: str) -> None:
+        """Show uses on `host`, its identity in the store, under this gateway's name."""
+        self.is_alone = False
+        """Whether no other gateway was alive at the last look, and no foreign instance is new."""
+        self._store = store
+        self._host = host
+        self._name = gateway
+        self.shown: set[str] = set()
+        """The instances whose use by this gateway is shown to others."""
+        self._known: set[str] = set()
+        self._lock = asyncio.Lock()
+        """Held while uses are written: a later change must not come before an earlier one."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._log = get_logger()
+
+    def note_list(self, states: ModelStates) -> None:
+        """
+        Take note of a new list.
+
+        A foreign instance that is new may be another gateway's, which has started since the last
+        look. The next request looks; else the look is made in the background.
+        """
+        foreign = {one for state in states for one in state.instances.keys() - state.owned.keys()}
+        if foreign - self._known:
+            self.is_alone = False
+        elif foreign and self.is_alone:
+            self._in_background(self.look())
+        self._known = foreign
+
+    async def begin(self, states: Iterable[ModelState]) -> set[str]:
+        """
+        Show that foreign instances of these models are used; return those that are being unloaded.
+
+        A store that fails forbids no request.
+        """
+        foreign = {one for state in states for one in state.instances.keys() - state.owned.keys()}
+        if foreign <= self.shown:
+            return set()
+        async with self._lock:
+            await self.look()
+            new = foreign - self.shown
+            if self.is_alone or not new:
+                return set()
+            try:
+                leaving = await self._store.use_instances(
+                    self._host, self._name, dict.fromkeys(new, True), time.time()
+                )
+            except StoreFailure as failure:
+                self._log.warning("could not show the use of an instance", reason=str(failure))
+                return set()
+            self.shown |= new - leaving
+            return leaving
+
+    def end_soon(self, states: ModelStates) -> None:
+        """Take back, in a moment, the uses of instances on which no request runs any more."""
+        if self.shown and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LINGER_S, self._end, states)
+
+    async def claim_unload(self, identifier: str) -> float | None:
+        """
+        Begin an unload, after which no other gateway begins to use the instance.
+
+        Returns None if another gateway uses it, so that it must stay. Else returns when another one
+        used it last, in seconds since the epoch, 0 for never; `end_unload` must follow. While the
+        store fails, only a gateway that is alone unloads.
+        """
+        try:
+            return await self._store.claim_unload(self._host, self._name, identifier)
+        except StoreFailure as failure:
+            self._log.warning("could not ask who uses an instance", reason=str(failure))
+            await self.look()
+            return 0.0 if self.is_alone else None
+
+    async def end_unload(self, identifier: str) -> None:
+        """End an unload that was begun, however it ended."""
+        try:
+            await self._store.end_unload(self._host, self._name, identifier)
+        except StoreFailure as failure:
+            self._log.warning("could not show the end of an unload", reason=str(failure))
+
+    async def aclose(self) -> None:
+        """End the work in the background. What is still shown ends with this gateway."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _end(self, states: ModelStates) -> None:
+        self._timer = None
+        self._in_background(self._write_end(states))
+
+    async def _write_end(self, states: ModelStates) -> None:
+        async with self._lock:
+            used = {one for state in states if states.is_in_use(state) for one in state.instances}
+            over = self.shown - used
+            # Not shown from now on: a request that comes during the write shows its use after it.
+            self.shown -= over
+            try:
+                if over:
+                    await self._store.use_instances(
+                        self._host, self._name, dict.fromkeys(over, False), time.time()
+                    )
+            except StoreFailure:
+                self.shown |= over
+        self.end_soon(states)
+
+    async def look(self) -> None:
+        """Look whether other gateways are alive."""
+        try:
+            self.is_alone = not await self._store.others_alive(self._name)
+        except StoreFailure as failure:
+            self._log.warning("could not look for other gateways", reason=str(failure))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

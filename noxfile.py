@@ -32,6 +32,7 @@ nox.options.sessions = [
     "mutants",
     "engine",
     "clients",
+    "differential",
 ]
 
 BIN = "Scripts" if os.name == "nt" else "bin"
@@ -163,6 +164,12 @@ def clients(session: nox.Session) -> None:
 def engine(session: nox.Session) -> None:
     """Run the gateway in front of a real llama.cpp with tiny models."""
     run(session, "pytest", "conformance/tests/engine", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"])
+def differential(session: nox.Session) -> None:
+    """Ask a real Ollama the same, and compare: `nox -s differential -- --count 100000`."""
+    run(session, "conformance.differential", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)

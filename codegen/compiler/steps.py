@@ -389,8 +389,10 @@ class Steps:
             return
         self._builder.used.add(("answer", step.name))
         made = self._answers.made(answer, self._usage, self._scope)
-        status = (("status", Literal(answer.status)),) if answer.status != 200 else ()
-        self._body.lines += guarded(when, *lines, Return(Call(ANSWER, (made,), status)))
+        more = (("status", Literal(answer.status)),) if answer.status != 200 else ()
+        if answer.is_late:
+            more = (*more, ("is_late", Literal(True)))
+        self._body.lines += guarded(when, *lines, Return(Call(ANSWER, (made,), more)))
 
     def _call(self, step: Step, when: Expression | None) -> None:
         is_always = False

@@ -315,6 +315,7 @@ class AnswerRule:
     is_empty: bool = key(FLAG, "no body at all", name="empty")
     status: int = key(STATUS, "the answer's status; 200 when left out", default=200)
     status_position: Position = place("status")
+    is_late: bool = key(FLAG, "sent as what an inner handler answers: no charset", name="late")
     omitted: dict[str, Reason] = key(
         REASONS, "fields of the target that are never produced, and why"
     )

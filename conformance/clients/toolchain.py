@@ -174,15 +174,21 @@ def build_go() -> Path:
     return driver
 
 
-def build_ollama() -> Path:
-    """Return the `ollama` command, compiled from its module; parts of it want a C++ compiler."""
+def build_ollama(program: Path | None = None, version: str = "") -> Path:
+    """
+    Return the `ollama` command, compiled from its module; parts of it want a C++ compiler.
+
+    A server tells its `version`, which is a flag of the linker.
+    """
     source = SOURCES / "golang" / "command"
     go = find_go(source)
     find("gcc", "g++")
-    program = CACHE / "golang" / f"ollama{EXE}"
+    program = program or CACHE / "golang" / f"ollama{EXE}"
     program.parent.mkdir(parents=True, exist_ok=True)
+    stated = ["-ldflags", f"-X github.com/ollama/ollama/version.Version={version}"]
+    flags = [*GO_FLAGS, *(stated if version else [])]
     run_tool(
-        [go, "build", *GO_FLAGS, "-o", program, "github.com/ollama/ollama"],
+        [go, "build", *flags, "-o", program, "github.com/ollama/ollama"],
         source,
         {**GO_HERE, "CGO_ENABLED": "1"},
     )

@@ -93,6 +93,8 @@ class Run:
                 raise StreamFailed("Model unloaded.", bare=False)
             yield piece
             await self.keep_pace(place + 1)
+        if self.plan.failure is not None:
+            raise StreamFailed(self.plan.failure, 500)
 
     async def keep_pace(self, spoken: int) -> None:
         """Wait until the next piece is due; without a rate only let others run."""
@@ -212,8 +214,7 @@ class Host:
         Raises `StreamFailed` or `Refused` when the question does not fit into the context or has
         images that the model cannot see.
         """
-        if request.fault is not None:
-            ask = replace(ask, fault=request.fault)
+        ask = replace(ask, fault=request.fault, says=self.options.says)
         if ask.has_images and not instance.model.vision:
             raise StreamFailed("Model does not support images. Please use a model that does.")
         async with instance.hold_slot():
@@ -221,6 +222,8 @@ class Host:
             room = instance.context_length - plan.prompt_tokens
             if room < 0:
                 raise self.overflow(request, plan.prompt_tokens, instance.context_length)
+            if plan.status is not None:
+                raise refusal(request, plan.failure or "refused", plan.status)
             if ask.max_tokens is None or ask.max_tokens > room:
                 plan = make_plan(instance.model, replace(ask, max_tokens=room))
             yield Run(instance, plan, self.name_of(instance, request), self.options)

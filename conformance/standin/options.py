@@ -22,7 +22,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     `rate` is in tokens per second and `parallel` in requests per instance; for both 0 is no limit.
     `max_instances` is how many instances fit into its memory, 0 is no limit. `load_again` says
     what loading a loaded model does, which LM Studio is not known to do in one way only
-    (docs/facts/lmstudio.md#load-again).
+    (docs/facts/lmstudio.md#load-again). With `says`, pieces of a text, every question is answered
+    by this text unless it carries a script.
     """
 
     host: str = "127.0.0.1"
@@ -44,6 +45,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     fixtures: Path | None = None
     writes: Writes = "event"
     keep_alive_s: int = 5
+    says: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check(self.models)
@@ -86,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         default="event",
         help="how streams are cut into writes",
     )
+    add("--says", nargs="+", default=(), metavar="PIECE", help="answer this to every question")
     add("--exit-with-stdin", action="store_true", help="end when standard input is closed")
     return parser
 
@@ -124,5 +127,6 @@ def read_options(arguments: Sequence[str] | None = None) -> tuple[Options, bool]
         fault_models=flags.fault_models,
         fixtures=flags.fixtures,
         writes=flags.writes,
+        says=tuple(flags.says),
     )
     return options, flags.exit_with_stdin

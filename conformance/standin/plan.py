@@ -14,6 +14,7 @@ import msgspec
 from conformance.standin import words
 from conformance.standin.catalogue import Model
 from conformance.standin.instances import fill_schema
+from conformance.standin.prompted import arguments_of, find_script
 
 THOUGHTS = {"minimal": 1, "low": 1, "medium": 2, "on": 3, "high": 4, "xhigh": 6}
 BROKEN_ARGUMENTS = '{"city": "Oslo", "days": '
@@ -54,7 +55,8 @@ class Ask:
     """A question: the dialogue and all that shapes the answer.
 
     `choice` is none, auto, required or the name of one tool. `effort` None means that nothing was
-    said of thinking, "none" that it is off. `max_tokens` None is no limit.
+    said of thinking, "none" that it is off. `max_tokens` None is no limit. `says` is what every
+    question is answered with that carries no script.
     """
 
     turns: tuple[Turn, ...]
@@ -66,6 +68,7 @@ class Ask:
     stops: tuple[str, ...] = ()
     raw: bool = False
     fault: str | None = None
+    says: tuple[str, ...] = ()
 
     @property
     def prompt(self) -> str:
@@ -90,7 +93,11 @@ class Ask:
 
 @dataclass(frozen=True)
 class Plan:
-    """An answer: thinking, text and calls in pieces, why it ends, and what it counts."""
+    """An answer: thinking, text and calls in pieces, why it ends, and what it counts.
+
+    With a `failure` it ends in this error: before its first word if there is a `status`, else
+    after its last.
+    """
 
     prompt_tokens: int
     reasoning: list[str] = field(default_factory=list)
@@ -98,6 +105,8 @@ class Plan:
     calls: list[Call] = field(default_factory=list)
     finish: Finish = "stop"
     stopped_by: str | None = None
+    failure: str | None = None
+    status: int | None = None
 
     @property
     def completion_tokens(self) -> int:
@@ -126,6 +135,8 @@ def make_plan(model: Model, ask: Ask) -> Plan:
     if not model.tools and ask.fault is None:
         ask = replace(ask, tools=())
     prompt_tokens = count_prompt(ask)
+    if (prompted := follow_script(ask, prompt_tokens)) is not None:
+        return prompted
     calls = choose_calls(model, ask)
     reasoning = think(model, ask)
     if calls:
@@ -136,6 +147,28 @@ def make_plan(model: Model, ask: Ask) -> Plan:
     text, stopped_by = stop_at(text, ask.stops)
     plan = Plan(prompt_tokens, reasoning, words.cut(text), [], "stop", stopped_by)
     return limit(plan, ask.max_tokens)
+
+
+def follow_script(ask: Ask, prompt_tokens: int) -> Plan | None:
+    """Return the answer of the script that the dialogue carries (`prompted`), if one does."""
+    script = find_script("\n".join(turn.text for turn in ask.turns))
+    if script is None and ask.says:
+        script = {"say": list(ask.says)}
+    if script is None:
+        return None
+    calls = [
+        Call(str(call.get("id", f"call{index}")), call["name"], arguments_of(call))
+        for index, call in enumerate(script.get("calls", []))
+    ]
+    return Plan(
+        prompt_tokens,
+        script.get("think", []),
+        script.get("say", []),
+        calls,
+        script.get("finish") or ("tool_calls" if calls else "stop"),
+        failure=script.get("error"),
+        status=script.get("status"),
+    )
 
 
 def think(model: Model, ask: Ask) -> list[str]:

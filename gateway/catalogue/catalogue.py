@@ -142,9 +142,25 @@ class Catalogue:
         return self._view.made.get(fold(name)) if self._view is not None else None
 
     async def keep(self, alias: Alias) -> None:
-        """Store a derived model. Raises StoreFailure."""
-        await self._aliases.keep(alias)
+        """
+        Store a derived model. Raises StoreFailure.
+
+        A name that a model has in other letters stays as that model has it
+        (docs/facts/ollama.md#letter-case).
+        """
+        parsed = grammar.parse(alias.name)
+        assert parsed is not None, "a plan checks the name before it is kept"
+        kept = self._aliases.kept.get(parsed.folded)
+        known = kept.name if kept else self._listed_name(parsed.folded)
+        await self._aliases.keep(msgspec.structs.replace(alias, name=known or alias.name))
         self.update_made()
+
+    def _listed_name(self, folded: str) -> str | None:
+        for row in self._view.rows if self._view else []:
+            parsed = grammar.parse(row.name)
+            if parsed is not None and parsed.folded == folded:
+                return row.name
+        return None
 
     async def forget(self, name: str) -> None:
         """Delete a derived model. Raises StoreFailure."""

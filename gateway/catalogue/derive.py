@@ -69,7 +69,7 @@ def layers(made: internal.MadeModel) -> list[bytes]:
         made.template,
         made.system,
         made.parameters,
-        made.license,
+        *made.license,
         made.messages,
     ]
     return [msgspec.json.encode(part) for part in parts if part]
@@ -91,6 +91,11 @@ def _alias(row: internal.CatalogueRow, name: str, made: internal.MadeModel) -> A
 
 
 def _given_options(options: Raw | UnsetType) -> dict[str, Any]:
-    """Return options as they were written; the plan has checked the types of known ones."""
+    """
+    Return options as they were written; the plan has checked the types of known ones.
+
+    A null is kept: it is shown, and takes the place of an inherited value.
+    (docs/facts/ollama.md#show-parameters)
+    """
     given = None if isinstance(options, UnsetType) else msgspec.json.decode(options)
-    return {key: value for key, value in (given or {}).items() if value is not None}
+    return dict(given or {})

@@ -98,8 +98,9 @@ class Relay:
                     await client.answer(status, api.bodiless_type, b"")
                 case Answer(body=str() as text, status=status):
                     await client.answer(status, api.text_type, text.encode())
-                case Answer(body=msgspec.Struct() as answer, status=status):
-                    await client.answer(status, api.answer_type, api.encode(answer))
+                case Answer(body=msgspec.Struct() as answer, status=status, is_late=is_late):
+                    kind = api.report_type if is_late else api.answer_type
+                    await client.answer(status, kind, api.encode(answer))
                 case Report():
                     is_streamed = True
                     await self._tell(outcome, client)

@@ -16,4 +16,4 @@ def fine_answer() -> ollama.CodexHealth:
 async def plan(request: None, run: Run) -> Outcome:
     """What happens for a request of `head /api/codex/_health`, `get /api/codex/_health`, `post /api/codex/_health`, `put /api/codex/_health`, `patch /api/codex/_health`, `options /api/codex/_health`, `delete /api/codex/_health`, `trace /api/codex/_health`."""
     # specs/mappings/codex_health.yaml:16: answer
-    return Answer(fine_answer())
+    return Answer(fine_answer(), is_late=True)

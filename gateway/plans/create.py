@@ -149,24 +149,27 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(404, f"model '{shown(from_)}' not found, pull it first")
-    # specs/mappings/create.yaml:44: check
+    # specs/mappings/create.yaml:44: refuse
+    if draft_files is not UNSET and draft_files is not None:
+        raise Refusal(400, "unknown type", is_late=True)
+    # specs/mappings/create.yaml:46: check
     info = request.info
     problem_10 = transforms.info_problem(info=info)
     if problem_10 is not UNSET:
         raise Refusal(400, problem_10, is_late=True)
-    # specs/mappings/create.yaml:46: check
+    # specs/mappings/create.yaml:48: check
     template = request.template
     problem_11 = transforms.template_problem(template=template)
     if problem_11 is not UNSET:
         raise Refusal(400, problem_11, is_late=True)
-    # specs/mappings/create.yaml:48: check
+    # specs/mappings/create.yaml:50: check
     messages = request.messages
     problem_12 = transforms.stored_messages_problem(messages=messages)
     if problem_12 is not UNSET:
         raise Refusal(400, problem_12)
-    # specs/mappings/create.yaml:50: decode
+    # specs/mappings/create.yaml:52: decode
     read_late(request.parameters, DECODE_OPTIONS, ollama.Options(), PARAMETERS_REFUSALS, 400)
-    # specs/mappings/create.yaml:52: report
+    # specs/mappings/create.yaml:54: report
     system = request.system
     requires = request.requires
     stream = request.stream

@@ -142,11 +142,7 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
     # specs/mappings/embed.yaml:24: answer
     keep_alive = request.keep_alive
     num_ctx = options.num_ctx
-    if (
-        transforms.is_empty_input(input=input_)
-        if input_ is not UNSET and input_ is not None
-        else UNSET
-    ) is True:
+    if transforms.is_empty_input(input=input_):
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request))
     # specs/mappings/embed.yaml:28: do

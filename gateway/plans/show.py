@@ -39,7 +39,11 @@ def show_answer(request: ollama.ShowRequest, context: RequestContext) -> ollama.
         modelfile=transforms.modelfile(
             name=context.model.name, system=UNSET if system is None else system, made=made
         ),
-        parameters=transforms.parameters_text(instances=context.model.instances, made=value_3),
+        parameters=transforms.parameters_text(
+            instances=context.model.instances,
+            made=value_3,
+            policy=context.settings.answers.show_num_ctx,
+        ),
         template=transforms.template_hint(insert=context.model.capabilities.insert, made=value_4),
         system=transforms.system_in_force(asked=system, made=value_5),
         details=ollama.ModelDetails(

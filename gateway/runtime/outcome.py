@@ -46,10 +46,15 @@ class Fold(Protocol[FrameT]):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer without an upstream call: an object, plain text, or no body."""
+    """
+    An answer without an upstream call: an object, plain text, or no body.
+
+    A late one is sent as what Ollama answers from an inner handler; its content type shows it.
+    """
 
     body: msgspec.Struct | str | None
     status: int = 200
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

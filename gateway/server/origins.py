@@ -59,7 +59,7 @@ def check_origin(scope: Scope, settings: Settings) -> EdgeAnswer | ExtraHeaders:
         return (*allowed, *varies)
     asked = (
         (b"vary", b"Access-Control-Request-Method"),
-        (b"vary", b"Access-Control-Request-ExtraHeaders"),
+        (b"vary", b"Access-Control-Request-Headers"),
     )
     return EdgeAnswer(
         204,

@@ -91,6 +91,11 @@ class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
     Sampling options that a request leaves out: `absent` leaves them to LM Studio's settings of
     the model, `ollama` sends Ollama's defaults.
     """
+    show_num_ctx: Literal["set", "loaded"] = "set"
+    """
+    Whether `parameters` of show hold a `num_ctx` only where one was `set`, or also that of the
+    `loaded` instance, which Continue reads there (docs/facts/clients.md#parameters-and-template).
+    """
     version: Annotated[str, Meta(pattern=r"^\d+(\.\d+){1,3}\Z")] = "0.34.4"
     """
     The Ollama version that clients are told. Whole numbers with dots only: several clients

@@ -86,21 +86,22 @@ def modelfile(name: str, system: str | UnsetType, made: internal.MadeModel | Uns
 
 
 def parameters_text(
-    instances: list[internal.HostInstance], made: dict[str, Any] | UnsetType
+    instances: list[internal.HostInstance], made: dict[str, Any] | UnsetType, policy: str
 ) -> str | UnsetType:
     """
     Return the parameters in force, absent when none are known.
 
-    They are those of a derived model, and the context length of a loaded instance.
-    (docs/facts/ollama.md#show-parameters, docs/facts/clients.md#parameters-and-template)
+    They are those of a derived model. By the policy `loaded`, the context length of a loaded
+    instance is one, too. (docs/facts/ollama.md#show-parameters,
+    docs/facts/clients.md#parameters-and-template)
 
-    >>> parameters_text([internal.HostInstance(id="m", context_length=8192)], UNSET)
+    >>> parameters_text([internal.HostInstance(id="m", context_length=8192)], UNSET, "loaded")
     'num_ctx                        8192'
-    >>> parameters_text([], {"stop": ["END"]})
+    >>> parameters_text([], {"stop": ["END"]}, "set")
     'stop                           "END"'
     """
     known = {} if isinstance(made, UnsetType) else dict(made)
-    for instance in instances:
+    for instance in instances if policy == "loaded" else ():
         if not isinstance(instance.context_length, UnsetType) and instance.context_length >= 1:
             known.setdefault("num_ctx", int(instance.context_length))
     lines = [

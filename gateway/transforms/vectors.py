@@ -46,7 +46,7 @@ def input_problem(input: Any) -> str | UnsetType:
     return UNSET if input is None or isinstance(input, str | UnsetType) else _INVALID_INPUT
 
 
-def is_empty_input(input: Any) -> bool:
+def is_empty_input(input: Any | UnsetType | None) -> bool:
     """
     Whether there is nothing to embed: no input, null, an empty text or an empty list.
 

@@ -144,7 +144,7 @@ def test_preflight() -> None:
     assert [
         b"Origin",
         b"Access-Control-Request-Method",
-        b"Access-Control-Request-ExtraHeaders",
+        b"Access-Control-Request-Headers",
     ] == varies
 
 

@@ -129,15 +129,18 @@ def test_parameters_of_loaded_instances() -> None:
     small = internal.HostInstance(id="b", context_length=4096.0)
     large = internal.HostInstance(id="c", context_length=8192)
 
-    assert "num_ctx                        4096" == parameters_text([unsized, small, large], UNSET)
-    assert UNSET is parameters_text([unsized], UNSET)
-    assert UNSET is parameters_text([], UNSET)
+    assert "num_ctx                        4096" == parameters_text(
+        [unsized, small, large], UNSET, "loaded"
+    )
+    assert UNSET is parameters_text([unsized], UNSET, "loaded")
+    assert UNSET is parameters_text([], UNSET, "loaded")
+    assert UNSET is parameters_text([small], UNSET, "set")
 
 
 def test_parameters_of_a_made_model() -> None:
     """One line per value, texts in quotes, and its own context over that of a loaded copy."""
     made = {"temperature": 0.5, "stop": ["END", 'a"b'], "num_ctx": 2048, "use_mmap": True}
-    lines = parameters_text([internal.HostInstance(id="a", context_length=4096)], made)
+    lines = parameters_text([internal.HostInstance(id="a", context_length=4096)], made, "loaded")
 
     assert [
         "temperature                    0.5",

@@ -146,21 +146,14 @@ class Catalogue:
         Store a derived model. Raises StoreFailure.
 
         A name that a model has in other letters stays as that model has it
-        (docs/facts/ollama.md#letter-case).
+        (docs/facts/ollama.md#name-in-other-letters).
         """
         parsed = grammar.parse(alias.name)
         assert parsed is not None, "a plan checks the name before it is kept"
         kept = self._aliases.kept.get(parsed.folded)
-        known = kept.name if kept else self._listed_name(parsed.folded)
+        known = kept.name if kept else _listed_name(self._view, parsed.folded)
         await self._aliases.keep(msgspec.structs.replace(alias, name=known or alias.name))
         self.update_made()
-
-    def _listed_name(self, folded: str) -> str | None:
-        for row in self._view.rows if self._view else []:
-            parsed = grammar.parse(row.name)
-            if parsed is not None and parsed.folded == folded:
-                return row.name
-        return None
 
     async def forget(self, name: str) -> None:
         """Delete a derived model. Raises StoreFailure."""
@@ -345,3 +338,11 @@ class Catalogue:
             else:
                 made[folded] = msgspec.structs.replace(base, name=name)
         return made
+
+
+def _listed_name(view: View | None, folded: str) -> str | None:
+    for row in view.rows if view is not None else []:
+        parsed = grammar.parse(row.name)
+        if parsed is not None and parsed.folded == folded:
+            return row.name
+    return None

@@ -595,9 +595,12 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
     # specs/mappings/generate.yaml:50: check
     problem_4 = transforms.format_problem(format=format_)
-    if problem_4 is not UNSET:
+    if raw is True and problem_4 is not UNSET:
         raise Refusal(500, problem_4, is_late=True)
-    # specs/mappings/generate.yaml:52: call
+    # specs/mappings/generate.yaml:53: check
+    if problem_4 is not UNSET:
+        raise Refusal(500, problem_4)
+    # specs/mappings/generate.yaml:55: call
     stream = request.stream
     if raw is True:
         return StreamCall(

@@ -21,6 +21,7 @@ from gateway.catalogue.aliases import Aliases
 from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.downloads import Downloads
 from gateway.catalogue.first_seen import FirstSeen
+from gateway.catalogue.presence import Presence
 from gateway.catalogue.uploads import Blobs
 from gateway.engine.endpoint import Endpoint
 from gateway.engine.model_check import ModelCheck
@@ -39,6 +40,7 @@ from gateway.server.asgi import ASGIApp, Incoming, client_of, header, receive_bo
 from gateway.server.dialects import LMSTUDIO_MOUNTS, MOUNTS
 from gateway.server.edge import Edge, Gate
 from gateway.server.keys import KeyGate
+from gateway.server.loops import LoopGate
 from gateway.server.origins import GATES
 from gateway.server.reloading import Reloads
 from gateway.server.routes import HEALTH, RELOAD, REST, RouteTable
@@ -47,6 +49,7 @@ from gateway.settings.schema import Settings
 from gateway.store.hosts import host_identity
 from gateway.store.sqlite import SqliteStore
 from gateway.upstream.client import Upstream
+from gateway.wire import hops
 from gateway.wire.client_api import OLLAMA
 from gateway.wire.writing import JSON
 
@@ -55,15 +58,22 @@ class Process:
     """The services that all requests of a process share; created when the application starts."""
 
     def __init__(self, settings: Settings) -> None:
+        self.name = hops.new_name()
         self.metrics = Metrics() if settings.routes.metrics else None
-        self.upstream = Upstream(settings.upstream)
+        self.upstream = Upstream(settings.upstream, self.name)
         self.store = SqliteStore(settings.store.path)
         self.aliases = Aliases(self.store, settings.aliases)
         host, name = host_identity(self.upstream.url), uuid.uuid4().hex
         first_seen = FirstSeen(self.store, host)
         self.catalogue = Catalogue(
-            self.upstream, settings.models, self.aliases, first_seen, OLLAMA.capabilities
+            self.upstream,
+            settings.models,
+            self.aliases,
+            first_seen,
+            OLLAMA.capabilities,
+            settings.limits.list_s,
         )
+        self.presence = Presence(self.upstream, self.catalogue)
         self.lifecycle = Lifecycle(
             self.upstream,
             self.catalogue,
@@ -96,6 +106,7 @@ class Process:
 
     async def aclose(self) -> None:
         """Stop timers and close connections."""
+        await self.presence.aclose()
         self.catalogue.close()
         await self.downloads.aclose()
         await self.lifecycle.aclose()
@@ -103,11 +114,15 @@ class Process:
         self.store.close()
 
 
-def create_app(settings: Settings, live: LiveSettings | None = None) -> ASGIApp:
+def create_app(
+    settings: Settings, live: LiveSettings | None = None, *, tells_of_host: bool = False
+) -> ASGIApp:
     """
     Return the complete ASGI application; its lifespan opens the connections.
 
-    `live` has the same settings, and replaces some of them at a reload.
+    `live` has the same settings, and replaces some of them at a reload. With `tells_of_host` it
+    asks LM Studio for its models at the start, in the background, and logs whether it is there, and
+    every change of that.
     """
     live = live or LiveSettings(settings)
     process = Process(settings)
@@ -118,6 +133,8 @@ def create_app(settings: Settings, live: LiveSettings | None = None) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await process.start()
+        if tells_of_host:
+            process.presence.start()
         try:
             yield
         finally:
@@ -151,7 +168,12 @@ def create_app(settings: Settings, live: LiveSettings | None = None) -> ASGIApp:
     # The last check, because a browser's preflight, which never has a key, is answered before it.
     gates: tuple[Gate, ...] = (*GATES, keys)
     return Edge(
-        cast("ASGIApp", inner), RouteTable(entries, mounts), settings, gates, process.metrics
+        cast("ASGIApp", inner),
+        RouteTable(entries, mounts),
+        settings,
+        gates,
+        process.metrics,
+        {hops.HEADER: LoopGate(process.name)},
     )
 
 
@@ -232,11 +254,6 @@ def _serve_reload(reloads: Reloads) -> ASGIApp:
 
 def _serve_health(process: Process, settings: Settings) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        await answer_health(
-            process.catalogue,
-            process.upstream.url,
-            client_of(scope),
-            settings.limits.health_s,
-        )
+        await answer_health(process.presence, client_of(scope), settings.limits.health_s)
 
     return serve

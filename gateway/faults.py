@@ -48,6 +48,7 @@ FaultId = Literal[
     "empty",
     "wrong_model",
     "bad_tool_arguments",
+    "wrong_server",
 ]
 
 _Problem = TypeVar("_Problem", bound=Exception)
@@ -72,6 +73,7 @@ _IN_OUR_WORDS = frozenset[str | None](
         "closed_mid_stream",
         "empty",
         "wrong_model",
+        "wrong_server",
     )
 )
 """The faults whose messages quote neither the request nor the answer."""
@@ -84,14 +86,16 @@ class UpstreamFailure(Exception):
     `fault` is set for faults. `status` is the HTTP status if LM Studio answered with an error. It
     is 200 for an error inside a stream or in a 200 body, which also has a `fault`. `message` is LM
     Studio's text, or the gateway's description of the fault. `code` is `error.code`, or else
-    `error.type`, if LM Studio sent one. `repeatable` is True only if it is certain that the request
-    was not executed, or that executing it twice is harmless.
+    `error.type`, if LM Studio sent one. `is_stated` is False if the body of an error status is not
+    JSON, as LM Studio's always is. `repeatable` is True only if it is certain that the request was
+    not executed, or that executing it twice is harmless.
     """
 
     fault: FaultId | None
     status: int | None
     message: str
     code: str | None
+    is_stated: bool
     repeatable: bool
 
     def __init__(
@@ -102,8 +106,10 @@ class UpstreamFailure(Exception):
         status: int | None = None,
         code: str | None = None,
         repeatable: bool = False,
+        is_stated: bool = True,
     ) -> None:
         super().__init__(message)
+        self.is_stated = is_stated
         self.message = message
         self.fault = fault
         self.status = status

@@ -40,11 +40,14 @@ FIRST_ANSWER_S = 5.0
 """How long one attempt to reach a running gateway may take."""
 
 
-def make_gateway(upstream_url: str, overrides: Mapping[str, Any]) -> AsgiApp:
+def make_gateway(
+    upstream_url: str, overrides: Mapping[str, Any], *, tells_of_host: bool = False
+) -> AsgiApp:
     """
     Return the gateway as it is served, for the stand-in's address.
 
-    The catalogue is never cached here, since every case starts with other models loaded.
+    The catalogue is never cached here, since every case starts with other models loaded. Nothing is
+    asked of the stand-in before the first request, unless `tells_of_host`.
     """
     from gateway.app import create_app
     from gateway.settings.schema import Settings
@@ -55,7 +58,8 @@ def make_gateway(upstream_url: str, overrides: Mapping[str, Any]) -> AsgiApp:
         "downloads": {"poll_interval_s": 0.01},
         "log": {"level": "error"},
     }
-    return create_app(msgspec.convert(_merge(base, overrides), Settings))
+    settings = msgspec.convert(_merge(base, overrides), Settings)
+    return create_app(settings, tells_of_host=tells_of_host)
 
 
 def _merge(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

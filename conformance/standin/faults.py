@@ -128,6 +128,7 @@ FAULTS: dict[str, Fault] = {
     "empty": Fault("instead", say_nothing),
     "wrong_model": Fault("within"),
     "bad_tool_arguments": Fault("within"),
+    "wrong_server": Fault("elsewhere", hint="point the gateway at a server that is not LM Studio"),
 }
 
 

@@ -121,6 +121,8 @@ def refusal_for(failure: UpstreamFailure, context: RequestContext) -> Refusal:
             501,
             f"this LM Studio lacks a route that is needed here; update LM Studio ({failure.message})",
         )
+    if failure.fault in ("wrong_server",):
+        return Refusal(502, failure.message)
     if failure.fault in ("bad_tool_arguments",):
         return Refusal(500, failure.message)
     if failure.fault in ("bad_http", "not_json", "not_sse", "empty", "wrong_model"):

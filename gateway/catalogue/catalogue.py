@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from typing import Any, Literal
 
 import msgspec
@@ -29,6 +30,7 @@ from gateway.settings.schema import ModelSettings
 from gateway.types import internal
 from gateway.upstream.answers import lacks_route
 from gateway.upstream.client import Upstream
+from gateway.upstream.identity import explain
 
 _DIALECTS: tuple[tuple[Dialect, Callable[[], FetchCall[Any, internal.HostModels]]], ...] = (
     ("v1", host.list_v1),
@@ -42,6 +44,8 @@ _BACKGROUND_DELAY_S = 0.25
 Delay in seconds before a background refresh, so that it does not compete with the request that
 triggered it.
 """
+_SILENT = ("first_byte_timeout", "silence_timeout")
+"""The faults of a host that took the request and does not answer it."""
 _MAX_WARNED = 1000
 """Number of names that a warning was logged for and that are kept in memory."""
 
@@ -56,12 +60,15 @@ class Catalogue:
         aliases: Aliases,
         first_seen: FirstSeen,
         capability_words: CapabilityWords,
+        list_s: float = 10.0,
     ) -> None:
         """
         Fetch lists with `upstream`; `aliases` and `first_seen` add what the host lacks.
 
-        `capability_words` names the capabilities that clients see.
+        `capability_words` names the capabilities that clients see. A fetch may take `list_s`
+        seconds; 0 is no limit.
         """
+        self._list_s = list_s
         self._capability_words = capability_words
         self._upstream = upstream
         self._settings = settings
@@ -72,6 +79,8 @@ class Catalogue:
         self._refresh_timer: asyncio.TimerHandle | None = None
         self._knows_dialect = False
         self._watchers: list[Callable[[list[internal.CatalogueRow]], None]] = []
+        self.when_fetched: Callable[[bool], None] | None = None
+        """Called after every fetch, with whether it has failed."""
         self._warned: set[str] = set()
         self._log = get_logger()
 
@@ -120,9 +129,15 @@ class Catalogue:
         """
         Return the rows for listings: derived models and those they do not hide, newest first.
 
-        Raises UpstreamFailure.
+        A host that is silent is listed as it was last seen. Raises UpstreamFailure.
         """
-        view = await self._look(self._settings.catalogue_ttl_s)
+        try:
+            view = await self._look(self._settings.catalogue_ttl_s)
+        except UpstreamFailure as failure:
+            if self._view is None or failure.fault not in _SILENT:
+                raise
+            view = self._view
+            self._log.warning("LM Studio is silent; listed as last seen", reason=failure.message)
         hidden = {row.name.lower() for row in view.made.values()}
         listed = [
             *view.made.values(),
@@ -276,7 +291,12 @@ class Catalogue:
         is_current = task is self._fetching
         if is_current:
             self._fetching = None
-        if task.cancelled() or task.exception() is not None:
+        if task.cancelled():
+            return
+        has_failed = task.exception() is not None
+        if self.when_fetched is not None:
+            self.when_fetched(has_failed)
+        if has_failed:
             return
         if is_current:
             self._view = task.result()
@@ -292,14 +312,18 @@ class Catalogue:
         # A host that was unreachable may have been updated.
         known = self.dialect if self._knows_dialect else None
         self._knows_dialect = False
+        over_at = time.monotonic() + (self._list_s or inf)
         for dialect, call in sorted(_DIALECTS, key=lambda item: item[0] != known):
+            left_s = max(round(over_at - time.monotonic(), 2), 0.01)
             try:
-                models = await self._upstream.ask(call())
+                models = await self._upstream.ask(
+                    call(), timeout_s=left_s if left_s < inf else None
+                )
             except UpstreamFailure as failure:
-                if not lacks_route(failure, names_thing=False):
-                    raise
                 last = failure
-                continue
+                if lacks_route(failure, names_thing=False):
+                    continue
+                break
             self._knows_dialect = True
             await self._first_seen.note(model.key for model in models.models)
             await self._aliases.refresh()
@@ -314,6 +338,7 @@ class Catalogue:
             return replace(view, made=self._made_in(view))
         assert last is not None
         try:
+            last = await explain(self._upstream, last)
             raise last
         finally:
             # A raised exception holds this frame, which must not hold the exception.

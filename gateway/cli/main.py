@@ -33,10 +33,10 @@ def main() -> None:
 
 
 def _show_version(context: click.Context) -> None:
-    from importlib.metadata import PackageNotFoundError, version
+    from gateway.cli.version import find_version
 
-    try:
-        click.echo(f"olgate {version('olgate')}")
-    except PackageNotFoundError:
-        click.echo("olgate, run from a checkout that is not installed")
+    version = find_version()
+    click.echo(
+        f"olgate {version}" if version else "olgate, run from a checkout that is not installed"
+    )
     context.exit()

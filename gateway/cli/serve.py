@@ -2,7 +2,9 @@
 `olgate serve`: run the gateway until a signal stops it.
 """
 
+import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn, Unpack
 
 import click
@@ -18,8 +20,10 @@ from gateway.cli.options import (
 
 if TYPE_CHECKING:
     import socket
+    from pathlib import Path
 
     from gateway.settings.schema import Settings
+    from gateway.settings.sources import Loaded
 
 
 @click.command()
@@ -29,7 +33,10 @@ def serve(**flags: Unpack[Flags]) -> NoReturn:
     exit_quietly_on_signals()
     loaded = load_settings(flags)
     load_server()
+    from gateway.settings.location import find_file
+
     start_journal(loaded)
+    tell_of_start(loaded, find_file(flags["config"], os.environ))
     sys.exit(run_gateway(loaded.settings, flags))
 
 
@@ -47,7 +54,31 @@ def run_gateway(settings: "Settings", flags: Flags, listener: "socket.socket | N
 
     live = LiveSettings(settings, lambda: read_settings(flags).settings)
     reload = Reloads(live).reload
-    return process.run(settings, lambda _: create_app(settings, live), listener, reload)
+    return process.run(
+        settings, partial(create_app, live=live, tells_of_host=True), listener, reload
+    )
+
+
+def tell_of_start(loaded: "Loaded", file: "Path | None") -> None:
+    """Log what the process starts with: its version, its settings file and its store."""
+    from gateway.cli.version import find_version
+    from gateway.observability.journal import get_logger
+
+    log = get_logger()
+    store = loaded.settings.store.path
+    log.info(
+        "starting",
+        version=find_version() or "not installed",
+        settings=str(file) if file else "none",
+        upstream=loaded.settings.upstream.url,
+        store=store or "memory",
+    )
+    if store is None:
+        log.warning(
+            "nothing is stored",
+            reason="derived models, and which models olgate loaded, are lost at the end",
+            do="set store.path (OLGATE_STORE_PATH) to a file",
+        )
 
 
 def load_server() -> None:

@@ -10,9 +10,10 @@ route, and its router accepts paths that Ollama redirects.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -62,9 +63,12 @@ class Edge:
         settings: Settings,
         gates: Sequence[Gate] = (),
         observer: Observer | None = None,
+        gates_of: Mapping[bytes, Gate] = MappingProxyType({}),
     ) -> None:
         """
         Wrap `inner`; `gates` are called in order, and the first answer ends the request.
+
+        A gate of `gates_of` is called before them, and only for requests with that header.
 
         `observer` is notified of every request when it has ended.
         """
@@ -72,6 +76,7 @@ class Edge:
         self._table = table
         self._settings = settings
         self._gates = gates
+        self._gates_of = dict(gates_of)
         self._observer = observer
         self._log = get_logger()
 
@@ -123,7 +128,12 @@ class Edge:
         if route is None and mount is None and (redirect := self._redirect_to_sibling(scope)):
             return redirect
         is_wrong_method = route is not None and scope["method"] not in route.methods
-        for gate in self._gates:
+        gates = self._gates
+        for name, _ in scope["headers"]:
+            if name in self._gates_of:
+                gates = (self._gates_of[name], *self._gates)
+                break
+        for gate in gates:
             checked = gate(scope, self._settings)
             if isinstance(checked, EdgeAnswer):
                 if route is None or not is_wrong_method:

@@ -6,14 +6,10 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import TYPE_CHECKING
 
 from gateway.faults import StartProblem
-from gateway.server.addresses import is_everywhere
+from gateway.server.addresses import is_everywhere, leads_to
 from gateway.settings.schema import ListenSettings
-
-if TYPE_CHECKING:
-    pass
 
 
 class ListenProblem(StartProblem):
@@ -48,6 +44,20 @@ def bind(listen: ListenSettings) -> socket.socket:
         ) from None
     except OSError as failure:
         raise ListenProblem(_explain(where, failure)) from None
+
+
+def refuse_own_upstream(listen: ListenSettings, url: str) -> None:
+    """
+    Raise ListenProblem if LM Studio's address is the one on which the gateway is to listen.
+
+    Only what can be seen without a lookup is refused here; `LoopGate` stops what cannot.
+    """
+    if listen.port and leads_to(url, listen.host, listen.port):
+        raise ListenProblem(
+            f"the gateway would call itself: {url} (upstream.url) is LM Studio's address, and port "
+            f"{listen.port} is where the gateway is to listen; choose another port with --port, or "
+            "set --upstream to where LM Studio runs"
+        )
 
 
 def _as_tcp(listener: socket.socket) -> socket.socket:

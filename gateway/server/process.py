@@ -24,7 +24,7 @@ from gateway.faults import GOING_DOWN, StartProblem
 from gateway.observability import journal
 from gateway.server.addresses import is_loopback
 from gateway.server.dialects import error_body
-from gateway.server.listen import bind, shown_address
+from gateway.server.listen import bind, refuse_own_upstream, shown_address
 from gateway.server.protocol import ClientHttp
 from gateway.server.signals import find_terminal, has_hung_up, on_signals
 from gateway.settings.schema import Settings
@@ -75,11 +75,12 @@ async def serve(
     Prints `listening on http://HOST:PORT` on standard error once connections are accepted.
     `make_app` is called on the running loop, after the address is bound; `listener` is a socket of
     `bind`, for a caller that binds before. `reload` is called on the loop for each SIGHUP. Exit
-    code 1 with a sentence: the address cannot be bound, `make_app` raises a StartProblem, or the
-    application does not start.
+    code 1 with a sentence: the address cannot be bound or is LM Studio's, `make_app` raises a
+    StartProblem, or the application does not start.
     """
     bound = listener
     try:
+        refuse_own_upstream(settings.listen, settings.upstream.url)
         bound = bound or bind(settings.listen)
         app = make_app(settings)
     except StartProblem as problem:

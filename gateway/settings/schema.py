@@ -204,6 +204,11 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The largest number of messages in a body."""
     images: Bytes = 200
     """The largest number of images in a body."""
+    list_s: Seconds = 10.0
+    """
+    Seconds that LM Studio's model list may take; after them, clients get the list as it was last
+    seen, or an error. 0 is no limit.
+    """
     health_s: Seconds = 5.0
     """Seconds that `/health` waits for LM Studio; 0 is no limit."""
     drain_s: Seconds = 30.0

@@ -87,7 +87,9 @@ def read_upstream_url(text: str) -> str:
     """
     Normalise any part of a URL to `scheme://host[:port][/prefix]`.
 
-    >>> read_upstream_url("mac.local"), read_upstream_url("http://10.0.0.2:1234/v1/")
+    One of LM Studio's own paths at the end, as documentation shows them, is not a prefix.
+
+    >>> read_upstream_url("mac.local"), read_upstream_url("http://10.0.0.2:1234/v1/models")
     ('http://mac.local:1234', 'http://10.0.0.2:1234')
     """
     wanted = "LM Studio's address, such as http://127.0.0.1:1234"
@@ -106,9 +108,15 @@ def read_upstream_url(text: str) -> str:
         raise ValueError(wanted)
     if port is None and not has_scheme:
         port = 1234
-    path = re.sub(r"/(v1|api/v0|api/v1)\Z", "", parts.path.rstrip("/")).rstrip("/")
+    path = _OWN_PATH.sub("", parts.path.rstrip("/")).rstrip("/")
     shown_host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown_host}{'' if port is None else f':{port}'}{path}"
+
+
+_OWN_PATH = re.compile(
+    r"/(v1|api/v0|api/v1)(/(models|chat|completions|embeddings|responses|messages)(/.*)?)?\Z"
+    r"|/lmstudio-greeting\Z"
+)
 
 
 def read_token(text: str) -> str | None:

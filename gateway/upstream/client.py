@@ -8,9 +8,9 @@ tells an answer from an error by its body. Nothing here knows what an event or a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gateway.faults import UpstreamFailure
 from gateway.observability.record import current
@@ -29,6 +29,7 @@ from gateway.upstream.answers import (
 from gateway.upstream.body import Headers, TransportFault
 from gateway.upstream.exchange import Exchange, may_repeat, translate
 from gateway.upstream.pool import ConnectionPool, write_head
+from gateway.wire import hops
 from gateway.wire.writing import encode
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 TargetT = TypeVar("TargetT")
 
+_PROBE_BYTES = 256 * 1024
+"""Most bytes that are read of an answer to a probe."""
+_UNREACHABLE = ("connect", "dns", "tls")
 _CONTENT_LENGTH = b"content-length"
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 """Methods whose requests state a length of 0 when they have no body."""
@@ -54,6 +58,14 @@ _UNPACKED = (b"accept-encoding", b"identity")
 """Asked for in every request: errors, names and ends of streams have to be read in an answer."""
 
 
+class Probe(NamedTuple):
+    """An answer of whatever server is there: any status, lower-case header names, raw body."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
 class Upstream:
     """
     LM Studio as seen by the gateway; one per process, used within one event loop.
@@ -67,10 +79,23 @@ class Upstream:
     """
 
     url: str
+    name: str
+    """The gateway's name in the requests that it sends (`wire.hops`)."""
+    path: str
+    """The path of `url`, without a slash at its end."""
+    root: str
+    """`url` without its path."""
 
-    def __init__(self, settings: UpstreamSettings) -> None:
+    def __init__(self, settings: UpstreamSettings, name: str | None = None) -> None:
+        """Call the host of `settings` as the gateway `name`; nothing is opened yet."""
         self.url = settings.url.rstrip("/")
+        self.name = name or hops.new_name()
+        self._hop = (hops.HEADER, self.name.encode("ascii"))
+        self.when_unreachable: Callable[[], None] | None = None
+        """Called after a request for which no connection could be opened."""
         self._origin, host, self._base_path = read_address(self.url)
+        self.path = self._base_path.decode("ascii")
+        self.root = str(self._origin)
         self._host = (b"Host", host)
         self._shown = host.decode("ascii")
         self._first_byte_s = settings.first_byte_timeout_s
@@ -83,6 +108,11 @@ class Upstream:
             max_connections=settings.max_connections,
             idle_connection_s=settings.idle_connection_s,
         )
+
+    @property
+    def has_token(self) -> bool:
+        """Whether requests have a token of LM Studio's."""
+        return bool(self._token)
 
     async def fetch(
         self, method: str, path: str, body: bytes | None = None, *, timeout_s: float | None = None
@@ -175,7 +205,7 @@ class Upstream:
             content = exchange.watch_upload(body)
             kept += length
         target = self._base_path + raw_target.encode("latin-1", "replace")
-        kept += [_UNPACKED, *self._token]
+        kept += [_UNPACKED, self._hop, *self._token]
         try:
             try:
                 await self._send(exchange, method, target, kept, content)
@@ -187,6 +217,23 @@ class Upstream:
                 current().retries += 1
                 await self._send(exchange, method, target, kept, content)
             yield RawAnswer(exchange)
+        finally:
+            exchange.close()
+
+    async def probe(self, path: str, *, from_root: bool = False) -> Probe:
+        """
+        Get a path from whatever server is there, and judge nothing; a long body is cut.
+
+        With `from_root` a path in `url` is left out. The caller limits the time. Raises
+        UpstreamFailure for faults of the wire.
+        """
+        exchange = Exchange(None, None)
+        target = path.encode("latin-1") if from_root else self._target(path)
+        try:
+            await self._send(exchange, "GET", target, self._headers(None), None)
+            body = await exchange.read_rest(_PROBE_BYTES)
+            headers = [(name.lower(), value) for name, value in exchange.headers]
+            return Probe(exchange.status, headers, body)
         finally:
             exchange.close()
 
@@ -240,12 +287,14 @@ class Upstream:
                 when_connected=exchange.note_connection,
             )
         except TransportFault as fault:
+            if self.when_unreachable is not None and fault.fault in _UNREACHABLE:
+                self.when_unreachable()
             raise translate(fault) from fault
         exchange.take(status, answered, answer)
         record.upstream_status = status
 
     def _headers(self, body: bytes | None) -> Headers:
-        headers = [_UNPACKED, (b"user-agent", b"olgate"), *self._token]
+        headers = [_UNPACKED, _AGENT, self._hop, *self._token]
         if body is not None:
             headers.append((b"content-type", b"application/json"))
         return headers
@@ -264,4 +313,5 @@ def _framing(method: str, headers: Headers, body: bytes | AsyncIterator[bytes] |
     return [(b"Content-Length", b"%d" % len(body or b""))] if body or method in _WITH_BODY else []
 
 
+_AGENT = (b"user-agent", b"olgate")
 _CHUNKED = (b"Transfer-Encoding", b"chunked")

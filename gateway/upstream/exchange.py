@@ -149,7 +149,9 @@ class Exchange:
                 message = f"status {status} with {describe_body(body)}"
             else:
                 message = shorten(text.decode("utf-8", "replace"))
-            raise UpstreamFailure(message, status=status, code=code)
+            raise UpstreamFailure(
+                message, status=status, code=code, is_stated=text.startswith((b"{", b"["))
+            )
         fault: FaultId | None = "unknown_endpoint" if is_unknown_endpoint(stated.message) else None
         raise UpstreamFailure(stated.message, status=status, code=stated.code, fault=fault)
 

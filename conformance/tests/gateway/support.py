@@ -181,10 +181,10 @@ async def open_pair(settings: Mapping[str, Any] | None = None, **host: Any) -> A
 
 @asynccontextmanager
 async def open_gateway(
-    standin: StandIn, settings: Mapping[str, Any] | None = None
+    standin: StandIn, settings: Mapping[str, Any] | None = None, *, tells_of_host: bool = False
 ) -> AsyncIterator[Pair]:
     """Run a gateway in front of a stand-in that may be running or not."""
-    app = Noting(make_gateway(standin.url, settings or {}))
+    app = Noting(make_gateway(standin.url, settings or {}, tells_of_host=tells_of_host))
     async with (
         serve(app) as url,
         speak_to(url) as client,
@@ -194,14 +194,16 @@ async def open_gateway(
 
 
 @asynccontextmanager
-async def serve(app: AsgiApp) -> AsyncIterator[str]:
+async def serve(app: AsgiApp, port: int = 0) -> AsyncIterator[str]:
     """
     Serve the gateway with uvicorn in this loop, on a socket of its own; yields its address.
+
+    `port` is for a gateway whose address others must know before it runs; 0 is any free port.
 
     uvicorn's own way of running looks for its end ten times a second, which many short tests can't
     afford; what it does at its start and end is called here one by one.
     """
-    listening = bind("127.0.0.1", 0)
+    listening = bind("127.0.0.1", port)
     config = uvicorn.Config(
         cast("ASGI3Application", app),
         http=ClientHttp,

@@ -53,6 +53,7 @@ async def pointed_at(where: str) -> AsyncIterator[Pair]:
             "dns": {"url": "http://nowhere.invalid"},
             "tls": {"url": standin.url.replace("http:", "https:")},
             "pool": {"max_connections": 1, "first_byte_timeout_s": SHORT_S},
+            "wrong_server": {},
         }
         async with open_gateway(standin, {"upstream": places[where]}) as pair:
             yield pair
@@ -78,6 +79,8 @@ async def test_a_fault_is_told_for_what_it_is(
 
 async def ask_in_vain(pair: Pair, row: Row, route: str, form: str) -> str:
     """Ask a gateway that reaches nobody; for the pool, while its one connection is busy."""
+    if row.upstream == "wrong_server":
+        pair.script({"match": {"path": "/[!_]*"}, "fault": "not_sse"})
     if row.upstream != "pool":
         return await ask(pair.client, route, form)
     pair.script({"match": {"path": CHAT}, "hold": "busy", "after": 2, "nth": 1})

@@ -7,20 +7,26 @@ from conformance.tests.gateway.support import COLD, Pair, open_gateway, open_pai
 
 
 @pytest.mark.parametrize(
-    ("version", "dialect", "loaded"), [("0.4", "v1", 2), ("0.3", "v0", 2), ("openai", "openai", 0)]
+    ("version", "server", "dialect", "loaded"),
+    [("0.4", "lmstudio", "v1", 2), ("0.3", "lmstudio", "v0", 2), ("openai", "openai", "openai", 0)],
 )
-async def test_a_host_that_answers_is_ok(version: str, dialect: str, loaded: int) -> None:
+async def test_a_host_that_answers_is_ok(
+    version: str, server: str, dialect: str, loaded: int
+) -> None:
     """It tells where LM Studio is, how it is spoken to, and how much it has."""
     async with open_pair(host_version=version) as pair:
         shown = await pair.get("/health")
         assert "ok" == shown["status"]
+        reason = shown["upstream"].pop("reason", "")
         assert {
             "url": pair.standin.url,
             "reachable": True,
+            "server": server,
             "dialect": dialect,
             "models": 8,
             "loaded": loaded,
         } == shown["upstream"]
+        assert (server == "openai") == ("OpenAI API" in reason)
 
 
 async def test_every_instance_counts_once(pair: Pair) -> None:
@@ -41,7 +47,8 @@ async def test_a_host_that_is_gone_is_noticed() -> None:
         shown = answer.json()
         assert ("unavailable", False) == (shown["status"], shown["upstream"]["reachable"])
         assert standin.url == shown["upstream"]["url"]
-        assert shown["upstream"]["reason"]
+        assert shown["upstream"]["reason"].startswith("can't connect to")
+        assert shown["upstream"]["advice"].startswith("start LM Studio's server (")
         async with StandIn(port=standin.port):
             assert "ok" == (await pair.get("/health"))["status"]
         await standin.start()

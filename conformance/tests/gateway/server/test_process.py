@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from gateway.server.addresses import leads_to
 from gateway.server.listen import ListenProblem, bind
 from gateway.server.process import serve
-from gateway.settings.schema import ListenSettings, Settings
+from gateway.settings.schema import ListenSettings, Settings, UpstreamSettings
 
 PATIENCE_S = 20.0
 
@@ -436,3 +437,41 @@ async def test_limits_on_heads_do_not_touch_answers() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await connection.rest()
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "is_own"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:4321", True),
+        ("127.0.0.1", "http://localhost:4321", True),
+        ("127.0.0.1", "http://lm.localhost:4321", True),
+        ("localhost", "http://127.0.0.1:4321", True),
+        ("::1", "http://[::1]:4321", True),
+        ("0.0.0.0", "http://127.0.0.1:4321", True),
+        ("", "http://[::1]:4321", True),
+        ("::", "http://localhost:4321/path", True),
+        ("127.0.0.1", "http://127.0.0.1:4322", False),
+        ("127.0.0.1", "http://[::1]:4321", False),
+        ("0.0.0.0", "http://192.0.2.1:4321", False),
+        ("0.0.0.0", "http://studio.example:4321", False),
+        ("127.0.0.1", "https://127.0.0.1", False),
+    ],
+)
+def test_the_own_address_is_recognised_without_asking(host: str, url: str, is_own: bool) -> None:
+    """Names of other machines are not looked up; 192.0.2.1 is an address of nobody."""
+    assert is_own == leads_to(url, host, 4321)
+
+
+async def test_a_gateway_that_would_call_itself_does_not_start(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Exit code 1 and one sentence, before the port is bound or looked at."""
+    settings = Settings(
+        listen=ListenSettings(port=1234), upstream=UpstreamSettings(url="http://localhost:1234")
+    )
+    assert 1 == await serve(settings, lambda _: pytest.fail("an application was made"))
+    assert (
+        "olgate: the gateway would call itself: http://localhost:1234 (upstream.url) is LM "
+        "Studio's address, and port 1234 is where the gateway is to listen; choose another port "
+        "with --port, or set --upstream to where LM Studio runs\n"
+    ) == capsys.readouterr().err

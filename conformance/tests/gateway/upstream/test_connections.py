@@ -588,8 +588,10 @@ async def test_forwards_what_belongs_to_both_ends(serve: Serve, connect: Connect
         (b"accept-encoding", b"gzip"),
         (b"x-twice", b"1"),
         (b"x-twice", b"caf\xc3\xa9"),
+        (b"x-olgate-via", b"another"),
     ]
-    answer = await forward(connect(server.url, token="t0"), headers=headers, body=b"[1]")
+    upstream = connect(server.url, token="t0")
+    answer = await forward(upstream, headers=headers, body=b"[1]")
 
     assert b"[1]" == answer[2]
     lines = seen[0].rstrip(b"\r\n").split(b"\r\n")
@@ -602,6 +604,8 @@ async def test_forwards_what_belongs_to_both_ends(serve: Serve, connect: Connect
             b"accept-encoding: identity",
             b"x-twice: 1",
             b"x-twice: caf\xc3\xa9",
+            b"x-olgate-via: another",
+            b"x-olgate-via: " + upstream.name.encode(),
             b"content-length: 3",
         ]
     )
@@ -620,7 +624,7 @@ async def test_the_client_s_key_stays_behind_without_a_token(
     upstream = connect((await serve(handle)).url)
     await forward(upstream, "GET", headers=[(b"Authorization", b"Bearer client")])
 
-    assert [b"host", b"accept-encoding"] == list(seen[0])
+    assert [b"host", b"accept-encoding", b"x-olgate-via"] == list(seen[0])
 
 
 @pytest.mark.parametrize(

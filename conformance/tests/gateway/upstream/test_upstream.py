@@ -84,7 +84,8 @@ async def test_asks_as_a_client_of_the_api(serve: Serve, connect: Connect) -> No
         await call.finish()
 
     server = await serve(handle)
-    await read_events(connect(server.url + "/base/", token="t0"))
+    upstream = connect(server.url + "/base/", token="t0")
+    await read_events(upstream)
 
     line, headers, body = seen[0]
     assert (b"POST /base/v1/chat/completions HTTP/1.1", b"{}") == (line, body)
@@ -93,6 +94,7 @@ async def test_asks_as_a_client_of_the_api(serve: Serve, connect: Connect) -> No
         b"accept": b"text/event-stream",
         b"accept-encoding": b"identity",
         b"user-agent": b"olgate",
+        b"x-olgate-via": upstream.name.encode(),
         b"authorization": b"Bearer t0",
         b"content-type": b"application/json",
         b"content-length": b"2",

@@ -114,6 +114,7 @@ def start_journal(loaded: "Loaded") -> None:
     from gateway.settings.written import describe
 
     journal.configure(loaded.settings.log)
+    journal.take_over()
     log = journal.get_logger()
     for note in loaded.notes:
         log.warning(note)

@@ -21,7 +21,6 @@ from gateway.observability.journal import get_logger
 from gateway.observability.record import note_load
 from gateway.types import internal
 from gateway.upstream.client import Upstream
-from gateway.wire.duration import format_duration
 
 _NO_MEMORY: Final = (
     "insufficient system resources",
@@ -104,7 +103,7 @@ class Loader:
             "model loaded",
             model=model,
             context_length=tokens,
-            took=format_duration(time.monotonic() - started),
+            took_s=round(time.monotonic() - started, 6),
         )
         identifier = loaded.instance_id or model
         return internal.HostInstance(id=identifier, context_length=wish.context_length)

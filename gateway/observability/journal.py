@@ -1,32 +1,41 @@
 """
 The log: lines on standard error, as text or as JSON.
 
-This module configures structlog, formats lines, and writes the one line of each request. A line
+This module configures structlog, formats lines, and writes the one line of each request. `lines`
+has the way of a line to standard error. A line
 never contains prompts, answers, headers other than the user agent, query strings, tokens, or the
 local variables of a traceback. The text of an exception can quote a request, so it is written only
 if `log.bodies` allows it.
 """
 
+import atexit
 import json
 import logging
+import math
 import re
 import sys
+import threading
 import traceback
+from datetime import UTC, datetime
 from time import monotonic_ns
+from types import TracebackType
 from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
 
+from gateway.observability.lines import Lines
 from gateway.observability.record import Record, current_id
 from gateway.settings.schema import LogSettings
-from gateway.wire.duration import format_duration
 
 MAX_VALUE_CHARACTERS = 300
 """Characters of a text from a client (a path, a user agent) that are written on a line."""
 
 MAX_CAUSES = 10
 """Exceptions of a chain that are written, the last one first."""
+
+FLUSH_S = 2.0
+"""Seconds that the end of the process waits for the reader of standard error."""
 
 _SECRET_KEYS = frozenset(
     {"api_key", "authorization", "body", "content", "messages", "prompt", "token", "x_api_key"}
@@ -39,12 +48,13 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./:@+\-]+")
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     """
     Write every line, the gateway's and the libraries', to `stream` (standard error by default).
+    No line ever waits for the stream's reader.
 
     Libraries log from level warning on: their lower levels name upstream addresses for each
     request, which the gateway itself logs.
     """
-    stream = stream or sys.stderr
     render: Processor = _render_json if settings.format == "json" else _render_text
+    lines = _Journal.open(stream or sys.stderr, render)
     shared: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -57,10 +67,10 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(settings.level),
-        logger_factory=lambda *_: _Lines(stream),
+        logger_factory=lambda *_: _Writer(lines),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
@@ -68,6 +78,53 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def say(text: str, level: str = "info") -> None:
+    """Write a line that is wanted whatever the level is: as it is, or as JSON in a JSON log."""
+    lines = _Journal.lines
+    if lines is None:
+        # Nothing is set up: a caller that is no command, such as a test.
+        lines = _Journal.open(sys.stderr, _render_text)
+    is_json = _Journal.render is _render_json
+    lines.write(_line_of(level, text) if is_json else text)
+
+
+def lost_lines() -> int:
+    """Return the number of log lines that were lost since the start of the process."""
+    lines = _Journal.lines
+    return _Journal.lost_before + (lines.lost if lines is not None else 0)
+
+
+def flush() -> None:
+    """Wait until all lines are written, for a short time: nobody may read them."""
+    if _Journal.lines is not None:
+        _Journal.lines.flush(FLUSH_S)
+
+
+def take_over() -> None:
+    """Write Python's warnings and uncaught exceptions as lines of the log, too."""
+    logging.captureWarnings(True)
+    log = get_logger()
+
+    def note(
+        kind: type[BaseException], problem: BaseException, trace: TracebackType | None
+    ) -> None:
+        if issubclass(kind, KeyboardInterrupt | SystemExit):
+            return
+        log.error("uncaught exception", exc_info=(kind, problem, trace))
+
+    def note_in_thread(found: threading.ExceptHookArgs) -> None:
+        if found.exc_value is not None:
+            note(found.exc_type, found.exc_value, found.exc_traceback)
+
+    def note_unraisable(found: "sys.UnraisableHookArgs") -> None:
+        if found.exc_value is not None:
+            note(found.exc_type, found.exc_value, found.exc_traceback)
+
+    sys.excepthook = note
+    threading.excepthook = note_in_thread
+    sys.unraisablehook = note_unraisable
 
 
 def set_level(level: str) -> None:
@@ -96,14 +153,14 @@ def log_request(
 
     `path` is the route's template if there is a route, never with a query. `status` is None if no
     answer was started. `outcome` is `complete`, `left` (the client left), `cut` (the answer ended
-    early) or `failed` (an exception in the gateway). `took` is the time from the head of the
-    request to now, `first` the time to the first bytes of the body of a streamed answer.
+    early) or `failed` (an exception in the gateway). `took_s` is the time from the head of the
+    request to now, `first_s` the time to the first bytes of the body of a streamed answer.
     """
     first_ns = record.first_ns if record.is_stream else None
     more = {
-        "first": None
-        if first_ns is None
-        else format_duration((first_ns - record.started_ns) / 1e9),
+        "client": record.client,
+        "key": record.key,
+        "first_s": None if first_ns is None else seconds_shown(first_ns - record.started_ns),
         "model": record.model,
         "upstream": record.upstream,
         "upstream_status": record.upstream_status,
@@ -119,26 +176,55 @@ def log_request(
         method=method,
         path=path,
         status=status,
-        took=format_duration((monotonic_ns() - record.started_ns) / 1e9),
+        took_s=seconds_shown(monotonic_ns() - record.started_ns),
         agent=user_agent,
         **{name: value for name, value in more.items() if value is not None},
     )
 
 
-class _Lines:
-    """Writes whole lines; a closed reader must not fail a request."""
+class _Journal:
+    """Where lines go and how they look, for the whole process."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    lines: Lines | None = None
+    render: Processor | None = None
+    lost_before = 0
+    """Lines that were lost by an earlier set-up."""
 
-    def msg(self, line: str) -> None:
+    @classmethod
+    def open(cls, stream: TextIO | None, render: Processor) -> Lines:
+        """Replace the set-up, and return where lines go."""
+        if cls.lines is None:
+            atexit.register(flush)
+        else:
+            cls.lines.flush(FLUSH_S)
+            cls.lines.close()
+            cls.lost_before += cls.lines.lost
+        cls.render = render
+        cls.lines = Lines(stream, _describe_loss)
+        return cls.lines
+
+
+class _Writer:
+    """structlog's logger: writes whole lines."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.debug = self.info = self.warning = self.error = self.critical = self.msg = lines.write
+
+
+class _Handler(logging.Handler):
+    """logging's handler: writes whole lines, and says nothing elsewhere when one fails."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
         try:
-            self._stream.write(line + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):
-            return
-
-    debug = info = warning = error = critical = msg
+            line = self.format(record)
+        except Exception as problem:
+            line = _line_of("error", "a log line cannot be written", reason=repr(problem))
+        self._lines.write(line)
 
 
 def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -176,8 +262,39 @@ def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return event
 
 
+def seconds_shown(nanoseconds: int) -> float:
+    """
+    Return a duration as log lines have it: seconds, to the microsecond.
+
+    >>> seconds_shown(1_234_567_890)
+    1.234568
+    """
+    return round(nanoseconds / 1e9, 6)
+
+
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return json.dumps({**dict.fromkeys(_FIRST, ""), **event}, default=repr)
+    fields = {**dict.fromkeys(_FIRST, ""), **event}
+    try:
+        return json.dumps(fields, default=repr, allow_nan=False)
+    except ValueError:
+        # JSON has no infinity, which is what a setting without a limit can be.
+        finite = {name: _finite(value) for name, value in fields.items()}
+        return json.dumps(finite, default=repr)
+
+
+def _finite(value: object) -> object:
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _line_of(level: str, text: str, **fields: object) -> str:
+    """Return a line that comes from no logger, in the form of the others."""
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    event: EventDict = {"timestamp": now, "level": level, "event": text, **fields}
+    return str((_Journal.render or _render_text)(None, "", event))
+
+
+def _describe_loss(number: int) -> str:
+    return _line_of("warning", "log lines were lost: nobody read them", lines=number)
 
 
 def _render_text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

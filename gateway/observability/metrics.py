@@ -25,7 +25,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from gateway.observability.journal import get_logger
+from gateway.observability.journal import get_logger, lost_lines
 from gateway.observability.record import Look, Record
 from gateway.observability.unknown_keys import Sampler, find_unknown
 from gateway.wire.lenient import UNREADABLE
@@ -104,6 +104,12 @@ class Metrics:
             "type",
             "key",
         )
+        self._lost_lines = Counter(
+            "olgate_lost_log_lines",
+            "Log lines that were lost since nobody read standard error.",
+            registry=registry,
+        )
+        self._lost_before = 0
         tasks = Gauge(
             "olgate_running_tasks",
             "Tasks of the event loop, also when the gateway is idle.",
@@ -117,6 +123,9 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return all metrics with their current values."""
+        lost = lost_lines()
+        self._lost_lines.inc(lost - self._lost_before)
+        self._lost_before = lost
         return generate_latest(self._registry)
 
     def note_end(self, record: Record, method: str, status: int | None) -> None:

@@ -57,11 +57,13 @@ class Record:
     """One request. Times are nanoseconds of the monotonic clock; None means not happened."""
 
     __slots__ = (
+        "client",
         "estimated",
         "fault",
         "first_ns",
         "id",
         "is_stream",
+        "key",
         "model",
         "observer",
         "retries",
@@ -79,6 +81,10 @@ class Record:
         self.id = wanted_id if is_sound else f"{_PROCESS}-{next(_numbers):x}"
         self.started_ns = monotonic_ns()
         self.observer = observer
+        self.client: str | None = None
+        """The client's address."""
+        self.key: int | None = None
+        """The place of the client's key in the list of keys, from 1; None if none was needed."""
         self.route: str | None = None
         self.model: str | None = None
         self.upstream: str | None = None

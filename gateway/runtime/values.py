@@ -4,7 +4,6 @@ Small functions on values that generated code calls and no rule names.
 
 from __future__ import annotations
 
-import logging
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
+from gateway.observability.journal import get_logger
 from gateway.wire.go_text import quote
 from gateway.wire.lenient import UNREADABLE
 from gateway.wire.odd_values import note_odd
@@ -20,7 +20,7 @@ from gateway.wire.salvage import NotJson, salvage
 
 T = TypeVar("T")
 
-_log = logging.getLogger("gateway.runtime.values")
+_log = get_logger()
 
 
 def value_of(raw: msgspec.Raw) -> Any:
@@ -65,7 +65,7 @@ def shown_quoted(value: object) -> str:
 @lru_cache(maxsize=256)
 def _log_once(problem: str) -> None:
     """Log a problem once; its list is fetched every few seconds."""
-    _log.warning("left out an entry of LM Studio's list: %s", problem)
+    _log.warning("left out an entry of LM Studio's list", reason=problem)
 
 
 def decode_each(items: Iterable[msgspec.Raw], decoder: msgspec.json.Decoder[T]) -> Iterator[T]:

@@ -86,6 +86,8 @@ class Edge:
             await self._inner(scope, receive, send)
             return
         record = start_record(self._observer, header(scope, REQUEST_ID))
+        if (address := scope.get("client")) is not None:
+            record.client = address[0]
         client = AsgiClient(scope, receive, send, record)
         failed = False
         try:

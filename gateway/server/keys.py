@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from hmac import compare_digest
 
+from gateway.observability.record import current
 from gateway.server.asgi import ExtraHeaders, Scope, header
 from gateway.server.dialects import error_body
 from gateway.server.edge import EdgeAnswer
@@ -46,8 +47,10 @@ class KeyGate:
         if not self._digests or path in self._open:
             return ()
         shown = _shown_keys(scope, path)
-        if any(_is_known(each, self._digests) for each in shown):
-            return ()
+        for each in shown:
+            if place := _place_of(each, self._digests):
+                current().key = place
+                return ()
         ways = "in the header `Authorization: Bearer KEY`"
         if path.startswith(SENT_AS_X_API_KEY):
             ways += " or `x-api-key: KEY`"
@@ -59,14 +62,18 @@ class KeyGate:
 def shows_one_of(scope: Scope, keys: Iterable[str]) -> bool:
     """Return whether a request sends one of some keys."""
     digests = _digests(keys)
-    return any(_is_known(each, digests) for each in _shown_keys(scope, scope["path"]))
+    return any(_place_of(each, digests) for each in _shown_keys(scope, scope["path"]))
 
 
-def _is_known(shown: str, digests: list[bytes]) -> bool:
-    """Compare with every key, so that the time taken does not reveal which one is similar."""
+def _place_of(shown: str, digests: list[bytes]) -> int:
+    """
+    Return the place of a key among others, from 1; 0 if it is none of them.
+
+    Compares with every key, so that the time taken does not reveal which one is similar.
+    """
     digest = _digest(shown)
     found = [compare_digest(digest, each) for each in digests]
-    return any(found)
+    return found.index(True) + 1 if any(found) else 0
 
 
 def _digests(keys: Iterable[str]) -> list[bytes]:

@@ -14,7 +14,6 @@ import contextlib
 import gc
 import logging
 import socket
-import sys
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
@@ -86,7 +85,7 @@ async def serve(
     except StartProblem as problem:
         if bound is not None:
             bound.close()
-        _say(f"olgate: {problem}")
+        journal.say(f"olgate: {problem}", "error")
         return 1
     _allow_open_files()
     _tune_collector()
@@ -153,13 +152,14 @@ class _Server(uvicorn.Server):
             for each in sockets or ():
                 each.close()
             return
-        _say(f"listening on {self._address}")
+        journal.say(f"listening on {self._address}")
         listen = self._settings.listen
         if not listen.keys and not is_loopback(listen.host):
             # Written whatever the log level is.
-            _say(
+            journal.say(
                 f"WARNING: everyone who can reach {self._address} may use this gateway and LM "
-                "Studio behind it: set listen.keys (OLGATE_LISTEN_KEYS), or listen on 127.0.0.1"
+                "Studio behind it: set listen.keys (OLGATE_LISTEN_KEYS), or listen on 127.0.0.1",
+                "warning",
             )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -171,7 +171,7 @@ class _Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.shutdown()
         if running := len(self.server_state.tasks):
-            self._log.info("draining", requests=running, seconds=self._settings.limits.drain_s)
+            self._log.info("draining", requests=running, limit_s=self._settings.limits.drain_s)
         await self._drain()
         if running := len(self.server_state.tasks):
             self._log.warning("cancelling", requests=running)
@@ -306,8 +306,3 @@ def _allow_open_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _say(line: str) -> None:
-    with contextlib.suppress(OSError):
-        print(line, file=sys.stderr, flush=True)

@@ -1,5 +1,5 @@
 """
-Durations as Ollama reads them and as logs show them.
+Durations as Ollama reads them.
 
 These are pure functions between texts and seconds. Callers choose between several durations.
 """
@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw, UnsetType
 from gateway.wire.go_json import unreadable_number
 from gateway.wire.go_text import quote_ascii
 
-__all__ = ["format_duration", "parse_keep_alive", "parse_setting"]
+__all__ = ["parse_keep_alive", "parse_setting"]
 
 DEFAULT_KEEP_ALIVE_S: Final = 300.0
 """
@@ -88,16 +88,6 @@ def parse_setting(text: str) -> float | None:
     if not digits or len(digits) > 19 or digits.strip(_DIGITS):
         return DEFAULT_KEEP_ALIVE_S
     return _seconds(int(text) * _NS_PER_S)
-
-
-def format_duration(seconds: float) -> str:
-    """
-    Return a duration for logs and error texts.
-
-    >>> format_duration(1.5), format_duration(0.004)
-    ('1.50s', '0.00s')
-    """
-    return f"{seconds:.2f}s"
 
 
 def _seconds(nanoseconds: int) -> float | None:

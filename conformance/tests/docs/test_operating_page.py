@@ -72,7 +72,12 @@ def logged() -> set[tuple[str, str]]:
                     func=ast.Attribute(value=logger, attr=method),
                     args=[ast.Constant(value=str() as event), *_],
                 ) if ast.unparse(logger) in {"self._log", "_log", "log"}:
-                    found.add((event.removesuffix(": %s"), LEVELS.get(method, method)))
+                    found.add((event, LEVELS.get(method, method)))
+                case ast.Call(
+                    func=ast.Name(id="_line_of"),
+                    args=[ast.Constant(value=str() as level), ast.Constant(value=str() as event)],
+                ):
+                    found.add((event, level))
     return found
 
 

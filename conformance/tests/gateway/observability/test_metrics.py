@@ -91,7 +91,7 @@ async def test_tokens_and_times_are_noted(path: str, route: str, body: dict[str,
     assert (host, 200) == (line["upstream"], line["upstream_status"])
     assert body["model"] in line["model"]
     is_stream = bool(body.get("stream"))
-    assert is_stream == ("first" in line)
+    assert is_stream == ("first_s" in line)
     for name in ("olgate_time_to_first_frame_seconds", "olgate_stream_duration_seconds"):
         assert (1 if is_stream else None) == found.get(f"{name}_count['{route}']")
     assert 0 == found["olgate_running_streams[]"]

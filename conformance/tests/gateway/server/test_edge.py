@@ -3,7 +3,6 @@ The edge: paths, redirects, 404, 405, upgrades, gates, journal lines
 (docs/facts/ollama.md#unmatched, docs/facts/ollama.md#unclean-paths).
 """
 
-import re
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -343,7 +342,7 @@ async def test_every_request_leaves_one_line() -> None:
         ("GET", "/v1/*", 299, ""),
         ("GET", "/nosuch", 404, ""),
     ] == [(line["method"], line["path"], line["status"], line["agent"]) for line in lines]
-    assert all(re.fullmatch(r"\d+\.\d\ds", line["took"]) for line in lines)
+    assert all(0 <= line["took_s"] < 60 for line in lines)
     assert "secret" not in str(lines)
 
 

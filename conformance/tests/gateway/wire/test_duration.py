@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.transforms import is_zero_duration, keep_alive_problem
-from gateway.wire.duration import format_duration, parse_keep_alive, parse_setting
+from gateway.wire.duration import parse_keep_alive, parse_setting
 
 MINUTE = 60.0
 
@@ -150,9 +150,3 @@ def test_any_text_is_read_or_refused_in_go_s_words(text: str) -> None:
 def test_settings_are_durations_or_seconds(text: str, seconds: float | None) -> None:
     """What can't be read is five minutes."""
     assert seconds == parse_setting(text)
-
-
-def test_durations_are_shown_with_two_decimals() -> None:
-    """Seconds, whatever their size."""
-    assert "1.50s" == format_duration(1.5)
-    assert "120.00s" == format_duration(120)

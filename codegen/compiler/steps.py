@@ -392,6 +392,9 @@ class Steps:
         more = (("status", Literal(answer.status)),) if answer.status != 200 else ()
         if answer.is_late:
             more = (*more, ("is_late", Literal(True)))
+        wanted = self._expressions.wants_frames(answer.streamed) if answer.streamed else None
+        if wanted is not None:
+            more = (*more, ("is_streamed", wanted.code))
         self._body.lines += guarded(when, *lines, Return(Call(ANSWER, (made,), more)))
 
     def _call(self, step: Step, when: Expression | None) -> None:

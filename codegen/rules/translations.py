@@ -316,6 +316,9 @@ class AnswerRule:
     status: int = key(STATUS, "the answer's status; 200 when left out", default=200)
     status_position: Position = place("status")
     is_late: bool = key(FLAG, "sent as what an inner handler answers: no charset", name="late")
+    streamed: Rule | None = maybe(
+        one(lambda: Rule), "whether this client wants it as the only line of a stream"
+    )
     omitted: dict[str, Reason] = key(
         REASONS, "fields of the target that are never produced, and why"
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 STANDIN = Path(__file__).parents[1] / "standin"
 DEFAULT = {"say": ["A", "hoy"]}
+NO_ROOM = {"finish": "length"}
 EMBEDDING, DIMENSION, CONTEXT = "text-embedding-tiny-v1", 32, 2048
 """The stand-in's model of vectors, so that both engines make the same ones."""
 
@@ -45,6 +46,8 @@ def texts_of(messages: Any) -> str:
 def timings(script: dict[str, Any]) -> dict[str, Any]:
     """Return counts and times; no time is zero."""
     pieces = len(script.get("say", [])) + len(script.get("think", []))
+    if script is NO_ROOM:
+        return {"cache_n": 0, "prompt_n": 11, "prompt_ms": 1.5, "predicted_n": 0, "predicted_ms": 0}
     return {
         "cache_n": 0,
         "prompt_n": 11,
@@ -102,12 +105,12 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         match self.path:
             case "/v1/chat/completions":
-                self.play(chat_events, texts_of(body.get("messages")))
+                self.play(chat_events, texts_of(body.get("messages")), body.get("n_predict"))
             case "/completion":
                 prompt = body.get("prompt")
                 if isinstance(prompt, dict):
                     prompt = prompt.get("prompt_string")
-                self.play(completion_events, str(prompt))
+                self.play(completion_events, str(prompt), body.get("n_predict"))
             case "/apply-template":
                 self.reply({"prompt": texts_of(body.get("messages"))})
             case "/tokenize":
@@ -119,9 +122,11 @@ class Handler(BaseHTTPRequestHandler):
             case _:
                 self.reply({"error": {"code": 404, "message": "File Not Found"}}, 404)
 
-    def play(self, events_of: Any, text: str) -> None:
-        """Play a script as events, or its error as a status."""
+    def play(self, events_of: Any, text: str, most: int | None) -> None:
+        """Play a script as events, or its error as a status; without room for a token nothing."""
         script: dict[str, Any] = prompted.find_script(text) or DEFAULT
+        if most == 0:
+            script = NO_ROOM
         if "status" in script:
             error = {"code": script["status"], "message": script.get("error", "refused")}
             self.reply({"error": error}, int(script["status"]))

@@ -309,7 +309,14 @@ def draw_speech(dice: random.Random) -> Drawn:
         body["format"] = dice.choice(["json", "", None, SCHEMA])
     if dice.random() < 0.3:
         body["options"] = dice.choice(
-            [{"temperature": 0}, {"stop": ["zz"]}, {"num_predict": 50}, {"seed": 1, "top_k": 3}, {}]
+            [
+                {"temperature": 0},
+                {"stop": ["zz"]},
+                {"num_predict": 50},
+                {"num_predict": 0},
+                {"seed": 1, "top_k": 3},
+                {},
+            ]
         )
     if dice.random() < 0.2:
         body["keep_alive"] = dice.choice(["5m", 60, -1, "1h", None])

@@ -65,8 +65,6 @@ def made_model(dice: random.Random) -> list[Drawn]:
         wish["license"] = dice.choice(["MIT", ["MIT", "Apache"], "", []])
     if dice.random() < 0.2:
         wish["info"] = dice.choice([{"context_length": 2048}, {"a": "b"}, {}, {"vision": True}])
-    if dice.random() < 0.2:
-        wish["capabilities"] = dice.choice([["tools"], [], ["completion"]])
     if dice.random() < 0.3:
         wish["stream"] = dice.choice([True, False])
     copy = dice.choice(["copied", "copied:tag", "y/copied"])

@@ -101,6 +101,9 @@ def value_for(dice: random.Random, name: str | int, types: frozenset[str]) -> No
         return doc.of(any_name(dice))
     if name == "role" and dice.random() < 0.8:
         return doc.of(dice.choice(ROLES))
+    if name == "num_ctx":
+        # A small context is full at once here, and never in a scripted engine.
+        return Text(dice.choice([b"4096", b"8192", b"2048.5", b"null", b'"4096"', b"true", b"[]"]))
     if dice.random() < 0.4 or not types:
         return any_value(dice)
     match dice.choice(sorted(types)):

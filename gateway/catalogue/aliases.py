@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import msgspec
+from msgspec import UnsetType
 
 from gateway.faults import StoreFailure
 from gateway.names import grammar
@@ -105,8 +107,28 @@ def alias_row(alias: Alias, base: internal.CatalogueRow) -> internal.CatalogueRo
     digest = base.digest
     if not is_plain(made):
         digest = hashlib.sha256(base.digest.encode() + msgspec.json.encode(made)).hexdigest()
-    return msgspec.structs.replace(
+    row = msgspec.structs.replace(
         base, name=alias.name, modified_at=alias.modified_at, digest=digest, made=made
+    )
+    return row if isinstance(made.info, UnsetType) else _with_info(row, made.info)
+
+
+def _with_info(row: internal.CatalogueRow, info: internal.MadeInfo) -> internal.CatalogueRow:
+    """Return a row with what a client says of its model (docs/facts/ollama.md#create-info)."""
+    words = [] if isinstance(info.capabilities, UnsetType) else info.capabilities
+    known = internal.Capabilities.__struct_fields__
+    stated: dict[str, Literal["yes"]] = {word: "yes" for word in words if word in known}
+    added = [word for word in dict.fromkeys(words) if word not in row.shown_capabilities]
+    texts = {
+        "family": info.model_family,
+        "quantization": info.quantization_level,
+        "parameter_size": info.parameter_size,
+    }
+    return msgspec.structs.replace(
+        row,
+        capabilities=msgspec.structs.replace(row.capabilities, **stated),
+        shown_capabilities=[*row.shown_capabilities, *added],
+        **{name: text for name, text in texts.items() if not isinstance(text, UnsetType)},
     )
 
 

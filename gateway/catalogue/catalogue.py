@@ -161,7 +161,7 @@ class Catalogue:
         Store a derived model. Raises StoreFailure.
 
         A name that a model has in other letters stays as that model has it
-        (docs/facts/ollama.md#name-in-other-letters).
+        (docs/facts/ollama.md#rename-by-case).
         """
         parsed = grammar.parse(alias.name)
         assert parsed is not None, "a plan checks the name before it is kept"

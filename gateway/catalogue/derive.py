@@ -18,6 +18,7 @@ from gateway.names import grammar
 from gateway.types import internal, ollama
 from gateway.wire.times import local_text
 
+_LENGTHS = ("context_length", "embedding_length")
 NOTHING = internal.MadeModel(parent="", license=[], parameters={}, messages=[])
 
 
@@ -36,6 +37,8 @@ def derived(
     parameters: Raw | UnsetType,
     messages: list[ollama.Message] | UnsetType | None,
     requires: str | UnsetType | None,
+    info: dict[str, Any] | UnsetType | None,
+    capabilities: list[str] | UnsetType | None,
 ) -> Alias:
     """
     Return a model that is derived from another one; stated values replace inherited ones.
@@ -59,8 +62,27 @@ def derived(
         ]
         if messages
         else source.messages,
+        info=_told(source.info, info, capabilities),
     )
     return _alias(row, name, made)
+
+
+def _told(
+    inherited: internal.MadeInfo | UnsetType,
+    info: dict[str, Any] | UnsetType | None,
+    capabilities: list[str] | UnsetType | None,
+) -> internal.MadeInfo | UnsetType:
+    """Return what is said of a model: what its source said, and over it what the client says."""
+    stated = {**(info or {})}
+    if capabilities:
+        stated["capabilities"] = capabilities
+    told = {name: stated[name] for name in internal.MadeInfo.__struct_fields__ if name in stated}
+    if not told:
+        return inherited
+    old = internal.MadeInfo() if isinstance(inherited, UnsetType) else inherited
+    # A length may be written as 2048.0, and the plan has checked that nothing is behind the point.
+    whole = {name: int(told[name]) for name in _LENGTHS if name in told}
+    return msgspec.structs.replace(old, **{**told, **whole})
 
 
 def layers(made: internal.MadeModel) -> list[bytes]:

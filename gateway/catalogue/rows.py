@@ -102,6 +102,7 @@ def _row(
         kind=kind,
         display_name=_or(model.display_name, "") or key.rsplit("/", 1)[-1],
         architecture=architecture,
+        family=architecture,
         format=_or(model.format, ""),
         quantization=quantization,
         parameter_size=parameter_size,

@@ -94,6 +94,8 @@ class Relay:
             match outcome:
                 case Answer(body=msgspec.Struct() as frame) if client.is_started:
                     await client.finish(api.encode_line(frame))
+                case Answer(body=msgspec.Struct() as frame, is_streamed=True):
+                    await client.finish(api.encode_line(frame))
                 case Answer(body=None, status=status):
                     await client.answer(status, api.bodiless_type, b"")
                 case Answer(body=str() as text, status=status):

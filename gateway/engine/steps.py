@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final, cast
 
 from msgspec import UNSET, Raw, UnsetType
 
@@ -26,6 +26,9 @@ from gateway.transforms.thinking import thinking_support
 from gateway.types import internal, ollama
 from gateway.wire.duration import parse_keep_alive
 from gateway.wire.writing import encode
+
+SUCCESS: Final = "success"
+"""The status of the last line of a report that went well."""
 
 
 async def catalogue(run: Run) -> None:
@@ -124,6 +127,8 @@ async def create(
     parameters: Raw | UnsetType,
     messages: list[ollama.Message] | UnsetType | None,
     requires: str | UnsetType | None,
+    info: dict[str, Any] | UnsetType | None,
+    capabilities: list[str] | UnsetType | None,
 ) -> AsyncIterator[internal.Progress]:
     """
     Derive a model from the resolved one, and report progress (docs/facts/ollama.md#create).
@@ -138,6 +143,8 @@ async def create(
         parameters=parameters,
         messages=messages,
         requires=requires,
+        info=info,
+        capabilities=capabilities,
     )
     yield internal.Progress(status=f"using existing layer sha256:{row.digest}")
     for layer in derive.layers(alias.made):
@@ -149,7 +156,63 @@ async def create(
         )
     yield internal.Progress(status="writing manifest")
     await _keep(run, alias)
-    yield internal.Progress(status="success")
+    yield internal.Progress(status=SUCCESS)
+
+
+async def look_for_source(run: Run, *, source: str | UnsetType | None) -> None:
+    """
+    Fill `$context.is_source_missing`: whether no model has the name (docs/facts/ollama.md#create).
+    """
+    run.context.is_source_missing = bool(source) and await run.find_model(str(source)) == "unknown"
+
+
+async def fetch_and_create(
+    run: Run,
+    *,
+    source: str | UnsetType | None,
+    model: str | UnsetType | None,
+    name: str | UnsetType | None,
+    system: str | UnsetType | None,
+    template: str | UnsetType | None,
+    license: Any | UnsetType,
+    parameters: Raw | UnsetType,
+    messages: list[ollama.Message] | UnsetType | None,
+    requires: str | UnsetType | None,
+    info: dict[str, Any] | UnsetType | None,
+    capabilities: list[str] | UnsetType | None,
+) -> AsyncIterator[internal.Progress]:
+    """
+    Pull the model that another is made from, then derive that one (docs/facts/ollama.md#create).
+    """
+    async with _closing(pull(run, model=source, name=UNSET)) as pulled:
+        async for progress in pulled:
+            if progress.status != SUCCESS:
+                yield progress
+    if await run.find_model(str(source)) != "found":
+        raise Refusal(500, NOT_FOUND)
+    derived = create(
+        run,
+        model=model,
+        name=name,
+        system=system,
+        template=template,
+        license=license,
+        parameters=parameters,
+        messages=messages,
+        requires=requires,
+        info=info,
+        capabilities=capabilities,
+    )
+    async with _closing(derived) as made:
+        async for progress in made:
+            yield progress
+
+
+def _closing(
+    records: AsyncIterator[internal.Progress],
+) -> aclosing[AsyncGenerator[internal.Progress, None]]:
+    """Return a generator so that it is closed when the client leaves."""
+    return aclosing(cast("AsyncGenerator[internal.Progress, None]", records))
 
 
 async def forget(run: Run, *, model: str | UnsetType | None, name: str | UnsetType | None) -> None:
@@ -202,7 +265,7 @@ async def pull(
                 yield _pulling(job.digest, job.total, completed)
     yield internal.Progress(status="verifying sha256 digest")
     yield internal.Progress(status="writing manifest")
-    yield internal.Progress(status="success")
+    yield internal.Progress(status=SUCCESS)
 
 
 def _pulling(digest: str, total: int, completed: int) -> internal.Progress:

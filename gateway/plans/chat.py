@@ -73,6 +73,28 @@ def load_answer(request: ollama.ChatRequest, context: RequestContext) -> ollama.
     )
 
 
+def nothing_answer(request: ollama.ChatRequest, context: RequestContext) -> ollama.ChatResponse:
+    """Answer `nothing`."""
+    model = request.model
+    messages = request.messages
+    return ollama.ChatResponse(
+        model=model if model is not UNSET and model is not None else "",
+        created_at=context.now,
+        message=ollama.ResponseMessage(role="assistant", content=""),
+        done=True,
+        done_reason="length",
+        total_duration=transforms.elapsed_ns(since=context.started_ns, until=context.monotonic_ns),
+        load_duration=transforms.elapsed_ns(since=context.started_ns, until=context.monotonic_ns),
+        prompt_eval_count=transforms.prompt_count(
+            reported=0, messages=UNSET if messages is None else messages
+        ),
+        prompt_eval_cached_count=0,
+        prompt_eval_duration=transforms.elapsed_ns(
+            since=context.started_ns, until=context.monotonic_ns
+        ),
+    )
+
+
 def chat_request(
     request: ollama.ChatRequest, options: ollama.Options, context: RequestContext
 ) -> openai.ChatCompletionRequest:
@@ -409,10 +431,31 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     if not messages:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request, context))
-    # specs/mappings/chat.yaml:42: do
-    await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/chat.yaml:44: call
+    # specs/mappings/chat.yaml:42: check
+    num_predict = options.num_predict
+    format_ = request.format
+    problem_4 = transforms.format_problem(format=format_)
+    if (
+        transforms.is_no_token(number=num_predict)
+        if num_predict is not UNSET and num_predict is not None
+        else UNSET
+    ) is True and problem_4 is not UNSET:
+        raise Refusal(500, problem_4, is_late=True)
+    # specs/mappings/chat.yaml:45: answer
     stream = request.stream
+    if (
+        transforms.is_no_token(number=num_predict)
+        if num_predict is not UNSET and num_predict is not None
+        else UNSET
+    ) is True:
+        await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
+        return Answer(
+            nothing_answer(request, context),
+            is_streamed=stream if stream is not UNSET and stream is not None else True,
+        )
+    # specs/mappings/chat.yaml:49: do
+    await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
+    # specs/mappings/chat.yaml:51: call
     return StreamCall(
         method="POST",
         path="/v1/chat/completions",

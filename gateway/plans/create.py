@@ -44,6 +44,16 @@ PARAMETERS_REFUSALS: Final[Mapping[str, str]] = {
 DECODE_OPTIONS: Final[msgspec.json.Decoder[ollama.Options]] = msgspec.json.Decoder(ollama.Options)
 
 
+def fetched_frame(source: internal.Progress) -> ollama.ProgressResponse:
+    """Report `fetched`: what a record of `fetch_and_create` becomes."""
+    digest = source.digest
+    total = source.total
+    completed = source.completed
+    return ollama.ProgressResponse(
+        status=source.status, digest=digest, total=total, completed=completed
+    )
+
+
 def create_frame(source: internal.Progress) -> ollama.ProgressResponse:
     """Report `create`: what a record of `create` becomes."""
     return ollama.ProgressResponse(status=source.status)
@@ -136,7 +146,53 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
     # specs/mappings/create.yaml:36: refuse
     if context.kept_name == "configured":
         raise Refusal(400, "this name is in the gateway's configuration: change it there")
-    # specs/mappings/create.yaml:38: model
+    # specs/mappings/create.yaml:38: refuse
+    if draft_files is not UNSET and draft_files is not None:
+        raise Refusal(400, "unknown type", is_late=True)
+    # specs/mappings/create.yaml:40: check
+    info = request.info
+    problem_10 = transforms.info_problem(info=info)
+    if problem_10 is not UNSET:
+        raise Refusal(400, problem_10, is_late=True)
+    # specs/mappings/create.yaml:42: check
+    template = request.template
+    problem_11 = transforms.template_problem(template=template)
+    if problem_11 is not UNSET:
+        raise Refusal(400, problem_11, is_late=True)
+    # specs/mappings/create.yaml:44: check
+    messages = request.messages
+    problem_12 = transforms.stored_messages_problem(messages=messages)
+    if problem_12 is not UNSET:
+        raise Refusal(400, problem_12)
+    # specs/mappings/create.yaml:46: decode
+    read_late(request.parameters, DECODE_OPTIONS, ollama.Options(), PARAMETERS_REFUSALS, 400)
+    # specs/mappings/create.yaml:48: do
+    await steps.look_for_source(run, source=from_)
+    # specs/mappings/create.yaml:50: report
+    system = request.system
+    requires = request.requires
+    capabilities = request.capabilities
+    stream = request.stream
+    if context.is_source_missing is True:
+        return Report(
+            steps.fetch_and_create(
+                run,
+                source=from_,
+                model=model,
+                name=name_2,
+                system=system,
+                template=template,
+                license=UNSET if license is None else license,
+                parameters=request.parameters,
+                messages=messages,
+                requires=requires,
+                info=info,
+                capabilities=capabilities,
+            ),
+            translate=fetched_frame,
+            streamed=stream if stream is not UNSET and stream is not None else True,
+        )
+    # specs/mappings/create.yaml:64: model
     name = shown(from_)
     if not name.strip():
         raise Refusal(400, "neither 'from' or 'files' was specified", is_late=True)
@@ -148,31 +204,8 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
     if found == "cloud":
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
-        raise Refusal(404, f"model '{shown(from_)}' not found, pull it first")
-    # specs/mappings/create.yaml:44: refuse
-    if draft_files is not UNSET and draft_files is not None:
-        raise Refusal(400, "unknown type", is_late=True)
-    # specs/mappings/create.yaml:46: check
-    info = request.info
-    problem_10 = transforms.info_problem(info=info)
-    if problem_10 is not UNSET:
-        raise Refusal(400, problem_10, is_late=True)
-    # specs/mappings/create.yaml:48: check
-    template = request.template
-    problem_11 = transforms.template_problem(template=template)
-    if problem_11 is not UNSET:
-        raise Refusal(400, problem_11, is_late=True)
-    # specs/mappings/create.yaml:50: check
-    messages = request.messages
-    problem_12 = transforms.stored_messages_problem(messages=messages)
-    if problem_12 is not UNSET:
-        raise Refusal(400, problem_12)
-    # specs/mappings/create.yaml:52: decode
-    read_late(request.parameters, DECODE_OPTIONS, ollama.Options(), PARAMETERS_REFUSALS, 400)
-    # specs/mappings/create.yaml:54: report
-    system = request.system
-    requires = request.requires
-    stream = request.stream
+        raise Refusal(500, "pull model manifest: file does not exist")
+    # specs/mappings/create.yaml:70: report
     return Report(
         steps.create(
             run,
@@ -184,6 +217,8 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
             parameters=request.parameters,
             messages=messages,
             requires=requires,
+            info=info,
+            capabilities=capabilities,
         ),
         translate=create_frame,
         streamed=stream if stream is not UNSET and stream is not None else True,

@@ -80,6 +80,30 @@ def load_answer(
     )
 
 
+def nothing_answer(
+    request: ollama.GenerateRequest, context: RequestContext
+) -> ollama.GenerateResponse:
+    """Answer `nothing`."""
+    model = request.model
+    prompt = request.prompt
+    return ollama.GenerateResponse(
+        model=model if model is not UNSET and model is not None else "",
+        created_at=context.now,
+        response="",
+        done=True,
+        done_reason="length",
+        total_duration=transforms.elapsed_ns(since=context.started_ns, until=context.monotonic_ns),
+        load_duration=transforms.elapsed_ns(since=context.started_ns, until=context.monotonic_ns),
+        prompt_eval_count=transforms.prompt_text_count(
+            reported=0, prompt=UNSET if prompt is None else prompt, system=""
+        ),
+        prompt_eval_cached_count=0,
+        prompt_eval_duration=transforms.elapsed_ns(
+            since=context.started_ns, until=context.monotonic_ns
+        ),
+    )
+
+
 def untemplated_request(
     request: ollama.GenerateRequest, options: ollama.Options, context: RequestContext
 ) -> openai.CompletionRequest:
@@ -600,8 +624,19 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     # specs/mappings/generate.yaml:53: check
     if problem_4 is not UNSET:
         raise Refusal(500, problem_4)
-    # specs/mappings/generate.yaml:55: call
+    # specs/mappings/generate.yaml:55: answer
+    num_predict = options.num_predict
     stream = request.stream
+    if (
+        transforms.is_no_token(number=num_predict)
+        if num_predict is not UNSET and num_predict is not None
+        else UNSET
+    ) is True:
+        return Answer(
+            nothing_answer(request, context),
+            is_streamed=stream if stream is not UNSET and stream is not None else True,
+        )
+    # specs/mappings/generate.yaml:57: call
     if raw is True:
         return StreamCall(
             method="POST",

@@ -21,8 +21,8 @@ def _instance(source: internal.RunningInstance) -> ollama.RunningModel:
         details=ollama.ModelDetails(
             parent_model="",
             format=source.row.format,
-            family=source.row.architecture,
-            families=transforms.families(source.row.architecture),
+            family=source.row.family,
+            families=transforms.families(source.row.family),
             parameter_size=source.row.parameter_size,
             quantization_level=source.row.quantization,
         ),

@@ -49,8 +49,8 @@ def show_answer(request: ollama.ShowRequest, context: RequestContext) -> ollama.
         details=ollama.ModelDetails(
             parent_model=value_6 if value_6 is not UNSET else "",
             format=context.model.format,
-            family=context.model.architecture,
-            families=transforms.families(context.model.architecture),
+            family=context.model.family,
+            families=transforms.families(context.model.family),
             parameter_size=context.model.parameter_size,
             quantization_level=context.model.quantization,
         ),

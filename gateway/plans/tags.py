@@ -17,7 +17,10 @@ def _summary(source: internal.CatalogueRow) -> ollama.ModelSummary:
     """Shape `summary`: internal:CatalogueRow as ollama:ModelSummary."""
     made = source.made
     parent = made.parent if made is not UNSET else UNSET
+    info = made.info if made is not UNSET else UNSET
+    context_length = info.context_length if info is not UNSET else UNSET
     max_context_length = source.max_context_length
+    embedding_length = info.embedding_length if info is not UNSET else UNSET
     return ollama.ModelSummary(
         name=source.name,
         model=source.name,
@@ -27,11 +30,12 @@ def _summary(source: internal.CatalogueRow) -> ollama.ModelSummary:
         details=ollama.ListDetails(
             parent_model=parent if parent is not UNSET else "",
             format=source.format,
-            family=source.architecture,
-            families=transforms.families(source.architecture),
+            family=source.family,
+            families=transforms.families(source.family),
             parameter_size=source.parameter_size,
             quantization_level=source.quantization,
-            context_length=max_context_length,
+            context_length=transforms.stated_length(stated=context_length, own=max_context_length),
+            embedding_length=embedding_length,
         ),
         capabilities=source.shown_capabilities if source.shown_capabilities else UNSET,
     )

@@ -46,6 +46,7 @@ class RequestContext:
         "asked",
         "first_event_ns",
         "is_blob_known",
+        "is_source_missing",
         "kept_models",
         "kept_name",
         "loaded_ns",
@@ -70,6 +71,7 @@ class RequestContext:
         self.upstream_url = settings.upstream.url
         self.started_ns = self.loaded_ns = self.first_event_ns = time.monotonic_ns()
         self.is_blob_known = False
+        self.is_source_missing = False
         self.think_values = ""
         self.kept_name: Literal["stored", "configured", "none"] = "none"
         self.models: list[internal.CatalogueRow] = []

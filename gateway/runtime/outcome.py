@@ -50,11 +50,13 @@ class Answer:
     An answer without an upstream call: an object, plain text, or no body.
 
     A late one is sent as what Ollama answers from an inner handler; its content type shows it.
+    A streamed one is the only line of a stream.
     """
 
     body: msgspec.Struct | str | None
     status: int = 200
     is_late: bool = False
+    is_streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

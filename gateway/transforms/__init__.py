@@ -50,6 +50,7 @@ from gateway.transforms.passed_on import behind_made_turns as behind_made_turns
 from gateway.transforms.passed_on import chosen_tools as chosen_tools
 from gateway.transforms.passed_on import kept_model as kept_model
 from gateway.transforms.passed_on import tool_choice_word as tool_choice_word
+from gateway.transforms.sampling import is_no_token as is_no_token
 from gateway.transforms.sampling import positive_or_absent as positive_or_absent
 from gateway.transforms.sampling import seed_or_absent as seed_or_absent
 from gateway.transforms.sampling import typical_p_problem as typical_p_problem
@@ -60,6 +61,7 @@ from gateway.transforms.show import joined_licences as joined_licences
 from gateway.transforms.show import model_info as model_info
 from gateway.transforms.show import modelfile as modelfile
 from gateway.transforms.show import parameters_text as parameters_text
+from gateway.transforms.show import stated_length as stated_length
 from gateway.transforms.show import system_in_force as system_in_force
 from gateway.transforms.show import template_hint as template_hint
 from gateway.transforms.speech import separate_speech as separate_speech
@@ -120,6 +122,7 @@ __all__ = [
     "is_legal_name",
     "is_name_given",
     "is_no_think_value",
+    "is_no_token",
     "is_same_name",
     "is_some_legal_name",
     "is_some_name",
@@ -149,6 +152,7 @@ __all__ = [
     "separate_speech",
     "source_name_problem",
     "source_problem",
+    "stated_length",
     "stored_messages_problem",
     "system_in_force",
     "template_hint",

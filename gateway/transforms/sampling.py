@@ -88,6 +88,18 @@ def seed_or_absent(number: int | float) -> int | UnsetType:
     return UNSET if number < 0 else int(number)
 
 
+def is_no_token(number: int | float) -> bool:
+    """
+    Return whether a limit leaves no token, which ends an answer before its first.
+
+    (docs/facts/ollama.md#num-predict)
+
+    >>> is_no_token(0), is_no_token(0.9), is_no_token(-1), is_no_token(1)
+    (True, True, False, False)
+    """
+    return int(number) == 0
+
+
 def positive_or_absent(number: int | float) -> int | UnsetType:
     """
     Return a limit, absent for a number below 1: Ollama reads a negative one as unlimited.

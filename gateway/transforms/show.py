@@ -47,6 +47,18 @@ def families(architecture: str) -> list[str] | None:
     return [architecture] if architecture else None
 
 
+def stated_length(stated: int | UnsetType, own: int | UnsetType) -> int | UnsetType:
+    """
+    Return a length that a client said of a derived model, else the model's own; 0 is not shown.
+
+    (docs/facts/ollama.md#create-info)
+
+    >>> stated_length(2048, 8192), stated_length(UNSET, 8192), stated_length(0, 8192)
+    (2048, 8192, UNSET)
+    """
+    return (own if isinstance(stated, UnsetType) else stated) or UNSET
+
+
 def modelfile(name: str, system: str | UnsetType, made: internal.MadeModel | UnsetType) -> str:
     """
     Return a Modelfile that stands for the model; its first line is the one that clients know.
@@ -163,7 +175,7 @@ def model_info(row: internal.CatalogueRow, asked: str, user_agent: str) -> dict[
     ...                             tools="no", vision="no")
     >>> row = internal.CatalogueRow(
     ...     key="a/q", request_key="a/q", instances_of="a/q", name="a/q:latest", kind="llm",
-    ...     display_name="Q 1B", architecture="q", format="gguf", quantization="Q8_0",
+    ...     display_name="Q 1B", architecture="q", family="q", format="gguf", quantization="Q8_0",
     ...     parameter_size="", size_bytes=0, max_context_length=4096, digest="", modified_at="",
     ...     capabilities=can, shown_capabilities=[], reasoning_options=[], instances=[])
     >>> for key, value in model_info(row, "q", "curl/8").items():

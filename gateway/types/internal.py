@@ -20,6 +20,15 @@ class HostInstance(Struct, gc=False, kw_only=True):
 Verdict: TypeAlias = Literal["yes", "no", "unknown"]
 
 
+class MadeInfo(Struct, gc=False, kw_only=True):
+    capabilities: list[str] | UnsetType = UNSET
+    model_family: str | UnsetType = UNSET
+    quantization_level: str | UnsetType = UNSET
+    parameter_size: str | UnsetType = UNSET
+    context_length: int | UnsetType = UNSET
+    embedding_length: int | UnsetType = UNSET
+
+
 class MadeMessage(Struct, gc=False, kw_only=True):
     role: str
     content: str
@@ -145,6 +154,7 @@ class MadeModel(Struct, gc=False, kw_only=True):
     license: list[str]
     parameters: dict[str, Any]
     messages: list[MadeMessage]
+    info: MadeInfo | UnsetType = UNSET
 
 
 class IdentifiedMessage(Struct, gc=False, kw_only=True):
@@ -165,6 +175,7 @@ class CatalogueRow(Struct, gc=False, kw_only=True):
     kind: Literal["llm", "embedding"]
     display_name: str
     architecture: str
+    family: str
     format: str
     quantization: str
     parameter_size: str

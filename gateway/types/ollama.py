@@ -407,6 +407,7 @@ class CreateRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
     renderer: str | UnsetType | None = UNSET
     parser: str | UnsetType | None = UNSET
     requires: str | UnsetType | None = UNSET
+    capabilities: list[str] | UnsetType | None = UNSET
     info: dict[str, Any] | UnsetType | None = UNSET
     name: str | UnsetType | None = UNSET
     quantization: str | UnsetType | None = UNSET

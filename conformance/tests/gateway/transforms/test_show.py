@@ -29,6 +29,7 @@ def row(**changes: Any) -> internal.CatalogueRow:
         kind="llm",
         display_name="Lantern 8B",
         architecture="lantern",
+        family="lantern",
         format="gguf",
         quantization="Q4_K_M",
         parameter_size="8B",

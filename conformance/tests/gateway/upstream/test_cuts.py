@@ -52,6 +52,7 @@ ROW = internal.CatalogueRow(
     kind="llm",
     display_name="",
     architecture="",
+    family="",
     format="gguf",
     quantization="",
     parameter_size="",

@@ -27,6 +27,7 @@ from gateway.engine.endpoint import Endpoint
 from gateway.engine.model_check import ModelCheck
 from gateway.engine.relay import Relay
 from gateway.engine.run import Services
+from gateway.engine.turns import Turns
 from gateway.faults import ClientGone, Refusal
 from gateway.health import answer_health
 from gateway.lifecycle.lifecycle import Lifecycle
@@ -36,7 +37,8 @@ from gateway.observability import journal, metrics
 from gateway.observability.metrics import Metrics
 from gateway.passthrough.forward import Passthrough
 from gateway.plans.endpoints import ENDPOINTS, PASSED_ON, PASSTHROUGH
-from gateway.server.asgi import ASGIApp, Incoming, client_of, header, receive_body, while_connected
+from gateway.server.asgi import ASGIApp, Incoming, client_of, header, while_connected
+from gateway.server.bodies import Bodies
 from gateway.server.dialects import LMSTUDIO_MOUNTS, MOUNTS
 from gateway.server.edge import Edge, Gate
 from gateway.server.keys import KeyGate
@@ -82,7 +84,13 @@ class Process:
             Sharing(self.store, host, name),
         )
         self.downloads = Downloads(self.upstream, self.catalogue, settings.downloads)
-        services = Services(self.catalogue, self.lifecycle, Blobs(), self.downloads)
+        self.turns = Turns()
+        self.bodies = Bodies(settings.limits)
+        if self.metrics is not None:
+            self.metrics.watch_bodies(lambda: self.bodies.used, lambda: self.bodies.waiting)
+        services = Services(
+            self.catalogue, self.lifecycle, Blobs(), self.downloads, self.turns, self.bodies
+        )
         check = ModelCheck(settings, self.catalogue)
         self.relay = Relay(OLLAMA, settings, self.upstream, services, check)
         self.passthrough = Passthrough(settings, self.upstream, services, check, PASSTHROUGH)
@@ -108,6 +116,7 @@ class Process:
         """Stop timers and close connections."""
         await self.presence.aclose()
         self.catalogue.close()
+        self.turns.close()
         await self.downloads.aclose()
         await self.lifecycle.aclose()
         await self.upstream.aclose()
@@ -141,7 +150,7 @@ def create_app(
             await process.aclose()
 
     handlers = [
-        _route(path, {item.method: item for item in items}, process, settings)
+        _route(path, {item.method: item for item in items}, process)
         for path, items in groupby(ENDPOINTS, key=lambda endpoint: endpoint.path)
     ]
     entries = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
@@ -177,10 +186,8 @@ def create_app(
     )
 
 
-def _route(
-    path: str, endpoints: dict[str, Endpoint], process: Process, settings: Settings
-) -> BaseRouteHandler:
-    app = _serve_endpoint(endpoints, process, settings)
+def _route(path: str, endpoints: dict[str, Endpoint], process: Process) -> BaseRouteHandler:
+    app = _serve_endpoint(endpoints, process)
     if "{" not in path:
         return _handler(path, app)
     if path.endswith(REST):
@@ -199,9 +206,7 @@ def _handler(path: str, app: ASGIApp, *, is_mount: bool = False) -> ASGIRouteHan
     return asgi(path, is_mount=is_mount, copy_scope=is_mount)(app)
 
 
-def _serve_endpoint(
-    endpoints: dict[str, Endpoint], process: Process, settings: Settings
-) -> ASGIApp:
+def _serve_endpoint(endpoints: dict[str, Endpoint], process: Process) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         client = client_of(scope)
         endpoint = endpoints[scope["method"]]
@@ -211,16 +216,24 @@ def _serve_endpoint(
             work = process.relay.serve(endpoint, incoming.pieces(), agent, client, path)
             await while_connected(work, incoming.wait, client.leave)
             return
+        bodies = process.bodies
         try:
-            body = await receive_body(receive, settings.limits.body_bytes)
-        except ClientGone:
-            return
-        except Refusal as refusal:
-            error = OLLAMA.encode_error(refusal.error)
-            await client.answer(refusal.status, OLLAMA.answer_type, error)
-            return
-        work = process.relay.serve(endpoint, body, agent, client, path)
-        await while_connected(work, receive, client.leave)
+            try:
+                # In a list, from which the relay takes it: nothing else may keep a large body.
+                body = [await bodies.receive(receive, client)]
+            except ClientGone:
+                return
+            except Refusal as refusal:
+                for name, value in refusal.headers:
+                    client.add_header(name, value)
+                error = OLLAMA.encode_error(refusal.error)
+                await client.answer(refusal.status, OLLAMA.answer_type, error)
+                return
+            work = process.relay.serve(endpoint, body, agent, client, path)
+            await while_connected(work, receive, client.leave)
+        finally:
+            if client.held_bytes:
+                bodies.release(client)
 
     return serve
 
@@ -232,7 +245,11 @@ def _serve_mount(prefix: str, process: Process) -> ASGIApp:
         client = client_of(scope)
         incoming = Incoming(receive)
         work = process.passthrough.serve(whole, incoming.receive, client)
-        await while_connected(work, incoming.wait, client.leave)
+        try:
+            await while_connected(work, incoming.wait, client.leave)
+        finally:
+            if client.held_bytes:
+                process.bodies.release(client)
 
     return serve
 

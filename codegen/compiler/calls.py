@@ -16,7 +16,10 @@ from codegen.compiler.runtime import ANY, FETCH_CALL, PATH_VALUE, STR, STREAM_CA
 from codegen.compiler.streams import Streams
 from codegen.compiler.tree import (
     NONE,
+    Attribute,
+    Await,
     Call,
+    Conditional,
     Expression,
     Lambda,
     Literal,
@@ -133,7 +136,14 @@ class Calls:
         method, path = call.operation.method.upper(), call.operation.path
         body: Expression = NONE
         if call.request is not None:
-            body = Call(Name(call.request), tuple(map(Name, call.parameters)))
+            parameters = tuple(map(Name, call.parameters))
+            request = Name(call.request)
+            # What a large request holds is translated apart, so that no other request waits.
+            body = Conditional(
+                Await(Call(Attribute(Name("run"), "apart"), (request, *parameters))),
+                Attribute(Name("run"), "is_large"),
+                Call(request, parameters),
+            )
         head = (("method", Literal(method)), ("path", Literal(path)), ("body", body))
         if call.fold is None:
             tail = (("decoder", call.decoder), ("translate", call.translate))

@@ -10,10 +10,15 @@ from typing import Any
 
 import msgspec
 
+from gateway.engine.limits import check_depth_in_steps
 from gateway.engine.run import Run
 from gateway.runtime.outcome import Outcome
+from gateway.settings.schema import LimitSettings
+from gateway.wire import large
 from gateway.wire.fitting import GoRules
-from gateway.wire.reading import read_blank, read_body
+from gateway.wire.large import Sizes
+from gateway.wire.reading import AT_ONCE, read_blank, read_body
+from gateway.wire.splitting import Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,11 @@ class BodyReader:
     objects: Mapping[str, str]
 
     def read(self, body: bytes) -> Any:
-        """Decode a body; raise `Refusal` with Ollama's text if that is not possible."""
+        """
+        Decode a body; raise `Refusal` with Ollama's text if that is not possible.
+
+        Returns `IN_STEPS` for a body that `read_in_steps` has to read.
+        """
         return read_body(
             body,
             self.kind,
@@ -37,6 +46,17 @@ class BodyReader:
             objects=self.objects,
         )
 
+    def read_in_steps(self, body: bytes, sizes: Sizes) -> Steps[Any]:
+        """Do the same in steps of a bounded time, for a body of any size."""
+        return large.read_in_steps(
+            body,
+            self.kind,
+            self.go_name,
+            rules=self.rules,
+            objects=self.objects,
+            sizes=sizes,
+        )
+
 
 class UnreadBody:
     """A body that must be present but is not decoded: the operation does not use it."""
@@ -44,6 +64,22 @@ class UnreadBody:
     def read(self, body: bytes) -> None:
         """Raise `Refusal` with Ollama's text if there is no body."""
         read_blank(body)
+
+    def read_in_steps(self, body: bytes, _sizes: Sizes) -> Steps[None]:
+        """Do the same in steps of a bounded time, for a body of any size."""
+        for at in range(0, len(body), AT_ONCE):
+            if body[at : at + AT_ONCE].strip():
+                return
+            yield
+        read_blank(b"")
+
+
+def read_in_steps(
+    reader: BodyReader | UnreadBody, body: bytes, limits: LimitSettings
+) -> Steps[Any]:
+    """Read a body of any size in steps of a bounded time; raises `Refusal`, also for its depth."""
+    yield from check_depth_in_steps(body, limits)
+    return (yield from reader.read_in_steps(body, Sizes(limits.text_bytes, limits.json_bytes)))
 
 
 @dataclass(frozen=True, slots=True)

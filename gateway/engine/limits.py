@@ -17,11 +17,16 @@ from msgspec import UNSET
 
 from gateway.faults import Refusal
 from gateway.settings.schema import LimitSettings
+from gateway.wire.large import is_deeper_in_steps
 from gateway.wire.lenient import UNREADABLE
+from gateway.wire.splitting import WINDOW, Steps
 
 _IMAGE = re.compile(rb'"image_url"\s*:|"type"\s*:\s*"image"')
 """Every image in OpenAI's, Anthropic's and LM Studio's form contains one of these."""
-_LISTS = ("messages", "input")
+_IMAGE_BYTES = 64
+"""The longest mark of an image that is found at the end of what one step looks at."""
+LISTS = ("messages", "input")
+"""The members of a body in any API that hold its messages."""
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _OTHER = bytes(set(range(256)) - set(b'[]{}"'))
 _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
@@ -29,31 +34,57 @@ _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 
 def check_depth(body: bytes, limits: LimitSettings) -> None:
     """Raise Refusal (400) if the values of a JSON body nest too deep."""
-    if _is_deeper(body, limits.json_depth):
-        raise Refusal(
-            400, f"the body nests values deeper than {limits.json_depth} levels (limits.json_depth)"
-        )
+    most = limits.json_depth
+    if body.count(b"[") + body.count(b"{") > most and _is_deeper(body, most):
+        raise _too_deep(limits)
+
+
+def check_depth_in_steps(body: bytes, limits: LimitSettings) -> Steps[None]:
+    """Do the same in steps of a bounded time, for a body of any size."""
+    if (yield from is_deeper_in_steps(body, limits.json_depth)):
+        raise _too_deep(limits)
+
+
+def _too_deep(limits: LimitSettings) -> Refusal:
+    return Refusal(
+        400, f"the body nests values deeper than {limits.json_depth} levels (limits.json_depth)"
+    )
 
 
 def check_counts(request: object, limits: LimitSettings) -> None:
     """Raise Refusal (400) if a request's struct has too many messages or images."""
     messages = getattr(request, "messages", UNSET)
     messages = messages if isinstance(messages, list) else []
-    _check("messages", len(messages), limits.messages)
-    _check("images", sum(_images(each) for each in (request, *messages)), limits.images)
+    check_number("messages", len(messages), limits.messages)
+    check_number("images", sum(_images(each) for each in (request, *messages)), limits.images)
 
 
 def check_raw_counts(body: bytes, fields: Mapping[str, msgspec.Raw], limits: LimitSettings) -> None:
     """Do the same as `check_counts` for a body that is passed through, of any API."""
-    for name in _LISTS:
+    for name in LISTS:
         raw = fields.get(name)
         if raw is not None and len(raw) > limits.messages:
-            _check("messages", _length(raw), limits.messages)
+            check_number("messages", _length(raw), limits.messages)
     if body.count(b"image") > limits.images:
-        _check("images", sum(1 for _ in _IMAGE.finditer(body)), limits.images)
+        check_number("images", sum(1 for _ in _IMAGE.finditer(body)), limits.images)
 
 
-def _check(what: str, there: int, most: int) -> None:
+def count_images_in_steps(body: bytes) -> Steps[int]:
+    """Return how many images a body that is passed through has."""
+    number = 0
+    for at in range(0, len(body), WINDOW):
+        if body.find(b"image", at, at + WINDOW + _IMAGE_BYTES) >= 0:
+            number += sum(
+                1
+                for found in _IMAGE.finditer(body, at, at + WINDOW + _IMAGE_BYTES)
+                if found.start() < at + WINDOW
+            )
+        yield
+    return number
+
+
+def check_number(what: str, there: int, most: int) -> None:
+    """Raise Refusal (400) if a request has more of something than it may."""
     if there > most:
         raise Refusal(400, f"the request has {there} {what}, more than {most} (limits.{what})")
 
@@ -83,8 +114,6 @@ def _is_deeper(body: bytes, limit: int) -> bool:
     >>> _is_deeper(b'{"a": [["[[[[\\\\"["]]}', 3), _is_deeper(b'{"a": [[[0]]]}', 3)
     (False, True)
     """
-    if body.count(b"[") + body.count(b"{") <= limit:
-        return False
     marks = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _OTHER)
     brackets = b"".join(marks.replace(b'""', b"").split(b'"')[::2]).translate(_AS_SQUARE)
     for _ in range(limit):

@@ -17,7 +17,7 @@ import msgspec
 
 from gateway.calls.shared import recovery_for
 from gateway.engine.client import Client
-from gateway.engine.endpoint import Endpoint
+from gateway.engine.endpoint import Endpoint, read_in_steps
 from gateway.engine.failures import Failures
 from gateway.engine.limits import check_counts, check_depth
 from gateway.engine.model_check import ModelCheck
@@ -32,7 +32,8 @@ from gateway.settings.schema import Settings
 from gateway.upstream.answers import read_answer
 from gateway.upstream.client import Upstream
 from gateway.wire.client_api import ClientApi
-from gateway.wire.writing import encode
+from gateway.wire.reading import AT_ONCE, IN_STEPS
+from gateway.wire.writing import encode, encode_in_steps
 
 
 class Relay:
@@ -61,7 +62,7 @@ class Relay:
     async def serve(
         self,
         endpoint: Endpoint,
-        body: bytes | AsyncIterator[bytes],
+        body: list[bytes] | AsyncIterator[bytes],
         user_agent: str,
         client: Client,
         path: Mapping[str, str] = EMPTY,
@@ -70,22 +71,31 @@ class Relay:
         Answer one request; a failure becomes an error answer or, after the first line, an error
         line.
 
-        `body` is the whole body, or an iterator of its pieces if the endpoint `reads_bytes`. `path`
-        holds the values of the path's parameters.
+        `body` has one item, the whole body, which is taken from it, so that it is in memory no
+        longer than it is needed; or it is an iterator of the pieces if the endpoint `reads_bytes`.
+        `path` holds the values of the path's parameters.
         """
         settings = self._settings
         context = RequestContext(settings, user_agent, path)
         run = Run(context, self._services)
         api = self._api
         is_streamed = False
-        request = None
+        request: Any = None
         try:
-            if not isinstance(body, bytes):
+            if not isinstance(body, list):
                 run.incoming = body
             elif endpoint.reader is not None:
-                check_depth(body, settings.limits)
-                request = endpoint.reader.read(body)
-                check_counts(request, settings.limits)
+                limits = settings.limits
+                request = IN_STEPS
+                if len(body[0]) <= AT_ONCE:
+                    check_depth(body[0], limits)
+                    request = endpoint.reader.read(body[0])
+                if request is IN_STEPS:
+                    run.is_large = True
+                    steps = read_in_steps(endpoint.reader, body.pop(), limits)
+                    request = await self._services.turns.run(steps)
+                body.clear()
+                check_counts(request, limits)
             early_s = settings.answers.early_headers_s
             if early_s is not None and endpoint.wants_stream and endpoint.wants_stream(request):
                 client.start_after(early_s)
@@ -145,7 +155,9 @@ class Relay:
     # -- one answer ---------------------------------------------------------------------------
 
     async def _fetch(self, call: FetchCall[Any, msgspec.Struct], run: Run, client: Client) -> None:
-        body = encode(call.body) if call.body is not None else None
+        body = None
+        if call.body is not None:
+            body = encode(call.body) if not run.is_large else await self._encoded(call.body)
         while True:
             try:
                 data = await self._upstream.fetch(call.method, call.path, body)
@@ -163,11 +175,14 @@ class Relay:
     # -- a stream -----------------------------------------------------------------------------
 
     async def _stream(self, call: StreamCall[Any, Any], run: Run, client: Client) -> None:
-        body = encode(call.body)
+        body = encode(call.body) if not run.is_large else await self._encoded(call.body)
         while True:
             try:
                 async with self._upstream.stream(call.method, call.path, body) as events:
                     run.context.first_event_ns = time.monotonic_ns()
+                    if run.is_large and call.streamed:
+                        # It is not sent again: that would keep a copy while the model answers.
+                        body = b""
                     frames = Frames(
                         call,
                         run.context,
@@ -183,8 +198,11 @@ class Relay:
                         await client.answer(200, self._api.answer_type, self._api.encode(whole))
                 return
             except UpstreamFailure as failure:
-                if not await self._recover(failure, run, client):
+                if not body or not await self._recover(failure, run, client):
                     raise
+
+    async def _encoded(self, body: msgspec.Struct) -> bytes:
+        return await self._services.turns.run(encode_in_steps(body))
 
     # -- failures -----------------------------------------------------------------------------
 

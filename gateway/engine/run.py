@@ -4,17 +4,22 @@ The state of one request while its plan runs: its context, and the services for 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar, TypeVarTuple, Unpack
 
 from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.downloads import Downloads
 from gateway.catalogue.uploads import Blobs
+from gateway.engine.turns import Turns
 from gateway.lifecycle.lifecycle import Lease, Lifecycle
 from gateway.names import grammar
 from gateway.runtime.context import RequestContext
+from gateway.server.bodies import Bodies
 from gateway.types import internal
+
+TargetT = TypeVar("TargetT")
+ValuesT = TypeVarTuple("ValuesT")
 
 NEAREST: Final = "x-olgate-nearest"
 
@@ -29,6 +34,8 @@ class Services:
     lifecycle: Lifecycle
     blobs: Blobs
     downloads: Downloads
+    turns: Turns
+    bodies: Bodies
 
 
 class Run:
@@ -40,7 +47,7 @@ class Run:
     `incoming` is the client's body if it is a file; it can be read once.
     """
 
-    __slots__ = ("context", "hints", "incoming", "lease", "services", "warnings")
+    __slots__ = ("context", "hints", "incoming", "is_large", "lease", "services", "warnings")
 
     def __init__(self, context: RequestContext, services: Services) -> None:
         self.context = context
@@ -50,6 +57,14 @@ class Run:
         """Headers for a refusal, with the known names most similar to an unknown one."""
         self.incoming: AsyncIterator[bytes] | None = None
         self.warnings: list[str] = []
+        self.is_large = False
+        """Whether work on the whole request takes so long that others must not wait for it."""
+
+    async def apart(
+        self, translate: Callable[[Unpack[ValuesT]], TargetT], *values: *ValuesT
+    ) -> TargetT:
+        """Translate a large request outside of the event loop; raises what `translate` raises."""
+        return await self.services.turns.apart(translate, *values)
 
     async def find_model(
         self,

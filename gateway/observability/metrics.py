@@ -120,6 +120,19 @@ class Metrics:
             "olgate_running_streams", "Streamed answers that are being sent now.", registry=registry
         )
         running.set_function(lambda: self.running_streams)
+        self._bodies = Gauge(
+            "olgate_bodies_bytes", "Bytes of request bodies that are held now.", registry=registry
+        )
+        self._waiting = Gauge(
+            "olgate_waiting_bodies",
+            "Request bodies that wait for room in memory.",
+            registry=registry,
+        )
+
+    def watch_bodies(self, held: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Show the bytes of bodies that are held, and the number of bodies that wait for room."""
+        self._bodies.set_function(held)
+        self._waiting.set_function(waiting)
 
     def text(self) -> bytes:
         """Return all metrics with their current values."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
+from io import BytesIO
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway.calls.shared import recovery_for
 from gateway.engine.failures import Failures
-from gateway.engine.limits import check_depth, check_raw_counts
+from gateway.engine.limits import check_depth, check_depth_in_steps, check_raw_counts
 from gateway.engine.model_check import ModelCheck
 from gateway.engine.run import NEAREST, Services
 from gateway.faults import Refusal, UpstreamFailure, afresh
@@ -24,24 +25,19 @@ from gateway.lifecycle.lifecycle import Lease
 from gateway.observability.record import current
 from gateway.passthrough.answers import look_at, patch_answer
 from gateway.passthrough.json_members import join_members, members_of
+from gateway.passthrough.large import join_in_steps, read_members
 from gateway.passthrough.routes import Routes
 from gateway.passthrough.sending import conclude, refuse
 from gateway.runtime.context import RequestContext
 from gateway.runtime.patching import PassedOn, changed
-from gateway.server.asgi import (
-    AsgiClient,
-    Receive,
-    Scope,
-    body_pieces,
-    body_too_large,
-    header,
-    receive_body,
-)
+from gateway.server.asgi import AsgiClient, Receive, Scope, body_pieces, header
+from gateway.server.bodies import body_too_large
 from gateway.settings.schema import Settings
 from gateway.types import internal
 from gateway.upstream.client import Upstream
-from gateway.wire.encodings import NotPacked, TooLong, UnknownEncoding, readable, unpack
+from gateway.wire.encodings import NotPacked, TooLong, UnknownEncoding, readable, unpacked_pieces
 from gateway.wire.lenient import UNREADABLE
+from gateway.wire.reading import AT_ONCE
 from gateway.wire.writing import JSON
 
 _OUR_TOKEN_REFUSED = (401, 403)
@@ -76,6 +72,8 @@ class Passthrough:
         self._check = check
         self._routes = Routes(routes)
         self._failures = Failures(settings)
+        self._turns = services.turns
+        self._bodies = services.bodies
 
     def use(self, settings: Settings) -> None:
         """Use other settings for the requests to come."""
@@ -100,12 +98,21 @@ class Passthrough:
             if has_body and not _is_json(scope):
                 body = body_pieces(receive)
             else:
-                limit = context.settings.limits.body_bytes
-                whole = await receive_body(receive, limit)
+                # Not by a name of its own: the body is kept no longer than it is needed.
+                body = await self._bodies.receive(receive, client)
+                limits = context.settings.limits
                 if has_body:
-                    whole = _unpacked(scope, whole, limit)
-                    check_depth(whole, context.settings.limits)
-                    body = await self._patched(whole, route, context)
+                    if header(scope, b"content-encoding"):
+                        body = await self._unpacked(
+                            scope, body, client, context.settings.limits.body_bytes
+                        )
+                    if len(body) > AT_ONCE:
+                        await self._turns.run(check_depth_in_steps(body, limits))
+                    else:
+                        check_depth(body, limits)
+                    body = await self._patched(body, route, context)
+                else:
+                    body = None
             row = None if route.changes_models else context.resolved
             if row is not None:
                 record.model = row.name
@@ -122,6 +129,36 @@ class Passthrough:
             if route.changes_models:
                 self._catalogue.invalidate()
 
+    async def _unpacked(self, scope: Scope, body: bytes, client: AsgiClient, limit: int) -> bytes:
+        """
+        Return a body without its content encoding; that header goes too: a name in it must be read.
+
+        Raises Refusal: 415 for an encoding that is not read here, 400 for bytes not in that
+        encoding, 413 for what grows beyond the limit, 503 for what there is no room for.
+        """
+        encoding = header(scope, b"content-encoding")
+        whole, since = BytesIO(), 0
+        try:
+            for piece in unpacked_pieces(body, encoding, limit):
+                await self._bodies.take(client, len(piece))
+                whole.write(piece)
+                since += len(piece) + 1
+                if since > AT_ONCE:
+                    since = 0
+                    await self._turns.pause()
+        except UnknownEncoding:
+            words = (
+                f"content-encoding {encoding} is not read here: send one of {readable()}, or none"
+            )
+            raise Refusal(415, words) from None
+        except NotPacked:
+            words = f"the body is not whole, or not {encoding}, as content-encoding says"
+            raise Refusal(400, words) from None
+        except TooLong:
+            raise body_too_large(limit) from None
+        scope["headers"] = [item for item in scope["headers"] if item[0] != b"content-encoding"]
+        return whole.getvalue()
+
     async def _patched(self, body: bytes, route: PassedOn, context: RequestContext) -> bytes:
         """
         Return the body with what the route changes in it; the body itself when nothing is.
@@ -131,15 +168,21 @@ class Passthrough:
         """
         if not route.model and not route.request:
             return body
-        members = members_of(body)
-        check_raw_counts(body, members or {}, context.settings.limits)
+        is_large = len(body) > AT_ONCE
+        if is_large:
+            members = await self._turns.run(read_members(body, context.settings.limits))
+        else:
+            members = members_of(body)
+            check_raw_counts(body, members or {}, context.settings.limits)
         if members is None:
             # LM Studio reports a body that is not an object.
             return body
         if route.model and not await self._find_model(members.get(route.model), context):
             return body
         after = changed(members, route.request, context)
-        return body if after is None else join_members(after)
+        if after is None:
+            return body
+        return await self._turns.run(join_in_steps(after)) if is_large else join_members(after)
 
     async def _find_model(self, name: msgspec.Raw | None, context: RequestContext) -> bool:
         """Look up a model by the raw name in a body; tell whether there was a name at all."""
@@ -226,30 +269,6 @@ def _context_length(made: internal.MadeModel | UnsetType) -> float | UnsetType:
     """Return the context that a derived model wants, in tokens; absent when it wants none."""
     wanted = UNSET if isinstance(made, UnsetType) else made.parameters.get("num_ctx", UNSET)
     return float(wanted) if isinstance(wanted, int | float) else UNSET
-
-
-def _unpacked(scope: Scope, body: bytes, limit: int) -> bytes:
-    """
-    Return a body without its content encoding, whose header goes too: a name in it must be read.
-
-    Raises Refusal: 415 for an encoding that is not read here, 400 for bytes not in that encoding,
-    413 for what grows beyond the limit.
-    """
-    encoding = header(scope, b"content-encoding")
-    if not encoding:
-        return body
-    try:
-        whole = unpack(body, encoding, limit)
-    except UnknownEncoding:
-        words = f"content-encoding {encoding} is not read here: send one of {readable()}, or none"
-        raise Refusal(415, words) from None
-    except NotPacked:
-        words = f"the body is not whole, or not {encoding}, as content-encoding says"
-        raise Refusal(400, words) from None
-    except TooLong:
-        raise body_too_large(limit) from None
-    scope["headers"] = [item for item in scope["headers"] if item[0] != b"content-encoding"]
-    return whole
 
 
 def _is_json(scope: Scope) -> bool:

@@ -459,7 +459,9 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     return StreamCall(
         method="POST",
         path="/v1/chat/completions",
-        body=chat_request(request, options, context),
+        body=await run.apart(chat_request, request, options, context)
+        if run.is_large
+        else chat_request(request, options, context),
         chunks=DECODE_CHAT_COMPLETION_CHUNK,
         translator=lambda: ChatStream(request, context),
         fold=ChatFold,

@@ -151,7 +151,9 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
     return FetchCall(
         method="POST",
         path="/v1/embeddings",
-        body=embed_request(request, context),
+        body=await run.apart(embed_request, request, context)
+        if run.is_large
+        else embed_request(request, context),
         decoder=DECODE_EMBEDDINGS_RESPONSE,
         translate=lambda response: embed_response(response, request, context),
     )

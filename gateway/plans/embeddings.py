@@ -115,7 +115,9 @@ async def plan(request: ollama.EmbeddingRequest, run: Run) -> Outcome:
     return FetchCall(
         method="POST",
         path="/v1/embeddings",
-        body=embeddings_request(request, context),
+        body=await run.apart(embeddings_request, request, context)
+        if run.is_large
+        else embeddings_request(request, context),
         decoder=DECODE_EMBEDDINGS_RESPONSE,
         translate=lambda response: embeddings_response(response),
     )

@@ -641,7 +641,9 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         return StreamCall(
             method="POST",
             path="/v1/completions",
-            body=untemplated_request(request, options, context),
+            body=await run.apart(untemplated_request, request, options, context)
+            if run.is_large
+            else untemplated_request(request, options, context),
             chunks=DECODE_COMPLETION_CHUNK,
             translator=lambda: UntemplatedStream(request, context),
             fold=UntemplatedFold,
@@ -651,7 +653,9 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         return StreamCall(
             method="POST",
             path="/v1/completions",
-            body=untemplated_request(request, options, context),
+            body=await run.apart(untemplated_request, request, options, context)
+            if run.is_large
+            else untemplated_request(request, options, context),
             chunks=DECODE_COMPLETION_CHUNK,
             translator=lambda: UntemplatedStream(request, context),
             fold=UntemplatedFold,
@@ -660,7 +664,9 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     return StreamCall(
         method="POST",
         path="/v1/chat/completions",
-        body=templated_request(request, options, context),
+        body=await run.apart(templated_request, request, options, context)
+        if run.is_large
+        else templated_request(request, options, context),
         chunks=DECODE_CHAT_COMPLETION_CHUNK,
         translator=lambda: TemplatedStream(request, context),
         fold=TemplatedFold,

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mutab
 from time import monotonic_ns
 from typing import Any, TypeAlias
 
-from gateway.faults import ClientGone, Refusal
+from gateway.faults import ClientGone
 from gateway.observability.record import Record
 from gateway.server.eager_start import start_now
 from gateway.wire.writing import NDJSON
@@ -70,6 +70,8 @@ class AsgiClient:
         self._headers: list[tuple[bytes, bytes]] = []
         self.is_started = False
         self.is_gone = False
+        self.held_bytes = 0
+        """Bytes of its body that count as held (`bodies`)."""
         self.is_event_stream = False
         self._early: asyncio.Future[None] | None = None
 
@@ -209,32 +211,6 @@ def header(scope: Scope, name: bytes) -> str:
             text: str = value.decode("latin-1")
             return text
     return ""
-
-
-def body_too_large(limit: int) -> Refusal:
-    """Return the refusal (413) of a body of more than `limit` bytes."""
-    return Refusal(413, f"the request body is larger than {limit} bytes")
-
-
-async def receive_body(receive: Receive, limit: int) -> bytes:
-    """
-    Return the client's whole body.
-
-    Raises Refusal (413) beyond `limit` bytes, and ClientGone.
-    """
-    pieces: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size > limit:
-            raise body_too_large(limit)
-        pieces.append(piece)
-        if not message.get("more_body", False):
-            return b"".join(pieces)
 
 
 async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:

@@ -187,6 +187,17 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     body_bytes: Bytes = 256 * 1024 * 1024
     """The largest request body in bytes."""
+    bodies_total: Bytes = 512 * 1024 * 1024
+    """
+    Bytes of all request bodies that may be in memory at a time, unpacked ones as they are unpacked.
+    A body beyond that waits. One body alone is never refused.
+    """
+    bodies_wait_s: Seconds = 30.0
+    """Seconds that a body waits for room before it is refused; 0 is no limit."""
+    text_bytes: Bytes = 32 * 1024 * 1024
+    """The largest text of a body that is translated, such as an image in base64."""
+    json_bytes: Bytes = 2 * 1024 * 1024
+    """The largest value that is read as a whole, such as options, or a call's arguments."""
     header_bytes: Bytes = 1024 * 1024
     """
     The largest request line and headers together, in bytes; the default is Go's limit, and so

@@ -8,9 +8,15 @@ from typing import Final
 
 from msgspec import UNSET, UnsetType
 
+from gateway.wire.splitting import Steps
+
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _LINE_ENDS: Final = b"\r\n"
+_ALPHABET_AND_ENDS: Final = _ALPHABET + _LINE_ENDS
 _FOREIGN: Final = re.compile(rb"[^A-Za-z0-9+/\r\n]")
+_MARK: Final = re.compile(rb"[^\r\n]")
+_PIECE: Final = 256 * 1024
+"""Characters that are looked at in one step."""
 _HEAD_CHARACTERS: Final = 16
 """Base64 characters for the twelve bytes of the longest signature."""
 
@@ -30,50 +36,64 @@ _UNKNOWN: Final = "image/jpeg"
 
 def broken_base64(text: str) -> str | UnsetType:
     """Return Go's text for the place where standard base64 breaks, absent if it does not."""
-    data = text.encode("utf-8", "replace")
-    if _is_clean(data) or _is_clean(data.translate(None, _LINE_ENDS)):
+    if len(text) <= _PIECE and _is_clean(text.encode("utf-8", "replace")):
         return UNSET
-    at = _broken_at(data)
-    return UNSET if at is None else f"illegal base64 data at input byte {at}"
+    steps = broken_base64_in_steps(text)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: str | UnsetType = end.value
+            return found
+
+
+def broken_base64_in_steps(text: str) -> Steps[str | UnsetType]:
+    """
+    Do the same in steps.
+
+    Line ends are skipped everywhere. For a missing rest, the place is the start of the group of
+    four (counted back from the end); for an illegal byte, that byte; for bytes after the padding,
+    the first of them.
+    """
+    filled = at = 0
+    padding = b""
+    for start in range(0, len(text), _PIECE):
+        data = text[start : start + _PIECE].encode("utf-8", "replace")
+        rest = data.translate(None, _ALPHABET_AND_ENDS)
+        if not padding and not rest:
+            filled += len(data) - (data.count(b"\r") + data.count(b"\n"))
+        else:
+            place = 0
+            if not padding:
+                found = _FOREIGN.search(data)
+                assert found is not None
+                place = found.start()
+                skipped = data.count(b"\r", 0, place) + data.count(b"\n", 0, place)
+                filled += place - skipped
+                if data[place : place + 1] != b"=" or filled % 4 < 2:
+                    return _illegal(at + place)
+            while (mark := _MARK.search(data, place)) is not None:
+                place = mark.start()
+                if mark[0] != b"=" or len(padding) == 4 - filled % 4:
+                    # Go names the byte before this one where a second sign is missing.
+                    is_missing = len(padding) == 1 and filled % 4 == 2
+                    return _illegal(at + place - is_missing)
+                padding += b"="
+                place += 1
+        at += len(data)
+        yield
+    if not padding:
+        return UNSET if filled % 4 == 0 else _illegal(at - filled % 4)
+    return UNSET if len(padding) == 4 - filled % 4 else _illegal(at)
+
+
+def _illegal(at: int) -> str:
+    return f"illegal base64 data at input byte {at}"
 
 
 def _is_clean(data: bytes) -> bool:
     padding = data.translate(None, _ALPHABET)
     return len(data) % 4 == 0 and padding in (b"", b"=", b"==") and data.endswith(padding)
-
-
-def _broken_at(data: bytes) -> int | None:
-    """
-    Return the position of the byte that Go's decoder reports for bad input.
-
-    Line ends are skipped everywhere. For a missing rest, it is the start of the group of four
-    (counted back from the end); for an illegal byte, that byte; for bytes after the padding, the
-    first of them.
-    """
-    foreign = _FOREIGN.search(data)
-    at = foreign.start() if foreign else len(data)
-    skipped = data.count(b"\r", 0, at) + data.count(b"\n", 0, at)
-    filled = (at - skipped) % 4
-    if foreign is None:
-        return len(data) - filled if filled else None
-    if data[at : at + 1] != b"=" or filled < 2:
-        return at
-    at += 1
-    if filled == 2:
-        at = _after_line_ends(data, at)
-        if at == len(data):
-            return at
-        if data[at : at + 1] != b"=":
-            return at - 1
-        at += 1
-    at = _after_line_ends(data, at)
-    return at if at < len(data) else None
-
-
-def _after_line_ends(data: bytes, at: int) -> int:
-    while data[at : at + 1] in (b"\r", b"\n"):
-        at += 1
-    return at
 
 
 def without_line_ends(text: str) -> str:

@@ -13,9 +13,15 @@ from typing import Final
 
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.transforms._media import broken_base64, media_type, without_line_ends
+from gateway.transforms._media import (
+    broken_base64,
+    broken_base64_in_steps,
+    media_type,
+    without_line_ends,
+)
 from gateway.transforms._raw import kind_of
 from gateway.types import internal, ollama, openai
+from gateway.wire.fitting import IN_STEPS
 from gateway.wire.go_json import unreadable_number
 
 _NO_OBJECT: Final = "Value looks like object, but can't find closing '}' symbol"
@@ -34,6 +40,9 @@ def base64_problem(text: str) -> str | UnsetType:
     'illegal base64 data at input byte 4'
     """
     return broken_base64(text)
+
+
+IN_STEPS[base64_problem] = broken_base64_in_steps
 
 
 def object_problem(value: Raw) -> str | UnsetType:

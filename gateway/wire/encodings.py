@@ -7,6 +7,7 @@ Nothing here knows whether a body is a request or an answer, and which status an
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
 from typing import Any, Final, TypeAlias
@@ -17,6 +18,8 @@ _OTHER_NAMES = {"x-gzip": "gzip"}
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _PIECE_BYTES = 64 * 1024
 """What follows a member is copied once for each member, so pieces are small."""
+_PACKED_BYTES = 1024
+"""Deflate holds up to a thousand times as much."""
 _MEMBERS = 1000
 """Most gzip members or zstd frames of a body: an empty one takes 9 bytes and a decompressor."""
 _WINDOW_LOG = 23
@@ -151,17 +154,32 @@ def unpack(body: bytes, encodings: str, limit: int) -> bytes:
     >>> unpack(b"fog", "identity", 10)
     b'fog'
     """
+    return b"".join(unpacked_pieces(body, encodings, limit))
+
+
+def unpacked_pieces(body: bytes, encodings: str, limit: int) -> Iterator[bytes]:
+    """
+    Do the same piece by piece; a piece is at most a megabyte or so, as little packed goes into it.
+
+    >>> b"".join(unpacked_pieces(zlib.compress(b"fog"), "deflate", 10))
+    b'fog'
+    """
     names = [name.strip().lower() for name in encodings.split(",")]
     stated = [name for name in names if name not in ("", "identity")]
     if len(stated) > 1:
         # Each of them would multiply what the one before it allows.
         raise UnknownEncoding(", ".join(stated))
-    for name in stated:
-        unpacker = Unpacker(name)
-        body = unpacker.feed(body, limit)
-        if not unpacker.is_whole:
-            raise NotPacked(name)
-    return body
+    if not stated:
+        yield body
+        return
+    unpacker = Unpacker(stated[0])
+    size = 0
+    for start in range(0, len(body), _PACKED_BYTES):
+        piece = unpacker.feed(body[start : start + _PACKED_BYTES], limit - size)
+        size += len(piece)
+        yield piece
+    if not unpacker.is_whole:
+        raise NotPacked(stated[0])
 
 
 def readable() -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -19,6 +19,9 @@ from gateway.wire.go_json import Repeated, members, numbers_in
 from gateway.wire.shapes import JsonKind, Shape, fold, plan_for
 
 Check = Callable[[Any], str | UnsetType]
+
+IN_STEPS: Final[dict[Check, Callable[[str], Generator[None, None, str | UnsetType]]]] = {}
+"""Checks of texts that may be long, each with the same check in steps of a bounded time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +78,7 @@ _ZEROS: Final[tuple[tuple[JsonKind, Callable[[], Any]], ...]] = (
 )
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """The place of a value: `path` with `[]` for elements, `label` without (for Ollama's texts)."""
 
     path: str
@@ -95,7 +98,7 @@ class _Fitter:
     folds_keys = False
     _first_complaint: str | None = None
 
-    def fit(self, value: Any, shape: Shape, place: _Place, earlier: Any = UNSET) -> Any:
+    def fit(self, value: Any, shape: Shape, place: Place, earlier: Any = UNSET) -> Any:
         """The value as the type takes it; complaints go to `complain`."""
         if not shape.kinds:
             return value
@@ -104,7 +107,7 @@ class _Fitter:
         kind = _KINDS[type(value)]
         if kind not in shape.kinds or (kind == "number" and not _fits_number(value, shape)):
             self.complain(value, shape, place)
-            return self._zero(shape, place)
+            return self.zero(shape, place)
         if kind == "array" and shape.item is not None:
             inner = self.place_of_item(place)
             looks_at_each = self.looks_at(inner)
@@ -126,59 +129,60 @@ class _Fitter:
             return fitted
         return value
 
-    def fit_item(self, value: Any, shape: Shape, place: _Place, earlier: Any = UNSET) -> Any:
+    def fit_item(self, value: Any, shape: Shape, place: Place, earlier: Any = UNSET) -> Any:
         """An element of a list or a map."""
         return self.fit(value, shape, place, earlier)
 
-    def emptied(self, shape: Shape, place: _Place, earlier: Any) -> Any:
+    def emptied(self, shape: Shape, place: Place, earlier: Any) -> Any:
         """Return the value that a null leaves."""
-        return None if shape.is_nullable else self._zero(shape, place)
+        return None if shape.is_nullable else self.zero(shape, place)
 
-    def looks_at(self, place: _Place) -> bool:
+    def looks_at(self, place: Place) -> bool:
         """Return whether values at a place must be looked at one by one, whatever their kinds."""
         return False
 
-    def place_of_item(self, place: _Place) -> _Place:
+    def place_of_item(self, place: Place) -> Place:
         """Return the place of a list's or a map's elements."""
         return place._replace(path=f"{place.path}[]")
 
-    def place_of_fields(self, shape: Shape, place: _Place) -> _Place:
+    def place_of_fields(self, shape: Shape, place: Place) -> Place:
         """Return the place from which the paths of a struct's fields start."""
         return place
 
-    def complain(self, value: Any, shape: Shape, place: _Place) -> None:
+    def complain(self, value: Any, shape: Shape, place: Place) -> None:
         """Note or raise a problem: the type does not accept the kind of a value."""
         raise NotImplementedError
 
     def _fit_struct(
-        self, value: dict[str, Any], shape: Shape, place: _Place, earlier: Any = UNSET
+        self, value: dict[str, Any], shape: Shape, place: Place, earlier: Any = UNSET
     ) -> dict[str, Any]:
         outer = self.place_of_fields(shape, place)
         fitted: dict[str, Any] = dict(earlier) if isinstance(earlier, dict) else {}
         for key, item in members(value):
-            name = self._name_of(key, shape)
+            name = self.name_of(key, shape)
             if name is None or (item is None and not self._takes_null(name, shape, fitted)):
                 continue
             inner = self.place_of_field(name, shape, outer)
             fitted[name] = self.fit(item, shape.fields[name], inner, fitted.get(name, UNSET))
         for name in shape.required:
             if name not in fitted:
-                fitted[name] = self._zero(shape.fields[name], outer)
+                fitted[name] = self.zero(shape.fields[name], outer)
         return fitted
 
     def _takes_null(self, name: str, shape: Shape, fitted: dict[str, Any]) -> bool:
         return shape.fields[name].is_nullable or name in fitted
 
-    def place_of_field(self, name: str, shape: Shape, outer: _Place) -> _Place:
+    def place_of_field(self, name: str, shape: Shape, outer: Place) -> Place:
         """Return the place of a field of the struct `shape`."""
         return outer._replace(path=f"{outer.path}.{name}" if outer.path else name)
 
-    def _name_of(self, key: str, shape: Shape) -> str | None:
+    def name_of(self, key: str, shape: Shape) -> str | None:
+        """Return the field that a key means, None when it means none."""
         if key in shape.fields:
             return key
         return shape.names.get(fold(key)) if self.folds_keys else None
 
-    def _zero(self, shape: Shape, place: _Place) -> Any:
+    def zero(self, shape: Shape, place: Place) -> Any:
         """Return Go's zero value, which replaces a null if the type has no null."""
         if shape.is_nullable:
             return None
@@ -200,14 +204,23 @@ class BodyFitter(_Fitter):
         """Fields at the top whose bytes count as they were sent (Go's json.RawMessage)."""
 
     def fit_whole(self, value: Any, shape: Shape) -> Any:
+        """Fit a whole body; raises `Refusal` with the first complaint."""
+        fitted = self.fit(value, shape, self.place_of_whole())
+        self.raise_first()
+        return fitted
+
+    def place_of_whole(self) -> Place:
+        """Return the place of the body."""
         # Go joins the name of an embedded struct to the path, and an anonymous one has no name.
         is_embedded = self._go_name in self._rules.types
         label, owner = (self._go_name, "") if is_embedded else ("", self._go_name)
-        fitted = self.fit(value, shape, _Place("", label, owner, is_pinned=False))
-        self._raise_first()
-        return fitted
+        return Place("", label, owner, is_pinned=False)
 
-    def fit(self, value: Any, shape: Shape, place: _Place, earlier: Any = UNSET) -> Any:
+    def is_object(self, place: Place) -> bool:
+        """Return whether a value that is kept raw must be an object."""
+        return place.path in self._objects
+
+    def fit(self, value: Any, shape: Shape, place: Place, earlier: Any = UNSET) -> Any:
         if not shape.kinds and value is not None:
             return self._fit_any(value, shape, place, earlier)
         if place.path in self._rules.octets and isinstance(value, list):
@@ -215,44 +228,64 @@ class BodyFitter(_Fitter):
         check = self._rules.checks.get(place.path)
         if check is not None and value is not None:
             if "string" in shape.kinds:
-                problem = check(value) if isinstance(value, str) else UNSET
-                if not isinstance(problem, UnsetType):
-                    self._first_complaint = self._first_complaint or problem
+                if isinstance(value, str):
+                    self.note(check(value))
             else:
                 place = self._checked(check, value, place)
         return super().fit(value, shape, place, earlier)
 
-    def fit_item(self, value: Any, shape: Shape, place: _Place, earlier: Any = UNSET) -> Any:
+    def note(self, problem: str | UnsetType) -> None:
+        """Note what a check finds, if it finds something."""
+        if not isinstance(problem, UnsetType):
+            self._first_complaint = self._first_complaint or problem
+
+    def fit_item(self, value: Any, shape: Shape, place: Place, earlier: Any = UNSET) -> Any:
         if not self._is_parsed_alone(place):
             return super().fit_item(value, shape, place, earlier)
-        before, self._first_complaint = self._first_complaint, None
-        fitted = super().fit_item(value, shape, place._replace(is_pinned=True))
-        self._raise_first()
-        self._first_complaint = before
+        before = self.begin_item(place)
+        fitted = super().fit_item(value, shape, self.pinned(place))
+        self.end_item(place, before)
         return fitted
 
-    def looks_at(self, place: _Place) -> bool:
+    def pinned(self, place: Place) -> Place:
+        """Return the place inside an item, whose owner stays if it is parsed alone."""
+        return place._replace(is_pinned=True) if self._is_parsed_alone(place) else place
+
+    def begin_item(self, place: Place) -> str | None:
+        """Begin an item: complaints before it wait while it is parsed alone. Returns these."""
+        before = self._first_complaint
+        if self._is_parsed_alone(place):
+            self._first_complaint = None
+        return before
+
+    def end_item(self, place: Place, before: str | None) -> None:
+        """End an item; raises its own complaint if it was parsed alone."""
+        if self._is_parsed_alone(place):
+            self.raise_first()
+            self._first_complaint = before
+
+    def looks_at(self, place: Place) -> bool:
         path, rules = place.path, self._rules
         return path in rules.checks or path in rules.shapes or self._is_parsed_alone(place)
 
-    def emptied(self, shape: Shape, place: _Place, earlier: Any) -> Any:
+    def emptied(self, shape: Shape, place: Place, earlier: Any) -> Any:
         is_scalar = not shape.kinds & {"array", "object"}
         is_kept = is_scalar or shape.struct is not None
         if is_kept and not self._rules.types.get(place.path, "").startswith("*"):
             return super().emptied(shape, place, earlier) if earlier is UNSET else earlier
         return super().emptied(shape, place, earlier)
 
-    def place_of_fields(self, shape: Shape, place: _Place) -> _Place:
+    def place_of_fields(self, shape: Shape, place: Place) -> Place:
         if place.is_pinned or not place.path:
             return place
         word = self._rules.types.get(place.path, shape.struct or "")
         return place._replace(owner=word.rpartition(".")[2])
 
-    def place_of_field(self, name: str, shape: Shape, outer: _Place) -> _Place:
+    def place_of_field(self, name: str, shape: Shape, outer: Place) -> Place:
         label = f"{outer.label}.{name}" if outer.label else name
         return outer._replace(path=f"{shape.struct}.{name}", label=label)
 
-    def complain(self, value: Any, shape: Shape, place: _Place) -> None:
+    def complain(self, value: Any, shape: Shape, place: Place) -> None:
         kind: str = _KINDS[type(value)]
         if kind == "number" and "number" in shape.kinds:
             kind = f"number {bytes(value).decode()}"
@@ -267,7 +300,7 @@ class BodyFitter(_Fitter):
         complaint = f"json: cannot unmarshal {kind} into Go {target}"
         self._first_complaint = self._first_complaint or complaint
 
-    def _fit_any(self, value: Any, shape: Shape, place: _Place, earlier: Any) -> Any:
+    def _fit_any(self, value: Any, shape: Shape, place: Place, earlier: Any) -> Any:
         """Fit a value that has no type here: a map, a value kept as sent, or one of Go's `any`."""
         is_map = self._objects.get(place.path) == _MAP
         if is_map and not isinstance(value, dict):
@@ -290,7 +323,7 @@ class BodyFitter(_Fitter):
             return {**earlier, **value}
         return value
 
-    def _fit_octets(self, value: list[Any], place: _Place) -> str:
+    def _fit_octets(self, value: list[Any], place: Place) -> str:
         """An array of numbers for bytes, as the base64 that stands for them everywhere else."""
         found = bytearray()
         for item in value:
@@ -298,7 +331,7 @@ class BodyFitter(_Fitter):
             found.append(int(bytes(fitted)) if isinstance(fitted, Raw) else 0)
         return base64.b64encode(found).decode("ascii")
 
-    def _checked(self, check: Check, value: Any, place: _Place) -> _Place:
+    def _checked(self, check: Check, value: Any, place: Place) -> Place:
         """The place inside what code of Ollama's own reads; raises what that code would say."""
         problem = check(Raw(msgspec.json.encode(value)))
         if isinstance(problem, UnsetType):
@@ -307,12 +340,13 @@ class BodyFitter(_Fitter):
         field_of = f"into Go struct field {place.owner}.{place.label} of type "
         raise Refusal(400, problem.replace("into Go value of type ", field_of))
 
-    def _is_parsed_alone(self, place: _Place) -> bool:
+    def _is_parsed_alone(self, place: Place) -> bool:
         """Return whether elements are decoded one by one, so that the first bad one is reported."""
         of_own = self._rules.types.get(place.path, "").endswith(".Alias")
         return of_own or place.path.removesuffix("[]") in self._rules.checks
 
-    def _raise_first(self) -> None:
+    def raise_first(self) -> None:
+        """Raise the first complaint that is noted, if there is one."""
         if self._first_complaint is not None:
             raise Refusal(400, self._first_complaint)
 
@@ -325,14 +359,14 @@ class LateFitter(_Fitter):
         self._status = status
 
     def fit_whole(self, value: Any, shape: Shape) -> Any:
-        return self.fit(value, shape, _Place("", "", "", is_pinned=False))
+        return self.fit(value, shape, Place("", "", "", is_pinned=False))
 
-    def fit_item(self, value: Any, shape: Shape, place: _Place, earlier: Any = UNSET) -> Any:
+    def fit_item(self, value: Any, shape: Shape, place: Place, earlier: Any = UNSET) -> Any:
         if value is None and shape.kinds:
             self.complain(value, shape, place)
         return super().fit_item(value, shape, place)
 
-    def complain(self, value: Any, shape: Shape, place: _Place) -> NoReturn:
+    def complain(self, value: Any, shape: Shape, place: Place) -> NoReturn:
         for path in _path_and_parents(place.path):
             if path in self._refusals:
                 raise Refusal(self._status, self._refusals[path])

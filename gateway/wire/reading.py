@@ -14,6 +14,7 @@ docs/facts/ollama.md#type-errors).
 """
 
 from collections.abc import Collection, Mapping
+from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
@@ -22,12 +23,22 @@ from msgspec import Raw, UnsetType
 
 from gateway.faults import Refusal
 from gateway.wire.fitting import NO_RULES, BodyFitter, GoRules, LateFitter
-from gateway.wire.go_json import LONG_NUMBER, MISSING_BODY, MOST_DIGITS, end_of_value, first_value
+from gateway.wire.go_json import LONG_NUMBER, MISSING_BODY, MOST_DIGITS, TOO_DEEP, first_value
+from gateway.wire.go_syntax import end_of_value
 from gateway.wire.inspecting import inspector_for
 from gateway.wire.lenient import UNREADABLE
 from gateway.wire.shapes import Plan, fold, plan_for
 
-__all__ = ["GoRules", "read_blank", "read_body", "read_late", "read_slowly"]
+__all__ = [
+    "AT_ONCE",
+    "IN_STEPS",
+    "GoRules",
+    "InSteps",
+    "read_blank",
+    "read_body",
+    "read_late",
+    "read_slowly",
+]
 
 T = TypeVar("T")
 
@@ -40,11 +51,24 @@ The longest body, in bytes, that is looked through for repeated keys.
 That costs as much as half a decode. No known client repeats a key, and only hand-written bodies,
 which are short, could; in a longer one the last value counts.
 """
+AT_ONCE: Final = 512 * 1024
+"""The longest body, in bytes, that is decoded in one call: up to 15 ms for many small values."""
+_SLOWLY_AT_ONCE: Final = 32 * 1024
+"""The longest body, in bytes, that is read leniently in one call: up to 10 ms."""
+
+
+class InSteps(Enum):
+    """The kind of `IN_STEPS`."""
+
+    IN_STEPS = 0
+
+
+IN_STEPS: Final = InSteps.IN_STEPS
+"""Stands for a request that has to be read in steps."""
 _QUOTE: Final = b'"'
 _encode: Final = msgspec.json.Encoder().encode
 _members: Final = msgspec.json.Decoder(dict[str, Raw])
 _object: Final = msgspec.json.Decoder(dict[str, Any] | None)
-_TOO_DEEP: Final = "exceeded max depth: the body nests values deeper than this server reads"
 
 
 def read_blank(body: bytes) -> None:
@@ -61,8 +85,11 @@ def read_body(
     *,
     rules: GoRules = NO_RULES,
     objects: Mapping[str, str] = _NOTHING,
-) -> T:
+) -> T | InSteps:
     """Decode a request body into `kind`, or refuse it with status 400 in Ollama's words.
+
+    Returns `IN_STEPS` for a body that has to be read leniently and is too long for that:
+    `large.read_in_steps` reads it.
 
     `go_name` is the request's name in Ollama's texts, such as "ChatRequest".
 
@@ -91,6 +118,8 @@ def read_body(
                 )
             ):
                 return request
+    if len(body) > _SLOWLY_AT_ONCE:
+        return IN_STEPS
     return read_slowly(body, kind, decoder, go_name, rules=rules, objects=objects)
 
 
@@ -103,7 +132,7 @@ def read_slowly(
     rules: GoRules = NO_RULES,
     objects: Mapping[str, str] = _NOTHING,
 ) -> T:
-    """Do the same as `read_body` without its fast path: same parameters, same results."""
+    """Do the same as `read_body` without its fast path, for a body of any size."""
     try:
         value = first_value(body)
         fitter = BodyFitter(go_name, rules, objects)
@@ -111,7 +140,7 @@ def read_slowly(
         _restore(fitted, fitter.kept_as_sent, body)
         return decoder.decode(msgspec.json.encode(fitted))
     except RecursionError:
-        raise Refusal(400, _TOO_DEEP) from None
+        raise Refusal(400, TOO_DEEP) from None
     except msgspec.DecodeError as error:
         # A constraint that the plan does not have (a closed vocabulary, a custom type).
         raise Refusal(400, f"json: {error}") from None
@@ -162,7 +191,7 @@ def read_late(
         fitted = LateFitter(refusals, status).fit_whole(value, plan_for(decoder.type).shape)
         return decoder.decode(msgspec.json.encode(fitted))
     except RecursionError:
-        raise Refusal(status, _TOO_DEEP) from None
+        raise Refusal(status, TOO_DEEP) from None
     except msgspec.DecodeError as error:
         raise Refusal(status, f"json: {error}") from None
 

@@ -8,11 +8,13 @@ and U+2029
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
 import msgspec
 
 from gateway.wire.cut_text import mend
+from gateway.wire.splitting import Steps
 
 JSON = b"application/json; charset=utf-8"
 JSON_OF_STREAMS = b"application/json"
@@ -37,6 +39,9 @@ _SEPARATORS = "\u2028".encode()[:2]
 _LESS, _GREATER, _AND = b"<>&"
 """As numbers: searching for a byte is ten times as fast as searching for bytes, which Python first
 tries to read as a number."""
+_MARK = msgspec.Raw(b"\0")
+_GROUP = 64
+"""Items of a list that are written in one step, where they are neither structs nor texts."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -55,6 +60,40 @@ def encode(value: object) -> bytes:
         return _escape(_encoder.encode(value))
     except UnicodeEncodeError:
         return _escape(_encoder.encode(mend(value)))
+
+
+def encode_in_steps(value: msgspec.Struct) -> Steps[bytes]:
+    """
+    Do the same for a struct of many bytes, in steps: the items of its lists are written in groups.
+    """
+    whole = BytesIO()
+    yield from _write(value, whole)
+    return whole.getvalue()
+
+
+def _write(value: msgspec.Struct, whole: BytesIO) -> Steps[None]:
+    values = ((name, getattr(value, name)) for name in value.__struct_fields__)
+    lists = {name: items for name, items in values if isinstance(items, list) and items}
+    # In JSON, this byte stands nowhere.
+    marked = msgspec.structs.replace(value, **{name: [_MARK] for name in lists})
+    first, *rest = encode(marked).split(b"\0")
+    whole.write(first)
+    for part, items in zip(rest, lists.values(), strict=True):
+        at = 0
+        while at < len(items):
+            whole.write(b"," if at else b"")
+            item = items[at]
+            if isinstance(item, msgspec.Struct):
+                at += 1
+                yield from _write(item, whole)
+            elif isinstance(item, str):
+                at += 1
+                whole.write(encode(item))
+            else:
+                whole.write(encode(items[at : at + _GROUP])[1:-1])
+                at += _GROUP
+            yield
+        whole.write(part)
 
 
 def encode_line(frame: object) -> bytes:

@@ -27,11 +27,13 @@ from gateway.engine.endpoint import Endpoint
 from gateway.engine.model_check import ModelCheck
 from gateway.engine.relay import Relay
 from gateway.engine.run import Run, Services
+from gateway.engine.turns import Turns
 from gateway.faults import UpstreamFailure
 from gateway.lifecycle.lifecycle import Lifecycle
 from gateway.plans.chat import ChatFold, ChatStream
 from gateway.runtime.outcome import StreamCall
-from gateway.settings.schema import Settings
+from gateway.server.bodies import Bodies
+from gateway.settings.schema import LimitSettings, Settings
 from gateway.types import internal, ollama
 from gateway.types.openai import ChatCompletionChunk
 from gateway.upstream.answers import EventStream, open_events
@@ -184,10 +186,17 @@ def answer(pieces: list[bytes], *, streamed: bool = True, is_cut: bool = False) 
         OLLAMA,
         SETTINGS,
         cast("Upstream", Source(Body(pieces, is_cut=is_cut))),
-        Services(catalogue, cast("Lifecycle", None), Blobs(), cast("Downloads", None)),
+        Services(
+            catalogue,
+            cast("Lifecycle", None),
+            Blobs(),
+            cast("Downloads", None),
+            Turns(),
+            Bodies(LimitSettings()),
+        ),
         ModelCheck(SETTINGS, catalogue),
     )
-    asyncio.run(relay.serve(Endpoint("POST", "/api/chat", plan, None), b"", "", client))
+    asyncio.run(relay.serve(Endpoint("POST", "/api/chat", plan, None), [b""], "", client))
     assert client.is_finished
     return client
 

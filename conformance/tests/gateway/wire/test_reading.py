@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw, UnsetType
 
+from conformance.tests.gateway.wire.steps import read_in_small_steps, read_whole
 from gateway.faults import Refusal
 from gateway.wire import reading
 from gateway.wire.fitting import GoRules
-from gateway.wire.reading import read_body, read_late, read_slowly
+from gateway.wire.reading import read_late, read_slowly
 
 
 class Function(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -87,16 +88,16 @@ OBJECTS = {"options": "map[string]interface {}"}
 MAP_TYPE = "map[string]interface {}"
 
 Reader = Callable[..., ChatRequest]
-both_paths = pytest.mark.parametrize("reader", [read_body, read_slowly])
+both_paths = pytest.mark.parametrize("reader", [read_whole, read_slowly, read_in_small_steps])
 
 
-def read(body: bytes | str, reader: Reader = read_body) -> ChatRequest:
+def read(body: bytes | str, reader: Reader = read_whole) -> ChatRequest:
     """Read a chat request."""
     data = body.encode() if isinstance(body, str) else body
     return reader(data, ChatRequest, CHAT, "ChatRequest", rules=RULES, objects=OBJECTS)
 
 
-def refusal_of(body: bytes | str, reader: Reader = read_body) -> tuple[int, str]:
+def refusal_of(body: bytes | str, reader: Reader = read_whole) -> tuple[int, str]:
     """The status and text that a body is refused with."""
     with pytest.raises(Refusal) as caught:
         read(body, reader)
@@ -362,7 +363,7 @@ def test_other_requests_get_their_own_words() -> None:
     """The request's name and the exceptions are the caller's."""
     rules = GoRules(types={"ChatRequest.files": "api.F"})
     with pytest.raises(Refusal) as caught:
-        read_body(b'{"files":1}', ChatRequest, CHAT, "CreateRequest", rules=rules)
+        read_whole(b'{"files":1}', ChatRequest, CHAT, "CreateRequest", rules=rules)
     assert FIELD.format("number", "CreateRequest.files", "api.F") == caught.value.error
 
 
@@ -381,7 +382,7 @@ class Holder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 def test_an_open_struct_loses_no_key() -> None:
     """A struct that would drop a key in another letter case has no fast path."""
     body = b'{"inner":{"Model":"x"}}'
-    assert Holder(inner=Open(model="x")) == read_body(
+    assert Holder(inner=Open(model="x")) == read_whole(
         body, Holder, msgspec.json.Decoder(Holder), "Holder"
     )
 
@@ -474,7 +475,7 @@ def test_any_damage_ends_in_a_request_or_a_refusal(
     whole = msgspec.json.encode(request)
     body = whole[:at] + junk + whole[at + cut :]
     answers: list[Any] = []
-    for reader in (read_body, read_slowly):
+    for reader in (read_whole, read_slowly):
         try:
             answers.append(comparable(read(body, reader)))
         except Refusal as refusal:
@@ -581,7 +582,7 @@ def test_a_key_that_comes_twice_is_read_twice(
     assert (model, stream) == (found.model, found.stream)
 
 
-@both_paths
+@pytest.mark.parametrize("reader", [read_whole, read_slowly])
 def test_options_that_come_twice_are_merged(reader: Reader) -> None:
     """A map is added to key by key; a null empties it."""
     assert {"a": 1, "b": 3} == json.loads(

@@ -1,0 +1,273 @@
+"""Large bodies are read in steps: to the same end as small ones, with bounded work in each step."""
+
+import json
+import random
+import sys
+from collections.abc import Callable, Generator
+from types import FrameType
+from typing import Any
+
+import msgspec
+import pytest
+
+from conformance.tests.gateway.wire.steps import SIZES, counted, done, in_small_steps
+from gateway.engine.endpoint import BodyReader
+from gateway.engine.limits import check_depth
+from gateway.faults import Refusal
+from gateway.plans.endpoints import ENDPOINTS
+from gateway.settings.schema import LimitSettings
+from gateway.wire.large import Sizes, is_deeper_in_steps, read_in_steps
+from gateway.wire.reading import read_slowly
+from gateway.wire.splitting import SMALL, WINDOW
+from gateway.wire.writing import encode, encode_in_steps
+
+READERS = {
+    endpoint.path: endpoint.reader
+    for endpoint in ENDPOINTS
+    if isinstance(endpoint.reader, BodyReader)
+}
+BODIES = [
+    (
+        "/api/chat",
+        b'{"model":"fir","messages":[{"role":"user","content":"Fog \\ud83d\\ude00 \\n on",'
+        b'"images":["aGk=","iVBORw0KGgo="]},{"role":"assistant","tool_calls":[{"id":"t1",'
+        b'"function":{"name":"tide","arguments":{"at":[1,2,{"b":"c"}]}}},{"function":{"name":'
+        b'"wind","arguments":{}}}]},{"role":"tool","content":"4","tool_name":"tide"}],"tools":'
+        b'[{"type":"function","function":{"name":"tide","description":"d","parameters":{"type":'
+        b'"object","properties":{"at":{"type":["string","null"],"enum":["x"]}},"required":["at"]'
+        b'}}}],"options":{"seed":1,"stop":["a"],"temperature":0.5},"stream":false,"think":"low",'
+        b'"format":{"type":"object"},"keep_alive":"5m"}',
+    ),
+    (
+        "/api/generate",
+        b'{"model":"fir","prompt":"\\u00e9\xc3\xa9","context":[1,2,3,4,5,6,7],"images":["aGk="],'
+        b'"raw":true,"options":{},"format":"json","suffix":null}',
+    ),
+    (
+        "/api/embed",
+        b'{"model":"fir","input":["a","b",["c"],{"e":1.5}],"dimensions":5,"options":{"num_ctx":1e3}}',
+    ),
+    (
+        "/api/create",
+        b'{"model":"fir","from":"x","parameters":{"stop":["a"],"seed":1},"messages":[{"role":"user",'
+        b'"content":"a"}],"files":{"a":"sha256:b"},"license":["a","b"]}',
+    ),
+]
+PIECES = [
+    b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"1", b"-", b".", b"e", b"null", b"true",
+    b" ", b"\n", b"\xff", b"\xc3", b"\\ud83d", b"\\u12", b"\x01", b'"x":1,', b"{},", b"[],",
+    b"1e400,", b'"Model":"y",', b"null,", b'"\\ud800",', b"0", b"5,", b'"a",', b"[[[[[1]]]],2],",
+]  # fmt: skip
+
+
+def mutated(body: bytes, dice: random.Random) -> bytes:
+    """Return a body with up to three changes."""
+    for _ in range(dice.choice([0, 1, 1, 1, 2, 3])):
+        at = dice.randrange(len(body) + 1)
+        change = dice.random()
+        if change < 0.45:
+            body = body[:at] + dice.choice(PIECES) + body[at:]
+        elif change < 0.7:
+            body = body[:at] + body[at + dice.randrange(1, 4) :]
+        elif change < 0.95:
+            body = body[:at] + dice.choice(PIECES) + body[at + 1 :]
+        else:
+            body = body[:at]
+    return body
+
+
+def outcome(work: Callable[[], Any]) -> tuple[Any, ...]:
+    """Return a request as plain data, or a refusal."""
+    try:
+        return ("read", without_blanks(msgspec.json.encode(work())))
+    except Refusal as refusal:
+        return ("refused", refusal.status, refusal.error)
+
+
+def without_blanks(text: bytes) -> bytes:
+    """Blanks in values that are kept as sent differ, as they do between the other two paths."""
+    return text.translate(None, b" \n")
+
+
+def has_equal_keys(body: bytes) -> bool:
+    """Whether a key comes twice, where only the last one counts in a large body."""
+    found = False
+
+    def note(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal found
+        names = [key.lower() for key, _ in pairs]
+        found = found or len(names) != len(set(names))
+
+    try:
+        json.loads(body.decode("utf-8", "replace"), object_pairs_hook=note, strict=False)
+    except ValueError:
+        return False
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_steps_change_nothing(seed: int) -> None:
+    """Whatever is wrong with a body, and wherever it is cut, it ends as a small one does."""
+    dice = random.Random(seed)
+    ends = set[str]()
+    for _ in range(400):
+        path, body = dice.choice(BODIES)
+        body = mutated(body, dice)
+        if has_equal_keys(body):
+            continue
+        reader = READERS[path]
+        given: dict[str, Any] = {"rules": reader.rules, "objects": reader.objects}
+        at_once = outcome(
+            lambda: read_slowly(body, reader.kind, reader.decoder, reader.go_name, **given)  # noqa: B023
+        )
+        window, small = dice.choice([(7, 12), (16, 24), (40, 20), (64, 64), (300, 100)])
+        in_steps = outcome(
+            lambda: in_small_steps(
+                window,  # noqa: B023
+                small,  # noqa: B023
+                lambda: done(
+                    read_in_steps(body, reader.kind, reader.go_name, sizes=SIZES, **given)  # noqa: B023
+                ),
+            )
+        )
+        assert at_once == in_steps, body
+        ends.add(at_once[0])
+    assert {"read", "refused"} == ends
+
+
+MANY = 40
+KINDS: dict[str, tuple[str, bytes, bytes, bytes]] = {
+    "broken at its end": ("/api/chat", b'{"x":[', b"1," * 1000, b"1]!"),
+    "numbers for tools": ("/api/chat", b'{"tools":[', b"5," * 1000, b"5]}"),
+    "unknown key": ("/api/chat", b'{"x":[', b'{"a":[1,"b"]},' * 200, b"1]}"),
+    "deep and flat": ("/api/chat", b'{"x":[', b"[[[[[]]]]]," * 200, b"1]}"),
+    "escapes": ("/api/generate", b'{"prompt":"\\ud83d', b"\\n" * 1000, b'"}'),
+    "plain text": ("/api/generate", b'{"prompt":"', b"fog " * 1000, b'"}'),
+    "messages": ("/api/chat", b'{"messages":[', b'{"role":"user","foo":1},' * 100, b'{"role":"u"}]}'),  # noqa: E501
+    "tokens": ("/api/generate", b'{"extra":1,"context":[', b"1," * 1000, b"1]}"),
+    "members": ("/api/chat", b"{", b'"k":1,' * 300, b'"model":"m"}'),
+    "images": ("/api/generate", b'{"images":["', b"QUJD" * 1000, b'"]}'),
+    "a bad image": ("/api/generate", b'{"images":["', b"QUJD" * 1000, b'*"]}'),
+    "blanks": ("/api/chat", b'{"model":', b" " * 4000, b'"m"}'),
+}  # fmt: skip
+
+
+def longest_step(steps: Generator[None, None, Any]) -> tuple[int, int]:
+    """Return the number of steps, and the most that the interpreter does in one of them."""
+    work, most, number = 0, 0, 0
+
+    def note(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal work
+        frame.f_trace_opcodes = True
+        work += event == "opcode"
+        return note
+
+    before = sys.gettrace()
+    sys.settrace(note)
+    try:
+        while True:
+            work = 0
+            try:
+                next(steps)
+            except (StopIteration, Refusal):
+                return number, max(most, work)
+            most, number = max(most, work), number + 1
+    finally:
+        sys.settrace(before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_larger_body_has_more_steps_and_no_longer_ones(kind: str) -> None:
+    """What one step does is bounded by the step, whatever the body is and however long."""
+    path, start, piece, end = KINDS[kind]
+    reader = READERS[path]
+
+    def steps_of(pieces: int) -> tuple[int, int]:
+        body = start + piece * pieces + end
+        return longest_step(reader.read_in_steps(body, Sizes(10**9, 10**9)))
+
+    steps_of(1)
+    few, short = steps_of(MANY)
+    many, long = steps_of(4 * MANY)
+    assert many > 2 * few, (few, many)
+    # A check's or a pattern's work differs with where a step happens to end.
+    assert long < 1.5 * short + 2000, (short, long)
+    assert long < 30 * SMALL, long
+
+
+def test_what_must_be_seen_whole_has_a_limit() -> None:
+    """A text, and a value that is kept as it was sent."""
+    reader = READERS["/api/chat"]
+    sizes = Sizes(text_bytes=10_000, json_bytes=6_000)
+    for body, words in (
+        (b'{"messages":[{"content":"%b"}]}' % (b"x" * 10_001), "a text in the body has 10003"),
+        (b'{"format":{"a":"%b"}}' % (b"x" * 6_000), "a value in the body has 6008"),
+        (b'{"model":"%b"}' % (b"x" * 10_001), "a text in the body has 10003"),
+    ):
+        with pytest.raises(Refusal, match=words) as caught:
+            done(reader.read_in_steps(body, sizes))
+        assert 413 == caught.value.status
+    fine = b'{"messages":[{"content":"%b"}],"x":{"a":"%b"}}' % (b"x" * 9_000, b"x" * 90_000)
+    assert 9_000 == len(done(reader.read_in_steps(fine, sizes)).messages[0].content)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_depth_is_found_in_steps(seed: int) -> None:
+    """The levels of a body are the same, whether they are counted at once or in steps."""
+    dice = random.Random(seed)
+    for _ in range(300):
+        levels, most, body = 0, 0, b""
+        for _ in range(dice.randrange(40)):
+            mark = dice.choice([b"[", b"[", b"{", b"]", b"}", b"x", b",", b'"'])
+            levels += (mark in (b"[", b"{")) - (mark in (b"]", b"}"))
+            most = max(most, levels)
+            if mark == b'"':
+                inside = [b"\\\\", b'\\"', b"[", b"}", b"x"]
+                mark = b'"%b"' % b"".join(dice.choice(inside) for _ in range(dice.randrange(6)))
+            body += mark
+        window = dice.choice([1, 2, 3, 7])
+        found = in_small_steps(window, 1, lambda: done(is_deeper_in_steps(body, 3)))  # noqa: B023
+        assert found == (most > 3), body
+
+
+def test_depth_of_a_whole_body() -> None:
+    """The limit is the same for bodies of all sizes."""
+    limits = LimitSettings(json_depth=5)
+    filler = b'"%b",' % (b"x" * WINDOW)
+    for depth in (4, 5, 6):
+        body = b'{"a":[' + filler * 3 + b"[" * (depth - 2) + b"]" * (depth - 2) + b"]}"
+        number, is_deeper = counted(is_deeper_in_steps(body, limits.json_depth))
+        assert is_deeper == (depth > 5)
+        assert number >= 3
+        if is_deeper:
+            with pytest.raises(Refusal):
+                check_depth(body, limits)
+        else:
+            check_depth(body, limits)
+
+
+class Part(msgspec.Struct):
+    """An item of an answer's list."""
+
+    text: str
+    parts: list[str] = []
+
+
+class Whole(msgspec.Struct, omit_defaults=True):
+    """A struct with lists of all kinds."""
+
+    name: str
+    numbers: list[int] = []
+    texts: list[str] = []
+    parts: list[Part] = []
+    end: str = "-"
+
+
+def test_what_is_written_in_steps_is_what_is_written_at_once() -> None:
+    """Escapes and lists within lists included; more items take more steps."""
+    for number in (0, 1, 200):
+        parts = [Part(f"<{at}>", ["&", "\u2028"][: at % 3]) for at in range(number)]
+        whole = Whole("a<", list(range(number)), ["<b>"] * number, parts)
+        steps, written = counted(encode_in_steps(whole))
+        assert encode(whole) == written
+        assert steps >= 2 * number

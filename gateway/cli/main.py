@@ -5,8 +5,13 @@ The `olgate` command itself: its group, `--version`, and the list of commands.
 import click
 
 from gateway.cli.config import show_config
+from gateway.cli.doctor import doctor
+from gateway.cli.models import models
+from gateway.cli.ps import ps
 from gateway.cli.reload import reload_settings
 from gateway.cli.serve import serve
+from gateway.cli.status import status
+from gateway.cli.tables import allow_any_character
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,10 +30,15 @@ def cli() -> None:
 cli.add_command(serve)
 cli.add_command(show_config)
 cli.add_command(reload_settings)
+cli.add_command(doctor)
+cli.add_command(status)
+cli.add_command(models)
+cli.add_command(ps)
 
 
 def main() -> None:
     """Run the command line; the console script and `python -m gateway` are this."""
+    allow_any_character()
     cli(prog_name="olgate")
 
 

@@ -63,6 +63,15 @@ def serve_options(command: Command) -> Command:
     return command
 
 
+def client_options(command: Command) -> Command:
+    """Add the flags of a command that asks a running gateway: those of `serve`, and its own."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+    command = click.option(
+        "--key", metavar="KEY", help="Access key, if the gateway wants one (OLLAMA_API_KEY)."
+    )(command)
+    return serve_options(command)
+
+
 def load_settings(flags: Flags) -> "Loaded":
     """Merge flags, environment and file; a problem prints one sentence and exits with code 2."""
     from gateway.settings.sources import SettingsProblem

@@ -24,6 +24,7 @@ from gateway.observability import journal
 from gateway.server.addresses import is_loopback
 from gateway.server.dialects import error_body
 from gateway.server.listen import bind, refuse_own_upstream, shown_address
+from gateway.server.open_files import FEW_FILES, raise_limit
 from gateway.server.protocol import ClientHttp
 from gateway.server.signals import find_terminal, has_hung_up, on_signals
 from gateway.settings.schema import Settings
@@ -46,9 +47,6 @@ TICK_S = 0.05
 
 YOUNG_OBJECTS = 10_000
 """New objects before the garbage collector looks for cycles; Python's default is 700."""
-
-OPEN_FILES = 65536
-"""Two files for each streamed request, if the system allows it; the usual soft limit is 1,024."""
 
 
 def run(
@@ -87,7 +85,14 @@ async def serve(
             bound.close()
         journal.say(f"olgate: {problem}", "error")
         return 1
-    _allow_open_files()
+    if (files := raise_limit()) < FEW_FILES:
+        log = journal.get_logger()
+        log.warning(
+            "few files may be open",
+            files=files,
+            reason="each streamed request needs two",
+            do="raise the hard limit (`ulimit -Hn`)",
+        )
     _tune_collector()
     return await _Server(settings, app, reload).run_on(bound)
 
@@ -293,16 +298,3 @@ def _tune_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, 20, 20)
-
-
-def _allow_open_files() -> None:
-    """Raise the soft limit of open files as far as needed and allowed."""
-    try:
-        import resource
-    except ImportError:
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

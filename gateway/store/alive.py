@@ -53,14 +53,21 @@ class AliveFiles:
 
     def has_others(self, gateway: str) -> bool:
         """Whether the file of any other gateway is locked."""
+        return any(name != gateway and self.is_alive(name) for name in self._names())
+
+    def count(self) -> int:
+        """Return how many gateways are alive, this process's own included."""
+        return sum(self.is_alive(name) for name in self._names())
+
+    def _names(self) -> list[str]:
+        """Return the names of all gateways that have a file, alive or not."""
         if self._path is None:
-            return False
+            return []
         own = Path(self._path)
-        names = (
+        return [
             file.name.removeprefix(f"{own.name}.").removesuffix(".alive")
             for file in own.parent.glob(f"{glob.escape(own.name)}.*.alive")
-        )
-        return any(name != gateway and self.is_alive(name) for name in list(names))
+        ]
 
     def _file_of(self, gateway: str) -> Path:
         return Path(f"{self._path}.{gateway}.alive")

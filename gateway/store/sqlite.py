@@ -66,9 +66,33 @@ _SCHEMA = (
 )
 """One script for each version of the schema, from an empty file on; `user_version` counts them."""
 
+NEWEST_VERSION = len(_SCHEMA)
+"""The version of the schema that this olgate writes."""
+
 
 class StoreProblem(StartProblem):
     """The store's file can't be used; the text names it and the next step."""
+
+
+class NewerStore(sqlite3.DatabaseError):
+    """The file has a schema that this olgate does not know."""
+
+
+def _advise(error: sqlite3.Error | OSError) -> str:
+    """Return what to do about a file that cannot be opened."""
+    name = getattr(error, "sqlite_errorname", "")
+    if isinstance(error, NewerStore):
+        return "update olgate"
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return (
+            "restore a copy of it, or move it away with its -wal and -shm files (derived models "
+            "in it are lost then)"
+        )
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return "stop the program that locks it"
+    if name.startswith("SQLITE_FULL"):
+        return "make room on its disk"
+    return "make it and its folder writable"
 
 
 class SqliteStore:
@@ -99,8 +123,8 @@ class SqliteStore:
             self._thread.shutdown()
             self._read_thread.shutdown()
             raise StoreProblem(
-                f"the store {self._path} can't be used ({error}); "
-                "make it writable, or name another file with OLGATE_STORE_PATH"
+                f"the store {self._path} can't be used ({error}); {_advise(error)}, or name "
+                "another file with OLGATE_STORE_PATH"
             ) from error
 
     def close(self) -> None:
@@ -379,7 +403,7 @@ def _version(connection: sqlite3.Connection) -> int:
 def _update_schema(connection: sqlite3.Connection) -> None:
     version = _version(connection)
     if version > len(_SCHEMA):
-        raise sqlite3.DatabaseError("a newer olgate has written it")
+        raise NewerStore("a newer olgate has written it")
     for script in _SCHEMA[version:]:
         for statement in script.split(";"):
             connection.execute(statement)

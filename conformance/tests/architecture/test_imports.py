@@ -28,6 +28,8 @@ WITH_PATHS = {
     "gateway/server/keys.py": "knows which route takes a key in a header of its own",
     "gateway/observability/metrics.py": "answers /metrics, which no client API describes",
     "gateway/server/dialects.py": "tells the dialects that it speaks by the start of their paths",
+    "gateway/cli/models.py": "asks the running gateway as a client does",
+    "gateway/cli/ps.py": "asks the running gateway as a client does",
     "gateway/upstream/identity.py": "asks an unknown server for the lists that tell servers apart",
 }
 """Hand-written features that know endpoint paths, and why each must."""

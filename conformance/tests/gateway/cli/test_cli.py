@@ -2,9 +2,11 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -112,13 +114,31 @@ def test_what_must_last_is_kept_in_the_platforms_folder(tmp_path: Path) -> None:
 
 
 def test_a_store_that_cannot_be_used_gets_one_sentence_and_code_1(tmp_path: Path) -> None:
-    """It names the file and the next step."""
+    """It names the file and the next step, which is another one for each reason."""
     file = tmp_path / "a.db"
     file.write_text("This is no database, however long it is." * 50)
     ended = run("serve", "--port", "0", OLGATE_STORE_PATH=str(file))
 
     assert 1 == ended.returncode
-    assert ended.stderr.splitlines()[-1].startswith(f"olgate: the store {file} can't be used (")
+    assert (
+        f"olgate: the store {file} can't be used (file is not a database); restore a copy of it, "
+        "or move it away with its -wal and -shm files (derived models in it are lost then), or "
+        "name another file with OLGATE_STORE_PATH"
+    ) == ended.stderr.splitlines()[-1]
+
+
+def test_a_store_of_a_newer_olgate_is_not_to_be_moved_away(tmp_path: Path) -> None:
+    """It is whole, and only this olgate is too old."""
+    file = tmp_path / "a.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA user_version = 999")
+    ended = run("serve", "--port", "0", OLGATE_STORE_PATH=str(file))
+
+    assert 1 == ended.returncode
+    assert (
+        f"olgate: the store {file} can't be used (a newer olgate has written it); update olgate, "
+        "or name another file with OLGATE_STORE_PATH"
+    ) == ended.stderr.splitlines()[-1]
 
 
 def test_the_platforms_settings_file_is_read(tmp_path: Path) -> None:

@@ -1,0 +1,310 @@
+"""
+The checks of `olgate doctor`: each looks at one thing, and says what it found and what to do.
+
+A check never raises for what it looks at, and changes nothing. Some need what an earlier one has
+found; without it they are skipped, and say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Literal, NamedTuple
+
+from gateway.calls import host
+from gateway.catalogue.aliases import Aliases
+from gateway.catalogue.catalogue import Catalogue
+from gateway.catalogue.first_seen import FirstSeen
+from gateway.catalogue.presence import START_IT, HostState, Presence, advise
+from gateway.cli.own_api import url_of
+from gateway.cli.port_holder import find_holder, how_to_find
+from gateway.faults import StartProblem, UpstreamFailure
+from gateway.server.listen import bind, refuse_own_upstream
+from gateway.settings.location import platform_file
+from gateway.settings.schema import Settings, UpstreamSettings
+from gateway.store.inspection import inspect_store
+from gateway.store.sqlite import NEWEST_VERSION, SqliteStore
+from gateway.types import internal
+from gateway.upstream.client import Probe, Upstream
+from gateway.upstream.identity import Identity, Kind, identify
+from gateway.wire.client_api import OLLAMA
+
+PROBE_S = 5.0
+"""Seconds that LM Studio may take for a single question."""
+
+CLOCK_S = 60.0
+"""Seconds by which the clocks of this machine and of LM Studio's may differ."""
+
+NO_MODEL = "olgate-doctor/no-such-model"
+"""The model that the doctor asks LM Studio to load, to see whether it may; no host has it."""
+
+Verdict = Literal["ok", "hint", "wrong", "skipped"]
+
+
+class Finding(NamedTuple):
+    """What a check has found, and what to do about it; `do` is empty if there is nothing to do."""
+
+    check: str
+    verdict: Verdict
+    found: str
+    do: str = ""
+
+
+class Scene:
+    """What the checks look at, and what they have found so far."""
+
+    def __init__(self, settings: Settings, file: str | None) -> None:
+        """Look with `settings`, which came from a file with the name `file` if there was one."""
+        self.settings = settings
+        self.file = file
+        self.upstream = Upstream(settings.upstream)
+        self.greeting: Probe | None = None
+        self.identity: Identity | None = None
+        self.state: HostState | None = None
+
+    async def look_at_host(self) -> HostState:
+        """Return the state of the host, with a catalogue that keeps nothing."""
+        if self.state is None:
+            store = SqliteStore(None)
+            catalogue = Catalogue(
+                self.upstream,
+                self.settings.models,
+                Aliases(store, {}),
+                FirstSeen(store, self.upstream.url),
+                OLLAMA.capabilities,
+                PROBE_S,
+            )
+            try:
+                self.state = await Presence(self.upstream, catalogue).look()
+            finally:
+                catalogue.close()
+                store.close()
+        return self.state
+
+
+class Check(NamedTuple):
+    """One check: its name, and the function that looks."""
+
+    name: str
+    look: Callable[[Scene], Awaitable[tuple[Verdict, str, str]]]
+
+
+Result = tuple[Verdict, str, str]
+_SKIPPED: Result = ("skipped", "not looked at, since LM Studio does not answer", "")
+
+
+async def run_checks(scene: Scene) -> list[Finding]:
+    """Run all checks in order, and close what was opened for them."""
+    try:
+        return [Finding(check.name, *await check.look(scene)) for check in CHECKS]
+    finally:
+        await scene.upstream.aclose()
+
+
+async def _settings(scene: Scene) -> Result:
+    if scene.file:
+        return "ok", f"read from {scene.file}", ""
+    return "ok", f"no settings file (it would be {platform_file()})", ""
+
+
+async def _port(scene: Scene) -> Result:
+    settings = scene.settings
+    listen = settings.listen
+    where = f"{listen.host or '0.0.0.0'}:{listen.port}"
+    try:
+        refuse_own_upstream(listen, settings.upstream.url)
+    except StartProblem as problem:
+        found, _, do = str(problem).partition("; ")
+        return "wrong", found, do
+    if listen.port == 0:
+        return "ok", "any free port", ""
+    there = Upstream(UpstreamSettings(url=url_of(settings), connect_timeout_s=PROBE_S))
+    try:
+        found_there = await identify(there)
+    finally:
+        await there.aclose()
+    if found_there is not None and found_there.kind in (Kind.OLGATE, Kind.LOOP, Kind.ITSELF):
+        return "ok", f"an olgate answers at {where}", ""
+    try:
+        await asyncio.to_thread(lambda: bind(listen).close())
+    except StartProblem as problem:
+        if found_there is None:
+            found, _, do = str(problem).partition(": ")
+            return "wrong", found, do
+        holder = find_holder(listen.port)
+        known = f", {holder}" if holder else ""
+        return (
+            "wrong",
+            f"{where} is taken: {found_there.name} answers there{known}",
+            "stop it, or choose another port with --port"
+            + ("" if holder else f"; {how_to_find(listen.port)}"),
+        )
+    return "ok", f"{where} is free; no gateway runs there", ""
+
+
+async def _reachable(scene: Scene) -> Result:
+    url = scene.upstream.url
+    try:
+        async with asyncio.timeout(PROBE_S):
+            scene.greeting = await scene.upstream.probe("/lmstudio-greeting")
+    except TimeoutError:
+        return "wrong", f"{url} takes a request and does not answer", "restart LM Studio's server"
+    except UpstreamFailure as failure:
+        return "wrong", failure.message, advise(failure, has_token=False) or START_IT
+    return "ok", f"something answers at {url}", ""
+
+
+async def _server(scene: Scene) -> Result:
+    if scene.greeting is None:
+        return _SKIPPED
+    found = scene.identity = await identify(scene.upstream)
+    if found is None:
+        return "wrong", f"what answers at {scene.upstream.url} cannot be told", "see its log"
+    said, _, do = found.sentence.partition("; ")
+    if found.kind == Kind.LMSTUDIO:
+        return "ok", said, ""
+    return "hint" if found.is_usable else "wrong", said, do
+
+
+async def _token(scene: Scene) -> Result:
+    if scene.greeting is None or scene.identity is None or not scene.identity.is_usable:
+        return _SKIPPED
+    state = await scene.look_at_host()
+    has_token = scene.upstream.has_token
+    if state.is_reachable:
+        return "ok", "the token is accepted" if has_token else "no token is needed", ""
+    if "TOKEN" in state.advice:
+        found = "LM Studio refuses the token" if has_token else "LM Studio wants a token"
+        return "wrong", found, state.advice
+    return "skipped", "not known, since there is no list of models", ""
+
+
+async def _models(scene: Scene) -> Result:
+    state = scene.state
+    if state is None:
+        return _SKIPPED
+    if not state.is_reachable:
+        return "wrong", f"no list of models: {state.reason}", state.advice
+    if not state.models:
+        return "hint", "there are no models", state.advice or "give that server a model"
+    return "ok", f"{state.models} models, {state.loaded} loaded (dialect {state.dialect})", ""
+
+
+async def _loading(scene: Scene) -> Result:
+    if scene.state is None or not scene.state.is_reachable:
+        return _SKIPPED
+    if scene.state.dialect != "v1":
+        return (
+            "hint",
+            f"not possible in the dialect {scene.state.dialect}: the server loads by its own rules",
+            "update LM Studio to 0.4 for num_ctx, keep_alive, unloading and downloads",
+        )
+    try:
+        await scene.upstream.ask(host.load(internal.LoadWish(model=NO_MODEL)), timeout_s=PROBE_S)
+    except UpstreamFailure as failure:
+        if failure.status in (401, 403):
+            return (
+                "wrong",
+                "the token may list models, but not load them",
+                "give the token that permission in LM Studio, or use another one",
+            )
+        if failure.status in (400, 404, 422, 500) or failure.fault == "upstream_error_200":
+            return "ok", "LM Studio takes orders to load a model", ""
+        return "hint", f"not known: {failure.message}", "see LM Studio's log"
+    return "hint", f"LM Studio says that it has loaded {NO_MODEL}", "see LM Studio's log"
+
+
+async def _store(scene: Scene) -> Result:
+    path = scene.settings.store.path
+    if path is None:
+        return (
+            "hint",
+            "in memory: derived models are lost at the end",
+            "set store.path (OLGATE_STORE_PATH) to a file",
+        )
+    report = await asyncio.to_thread(inspect_store, path)
+    if report.problem:
+        return (
+            "wrong",
+            f"{path} cannot be used ({report.problem})",
+            "update olgate, or set store.path (OLGATE_STORE_PATH)"
+            if (report.version or 0) > NEWEST_VERSION
+            else "restore a copy of it, or move it away with its -wal and -shm files",
+        )
+    if not report.is_writable:
+        return (
+            "wrong",
+            f"{path} is not writable for this user",
+            "make it and its folder writable, or set store.path (OLGATE_STORE_PATH)",
+        )
+    if report.is_locked:
+        by = "one of the running gateways" if report.gateways else "another program"
+        return "hint", f"{path} is locked by {by} at this moment", "try again in a moment"
+    if report.version is None:
+        return "ok", f"{path} will be made", ""
+    newer = "" if report.version == NEWEST_VERSION else f", will become {NEWEST_VERSION}"
+    return "ok", f"{path} is writable, version {report.version}{newer}", ""
+
+
+async def _gateways(scene: Scene) -> Result:
+    path = scene.settings.store.path
+    if path is None:
+        return "ok", "a store in memory is not shared", ""
+    count = (await asyncio.to_thread(inspect_store, path)).gateways
+    if count <= 1:
+        return "ok", "one gateway uses the store" if count else "no gateway uses the store", ""
+    return "ok", f"{count} gateways use the store; each unloads only what it loaded", ""
+
+
+async def _clock(scene: Scene) -> Result:
+    now = datetime.now(UTC)
+    shown = f"it is {now:%Y-%m-%d %H:%M:%S} UTC"
+    stated = dict(scene.greeting.headers).get(b"date") if scene.greeting else None
+    if stated is None:
+        return "ok", f"{shown} (no other clock to compare it with)", ""
+    try:
+        theirs = parsedate_to_datetime(stated.decode("latin-1"))
+        differs_s = abs((now - theirs).total_seconds())
+    except (TypeError, ValueError):
+        return "ok", f"{shown} (LM Studio's date cannot be read)", ""
+    if differs_s > CLOCK_S:
+        return (
+            "wrong",
+            f"{shown}, and LM Studio's machine says {theirs:%Y-%m-%d %H:%M:%S} UTC",
+            "set both clocks, for instance by NTP: times of models and of keep-alive would be off",
+        )
+    return "ok", f"{shown}, as on LM Studio's machine", ""
+
+
+async def _open_files(_: Scene) -> Result:
+    if os.name != "posix":
+        return "ok", "not limited on this system", ""
+    from gateway.server.open_files import FEW_FILES, raise_limit
+
+    limit = raise_limit()
+    if limit < FEW_FILES:
+        return (
+            "hint",
+            f"at most {limit} open files, so at most about {limit // 2} streams at a time",
+            f"raise the hard limit (`ulimit -Hn`) to {FEW_FILES} or more",
+        )
+    return "ok", f"{limit} files may be open", ""
+
+
+CHECKS: tuple[Check, ...] = (
+    Check("settings", _settings),
+    Check("port", _port),
+    Check("upstream", _reachable),
+    Check("server", _server),
+    Check("token", _token),
+    Check("models", _models),
+    Check("loading", _loading),
+    Check("store", _store),
+    Check("gateways", _gateways),
+    Check("clock", _clock),
+    Check("open files", _open_files),
+)
+"""All checks, in the order in which they run and are shown."""

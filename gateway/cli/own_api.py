@@ -1,0 +1,96 @@
+"""
+Calls of the gateway that runs on this machine, for the commands that ask it something.
+
+The address and the key come from the same settings with which the gateway was started.
+"""
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.settings.schema import Settings
+
+LIMIT_S = 15.0
+"""Seconds that the gateway may take to answer."""
+
+HOW_TO_FIND = (
+    "start it with `olgate serve`, or give the flags or variables with which it was started"
+)
+
+
+class NoAnswer(Exception):
+    """No gateway has answered as it should; one sentence says what is there and what to do."""
+
+
+def address_of(settings: "Settings") -> tuple[str, int]:
+    """Return the host and the port at which a gateway on this machine is reached."""
+    from gateway.server.addresses import is_everywhere
+
+    listen = settings.listen
+    return "127.0.0.1" if is_everywhere(listen.host) else listen.host, listen.port
+
+
+def url_of(settings: "Settings") -> str:
+    """Return the same address as a URL."""
+    host, port = address_of(settings)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def find_key(settings: "Settings", option: str | None = None) -> str | None:
+    """Return the key to send: the option's, else `OLLAMA_API_KEY`, else one of the settings."""
+    stated = option or os.environ.get("OLLAMA_API_KEY", "").strip()
+    return stated or next(iter(settings.listen.keys), None)
+
+
+def ask(
+    settings: "Settings", method: str, path: str, key: str | None = None
+) -> tuple[int, dict[str, Any]]:
+    """
+    Return the status and the JSON object of an answer.
+
+    Raises NoAnswer if nothing answers, if what answers is not an olgate, and for a missing key.
+    """
+    from http.client import HTTPConnection, HTTPException
+
+    from gateway.wire import hops
+
+    url = url_of(settings)
+    host, port = address_of(settings)
+    # A gateway that gets this header says in its answer who it is.
+    headers = {hops.HEADER.decode(): "command"}
+    if method != "GET":
+        headers["Content-Length"] = "0"
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    connection = HTTPConnection(host, port, timeout=LIMIT_S)
+    try:
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        data = answer.read()
+    except TimeoutError:
+        raise NoAnswer(
+            f"what listens at {url} did not answer within {LIMIT_S:g} s; see its log"
+        ) from None
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        raise NoAnswer(f"no gateway answers at {url} ({reason}); {HOW_TO_FIND}") from None
+    except HTTPException:
+        raise NoAnswer(f"what answers at {url} does not speak HTTP; {HOW_TO_FIND}") from None
+    finally:
+        connection.close()
+    if answer.getheader(hops.HEADER.decode()) is None:
+        raise NoAnswer(f"what answers at {url} is not an olgate; {HOW_TO_FIND}")
+    try:
+        found = json.loads(data)
+    except ValueError:
+        found = None
+    body = found if isinstance(found, dict) else {}
+    if answer.status == 401:
+        raise NoAnswer(
+            f"the gateway at {url} refuses the key; give one with --key or OLLAMA_API_KEY, or the "
+            "settings with listen.keys"
+            if key
+            else f"the gateway at {url} wants a key; give one with --key or OLLAMA_API_KEY"
+        )
+    return answer.status, body

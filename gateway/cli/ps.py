@@ -1,0 +1,64 @@
+"""
+`olgate ps`: the models that are loaded, and until when.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Unpack
+
+import click
+
+from gateway.cli.options import Flags, client_options, load_settings
+
+FOREVER_YEARS = 50
+"""A time that is further away than this many years is shown as forever."""
+
+
+@click.command("ps")
+@client_options
+def ps(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> None:
+    """List the models that LM Studio has loaded, and until when they stay."""
+    from gateway.cli.own_api import NoAnswer, ask, find_key
+    from gateway.cli.tables import fail, print_json, print_table, show_size
+
+    settings = load_settings(flags).settings
+    try:
+        code, found = ask(settings, "GET", "/api/ps", find_key(settings, key))
+    except NoAnswer as problem:
+        fail(str(problem))
+    if code != 200:
+        fail(str(found.get("error") or f"the gateway answered with the status {code}"))
+    if as_json:
+        print_json(found)
+        return
+    loaded: list[dict[str, Any]] = found.get("models") or []
+    now = datetime.now(UTC)
+    rows = [
+        (
+            str(one.get("name", "")),
+            show_size(one.get("size") or 0),
+            str(one.get("context_length") or "-"),
+            show_until(str(one.get("expires_at") or ""), now),
+        )
+        for one in loaded
+    ]
+    print_table(("NAME", "SIZE", "CONTEXT", "UNTIL"), rows)
+
+
+def show_until(expires_at: str, now: datetime) -> str:
+    """
+    Return a time of `/api/ps` as the span that is left.
+
+    >>> now = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> show_until("2026-01-01T00:05:00Z", now), show_until("2318-01-01T00:00:00Z", now)
+    ('5 minutes from now', 'forever')
+    """
+    from gateway.cli.tables import show_span
+
+    try:
+        at = datetime.fromisoformat(expires_at)
+    except ValueError:
+        return "-"
+    left_s = (at - now).total_seconds()
+    if left_s > FOREVER_YEARS * 365 * 86400:
+        return "forever"
+    return f"{show_span(left_s)} from now" if left_s >= 0 else "stopping"

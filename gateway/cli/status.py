@@ -1,0 +1,40 @@
+"""
+`olgate status`: whether a gateway runs here, and what it says of LM Studio.
+"""
+
+import sys
+from typing import NoReturn, Unpack
+
+import click
+
+from gateway.cli.options import Flags, client_options, load_settings
+
+
+@click.command()
+@client_options
+def status(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> NoReturn:
+    """Tell whether the gateway runs and LM Studio answers; exit code 1 if not."""
+    from gateway.cli.own_api import NoAnswer, ask, find_key, url_of
+    from gateway.cli.tables import fail, print_json, print_table
+    from gateway.server.routes import HEALTH
+
+    settings = load_settings(flags).settings
+    try:
+        code, found = ask(settings, "GET", HEALTH, find_key(settings, key))
+    except NoAnswer as problem:
+        fail(str(problem))
+    if code == 404:
+        fail(f"the gateway at {url_of(settings)} does not serve {HEALTH} (routes.health)")
+    upstream = found.get("upstream", {})
+    if as_json:
+        print_json({"gateway": url_of(settings), **found})
+    else:
+        is_there = bool(upstream.get("reachable"))
+        rows = [("gateway", f"answers at {url_of(settings)}")]
+        rows.append(("LM Studio", f"{'answers' if is_there else 'away'} at {upstream.get('url')}"))
+        if is_there:
+            rows.append(("server", f"{upstream.get('server')}, dialect {upstream.get('dialect')}"))
+            rows.append(("models", f"{upstream.get('models')}, {upstream.get('loaded')} loaded"))
+        rows += [(name, str(upstream[name])) for name in ("reason", "advice") if name in upstream]
+        print_table(("WHAT", "STATE"), rows)
+    sys.exit(0 if code == 200 else 1)

@@ -22,9 +22,11 @@ from gateway.catalogue.downloads import NO_DOWNLOADS, NOT_FOUND
 from gateway.engine.run import Run
 from gateway.faults import Refusal, StoreFailure
 from gateway.names import grammar
+from gateway.transforms._roles import other_roles
 from gateway.transforms.thinking import thinking_support
 from gateway.types import internal, ollama
 from gateway.wire.duration import parse_keep_alive
+from gateway.wire.go_text import quote
 from gateway.wire.writing import encode
 
 SUCCESS: Final = "success"
@@ -41,6 +43,12 @@ async def running(run: Run) -> None:
     run.context.running = run.services.lifecycle.running(
         await run.services.catalogue.rows(fresh=True)
     )
+
+
+async def warn_of_roles(run: Run, *, messages: list[ollama.Message] | UnsetType | None) -> None:
+    """Tell the client which roles LM Studio does not know (docs/facts/ollama.md#messages)."""
+    told = ", ".join(quote(role[:40]) for role in other_roles(messages)[:3])
+    run.warnings.append(f"sent as user, since LM Studio does not know the role: {told}")
 
 
 async def acquire(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:

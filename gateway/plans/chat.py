@@ -454,8 +454,11 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
             is_streamed=stream if stream is not UNSET and stream is not None else True,
         )
     # specs/mappings/chat.yaml:49: do
+    if transforms.has_other_role(messages=messages):
+        await steps.warn_of_roles(run, messages=messages)
+    # specs/mappings/chat.yaml:52: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/chat.yaml:51: call
+    # specs/mappings/chat.yaml:54: call
     return StreamCall(
         method="POST",
         path="/v1/chat/completions",

@@ -41,6 +41,7 @@ from gateway.transforms.library import template_problem as template_problem
 from gateway.transforms.messages import arguments_problem as arguments_problem
 from gateway.transforms.messages import base64_problem as base64_problem
 from gateway.transforms.messages import conversation as conversation
+from gateway.transforms.messages import has_other_role as has_other_role
 from gateway.transforms.messages import message_content as message_content
 from gateway.transforms.messages import object_problem as object_problem
 from gateway.transforms.messages import prompt_as_messages as prompt_as_messages
@@ -112,6 +113,7 @@ __all__ = [
     "finished_calls",
     "first_vector",
     "format_problem",
+    "has_other_role",
     "holds_any",
     "illegal_name_problem",
     "info_problem",

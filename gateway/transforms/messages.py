@@ -20,6 +20,7 @@ from gateway.transforms._media import (
     without_line_ends,
 )
 from gateway.transforms._raw import kind_of
+from gateway.transforms._roles import USUAL, other_roles, sent_role
 from gateway.types import internal, ollama, openai
 from gateway.wire.fitting import IN_STEPS
 from gateway.wire.go_json import unreadable_number
@@ -121,6 +122,18 @@ def conversation(
     if isinstance(made.system, UnsetType) or (kept and kept[0].role == "system"):
         return kept
     return [internal.IdentifiedMessage(role="system", content=made.system), *kept]
+
+
+def has_other_role(messages: list[ollama.Message] | UnsetType | None) -> bool:
+    """
+    Return whether a message has a role that LM Studio does not know.
+
+    (docs/facts/ollama.md#messages)
+
+    >>> has_other_role([ollama.Message(role="narrator")]), has_other_role([ollama.Message()])
+    (True, False)
+    """
+    return not {message.role for message in messages or ()} <= USUAL and bool(other_roles(messages))
 
 
 def prompt_as_messages(
@@ -240,7 +253,7 @@ class _Pairing:
         self.turns = [
             _Turn(
                 message=message,
-                role=(message.role or "user").lower(),
+                role=sent_role(message.role),
                 calls=_calls(message),
                 sent_id=message.tool_call_id or "",
             )

@@ -14,6 +14,7 @@ from gateway.transforms._estimate import stated, tokens
 from gateway.types import openai
 
 _INVALID_INPUT: Final = "invalid input type"
+_ITEM_KEYS: Final = frozenset({"text", "image", "audio"})
 _UNIT_TOLERANCE: Final = 1e-6
 """A normalised vector of 32-bit numbers can differ from length 1 by this much."""
 
@@ -36,14 +37,30 @@ def input_problem(input: Any) -> str | UnsetType:
     """
     Return Ollama's text for an input that is neither a text nor a list of texts nor null.
 
-    (docs/facts/ollama.md#embed)
+    An object with a text is one, as in later versions. (docs/facts/ollama.md#embed,
+    docs/facts/ollama.md#after-0-34)
 
-    >>> input_problem(["a", 1]), input_problem(["a"])
-    ('invalid input type', UNSET)
+    >>> input_problem(["a", 1]), input_problem(["a"]), input_problem([{"text": "a"}, "b"])
+    ('invalid input type', UNSET, UNSET)
+    >>> input_problem({"image": "aGk="})
+    'LM Studio makes vectors of texts only: leave out image and audio'
     """
-    if isinstance(input, list):
-        return UNSET if {*map(type, input)} <= {str} else _INVALID_INPUT
-    return UNSET if input is None or isinstance(input, str | UnsetType) else _INVALID_INPUT
+    if input is None or isinstance(input, str | UnsetType):
+        return UNSET
+    items = input if isinstance(input, list) else [input]
+    if {*map(type, items)} <= {str}:
+        return UNSET
+    return next((problem for item in items if (problem := _item_problem(item))), UNSET)
+
+
+def _item_problem(item: Any) -> str | None:
+    if isinstance(item, str):
+        return None
+    if not isinstance(item, dict) or not item.keys() & _ITEM_KEYS:
+        return _INVALID_INPUT
+    if any(item.get(key) is not None for key in ("image", "audio")):
+        return "LM Studio makes vectors of texts only: leave out image and audio"
+    return None if isinstance(item.get("text"), str) else _INVALID_INPUT
 
 
 def is_empty_input(input: Any | UnsetType | None) -> bool:
@@ -64,11 +81,14 @@ def embed_input(input: Any) -> str | list[str]:
 
     (docs/facts/ollama.md#embed)
 
-    >>> embed_input(["a", "b"])
-    ['a', 'b']
+    >>> embed_input(["a", "b"]), embed_input({"text": "a"}), embed_input([{"text": "a"}, "b"])
+    (['a', 'b'], 'a', ['a', 'b'])
     """
-    found: str | list[str] = "" if input is None else input
-    return found
+    if isinstance(input, list):
+        return [item if isinstance(item, str) else item["text"] for item in input]
+    if isinstance(input, dict):
+        return str(input["text"])
+    return "" if input is None else str(input)
 
 
 def unit_vectors(data: list[openai.Embedding], dimensions: int | UnsetType) -> list[list[float]]:
@@ -111,7 +131,8 @@ def input_count(reported: int | float | UnsetType | None, input: Any) -> int:
     count = stated(reported)
     if count or not input:
         return count or 1
-    return tokens(len(input) if isinstance(input, str) else sum(map(len, input)))
+    texts = embed_input(input)
+    return tokens(len(texts) if isinstance(texts, str) else sum(map(len, texts)))
 
 
 def _shortened(vector: list[float]) -> list[float]:

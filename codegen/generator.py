@@ -20,13 +20,14 @@ from codegen.descriptions.context import check_changes
 from codegen.descriptions.facts import Facts
 from codegen.descriptions.problem import Findings
 from codegen.descriptions.signatures import read_signatures
-from codegen.descriptions.spec import Specs
+from codegen.descriptions.spec import JSON, Specs
 from codegen.descriptions.types import ArrayType, RawType, StructType, Type, arms
 from codegen.output.go_rules import GoRules, collect_go_rules
 from codegen.output.printer import Printer, format_python
 from codegen.output.routes_page import page_of_routes, routes_passed_on
 from codegen.output.structs import generate_structs, header_for
 from codegen.rules.grammar import json_schema, with_tables
+from codegen.rules.model import Instead, Passthrough
 from codegen.rules.named import named_components
 from codegen.rules.reader import read_mappings
 from codegen.rules.statuses import check_statuses
@@ -213,7 +214,19 @@ class Generator:
                 blocks += [block for block in (call.request, call.response) if block is not None]
                 blocks += [call.stream.block] if call.stream is not None else []
             names |= {text for block in blocks for text in (block.source, block.target) if text}
+            if file.instead is not None and file.passthrough is not None:
+                names |= self._made_here(file.passthrough, file.instead)
         return names
+
+    def _made_here(self, passed: Passthrough, instead: Instead) -> set[str]:
+        """Return the type of an answer that is made in place of LM Studio's."""
+        if instead.target is not None:
+            return {instead.target}
+        found = [
+            self.specs.operation(passed.api or "", name, place) for name, place in passed.operations
+        ]
+        answers = [kind for one in found if one is not None for kind in one.answered(JSON)]
+        return {f"{kind.api}:{kind.name}" for kind in answers if isinstance(kind, StructType)}
 
     def _request_structs(self) -> frozenset[str]:
         """Return the names of all structs that a client's body is decoded into at once."""

@@ -95,6 +95,8 @@ class Change:
 
     verb: str
     function: str
+    when: str | None = None
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,13 @@ class PassedOn:
     request: tuple[Change, ...]
     answer: tuple[Change, ...]
     instead: str | None
-    reads_kept: bool
+    reads: tuple[str, ...]
+    """The lists of the context that its rules read."""
+    path_model: str = ""
+    looked_up: bool = False
+    warning: str = ""
+    missing: tuple[int, str] | None = None
+    lacking: tuple[int, str] | None = None
 
 
 @dataclass

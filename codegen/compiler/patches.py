@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, count
 
 from codegen.compiler import ir
 from codegen.compiler.builder import REQUEST_CONTEXT, Builder
@@ -16,17 +17,20 @@ from codegen.compiler.coverage import Passage
 from codegen.compiler.expressions import Expressions
 from codegen.compiler.operand import Body, Operand, Scope
 from codegen.compiler.place import Context
-from codegen.compiler.runtime import ANY, APPENDED, CONTEXT, MEMBERS, UNSET, VALUES
+from codegen.compiler.runtime import ANY, APPENDED, BOOL, CONTEXT, MEMBERS, UNSET, VALUES
 from codegen.compiler.tree import (
+    NONE,
     Attribute,
     Call,
     Conditional,
     Dictionary,
     Expression,
+    If,
     Literal,
     Name,
     Return,
     names_read,
+    negated,
 )
 from codegen.descriptions.problem import Position, did_you_mean
 from codegen.descriptions.types import (
@@ -39,17 +43,19 @@ from codegen.descriptions.types import (
     Type,
     arms,
 )
-from codegen.rules.model import ChangeRule, Instead, Passthrough, PathRef, Rule
+from codegen.rules.model import ChangeRule, Instead, Passthrough, PathRef, Refusal, Rule
 
-KEPT = "kept_models"
-"""The part of `$context` that is only there for rules that read it."""
+LISTS = {"kept_models": "kept", "models": "models"}
+"""The parts of `$context` that are only there for rules that read them."""
 
 WAYS = {
     "replace": "changed in the",
     "add": "added, where missing, to the",
     "append": "given further items in the",
+    "remove": "left out of the",
 }
-INSTEAD = "answered without LM Studio where it can be"
+INSTEAD = "answered without LM Studio"
+INSTEAD_WHEN = "answered without LM Studio where a setting says so"
 """What the pages say of members, by the verb that changes them, and of a whole answer."""
 
 
@@ -73,7 +79,7 @@ class Patches:
         self._context = context
         self._findings = builder.findings
         self._passed = passed
-        self._reads_kept = False
+        self._reads: set[str] = set()
         self._passages: list[Passage] = []
 
     def compile(self) -> None:
@@ -90,7 +96,8 @@ class Patches:
                 (answer, patch.answer if patch is not None else ()),
             )
         }
-        instead = self._instead(file.instead) if file.instead is not None else None
+        instead = self._instead(file.instead, request) if file.instead is not None else None
+        warning = file.instead.warning if file.instead is not None else None
         for method, path in self._routes():
             module.passed_on.append(
                 ir.PassedOn(
@@ -103,7 +110,12 @@ class Patches:
                     request=changes["request"],
                     answer=changes["answer"],
                     instead=instead,
-                    reads_kept=self._reads_kept,
+                    reads=tuple(sorted(self._reads)),
+                    path_model=self._passed.path_model or "",
+                    looked_up=self._passed.looked_up,
+                    warning=warning or "",
+                    missing=_refusal(self._passed.missing),
+                    lacking=_refusal(self._passed.lacking),
                 )
             )
             route = f"`{method} {path}`" if method else f"other routes below `{path}`"
@@ -146,7 +158,7 @@ class Patches:
             keys = (holder.api, holder.name)
             roots[""] = Operand(Name("members"), MapType(RawType(), keys=keys))
         scope = Scope(roots)
-        if self._passed.model is None:
+        if self._passed.model is None and self._passed.path_model is None:
             scope.unresolved = frozenset({"model", "asked"})
             scope.unresolved_words = "where no member is stated to name a `model`"
         return _Side(name, holder, scope, {})
@@ -157,6 +169,15 @@ class Patches:
         named = [(answer, *item) for item in passed.answered_by if answer.holder is not None]
         if passed.model is not None:
             named.append((request, passed.model, passed.model_position))
+        path_model = self._passed.path_model
+        known = self._builder.specs.struct(self._builder.path).fields if self._builder.path else {}
+        if path_model is not None and path_model not in known:
+            self._findings.add(
+                "no-such-path",
+                self._passed.path_model_position,
+                f"`{path_model}`: the path has no such parameter",
+                hint=did_you_mean(path_model, known),
+            )
         for side, name, place in named:
             found = self._member(side, name, place)
             if found is not None and not _is_text(found.type):
@@ -169,7 +190,37 @@ class Patches:
             if rule.verb:
                 function = self._change(side, rule)
                 self._builder.module.functions.append(function)
-                yield ir.Change("add" if rule.verb == "add" else "replace", function.name)
+                when = self._when(side, rule, function.name) if rule.when is not None else None
+                verb = "replace" if rule.verb == "append" else rule.verb
+                yield ir.Change(verb, function.name, when, rule.warning or "")
+
+    def _when(self, side: _Side, rule: ChangeRule, name: str) -> str:
+        """Write the condition of a change; it is asked before anything is sent."""
+        body = Body(names={"members", "context", "item"})
+        roots = dict(side.scope.roots)
+        if side.name == "request" and "" in roots:
+            roots[""] = replace(roots[""], code=Attribute(Name("context"), "sent"))
+        else:
+            roots.pop("", None)
+            if (sent := self._request_type()) is not None:
+                members = MapType(RawType(), keys=(sent.api, sent.name))
+                roots["$request"] = Operand(Attribute(Name("context"), "sent"), members)
+        scope = Scope(roots, unresolved=side.scope.unresolved)
+        scope.unresolved_words = side.scope.unresolved_words
+        assert rule.when is not None
+        test = Expressions.at(self._context, scope, body).conditions.test(rule.when)
+        body.lines.append(Return(test))
+        self._check_read(scope, body, rule.position)
+        self._builder.module.functions.append(
+            ir.Function(
+                name=f"{name}_when",
+                parameters=(ir.Parameter("context", CONTEXT),),
+                returns=BOOL,
+                doc=f"Whether `{name}` is asked for.",
+                body=body.written(),
+            )
+        )
+        return f"{name}_when"
 
     def _change(self, side: _Side, rule: ChangeRule) -> ir.Function:
         body = Body(names={"members", "context", "item"})
@@ -187,12 +238,17 @@ class Patches:
                 code = self._value(expressions, value, target, where)
             if code is not None:
                 values.append((name, code))
+        for name, where in rule.removed:
+            if self._member(side, name, where) is not None:
+                self._note_set(side, name, where)
+                values.append((name, NONE))
         body.lines.append(Return(Dictionary(tuple(values))))
         self._check_read(side.scope, body, rule.position)
-        self._passages.append(Passage(side.name, tuple(rule.members), WAYS[rule.verb], rule.why))
-        named = ", ".join(f"`{name}`" for name in rule.members)
+        members = tuple(rule.names)
+        self._passages.append(Passage(side.name, members, WAYS[rule.verb], rule.why))
+        named = ", ".join(f"`{name}`" for name in members)
         return ir.Function(
-            name=f"{side.name}_{_safe(next(iter(rule.members), rule.verb))}",
+            name=self._named(f"{side.name}_{_safe(next(iter(members), rule.verb))}"),
             parameters=(ir.Parameter("members", MEMBERS), ir.Parameter("context", CONTEXT)),
             returns=VALUES,
             doc=f"Of the {side.name}, {rule.verb} {named}.",
@@ -226,7 +282,11 @@ class Patches:
                 f"what is appended to `{target.name}` needs `each`, and the change a `by`",
             )
             return None
-        own = expressions.place.path(PathRef(target.name, where))
+        own = (
+            expressions.place.path(PathRef(target.name, where))
+            if change.onto is None
+            else expressions.rule(change.onto, replace(target, required=False), where, target.name)
+        )
         operand = expressions.rule(rule, replace(target, required=False), where, target.name)
         if own is None or operand is None or not isinstance(operand.type, ArrayType):
             return None
@@ -270,6 +330,12 @@ class Patches:
             )
         return found
 
+    def _named(self, name: str) -> str:
+        """Return a name that no function of the module has: two changes may name one member."""
+        taken = {function.name for function in self._builder.module.functions}
+        numbered = (f"{name}_{number}" for number in count(2))
+        return next(one for one in chain([name], numbered) if one not in taken)
+
     def _note_set(self, side: _Side, name: str, where: Position) -> None:
         if name in side.set_by:
             self._findings.add(
@@ -283,7 +349,8 @@ class Patches:
     def _check_read(self, scope: Scope, body: Body, where: Position) -> None:
         """Note what a function reads; it has no client's request as a whole."""
         paths = scope.used.get("$context", set())
-        self._reads_kept = self._reads_kept or any(path.split(".")[0] == KEPT for path in paths)
+        read = {path.split(".")[0] for path in paths}
+        self._reads |= {word for name, word in LISTS.items() if name in read}
         if "request" in names_read(body.written()):
             self._findings.add(
                 "no-such-path",
@@ -294,44 +361,42 @@ class Patches:
 
     # -- answers made here ---------------------------------------------------------------------
 
-    def _instead(self, rule: Instead) -> str | None:
-        side = self._side("answer", None)
-        # The transform runs before anything of the request is read.
-        side.scope.unresolved = frozenset({"model", "asked"})
-        side.scope.unresolved_words = "before the request is"
-        body = Body(names={"context", "item"})
-        place = Expressions.at(self._context, side.scope, body)
-        operand = place.invocations.transform(rule.via, rule.arguments, rule.position)
-        shape = self._context.shape(rule.use, rule.use_position)
-        if operand is None or shape is None:
+    def _instead(self, rule: Instead, request: _Side) -> str | None:
+        answer = (
+            self._builder.specs.find_struct(rule.target, rule.target_position)
+            if rule.target is not None
+            else self._answer_type()
+        )
+        if answer is None:
+            if rule.target is None:
+                self._findings.add("no-such-type", rule.position, "nothing describes the answer")
             return None
-        answer = self._answer_type()
-        if operand.checked and operand.type != shape.source:
-            words = f"the shape `{rule.use}` takes {shape.source}, `{rule.via}` gives"
-            self._findings.add("type-mismatch", rule.use_position, f"{words} {operand.type}")
-        if shape.target != answer:
-            words = f"the operation answers {answer}" if answer else "nothing describes the answer"
-            self._findings.add(
-                "type-mismatch", rule.use_position, f"`{rule.use}` makes {shape.target}, {words}"
-            )
-        held = place.place.held(replace(operand, code=body.local(operand.code, "found")))
-        made: Expression = Call(shape.code, (held.code, *map(Name, shape.extra)))
-        if held.presence is not None:
-            made = Conditional(made, held.presence, UNSET)
+        body = Body(names={"members", "context", "item"})
+        expressions = Expressions.at(self._context, request.scope, body)
+        if rule.when is not None:
+            test = expressions.conditions.test(rule.when)
+            body.lines.append(If(negated(test), (Return(UNSET),)))
+        made = expressions.build(answer, rule.fields, rule.names, rule.position)
         body.lines.append(Return(made))
-        self._check_read(side.scope, body, rule.position)
-        self._passages.append(Passage("answer", (), INSTEAD, rule.why))
+        self._check_read(request.scope, body, rule.position)
+        words = INSTEAD if rule.when is None else INSTEAD_WHEN
+        self._passages.append(Passage("answer", (), words, rule.why))
         name = "instead"
         self._builder.module.functions.append(
             ir.Function(
                 name=name,
-                parameters=(ir.Parameter("context", CONTEXT),),
+                parameters=(ir.Parameter("members", MEMBERS), ir.Parameter("context", CONTEXT)),
                 returns=ANY,
                 doc="The answer that is made here, absent where the request is passed on.",
                 body=body.written(),
             )
         )
         return name
+
+
+def _refusal(rule: Refusal | None) -> tuple[int, str] | None:
+    """Return the status and the text of an error, which names no paths here."""
+    return (rule.status, rule.error) if rule is not None else None
 
 
 def _is_text(type_: Type) -> bool:

@@ -65,6 +65,8 @@ class Printer:
         changing = [row for row in passthrough if row.request or row.answer]
         if changing:
             references.add(runtime.CHANGE)
+        if any(row.missing or row.lacking for row in passthrough):
+            references.add(runtime.REFUSAL)
         changing += [row for row in passthrough if row.instead is not None]
         references |= {runtime.plan(row.module) for row in changing}
         references |= {runtime.plan(endpoint.module) for endpoint in endpoints}

@@ -12,6 +12,7 @@ from codegen.rules.checks import parts_of
 from codegen.rules.model import (
     AnswerRule,
     Block,
+    Instead,
     MappingFile,
     Passthrough,
     ReportRule,
@@ -21,7 +22,7 @@ from codegen.rules.model import (
     Table,
 )
 
-TYPED = (AnswerRule, Block, ReportRule, Shape, Stream, StreamBase, Table, Passthrough)
+TYPED = (AnswerRule, Block, ReportRule, Shape, Stream, StreamBase, Table, Passthrough, Instead)
 
 
 def named_components(files: Iterable[MappingFile], signatures: Iterable[Signature]) -> set[str]:

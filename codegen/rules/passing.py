@@ -13,16 +13,25 @@ from codegen.descriptions.problem import Position
 from codegen.descriptions.source import Key
 from codegen.rules.construct import Needs, construct, first_of, key, keys_of, maybe, one, place
 from codegen.rules.forms import FLAG, WORD, ListOf
-from codegen.rules.translations import RULES
-from codegen.rules.values import ARGUMENTS, NAMES, Argument, Named, Rule
+from codegen.rules.translations import CONDITION, RULES
+from codegen.rules.values import NAMES, Condition, Named, Refusal, Rule
 
-CHANGES = ("replace", "add", "append")
+CHANGES = ("replace", "add", "append", "remove")
 """What a change does; each does one of these to all of its members."""
 
 
 @construct(
     "passthrough",
-    companions={"operation": ("api",), "api": ("operation",), "from": ("below",)},
+    companions={
+        "operation": ("api",),
+        "api": ("operation",),
+        "from": ("below",),
+        "path_model": ("operation",),
+        "looked_up": ("model",),
+        "missing": ("model",),
+        "lacking": ("operation",),
+    },
+    exclusive=(("model", "path_model"),),
     needs=(Needs(("operation", "below"), "this says nothing of what is passed on"),),
 )
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +52,19 @@ class Passthrough:
         WORD, "the request's member that names a model, which is looked up and made ready"
     )
     model_position: Position = place("model")
+    path_model: str | None = maybe(
+        WORD, "the path's parameter that names a model, which is looked up and not made ready"
+    )
+    path_model_position: Position = place("path_model")
+    looked_up: bool = key(FLAG, "the model is looked up only, since it is not asked anything")
     answered_by: tuple[Named, ...] = key(
         NAMES, "the answer's member that names the model that answered, or the first of several"
+    )
+    missing: Refusal | None = maybe(
+        one(lambda: Refusal), "the error for a request that names no model; else it is passed on"
+    )
+    lacking: Refusal | None = maybe(
+        one(lambda: Refusal), "the error when LM Studio lacks the route, in place of a 501"
     )
     changes_models: bool = key(
         FLAG, "it loads, unloads or fetches models by itself: none is made ready for it"
@@ -55,7 +75,7 @@ class Passthrough:
     "change",
     includes="",
     exclusive=(CHANGES,),
-    companions={"by": ("append",)},
+    companions={"by": ("append",), "onto": ("append",)},
     needs=(Needs(CHANGES, "this change changes nothing"),),
 )
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +99,16 @@ class ChangeRule:
         RULES, "what is put behind the items of members that are lists", name="append"
     )
     appended_names: dict[str, Key] = keys_of("append")
+    removed: tuple[Named, ...] = key(NAMES, "members that are left out", name="remove")
+    when: Condition | None = maybe(
+        CONDITION, "only then; it reads the request and the context, for answers too"
+    )
+    warning: str | None = maybe(
+        WORD, "what the client is told in the header `x-olgate-warning` when something changes"
+    )
+    onto: Rule | None = maybe(
+        one(lambda: Rule), "the list that is appended to, where it is not the member as it came"
+    )
     by: str | None = maybe(
         WORD, "the member of an item; one of the list that has the same there gives way"
     )
@@ -92,7 +122,8 @@ class ChangeRule:
     @property
     def names(self) -> dict[str, Key]:
         """Where each of the members is named."""
-        return self.replaced_names or self.added_names or self.appended_names
+        removed = {name: Key(name, where) for name, where in self.removed}
+        return self.replaced_names or self.added_names or self.appended_names or removed
 
 
 @construct("patch", needs=(Needs(("request", "answer"), "this patch changes nothing"),))
@@ -108,15 +139,22 @@ class Patch:
     )
 
 
-@construct("instead", companions={"with": ("via",)})
+@construct("instead", includes="")
 @dataclass(frozen=True, kw_only=True)
 class Instead:
-    """An answer that is made here; where it is absent, the request is passed on."""
+    """An answer that is made here; where its condition does not hold, the request is passed on."""
 
     position: Position = place()
     why: str = key(WORD, "why, with a link to a fact", required=True)
     why_position: Position = place("why")
-    via: str = key(WORD, "a transform that returns the object that is answered", required=True)
-    arguments: dict[str, Argument] = key(ARGUMENTS, "its named arguments", name="with")
-    use: str = key(WORD, "the shape that makes the answer of it", required=True)
-    use_position: Position = place("use")
+    when: Condition | None = maybe(CONDITION, "only then")
+    warning: str | None = maybe(
+        WORD, "what the client is told of the answer in the header `x-olgate-warning`"
+    )
+    target: str | None = maybe(
+        WORD, "the answer's type, where it is not the operation's", name="to"
+    )
+    target_position: Position = place("to")
+    include: tuple[Named, ...] = key(NAMES, "groups whose fields are put in here")
+    fields: dict[str, Rule] = key(RULES, "the answer's fields", required=True)
+    names: dict[str, Key] = keys_of("fields")

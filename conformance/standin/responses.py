@@ -12,6 +12,9 @@ from conformance.standin.host import Host, Piece, Run, new_id
 from conformance.standin.plan import Ask, Call, Tool, Turn
 from conformance.standin.wire import Reply, Request, number, refusal
 
+TOOL_TYPES = ("function", "mcp")
+"""It refuses a request for one tool of another type (docs/facts/lmstudio.md#refused-content)."""
+
 
 async def answer_responses(host: Host, request: Request, reply: Reply) -> None:
     """Answer a request; a later one may go on from it by its id."""
@@ -52,6 +55,10 @@ def read_ask(host: Host, request: Request) -> Ask:
         raise refusal(request, "Invalid enum value", param="reasoning.effort", code="invalid_value")
     limit = number(body, "max_output_tokens")
     tools = body.get("tools") or []
+    for place, tool in enumerate(tools):
+        if not isinstance(tool, dict) or tool.get("type") not in TOOL_TYPES:
+            param = f"tools.{place}.type"
+            raise refusal(request, "Invalid", param=param, code="invalid_string")
     choice = body.get("tool_choice")
     return Ask(
         turns=tuple(read_turns(host, request)),

@@ -102,9 +102,14 @@ def finished_tool_call(source: internal.AssembledToolCall) -> ollama.ResponseToo
     )
 
 
-def model_entry(source: internal.CatalogueRow) -> openai.ModelEntry:
+def model_entry(source: internal.CatalogueRow, context: RequestContext) -> openai.ModelEntry:
     """Shape `model_entry`: internal:CatalogueRow as openai:ModelEntry."""
-    return openai.ModelEntry(id=source.name, object="model", owned_by="organization_owner")
+    return openai.ModelEntry(
+        id=source.name,
+        object="model",
+        created=transforms.unix_seconds(source.modified_at),
+        owned_by=transforms.owner_of(name=source.name, answers=context.settings.answers.openai),
+    )
 
 
 def refusal_for(failure: UpstreamFailure, context: RequestContext) -> Refusal:

@@ -47,14 +47,15 @@ async def look_at(
     chunks: AsyncIterator[bytes],
     *,
     is_inference: bool,
-    is_changed: bool,
+    most_changed: int,
     named_by: tuple[str, ...],
 ) -> Start:
     """
     Read as much of an answer as shows whether it is an error, and which model answered.
 
     That is an error's whole body, an event stream's first event, and the whole JSON, up to a limit,
-    of an inference and of an answer that is changed. Of other JSON the start is read, since LM
+    of an inference and of an answer that is changed: of that one `most_changed` bytes, 0 for one
+    that is not. Raises UpstreamFailure for a longer one. Of other JSON the start is read, since LM
     Studio answers 200 on a route that it lacks (docs/facts/lmstudio.md#unknown-path). The first
     member of `named_by` that is present names the model.
     """
@@ -63,7 +64,7 @@ async def look_at(
         return Start(held, _stated(b"".join(held), answer.status))
     if answer.status != 200:
         return Start([])
-    if not (is_inference or is_changed or answer.is_event_stream):
+    if not (is_inference or most_changed or answer.is_event_stream):
         return await _look_for_lacking_route(chunks) if answer.is_json else Start([])
     held = []
     async for chunk in chunks:
@@ -76,9 +77,12 @@ async def look_at(
             return await _first_event(held, chunks, is_inference, named_by)
         if not start.startswith((b"{", b"[", b"<")) and start:
             return Start(held)
-        held += await _read_up_to(chunks, _JSON_BYTES)
+        limit = most_changed or _JSON_BYTES
+        held += await _read_up_to(chunks, limit)
         body = b"".join(held)
-        if len(body) >= _JSON_BYTES and not start.startswith(b"<"):
+        if most_changed and len(body) >= limit:
+            raise UpstreamFailure(f"an answer of more than {limit} bytes", fault="bad_http")
+        if len(body) >= limit and not start.startswith(b"<"):
             return Start(held)
         return Start(held, model=_model_of(check_json(body), named_by), is_whole=True)
     except UpstreamFailure as failure:

@@ -28,8 +28,8 @@ from gateway.passthrough.json_members import join_members, members_of
 from gateway.passthrough.large import join_in_steps, read_members
 from gateway.passthrough.routes import Routes
 from gateway.passthrough.sending import conclude, refuse
-from gateway.runtime.context import RequestContext
-from gateway.runtime.patching import PassedOn, changed
+from gateway.runtime.context import NOTHING, RequestContext
+from gateway.runtime.patching import Change, PassedOn, changed, due
 from gateway.server.asgi import AsgiClient, Receive, Scope, body_pieces, header
 from gateway.server.bodies import body_too_large
 from gateway.settings.schema import Settings
@@ -40,6 +40,7 @@ from gateway.wire.lenient import UNREADABLE
 from gateway.wire.reading import AT_ONCE
 from gateway.wire.writing import JSON
 
+WARNING = "x-olgate-warning"
 _OUR_TOKEN_REFUSED = (401, 403)
 """A client's key is not forwarded, so with these LM Studio refuses the gateway's token."""
 _JSON_LIKE = ("json", "text/plain", "x-www-form-urlencoded")
@@ -90,10 +91,10 @@ class Passthrough:
             body: bytes | AsyncIterator[bytes] | None = None
             if route.reads_kept and self._catalogue.keeps_names:
                 context.kept_models = await self._catalogue.made()
-            made = route.instead(context) if route.instead is not None else UNSET
-            if made is not UNSET:
-                await client.answer(200, JSON, msgspec.json.encode(made))
-                return
+            if route.reads_models:
+                context.models = await self._catalogue.listed()
+            if route.path_model:
+                await self._name_model(values[route.path_model], context)
             has_body = _has_body(scope)
             if has_body and not _is_json(scope):
                 body = body_pieces(receive)
@@ -113,12 +114,22 @@ class Passthrough:
                     body = await self._patched(body, route, context)
                 else:
                     body = None
-            row = None if route.changes_models else context.resolved
+            if route.missing is not None and context.resolved is None:
+                raise afresh(route.missing)
+            if route.instead is not None and await self._answer_instead(route, context, client):
+                return
+            changes = due(route.answer, context)
+            # The members are the body once more, which is kept no longer than it is needed.
+            context.sent = NOTHING
+            is_asked = not (route.changes_models or route.path_model or route.looked_up)
+            row = context.resolved if is_asked else None
             if row is not None:
                 record.model = row.name
                 lease = self._lifecycle.lease(row, num_ctx=_context_length(row.made))
                 await lease.prepare()
-            await self._forward(scope, body, route, context, lease, client)
+            if route.model and context.resolved is None:
+                changes = ()
+            await self._forward(scope, body, route, changes, context, lease, client)
         except BaseException as problem:
             told = partial(refuse, path=path, client=client)
             if not await self._failures.conclude(problem, client, told, context, path):
@@ -177,12 +188,26 @@ class Passthrough:
         if members is None:
             # LM Studio reports a body that is not an object.
             return body
+        context.sent = members
         if route.model and not await self._find_model(members.get(route.model), context):
             return body
-        after = changed(members, route.request, context)
+        after = changed(members, due(route.request, context), context)
         if after is None:
             return body
         return await self._turns.run(join_in_steps(after)) if is_large else join_members(after)
+
+    async def _answer_instead(
+        self, route: PassedOn, context: RequestContext, client: AsgiClient
+    ) -> bool:
+        """Send the answer that a route's rules make; return whether there is one."""
+        assert route.instead is not None
+        made = route.instead(context.sent, context)
+        if made is UNSET:
+            return False
+        if route.warning:
+            client.add_header(WARNING, route.warning)
+        await client.answer(200, JSON, msgspec.json.encode(made))
+        return True
 
     async def _find_model(self, name: msgspec.Raw | None, context: RequestContext) -> bool:
         """Look up a model by the raw name in a body; tell whether there was a name at all."""
@@ -192,21 +217,26 @@ class Passthrough:
             return False
         if not isinstance(asked, str) or not asked.strip():
             return False
+        await self._name_model(asked, context)
+        return True
+
+    async def _name_model(self, asked: str, context: RequestContext) -> None:
+        """Set the context's model to the one that a name stands for. Raises Refusal (404)."""
         row = await self._catalogue.find(asked, trust_loaded=True)
         if row is None:
             near = ", ".join(self._catalogue.nearest(asked))
             raise Refusal(404, f"model '{asked}' not found", ((NEAREST, near),) if near else ())
         context.model = row
         context.asked = internal.AskedName(
-            text=row.name, trimmed=row.name, display=row.name, full=row.name
+            text=asked, trimmed=asked.strip(), display=row.name, full=row.name
         )
-        return True
 
     async def _forward(
         self,
         scope: Scope,
         body: bytes | AsyncIterator[bytes] | None,
         route: PassedOn,
+        changes: tuple[Change, ...],
         context: RequestContext,
         lease: Lease | None,
         client: AsgiClient,
@@ -217,9 +247,6 @@ class Passthrough:
         path: str = scope["path"]
         headers = list(scope["headers"])
         row = None if lease is None else context.model
-        is_silent = route.reads_kept and not context.kept_models
-        is_unnamed = bool(route.model) and context.resolved is None
-        changes = () if is_silent or is_unnamed else route.answer
         if changes:
             headers = [item for item in headers if item[0] not in _CONDITIONAL]
         may_repeat = isinstance(body, bytes)
@@ -231,13 +258,16 @@ class Passthrough:
                     answer,
                     chunks,
                     is_inference=row is not None,
-                    is_changed=bool(changes),
+                    most_changed=self._settings.limits.body_bytes if changes else 0,
                     named_by=route.answered_by,
                 )
                 failure = start.failure
-                if failure is not None and failure.fault == "unknown_endpoint" and not route.method:
-                    # Nobody says that there is such a route; a described one is missed (501).
-                    raise Refusal(404, f"LM Studio has no such route: {failure.message}")
+                if failure is not None and failure.fault == "unknown_endpoint":
+                    if route.lacking is not None:
+                        raise afresh(route.lacking)
+                    if not route.method:
+                        # Nobody says that there is such a route; a described one is missed (501).
+                        raise Refusal(404, f"LM Studio has no such route: {failure.message}")
                 if answer.status in _OUR_TOKEN_REFUSED:
                     if failure is None:
                         raise UpstreamFailure("no reason given", status=answer.status)
@@ -245,8 +275,7 @@ class Passthrough:
                 if failure is None and row is not None and start.model:
                     warning = self._check.warning(row, start.model)
                     if warning is not None:
-                        value = warning.encode("latin-1", "replace")
-                        answer.headers.append((b"x-olgate-warning", value))
+                        client.add_header(WARNING, warning)
                 if (
                     failure is None
                     or lease is None
@@ -255,6 +284,8 @@ class Passthrough:
                 ):
                     if start.is_whole and changes:
                         start = patch_answer(answer, start, changes, context)
+                    for text in context.warnings:
+                        client.add_header(WARNING, text)
                     await conclude(answer, start, answer.each, path, client)
                     return
             if await lease.recover(failure):

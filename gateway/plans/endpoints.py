@@ -9,6 +9,7 @@ import msgspec
 
 from gateway import transforms
 from gateway.engine.endpoint import BodyReader, Endpoint, UnreadBody
+from gateway.faults import Refusal
 from gateway.plans import (
     blob_check,
     blobs,
@@ -34,7 +35,10 @@ from gateway.plans import (
     status,
     tags,
     v1_chat,
+    v1_compact,
     v1_completions,
+    v1_count_tokens,
+    v1_embeddings,
     v1_messages,
     v1_model,
     v1_models,
@@ -482,6 +486,17 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
     ),
     PassedOn(
         method="POST",
+        path="/v1/responses/compact",
+        model="model",
+        request=(Change("replace", v1_compact.request_model),),
+        looked_up=True,
+        missing=Refusal(400, "model is required"),
+        lacking=Refusal(
+            404, "LM Studio cannot compact a conversation: it lacks POST /v1/responses/compact"
+        ),
+    ),
+    PassedOn(
+        method="POST",
         path="/v1/completions",
         model="model",
         answered_by=("model",),
@@ -489,6 +504,26 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
             Change("replace", v1_completions.request_model),
             Change("add", v1_completions.request_temperature),
         ),
+    ),
+    PassedOn(
+        method="POST",
+        path="/v1/messages/count_tokens",
+        model="model",
+        instead=v1_count_tokens.instead,
+        warning=(
+            "input_tokens is an estimate, a token for four characters; LM Studio does not "
+            "count tokens"
+        ),
+        looked_up=True,
+        missing=Refusal(400, "model is required"),
+    ),
+    PassedOn(
+        method="POST",
+        path="/v1/embeddings",
+        model="model",
+        answered_by=("model",),
+        request=(Change("replace", v1_embeddings.request_model),),
+        answer=(Change("replace", v1_embeddings.answer_data, when=v1_embeddings.answer_data_when),),
     ),
     PassedOn(
         method="POST",
@@ -505,13 +540,15 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         method="GET",
         path="/v1/models/{id}",
         instead=v1_model.instead,
-        reads_kept=True,
+        path_model="id",
     ),
     PassedOn(
         method="GET",
         path="/v1/models",
         answer=(Change("replace", v1_models.answer_data),),
+        instead=v1_models.instead,
         reads_kept=True,
+        reads_models=True,
     ),
     PassedOn(
         method="POST",
@@ -521,6 +558,20 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         request=(
             Change("replace", v1_responses.request_model),
             Change("add", v1_responses.request_temperature),
+            Change(
+                "replace",
+                v1_responses.request_tools,
+                warning=(
+                    "tools of types other than function and mcp were left out, since LM Studio "
+                    "refuses them"
+                ),
+            ),
+            Change(
+                "remove",
+                v1_responses.request_text,
+                when=v1_responses.request_text_when,
+                warning="text was left out, since LM Studio refuses one without a format",
+            ),
         ),
     ),
 )

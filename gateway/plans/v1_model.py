@@ -5,14 +5,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import UNSET
-
 from gateway import transforms
-from gateway.calls import shared
 from gateway.runtime.context import RequestContext
+from gateway.runtime.patching import Members
+from gateway.types import openai
 
 
-def instead(context: RequestContext) -> Any:
+def instead(members: Members, context: RequestContext) -> Any:
     """The answer that is made here, absent where the request is passed on."""
-    found = transforms.kept_model(name=context.path.id, models=context.kept_models)
-    return shared.model_entry(found) if found is not UNSET else UNSET
+    return openai.ModelEntry(
+        id=context.asked.text,
+        object="model",
+        created=transforms.unix_seconds(context.model.modified_at),
+        owned_by=transforms.owner_of(
+            name=context.model.name, answers=context.settings.answers.openai
+        ),
+    )

@@ -3,16 +3,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import UNSET
 
+from gateway import transforms
 from gateway.calls import shared
 from gateway.runtime.context import RequestContext
 from gateway.runtime.patching import Members, Values, appended
+from gateway.types import openai
 
 
 def answer_data(members: Members, context: RequestContext) -> Values:
     """Of the answer, append `data`."""
     data = members.get("data", UNSET)
     return {
-        "data": appended(data, [shared.model_entry(item) for item in context.kept_models], "id")
+        "data": appended(
+            transforms.dated_entries(data=data, models=context.models, now=context.now)
+            if data is not UNSET
+            else UNSET,
+            [shared.model_entry(item, context) for item in context.kept_models],
+            "id",
+        )
     }
+
+
+def instead(members: Members, context: RequestContext) -> Any:
+    """The answer that is made here, absent where the request is passed on."""
+    if not context.settings.answers.openai == "ollama":
+        return UNSET
+    return openai.ListedModels(
+        object="list", data=[shared.model_entry(item, context) for item in context.models]
+    )

@@ -30,3 +30,20 @@ def request_temperature(members: Members, context: RequestContext) -> Values:
         if num_predict is not UNSET
         else UNSET,
     }
+
+
+def request_tools(members: Members, context: RequestContext) -> Values:
+    """Of the request, replace `tools`."""
+    tools = members.get("tools", UNSET)
+    return {"tools": transforms.known_tools(tools) if tools is not UNSET else UNSET}
+
+
+def request_text(members: Members, context: RequestContext) -> Values:
+    """Of the request, remove `text`."""
+    return {"text": None}
+
+
+def request_text_when(context: RequestContext) -> bool:
+    """Whether `request_text` is asked for."""
+    text = context.sent.get("text", UNSET)
+    return transforms.lacks_format(text=text)

@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from gateway.settings.schema import Settings
 from gateway.types import internal
 from gateway.wire.times import utc_text
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
+NOTHING: Mapping[str, msgspec.Raw] = MappingProxyType({})
 
 
 class PathValues:
@@ -35,7 +38,8 @@ class RequestContext:
     One request's context. Times are nanoseconds of the monotonic clock.
 
     `asked` is the model's name as the client sent it, empty until a plan resolves the model.
-    `model` is set after that.
+    `model` is set after that. `sent` are the members of a request that is passed on, as they came;
+    `warnings` are sentences for its client.
     """
 
     model: internal.CatalogueRow
@@ -55,11 +59,13 @@ class RequestContext:
         "now",
         "path",
         "running",
+        "sent",
         "settings",
         "started_ns",
         "think_values",
         "upstream_url",
         "user_agent",
+        "warnings",
     )
 
     def __init__(
@@ -76,6 +82,8 @@ class RequestContext:
         self.kept_name: Literal["stored", "configured", "none"] = "none"
         self.models: list[internal.CatalogueRow] = []
         self.kept_models: list[internal.CatalogueRow] = []
+        self.sent: Mapping[str, msgspec.Raw] = NOTHING
+        self.warnings: list[str] = []
         self.running: list[internal.RunningInstance] = []
         self.asked = internal.AskedName(text="", trimmed="", display="", full="")
 

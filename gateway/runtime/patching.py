@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from gateway.faults import Refusal
 from gateway.runtime.context import RequestContext
 from gateway.wire.lenient import UNREADABLE
 
@@ -27,10 +28,25 @@ Values: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change: `add` gives values only to members that are not there, `replace` to all."""
+    """
+    One change: `add` gives values only to members that are not there, `replace` to all, and
+    `remove` leaves the named members out.
 
-    verb: Literal["replace", "add"]
+    `when` asks the context, in which the request's members are, whether there is a change at all.
+    `warning` is what the client is told when something changes.
+    """
+
+    verb: Literal["replace", "add", "remove"]
     values: Callable[[Members, RequestContext], Values]
+    when: Callable[[RequestContext], bool] | None = None
+    warning: str = ""
+
+    def is_due(self, context: RequestContext) -> bool:
+        """Return whether the condition holds; one that can't be read does not."""
+        try:
+            return self.when is None or self.when(context)
+        except UNREADABLE:
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +56,12 @@ class PassedOn:
 
     `method` is "" for any. `model` is the request's member that names a model, "" when none does;
     `answered_by` are the answer's members of which the first one there names the model that
-    answered. `changes_models` is for routes that may change the list of models.
-    `instead` makes an answer without LM Studio, or returns UNSET. With `reads_kept`, `answer` and
-    `instead` have something to say only while names are kept here.
+    answered. `path_model` is the path's parameter that names a model. With `looked_up` the model
+    of `model` is not made ready. `changes_models` is for routes that may change the list of models.
+    `instead` makes an answer without LM Studio, or returns UNSET; `warning` is what the client is
+    told of it. `missing` is the error for a request that names no model, `lacking` the one when LM
+    Studio lacks the route. `reads_kept` and `reads_models` are the lists of the context that the
+    rules read.
     """
 
     method: str
@@ -52,8 +71,22 @@ class PassedOn:
     changes_models: bool = False
     request: tuple[Change, ...] = ()
     answer: tuple[Change, ...] = ()
-    instead: Callable[[RequestContext], Any] | None = None
+    instead: Callable[[Members, RequestContext], Any] | None = None
+    warning: str = ""
     reads_kept: bool = False
+    reads_models: bool = False
+    path_model: str = ""
+    looked_up: bool = False
+    missing: Refusal | None = None
+    lacking: Refusal | None = None
+
+
+def due(changes: tuple[Change, ...], context: RequestContext) -> tuple[Change, ...]:
+    """Return the changes whose conditions hold; these are asked before anything is sent."""
+    for change in changes:
+        if change.when is not None:
+            return tuple(one for one in changes if one.is_due(context))
+    return changes
 
 
 def changed(
@@ -62,7 +95,8 @@ def changed(
     """
     Return the members with all changes applied, None when no value differs.
 
-    Members that are replaced keep their places, new ones stand at the end.
+    Members that are replaced keep their places, new ones stand at the end. The warnings of what
+    changed are added to the context's.
 
     >>> raise_it = Change("replace", lambda members, context: {"n": 2, "m": UNSET})
     >>> changed({"n": Raw(b"1"), "m": Raw(b"0")}, [raise_it], None)["n"] == Raw(b"2")
@@ -71,17 +105,28 @@ def changed(
     True
     """
     found: dict[str, Raw] = {}
+    left_out: list[str] = []
     for change in changes:
         try:
-            found |= _new_values(members, change, context)
+            values = _new_values(members, change, context)
         except UNREADABLE:
             continue
+        if change.verb == "remove":
+            left_out += values
+        else:
+            found |= values
+        if values and change.warning:
+            context.warnings.append(change.warning)
+    if left_out:
+        return {name: raw for name, raw in {**members, **found}.items() if name not in left_out}
     return {**members, **found} if found else None
 
 
-def appended(listed: Raw | UnsetType, items: Iterable[Any], by: str) -> list[Any] | UnsetType:
+def appended(
+    listed: Raw | list[Raw] | UnsetType, items: Iterable[Any], by: str
+) -> list[Any] | UnsetType:
     """
-    Return a list with further items after its own, UNSET when there are none to add.
+    Return a list with further items after its own, UNSET when it is as it came and none is added.
 
     An item of the list gives way to a further one whose member `by` is equal. Raises
     msgspec.DecodeError when there is no list.
@@ -90,10 +135,15 @@ def appended(listed: Raw | UnsetType, items: Iterable[Any], by: str) -> list[Any
     {'id': 'a', 'n': 1}
     """
     further = list(items)
-    if not further or isinstance(listed, UnsetType):
+    if isinstance(listed, UnsetType):
         return UNSET
+    if isinstance(listed, Raw):
+        if not further:
+            return UNSET
+        own = msgspec.json.decode(listed, type=list[Raw])
+    else:
+        own = listed
     taken = [msgspec.to_builtins(item).get(by) for item in further]
-    own = msgspec.json.decode(listed, type=list[Raw])
     return [*(item for item in own if _member(item, by) not in taken), *further]
 
 
@@ -101,6 +151,10 @@ def _new_values(members: Members, change: Change, context: RequestContext) -> di
     found: dict[str, Raw] = {}
     for name, value in change.values(members, context).items():
         before = members.get(name)
+        if change.verb == "remove":
+            if before is not None:
+                found[name] = before
+            continue
         if value is UNSET or (before is not None and change.verb == "add"):
             continue
         after = Raw(msgspec.json.encode(value))

@@ -96,6 +96,11 @@ class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
     Whether `parameters` of show hold a `num_ctx` only where one was `set`, or also that of the
     `loaded` instance, which Continue reads there (docs/facts/clients.md#parameters-and-template).
     """
+    openai: Literal["lmstudio", "ollama"] = "lmstudio"
+    """
+    Whether answers below `/v1` are LM Studio's own, or have Ollama's names and forms (`ollama`)
+    (docs/facts/ollama.md#v1-chat).
+    """
     version: Annotated[str, Meta(pattern=r"^\d+(\.\d+){1,3}\Z")] = "0.34.4"
     """
     The Ollama version that clients are told. Whole numbers with dots only: several clients

@@ -7,15 +7,29 @@ member stays as it is. What of a member is not changed keeps its bytes.
 
 from __future__ import annotations
 
+import re
+import sys
+from array import array
+from base64 import b64encode
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.names import grammar
+from gateway.transforms._estimate import tokens
 from gateway.types import internal, openai
 
 _decode_items = msgspec.json.Decoder(list[Raw]).decode
+_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_decode_vector = msgspec.json.Decoder(list[float]).decode
+
+_RESPONSES_TOOLS = ("function", "mcp")
+_PICTURE_TOKENS = 1600
+_UNCOUNTED = ("type", "role", "id", "tool_use_id", "cache_control", "signature")
+"""Members that say what a text is, and no model reads."""
 
 
 def any_object_format(response_format: Raw) -> openai.ResponseFormat | UnsetType:
@@ -100,21 +114,153 @@ def behind_made_conversation(messages: Raw, made: internal.MadeModel) -> list[Ra
     return [_turn("system", made.system), *turns]
 
 
-def kept_model(name: str, models: list[internal.CatalogueRow]) -> internal.CatalogueRow | UnsetType:
+def known_tools(tools: Raw) -> list[Raw] | UnsetType:
     """
-    Return the model that a name stands for among those that are kept here, in any letter case.
+    Return the tools of a response's request that LM Studio takes, UNSET when it takes all.
 
-    >>> kept_model("pilot", [])
+    It refuses a request for one of another type (docs/facts/lmstudio.md#refused-content).
+
+    >>> bytes(known_tools(Raw(b'[{"type":"web_search"},{"type":"function","name":"f"}]'))[0])
+    b'{"type":"function","name":"f"}'
+    >>> known_tools(Raw(b'[{"type":"mcp"}]'))
     UNSET
     """
-    asked = grammar.parse(name.strip())
-    if asked is None:
-        return UNSET
+    offered = _decode_items(tools)
+    known = [tool for tool in offered if _field(tool, "type") in _RESPONSES_TOOLS]
+    return known if len(known) < len(offered) else UNSET
+
+
+def lacks_format(text: Raw | UnsetType) -> bool:
+    """
+    Whether a response's `text` is an object that says nothing of a format: LM Studio refuses it.
+
+    (docs/facts/lmstudio.md#responses)
+
+    >>> lacks_format(Raw(b"{}")), lacks_format(Raw(b'{"format":{"type":"text"}}'))
+    (True, False)
+    """
+    value = None if isinstance(text, UnsetType) else msgspec.json.decode(text)
+    return isinstance(value, dict) and value.get("format") is None
+
+
+def wants_base64(encoding_format: Raw | UnsetType) -> bool:
+    """
+    Whether a request asks for vectors as base64, in any letter case as with Ollama.
+
+    >>> wants_base64(Raw(b'"BASE64"')), wants_base64(UNSET)
+    (True, False)
+    """
+    value = None if isinstance(encoding_format, UnsetType) else msgspec.json.decode(encoding_format)
+    return isinstance(value, str) and value.lower() == "base64"
+
+
+def base64_vectors(data: Raw) -> list[Raw]:
+    """
+    Return the items of a list of embeddings with each vector as base64 of little-endian float32.
+
+    A vector that is a text is left as it is. Raises msgspec.DecodeError for anything else.
+
+    >>> bytes(base64_vectors(Raw(b'[{"embedding":[1,-0.5],"index":0}]'))[0])
+    b'{"embedding":"AACAPwAAAL8=","index":0}'
+    """
+    items: list[Raw] = []
+    for item in _decode_objects(data):
+        if (raw := item.get("embedding")) is not None and not bytes(raw).startswith(b'"'):
+            vector = array("f", _decode_vector(raw))
+            if sys.byteorder == "big":
+                vector.byteswap()
+            item["embedding"] = Raw(b'"' + b64encode(vector) + b'"')
+        items.append(Raw(msgspec.json.encode(item)))
+    return items
+
+
+def dated_entries(data: Raw, models: list[internal.CatalogueRow], now: str) -> list[Raw]:
+    """
+    Return the entries of a model list, each with a `created` in seconds since the epoch.
+
+    LM Studio states none, and strict clients can't read a list without
+    (docs/facts/lmstudio.md#openai-models). It is the time that Ollama's listings show of the model;
+    an identifier that no model is known by gets `now`, in RFC 3339.
+
+    >>> entries = Raw(b'[{"id":"x"},{"id":"y","created":5}]')
+    >>> [bytes(entry) for entry in dated_entries(entries, [], "1970-01-01T00:00:07Z")]
+    [b'{"id":"x","created":7}', b'{"id":"y","created":5}']
+    """
+    known: dict[str, str] = {}
     for model in models:
-        known = grammar.parse(model.name)
-        if known is not None and known.folded == asked.folded:
-            return model
-    return UNSET
+        for key in (model.request_key, model.key, *(one.id for one in model.instances)):
+            known.setdefault(key, model.modified_at)
+    entries: list[Raw] = []
+    for raw in _decode_items(data):
+        entry = msgspec.json.decode(raw)
+        if isinstance(entry, dict) and not isinstance(entry.get("created"), int | float):
+            name = entry.get("id")
+            members = _decode_members(raw)
+            seconds = unix_seconds(known.get(name, now) if isinstance(name, str) else now)
+            members["created"] = Raw(b"%d" % seconds)
+            raw = Raw(msgspec.json.encode(members))
+        entries.append(raw)
+    return entries
+
+
+def unix_seconds(time: str) -> int:
+    """
+    Return a time of RFC 3339 in whole seconds since the epoch.
+
+    >>> unix_seconds("2026-11-30T00:00:00.123456789Z")
+    1795996800
+    """
+    # Python reads at most six digits of a second before 3.12's looser parser.
+    whole = re.sub(r"\.\d+", "", time)
+    return int(datetime.fromisoformat(whole).timestamp())
+
+
+def owner_of(name: str, answers: str) -> str:
+    """
+    Return who a model list says owns a model: LM Studio's word, or Ollama's part of the name.
+
+    >>> owner_of("qwen3:latest", "ollama"), owner_of("qwen/qwen3:latest", "ollama")
+    ('library', 'qwen')
+    """
+    if answers != "ollama":
+        return "organization_owner"
+    parsed = grammar.parse(name)
+    return parsed.namespace if parsed is not None else "library"
+
+
+def estimated_tokens(
+    messages: Raw | UnsetType, system: Raw | UnsetType, tools: Raw | UnsetType
+) -> int:
+    """
+    Return an estimate of the tokens that a message's request has: a token for four characters.
+
+    That is Ollama's own estimate at the start of a stream (docs/facts/ollama.md#messages-route).
+    Only texts are counted, keys of schemas included; a picture counts as 1,600 tokens, which is the
+    most that Anthropic's API has for one (docs/facts/clients.md#claude-code).
+
+    >>> estimated_tokens(Raw(b'[{"role":"user","content":"12345678"}]'), UNSET, UNSET)
+    2
+    """
+    characters = 0
+    waiting: list[Any] = [
+        msgspec.json.decode(raw)
+        for raw in (messages, system, tools)
+        if not isinstance(raw, UnsetType)
+    ]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            characters += len(value)
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            if value.get("type") == "image" and isinstance(value.get("source"), dict):
+                characters += _PICTURE_TOKENS * 4
+                continue
+            if "type" in value and "properties" in value:
+                characters += sum(map(len, value["properties"]))
+            waiting += [item for key, item in value.items() if key not in _UNCOUNTED]
+    return tokens(characters)
 
 
 def _turns(made: internal.MadeModel) -> list[Raw]:

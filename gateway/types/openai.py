@@ -112,8 +112,12 @@ class ModelList(Struct, gc=False, kw_only=True):
 class ModelEntry(Struct, gc=False, kw_only=True):
     id: str
     object: str | UnsetType | None = UNSET
-    owned_by: str | UnsetType | None = UNSET
     created: int | float | UnsetType | None = UNSET
+    owned_by: str | UnsetType | None = UNSET
+
+
+class CountTokensAnswer(Struct, gc=False, kw_only=True):
+    input_tokens: int
 
 
 class ContentPart(Struct, gc=False, kw_only=True):
@@ -166,6 +170,11 @@ class EmbeddingsResponse(Struct, gc=False, kw_only=True):
     data: list[Embedding]
     model: str | UnsetType | None = UNSET
     usage: EmbeddingsUsage | UnsetType | None = UNSET
+
+
+class ListedModels(Struct, gc=False, kw_only=True):
+    object: str
+    data: list[ModelEntry]
 
 
 class RequestMessage(Struct, gc=False, kw_only=True):

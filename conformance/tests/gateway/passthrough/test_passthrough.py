@@ -536,12 +536,12 @@ async def test_a_streamed_body_is_not_kept_back() -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        "/v1/models?limit=2&a=%20b&a=c&empty=&flag",
-        "/v1/models/harbor%2Flantern-8b",
-        "/v1/models/harbor/lantern-8b",
-        "/v1/models/a%20b%3Fc%23d",
-        "/v1/models/%e6%9d%b1?q=%E4%BA%AC",
-        "/v1/models/it's(a)*test!",
+        "/v1/files?limit=2&a=%20b&a=c&empty=&flag",
+        "/v1/files/harbor%2Flantern-8b",
+        "/v1/files/harbor/lantern-8b",
+        "/v1/files/a%20b%3Fc%23d",
+        "/v1/files/%e6%9d%b1?q=%E4%BA%AC",
+        "/v1/files/it's(a)*test!",
         "/api/v0/models/x%2fy?z=%2F",
     ],
 )
@@ -680,7 +680,10 @@ async def test_an_unknown_model_is_refused_in_the_callers_words(
     assert {LIST} == {one.path for one in pair.standin.seen}
 
 
-@pytest.mark.parametrize(("path", "body", "family"), ENVELOPES.values(), ids=ENVELOPES.keys())
+ASKED = {name: row for name, row in ENVELOPES.items() if name != "count tokens"}
+
+
+@pytest.mark.parametrize(("path", "body", "family"), ASKED.values(), ids=ASKED.keys())
 async def test_a_host_that_is_down_is_told_in_the_callers_words(
     path: str, body: dict[str, Any], family: str
 ) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import pytest_asyncio
@@ -41,15 +43,22 @@ def play(body: bytes, path: str = LIST, **more: Any) -> dict[str, Any]:
 async def test_a_list_gets_items_and_keeps_its_bytes(made: Pair) -> None:
     """The order of members, and whatever LM Studio says of its own models."""
     await made.reset()
-    own = b'{"data":[{"id":"x", "n":1e3},{"id":"pilot:latest"}],"object":"list","more":[ 1 ]}'
+    own = (
+        b'{"data":[{"id":"x", "n":1e3,"created":7},{"id":"pilot:latest"}],'
+        b'"object":"list","more":[ 1 ]}'
+    )
     headers = {"Content-Type": "application/json", "ETag": 'W/"1"', "X-Odd": "yes"}
     made.script(play(own, headers=headers))
 
     answer = await made.client.get(f"{LIST}?limit=2", headers={"if-none-match": 'W/"1"'})
 
-    entry = b'{"id":"pilot:latest","object":"model","owned_by":"organization_owner"}'
+    created = answer.json()["data"][1]["created"]
+    entry = (
+        b'{"id":"pilot:latest","object":"model","created":%d,"owned_by":"organization_owner"}'
+        % created
+    )
     assert answer.content == (
-        b'{"data":[{"id":"x", "n":1e3},' + entry + b'],"object":"list","more":[ 1 ]}'
+        b'{"data":[{"id":"x", "n":1e3,"created":7},' + entry + b'],"object":"list","more":[ 1 ]}'
     )
     assert str(len(answer.content)) == answer.headers["content-length"]
     assert "etag" not in answer.headers
@@ -90,23 +99,57 @@ async def test_what_is_no_json_is_refused_where_it_would_be_changed(made: Pair) 
 
 
 @pytest.mark.asyncio(loop_scope="session")
-@pytest.mark.parametrize("name", ["pilot", "PILOT:latest", "pilot:Latest"])
-async def test_a_model_that_is_kept_here_is_told_without_lm_studio(made: Pair, name: str) -> None:
-    """In any letter case; LM Studio is not asked."""
+async def test_each_entry_of_a_list_gets_a_time(made: Pair) -> None:
+    """The one that Ollama's listings show; what an entry has keeps its bytes and its order."""
+    await made.reset()
+    own = b'{"data":[{"id":"%b","x":1e3},{"id":"who:2"},7,{"created":5},{"id":[]}]}' % (
+        LOADED.encode()
+    )
+    made.script(play(own, headers={"Content-Type": "application/json"}))
+    data = (await made.client.get(LIST)).json()["data"]
+    assert ["id", "x", "created"] == list(data[0])
+    tags = (await made.get("/api/tags"))["models"]
+    (shown,) = [one["modified_at"] for one in tags if one["name"] == f"{LOADED}:latest"]
+    assert int(datetime.fromisoformat(shown).timestamp()) == data[0]["created"]
+    assert (7, {"created": 5}) == (data[2], data[3])
+    assert all(isinstance(data[at]["created"], int) for at in (1, 4))
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pilot",
+        "PILOT:latest",
+        "pilot:Latest",
+        LOADED,
+        f"{LOADED.upper()}:latest",
+        "harbor/lantern-8b",
+        "harbor%2Flantern-8b:latest",
+    ],
+)
+async def test_every_name_of_a_model_is_told_without_lm_studio(made: Pair, name: str) -> None:
+    """As it was asked for; LM Studio's own route is not documented."""
     await made.reset()
     answer = await made.client.get(f"{LIST}/{name}")
-    entry = {"id": "pilot:latest", "object": "model", "owned_by": "organization_owner"}
-    assert (200, entry) == (answer.status_code, answer.json())
+    assert 200 == answer.status_code
+    entry = answer.json()
+    assert ["id", "object", "created", "owned_by"] == list(entry)
+    assert unquote(name) == entry["id"]
+    assert entry["created"] > 1_500_000_000
     assert [] == [one for one in made.standin.seen if one.path.startswith(LIST)]
 
 
 @pytest.mark.asyncio(loop_scope="session")
-@pytest.mark.parametrize("name", [LOADED, "harbor/lantern-8b", "no-such", "pilot:other"])
-async def test_any_other_model_is_asked_of_lm_studio(made: Pair, name: str) -> None:
-    """Names that the gateway does not know included."""
+@pytest.mark.parametrize("name", ["no-such", "pilot:other", "a/b/c/d/e", "%20", "a b"])
+async def test_a_name_that_no_model_has_is_not_found(made: Pair, name: str) -> None:
+    """In the words of the dialect."""
     await made.reset()
-    await made.client.get(f"{LIST}/{name}")
-    assert 1 == len(made.asked(f"{LIST}/{name}"))
+    answer = await made.client.get(f"{LIST}/{name}")
+    assert 404 == answer.status_code
+    error = answer.json()["error"]
+    assert f"model '{unquote(name)}' not found" == error["message"]
+    assert "not_found_error" == error["type"]
 
 
 @pytest.mark.asyncio(loop_scope="session")

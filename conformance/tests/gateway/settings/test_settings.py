@@ -62,6 +62,8 @@ EVERY_KEY = {
     "upstream.idle_connection_s": ("1", 1.0),
     "answers.thinking": ("merge", "merge"),
     "answers.defaults": ("ollama", "ollama"),
+    "answers.show_num_ctx": ("loaded", "loaded"),
+    "answers.openai": ("ollama", "ollama"),
     "answers.version": ("0.12.6", "0.12.6"),
     "answers.think_tags": ("keep", "keep"),
     "answers.early_headers_s": ("2.5", 2.5),

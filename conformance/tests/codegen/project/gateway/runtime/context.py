@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from gateway.types import internal
 
@@ -15,6 +15,7 @@ class RequestContext:
 
     def __init__(self) -> None:
         self.path = SimpleNamespace()
+        self.sent: dict[str, Raw] = {}
         self.now = "now"
         self.started_ns = 1
         self.shown = "both"

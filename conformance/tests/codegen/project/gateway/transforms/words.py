@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import UNSET, Raw, UnsetType, structs
 
 from gateway.types import internal, ollama, openai
@@ -80,6 +81,6 @@ def plain_form(form: Raw) -> openai.Form | UnsetType:
     return openai.Form(kind="text") if bytes(form) == b'"text"' else UNSET
 
 
-def found_row(name: str, rows: list[internal.Row]) -> internal.Row | UnsetType:
-    """Return the row of a name: `found_row("a", [])` is absent."""
-    return next((row for row in rows if row.name == name), UNSET)
+def listed_twice(data: Raw) -> list[Raw]:
+    """Return a list as its items: `listed_twice(b"[1]")` has one."""
+    return msgspec.json.decode(data, type=list[Raw])

@@ -16,6 +16,17 @@ SPEAKING = ("test_edge.py", "test_journal.py", "test_process.py")
 """Files of those folders whose tests read the lines that are written."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of the tests that run random histories."""
+    parser.addoption(
+        "--histories",
+        type=int,
+        default=0,
+        metavar="N",
+        help="run N random histories of the lifecycle in place of a fixed set",
+    )
+
+
 @pytest.fixture(autouse=True)
 def _quiet(request: pytest.FixtureRequest) -> Iterator[None]:
     """Write no log lines in those folders, and give the set-up back after each test."""

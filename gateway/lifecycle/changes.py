@@ -21,7 +21,7 @@ from gateway.lifecycle.context_length import is_refused
 from gateway.lifecycle.instances import Instances
 from gateway.lifecycle.keep_alive import KeepAlive
 from gateway.lifecycle.loader import Loader
-from gateway.lifecycle.loads import Loads
+from gateway.lifecycle.loads import Adopt, Loads
 from gateway.lifecycle.ownership import Ownership
 from gateway.lifecycle.room import Room
 from gateway.lifecycle.sharing import Sharing
@@ -46,10 +46,15 @@ class Changes:
         loader: Loader,
         catalogue: Catalogue,
         settings: ModelSettings,
+        adopt: Adopt,
     ) -> None:
-        """Work on `states`, which the other parts of the lifecycle share."""
+        """
+        Work on `states`, which the other parts of the lifecycle share.
+
+        `adopt` takes over what dead gateways left.
+        """
         room = Room(states, ownership, sharing, loader, self._start_unload)
-        self._loads = Loads(states, instances, room, loader, catalogue, settings)
+        self._loads = Loads(states, instances, room, loader, catalogue, settings, adopt)
         self.context_for = self._loads.context_for
         self._sharing = sharing
         self.keep_alive = KeepAlive(states, instances, self._unload_if_free)
@@ -102,10 +107,15 @@ class Changes:
                 self.keep_alive.start(state)
 
     def after_sibling(self, state: ModelState) -> None:
-        """Unload a model that was due while a request on another variant of it ran."""
-        is_asked = state.stop_asked_at is not None or (state.is_due and state.owned)
-        if is_asked and state.timer is None and not self._is_closed:
+        """
+        Choose what comes next for a model after a request on another variant of it.
+
+        A timer that runs goes on. A model that was due while the request ran is unloaded.
+        """
+        if state.timer is None and state.is_due and not self._is_closed:
             self._unload_if_free(state)
+        elif state.timer is None:
+            self.after_change(state)
 
     def reason_against_reload(
         self, state: ModelState, tokens: int | None, *, has_reloaded: bool

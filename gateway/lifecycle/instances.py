@@ -157,7 +157,8 @@ class Instances:
             pending is None
             or not (is_lost or state.has_lost_one)
             or instance.id in state.owned
-            or keys.split_instance(instance.id)[0] != pending.request_key
+            # LM Studio names an instance of the selected variant by the model's key.
+            or keys.split_instance(instance.id)[0] not in (pending.request_key, pending.state)
             or not isinstance(instance.remaining_ttl_seconds, UnsetType)
         ):
             return False

@@ -136,7 +136,14 @@ class Lifecycle:
         self._states = ModelStates(parse_setting(settings.keep_alive))
         self._instances = Instances(self._states, ownership)
         self._changes = Changes(
-            self._states, self._instances, ownership, sharing, self._loader, catalogue, settings
+            self._states,
+            self._instances,
+            ownership,
+            sharing,
+            self._loader,
+            catalogue,
+            settings,
+            self._adopt,
         )
         self._readiness = Readiness(self._states, self._changes, sharing, catalogue, settings)
         self._sweeping: asyncio.Task[None] | None = None

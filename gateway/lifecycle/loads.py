@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeAlias
 
 from msgspec import UnsetType
 
@@ -30,6 +33,9 @@ as the one before.
 """
 
 
+Adopt: TypeAlias = Callable[[], Awaitable[None]]
+
+
 class Loads:
     """Loads the models of one host."""
 
@@ -41,8 +47,14 @@ class Loads:
         loader: Loader,
         catalogue: Catalogue,
         settings: ModelSettings,
+        adopt: Adopt,
     ) -> None:
-        """Work on `states`, which the other parts of the lifecycle share."""
+        """
+        Work on `states`, which the other parts of the lifecycle share.
+
+        `adopt` takes over what dead gateways left.
+        """
+        self._adopt = adopt
         self._states = states
         self._instances = instances
         self._room = room
@@ -98,12 +110,22 @@ class Loads:
         """
         Record that a load starts; while another gateway loads the model, wait for its instance.
 
+        If that gateway has died, its load is taken over and searched for.
+
         Returns False when the instance is there. Raises UpstreamFailure when `until`, a monotonic
         time, comes first.
         """
         pause_s = FIRST_LOOK_S
         while not await self._instances.claim_load(state, request.row.request_key):
-            await self._catalogue.rows(fresh=True)
+            await self._adopt()
+            if state.lost_until is not None:
+                left = until - time.monotonic()
+                limit = None if left == float("inf") else max(0.0, left)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(limit):
+                        await self.search(state)
+            else:
+                await self._catalogue.rows(fresh=True)
             if self._is_loaded_for(state, request):
                 return False
             if time.monotonic() >= until:

@@ -106,7 +106,8 @@ class Ownership:
         """
         Write that a load starts, unless another living gateway has written that it does it.
 
-        A store that fails forbids no load: then the record is written later.
+        A store that can't be written forbids no load, unless it can be read and has such a record.
+        Then this record is written later.
         """
         self._changed.pop(pending.id, None)
         await self.written()
@@ -122,6 +123,8 @@ class Ownership:
             self._warn(failure)
         else:
             claim.add_done_callback(_drop)
+        if pending.id in await self.others():
+            return False
         self.note(pending)
         return True
 

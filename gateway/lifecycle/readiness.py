@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from gateway.catalogue.catalogue import Catalogue
 from gateway.faults import Refusal
@@ -96,7 +96,8 @@ class Readiness:
         Raises UpstreamFailure when a load fails, and Refusal when too many requests wait already.
         """
         until = time.monotonic() + self.load_timeout_s
-        loads = has_reloaded = False
+        loads = has_reloaded = is_settled = False
+        note = None
         while True:
             state = self._move(request)
             if (blocker := self._blocker(state, request)) is not None:
@@ -112,29 +113,24 @@ class Readiness:
                 await self._changes.load(state, request)
                 continue
             decision = self._changes.context_for(state, request)
-            if decision.note is not None:
-                self._warn(request, decision.note)
-            if not decision.needs_reload:
-                if not self._sharing.is_alone and await self._is_leaving(state, request):
-                    loads = True
-                    continue
+            if decision.note is not None and decision.note != note:
+                note = decision.note
+                self._warn(request, note)
+            if decision.needs_reload and not is_settled:
+                reason = self._changes.reason_against_reload(
+                    state, decision.tokens, has_reloaded=has_reloaded
+                )
+                if reason is None:
+                    reason = await self._reload(state, request, until)
+                    loads = loads or reason is None
+                    has_reloaded = has_reloaded or (reason is None and not state.is_used_elsewhere)
+                if reason is not None:
+                    is_settled = True
+                    self._warn_of_context(request, state, reason)
+                continue
+            if self._sharing.is_alone or not await self._is_leaving(state, request):
                 break
-            reason = self._changes.reason_against_reload(
-                state, decision.tokens, has_reloaded=has_reloaded
-            )
-            if reason is not None:
-                self._warn_of_context(request, state, reason)
-                break
-            if not await self._wait_until_idle(state, request, until):
-                self._warn_of_context(request, state, "requests ran on it all the time")
-                break
-            if state.task is None:
-                loads = True
-                await self._changes.reload(state, request)
-                has_reloaded = not state.is_used_elsewhere
-                if not has_reloaded and not await self._pause(state, until):
-                    self._warn_of_context(request, state, "another gateway used it all the time")
-                    break
+            loads = True
         state.growing_for = None if state.growing_for is request else state.growing_for
         request.is_running = True
         return loads
@@ -150,14 +146,30 @@ class Readiness:
         for variant in self._states.variants_of(state):
             variant.wake()
         if pause_s:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
-                    await state.wait()
-            except TimeoutError:
-                pass
+                    before = state.instances.keys()
+                    # Others that look again wake this one, too; that is no change.
+                    while state.task is None and state.instances.keys() == before:
+                        await state.wait()
         if state.task is None:
             await self._catalogue.rows(fresh=True)
         return await self.make_ready(request)
+
+    async def _reload(self, state: ModelState, request: ModelRequest, until: float) -> str | None:
+        """
+        Have a model loaded again as a request wants it, once it is idle.
+
+        Returns None when that was tried, or has to be tried again, and else the reason why not.
+        Raises UpstreamFailure when nothing is loaded now.
+        """
+        if not await self._wait_until_idle(state, request, until):
+            return "requests ran on it all the time"
+        if state.task is None:
+            await self._changes.reload(state, request)
+            if state.is_used_elsewhere and not await self._pause(state, until):
+                return "another gateway used it all the time"
+        return None
 
     # -- waiting ------------------------------------------------------------------------------
 
@@ -191,6 +203,7 @@ class Readiness:
         """
         used = self._states.variants_of(state) if request.takes_any_variant else [state]
         leaving = await self._sharing.begin(used)
+        self._sharing.end_soon(self._states)
         if not leaving:
             # The store was asked in the meantime: a change may have begun.
             return state.task is not None or not state.instances

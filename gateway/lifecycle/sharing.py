@@ -38,6 +38,8 @@ class Sharing:
         self.shown: set[str] = set()
         """The instances whose use by this gateway is shown to others."""
         self._known: set[str] = set()
+        self._must_retry = False
+        """Whether the store failed when a use was to be shown."""
         self._lock = asyncio.Lock()
         """Held while uses are written: a later change must not come before an earlier one."""
         self._timer: asyncio.TimerHandle | None = None
@@ -72,19 +74,16 @@ class Sharing:
             new = foreign - self.shown
             if self.is_alone or not new:
                 return set()
-            try:
-                leaving = await self._store.use_instances(
-                    self._host, self._name, dict.fromkeys(new, True), time.time()
-                )
-            except StoreFailure as failure:
-                self._log.warning("could not show the use of an instance", reason=str(failure))
+            leaving = await self._write(dict.fromkeys(new, True))
+            if leaving is None:
+                self._must_retry = True
                 return set()
             self.shown |= new - leaving
             return leaving
 
     def end_soon(self, states: ModelStates) -> None:
         """Take back, in a moment, the uses of instances on which no request runs any more."""
-        if self.shown and self._timer is None:
+        if (self.shown or self._must_retry) and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LINGER_S, self._end, states)
 
     async def claim_unload(self, identifier: str) -> float | None:
@@ -117,22 +116,38 @@ class Sharing:
 
     def _end(self, states: ModelStates) -> None:
         self._timer = None
-        self._in_background(self._write_end(states))
+        self._in_background(self._update(states))
 
-    async def _write_end(self, states: ModelStates) -> None:
+    async def _update(self, states: ModelStates) -> None:
+        """Take back the uses that have ended, and show those that could not be shown."""
         async with self._lock:
-            used = {one for state in states if states.is_in_use(state) for one in state.instances}
+            used = {
+                one
+                for state in states
+                if states.is_in_use(state)
+                for one in state.instances.keys() - state.owned.keys()
+            }
             over = self.shown - used
+            new = used - self.shown if self._must_retry else set()
+            self._must_retry = False
             # Not shown from now on: a request that comes during the write shows its use after it.
             self.shown -= over
-            try:
-                if over:
-                    await self._store.use_instances(
-                        self._host, self._name, dict.fromkeys(over, False), time.time()
-                    )
-            except StoreFailure:
+            changed = dict.fromkeys(over, False) | dict.fromkeys(new, True)
+            leaving = await self._write(changed) if changed else set()
+            if leaving is None:
                 self.shown |= over
+                self._must_retry = bool(new)
+            else:
+                self.shown |= new - leaving
         self.end_soon(states)
+
+    async def _write(self, uses: dict[str, bool]) -> set[str] | None:
+        """Write uses; return the instances that are being unloaded, None if the store failed."""
+        try:
+            return await self._store.use_instances(self._host, self._name, uses, time.time())
+        except StoreFailure as failure:
+            self._log.warning("could not show the use of an instance", reason=str(failure))
+            return None
 
     async def look(self) -> None:
         """Look whether other gateways are alive."""

@@ -74,10 +74,10 @@ class Store(Protocol):
 
     async def claim_load(self, host: str, gateway: str, identifier: str, document: bytes) -> bool:
         """
-        Keep a document under an identifier, unless another living gateway has one there.
+        Keep a document under an identifier, unless another gateway has one there.
 
         The identifier stands for a load. So of several gateways only one loads a model; the others
-        get False.
+        get False. What a dead gateway left there has to be taken over first: its load may go on.
         """
         ...
 

@@ -86,7 +86,7 @@ async def test_the_instances_of_a_dead_gateway_are_taken_over_once(opening: Open
 
 
 async def test_one_gateway_loads_a_model_at_a_time(opening: Opening) -> None:
-    """Others can't claim the load until it is over, or its gateway is dead."""
+    """Others can't claim the load until it is over, or they have taken it over."""
     first, second = opening(), opening()
     await first.announce("one")
     await second.announce("two")
@@ -97,6 +97,8 @@ async def test_one_gateway_loads_a_model_at_a_time(opening: Opening) -> None:
     await first.update_instances(HOST, "one", {"pending x": None, "x": b"1"}, {"x"})
     assert await second.claim_load(HOST, "two", "pending x", b"2")
     await second.withdraw("two")
+    assert not await first.claim_load(HOST, "one", "pending x", b"3")
+    assert [b"2"] == await first.take_over_instances(HOST, "one")
     assert await first.claim_load(HOST, "one", "pending x", b"3")
 
 

@@ -12,6 +12,8 @@ from gateway.cli.reload import reload_settings
 from gateway.cli.serve import serve
 from gateway.cli.status import status
 from gateway.cli.tables import allow_any_character
+from gateway.cli.service.commands import service
+from gateway.cli.store import store
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,6 +36,8 @@ cli.add_command(doctor)
 cli.add_command(status)
 cli.add_command(models)
 cli.add_command(ps)
+cli.add_command(service)
+cli.add_command(store)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ nox.options.sessions = [
     "lint",
     "types",
     "drift",
+    "docs",
     "tests",
     "conformance",
     "mutants",
@@ -34,6 +35,9 @@ nox.options.sessions = [
     "clients",
     "differential",
 ]
+
+SITE = ["-c", "docs/site", "-d", "build/doctrees", ".", "build/site"]
+"""Where the site's settings are, and what is read and written."""
 
 BIN = "Scripts" if os.name == "nt" else "bin"
 
@@ -170,6 +174,12 @@ def engine(session: nox.Session) -> None:
 def differential(session: nox.Session) -> None:
     """Ask a real Ollama the same, and compare: `nox -s differential -- --count 100000`."""
     run(session, "conformance.differential", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"])
+def docs(session: nox.Session) -> None:
+    """Build the site of the documents into build/site; a warning is an error."""
+    run(session, "sphinx", "-W", "--keep-going", "-q", "-b", "dirhtml", *SITE)
 
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)

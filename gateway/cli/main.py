@@ -10,10 +10,10 @@ from gateway.cli.models import models
 from gateway.cli.ps import ps
 from gateway.cli.reload import reload_settings
 from gateway.cli.serve import serve
-from gateway.cli.status import status
-from gateway.cli.tables import allow_any_character
 from gateway.cli.service.commands import service
+from gateway.cli.status import status
 from gateway.cli.store import store
+from gateway.cli.tables import allow_any_character
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

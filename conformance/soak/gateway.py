@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -18,6 +19,8 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 PATIENCE_S = 30.0
+_LISTENING = re.compile(r'listening on (http[^\s"]+)')
+"""The address in the first line, which is text or JSON."""
 SETTINGS = {
     "OLGATE_LISTEN_PORT": "0",
     "OLGATE_UPSTREAM_FIRST_BYTE_TIMEOUT_S": "15",
@@ -139,6 +142,6 @@ async def _address(process: asyncio.subprocess.Process) -> str:
     async with asyncio.timeout(PATIENCE_S):
         while line := (await process.stderr.readline()).decode():
             said += line
-            if "listening on " in line:
-                return line.strip().rpartition(" ")[2]
+            if found := _LISTENING.search(line):
+                return found[1]
     raise RuntimeError(f"the gateway ended while starting: {said}")

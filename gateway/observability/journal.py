@@ -160,7 +160,7 @@ def log_request(
     more = {
         "client": record.client,
         "key": record.key,
-        "first_s": None if first_ns is None else seconds_shown(first_ns - record.started_ns),
+        "first_s": None if first_ns is None else round((first_ns - record.started_ns) / 1e9, 6),
         "model": record.model,
         "upstream": record.upstream,
         "upstream_status": record.upstream_status,
@@ -176,7 +176,7 @@ def log_request(
         method=method,
         path=path,
         status=status,
-        took_s=seconds_shown(monotonic_ns() - record.started_ns),
+        took_s=round((monotonic_ns() - record.started_ns) / 1e9, 6),
         agent=user_agent,
         **{name: value for name, value in more.items() if value is not None},
     )
@@ -260,16 +260,6 @@ def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         elif isinstance(value, str) and len(value) > MAX_VALUE_CHARACTERS and key != "exception":
             event[key] = value[:MAX_VALUE_CHARACTERS] + "…"
     return event
-
-
-def seconds_shown(nanoseconds: int) -> float:
-    """
-    Return a duration as log lines have it: seconds, to the microsecond.
-
-    >>> seconds_shown(1_234_567_890)
-    1.234568
-    """
-    return round(nanoseconds / 1e9, 6)
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

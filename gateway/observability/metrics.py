@@ -89,7 +89,7 @@ class Metrics:
         self._faults = counter(
             "olgate_faults",
             "Requests that failed: a fault upstream, `stated` for an error that LM Studio sent, "
-            "`internal` for an error of the gateway.",
+            "`shutdown` for the gateway's end, `internal` for an error of the gateway.",
             "fault",
         )
         self._unknown = counter(

@@ -22,7 +22,11 @@ from gateway.wire.odd_values import report_to
 
 STATED = "stated"
 INTERNAL_FAULT = "internal"
-"""The faults of a record that are not faults of the wire: LM Studio's and the gateway's errors."""
+SHUTDOWN_FAULT = "shutdown"
+"""
+The faults of a record that are not faults of the wire: LM Studio's and the gateway's errors, and
+the gateway's end.
+"""
 
 _SOUND_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 _IN = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*([0-9]{1,12})')

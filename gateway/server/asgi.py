@@ -39,6 +39,12 @@ The layers in between only need the beginning and the end of an answer, so the t
 of a stream bypass them.
 """
 
+REFUSED = "olgate.refused"
+"""
+Where the scope has the status with which the server itself has refused a request whose application
+runs: nothing that the application sends from there on arrives.
+"""
+
 CLIENT = "olgate.client"
 """Where the scope has the AsgiClient. Its `receive` may lead back to the scope."""
 _STREAM_HEADERS = [(b"content-type", NDJSON)]

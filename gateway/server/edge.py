@@ -9,18 +9,28 @@ It wraps the application from outside, because Litestar's middleware does not se
 route, and its router accepts paths that Ollama redirects.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
 from html import escape
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote
 
+from gateway.faults import GOING_DOWN
 from gateway.observability.journal import get_logger, log_request
-from gateway.observability.record import INTERNAL_FAULT, Observer, start_record
+from gateway.observability.record import (
+    INTERNAL_FAULT,
+    SHUTDOWN_FAULT,
+    Observer,
+    Record,
+    start_record,
+)
 from gateway.server.asgi import (
     CLIENT,
+    REFUSED,
     REQUEST_ID,
     ASGIApp,
     AsgiClient,
@@ -89,6 +99,8 @@ class Edge:
         if (address := scope.get("client")) is not None:
             record.client = address[0]
         client = AsgiClient(scope, receive, send, record)
+        # Stored, because a router may change the scope.
+        path: str = scope["path"]
         failed = False
         try:
             answer = self._judge(scope, client)
@@ -96,6 +108,16 @@ class Edge:
                 await self._inner(scope, client.receive, client.send)
             else:
                 await _give(answer, scope["method"], client.send)
+        except asyncio.CancelledError:
+            # Only the end of the process cancels a request as a whole.
+            if REFUSED not in scope:
+                record.fault = SHUTDOWN_FAULT
+            if client.is_started or client.is_gone:
+                # uvicorn closes the connection in the midst of the answer, which every HTTP client
+                # can tell from an end.
+                raise
+            body = error_body(path, 503, GOING_DOWN)
+            await _give(EdgeAnswer(503, body, (_JSON,)), scope["method"], client.send)
         except Exception:
             failed = True
             raise
@@ -104,18 +126,45 @@ class Edge:
                 record.fault = record.fault or INTERNAL_FAULT
             if self._observer is not None:
                 self._observer.running_streams -= record.is_stream
-                self._observer.note_end(record, scope["method"], client.status)
-            log_request(
-                self._log,
-                record=record,
-                method=scope["method"],
-                path=record.route or scope["path"],
-                status=client.status,
-                user_agent=header(scope, b"user-agent"),
-                outcome="failed" if failed else client.outcome,
-            )
+            outcome = "failed" if failed else client.outcome
+            self._note_end(scope, record, client.status, outcome)
             # The scope and the client would hold each other, and the request with them.
             scope.pop(CLIENT, None)
+
+    def note_refusal(self, scope: Scope, waited_s: float = 0.0) -> bytes:
+        """
+        Note a request that the server refuses by itself, before any application runs.
+
+        `scope` has the status as REFUSED, and what is known of the request. `waited_s` is for how
+        long its head was awaited. Returns the id for the answer's header.
+        """
+
+        def note() -> bytes:
+            record = start_record(self._observer, header(scope, REQUEST_ID))
+            record.started_ns -= int(waited_s * 1e9)
+            if (address := scope.get("client")) is not None:
+                record.client = address[0]
+            self._note_end(scope, record, None, "complete")
+            return record.id.encode("ascii")
+
+        # The record is this request's, and not of what else happens on its connection.
+        return copy_context().run(note)
+
+    def _note_end(self, scope: Scope, record: Record, status: int | None, outcome: str) -> None:
+        """Count a request that has ended, and write its line."""
+        if REFUSED in scope:
+            status, outcome = scope[REFUSED], "complete"
+        if self._observer is not None:
+            self._observer.note_end(record, scope["method"], status)
+        log_request(
+            self._log,
+            record=record,
+            method=scope["method"],
+            path=record.route or scope["path"],
+            status=status,
+            user_agent=header(scope, b"user-agent"),
+            outcome=outcome,
+        )
 
     def _judge(self, scope: Scope, client: AsgiClient) -> EdgeAnswer | None:
         """Return an answer, or None to pass the request on."""
@@ -167,6 +216,7 @@ class Edge:
 
 
 _TEXT = (b"content-type", b"text/plain")
+_JSON = (b"content-type", JSON)
 _WRONG_METHOD = b"405 method not allowed"
 _NOT_FOUND = EdgeAnswer(404, b"404 page not found", (_TEXT,))
 _NO_UPGRADE = (
@@ -189,7 +239,7 @@ def _refuse_upgrade(scope: Scope) -> EdgeAnswer | None:
     wanted = header(scope, b"upgrade").lower()
     if not wanted or wanted == "h2c":
         return None
-    return EdgeAnswer(501, error_body(scope["path"], 501, _NO_UPGRADE), ((b"content-type", JSON),))
+    return EdgeAnswer(501, error_body(scope["path"], 501, _NO_UPGRADE), (_JSON,))
 
 
 def _redirect_to_clean(scope: Scope) -> EdgeAnswer | None:

@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from gateway.faults import GOING_DOWN, StartProblem
+from gateway.faults import StartProblem
 from gateway.observability import journal
 from gateway.server.addresses import is_loopback
-from gateway.server.dialects import error_body
+from gateway.server.edge import Edge
 from gateway.server.listen import bind, refuse_own_upstream, shown_address
 from gateway.server.open_files import FEW_FILES, raise_limit
 from gateway.server.protocol import ClientHttp
+from gateway.server.refusals import Noter
 from gateway.server.signals import find_terminal, has_hung_up, on_signals
 from gateway.settings.schema import Settings
-from gateway.wire.writing import JSON
 
 if TYPE_CHECKING:
-    from gateway.server.asgi import ASGIApp, Message, Receive, Scope, Send
+    from gateway.server.asgi import ASGIApp
 
 KEEP_ALIVE_S = 120
 """More than the 90 s after which Go's clients close an idle connection, so they close first."""
@@ -109,12 +109,11 @@ class _Server(uvicorn.Server):
         self._terminal = find_terminal()
         self._second_signal = asyncio.Event()
         self._log = journal.get_logger()
-        self.is_cutting = False
         super().__init__(
             uvicorn.Config(
-                _Guard(app, self),
+                app,
                 lifespan="on",
-                http=ClientHttp.limited_by(settings.limits),
+                http=ClientHttp.limited_by(settings.limits, _noter_of(app)),
                 ws="none",
                 interface="asgi3",
                 log_config=None,
@@ -202,7 +201,6 @@ class _Server(uvicorn.Server):
         second.cancel()
 
     async def _cut(self) -> None:
-        self.is_cutting = True
         running = set(self.server_state.tasks)
         for task in running:
             task.cancel()
@@ -232,53 +230,23 @@ class _Server(uvicorn.Server):
             self._reload()
 
 
-class _Guard:
-    """
-    Ends a request that the drain has cancelled: quietly, and never as if it were complete.
-
-    Without an answer begun, the client gets a 503. With one, the cancellation goes on to uvicorn,
-    which closes the connection in the midst of the answer: every HTTP client can tell that from an
-    end.
-    """
-
-    def __init__(self, app: "ASGIApp", server: _Server) -> None:
-        self._app = app
-        self._server = server
-
-    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        has_begun = False
-        # Stored, because a router may change the scope.
-        path = scope.get("path", "")
-
-        async def noting_send(message: "Message") -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noting_send)
-        except asyncio.CancelledError:
-            if has_begun or not self._server.is_cutting or scope["type"] != "http":
-                raise
-            await _give_shutting_down(path, send)
-
-
-async def _give_shutting_down(path: str, send: "Send") -> None:
-    body = error_body(path, 503, GOING_DOWN)
-    headers = [
-        (b"content-type", JSON),
-        (b"content-length", str(len(body)).encode("ascii")),
-    ]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Drop uvicorn's messages about cut requests and upgrades, which the gateway handles."""
+    """
+    Drop uvicorn's messages about cut and broken requests and about upgrades: the gateway answers
+    these, and writes the line of each request itself.
+    """
     if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
         return False
     text = record.getMessage()
-    return "upgrade request" not in text and "WebSocket library" not in text
+    return not any(each in text for each in _HANDLED)
+
+
+_HANDLED = ("upgrade request", "WebSocket library", "Invalid HTTP request")
+
+
+def _noter_of(app: "ASGIApp") -> Noter | None:
+    """Return the function that notes what the server refuses; applications of tests have none."""
+    return app.note_refusal if isinstance(app, Edge) else None
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -16,9 +16,10 @@ from typing import Any, ClassVar, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gateway.server.asgi import SERVER_PUSH
+from gateway.server.asgi import SERVER_PUSH, Scope
 from gateway.server.dialects import error_body, is_mounted
 from gateway.server.outlet import Outlet, PlainOutlet
+from gateway.server.refusals import Noter, Refusals, refusal_bytes
 from gateway.settings.schema import LimitSettings
 from gateway.wire.writing import JSON
 
@@ -42,6 +43,7 @@ class ClientHttp(HttpToolsProtocol):
     """One connection of a client."""
 
     limits: ClassVar[LimitSettings] = LimitSettings()
+    refusals: ClassVar[Refusals] = Refusals()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Accept the arguments that uvicorn gives its protocols."""
@@ -60,9 +62,13 @@ class ClientHttp(HttpToolsProtocol):
         self._refusal = b""
 
     @classmethod
-    def limited_by(cls, limits: LimitSettings) -> "type[ClientHttp]":
-        """Return a subclass with other limits: uvicorn creates its protocols from a class."""
-        return type(cls.__name__, (cls,), {"limits": limits})
+    def limited_by(cls, limits: LimitSettings, noter: Noter | None = None) -> "type[ClientHttp]":
+        """
+        Return a subclass with other limits: uvicorn creates its protocols from a class.
+
+        `noter` notes every request that is refused here.
+        """
+        return type(cls.__name__, (cls,), {"limits": limits, "refusals": Refusals(noter)})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
         """Start to wait for the first request."""
@@ -211,7 +217,8 @@ class ClientHttp(HttpToolsProtocol):
             # An earlier request is being answered: the time for this head starts after that.
             self._await_head()
         elif self._head_bytes:
-            self._refuse_slow(f"the whole head of the request within {self.limits.header_s:g} s")
+            limit_s = self.limits.header_s
+            self._refuse_slow(f"the whole head of the request within {limit_s:g} s", limit_s)
         else:
             self.transport.close()
 
@@ -244,17 +251,17 @@ class ClientHttp(HttpToolsProtocol):
             text = f"{status.value} {status.phrase}".encode("ascii")
             self._refuse(status, b"text/plain; charset=utf-8", text)
 
-    def _refuse_slow(self, wanted: str) -> None:
+    def _refuse_slow(self, wanted: str, waited_s: float = 0.0) -> None:
         """Refuse a request that arrives too slowly, for which Ollama has no text."""
         status = HTTPStatus.REQUEST_TIMEOUT
         body = error_body(self._path, status, f"the request arrived too slowly: send {wanted}")
-        self._refuse(status, JSON, body)
+        self._refuse(status, JSON, body, waited_s)
 
     @property
     def _path(self) -> str:
         return self.url.decode("latin-1")
 
-    def _refuse(self, status: HTTPStatus, kind: bytes, text: bytes) -> None:
+    def _refuse(self, status: HTTPStatus, kind: bytes, text: bytes, waited_s: float = 0.0) -> None:
         """
         Answer instead of the application, and close the connection.
 
@@ -264,13 +271,18 @@ class ClientHttp(HttpToolsProtocol):
         if self._refusal:
             return
         self._stop_timer()
-        line = f"{status.value} {status.phrase}".encode("ascii")
-        self._refusal = (
-            b"HTTP/1.1 " + line + b"\r\ncontent-type: " + kind + b"\r\n"
-            b"content-length: " + str(len(text)).encode("ascii") + b"\r\n"
-            b"connection: close\r\n\r\n" + text
-        )
-        if not self._is_in_head:
+        # Set at once: what was read in the same piece goes on to be parsed.
+        self._refusal = refusal_bytes(status, kind, text, b"")
+        if self._is_in_head:
+            known: Scope = {
+                # The parser has some method before it has read one.
+                "method": self.parser.get_method().decode("ascii") if self.url else "-",
+                "path": self._path.partition("?")[0] or "-",
+                "headers": self.headers,
+                "client": self.client,
+            }
+            identifier = self.refusals.note(known, status, waited_s)
+        else:
             refused = self.cycle
             if refused.response_complete:
                 self.transport.close()
@@ -278,10 +290,15 @@ class ClientHttp(HttpToolsProtocol):
             if refused.response_started:
                 self.transport.abort()
                 return
+            scope = cast("Scope", refused.scope)
             if self.pipeline:
                 self.pipeline.popleft()
+                identifier = self.refusals.note(scope, status, waited_s)
+            else:
+                identifier = self.refusals.have_noted(scope, status)
             self._unanswered.pop()
             _tell_of_leaving(refused)
+        self._refusal = refusal_bytes(status, kind, text, identifier)
         last = self._unanswered[-1] if self._unanswered else None
         if last is None or last.response_complete:
             self._send_refusal()

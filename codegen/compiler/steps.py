@@ -57,7 +57,15 @@ from codegen.descriptions.signatures import Signature
 from codegen.descriptions.types import RawType, ScalarType, StructType
 from codegen.rules.model import Condition, Refusal, ReportRule, Step
 
-CAPABILITIES = ("completion", "embedding", "insert", "thinking", "tools", "vision")
+CAPABILITIES = (
+    "completion",
+    "embedding",
+    "insert",
+    "thinking",
+    "tools",
+    "vision",
+    "decision",
+)
 
 NAME, FOUND, RUN, CONTEXT = Name("name"), Name("found"), Name("run"), Name("context")
 MODEL = Attribute(CONTEXT, "model")

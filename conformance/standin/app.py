@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from conformance.standin import (
     chat,
+    decisions,
     embeddings,
     faults,
     listing,
@@ -64,6 +65,8 @@ V0: dict[tuple[str, str], Handler] = {
 V1: dict[tuple[str, str], Handler] = {
     ("POST", "/v1/responses"): responses.answer_responses,
     ("POST", "/v1/messages"): messages.answer_messages,
+    ("POST", "/v1/systemone"): decisions.answer_decision,
+    ("POST", "/v1/decisions"): decisions.answer_decision,
     ("GET", "/api/v1/models"): listing.list_v1,
     ("POST", "/api/v1/models/load"): loading.load,
     ("POST", "/api/v1/models/unload"): loading.unload,

@@ -48,7 +48,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     key: str
-    type: Literal["llm", "embedding"] = "llm"
+    type: Literal["llm", "embedding", "decision"] = "llm"
     publisher: str
     display_name: str
     architecture: str

@@ -115,6 +115,9 @@ def v1_row(host: Host, model: Model) -> dict[str, Any]:
         "max_context_length": model.max_context_length,
         "format": model.format,
     }
+    if model.type == "decision":
+        row |= {"decision_type": "systemone", "has_vision_adapter": model.vision}
+        row["max_context_length"] = None
     if model.type != "llm":
         return row
     if model.stated:

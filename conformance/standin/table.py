@@ -16,7 +16,7 @@ from conformance.standin.catalogue import Model, Variant, fault_model
 from conformance.standin.faults import FAULTS, fault_named
 from conformance.standin.options import Options
 
-Kind = Literal["llm", "embedding"]
+Kind = Literal["llm", "embedding", "decision"]
 Reason = Literal["unknown", "none_loaded", "wrong_kind", "unloaded"]
 
 JIT_TTL_S = 3600

@@ -84,6 +84,7 @@ def _v1_model(source: lmstudio.V1Model) -> internal.HostModel:
     max_context_length = source.max_context_length
     capabilities = source.capabilities
     vision = capabilities.vision if capabilities else UNSET
+    has_vision_adapter = source.has_vision_adapter
     trained_for_tool_use = capabilities.trained_for_tool_use if capabilities else UNSET
     reasoning = capabilities.reasoning if capabilities else UNSET
     default = reasoning.default if reasoning else UNSET
@@ -101,7 +102,7 @@ def _v1_model(source: lmstudio.V1Model) -> internal.HostModel:
         size_bytes=UNSET if size_bytes is None else size_bytes,
         parameters=UNSET if params_string is None else params_string,
         max_context_length=UNSET if max_context_length is None else max_context_length,
-        sees=UNSET if vision is None else vision,
+        sees=transforms.stated_vision(vision=vision, adapter=has_vision_adapter),
         uses_tools=UNSET if trained_for_tool_use is None else trained_for_tool_use,
         reasoning_options=transforms.reasoning_options(capabilities=capabilities),
         reasoning_default=UNSET if default is None else default,

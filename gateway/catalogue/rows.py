@@ -141,8 +141,10 @@ def _variant_in(instance_id: str) -> str | None:
     return keys.split_variant(keys.split_instance(instance_id)[0])[1]
 
 
-def _kind(model: internal.HostModel) -> Literal["llm", "embedding"]:
+def _kind(model: internal.HostModel) -> Literal["llm", "embedding", "decision"]:
     stated = _or(model.kind, "")
+    if stated == "decision":
+        return "decision"
     if stated:
         return "embedding" if stated.startswith("embedding") else "llm"
     return "embedding" if estimates.is_embedding(model.key) else "llm"
@@ -161,6 +163,17 @@ def _capabilities(
             thinking=denied,
             tools=denied,
             vision=denied,
+            decision=denied,
+        )
+    if kind == "decision":
+        return internal.Capabilities(
+            completion="no",
+            embedding="no",
+            insert="no",
+            thinking="no",
+            tools="no",
+            vision=_verdict(model.sees),
+            decision="yes",
         )
     fills = fill_markers.knows(architecture, model.key) or architecture in insert_architectures
     return internal.Capabilities(
@@ -170,6 +183,7 @@ def _capabilities(
         thinking=_thinking(model),
         tools=_verdict(model.uses_tools),
         vision=_verdict(model.sees),
+        decision="no" if is_stated else "unknown",
     )
 
 
@@ -196,7 +210,7 @@ def _shown_capabilities(
         "thinking": estimates.thinks,
     }
     # An embedding model's name may contain the name of a model with more capabilities.
-    is_embedding = capabilities.embedding == "yes"
+    is_embedding = "yes" in (capabilities.embedding, capabilities.decision)
     shown = []
     for name, word in words:
         verdict = getattr(capabilities, name)

@@ -51,7 +51,9 @@ async def warn_of_roles(run: Run, *, messages: list[ollama.Message] | UnsetType 
     run.warnings.append(f"sent as user, since LM Studio does not know the role: {told}")
 
 
-async def acquire(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
+async def acquire(
+    run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType = UNSET
+) -> None:
     """Make the model ready and keep it while this request runs; one load serves all that wait."""
     lease = run.services.lifecycle.lease(
         run.context.model, parse_keep_alive(keep_alive), num_ctx, run.warnings.append

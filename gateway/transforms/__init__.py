@@ -13,9 +13,15 @@ from gateway.transforms.counts import count_texts as count_texts
 from gateway.transforms.counts import elapsed_ns as elapsed_ns
 from gateway.transforms.counts import prompt_count as prompt_count
 from gateway.transforms.counts import prompt_text_count as prompt_text_count
+from gateway.transforms.decisions import answers_by_name as answers_by_name
+from gateway.transforms.decisions import decision_images as decision_images
+from gateway.transforms.decisions import decision_images_problem as decision_images_problem
+from gateway.transforms.decisions import decision_problem as decision_problem
+from gateway.transforms.decisions import fits_decision as fits_decision
 from gateway.transforms.fill import untemplated_prompt as untemplated_prompt
 from gateway.transforms.host import is_vision_type as is_vision_type
 from gateway.transforms.host import lists_tool_use as lists_tool_use
+from gateway.transforms.host import stated_vision as stated_vision
 from gateway.transforms.host import v0_instances as v0_instances
 from gateway.transforms.keep_alive import is_zero_duration as is_zero_duration
 from gateway.transforms.keep_alive import keep_alive_problem as keep_alive_problem
@@ -97,12 +103,14 @@ from gateway.transforms.vectors import is_empty_input as is_empty_input
 from gateway.transforms.vectors import unit_vectors as unit_vectors
 
 __all__ = [
+    "answers_by_name",
     "any_object_format",
     "any_object_schema",
     "arguments_problem",
     "asks_for_format",
     "asks_to_think",
     "base64_problem",
+    "base64_vectors",
     "behind_made_conversation",
     "behind_made_turns",
     "chosen_tools",
@@ -110,15 +118,21 @@ __all__ = [
     "count_or_deltas",
     "count_or_number",
     "count_texts",
+    "dated_entries",
+    "decision_images",
+    "decision_images_problem",
+    "decision_problem",
     "draft_problem",
     "early_input_problem",
     "elapsed_ns",
     "embed_input",
+    "estimated_tokens",
     "families",
     "file_types_problem",
     "files_problem",
     "finished_calls",
     "first_vector",
+    "fits_decision",
     "format_problem",
     "has_other_role",
     "holds_any",
@@ -139,7 +153,8 @@ __all__ = [
     "is_zero_duration",
     "joined_licences",
     "keep_alive_problem",
-    "kept_model",
+    "known_tools",
+    "lacks_format",
     "licence_problem",
     "lists_tool_use",
     "merge_tool_calls",
@@ -148,6 +163,7 @@ __all__ = [
     "modelfile",
     "object_or_absent",
     "object_problem",
+    "owner_of",
     "parameters_text",
     "positive_or_absent",
     "prompt_as_messages",
@@ -162,6 +178,7 @@ __all__ = [
     "source_name_problem",
     "source_problem",
     "stated_length",
+    "stated_vision",
     "stored_messages_problem",
     "system_in_force",
     "template_hint",
@@ -174,8 +191,10 @@ __all__ = [
     "tool_choice_word",
     "typical_p_problem",
     "unit_vectors",
+    "unix_seconds",
     "untemplated_prompt",
     "v0_instances",
+    "wants_base64",
     "whole",
     "with_defaults",
 ]

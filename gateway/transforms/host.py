@@ -47,3 +47,20 @@ def v0_instances(
         return []
     known = UNSET if context_length is None else context_length
     return [internal.HostInstance(id=id, context_length=known)]
+
+
+def stated_vision(
+    vision: bool | UnsetType | None, adapter: bool | UnsetType | None
+) -> bool | UnsetType:
+    """
+    Return whether a model sees, UNSET where the host does not say.
+
+    Models of type decision state an adapter instead (docs/facts/lmstudio.md#decision-models).
+
+    >>> stated_vision(UNSET, True), stated_vision(False, UNSET), stated_vision(None, None)
+    (True, False, UNSET)
+    """
+    for stated in (vision, adapter):
+        if isinstance(stated, bool):
+            return stated
+    return UNSET

@@ -172,7 +172,7 @@ def model_info(row: internal.CatalogueRow, asked: str, user_agent: str) -> dict[
     docs/facts/ollama.md#copilot-name)
 
     >>> can = internal.Capabilities(completion="yes", embedding="no", insert="no", thinking="no",
-    ...                             tools="no", vision="no")
+    ...                             tools="no", vision="no", decision="no")
     >>> row = internal.CatalogueRow(
     ...     key="a/q", request_key="a/q", instances_of="a/q", name="a/q:latest", kind="llm",
     ...     display_name="Q 1B", architecture="q", family="q", format="gguf", quantization="Q8_0",

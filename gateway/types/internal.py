@@ -144,6 +144,7 @@ class Capabilities(Struct, gc=False, kw_only=True):
     thinking: Verdict
     tools: Verdict
     vision: Verdict
+    decision: Verdict
 
 
 class MadeModel(Struct, gc=False, kw_only=True):
@@ -172,7 +173,7 @@ class CatalogueRow(Struct, gc=False, kw_only=True):
     request_key: str
     instances_of: str
     name: str
-    kind: Literal["llm", "embedding"]
+    kind: Literal["llm", "embedding", "decision"]
     display_name: str
     architecture: str
     family: str

@@ -105,6 +105,8 @@ class V1Capabilities(Struct, gc=False, kw_only=True):
 
 class V1Model(Struct, gc=False, kw_only=True):
     type: str | UnsetType | None = UNSET
+    decision_type: str | UnsetType | None = UNSET
+    has_vision_adapter: bool | UnsetType | None = UNSET
     publisher: str | UnsetType | None = UNSET
     key: str
     display_name: str | UnsetType | None = UNSET

@@ -130,6 +130,19 @@ class EmbeddingRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=Tru
     options: Raw | UnsetType = UNSET
 
 
+class SystemoneRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
+    model: str | UnsetType | None = UNSET
+    state: Raw | UnsetType = UNSET
+    questions: Raw | UnsetType = UNSET
+    images: list[str] | UnsetType | None = UNSET
+    keep_alive: Raw | UnsetType = UNSET
+
+
+class SystemoneUsage(Struct, gc=False, kw_only=True):
+    input_tokens: int
+    output_tokens: int
+
+
 class EmbeddingResponse(Struct, gc=False, kw_only=True):
     embedding: list[float]
 
@@ -316,6 +329,12 @@ class GenerateResponse(Struct, gc=False, kw_only=True):
     tool_calls: list[ResponseToolCall] | UnsetType = UNSET
     field_debug_info: DebugInfo | UnsetType = field(name="_debug_info", default=UNSET)
     logprobs: list[Logprob] | UnsetType = UNSET
+
+
+class SystemoneResponse(Struct, gc=False, kw_only=True):
+    model: str
+    answers: Raw
+    usage: SystemoneUsage
 
 
 class ModelSummary(Struct, gc=False, kw_only=True):

@@ -116,6 +116,18 @@ class ModelEntry(Struct, gc=False, kw_only=True):
     owned_by: str | UnsetType | None = UNSET
 
 
+class DecisionRequest(Struct, gc=False, kw_only=True):
+    model: str
+    state: Raw | UnsetType = UNSET
+    questions: Raw | UnsetType = UNSET
+    images: list[str] | UnsetType = UNSET
+
+
+class DecisionUsage(Struct, gc=False, kw_only=True):
+    input_tokens: int | float | UnsetType | None = UNSET
+    output_tokens: int | float | UnsetType | None = UNSET
+
+
 class CountTokensAnswer(Struct, gc=False, kw_only=True):
     input_tokens: int
 
@@ -175,6 +187,12 @@ class EmbeddingsResponse(Struct, gc=False, kw_only=True):
 class ListedModels(Struct, gc=False, kw_only=True):
     object: str
     data: list[ModelEntry]
+
+
+class DecisionAnswer(Struct, gc=False, kw_only=True):
+    model: str | UnsetType | None = UNSET
+    answers: Raw | UnsetType = UNSET
+    usage: DecisionUsage | UnsetType | None = UNSET
 
 
 class RequestMessage(Struct, gc=False, kw_only=True):

@@ -85,5 +85,6 @@ OLLAMA: Final = ClientApi(
         ("insert", "insert"),
         ("thinking", "thinking"),
         ("embedding", "embedding"),
+        ("decision", "decision"),
     ),
 )

@@ -44,7 +44,13 @@ from gateway.wire.client_api import OLLAMA
 
 SETTINGS = Settings()
 YES = internal.Capabilities(
-    completion="yes", embedding="no", insert="no", thinking="yes", tools="yes", vision="no"
+    completion="yes",
+    embedding="no",
+    insert="no",
+    thinking="yes",
+    tools="yes",
+    vision="no",
+    decision="no",
 )
 ROW = internal.CatalogueRow(
     key="harbor/lantern-8b",

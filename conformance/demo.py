@@ -6,6 +6,7 @@ the stand-in together.
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 import click
 import msgspec
@@ -40,6 +41,13 @@ STOP_S = 5.0
 
 PARENT_S = 0.5
 """How often is looked whether the parent still lives."""
+
+NEW_GROUP = 0x00000200
+"""Windows' CREATE_NEW_PROCESS_GROUP: the child does not get the console's Ctrl-C."""
+
+SYNCHRONIZE = 0x00100000
+FOREVER = 0xFFFFFFFF
+"""Windows' names for the right to wait for a process, and for a wait without a limit."""
 
 _LISTENING = "stand-in listening on "
 _WIDTH = 78
@@ -116,13 +124,15 @@ class StandIn:
 
     def __enter__(self) -> Self:
         """Start it, and wait until it listens."""
-        self._process = subprocess.Popen(
+        self._process: subprocess.Popen[str] = subprocess.Popen(
             [sys.executable, "-m", "conformance.standin", "--port", "0", "--exit-with-stdin"],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
+            errors="replace",
             # Ctrl-C is for us: we drain, and the stand-in has to answer until we have.
-            start_new_session=True,
+            **apart(),
         )
         self._is_wanted = True
         self.has_ended_by_itself = False
@@ -173,7 +183,23 @@ class StandIn:
         if self._is_wanted:
             self.has_ended_by_itself = True
             say("demo: the stand-in has ended, so the gateway ends too")
-            os.kill(os.getpid(), signal.SIGTERM)
+            end_self()
+
+
+def apart() -> dict[str, Any]:
+    """Return the options of `Popen` with which a child does not get our Ctrl-C."""
+    if sys.platform == "win32":
+        return {"creationflags": NEW_GROUP}
+    return {"start_new_session": True}
+
+
+def end_self() -> None:
+    """End as after a SIGTERM, from any thread: what runs is drained."""
+    if sys.platform == "win32":
+        # os.kill would end the process there without its handlers.
+        signal.raise_signal(signal.SIGTERM)
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def end_with_parent() -> None:
@@ -181,11 +207,26 @@ def end_with_parent() -> None:
     parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_S)
-        os.kill(os.getpid(), signal.SIGTERM)
+        if wait_for_end_of(parent):
+            end_self()
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def wait_for_end_of(parent: int) -> bool:
+    """Wait until the parent has ended; return False if the system does not let us watch it."""
+    if sys.platform == "win32":
+        # The number of the parent stays the same there, also when it has ended.
+        system = ctypes.windll.kernel32
+        handle = system.OpenProcess(SYNCHRONIZE, False, parent)
+        if not handle:
+            return False
+        system.WaitForSingleObject(handle, FOREVER)
+        system.CloseHandle(handle)
+        return True
+    while os.getppid() == parent:
+        time.sleep(PARENT_S)
+    return True
 
 
 def banner(wanted: str, standin: str) -> str:

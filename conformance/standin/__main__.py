@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from conformance.standin.options import Options, read_options
@@ -22,11 +23,27 @@ def watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         loop.call_soon_threadsafe(stop.set)
 
 
+def stop_on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """
+    Set `stop` on a signal that ends the process.
+
+    `signal.signal` and not the loop's own way, which Windows lacks.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform == "win32":
+        numbers.append(signal.SIGBREAK)
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    for number in numbers:
+        signal.signal(number, on_signal)
+
+
 async def serve(options: Options, exit_with_stdin: bool) -> int:
     """Serve until a signal; return the exit code."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop_on_signals(loop, stop)
     if exit_with_stdin:
         threading.Thread(target=watch_stdin, args=(loop, stop), daemon=True).start()
     try:

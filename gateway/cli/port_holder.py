@@ -23,7 +23,8 @@ def find_holder(port: int, proc: Path = Path("/proc")) -> str | None:
         try:
             files = list((process / "fd").iterdir())
             if any(_target(file) in inodes for file in files):
-                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
+                name = (process / "comm").read_text("utf-8", "replace").strip()
+                return f"{name} (process {process.name})"
         except OSError:
             continue
     return None
@@ -50,7 +51,7 @@ def _inodes(port: int, proc: Path) -> list[str]:
     found: list[str] = []
     for table in ("tcp", "tcp6"):
         try:
-            lines = (proc / "net" / table).read_text().splitlines()[1:]
+            lines = (proc / "net" / table).read_text("utf-8", "replace").splitlines()[1:]
         except OSError:
             continue
         for line in lines:

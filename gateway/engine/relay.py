@@ -165,7 +165,7 @@ class Relay:
             except UpstreamFailure as failure:
                 if not await self._recover(failure, run, client):
                     raise
-        run.context.first_event_ns = time.monotonic_ns()
+        run.context.first_event_ns = time.perf_counter_ns()
         source = read_answer(call, data)
         self._check_model(source, run, client)
         answer = call.translate(source)
@@ -179,7 +179,7 @@ class Relay:
         while True:
             try:
                 async with self._upstream.stream(call.method, call.path, body) as events:
-                    run.context.first_event_ns = time.monotonic_ns()
+                    run.context.first_event_ns = time.perf_counter_ns()
                     if run.is_large and call.streamed:
                         # It is not sent again: that would keep a copy while the model answers.
                         body = b""
@@ -221,7 +221,7 @@ class Relay:
         current().retries += 1
         if not await lease.recover(failure):
             return False
-        run.context.loaded_ns = time.monotonic_ns()
+        run.context.loaded_ns = time.perf_counter_ns()
         self._send_warnings(run, client)
         return True
 

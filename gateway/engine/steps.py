@@ -60,7 +60,7 @@ async def acquire(
     )
     run.lease = lease
     await lease.prepare()
-    run.context.loaded_ns = time.monotonic_ns()
+    run.context.loaded_ns = time.perf_counter_ns()
 
 
 async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
@@ -69,7 +69,7 @@ async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetT
     await acquire(run, keep_alive=keep_alive, num_ctx=num_ctx)
     assert run.lease is not None
     await run.lease.warm()
-    run.context.loaded_ns = time.monotonic_ns()
+    run.context.loaded_ns = time.perf_counter_ns()
 
 
 async def unload(run: Run) -> None:

@@ -13,7 +13,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
-from time import monotonic_ns
+from time import perf_counter_ns
 
 import msgspec
 from prometheus_client import (
@@ -157,7 +157,7 @@ class Metrics:
             self._faults(record.fault).inc()
         if record.is_stream and record.first_ns is not None:
             self._first(route).observe((record.first_ns - record.started_ns) / 1e9)
-            self._streams(route).observe((monotonic_ns() - record.started_ns) / 1e9)
+            self._streams(route).observe((perf_counter_ns() - record.started_ns) / 1e9)
 
     def note_load(self, outcome: str) -> None:
         """Count a load that has ended."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextvars import Context, ContextVar
 from itertools import count
 from secrets import token_hex
-from time import monotonic_ns
+from time import perf_counter_ns
 from typing import Protocol
 
 from msgspec import UNSET
@@ -83,7 +83,7 @@ class Record:
         """Start the record; a client's id is used if it can be written on a line."""
         is_sound = _SOUND_ID.fullmatch(wanted_id) is not None
         self.id = wanted_id if is_sound else f"{_PROCESS}-{next(_numbers):x}"
-        self.started_ns = monotonic_ns()
+        self.started_ns = perf_counter_ns()
         self.observer = observer
         self.client: str | None = None
         """The client's address."""

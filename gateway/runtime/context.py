@@ -75,7 +75,7 @@ class RequestContext:
         self.user_agent = user_agent
         self.path = PathValues(path)
         self.upstream_url = settings.upstream.url
-        self.started_ns = self.loaded_ns = self.first_event_ns = time.monotonic_ns()
+        self.started_ns = self.loaded_ns = self.first_event_ns = time.perf_counter_ns()
         self.is_blob_known = False
         self.is_source_missing = False
         self.think_values = ""
@@ -98,7 +98,7 @@ class RequestContext:
     @property
     def monotonic_ns(self) -> int:
         """The current time of the monotonic clock."""
-        return time.monotonic_ns()
+        return time.perf_counter_ns()
 
     @property
     def resolved(self) -> internal.CatalogueRow | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
-from time import monotonic_ns
+from time import perf_counter_ns
 from typing import Any, TypeAlias
 
 from gateway.faults import ClientGone
@@ -97,7 +97,7 @@ class AsgiClient:
         if message["type"] == "http.response.start":
             self._note_start(message)
         elif self.record.first_ns is None and message.get("body"):
-            self.record.first_ns = monotonic_ns()
+            self.record.first_ns = perf_counter_ns()
         await self._send(message)
         ends = message["type"] == "http.response.body" and not message.get("more_body", False)
         if ends and self.outcome == "cut":

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 
 from gateway.faults import StartProblem
 from gateway.server.addresses import is_everywhere, leads_to
@@ -76,6 +77,12 @@ def _explain(where: str, failure: OSError) -> str:
         return (
             f"{where} is taken, most likely by a running Ollama (or another olgate): "
             "stop it, or choose another port with --port"
+        )
+    if failure.errno == errno.EACCES and sys.platform == "win32":
+        # WSAEACCES: another program holds the port for itself, or Windows has reserved it.
+        return (
+            f"{where} is held by another program or reserved by Windows: choose another port with "
+            "--port (`netsh interface ipv4 show excludedportrange tcp` lists reserved ports)"
         )
     if failure.errno == errno.EACCES:
         return f"{where} is not allowed for this user: choose a port above 1023 with --port"

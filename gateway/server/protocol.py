@@ -7,7 +7,9 @@ itself.
 """
 
 import asyncio
+import contextlib
 import re
+import socket
 from array import array
 from collections import deque
 from http import HTTPStatus
@@ -73,6 +75,7 @@ class ClientHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
         """Start to wait for the first request."""
         super().connection_made(transport)
+        _send_at_once(transport)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -317,6 +320,18 @@ class ClientHttp(HttpToolsProtocol):
     def _flush_answers(self) -> None:
         for cycle in self._unanswered:
             cast("Outlet", cycle.transport).flush()
+
+
+def _send_at_once(transport: asyncio.Transport) -> None:
+    """
+    Disable Nagle's delay, which holds back each token until the client has acknowledged the last.
+
+    asyncio does that for sockets that name TCP. Those that its loop accepts on Windows do not.
+    """
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _close_after(steps: int, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:

@@ -5,6 +5,7 @@ Opening a connection to the upstream: name lookup, TCP, TLS, and their failures.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import ssl
@@ -109,10 +110,21 @@ def _open_socket(address: aiohappyeyeballs.AddrInfoType) -> socket.socket:
     made = socket.socket(address[0], address[1], address[2])
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
-        if (number := getattr(socket, option, None)) is not None:
-            made.setsockopt(socket.IPPROTO_TCP, number, seconds)
+    for names, value in _KEEP_ALIVE:
+        number = next((getattr(socket, name) for name in names if hasattr(socket, name)), None)
+        if number is not None:
+            # Older Windows knows the names and refuses them: the system's own times apply then.
+            with contextlib.suppress(OSError):
+                made.setsockopt(socket.IPPROTO_TCP, number, value)
     return made
+
+
+_KEEP_ALIVE = (
+    (("TCP_KEEPIDLE", "TCP_KEEPALIVE"), 60),
+    (("TCP_KEEPINTVL",), 15),
+    (("TCP_KEEPCNT",), 4),
+)
+"""Seconds to the first probe, seconds between probes, and their number. macOS has another name."""
 
 
 @lru_cache(maxsize=1)

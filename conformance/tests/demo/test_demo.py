@@ -9,9 +9,12 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
+from conformance import demo as demonstration
 from conformance.demo import StandIn, banner, is_there
 from conformance.tests.gateway.server.test_process import PATIENCE_S, Child
 
@@ -181,15 +184,14 @@ async def test_the_gateway_ends_when_its_standin_does() -> None:
     with dead_address() as url:
         async with demo("--port", "0", lmstudio=url) as child:
             await child.until_said("listening on")
-            standin = await child_of(child.process.pid)
-            os.kill(standin, signal.SIGKILL)
+            child_of(child.process.pid).kill()
 
             assert 1 == await child.ended()
             assert "the stand-in has ended" in child.said
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-async def test_nothing_is_left_behind_when_the_parent_is_gone(number: signal.Signals) -> None:
+@pytest.mark.parametrize("end", ["kill", "terminate"])
+async def test_nothing_is_left_behind_when_the_parent_is_gone(end: str) -> None:
     """Whoever started the demonstration may die of anything: the gateway and the stand-in end."""
     program = (
         "import subprocess, sys; "
@@ -208,7 +210,7 @@ async def test_nothing_is_left_behind_when_the_parent_is_gone(number: signal.Sig
             line = await parent.until_said("STAND-IN at ")
             standin = line.split("STAND-IN at ")[1].split()[0].rstrip(":")
             gateway = (await parent.until_said("listening on")).split()[-1]
-            process.send_signal(number)
+            getattr(process, end)()
             # The pipe ends when the last one that holds it has ended.
             await parent.ended()
 
@@ -216,11 +218,73 @@ async def test_nothing_is_left_behind_when_the_parent_is_gone(number: signal.Sig
             assert await is_refused(standin)
 
 
-async def child_of(pid: int) -> int:
-    """Find the one child of a process, by what the system lists."""
-    listing = await asyncio.create_subprocess_exec(
-        "ps", "-o", "pid=", "--ppid", str(pid), stdout=asyncio.subprocess.PIPE
-    )
-    children, _ = await listing.communicate()
-    (found,) = children.split()
-    return int(found)
+def child_of(pid: int) -> psutil.Process:
+    """Return the one child of a process."""
+    (found,) = psutil.Process(pid).children()
+    return found
+
+
+class Kernel:
+    """Windows' functions for waiting for a process, which note how they are called."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+        self.calls: list[tuple[str, tuple[int, ...]]] = []
+
+    def OpenProcess(self, *given: int) -> int:
+        """Return the handle."""
+        self.calls.append(("open", given))
+        return self.handle
+
+    def WaitForSingleObject(self, *given: int) -> int:
+        """Return at once, as for a process that has ended."""
+        self.calls.append(("wait", given))
+        return 0
+
+    def CloseHandle(self, *given: int) -> int:
+        """Note it."""
+        self.calls.append(("close", given))
+        return 1
+
+
+def test_on_windows_the_parent_is_waited_for_by_a_handle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parent's number never changes there, so polling it would never end."""
+    kernel = Kernel(handle=7)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr("ctypes.windll", SimpleNamespace(kernel32=kernel), raising=False)
+
+    assert demonstration.wait_for_end_of(99)
+    assert [
+        ("open", (demonstration.SYNCHRONIZE, False, 99)),
+        ("wait", (7, demonstration.FOREVER)),
+        ("close", (7,)),
+    ] == kernel.calls
+
+
+def test_on_windows_a_parent_that_cannot_be_watched_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may well be alive, as one of another user."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr("ctypes.windll", SimpleNamespace(kernel32=Kernel(0)), raising=False)
+    assert not demonstration.wait_for_end_of(99)
+
+
+def test_on_windows_the_end_is_a_signal_that_handlers_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    """os.kill would end the process there without a drain."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("the process was killed"))
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        demonstration.end_self()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [signal.SIGTERM] == heard
+
+
+def test_ctrl_c_is_not_for_the_standin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers until the gateway has drained: by a session of its own, or a group on Windows."""
+    assert {"start_new_session": True} == demonstration.apart()
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert {"creationflags": demonstration.NEW_GROUP} == demonstration.apart()

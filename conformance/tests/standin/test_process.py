@@ -19,10 +19,25 @@ from conformance.standin.options import Options, build_parser, read_options
 ROOT = Path(__file__).parents[3]
 
 
+AS_A_MODULE = ("-m", "conformance.standin")
+ON_WINDOWS_LOOP = (
+    "-c",
+    "import asyncio, runpy, sys\n"
+    "sys.modules['uvloop'] = None\n"
+    "def lacking(*_):\n"
+    "    raise NotImplementedError\n"
+    "asyncio.SelectorEventLoop.add_signal_handler = lacking\n"
+    "runpy.run_module('conformance.standin', run_name='__main__', alter_sys=True)\n",
+)
+"""Python's arguments that run the stand-in on a loop which lacks what Windows' loops lack."""
+
+
 @contextmanager
-def running(*flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(
+    *flags: str, program: tuple[str, ...] = AS_A_MODULE
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the module; yield the process and its address."""
-    command = [sys.executable, "-m", "conformance.standin", "--port", "0", *flags]
+    command = [sys.executable, *program, "--port", "0", *flags]
     process = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -40,10 +55,14 @@ def running(*flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
                 pipe.close()
 
 
+@pytest.mark.parametrize("program", [AS_A_MODULE, ON_WINDOWS_LOOP], ids=["here", "windows-loop"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_well(number: signal.Signals) -> None:
-    """Exit code 0 and not a word more, also while an answer hangs."""
-    with running() as (process, url), httpx.Client(base_url=url, trust_env=False) as client:
+def test_a_signal_ends_it_well(number: signal.Signals, program: tuple[str, ...]) -> None:
+    """Exit code 0 and not a word more, also while an answer hangs, and on Windows' kind of loop."""
+    with (
+        running(program=program) as (process, url),
+        httpx.Client(base_url=url, trust_env=False) as client,
+    ):
         assert 200 == client.get("/v1/models").status_code
         process.send_signal(number)
         assert ("", 0) == (process.communicate(timeout=10)[1], process.returncode)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -67,7 +66,7 @@ async def open_process(standin: StandIn, store: Path) -> AsyncIterator[httpx.Asy
         async with speak_to(url) as client:
             yield client
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         await process.wait()
 
 

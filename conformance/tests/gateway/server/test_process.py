@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from gateway.observability import journal
 from gateway.server.addresses import leads_to
 from gateway.server.listen import ListenProblem, bind
 from gateway.server.process import serve
@@ -463,15 +464,17 @@ def test_the_own_address_is_recognised_without_asking(host: str, url: str, is_ow
 
 
 async def test_a_gateway_that_would_call_itself_does_not_start(
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Exit code 1 and one sentence, before the port is bound or looked at."""
+    said: list[str] = []
+    monkeypatch.setattr(journal, "say", lambda text, _level: said.append(text))
     settings = Settings(
         listen=ListenSettings(port=1234), upstream=UpstreamSettings(url="http://localhost:1234")
     )
     assert 1 == await serve(settings, lambda _: pytest.fail("an application was made"))
-    assert (
+    assert [
         "olgate: the gateway would call itself: http://localhost:1234 (upstream.url) is LM "
         "Studio's address, and port 1234 is where the gateway is to listen; choose another port "
-        "with --port, or set --upstream to where LM Studio runs\n"
-    ) == capsys.readouterr().err
+        "with --port, or set --upstream to where LM Studio runs"
+    ] == said

@@ -109,6 +109,7 @@ class PassedOn:
     model: str
     answered_by: tuple[str, ...]
     changes_models: bool
+    first: str | None
     request: tuple[Change, ...]
     answer: tuple[Change, ...]
     instead: str | None

@@ -12,12 +12,15 @@ from dataclasses import dataclass, replace
 from itertools import chain, count
 
 from codegen.compiler import ir
+from codegen.compiler.answers import Answers
 from codegen.compiler.builder import REQUEST_CONTEXT, Builder
-from codegen.compiler.coverage import Passage
+from codegen.compiler.coverage import Passage, Usage
 from codegen.compiler.expressions import Expressions
 from codegen.compiler.operand import Body, Operand, Scope
 from codegen.compiler.place import Context
-from codegen.compiler.runtime import ANY, APPENDED, BOOL, CONTEXT, MEMBERS, UNSET, VALUES
+from codegen.compiler.runtime import ANY, APPENDED, BOOL, CONTEXT, MEMBERS, RUN, UNSET, VALUES
+from codegen.compiler.steps import CONTEXT as RUN_CONTEXT
+from codegen.compiler.steps import Steps
 from codegen.compiler.tree import (
     NONE,
     Attribute,
@@ -29,6 +32,7 @@ from codegen.compiler.tree import (
     Literal,
     Name,
     Return,
+    assign,
     names_read,
     negated,
 )
@@ -43,7 +47,15 @@ from codegen.descriptions.types import (
     Type,
     arms,
 )
-from codegen.rules.model import ChangeRule, Instead, Passthrough, PathRef, Refusal, Rule
+from codegen.rules.model import (
+    ChangeRule,
+    FirstStep,
+    Instead,
+    Passthrough,
+    PathRef,
+    Refusal,
+    Rule,
+)
 
 LISTS = {"kept_models": "kept", "models": "models"}
 """The parts of `$context` that are only there for rules that read them."""
@@ -98,6 +110,7 @@ class Patches:
         }
         instead = self._instead(file.instead, request) if file.instead is not None else None
         warning = file.instead.warning if file.instead is not None else None
+        first = self._first(request, patch.first) if patch is not None and patch.first else None
         for method, path in self._routes():
             module.passed_on.append(
                 ir.PassedOn(
@@ -107,6 +120,7 @@ class Patches:
                     model=self._passed.model or "",
                     answered_by=tuple(name for name, _ in self._passed.answered_by),
                     changes_models=self._passed.changes_models,
+                    first=first,
                     request=changes["request"],
                     answer=changes["answer"],
                     instead=instead,
@@ -359,6 +373,39 @@ class Patches:
                 "only members",
             )
 
+    # -- what happens before -------------------------------------------------------------------
+
+    def _first(self, side: _Side, rules: tuple[FirstStep, ...]) -> str:
+        """Write the steps that a request for a model goes through before it is changed."""
+        builder = self._builder
+        body = Body(names={"members", "run", "context", "item"})
+        expressions = Expressions.at(self._context, side.scope, body)
+        usage = Usage(None, rules[0].position)
+        steps = Steps(builder, self._context, Answers(builder, self._context), expressions, usage)
+        for rule in rules:
+            steps.write(rule.step)
+            self._passages.append(Passage("request", (), _shown(rule), rule.why))
+            if self._passed.model is None:
+                self._findings.add(
+                    "need-before-model",
+                    rule.position,
+                    "what happens first happens for a model, and no member is stated to name one",
+                )
+        written = body.written()
+        if RUN_CONTEXT.id in names_read(written):
+            written = (assign(RUN_CONTEXT, Attribute(Name("run"), "context")), *written)
+        builder.module.functions.append(
+            ir.Function(
+                name="first",
+                parameters=(ir.Parameter("members", MEMBERS), ir.Parameter("run", RUN)),
+                returns=NONE,
+                doc="What happens before a request is passed on.",
+                body=written,
+                is_async=True,
+            )
+        )
+        return "first"
+
     # -- answers made here ---------------------------------------------------------------------
 
     def _instead(self, rule: Instead, request: _Side) -> str | None:
@@ -397,6 +444,15 @@ class Patches:
 def _refusal(rule: Refusal | None) -> tuple[int, str] | None:
     """Return the status and the text of an error, which names no paths here."""
     return (rule.status, rule.error) if rule is not None else None
+
+
+def _shown(rule: FirstStep) -> str:
+    """Return what a step before a request does, as the pages say it."""
+    if rule.need is not None:
+        return f"refused for a model that lacks `{rule.need}`"
+    if rule.do is not None:
+        return f"passed on after the step `{rule.do}`"
+    return "refused where it cannot be passed on whole"
 
 
 def _is_text(type_: Type) -> bool:

@@ -34,7 +34,7 @@ from codegen.rules.forms import (
     MapOf,
     Reading,
 )
-from codegen.rules.passing import ChangeRule, Instead, Passthrough, Patch
+from codegen.rules.passing import ChangeRule, FirstStep, Instead, Passthrough, Patch
 from codegen.rules.plan import REFUSAL, Step
 from codegen.rules.translations import (
     REASONS,
@@ -78,6 +78,7 @@ __all__ = [
     "Constant",
     "Emit",
     "ErrorRow",
+    "FirstStep",
     "Fold",
     "Instead",
     "MappingFile",

@@ -13,11 +13,14 @@ from codegen.descriptions.problem import Position
 from codegen.descriptions.source import Key
 from codegen.rules.construct import Needs, construct, first_of, key, keys_of, maybe, one, place
 from codegen.rules.forms import FLAG, WORD, ListOf
+from codegen.rules.plan import Step
 from codegen.rules.translations import CONDITION, RULES
-from codegen.rules.values import NAMES, Condition, Named, Refusal, Rule
+from codegen.rules.values import ARGUMENTS, NAMES, Argument, Condition, Named, Refusal, Rule
 
 CHANGES = ("replace", "add", "append", "remove")
 """What a change does; each does one of these to all of its members."""
+FIRST = ("check", "need", "do")
+"""What can happen before a request is passed on."""
 
 
 @construct(
@@ -126,11 +129,55 @@ class ChangeRule:
         return self.replaced_names or self.added_names or self.appended_names or removed
 
 
-@construct("patch", needs=(Needs(("request", "answer"), "this patch changes nothing"),))
+@construct(
+    "first step",
+    exclusive=(FIRST,),
+    companions={"when": FIRST, "else": ("check", "need"), "with": ("do",)},
+    needs=(Needs(FIRST, "this step needs one of " + ", ".join(FIRST), check="unknown-step"),),
+)
+@dataclass(frozen=True, kw_only=True)
+class FirstStep:
+    """A step before a request is passed on, as a plan has them, and its reason."""
+
+    kind: str = first_of(*FIRST)
+    position: Position = place()
+    why: str = key(WORD, "why, with a link to a fact", required=True)
+    why_position: Position = place("why")
+    condition: Condition | None = maybe(
+        one(lambda: Condition), "go on only when this holds", name="check"
+    )
+    need: str | None = maybe(WORD, "refuse when the model is known to lack this capability")
+    do: str | None = maybe(WORD, "run a step of `gateway.engine.steps`")
+    when: Condition | None = maybe(one(lambda: Condition), "take the step only when this holds")
+    otherwise: Refusal | None = maybe(
+        one(lambda: Refusal), "the error when a check or need fails", name="else"
+    )
+    arguments: dict[str, Argument] = key(ARGUMENTS, "named arguments of the step", name="with")
+
+    @property
+    def step(self) -> Step:
+        """The same as a step of a plan."""
+        return Step(
+            kind=self.kind,
+            position=self.position,
+            status_position=self.position,
+            condition=self.condition,
+            need=self.need,
+            do=self.do,
+            when=self.when,
+            otherwise=self.otherwise,
+            arguments=self.arguments,
+        )
+
+
+@construct("patch", needs=(Needs(("first", "request", "answer"), "this patch changes nothing"),))
 @dataclass(frozen=True, kw_only=True)
 class Patch:
     """What is changed in a request on its way to LM Studio, and in its answer on the way back."""
 
+    first: tuple[FirstStep, ...] = key(
+        ListOf(one(lambda: FirstStep)), "what happens before, in order, where a model is named"
+    )
     request: tuple[ChangeRule, ...] = key(
         ListOf(one(lambda: ChangeRule)), "changes of the request's members"
     )

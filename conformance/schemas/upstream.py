@@ -8,7 +8,7 @@ the behaviour of LM Studio that no description can express.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -38,9 +38,48 @@ NAMES = {"acme/lantern-7b": "llm", "text-embedding-harbour-v1": "embedding"}
 
 @cache
 def read_api(api: Api) -> Document:
-    """Return a description as plain values; not to be changed, there is one for all."""
+    """
+    Return a description as plain values; not to be changed, there is one for all.
+
+    Components of the other description that it refers to stand in it under their own names.
+    """
     document: Document = read_yaml(SPEC.with_name(f"{api}.yaml")).value
+    schemas = document["components"]["schemas"]
+    for file in {one.partition("#")[0] for one in _references(document)} - {""}:
+        foreign = read_yaml(SPEC.with_name(file)).value["components"]["schemas"]
+        waiting = [one for one in _references(document) if one.startswith(file)]
+        while waiting:
+            name = waiting.pop().rpartition("/")[2]
+            if schemas.setdefault(name, foreign[name]) is not foreign[name]:
+                raise ValueError(f"{api}.yaml and {file} both have {name}")
+            waiting += [
+                one for one in _references(foreign[name]) if one.rpartition("/")[2] not in schemas
+            ]
+        document = _at_home(document, file)
+        schemas = document["components"]["schemas"]
     return document
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        value = list(value.values())
+    for item in value if isinstance(value, list) else ():
+        yield from _references(item)
+
+
+def _at_home(value: Any, file: str) -> Any:
+    """Return a description in which what was in another file is in it."""
+    match value:
+        case dict():
+            return {key: _at_home(item, file) for key, item in value.items()}
+        case list():
+            return [_at_home(item, file) for item in value]
+        case str() if value.startswith(f"{file}#/"):
+            return value.removeprefix(file)
+        case _:
+            return value
 
 
 def copy_with_names(document: Document, names: Mapping[str, Sequence[str]]) -> Document:

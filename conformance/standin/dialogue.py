@@ -9,6 +9,7 @@ import binascii
 from typing import Any
 
 from conformance.standin.plan import Ask, Call, Tool, Turn
+from conformance.standin.strictness import PATTERN, has_refused_pattern, is_refused_picture
 from conformance.standin.wire import Refused, Request, number, refusal
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
@@ -34,11 +35,13 @@ def read_ask(request: Request, *, tolerant: bool = False) -> Ask:
     if body.get("messages") is None:
         raise refusal(request, "'messages' field is required", bare=True)
     schema, choice = read_format(request, tolerant), read_choice(request, tolerant)
+    if not tolerant:
+        check_patterns(request)
     limit = number(body, "max_tokens")
     if limit is None:
         limit = number(body, "max_completion_tokens")
     return Ask(
-        turns=read_turns(request),
+        turns=read_turns(request, tolerant),
         tools=read_tools(body.get("tools")),
         choice=choice,
         schema=schema,
@@ -48,22 +51,24 @@ def read_ask(request: Request, *, tolerant: bool = False) -> Ask:
     )
 
 
-def read_turns(request: Request) -> tuple[Turn, ...]:
+def read_turns(request: Request, tolerant: bool) -> tuple[Turn, ...]:
     """Read the messages."""
     messages = request.body["messages"]
     if not isinstance(messages, list) or not messages:
         raise refusal(request, BAD_MESSAGES, bare=True)
-    return tuple(read_turn(request, message) for message in messages)
+    return tuple(read_turn(request, message, tolerant) for message in messages)
 
 
-def read_turn(request: Request, message: Any) -> Turn:
+def read_turn(request: Request, message: Any, tolerant: bool) -> Turn:
     """Read one message."""
     named = message.get("role", "") if isinstance(message, dict) else None
     role = ROLES.get(named) if isinstance(named, str) else None
     if role is None:
         raise refusal(request, BAD_MESSAGES, bare=True)
     calls = tuple(read_call(request, call) for call in message.get("tool_calls") or ())
-    text, images = read_content(request, message.get("content"), bool(calls))
+    text, images = read_content(request, message.get("content"), bool(calls), tolerant)
+    if images and role == "tool" and not tolerant:
+        raise refusal(request, BAD_MESSAGES, bare=True)
     call_id = message.get("tool_call_id")
     if call_id == "":
         raise refusal(request, BAD_MESSAGES, bare=True)
@@ -93,7 +98,9 @@ def read_call(request: Request, call: Any) -> Call:
     raise refusal(request, BAD_MESSAGES, bare=True)
 
 
-def read_content(request: Request, content: Any, optional: bool) -> tuple[str, tuple[int, ...]]:
+def read_content(
+    request: Request, content: Any, optional: bool, tolerant: bool
+) -> tuple[str, tuple[int, ...]]:
     """Read a message's content: text, or parts of text and images."""
     if isinstance(content, str):
         return content, ()
@@ -108,21 +115,32 @@ def read_content(request: Request, content: Any, optional: bool) -> tuple[str, t
             texts.append(part["text"])
         elif kind == "image_url":
             url = part.get("image_url")
-            images.append(measure_image(request, url.get("url") if isinstance(url, dict) else url))
+            url = url.get("url") if isinstance(url, dict) else url
+            images.append(measure_image(request, url, tolerant=tolerant))
         else:
             raise refusal(request, BAD_MESSAGES, bare=True)
     return "\n".join(texts), tuple(images)
 
 
-def measure_image(request: Request, url: Any) -> int:
-    """Return the size of the image in a data URL."""
+def measure_image(request: Request, url: Any, *, tolerant: bool = False) -> int:
+    """Return the size of the image in a data URL. Raises `Refused` for one that is not taken."""
     head, comma, data = url.partition(",") if isinstance(url, str) else ("", "", "")
     if comma and head.startswith("data:") and head.endswith(";base64"):
         try:
-            return len(base64.b64decode(data, validate=True))
+            size = len(base64.b64decode(data, validate=True))
+            kind = head.removeprefix("data:").removesuffix(";base64")
+            if tolerant or not is_refused_picture(kind, data):
+                return size
         except binascii.Error:
             pass
     raise refusal(request, BAD_IMAGE, bare=True)
+
+
+def check_patterns(request: Request) -> None:
+    """Refuse tools with a pattern in their schemas that has no anchors. Raises `Refused`."""
+    if has_refused_pattern(request.body.get("tools")):
+        error = {"code": 400, "message": PATTERN, "type": "invalid_request_error"}
+        raise Refused(400, {"error": error}, 4)
 
 
 def read_tools(tools: Any) -> tuple[Tool, ...]:

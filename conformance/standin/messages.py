@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from conformance.standin.dialogue import measure_image
+from conformance.standin.dialogue import check_patterns, measure_image
 from conformance.standin.host import Host, Piece, Run, new_id
 from conformance.standin.plan import Ask, Call, Tool, Turn
 from conformance.standin.wire import Refused, Reply, Request, number
@@ -45,6 +45,7 @@ def read_ask(request: Request) -> Ask:
     limit = number(body, "max_tokens")
     if limit is None or limit < 1:
         raise refuse("max_tokens: Field required")
+    check_patterns(request)
     turns = [turn for message in messages for turn in read_message(request, message)]
     system = body.get("system")
     if system:

@@ -7,7 +7,7 @@ import random
 import time
 from typing import Any
 
-from conformance.standin.dialogue import EFFORTS, measure_image
+from conformance.standin.dialogue import EFFORTS, check_patterns, measure_image
 from conformance.standin.host import Host, Piece, Run, new_id
 from conformance.standin.plan import Ask, Call, Tool, Turn
 from conformance.standin.wire import Reply, Request, number, refusal
@@ -59,6 +59,7 @@ def read_ask(host: Host, request: Request) -> Ask:
         if not isinstance(tool, dict) or tool.get("type") not in TOOL_TYPES:
             param = f"tools.{place}.type"
             raise refusal(request, "Invalid", param=param, code="invalid_string")
+    check_patterns(request)
     choice = body.get("tool_choice")
     return Ask(
         turns=tuple(read_turns(host, request)),

@@ -54,9 +54,7 @@ def tool(source: ollama.Tool) -> openai.RequestTool:
         function=openai.RequestFunction(
             name=name if name is not UNSET and name is not None else "",
             description=UNSET if description is None else description,
-            parameters=transforms.object_or_absent(parameters)
-            if parameters is not UNSET
-            else UNSET,
+            parameters=transforms.tool_parameters(parameters) if parameters is not UNSET else UNSET,
         ),
     )
 

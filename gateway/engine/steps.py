@@ -13,20 +13,25 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final, cast
 
+import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.catalogue import derive
 from gateway.catalogue.aliases import Alias
 from gateway.catalogue.download_sources import download_wish
 from gateway.catalogue.downloads import NO_DOWNLOADS, NOT_FOUND
+from gateway.engine.pictures import as_png
 from gateway.engine.run import Run
 from gateway.faults import Refusal, StoreFailure
 from gateway.names import grammar
+from gateway.transforms._media import refused_format
+from gateway.transforms._picture_parts import refused_data
 from gateway.transforms._roles import other_roles
 from gateway.transforms.thinking import thinking_support
 from gateway.types import internal, ollama
 from gateway.wire.duration import parse_keep_alive
 from gateway.wire.go_text import quote
+from gateway.wire.lenient import UNREADABLE
 from gateway.wire.writing import encode
 
 SUCCESS: Final = "success"
@@ -76,6 +81,40 @@ async def unload(run: Run) -> None:
     """Unload every instance of the model, once no request runs on it."""
     await _look_again(run)
     await run.services.lifecycle.unload(run.context.model)
+
+
+async def convert_pictures(
+    run: Run,
+    *,
+    messages: list[ollama.Message] | UnsetType | None = UNSET,
+    images: list[str | None] | UnsetType | None = UNSET,
+) -> None:
+    """
+    Put PNG in place of the request's pictures that LM Studio refuses.
+
+    Raises Refusal (400) for one that can't be converted. (docs/facts/lmstudio.md#refused-content)
+    """
+    lists = [images, *(message.images for message in messages or ())]
+    found = [image for listed in lists for image in listed or () if image and refused_format(image)]
+    pictures = await as_png(found)
+    for listed in lists:
+        for place, image in enumerate(listed or ()):
+            if listed and image in pictures:
+                listed[place] = pictures[image]
+
+
+async def convert_passed_pictures(run: Run, *, raw: Raw | UnsetType) -> None:
+    """
+    Fill `$context.pictures` with PNG for the pictures of raw messages that LM Studio refuses.
+
+    Raises Refusal (400) for one that can't be converted. (docs/facts/lmstudio.md#refused-content)
+    """
+    try:
+        value = None if isinstance(raw, UnsetType) else msgspec.json.decode(raw)
+    except UNREADABLE:
+        # LM Studio reports what is no JSON.
+        return
+    run.context.pictures = await as_png(refused_data(value))
 
 
 async def _look_again(run: Run) -> None:

@@ -8,6 +8,7 @@ streamed and never sent twice. Errors of the gateway have the caller's dialect.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from io import BytesIO
@@ -19,7 +20,7 @@ from gateway.calls.shared import recovery_for
 from gateway.engine.failures import Failures
 from gateway.engine.limits import check_depth, check_depth_in_steps, check_raw_counts
 from gateway.engine.model_check import ModelCheck
-from gateway.engine.run import NEAREST, Services
+from gateway.engine.run import NEAREST, Run, Services
 from gateway.faults import Refusal, UpstreamFailure, afresh
 from gateway.lifecycle.lifecycle import Lease
 from gateway.observability.record import current
@@ -43,7 +44,7 @@ from gateway.wire.writing import JSON
 WARNING = "x-olgate-warning"
 _OUR_TOKEN_REFUSED = (401, 403)
 """A client's key is not forwarded, so with these LM Studio refuses the gateway's token."""
-_JSON_LIKE = ("json", "text/plain", "x-www-form-urlencoded")
+_JSON_LIKE = re.compile("json|text/plain|x-www-form-urlencoded")
 
 _CONDITIONAL = (
     b"if-none-match",
@@ -68,6 +69,7 @@ class Passthrough:
     ) -> None:
         self._settings = settings
         self._upstream = upstream
+        self._services = services
         self._catalogue = services.catalogue
         self._lifecycle = services.lifecycle
         self._check = check
@@ -191,6 +193,8 @@ class Passthrough:
         context.sent = members
         if route.model and not await self._find_model(members.get(route.model), context):
             return body
+        if route.first is not None:
+            await route.first(members, Run(context, self._services))
         after = changed(members, due(route.request, context), context)
         if after is None:
             return body
@@ -251,6 +255,7 @@ class Passthrough:
             headers = [item for item in headers if item[0] not in _CONDITIONAL]
         may_repeat = isinstance(body, bytes)
         record = current()
+        sign_of_life_s = context.settings.answers.sign_of_life_s
         while True:
             async with self._upstream.forward(scope["method"], target, headers, body) as answer:
                 chunks = answer.chunks()
@@ -286,13 +291,13 @@ class Passthrough:
                         start = patch_answer(answer, start, changes, context)
                     for text in context.warnings:
                         client.add_header(WARNING, text)
-                    await conclude(answer, start, answer.each, path, client)
+                    await conclude(answer, start, answer.each, path, client, sign_of_life_s)
                     return
             if await lease.recover(failure):
                 record.retries += 1
             else:
                 # Read whole above, or an event stream of which nothing follows its error.
-                await conclude(answer, start, None, path, client)
+                await conclude(answer, start, None, path, client, sign_of_life_s)
                 return
 
 
@@ -304,7 +309,8 @@ def _context_length(made: internal.MadeModel | UnsetType) -> float | UnsetType:
 
 def _is_json(scope: Scope) -> bool:
     kind = header(scope, b"content-type").lower()
-    return not kind or any(word in kind for word in _JSON_LIKE)
+    # Not `any` with a generator, which would be entered for every word.
+    return not kind or _JSON_LIKE.search(kind) is not None
 
 
 def _has_body(scope: Scope) -> bool:

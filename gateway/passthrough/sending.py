@@ -10,6 +10,7 @@ from typing import TypeAlias
 from gateway.faults import Refusal, UpstreamFailure, afresh
 from gateway.observability.record import STATED, current
 from gateway.passthrough.answers import Start
+from gateway.passthrough.signs_of_life import SignsOfLife
 from gateway.server.asgi import AsgiClient
 from gateway.server.dialects import (
     END_BYTES,
@@ -36,6 +37,7 @@ async def conclude(
     rest: Rest | None,
     path: str,
     client: AsgiClient,
+    sign_of_life_s: float,
 ) -> None:
     """Send an answer on, an error in the caller's dialect. Raises UpstreamFailure."""
     failure = start.failure
@@ -50,7 +52,7 @@ async def conclude(
                 client.add_header(name.decode("ascii"), value.decode("latin-1"))
         await client.answer(answer.status, JSON, encode(error))
         return
-    await _send_on(answer, start, rest, path, client)
+    await _send_on(answer, start, rest, path, client, sign_of_life_s)
 
 
 async def _send_on(
@@ -59,6 +61,7 @@ async def _send_on(
     rest: Rest | None,
     path: str,
     client: AsgiClient,
+    sign_of_life_s: float,
 ) -> None:
     """Send an answer on as it arrives. Raises UpstreamFailure for a stream that ends too early."""
     await client.start(answer.status, answer.headers)
@@ -72,7 +75,13 @@ async def _send_on(
     for chunk in start.held:
         if (pending := send_chunk(chunk)) is not None:
             await pending
-    if rest is not None:
+    if rest is not None and client.is_event_stream:
+        signs = SignsOfLife(sign_of_life_s, lambda: end, client.push_if_idle)
+        try:
+            await rest(send_chunk)
+        finally:
+            signs.close()
+    elif rest is not None:
         await rest(send_chunk)
     current().note_usage(b"".join(start.held[:1])[:END_BYTES] + end)
     if client.is_event_stream and not ends_well(path, end):

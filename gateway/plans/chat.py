@@ -457,8 +457,11 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     if transforms.has_other_role(messages=messages):
         await steps.warn_of_roles(run, messages=messages)
     # specs/mappings/chat.yaml:52: do
+    if transforms.have_refused_image(messages=messages):
+        await steps.convert_pictures(run, messages=messages)
+    # specs/mappings/chat.yaml:55: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/chat.yaml:54: call
+    # specs/mappings/chat.yaml:57: call
     return StreamCall(
         method="POST",
         path="/v1/chat/completions",

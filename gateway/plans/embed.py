@@ -73,13 +73,13 @@ def embed_response(
     """Call `embed`: what its answer becomes."""
     model = request.model
     dimensions = request.dimensions
+    input_ = request.input
     usage = response.usage
     prompt_tokens = usage.prompt_tokens if usage else UNSET
-    input_ = request.input
     return ollama.EmbedResponse(
         model=model if model is not UNSET and model is not None else "",
         embeddings=transforms.unit_vectors(
-            data=response.data, dimensions=UNSET if dimensions is None else dimensions
+            data=response.data, dimensions=UNSET if dimensions is None else dimensions, input=input_
         ),
         total_duration=transforms.elapsed_ns(since=context.started_ns, until=context.monotonic_ns),
         load_duration=transforms.elapsed_ns(since=context.started_ns, until=context.loaded_ns),

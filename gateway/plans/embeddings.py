@@ -66,7 +66,7 @@ def embeddings_request(
 
 def embeddings_response(response: openai.EmbeddingsResponse) -> ollama.EmbeddingResponse:
     """Call `embeddings`: what its answer becomes."""
-    return ollama.EmbeddingResponse(embedding=transforms.first_vector(response.data))
+    return ollama.EmbeddingResponse(embedding=transforms.only_vector(response.data))
 
 
 async def plan(request: ollama.EmbeddingRequest, run: Run) -> Outcome:

@@ -23,6 +23,7 @@ from gateway.plans import (
     embeddings,
     generate,
     me,
+    native_chat,
     passed_on,
     passed_on_loads,
     ps,
@@ -35,6 +36,9 @@ from gateway.plans import (
     status,
     systemone,
     tags,
+    v0_chat,
+    v0_completions,
+    v0_embeddings,
     v1_chat,
     v1_compact,
     v1_completions,
@@ -449,6 +453,17 @@ PASSED_ON: Final[tuple[tuple[str, str], ...]] = (
 
 PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
     PassedOn(
+        method="POST",
+        path="/api/v1/chat",
+        model="model",
+        answered_by=("model_instance_id",),
+        first=native_chat.first,
+        request=(
+            Change("replace", native_chat.request_model),
+            Change("add", native_chat.request_temperature),
+        ),
+    ),
+    PassedOn(
         method="",
         path="/v1/",
         model="model",
@@ -488,9 +503,43 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
     ),
     PassedOn(
         method="POST",
+        path="/api/v0/chat/completions",
+        model="model",
+        answered_by=("model",),
+        first=v0_chat.first,
+        request=(
+            Change("replace", v0_chat.request_model),
+            Change("add", v0_chat.request_temperature),
+            Change("replace", v0_chat.request_messages),
+            Change("replace", v0_chat.request_response_format),
+            Change("replace", v0_chat.request_tools),
+        ),
+    ),
+    PassedOn(
+        method="POST",
+        path="/api/v0/completions",
+        model="model",
+        answered_by=("model",),
+        first=v0_completions.first,
+        request=(
+            Change("replace", v0_completions.request_model),
+            Change("add", v0_completions.request_temperature),
+        ),
+    ),
+    PassedOn(
+        method="POST",
+        path="/api/v0/embeddings",
+        model="model",
+        answered_by=("model",),
+        first=v0_embeddings.first,
+        request=(Change("replace", v0_embeddings.request_model),),
+    ),
+    PassedOn(
+        method="POST",
         path="/v1/chat/completions",
         model="model",
         answered_by=("model",),
+        first=v1_chat.first,
         request=(
             Change("replace", v1_chat.request_model),
             Change("add", v1_chat.request_temperature),
@@ -515,6 +564,7 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         path="/v1/completions",
         model="model",
         answered_by=("model",),
+        first=v1_completions.first,
         request=(
             Change("replace", v1_completions.request_model),
             Change("add", v1_completions.request_temperature),
@@ -544,6 +594,7 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         path="/v1/embeddings",
         model="model",
         answered_by=("model",),
+        first=v1_embeddings.first,
         request=(Change("replace", v1_embeddings.request_model),),
         answer=(Change("replace", v1_embeddings.answer_data, when=v1_embeddings.answer_data_when),),
     ),
@@ -552,10 +603,12 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         path="/v1/messages",
         model="model",
         answered_by=("model",),
+        first=v1_messages.first,
         request=(
             Change("replace", v1_messages.request_model),
             Change("add", v1_messages.request_temperature),
             Change("replace", v1_messages.request_messages),
+            Change("replace", v1_messages.request_tools),
         ),
     ),
     PassedOn(
@@ -577,6 +630,7 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         path="/v1/responses",
         model="model",
         answered_by=("model",),
+        first=v1_responses.first,
         request=(
             Change("replace", v1_responses.request_model),
             Change("add", v1_responses.request_temperature),
@@ -584,8 +638,8 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
                 "replace",
                 v1_responses.request_tools,
                 warning=(
-                    "tools of types other than function and mcp were left out, since LM Studio "
-                    "refuses them"
+                    "tools of types other than function and mcp, or patterns in their schemas, "
+                    "were left out, since LM Studio refuses them"
                 ),
             ),
             Change(
@@ -594,6 +648,7 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
                 when=v1_responses.request_text_when,
                 warning="text was left out, since LM Studio refuses one without a format",
             ),
+            Change("replace", v1_responses.request_input),
         ),
     ),
 )

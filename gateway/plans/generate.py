@@ -616,15 +616,19 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
             501, "LM Studio has no structured output for filling in: leave out format, or suffix"
         )
     # specs/mappings/generate.yaml:48: do
+    images = request.images
+    if transforms.has_refused_image(images=images):
+        await steps.convert_pictures(run, images=images)
+    # specs/mappings/generate.yaml:51: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/generate.yaml:50: check
+    # specs/mappings/generate.yaml:53: check
     problem_4 = transforms.format_problem(format=format_)
     if raw is True and problem_4 is not UNSET:
         raise Refusal(500, problem_4, is_late=True)
-    # specs/mappings/generate.yaml:53: check
+    # specs/mappings/generate.yaml:56: check
     if problem_4 is not UNSET:
         raise Refusal(500, problem_4)
-    # specs/mappings/generate.yaml:55: answer
+    # specs/mappings/generate.yaml:58: answer
     num_predict = options.num_predict
     stream = request.stream
     if (
@@ -636,7 +640,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
             nothing_answer(request, context),
             is_streamed=stream if stream is not UNSET and stream is not None else True,
         )
-    # specs/mappings/generate.yaml:57: call
+    # specs/mappings/generate.yaml:60: call
     if raw is True:
         return StreamCall(
             method="POST",

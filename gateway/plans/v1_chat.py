@@ -6,8 +6,12 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from gateway import transforms
+from gateway.engine import steps
+from gateway.engine.run import Run
+from gateway.faults import Refusal
 from gateway.runtime.context import RequestContext
 from gateway.runtime.patching import Members, Values
+from gateway.runtime.values import shown_quoted, value_of
 
 
 def request_model(members: Members, context: RequestContext) -> Values:
@@ -32,6 +36,10 @@ def request_temperature(members: Members, context: RequestContext) -> Values:
     )
     seed = parameters.get("seed", UNSET) if parameters is not UNSET else UNSET
     stop = parameters.get("stop", UNSET) if parameters is not UNSET else UNSET
+    max_completion_tokens = members.get("max_completion_tokens", UNSET)
+    max_completion_tokens_value = (
+        value_of(max_completion_tokens) if max_completion_tokens is not UNSET else None
+    )
     num_predict = parameters.get("num_predict", UNSET) if parameters is not UNSET else UNSET
     return {
         "temperature": temperature,
@@ -43,8 +51,10 @@ def request_temperature(members: Members, context: RequestContext) -> Values:
         "frequency_penalty": frequency_penalty,
         "seed": transforms.seed_or_absent(seed) if seed is not UNSET else UNSET,
         "stop": stop,
-        "max_tokens": transforms.positive_or_absent(num_predict)
-        if num_predict is not UNSET
+        "max_tokens": (
+            transforms.positive_or_absent(num_predict) if num_predict is not UNSET else UNSET
+        )
+        if max_completion_tokens_value is None
         else UNSET,
     }
 
@@ -53,8 +63,10 @@ def request_messages(members: Members, context: RequestContext) -> Values:
     """Of the request, replace `messages`."""
     messages = members.get("messages", UNSET)
     return {
-        "messages": transforms.behind_made_conversation(messages=messages, made=context.model.made)
-        if messages is not UNSET and context.model.made is not UNSET
+        "messages": transforms.passed_on_conversation(
+            messages=messages, made=context.model.made, pictures=context.pictures
+        )
+        if messages is not UNSET
         else UNSET
     }
 
@@ -74,10 +86,22 @@ def request_tools(members: Members, context: RequestContext) -> Values:
     tools = members.get("tools", UNSET)
     tool_choice = members.get("tool_choice", UNSET)
     return {
-        "tools": transforms.chosen_tools(tools=tools, tool_choice=tool_choice)
-        if tools is not UNSET and tool_choice is not UNSET
+        "tools": transforms.offered_tools(tools=tools, tool_choice=tool_choice)
+        if tools is not UNSET
         else UNSET,
         "tool_choice": transforms.tool_choice_word(tool_choice)
         if tool_choice is not UNSET
         else UNSET,
     }
+
+
+async def first(members: Members, run: Run) -> None:
+    """What happens before a request is passed on."""
+    context = run.context
+    # specs/mappings/v1_chat.yaml:7: need
+    if context.model.capabilities.completion == "no":
+        raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support chat")
+    # specs/mappings/v1_chat.yaml:10: do
+    messages = members.get("messages", UNSET)
+    if transforms.may_have_refused_url(raw=messages):
+        await steps.convert_passed_pictures(run, raw=messages)

@@ -6,8 +6,11 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from gateway import transforms
+from gateway.engine.run import Run
+from gateway.faults import Refusal
 from gateway.runtime.context import RequestContext
 from gateway.runtime.patching import Members, Values
+from gateway.runtime.values import shown_quoted
 
 
 def request_model(members: Members, context: RequestContext) -> Values:
@@ -47,3 +50,11 @@ def request_temperature(members: Members, context: RequestContext) -> Values:
         if num_predict is not UNSET
         else UNSET,
     }
+
+
+async def first(members: Members, run: Run) -> None:
+    """What happens before a request is passed on."""
+    context = run.context
+    # specs/mappings/v1_completions.yaml:7: need
+    if context.model.capabilities.completion == "no":
+        raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support generate")

@@ -6,8 +6,11 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from gateway import transforms
+from gateway.engine.run import Run
+from gateway.faults import Refusal
 from gateway.runtime.context import RequestContext
 from gateway.runtime.patching import Members, Values
+from gateway.runtime.values import shown_quoted
 
 
 def request_model(members: Members, context: RequestContext) -> Values:
@@ -25,3 +28,11 @@ def answer_data_when(context: RequestContext) -> bool:
     """Whether `answer_data` is asked for."""
     encoding_format = context.sent.get("encoding_format", UNSET)
     return transforms.wants_base64(encoding_format=encoding_format)
+
+
+async def first(members: Members, run: Run) -> None:
+    """What happens before a request is passed on."""
+    context = run.context
+    # specs/mappings/v1_embeddings.yaml:7: need
+    if context.model.capabilities.embedding == "no":
+        raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support embeddings")

@@ -6,8 +6,12 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from gateway import transforms
+from gateway.engine import steps
+from gateway.engine.run import Run
+from gateway.faults import Refusal
 from gateway.runtime.context import RequestContext
 from gateway.runtime.patching import Members, Values
+from gateway.runtime.values import shown_quoted
 
 
 def request_model(members: Members, context: RequestContext) -> Values:
@@ -36,7 +40,27 @@ def request_messages(members: Members, context: RequestContext) -> Values:
     """Of the request, replace `messages`."""
     messages = members.get("messages", UNSET)
     return {
-        "messages": transforms.behind_made_turns(messages=messages, made=context.model.made)
-        if messages is not UNSET and context.model.made is not UNSET
+        "messages": transforms.behind_made_turns(
+            messages=messages, made=context.model.made, pictures=context.pictures
+        )
+        if messages is not UNSET
         else UNSET
     }
+
+
+def request_tools(members: Members, context: RequestContext) -> Values:
+    """Of the request, replace `tools`."""
+    tools = members.get("tools", UNSET)
+    return {"tools": transforms.sound_tools(tools) if tools is not UNSET else UNSET}
+
+
+async def first(members: Members, run: Run) -> None:
+    """What happens before a request is passed on."""
+    context = run.context
+    # specs/mappings/v1_messages.yaml:7: need
+    if context.model.capabilities.completion == "no":
+        raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support chat")
+    # specs/mappings/v1_messages.yaml:10: do
+    messages = members.get("messages", UNSET)
+    if transforms.may_have_refused_url(raw=messages):
+        await steps.convert_passed_pictures(run, raw=messages)

@@ -6,8 +6,12 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from gateway import transforms
+from gateway.engine import steps
+from gateway.engine.run import Run
+from gateway.faults import Refusal
 from gateway.runtime.context import RequestContext
 from gateway.runtime.patching import Members, Values
+from gateway.runtime.values import shown_quoted
 
 
 def request_model(members: Members, context: RequestContext) -> Values:
@@ -21,11 +25,12 @@ def request_temperature(members: Members, context: RequestContext) -> Values:
     parameters = made.parameters if made is not UNSET else UNSET
     temperature = parameters.get("temperature", UNSET) if parameters is not UNSET else UNSET
     top_p = parameters.get("top_p", UNSET) if parameters is not UNSET else UNSET
+    input_ = members.get("input", UNSET)
     num_predict = parameters.get("num_predict", UNSET) if parameters is not UNSET else UNSET
     return {
         "temperature": temperature,
         "top_p": top_p,
-        "instructions": made.system if made is not UNSET else UNSET,
+        "instructions": transforms.made_instructions(input=input_, made=made),
         "max_output_tokens": transforms.positive_or_absent(num_predict)
         if num_predict is not UNSET
         else UNSET,
@@ -47,3 +52,31 @@ def request_text_when(context: RequestContext) -> bool:
     """Whether `request_text` is asked for."""
     text = context.sent.get("text", UNSET)
     return transforms.lacks_format(text=text)
+
+
+def request_input(members: Members, context: RequestContext) -> Values:
+    """Of the request, replace `input`."""
+    input_ = members.get("input", UNSET)
+    previous_response_id = members.get("previous_response_id", UNSET)
+    return {
+        "input": transforms.behind_made_input(
+            input=input_,
+            previous_response_id=previous_response_id,
+            made=context.model.made,
+            pictures=context.pictures,
+        )
+        if input_ is not UNSET
+        else UNSET
+    }
+
+
+async def first(members: Members, run: Run) -> None:
+    """What happens before a request is passed on."""
+    context = run.context
+    # specs/mappings/v1_responses.yaml:7: need
+    if context.model.capabilities.completion == "no":
+        raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support chat")
+    # specs/mappings/v1_responses.yaml:10: do
+    input_ = members.get("input", UNSET)
+    if transforms.may_have_refused_url(raw=input_):
+        await steps.convert_passed_pictures(run, raw=input_)

@@ -20,6 +20,9 @@ from gateway.wire.times import utc_text
 EMPTY: Mapping[str, str] = MappingProxyType({})
 NOTHING: Mapping[str, msgspec.Raw] = MappingProxyType({})
 
+EMPTY_PICTURES: dict[str, str] = {}
+"""The pictures of most requests; steps replace it and never change it."""
+
 
 class PathValues:
     """The decoded values of an operation's path parameters; rules read them as `$path`."""
@@ -58,6 +61,7 @@ class RequestContext:
         "models",
         "now",
         "path",
+        "pictures",
         "running",
         "sent",
         "settings",
@@ -79,6 +83,7 @@ class RequestContext:
         self.is_blob_known = False
         self.is_source_missing = False
         self.think_values = ""
+        self.pictures: dict[str, str] = EMPTY_PICTURES
         self.kept_name: Literal["stored", "configured", "none"] = "none"
         self.models: list[internal.CatalogueRow] = []
         self.kept_models: list[internal.CatalogueRow] = []

@@ -8,7 +8,7 @@ its bytes and its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -19,6 +19,7 @@ from gateway.faults import Refusal
 from gateway.runtime.context import RequestContext
 from gateway.wire.lenient import UNREADABLE
 
+NULL = Raw(b"null")
 Members: TypeAlias = Mapping[str, Raw]
 """The members of a JSON object by name, each value as it was written."""
 
@@ -29,7 +30,7 @@ Values: TypeAlias = dict[str, Any]
 @dataclass(frozen=True, slots=True)
 class Change:
     """
-    One change: `add` gives values only to members that are not there, `replace` to all, and
+    One change: `add` gives values to members that are not there or null, `replace` to all, and
     `remove` leaves the named members out.
 
     `when` asks the context, in which the request's members are, whether there is a change at all.
@@ -58,6 +59,7 @@ class PassedOn:
     `answered_by` are the answer's members of which the first one there names the model that
     answered. `path_model` is the path's parameter that names a model. With `looked_up` the model
     of `model` is not made ready. `changes_models` is for routes that may change the list of models.
+    `first` happens before a request for a model is changed; it takes a `Run` of the engine.
     `instead` makes an answer without LM Studio, or returns UNSET; `warning` is what the client is
     told of it. `missing` is the error for a request that names no model, `lacking` the one when LM
     Studio lacks the route. `reads_kept` and `reads_models` are the lists of the context that the
@@ -69,6 +71,7 @@ class PassedOn:
     model: str = ""
     answered_by: tuple[str, ...] = ()
     changes_models: bool = False
+    first: Callable[[Members, Any], Awaitable[None]] | None = None
     request: tuple[Change, ...] = ()
     answer: tuple[Change, ...] = ()
     instead: Callable[[Members, RequestContext], Any] | None = None
@@ -106,16 +109,28 @@ def changed(
     """
     found: dict[str, Raw] = {}
     left_out: list[str] = []
+    # One function: most changes of most requests change nothing.
     for change in changes:
+        new: dict[str, Raw] = {}
+        verb = change.verb
         try:
-            values = _new_values(members, change, context)
+            for name, value in change.values(members, context).items():
+                before = members.get(name)
+                if verb == "remove":
+                    new |= {} if before is None else {name: before}
+                    continue
+                if value is UNSET or (before is not None and verb == "add" and before != NULL):
+                    continue
+                after = Raw(msgspec.json.encode(value))
+                if before is None or (before != after and not _is_text(before, value)):
+                    new[name] = after
         except UNREADABLE:
             continue
-        if change.verb == "remove":
-            left_out += values
+        if verb == "remove":
+            left_out += new
         else:
-            found |= values
-        if values and change.warning:
+            found |= new
+        if new and change.warning:
             context.warnings.append(change.warning)
     if left_out:
         return {name: raw for name, raw in {**members, **found}.items() if name not in left_out}
@@ -145,22 +160,6 @@ def appended(
         own = listed
     taken = [msgspec.to_builtins(item).get(by) for item in further]
     return [*(item for item in own if _member(item, by) not in taken), *further]
-
-
-def _new_values(members: Members, change: Change, context: RequestContext) -> dict[str, Raw]:
-    found: dict[str, Raw] = {}
-    for name, value in change.values(members, context).items():
-        before = members.get(name)
-        if change.verb == "remove":
-            if before is not None:
-                found[name] = before
-            continue
-        if value is UNSET or (before is not None and change.verb == "add"):
-            continue
-        after = Raw(msgspec.json.encode(value))
-        if before is None or (before != after and not _is_text(before, value)):
-            found[name] = after
-    return found
 
 
 def _is_text(raw: Raw, value: object) -> bool:

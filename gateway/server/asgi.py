@@ -147,6 +147,14 @@ class AsgiClient:
             return None
         return start_now(self._send_part(part))
 
+    def push_if_idle(self, part: bytes) -> bool:
+        """
+        Send a part of a started answer, unless the client is slow or has left.
+
+        Returns whether it was sent. Nothing waits for it.
+        """
+        return self._push is not None and self._push(part)
+
     async def finish(self, lines: bytes = b"") -> None:
         """End a streamed answer, its last lines in the same write: each is a system call."""
         if self._early is not None:

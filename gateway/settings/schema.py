@@ -117,6 +117,11 @@ class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
     clients that time out without them. A later failure is an error line. If this is not set, a
     failure keeps its own status.
     """
+    sign_of_life_s: Seconds = 15.0
+    """
+    Seconds without a byte after which an event stream below `/v1` gets a comment, for clients and
+    proxies that time out. It is sent after the answer has begun. 0 sends none.
+    """
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):

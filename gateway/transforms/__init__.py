@@ -53,17 +53,24 @@ from gateway.transforms.messages import object_problem as object_problem
 from gateway.transforms.messages import prompt_as_messages as prompt_as_messages
 from gateway.transforms.passed_on import any_object_format as any_object_format
 from gateway.transforms.passed_on import base64_vectors as base64_vectors
-from gateway.transforms.passed_on import behind_made_conversation as behind_made_conversation
-from gateway.transforms.passed_on import behind_made_turns as behind_made_turns
-from gateway.transforms.passed_on import chosen_tools as chosen_tools
 from gateway.transforms.passed_on import dated_entries as dated_entries
 from gateway.transforms.passed_on import estimated_tokens as estimated_tokens
-from gateway.transforms.passed_on import known_tools as known_tools
 from gateway.transforms.passed_on import lacks_format as lacks_format
 from gateway.transforms.passed_on import owner_of as owner_of
 from gateway.transforms.passed_on import tool_choice_word as tool_choice_word
 from gateway.transforms.passed_on import unix_seconds as unix_seconds
 from gateway.transforms.passed_on import wants_base64 as wants_base64
+from gateway.transforms.passed_tools import known_tools as known_tools
+from gateway.transforms.passed_tools import offered_tools as offered_tools
+from gateway.transforms.passed_tools import sound_tools as sound_tools
+from gateway.transforms.passed_turns import behind_made_input as behind_made_input
+from gateway.transforms.passed_turns import behind_made_turns as behind_made_turns
+from gateway.transforms.passed_turns import made_instructions as made_instructions
+from gateway.transforms.passed_turns import native_chat_problem as native_chat_problem
+from gateway.transforms.passed_turns import passed_on_conversation as passed_on_conversation
+from gateway.transforms.pictures import has_refused_image as has_refused_image
+from gateway.transforms.pictures import have_refused_image as have_refused_image
+from gateway.transforms.pictures import may_have_refused_url as may_have_refused_url
 from gateway.transforms.sampling import is_no_token as is_no_token
 from gateway.transforms.sampling import positive_or_absent as positive_or_absent
 from gateway.transforms.sampling import seed_or_absent as seed_or_absent
@@ -91,15 +98,15 @@ from gateway.transforms.thinking import think_type_problem as think_type_problem
 from gateway.transforms.thinking import thinking_support as thinking_support
 from gateway.transforms.tool_fragments import finished_calls as finished_calls
 from gateway.transforms.tool_fragments import merge_tool_calls as merge_tool_calls
-from gateway.transforms.tools import object_or_absent as object_or_absent
 from gateway.transforms.tools import to_arguments as to_arguments
 from gateway.transforms.tools import to_json_text as to_json_text
+from gateway.transforms.tools import tool_parameters as tool_parameters
 from gateway.transforms.vectors import early_input_problem as early_input_problem
 from gateway.transforms.vectors import embed_input as embed_input
-from gateway.transforms.vectors import first_vector as first_vector
 from gateway.transforms.vectors import input_count as input_count
 from gateway.transforms.vectors import input_problem as input_problem
 from gateway.transforms.vectors import is_empty_input as is_empty_input
+from gateway.transforms.vectors import only_vector as only_vector
 from gateway.transforms.vectors import unit_vectors as unit_vectors
 
 __all__ = [
@@ -111,9 +118,8 @@ __all__ = [
     "asks_to_think",
     "base64_problem",
     "base64_vectors",
-    "behind_made_conversation",
+    "behind_made_input",
     "behind_made_turns",
-    "chosen_tools",
     "conversation",
     "count_or_deltas",
     "count_or_number",
@@ -131,10 +137,11 @@ __all__ = [
     "file_types_problem",
     "files_problem",
     "finished_calls",
-    "first_vector",
     "fits_decision",
     "format_problem",
     "has_other_role",
+    "has_refused_image",
+    "have_refused_image",
     "holds_any",
     "illegal_name_problem",
     "info_problem",
@@ -157,14 +164,19 @@ __all__ = [
     "lacks_format",
     "licence_problem",
     "lists_tool_use",
+    "made_instructions",
+    "may_have_refused_url",
     "merge_tool_calls",
     "message_content",
     "model_info",
     "modelfile",
-    "object_or_absent",
+    "native_chat_problem",
     "object_problem",
+    "offered_tools",
+    "only_vector",
     "owner_of",
     "parameters_text",
+    "passed_on_conversation",
     "positive_or_absent",
     "prompt_as_messages",
     "prompt_count",
@@ -175,6 +187,7 @@ __all__ = [
     "reasoning_options",
     "seed_or_absent",
     "separate_speech",
+    "sound_tools",
     "source_name_problem",
     "source_problem",
     "stated_length",
@@ -189,6 +202,7 @@ __all__ = [
     "to_arguments",
     "to_json_text",
     "tool_choice_word",
+    "tool_parameters",
     "typical_p_problem",
     "unit_vectors",
     "unix_seconds",

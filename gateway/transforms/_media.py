@@ -31,6 +31,13 @@ _SIGNATURES: Final = (
     (b"\x00\x00\x01\x00", "image/x-icon"),
     (b"ID3", "audio/mp3"),
 )
+_REFUSED_STARTS: Final = ("UklGR", "AAAA")
+"""How base64 of WebP begins, and of the files with boxes that AVIF and HEIC are."""
+_AVIF_BRANDS: Final = (b"avif", b"avis")
+_HEIC_BRANDS: Final = (
+    *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"),
+    *(b"mif1", b"msf1"),
+)
 _UNKNOWN: Final = "image/jpeg"
 
 
@@ -94,6 +101,26 @@ def _illegal(at: int) -> str:
 def _is_clean(data: bytes) -> bool:
     padding = data.translate(None, _ALPHABET)
     return len(data) % 4 == 0 and padding in (b"", b"=", b"==") and data.endswith(padding)
+
+
+def refused_format(text: str) -> str:
+    """
+    Return the name of a picture's format that LM Studio refuses, "" for any other data.
+
+    (docs/facts/lmstudio.md#refused-content)
+    """
+    if not text.startswith(_REFUSED_STARTS):
+        return ""
+    try:
+        head = base64.b64decode(text[:_HEAD_CHARACTERS])
+    except ValueError:
+        return ""
+    if head[:4] == b"RIFF":
+        return "WebP" if head[8:12] == b"WEBP" else ""
+    if head[4:8] != b"ftyp":
+        return ""
+    brand = head[8:12]
+    return "AVIF" if brand in _AVIF_BRANDS else "HEIC" if brand in _HEIC_BRANDS else ""
 
 
 def without_line_ends(text: str) -> str:

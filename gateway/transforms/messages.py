@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import Final
 
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Raw, UnsetType, structs
 
 from gateway.transforms._media import (
     broken_base64,
@@ -108,18 +108,20 @@ def conversation(
     Return the messages for LM Studio, after those of a derived model.
 
     Its system text comes first, unless the client's own first message is one. All tool calls have
-    ids (see `_with_tool_call_ids`). (docs/facts/ollama.md#stored-messages)
+    ids (see `_with_tool_call_ids`). Pictures of tool results stand in a turn of the user after
+    them, as LM Studio takes none in the results. (docs/facts/ollama.md#stored-messages,
+    docs/facts/lmstudio.md#refused-content)
 
     >>> made = internal.MadeModel(
     ...     parent="", license=[], parameters={}, messages=[], system="Rhyme.")
     >>> [message.content for message in conversation([ollama.Message(content="Hi")], made)]
     ['Rhyme.', 'Hi']
     """
-    own = _with_tool_call_ids(messages)
+    own = _with_pictures_apart(_with_tool_call_ids(messages))
     if isinstance(made, UnsetType):
         return own
     kept = [*_turns(made), *own]
-    if isinstance(made.system, UnsetType) or (kept and kept[0].role == "system"):
+    if isinstance(made.system, UnsetType) or (own and own[0].role == "system"):
         return kept
     return [internal.IdentifiedMessage(role="system", content=made.system), *kept]
 
@@ -179,6 +181,27 @@ def message_content(
     parts = [openai.ContentPart(type="text", text=said)] if said else []
     parts += [_part(without_line_ends(image)) for image in images]
     return parts
+
+
+def _with_pictures_apart(
+    messages: list[internal.IdentifiedMessage],
+) -> list[internal.IdentifiedMessage]:
+    """Move the pictures of a run of tool results into a turn of the user after the run."""
+    if not any(message.images and message.role == "tool" for message in messages):
+        return messages
+    apart: list[internal.IdentifiedMessage] = []
+    pictures: list[str] = []
+    for message in messages:
+        if pictures and message.role != "tool":
+            apart.append(internal.IdentifiedMessage(role="user", images=pictures))
+            pictures = []
+        if message.role == "tool" and message.images:
+            pictures = [*pictures, *message.images]
+            message = structs.replace(message, images=UNSET)
+        apart.append(message)
+    if pictures:
+        apart.append(internal.IdentifiedMessage(role="user", images=pictures))
+    return apart
 
 
 def _turns(made: internal.MadeModel) -> list[internal.IdentifiedMessage]:

@@ -7,8 +7,13 @@ from msgspec import UNSET, Raw, UnsetType
 
 from gateway.faults import UpstreamFailure
 from gateway.transforms._raw import kind_of
+from gateway.transforms._schemas import cleaned
+from gateway.types import ollama
 from gateway.wire.cut_text import mended
 from gateway.wire.go_json import mend_surrogates, rewrite
+from gateway.wire.lenient import UNREADABLE
+
+_kept_parameters = msgspec.json.Decoder(ollama.ToolParameters).decode
 
 
 def to_json_text(arguments: Raw) -> str:
@@ -24,16 +29,28 @@ def to_json_text(arguments: Raw) -> str:
     return msgspec.json.encode(rewrite(msgspec.json.decode(arguments))).decode()
 
 
-def object_or_absent(raw: Raw) -> Raw | UnsetType:
+def tool_parameters(raw: Raw) -> Raw | UnsetType:
     """
-    Return an object unchanged; null, and any other value, is absent.
+    Return the part of a tool's parameters that Ollama keeps, in Ollama's order of keys.
 
-    (docs/facts/ollama.md#tools)
+    Null, and any other value but an object, is absent. Patterns that LM Studio refuses are left
+    out also where Ollama keeps any value. (docs/facts/ollama.md#tools,
+    docs/facts/lmstudio.md#refused-content)
 
-    >>> object_or_absent(Raw(b"null"))
-    UNSET
+    >>> sent = b'{"title":"T","properties":{"q":{"type":"string","pattern":"a"}},"type":"object"}'
+    >>> bytes(tool_parameters(Raw(sent)))
+    b'{"type":"object","properties":{"q":{"type":"string"}}}'
     """
-    return raw if kind_of(raw) == "object" else UNSET
+    if kind_of(raw) != "object":
+        return UNSET
+    try:
+        kept = msgspec.json.encode(_kept_parameters(raw))
+    except UNREADABLE:
+        # The reader of the request has judged it, so it is a value that only Go reads.
+        return raw
+    if b"null" in kept or b'"pattern"' in kept:
+        kept = msgspec.json.encode(cleaned(msgspec.json.decode(kept), drops_null=True))
+    return Raw(kept)
 
 
 def to_arguments(name: str, text: str) -> Raw:

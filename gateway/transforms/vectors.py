@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
+from gateway.faults import UpstreamFailure
 from gateway.names.grammar import is_lookup_name
 from gateway.transforms._estimate import stated, tokens
 from gateway.types import openai
 
 _INVALID_INPUT: Final = "invalid input type"
 _ITEM_KEYS: Final = frozenset({"text", "image", "audio"})
+# A function of operator's is not entered as one of Python's would be, once for each vector.
+_index: Final = attrgetter("index")
+_embedding: Final = attrgetter("embedding")
 _UNIT_TOLERANCE: Final = 1e-6
 """A normalised vector of 32-bit numbers can differ from length 1 by this much."""
 
@@ -91,32 +96,37 @@ def embed_input(input: Any) -> str | list[str]:
     return "" if input is None else str(input)
 
 
-def unit_vectors(data: list[openai.Embedding], dimensions: int | UnsetType) -> list[list[float]]:
+def unit_vectors(
+    data: list[openai.Embedding], dimensions: int | UnsetType, input: Any | UnsetType | None
+) -> list[list[float]]:
     """
-    Return the vectors in order, cut to the wanted dimensions, each of length 1.
+    Return a vector for each text, in order, cut to the wanted dimensions, each of length 1.
 
     Numbers are those of 32 bits, in their shortest text. Dimensions that do not shorten a vector
     are ignored, a zero vector stays one, and a vector that has length 1 already keeps its numbers.
-    (docs/facts/ollama.md#vectors)
+    Raises UpstreamFailure (`empty`) when a vector is missing or empty.
+    (docs/facts/ollama.md#vectors, docs/facts/lmstudio.md#embeddings-errors)
 
-    >>> unit_vectors([openai.Embedding(index=0, embedding=[3.0, 4.0])], UNSET)
+    >>> unit_vectors([openai.Embedding(index=0, embedding=[3.0, 4.0])], UNSET, "a")
     [[0.6, 0.8]]
     """
     wanted = 0 if isinstance(dimensions, UnsetType) else dimensions
-    return [_shortened(_normalised(item.embedding, wanted)) for item in _in_order(data)]
+    vectors = _vectors(data, len(input) if isinstance(input, list) else 1)
+    return [_shortened(_normalised(vector, wanted)) for vector in vectors]
 
 
-def first_vector(data: list[openai.Embedding]) -> list[float]:
+def only_vector(data: list[openai.Embedding]) -> list[float]:
     """
-    Return the first vector as it came, an empty one when there is none.
+    Return the vector of one text as it came.
 
-    The old route answers one vector, not normalised. (docs/facts/ollama.md#embeddings-route)
+    The old route answers one vector, not normalised. Raises UpstreamFailure (`empty`) when it is
+    missing or empty. (docs/facts/ollama.md#embeddings-route,
+    docs/facts/lmstudio.md#embeddings-errors)
 
-    >>> first_vector([openai.Embedding(embedding=[3.0, 4.0])]), first_vector([])
-    ([3.0, 4.0], [])
+    >>> only_vector([openai.Embedding(embedding=[3.0, 4.0])])
+    [3.0, 4.0]
     """
-    ordered = _in_order(data)
-    return list(array("f", ordered[0].embedding)) if ordered else []
+    return list(array("f", _vectors(data, 1)[0]))
 
 
 def input_count(reported: int | float | UnsetType | None, input: Any) -> int:
@@ -161,14 +171,16 @@ def _shortened(vector: list[float]) -> list[float]:
     return found
 
 
-def _in_order(data: list[openai.Embedding]) -> list[openai.Embedding]:
-    if all(isinstance(item.index, int | float) for item in data):
-        return sorted(data, key=_index)
-    return data
-
-
-def _index(item: openai.Embedding) -> float:
-    return item.index if isinstance(item.index, int | float) else 0
+def _vectors(data: list[openai.Embedding], count: int) -> list[list[float]]:
+    """Return as many vectors as there are texts. Clients pair them by their places."""
+    if len(data) != count:
+        raise UpstreamFailure(f"vectors for {len(data)} of {count} texts", fault="empty")
+    if {*map(type, map(_index, data))} <= {int, float}:
+        data = sorted(data, key=_index)
+    vectors = [*map(_embedding, data)]
+    if not all(vectors):
+        raise UpstreamFailure("a vector without numbers", fault="empty")
+    return vectors
 
 
 def _normalised(vector: list[float], dimensions: int) -> list[float]:

@@ -168,12 +168,37 @@ async def test_a_models_own_values_are_put_in_as_ollama_takes_them(made: Pair) -
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_what_can_not_be_read_leaves_out_one_change_only(made: Pair) -> None:
-    """The values of the model count, though its turns can't be put before what is no list."""
+    """The values of the model count, though a format with half a character can't be read."""
     await made.reset()
-    await made.client.post(CHAT, content=b'{"model":"pilot","messages":"Hi"}')
+    body = b'{"model":"pilot","messages":[],"response_format":{"type":"\\ud83d"}}'
+    await made.client.post(CHAT, content=body)
     (sent,) = made.asked(CHAT)
-    assert "Hi" == sent.body["messages"]
-    assert 0.25 == sent.body["temperature"]
+    assert b'"response_format":{"type":"\\ud83d"}' in sent.raw
+    assert b'"temperature":0.25' in sent.raw
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_turns_that_would_be_lost_are_refused(made: Pair) -> None:
+    """The model's system text can't be put before what is no list."""
+    await made.reset()
+    answer = await made.client.post(CHAT, content=b'{"model":"pilot","messages":"Hi"}')
+    assert 400 == answer.status_code
+    assert "messages must be a list" in answer.json()["error"]["message"]
+    assert [] == made.asked(CHAT)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("half", [b"\\ud83d", b"\\uDE00"])
+async def test_half_a_character_does_not_cost_a_model_its_turns(made: Pair, half: bytes) -> None:
+    """It is U+FFFD, as Ollama and LM Studio read it."""
+    await made.reset()
+    messages = b'[{"role":"user","content":"a ' + half + b'","n": 1.0}]'
+    await made.client.post(CHAT, content=b'{"model":"pilot","messages":' + messages + b"}")
+    (sent,) = made.asked(CHAT)
+    told, own = sent.body["messages"]
+    assert {"role": "system", "content": "You are a pilot."} == told
+    assert "a \ufffd" == own["content"]
+    assert b'"n": 1.0' in sent.raw
 
 
 TOOLS = [{"type": "function", "function": {"name": name, "n": 1.0}} for name in ("f", "g")]

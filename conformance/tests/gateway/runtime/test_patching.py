@@ -43,11 +43,19 @@ def test_what_is_replaced_keeps_its_place_and_the_rest_its_bytes() -> None:
     assert ["a", "b", "c", "d"] == [*after]
 
 
-@pytest.mark.parametrize("raw", [b"1", b"null", b'""'])
+@pytest.mark.parametrize("raw", [b"1", b"false", b'""'])
 def test_what_is_there_is_not_added(raw: bytes) -> None:
-    """Null and nothing are values that a client may state."""
+    """Nothing is a value that a client may state."""
     assert applied(members(a=raw), Change("add", gives(a=2))) is None
     assert {"a": raw, "b": b"2"} == applied(members(a=raw), Change("add", gives(a=1, b=2)))
+
+
+def test_null_counts_as_absent() -> None:
+    """What a model was made with stands in for it, and keeps its place."""
+    after = applied(members(a=b"null", b=b"1"), Change("add", gives(a=2)))
+    assert {"a": b"2", "b": b"1"} == after
+    assert after is not None
+    assert ["a", "b"] == [*after]
 
 
 @pytest.mark.parametrize("raw", [b'"a b"', b'"a\\u0020b"'])

@@ -67,6 +67,7 @@ EVERY_KEY = {
     "answers.version": ("0.12.6", "0.12.6"),
     "answers.think_tags": ("keep", "keep"),
     "answers.early_headers_s": ("2.5", 2.5),
+    "answers.sign_of_life_s": ("2.5", 2.5),
     "answers.wrong_model": ("warn", "warn"),
     "models.keep_alive": ("-1", "-1"),
     "models.context_length": ("8192", 8192),

@@ -13,9 +13,11 @@ from gateway.faults import UpstreamFailure
 from gateway.transforms import (
     finished_calls,
     merge_tool_calls,
-    object_or_absent,
+    offered_tools,
+    sound_tools,
     to_arguments,
     to_json_text,
+    tool_parameters,
 )
 from gateway.types import internal, ollama, openai
 
@@ -68,12 +70,109 @@ def test_arguments_are_written_as_go_writes_them(arguments: bytes, text: str) ->
 
 
 def test_only_objects_are_parameters() -> None:
-    """Null is absent, an object stays as it was sent."""
-    sent = Raw(b'{"type": "object"}')
+    """Null is absent, and so is any other value."""
+    assert UNSET is tool_parameters(Raw(b"null"))
+    assert UNSET is tool_parameters(Raw(b"[]"))
 
-    assert sent is object_or_absent(sent)
-    assert UNSET is object_or_absent(Raw(b"null"))
-    assert UNSET is object_or_absent(Raw(b"[]"))
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("{}", "{}"),
+        (
+            '{"properties":{"b":{"type":"string"},"a":{}},"type":"object","title":"T",'
+            '"additionalProperties":false,"required":["b"],"$defs":{"x":1}}',
+            '{"type":"object","$defs":{"x":1},"required":["b"],'
+            '"properties":{"b":{"type":"string"},"a":{}}}',
+        ),
+        (
+            '{"properties":{"a":{"type":"string","pattern":"^a$","minLength":1,"default":"x",'
+            '"format":"date","enum":["x",null],"description":"d"}}}',
+            '{"properties":{"a":{"type":"string","description":"d","enum":["x",null]}}}',
+        ),
+        (
+            '{"properties":{"a":{"anyOf":[{"type":"string","title":"t"},null,{"$ref":"#"}]}}}',
+            '{"properties":{"a":{"anyOf":[{"type":"string"},{},{}]}}}',
+        ),
+        (
+            '{"type":"object","required":null,"properties":{"a":null,"b":{"type":["string","null"]}}}',
+            '{"type":"object","properties":{"a":{},"b":{"type":["string","null"]}}}',
+        ),
+        (
+            '{"properties":{"a":{"items":{"pattern":"x","minimum":1,"properties":{"pattern":{}}}}}}',
+            '{"properties":{"a":{"items":{"minimum":1,"properties":{"pattern":{}}}}}}',
+        ),
+        (
+            '{"properties":{"pattern":{"type":"string"}},"$defs":{"p":{"pattern":"^x$"}}}',
+            '{"$defs":{"p":{"pattern":"^x$"}},"properties":{"pattern":{"type":"string"}}}',
+        ),
+    ],
+)
+def test_parameters_hold_what_ollama_keeps(sent: str, kept: str) -> None:
+    """Of a property seven keywords; a refused pattern is kept nowhere (ollama.md#tools)."""
+    found = tool_parameters(Raw(sent.encode()))
+
+    assert isinstance(found, Raw)
+    assert kept == bytes(found).decode()
+
+
+def tools_with(schema: str, *others: str) -> Raw:
+    listed = [
+        f'{{"type": "function", "function": {{"name": "f", "parameters": {schema}}}}}',
+        *others,
+    ]
+    return Raw(f"[{', '.join(listed)}]".encode())
+
+
+@pytest.mark.parametrize(
+    ("schema", "sound"),
+    [
+        ('{"pattern":"a"}', "{}"),
+        ('{"pattern":"^a"}', "{}"),
+        ('{"pattern":"a$"}', "{}"),
+        ('{"anyOf":[{"pattern":"a"}],"minimum":1.0}', '{"anyOf":[{}],"minimum":1.0}'),
+        ('{"items":{"pattern":"a","pattern2":"a"}}', '{"items":{"pattern2":"a"}}'),
+        ('{"$defs":{"pattern":{"pattern":"a"}}}', '{"$defs":{"pattern":{}}}'),
+    ],
+)
+def test_patterns_that_lm_studio_refuses_are_left_out(schema: str, sound: str) -> None:
+    """Nothing else of a schema changes, and other tools keep their bytes."""
+    other = '{"function": {"name" : "g"}}'
+    found = sound_tools(tools_with(schema, other))
+
+    assert isinstance(found, list)
+    assert other == bytes(found[1]).decode()
+    expected = f'{{"type":"function","function":{{"name":"f","parameters":{sound}}}}}'
+    assert expected == bytes(found[0]).decode()
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "{}",
+        '{"pattern":"^a$"}',
+        '{"properties":{"pattern":{"type":"string"}}}',
+        '{"enum":[{"pattern":"a"}]}',
+        '{"const":{"pattern":"a"}}',
+        '{"pattern":1}',
+    ],
+)
+def test_tools_that_lm_studio_takes_stay(schema: str) -> None:
+    """A property and a value may be called a pattern too."""
+    assert UNSET is sound_tools(tools_with(schema))
+    assert UNSET is offered_tools(tools_with(schema), UNSET)
+
+
+def test_a_chosen_tool_loses_its_refused_patterns_too() -> None:
+    """Both changes are of one member."""
+    other = '{"function": {"name" : "g"}}'
+    choice = Raw(b'{"type":"function","function":{"name":"f"}}')
+    found = offered_tools(tools_with('{"pattern":"a"}', other), choice)
+
+    assert isinstance(found, list)
+    assert [b'{"type":"function","function":{"name":"f","parameters":{}}}'] == [*map(bytes, found)]
+    assert UNSET is offered_tools(Raw(b"{}"), choice)
+    assert UNSET is sound_tools(Raw(b'{"pattern":"a"}'))
 
 
 @pytest.mark.parametrize(

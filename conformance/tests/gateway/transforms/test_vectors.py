@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
+from gateway.faults import UpstreamFailure
 from gateway.transforms import (
     embed_input,
-    first_vector,
     input_problem,
     is_empty_input,
+    only_vector,
     unit_vectors,
 )
 from gateway.types import openai
@@ -60,12 +61,35 @@ def test_vectors_come_in_the_order_of_their_indexes() -> None:
     data = [embedding([0.0, 2.0], 1), embedding([3.0, 0.0], 0.0)]
     unnumbered = [embedding([0.0, 2.0]), embedding([3.0, 0.0], None)]
 
-    assert [[1.0, 0.0], [0.0, 1.0]] == unit_vectors(data, UNSET)
-    assert [3.0, 0.0] == first_vector(data)
-    assert [[0.0, 1.0], [1.0, 0.0]] == unit_vectors(unnumbered, UNSET)
-    assert [0.0, 2.0] == first_vector(unnumbered)
-    assert [] == unit_vectors([], 3)
-    assert [] == first_vector([])
+    assert [[1.0, 0.0], [0.0, 1.0]] == unit_vectors(data, UNSET, ["a", "b"])
+    assert [[0.0, 1.0], [1.0, 0.0]] == unit_vectors(unnumbered, UNSET, ["a", "b"])
+
+
+def test_the_older_route_has_one_vector() -> None:
+    """As it came."""
+    assert [0.0, 2.0] == only_vector([embedding([0.0, 2.0])])
+
+
+@pytest.mark.parametrize(
+    ("vectors", "texts"),
+    [
+        ([], "a"),
+        ([], ["a"]),
+        ([[1.0]], ["a", "b"]),
+        ([[1.0], [1.0]], "a"),
+        ([[1.0], []], ["a", "b"]),
+        ([[]], "a"),
+    ],
+)
+def test_a_missing_vector_is_a_fault(vectors: list[list[float]], texts: str | list[str]) -> None:
+    """Clients pair vectors with texts by their places (lmstudio.md#embeddings-errors)."""
+    data = [embedding(vector) for vector in vectors]
+
+    with pytest.raises(UpstreamFailure, match="vector"):
+        unit_vectors(data, UNSET, texts)
+    if isinstance(texts, str):
+        with pytest.raises(UpstreamFailure, match="vector"):
+            only_vector(data)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +106,7 @@ def test_vectors_come_in_the_order_of_their_indexes() -> None:
 )
 def test_only_real_cuts_are_made(dimensions: int | UnsetType, vector: list[float]) -> None:
     """And the length is 1 afterwards."""
-    assert [vector] == unit_vectors([embedding([3.0, 4.0, 0.0])], dimensions)
+    assert [vector] == unit_vectors([embedding([3.0, 4.0, 0.0])], dimensions, "a")
 
 
 def test_zero_and_unit_vectors_keep_their_numbers() -> None:
@@ -90,14 +114,14 @@ def test_zero_and_unit_vectors_keep_their_numbers() -> None:
     nearly = [0.6000000238418579, 0.800000011920929]
 
     assert [[0.0, 0.0], [0.6, 0.8]] == unit_vectors(
-        [embedding([0.0, 0.0]), embedding(nearly)], UNSET
+        [embedding([0.0, 0.0]), embedding(nearly)], UNSET, ["a", "b"]
     )
 
 
 @given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40))
 def test_numbers_are_the_shortest_of_32_bits(numbers: list[float]) -> None:
     """Each reads back as the same number, and no shorter text would (ollama.md#vectors)."""
-    (found,) = unit_vectors([embedding([*numbers, 1e3])], UNSET)
+    (found,) = unit_vectors([embedding([*numbers, 1e3])], UNSET, "a")
 
     for number in found:
         bits = struct.pack("f", number)
@@ -111,7 +135,7 @@ def test_numbers_are_the_shortest_of_32_bits(numbers: list[float]) -> None:
 )
 def test_vectors_have_length_one(vector: list[float], dimensions: int) -> None:
     """Unless they are zero; the direction stays."""
-    (found,) = unit_vectors([embedding(vector)], dimensions)
+    (found,) = unit_vectors([embedding(vector)], dimensions, ["a"])
     cut = vector[: len(found)]
 
     assert (dimensions if 0 < dimensions < len(vector) else len(vector)) == len(found)

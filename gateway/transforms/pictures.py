@@ -1,0 +1,50 @@
+"""Pictures in formats that LM Studio refuses: where they are, and PNG in their place."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from msgspec import Raw, UnsetType
+
+from gateway.transforms._media import refused_format
+from gateway.types import ollama
+
+_IN_URL: Final = re.compile(rb'[,"](?:UklGR|AAAA....eXB[a-z])')
+"""How WebP, and a file with a box `ftyp` in front, begin in a data URL and as a whole text."""
+
+
+def has_refused_image(images: list[str | None] | UnsetType | None) -> bool:
+    """
+    Whether a format that LM Studio refuses is among pictures in base64.
+
+    (docs/facts/lmstudio.md#refused-content)
+
+    >>> has_refused_image(["iVBORw0KGgo=", None]), has_refused_image(["UklGRhoAAABXRUJQ"])
+    (False, True)
+    """
+    return any(refused_format(image) for image in images or () if image)
+
+
+def have_refused_image(messages: list[ollama.Message] | UnsetType | None) -> bool:
+    """
+    Whether a picture of some message is in a format that LM Studio refuses.
+
+    (docs/facts/lmstudio.md#refused-content)
+
+    >>> have_refused_image([ollama.Message(images=["UklGRhoAAABXRUJQ"])])
+    True
+    """
+    return any(has_refused_image(message.images) for message in messages or () if message.images)
+
+
+def may_have_refused_url(raw: Raw | UnsetType) -> bool:
+    """
+    Whether raw JSON has a data URL in a format that LM Studio refuses, or what looks like one.
+
+    (docs/facts/lmstudio.md#refused-content)
+
+    >>> may_have_refused_url(Raw(b'"data:image/webp;base64,UklGRhoAAABXRUJQ"'))
+    True
+    """
+    return not isinstance(raw, UnsetType) and _IN_URL.search(memoryview(raw)) is not None

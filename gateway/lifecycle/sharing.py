@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from typing import Any
 
 from gateway.faults import StoreFailure
@@ -102,16 +103,19 @@ class Sharing:
             return 0.0 if self.is_alone else None
 
     async def end_unload(self, identifier: str) -> None:
-        """End an unload that was begun, however it ended."""
+        """End an unload that was begun, however it ended; while the store fails, end it later."""
         try:
             await self._store.end_unload(self._host, self._name, identifier)
         except StoreFailure as failure:
             self._log.warning("could not show the end of an unload", reason=str(failure))
+            self._in_background(self._end_later(identifier))
 
     async def aclose(self) -> None:
         """End the work in the background. What is still shown ends with this gateway."""
         if self._timer is not None:
             self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _end(self, states: ModelStates) -> None:
@@ -140,6 +144,12 @@ class Sharing:
             else:
                 self.shown |= new - leaving
         self.end_soon(states)
+
+    async def _end_later(self, identifier: str) -> None:
+        while True:
+            await asyncio.sleep(LINGER_S)
+            with suppress(StoreFailure):
+                return await self._store.end_unload(self._host, self._name, identifier)
 
     async def _write(self, uses: dict[str, bool]) -> set[str] | None:
         """Write uses; return the instances that are being unloaded, None if the store failed."""

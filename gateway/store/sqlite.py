@@ -202,7 +202,6 @@ class SqliteStore:
                     continue
                 if identifier in loaded:
                     db.execute("DELETE FROM instance WHERE host = ? AND id = ?", (host, identifier))
-                    db.execute("DELETE FROM usage WHERE host = ? AND id = ?", (host, identifier))
                 db.execute(
                     "INSERT INTO instance (host, id, gateway, document) VALUES (?, ?, ?, ?)"
                     " ON CONFLICT (host, id) DO UPDATE SET document = excluded.document"

@@ -139,11 +139,10 @@ class PlayedHost:
     def running_on(self, request_key: str) -> Iterator[Instance | None]:
         """Run an answer on an instance for a name in a request; None if there is none."""
         key, variant = keys.split_variant(request_key)
-        fitting = [
-            one
-            for one in self.instances.values()
-            if (one.base == _base(request_key) if variant else one.base.split("@")[0] == key)
-        ]
+        # A name of its user's choice tells no gateway which variant an instance is.
+        of_key = [one for one in self.instances.values() if one.base.split("@")[0] == key]
+        exact = [one for one in of_key if keys.split_instance(one.id)[0] == _base(request_key)]
+        fitting = exact if variant or exact else of_key
         if self.is_away or not fitting:
             yield None
             return

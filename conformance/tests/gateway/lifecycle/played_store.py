@@ -89,7 +89,7 @@ class PlayedStore:
         loaded: Collection[str] = (),
     ) -> None:
         """Keep and delete own instances."""
-        instances, usage = self.shared.instances, self.shared.usage
+        instances = self.shared.instances
 
         def work() -> None:
             for identifier, document in changed.items():
@@ -101,8 +101,6 @@ class PlayedStore:
                     continue
                 if identifier in loaded:
                     owner = gateway
-                    for key in [key for key in usage if key[:2] == place]:
-                        del usage[key]
                 if owner == gateway:
                     instances[place] = (gateway, document)
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import pytest
 
+from conformance.tests.gateway.lifecycle.played_store import PlayedStore, Shared
 from gateway.faults import StoreFailure
 from gateway.store.hosts import host_identity
 from gateway.store.interface import Store
@@ -25,7 +26,15 @@ def sqlite_store(folder: Path) -> Store:
     return SqliteStore(str(folder / "store.db"))
 
 
-STORES = [sqlite_store]
+_PLAYED: dict[Path, Shared] = {}
+
+
+def played_store(folder: Path) -> Store:
+    """Open the store in memory with which histories of the lifecycle are played."""
+    return PlayedStore(_PLAYED.setdefault(folder, Shared()))
+
+
+STORES = [sqlite_store, played_store]
 """One function for each kind of store; what it opens in one folder is the same store."""
 
 

@@ -22,6 +22,7 @@ from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.downloads import Downloads
 from gateway.catalogue.first_seen import FirstSeen
 from gateway.catalogue.presence import Presence
+from gateway.catalogue.pulled_names import PulledNames
 from gateway.catalogue.uploads import Blobs
 from gateway.engine.endpoint import Endpoint
 from gateway.engine.model_check import ModelCheck
@@ -72,6 +73,7 @@ class Process:
             settings.models,
             self.aliases,
             first_seen,
+            PulledNames(self.store),
             OLLAMA.capabilities,
             settings.limits.list_s,
         )

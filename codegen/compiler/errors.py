@@ -32,7 +32,7 @@ from codegen.descriptions.problem import did_you_mean
 from codegen.descriptions.types import ScalarType
 from codegen.rules.model import ErrorRow, RecoverRow
 
-RECOVERIES = ("load",)
+RECOVERIES = ("load", "grow")
 
 FAILURE, MESSAGE = Name("failure"), Name("message")
 STATUS, CODE = Attribute(FAILURE, "status"), Attribute(FAILURE, "code")

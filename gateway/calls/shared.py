@@ -167,7 +167,7 @@ def refusal_for(failure: UpstreamFailure, context: RequestContext) -> Refusal:
     return Refusal(502, failure.message)
 
 
-def recovery_for(failure: UpstreamFailure) -> Literal["load"] | None:
+def recovery_for(failure: UpstreamFailure) -> Literal["load", "grow"] | None:
     """Return what is worth trying before the client is told of a failure."""
     message = failure.message.lower()
     if "no models loaded" in message:
@@ -184,4 +184,10 @@ def recovery_for(failure: UpstreamFailure) -> Literal["load"] | None:
         return "load"
     if "model is not loaded" in message:
         return "load"
+    if "context length" in message:
+        return "grow"
+    if "context size" in message:
+        return "grow"
+    if "n_ctx" in message:
+        return "grow"
     return None

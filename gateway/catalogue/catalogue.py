@@ -19,6 +19,7 @@ import msgspec
 from gateway.calls import host
 from gateway.catalogue.aliases import Alias, Aliases, alias_row
 from gateway.catalogue.first_seen import FirstSeen
+from gateway.catalogue.pulled_names import PulledNames
 from gateway.catalogue.rows import CapabilityWords
 from gateway.catalogue.view import Dialect, View, build_view, fold
 from gateway.faults import UpstreamFailure
@@ -59,11 +60,12 @@ class Catalogue:
         settings: ModelSettings,
         aliases: Aliases,
         first_seen: FirstSeen,
+        pulled: PulledNames,
         capability_words: CapabilityWords,
         list_s: float = 10.0,
     ) -> None:
         """
-        Fetch lists with `upstream`; `aliases` and `first_seen` add what the host lacks.
+        Fetch lists with `upstream`; `aliases`, `first_seen` and `pulled` add what the host lacks.
 
         `capability_words` names the capabilities that clients see. A fetch may take `list_s`
         seconds; 0 is no limit.
@@ -74,6 +76,8 @@ class Catalogue:
         self._settings = settings
         self._aliases = aliases
         self._first_seen = first_seen
+        self.pulled = pulled
+        """The names that were pulled; `update_made` must follow a change."""
         self._view: View | None = None
         self._fetching: asyncio.Task[View] | None = None
         self._refresh_timer: asyncio.TimerHandle | None = None
@@ -82,6 +86,7 @@ class Catalogue:
         self.when_fetched: Callable[[bool], None] | None = None
         """Called after every fetch, with whether it has failed."""
         self._warned: set[str] = set()
+        self._without_model: set[str] = set()
         self._log = get_logger()
 
     @property
@@ -327,6 +332,7 @@ class Catalogue:
             self._knows_dialect = True
             await self._first_seen.note(model.key for model in models.models)
             await self._aliases.refresh()
+            await self.pulled.refresh()
             view = build_view(
                 dialect,
                 time.monotonic(),
@@ -335,6 +341,7 @@ class Catalogue:
                 self._settings.insert_architectures,
                 self._capability_words,
             )
+            view = replace(view, pulled=self.pulled.keys)
             return replace(view, made=self._made_in(view))
         assert last is not None
         try:
@@ -347,6 +354,7 @@ class Catalogue:
     def update_made(self) -> None:
         """Have the cached view show the aliases that there are now."""
         if self._view is not None:
+            self._view = replace(self._view, pulled=self.pulled.keys)
             self._view = replace(self._view, made=self._made_in(self._view))
 
     def _made_in(self, view: View) -> dict[str, internal.CatalogueRow]:
@@ -359,8 +367,12 @@ class Catalogue:
         for folded, (name, stands_for) in self._aliases.configured_names():
             base = made.get(fold(stands_for)) or view.match(stands_for)
             if base is None:
-                self._log.info("configured alias without a model", name=name, model=stands_for)
+                # Said again only after the model was there in between.
+                if name not in self._without_model:
+                    self._without_model.add(name)
+                    self._log.info("configured alias without a model", name=name, model=stands_for)
             else:
+                self._without_model.discard(name)
                 made[folded] = msgspec.structs.replace(base, name=name)
         return made
 

@@ -7,9 +7,9 @@ LM Studio accepts `publisher/model` for models of its online catalogue, and link
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from gateway.names import grammar
 from gateway.types import internal
@@ -50,6 +50,31 @@ def download_wish(text: str, mapped: Mapping[str, str]) -> internal.DownloadWish
     if parsed.host.lower() != grammar.DEFAULT_HOST or not is_publishers:
         return None
     return internal.DownloadWish(model=f"{parsed.namespace}/{parsed.model}")
+
+
+def downloaded_row(
+    wish: internal.DownloadWish, rows: Sequence[internal.CatalogueRow], before: Collection[str]
+) -> internal.CatalogueRow | None:
+    """
+    Return the row of the model that a download has become, None if that is not certain.
+
+    LM Studio does not say what it made of a download. `rows` are the rows after it, `before` the
+    request keys before it: a single new model is the downloaded one. If nothing is new, a model
+    counts whose key has the source's name, without publisher and the end `-GGUF`.
+    """
+    new = [row for row in rows if row.request_key not in before]
+    found = new or [row for row in rows if _plain(row.key) == _plain(wish.model)]
+    if len({row.key for row in found}) != 1:
+        return None
+    quantization = "" if isinstance(wish.quantization, UnsetType) else wish.quantization.lower()
+    variants = [row for row in found if row.request_key.lower().endswith(f"@{quantization}")]
+    models = [row for row in found if row.request_key == row.key]
+    return next(iter(variants or models or found))
+
+
+def _plain(source: str) -> str:
+    """Return the last part of a key or link in the form in which they are compared."""
+    return source.rpartition("/")[2].partition("@")[0].lower().removesuffix("-gguf")
 
 
 def _link(target: str) -> internal.DownloadWish | None:

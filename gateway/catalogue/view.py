@@ -6,7 +6,7 @@ Fetching a list and keeping it young is in `catalogue`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -36,13 +36,15 @@ class View:
     """LM Studio's models by names that must be spelled exactly: keys, variants, identifiers."""
     folded: dict[str, internal.CatalogueRow] = field(default_factory=dict)
     """LM Studio's models by their folded names."""
+    pulled: Mapping[str, str] = field(default_factory=dict)
+    """LM Studio's keys of models that were pulled under other names, by these folded names."""
 
     def match(self, text: str) -> internal.CatalogueRow | None:
         """
         Return the row that a name stands for, None if it stands for none.
 
         A derived model comes first, then an exact key or variant, then a name in any letter case,
-        then the name without an instance's number.
+        then a name that was pulled, then the name without an instance's number.
         """
         if (made := self.made.get(fold(text))) is not None:
             return made
@@ -52,6 +54,10 @@ class View:
         parsed = grammar.parse(text)
         if parsed is not None and (row := self.folded.get(parsed.folded)) is not None:
             return row
+        if parsed is not None:
+            row = self.exact.get(self.pulled.get(parsed.folded, ""))
+            if row is not None:
+                return row
         base, number = keys.split_instance(text)
         return self.match(base) if number is not None and base != text else None
 

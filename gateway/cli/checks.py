@@ -19,6 +19,7 @@ from gateway.catalogue.aliases import Aliases
 from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.first_seen import FirstSeen
 from gateway.catalogue.presence import START_IT, HostState, Presence, advise
+from gateway.catalogue.pulled_names import PulledNames
 from gateway.cli.own_api import url_of
 from gateway.cli.port_holder import find_holder, how_to_find
 from gateway.faults import StartProblem, UpstreamFailure
@@ -74,6 +75,7 @@ class Scene:
                 self.settings.models,
                 Aliases(store, {}),
                 FirstSeen(store, self.upstream.url),
+                PulledNames(store),
                 OLLAMA.capabilities,
                 PROBE_S,
             )

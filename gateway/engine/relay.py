@@ -213,13 +213,13 @@ class Relay:
         Returns False when the failure stands. It is not raised here: a raised exception holds the
         frame that it leaves, and that frame would hold the exception.
         """
-        lease = run.lease
-        if client.is_started or lease is None or recovery_for(failure) is None:
+        lease, how = run.lease, recovery_for(failure)
+        if client.is_started or lease is None or how is None:
             return False
         reason = self._failures.reason(failure)
         self._log.info("loading the model again", model=lease.row.key, reason=reason)
         current().retries += 1
-        if not await lease.recover(failure):
+        if not await lease.recover(failure, how):
             return False
         run.context.loaded_ns = time.perf_counter_ns()
         self._send_warnings(run, client)

@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from gateway.catalogue import derive
 from gateway.catalogue.aliases import Alias
-from gateway.catalogue.download_sources import download_wish
+from gateway.catalogue.download_sources import download_wish, downloaded_row
 from gateway.catalogue.downloads import NO_DOWNLOADS, NOT_FOUND
 from gateway.engine.pictures import as_png
 from gateway.engine.run import Run
@@ -308,10 +308,15 @@ async def pull(
                 "the gateway's settings"
             )
             raise Refusal(500, NOT_FOUND)
+        before = {each.request_key for each in await catalogue.rows()}
         async with aclosing(run.services.downloads.follow(wish)) as jobs:
             async for job in jobs:
                 completed = job.total if job.is_done else job.completed
                 yield _pulling(job.digest, job.total, completed)
+        became = downloaded_row(wish, await catalogue.rows(fresh=True), before)
+        if became is not None and await catalogue.find(text) is None:
+            await catalogue.pulled.keep(text, became.request_key)
+            catalogue.update_made()
     yield internal.Progress(status="verifying sha256 digest")
     yield internal.Progress(status="writing manifest")
     yield internal.Progress(status=SUCCESS)

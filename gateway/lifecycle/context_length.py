@@ -6,10 +6,13 @@ Pure functions. Whether a model may be loaded again is decided in `changes`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from msgspec import UnsetType
+
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 Policy: TypeAlias = Literal["grow", "exact", "ignore"]
 
@@ -70,6 +73,29 @@ def is_refused(asked: int, given: int, tokens: int, policy: Policy) -> bool:
     if tokens <= asked:
         return given < tokens
     return given < asked * ROUNDING
+
+
+def grown_for(message: str, loaded: int | None, limit: int) -> int | None:
+    """
+    Return the context length to load with after LM Studio refused a prompt for its length.
+
+    `message` is LM Studio's text, which mostly has the prompt's length as its largest number
+    (docs/facts/lmstudio.md#context-overflow). A quarter is added for the answer. `limit` is the
+    largest context length that may be loaded. None if no larger one helps.
+
+    >>> grown_for("Cannot truncate prompt with n_keep (15028) >= n_ctx (7424)", 7424, 32768)
+    19456
+    >>> grown_for("The prompt exceeds the context size.", 4096, 32768)
+    32768
+    """
+    if loaded is None or loaded >= limit:
+        return None
+    needed = max((int(digits) for digits in _NUMBER.findall(message)), default=0)
+    if needed <= loaded:
+        return limit
+    if needed >= limit:
+        return None
+    return min(limit, -(-(needed + needed // 4) // 1024) * 1024)
 
 
 def read_wish(num_ctx: float | UnsetType, setting: int | None, policy: Policy) -> Wish | None:

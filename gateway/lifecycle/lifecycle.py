@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
 from gateway.catalogue.catalogue import Catalogue
 from gateway.faults import UpstreamFailure
 from gateway.lifecycle.changes import Changes
-from gateway.lifecycle.context_length import read_wish
+from gateway.lifecycle.context_length import Wish, effective_cap, grown_for, read_wish
 from gateway.lifecycle.instances import Instances
 from gateway.lifecycle.loader import Loader
 from gateway.lifecycle.ownership import Ownership
@@ -63,6 +64,7 @@ class Lease:
         self._refused_since: float | None = None
         self._quiet_since = 0.0
         self._pause_s = 0.0
+        self._has_grown = False
 
     async def prepare(self) -> None:
         """
@@ -74,7 +76,33 @@ class Lease:
         self._readiness.join(self._request)
         await self._readiness.make_ready(self._request)
 
-    async def recover(self, failure: UpstreamFailure) -> bool:
+    async def recover(self, failure: UpstreamFailure, how: Literal["load", "grow"]) -> bool:
+        """
+        Make the model ready again after a failure that a row of `recover` names.
+
+        With "load" LM Studio said that it is not loaded, with "grow" that the prompt is longer than
+        its context. Returns False when the failure stands. Raises the failure of a load.
+        """
+        return await (self._load_again(failure) if how == "load" else self._grow(failure))
+
+    async def _grow(self, failure: UpstreamFailure) -> bool:
+        """Load an own model with more context for a prompt, once; return whether it has more."""
+        request, lifecycle = self._request, self._lifecycle
+        state = request.state
+        if self._has_grown or state is None:
+            return False
+        self._has_grown = True
+        before = state.context_length
+        tokens = lifecycle.context_for_prompt(self.row, before, failure.message)
+        if tokens is None:
+            return False
+        request.is_running = False
+        request.wish = Wish(tokens, is_own=False)
+        await self._readiness.make_ready(request)
+        after = None if request.state is None else request.state.context_length
+        return after is not None and after > (before or 0)
+
+    async def _load_again(self, failure: UpstreamFailure) -> bool:
         """
         Make the model ready again after LM Studio said in `failure` that it is not loaded.
 
@@ -184,6 +212,18 @@ class Lifecycle:
         settings = self._settings
         wish = read_wish(num_ctx, settings.context_length, settings.context_policy)
         return Lease(ModelRequest(row, keep_alive, wish, warn), self._readiness, self)
+
+    def context_for_prompt(
+        self, row: internal.CatalogueRow, loaded: int | None, message: str
+    ) -> int | None:
+        """Return the context length in tokens that a refused prompt needs, None if none helps."""
+        settings = self._settings
+        if not settings.grow_for_prompt or settings.context_policy == "ignore":
+            return None
+        most = row.max_context_length
+        cap = effective_cap(settings.context_cap, settings.context_length)
+        limits = [int(limit) for limit in (cap, most) if not isinstance(limit, UnsetType) and limit]
+        return grown_for(message, loaded, min(limits)) if limits else None
 
     async def warm(self, row: internal.CatalogueRow) -> None:
         """

@@ -33,6 +33,7 @@ from gateway.runtime.context import NOTHING, RequestContext
 from gateway.runtime.patching import Change, PassedOn, changed, due
 from gateway.server.asgi import AsgiClient, Receive, Scope, body_pieces, header
 from gateway.server.bodies import body_too_large
+from gateway.server.dialects import MOUNTS
 from gateway.settings.schema import Settings
 from gateway.types import internal
 from gateway.upstream.client import Upstream
@@ -42,6 +43,8 @@ from gateway.wire.reading import AT_ONCE
 from gateway.wire.writing import JSON
 
 WARNING = "x-olgate-warning"
+HINT = "x-olgate-hint"
+UNKNOWN_HINT = 'the setting models.unknown may be "nearest", or name a model that serves instead'
 _OUR_TOKEN_REFUSED = (401, 403)
 """A client's key is not forwarded, so with these LM Studio refuses the gateway's token."""
 _JSON_LIKE = re.compile("json|text/plain|x-www-form-urlencoded")
@@ -191,7 +194,7 @@ class Passthrough:
             # LM Studio reports a body that is not an object.
             return body
         context.sent = members
-        if route.model and not await self._find_model(members.get(route.model), context):
+        if route.model and not await self._find_model(members.get(route.model), route, context):
             return body
         if route.first is not None:
             await route.first(members, Run(context, self._services))
@@ -213,7 +216,9 @@ class Passthrough:
         await client.answer(200, JSON, msgspec.json.encode(made))
         return True
 
-    async def _find_model(self, name: msgspec.Raw | None, context: RequestContext) -> bool:
+    async def _find_model(
+        self, name: msgspec.Raw | None, route: PassedOn, context: RequestContext
+    ) -> bool:
         """Look up a model by the raw name in a body; tell whether there was a name at all."""
         try:
             asked = None if name is None else msgspec.json.decode(name)
@@ -221,19 +226,47 @@ class Passthrough:
             return False
         if not isinstance(asked, str) or not asked.strip():
             return False
-        await self._name_model(asked, context)
+        await self._name_model(asked, context, is_inference=route.path.startswith(MOUNTS))
         return True
 
-    async def _name_model(self, asked: str, context: RequestContext) -> None:
-        """Set the context's model to the one that a name stands for. Raises Refusal (404)."""
+    async def _name_model(
+        self, asked: str, context: RequestContext, *, is_inference: bool = False
+    ) -> None:
+        """
+        Set the context's model to the one that a name stands for. Raises Refusal (404).
+
+        With `is_inference` an unknown name may be served by another model (`models.unknown`).
+        """
         row = await self._catalogue.find(asked, trust_loaded=True)
         if row is None:
-            near = ", ".join(self._catalogue.nearest(asked))
-            raise Refusal(404, f"model '{asked}' not found", ((NEAREST, near),) if near else ())
+            near = self._catalogue.nearest(asked)
+            if is_inference:
+                row = await self._instead_of(asked, near, context)
+        if row is None:
+            headers = [(NEAREST, ", ".join(near))] if near else []
+            if is_inference and context.settings.models.unknown == "refuse":
+                headers.append((HINT, UNKNOWN_HINT))
+            raise Refusal(404, f"model '{asked}' not found", tuple(headers))
         context.model = row
         context.asked = internal.AskedName(
             text=asked, trimmed=asked.strip(), display=row.name, full=row.name
         )
+
+    async def _instead_of(
+        self, asked: str, near: list[str], context: RequestContext
+    ) -> internal.CatalogueRow | None:
+        """Return the model that serves in place of an unknown one, None if none may."""
+        wanted = context.settings.models.unknown
+        if wanted == "refuse":
+            return None
+        if wanted == "nearest":
+            if len(near) != 1:
+                return None
+            wanted = near[0]
+        row = await self._catalogue.find(wanted, trust_loaded=True)
+        if row is not None:
+            context.warnings.append(f"{asked!r} is unknown; {row.name} answers (models.unknown)")
+        return row
 
     async def _forward(
         self,
@@ -281,19 +314,15 @@ class Passthrough:
                     warning = self._check.warning(row, start.model)
                     if warning is not None:
                         client.add_header(WARNING, warning)
-                if (
-                    failure is None
-                    or lease is None
-                    or not may_repeat
-                    or recovery_for(failure) is None
-                ):
+                how = None if failure is None else recovery_for(failure)
+                if failure is None or lease is None or not may_repeat or how is None:
                     if start.is_whole and changes:
                         start = patch_answer(answer, start, changes, context)
                     for text in context.warnings:
                         client.add_header(WARNING, text)
                     await conclude(answer, start, answer.each, path, client, sign_of_life_s)
                     return
-            if await lease.recover(failure):
+            if await lease.recover(failure, how):
                 record.retries += 1
             else:
                 # Read whole above, or an event stream of which nothing follows its error.

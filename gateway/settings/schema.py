@@ -147,6 +147,17 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     `grow` loads a model again for more context, `exact` also for less, `ignore` ignores
     `num_ctx`.
     """
+    grow_for_prompt: bool = True
+    """
+    Whether a prompt that LM Studio refuses for its length has an own model loaded once with more
+    context, up to `models.context_cap`, before the client sees anything.
+    """
+    unknown: str = "refuse"
+    """
+    What an unknown model name gets on `/v1`, for clients with names of their own: `refuse` is a
+    404, `nearest` the most similar model if exactly one is similar, and any other text is the name
+    of the model that serves instead.
+    """
     make_room: bool = True
     """Whether a load that lacks memory first unloads idle models that the gateway loaded."""
     evict_others: bool = False

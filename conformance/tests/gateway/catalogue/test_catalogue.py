@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from conformance.standin import StandIn
+from conformance.standin.catalogue import downloaded_model
 from conformance.tests.gateway.support import (
     CHAT,
     COLD,
@@ -653,3 +654,19 @@ async def test_every_listed_name_is_a_name(pair: Pair) -> None:
         for asked in (key, name):
             answer = await pair.post("/api/show", {"model": asked})
             assert (asked, 200) == (asked, answer.status_code)
+
+
+async def test_an_alias_without_a_model_is_said_once() -> None:
+    """And again when its model has been there in between."""
+    with written(format="json") as log:
+        async with open_pair({"aliases": {"pilot": "harbor/beacon-9b"}}) as pair:
+            for _ in range(3):
+                await pair.get("/api/ps")
+            assert 1 == len(lines_of(log, "configured alias without a model"))
+            table = pair.standin.app.host.table
+            table.models.append(downloaded_model("harbor/beacon-9b", 1))
+            await pair.get("/api/ps")
+            table.models.pop()
+            for _ in range(3):
+                await pair.get("/api/ps")
+    assert 2 == len(lines_of(log, "configured alias without a model"))

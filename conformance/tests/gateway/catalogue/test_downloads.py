@@ -5,17 +5,27 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from conformance.standin.loading import SIZE_BYTES
-from conformance.tests.gateway.support import COLD, Pair, chat, frames, open_pair
+from conformance.tests.gateway.support import (
+    CHAT,
+    COLD,
+    Pair,
+    chat,
+    frames,
+    open_gateway,
+    open_pair,
+)
 from gateway.catalogue.aliases import Aliases
 from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.downloads import Downloads
 from gateway.catalogue.first_seen import FirstSeen
+from gateway.catalogue.pulled_names import PulledNames
 from gateway.faults import Refusal
 from gateway.settings.schema import DownloadSettings, ModelSettings, UpstreamSettings
 from gateway.store.sqlite import SqliteStore
@@ -98,6 +108,41 @@ async def test_a_model_that_lm_studio_has_is_a_success() -> None:
         told = frames((await pull(pair)).text)
 
     assert {"status": "success"} == told[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("harbor/beacon-9b:q8_0", "harbor/beacon-9b"),
+        ("hf.co/Harbor/Beacon-9B-GGUF:Q4_K_M", "Harbor/Beacon-9B-GGUF"),
+        ("hf.co/Harbor/Beacon-9B-GGUF", "Harbor/Beacon-9B-GGUF"),
+        ("huggingface.co/harbor/beacon-9b", "harbor/beacon-9b"),
+        ("harbor/beacon-9b", "harbor/beacon-9b"),
+    ],
+)
+async def test_a_pulled_name_can_be_used(tmp_path: Path, name: str, key: str) -> None:
+    """The very name, whatever LM Studio calls the model; also by the next gateway."""
+    settings = {**QUICK, "store": {"path": str(tmp_path / "store.db")}}
+    async with open_pair(settings) as pair:
+        assert {"status": "success"} == frames((await pull(pair, name)).text)[-1]
+        answer = await pair.post("/api/chat", chat(name))
+        assert 200 == answer.status_code, answer.text
+        assert key == pair.bodies(CHAT)[-1]["model"]
+        assert 200 == (await pair.post("/api/show", {"model": name.upper()})).status_code
+        async with open_gateway(pair.standin, settings) as second:
+            assert 200 == (await second.post("/v1/chat/completions", chat(name))).status_code
+        again = frames((await pull(pair, name)).text)
+        assert {"status": "success"} == again[-1]
+        assert 1 == len(pair.asked(DOWNLOAD))
+
+
+async def test_a_pulled_name_finds_a_model_that_was_there() -> None:
+    """By the name of its source, if one model alone has it."""
+    async with open_pair(QUICK) as pair:
+        told = frames((await pull(pair, "hf.co/somebody/Lantern-8B-GGUF:Q8_0")).text)
+        assert {"status": "success"} == told[-1]
+        answer = await pair.post("/api/chat", chat("hf.co/somebody/Lantern-8B-GGUF:Q8_0"))
+    assert 200 == answer.status_code, answer.text
 
 
 async def test_a_paused_download_is_waited_for() -> None:
@@ -276,7 +321,9 @@ async def downloads_of(pair: Pair) -> AsyncIterator[Downloads]:
     upstream = Upstream(UpstreamSettings(url=pair.standin.url))
     store = SqliteStore(None)
     first_seen = FirstSeen(store, pair.standin.url)
-    catalogue = Catalogue(upstream, ModelSettings(), Aliases(store, {}), first_seen, ())
+    catalogue = Catalogue(
+        upstream, ModelSettings(), Aliases(store, {}), first_seen, PulledNames(store), ()
+    )
     downloads = Downloads(upstream, catalogue, DownloadSettings(poll_interval_s=0.01))
     try:
         yield downloads

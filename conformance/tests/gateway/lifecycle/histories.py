@@ -26,6 +26,7 @@ from conformance.tests.gateway.lifecycle.virtual_time import Stuck, run
 from gateway.catalogue.aliases import Aliases
 from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.first_seen import FirstSeen
+from gateway.catalogue.pulled_names import PulledNames
 from gateway.faults import Refusal, UpstreamFailure
 from gateway.lifecycle.lifecycle import Lifecycle
 from gateway.lifecycle.ownership import Ownership
@@ -170,7 +171,9 @@ class _Played:
             max_loaded=self.history.max_loaded,
         )
         aliases = Aliases(store, {})
-        catalogue = Catalogue(upstream, settings, aliases, FirstSeen(store, HOST), ())
+        catalogue = Catalogue(
+            upstream, settings, aliases, FirstSeen(store, HOST), PulledNames(store), ()
+        )
         lifecycle = Lifecycle(
             upstream,
             catalogue,
@@ -231,7 +234,7 @@ class _Played:
                         await asyncio.sleep(ask.lasts_s)
                         return
                 unloaded = UpstreamFailure("Model unloaded.", status=400)
-                if not await lease.recover(unloaded):
+                if not await lease.recover(unloaded, "load"):
                     return
         except (UpstreamFailure, Refusal) as failure:
             self.host.tell(f"{gateway.name} tells {failure}")

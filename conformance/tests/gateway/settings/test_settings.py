@@ -78,6 +78,8 @@ EVERY_KEY = {
     "models.load_timeout_s": ("0", math.inf),
     "models.max_queue": ("0", 0),
     "models.max_loaded": ("2", 2),
+    "models.grow_for_prompt": ("no", False),
+    "models.unknown": ("nearest", "nearest"),
     "models.catalogue_ttl_s": ("0.5", 0.5),
     "models.insert_architectures": ("qwen2,starcoder2", ("qwen2", "starcoder2")),
     "downloads.poll_interval_s": ("0.5", 0.5),

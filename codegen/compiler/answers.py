@@ -73,6 +73,8 @@ class Answers:
         usage.note(scope, "", "$request")
         builder.note_produced(target, fields, answer.omitted)
         builder.check_stale(target, set(fields), answer.omitted)
+        if answer.streamed is not None:
+            self._check_whole(answer, target, set(fields))
         parameters = builder.request_parameters(body)
         name = f"{answer.name}_answer"
         builder.module.functions.append(
@@ -85,6 +87,18 @@ class Answers:
             )
         )
         return Call(Name(name), tuple(Name(parameter.name) for parameter in parameters))
+
+    def _check_whole(self, answer: AnswerRule, target: StructType, produced: set[str]) -> None:
+        """An answer that is a whole stream leaves out nothing without a reason."""
+        decided = produced | answer.omitted.keys() | self._builder.file.omitted.keys()
+        for name in self._builder.specs.struct(target).fields:
+            if name not in decided:
+                self._findings.add(
+                    "target-undecided",
+                    answer.position,
+                    f"`{name}` is never set by `{answer.name}`, which is a whole stream",
+                    hint="set it, or say under `omitted` why it is left out",
+                )
 
     def _inherited(
         self, answer: AnswerRule, seen: tuple[str, ...] = ()

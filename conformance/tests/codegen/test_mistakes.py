@@ -90,7 +90,12 @@ MISTAKEN = [
         "stream:         {value: true}",
         "stream:         {fields: {}}",
     ),
-    ("verbs", "unknown-key", "{from: stream, default: true}", "{from: stream, value: true}"),
+    (
+        "verbs",
+        "unknown-key",
+        "{from: stream, default: true}\n    stream:",
+        "{from: stream, value: true}\n    stream:",
+    ),
     (
         "ignored",
         "stale-ignore",

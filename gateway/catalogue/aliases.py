@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from gateway.faults import StoreFailure
 from gateway.names import grammar
@@ -124,8 +124,10 @@ def _with_info(row: internal.CatalogueRow, info: internal.MadeInfo) -> internal.
         "quantization": info.quantization_level,
         "parameter_size": info.parameter_size,
     }
+    length = info.context_length
     return msgspec.structs.replace(
         row,
+        listed_context_length=row.listed_context_length if length is UNSET else length or UNSET,
         capabilities=msgspec.structs.replace(row.capabilities, **stated),
         shown_capabilities=[*row.shown_capabilities, *added],
         **{name: text for name, text in texts.items() if not isinstance(text, UnsetType)},

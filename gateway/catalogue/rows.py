@@ -109,6 +109,7 @@ def _row(
         parameter_count=count if count is not None else UNSET,
         size_bytes=int(_or(model.size_bytes, 0)) or estimates.size_bytes(count, quantization),
         max_context_length=int(context) if context else UNSET,
+        listed_context_length=int(context) if context else UNSET,
         digest="",
         modified_at=modified_at,
         capabilities=capabilities,

@@ -88,13 +88,14 @@ class Run:
         """
         text = name.strip()
         self.context.asked = internal.AskedName(text=name, trimmed=text, display=name, full=name)
-        base, place = name, None
+        base, place, is_legal = name, None, False
         if not as_written:
             try:
                 base, place = grammar.split_place(text)
             except ValueError:
                 return "illegal" if takes_cloud else "conflict"
             if place == "cloud" and takes_cloud:
+                is_legal = grammar.parse(base) is not None
                 base = text
         parsed = grammar.parse(base)
         if parsed is not None:
@@ -105,7 +106,7 @@ class Run:
         if row is None or (
             match_case and base != row.key and grammar.differ_in_case(base, row.name)
         ):
-            if parsed is None:
+            if parsed is None and not is_legal:
                 return "illegal"
             if near := self.services.catalogue.nearest(base):
                 self.hints.append((NEAREST, ", ".join(near)))

@@ -17,9 +17,8 @@ def _summary(source: internal.CatalogueRow) -> ollama.ModelSummary:
     """Shape `summary`: internal:CatalogueRow as ollama:ModelSummary."""
     made = source.made
     parent = made.parent if made is not UNSET else UNSET
+    listed_context_length = source.listed_context_length
     info = made.info if made is not UNSET else UNSET
-    context_length = info.context_length if info is not UNSET else UNSET
-    max_context_length = source.max_context_length
     embedding_length = info.embedding_length if info is not UNSET else UNSET
     return ollama.ModelSummary(
         name=source.name,
@@ -34,7 +33,7 @@ def _summary(source: internal.CatalogueRow) -> ollama.ModelSummary:
             families=transforms.families(source.family),
             parameter_size=source.parameter_size,
             quantization_level=source.quantization,
-            context_length=transforms.stated_length(stated=context_length, own=max_context_length),
+            context_length=listed_context_length,
             embedding_length=embedding_length,
         ),
         capabilities=source.shown_capabilities if source.shown_capabilities else UNSET,

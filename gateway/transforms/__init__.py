@@ -82,7 +82,6 @@ from gateway.transforms.show import joined_licences as joined_licences
 from gateway.transforms.show import model_info as model_info
 from gateway.transforms.show import modelfile as modelfile
 from gateway.transforms.show import parameters_text as parameters_text
-from gateway.transforms.show import stated_length as stated_length
 from gateway.transforms.show import system_in_force as system_in_force
 from gateway.transforms.show import template_hint as template_hint
 from gateway.transforms.speech import separate_speech as separate_speech
@@ -190,7 +189,6 @@ __all__ = [
     "sound_tools",
     "source_name_problem",
     "source_problem",
-    "stated_length",
     "stated_vision",
     "stored_messages_problem",
     "system_in_force",

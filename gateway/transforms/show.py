@@ -47,18 +47,6 @@ def families(architecture: str) -> list[str] | None:
     return [architecture] if architecture else None
 
 
-def stated_length(stated: int | UnsetType, own: int | UnsetType) -> int | UnsetType:
-    """
-    Return a length that a client said of a derived model, else the model's own; 0 is not shown.
-
-    (docs/facts/ollama.md#create-info)
-
-    >>> stated_length(2048, 8192), stated_length(UNSET, 8192), stated_length(0, 8192)
-    (2048, 8192, UNSET)
-    """
-    return (own if isinstance(stated, UnsetType) else stated) or UNSET
-
-
 def modelfile(name: str, system: str | UnsetType, made: internal.MadeModel | UnsetType) -> str:
     """
     Return a Modelfile that stands for the model; its first line is the one that clients know.

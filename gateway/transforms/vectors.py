@@ -89,11 +89,11 @@ def embed_input(input: Any) -> str | list[str]:
     >>> embed_input(["a", "b"]), embed_input({"text": "a"}), embed_input([{"text": "a"}, "b"])
     (['a', 'b'], 'a', ['a', 'b'])
     """
+    if isinstance(input, str):
+        return input
     if isinstance(input, list):
         return [item if isinstance(item, str) else item["text"] for item in input]
-    if isinstance(input, dict):
-        return str(input["text"])
-    return "" if input is None else str(input)
+    return str(input["text"]) if input else ""
 
 
 def unit_vectors(
@@ -141,6 +141,8 @@ def input_count(reported: int | float | UnsetType | None, input: Any) -> int:
     count = stated(reported)
     if count or not input:
         return count or 1
+    if isinstance(input, str):
+        return tokens(len(input))
     texts = embed_input(input)
     return tokens(len(texts) if isinstance(texts, str) else sum(map(len, texts)))
 

@@ -183,6 +183,7 @@ class CatalogueRow(Struct, gc=False, kw_only=True):
     parameter_count: int | UnsetType = UNSET
     size_bytes: int
     max_context_length: int | UnsetType = UNSET
+    listed_context_length: int | UnsetType = UNSET
     digest: str
     modified_at: str
     capabilities: Capabilities

@@ -432,16 +432,12 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request, context))
     # specs/mappings/chat.yaml:42: check
-    num_predict = options.num_predict
     format_ = request.format
     problem_4 = transforms.format_problem(format=format_)
-    if (
-        transforms.is_no_token(number=num_predict)
-        if num_predict is not UNSET and num_predict is not None
-        else UNSET
-    ) is True and problem_4 is not UNSET:
+    if problem_4 is not UNSET:
         raise Refusal(500, problem_4, is_late=True)
-    # specs/mappings/chat.yaml:45: answer
+    # specs/mappings/chat.yaml:44: answer
+    num_predict = options.num_predict
     stream = request.stream
     if (
         transforms.is_no_token(number=num_predict)
@@ -453,15 +449,15 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
             nothing_answer(request, context),
             is_streamed=stream if stream is not UNSET and stream is not None else True,
         )
-    # specs/mappings/chat.yaml:49: do
+    # specs/mappings/chat.yaml:48: do
     if transforms.has_other_role(messages=messages):
         await steps.warn_of_roles(run, messages=messages)
-    # specs/mappings/chat.yaml:52: do
+    # specs/mappings/chat.yaml:51: do
     if transforms.have_refused_image(messages=messages):
         await steps.convert_pictures(run, messages=messages)
-    # specs/mappings/chat.yaml:55: do
+    # specs/mappings/chat.yaml:54: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/chat.yaml:57: call
+    # specs/mappings/chat.yaml:56: call
     return StreamCall(
         method="POST",
         path="/v1/chat/completions",

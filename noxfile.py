@@ -34,6 +34,7 @@ nox.options.sessions = [
     "engine",
     "clients",
     "differential",
+    "adversary",
 ]
 
 SITE = ["-c", "docs/site", "-d", "build/doctrees", ".", "build/site"]
@@ -180,6 +181,12 @@ def differential(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the site of the documents into build/site; a warning is an error."""
     run(session, "sphinx", "-W", "--keep-going", "-q", "-b", "dirhtml", *SITE)
+
+
+@nox.session(venv_backend="none", requires=["dev"])
+def adversary(session: nox.Session) -> None:
+    """Attack a gateway from both sides: `nox -s adversary -- --count 50000 --seed 7`."""
+    run(session, "conformance.adversary", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -19,6 +19,8 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 PATIENCE_S = 30.0
+MOST_TRACED = 150
+_STAMPED = re.compile(r"\d{4}-\d\d-\d\dT")
 _LISTENING = re.compile(r'listening on (http[^\s"]+)')
 """The address in the first line, which is text or JSON."""
 SETTINGS = {
@@ -50,6 +52,8 @@ class Gateway:
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=200))
     requests: int = 0
     tracebacks: int = 0
+    traced: list[str] = field(default_factory=list)
+    """The lines of the first exceptions."""
     peak_mib: float = 0.0
     said: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -86,9 +90,13 @@ class Gateway:
     async def read(self) -> None:
         """Take in what it writes."""
         assert self.process.stderr is not None
+        is_traced = False
         while line := (await self.process.stderr.readline()).decode("utf-8", "replace"):
             self.requests += " request " in line
             self.tracebacks += line.startswith("Traceback")
+            is_traced = line.startswith("Traceback") or (is_traced and not _STAMPED.match(line))
+            if is_traced and len(self.traced) < MOST_TRACED:
+                self.traced.append(line.rstrip())
             self.lines.append(line.rstrip())
             self.said.set()
 
@@ -101,8 +109,14 @@ class Gateway:
 
 
 @asynccontextmanager
-async def run_gateway(upstream_url: str, more: Mapping[str, str]) -> AsyncIterator[Gateway]:
-    """Run a gateway in front of an address, and end it. Raises RuntimeError when it won't start."""
+async def run_gateway(
+    upstream_url: str, more: Mapping[str, str], program: Sequence[str] = ("-m", "gateway")
+) -> AsyncIterator[Gateway]:
+    """
+    Run a gateway in front of an address, and end it. `program` is what Python runs.
+
+    Raises RuntimeError when it won't start.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -110,8 +124,7 @@ async def run_gateway(upstream_url: str, more: Mapping[str, str]) -> AsyncIterat
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-m",
-        "gateway",
+        *program,
         "serve",
         "--upstream",
         upstream_url,

@@ -254,7 +254,7 @@ async def soak(wish: Wish) -> Report:
     if gateway.process.returncode != 0:
         run.report.problems.append(f"the gateway ended with {gateway.process.returncode}")
     if gateway.tracebacks:
-        last = "\n".join(gateway.lines)
+        last = "\n".join(gateway.traced)
         run.report.problems.append(f"{gateway.tracebacks} exceptions in the gateway:\n{last}")
     # Its own looks at /metrics are requests, too.
     if gateway.requests < run.outcomes["all"] - run.outcomes[Manner.LEAVES_EARLY]:

@@ -21,7 +21,7 @@ from gateway.server.dialects import (
     is_in_dialect,
 )
 from gateway.upstream.answers import RawAnswer
-from gateway.upstream.body import Sink
+from gateway.upstream.body import BODILESS, Sink
 from gateway.wire.writing import JSON, encode
 
 _OF_REPEATING = (b"retry-after", b"retry-after-ms", b"x-should-retry")
@@ -84,7 +84,8 @@ async def _send_on(
     elif rest is not None:
         await rest(send_chunk)
     current().note_usage(b"".join(start.held[:1])[:END_BYTES] + end)
-    if client.is_event_stream and not ends_well(path, end):
+    may_end = answer.status in BODILESS or ends_well(path, end)
+    if client.is_event_stream and not may_end:
         raise UpstreamFailure(
             "its stream ended without saying that the answer is complete", fault="closed_mid_stream"
         )

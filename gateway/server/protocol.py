@@ -54,6 +54,8 @@ class ClientHttp(HttpToolsProtocol):
         self.url = b""
         self.has_idle_offer = False
         self._is_in_head = True
+        self._last_scope = self.scope
+        """The last request's; the next one has its own from its first byte, maybe amid a read."""
         self._head_bytes = 0
         """Bytes of the head; in a body, bytes since the last one of its content (trailers)."""
         self._trailers = 0
@@ -109,7 +111,7 @@ class ClientHttp(HttpToolsProtocol):
         """Parse bytes, of which those of heads and trailers are limited."""
         if self._refusal:
             return
-        is_first = self._is_in_head and not self._head_bytes
+        is_first = self._is_in_head and self.scope is self._last_scope
         if is_first:
             # Go takes any token for a method; httptools a list of some.
             found = _METHOD.match(data)
@@ -129,7 +131,7 @@ class ClientHttp(HttpToolsProtocol):
             return
         if not self._is_in_head and self._timer is None:
             self._await_body()
-        elif is_first and self._is_in_head and self._head_bytes:
+        elif is_first and self._is_in_head and self.scope is not self._last_scope:
             self._await_head()
 
     def _receive_in_parts(self, data: bytes) -> None:
@@ -190,6 +192,7 @@ class ClientHttp(HttpToolsProtocol):
         if not self.has_idle_offer and not self._refusal:
             self._stop_timer()
             self._is_in_head = True
+            self._last_scope = self.scope
             self._head_bytes = self._trailers = 0
             super().on_message_complete()
 

@@ -67,6 +67,8 @@ BODILESS = {
     "204 with a length": (answer(b"204 No Content", LENGTH), 204),
     "304": (answer(b"304 Not Modified"), 304),
     "304 with a length": (answer(b"304 Not Modified", b'ETag: "a"\r\n' + LENGTH), 304),
+    "204 of events": (answer(b"204 No Content", b"Content-Type: text/event-stream\r\n"), 204),
+    "304 of events": (answer(b"304 Not Modified", b"Content-Type: text/event-stream\r\n"), 304),
     "205": (answer(b"205 Reset Content", b"Content-Length: 0\r\n"), 205),
 }
 FAULTS = {

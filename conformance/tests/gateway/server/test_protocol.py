@@ -594,3 +594,26 @@ async def test_a_stream_to_http_1_0_is_plain_bytes_and_a_close(version: bytes) -
     lines = (b"one\n", b"0\r\n", b"\r\n", b"last\n")
     expected = b"".join(lines) if is_plain else b"".join(chunk(line) for line in lines) + END
     assert await wire.bodies() == expected
+
+
+async def test_requests_that_are_sent_on_are_read_wherever_they_are_cut() -> None:
+    """The second request begins in the midst of a read, and its head ends in the next one."""
+    requests = b"".join(
+        b"POST /api/%b HTTP/1.1\r\nhost: here\r\ncontent-length: 2\r\n\r\nhi" % name
+        for name in (b"first", b"second")
+    )
+
+    async def tell(client: AsgiClient, receive: Any) -> None:
+        await receive()
+        await client.answer(200, b"text/plain", b"seen")
+
+    for place in range(1, len(requests)):
+        async with serving(tell) as (wire, protocol, tasks):
+            protocol.data_received(requests[:place])
+            await asyncio.sleep(0)
+            protocol.data_received(requests[place:])
+            async with asyncio.timeout(PATIENCE_S):
+                while b"".join(wire.writes).count(b"seen") < 2:
+                    assert b" 400 " not in b"".join(wire.writes), place
+                    await asyncio.gather(*tasks)
+                    await asyncio.sleep(0)

@@ -21,12 +21,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from conformance.bench import load, servers, work
+from conformance.bench import load, servers, stalls, work
 from conformance.bench.dialect import Task, request
 from conformance.bench.generator import Job, Yield
 from conformance.bench.instructions import Counted
 from conformance.bench.load import PACE_S, TOKENS
 from conformance.bench.servers import Target, Usage
+from conformance.bench.stalls import Stall
 from conformance.bench.standin import Plan
 from conformance.bench.wire import MODEL
 
@@ -108,6 +109,7 @@ class Results(msgspec.Struct):
     requests: list[Requests] = []
     memory: list[Memory] = []
     start: Start | None = None
+    stalls: list[Stall] = []
     work_ns: dict[str, float] = {}
     instructions: list[Counted] = []
     problems: list[str] = []
@@ -123,10 +125,12 @@ class Size(msgspec.Struct, frozen=True):
     request_cycles: int = 100
     memory_streams: int = 1000
     start_tries: int = 5
+    stall_megabytes: int = 16
 
 
 QUICK = Size(
     streams=(1, 16, 64),
+    stall_megabytes=2,
     rounds=1,
     tokens=50,
     burst_cycles=5,
@@ -162,6 +166,8 @@ class Bench:
             self._measure_requests(task)
         self._say("memory")
         self._measure_memory()
+        self._say("stalls")
+        self._measure_stalls()
         self._say("start and work per chunk")
         self._measure_start()
         self.results.work_ns = {name: work.time_ns(each) for name, each in work.works().items()}
@@ -306,6 +312,12 @@ class Bench:
                 time.sleep(0.1)
                 most = max(most, usage.rss_bytes() - before)
         return most
+
+    def _measure_stalls(self) -> None:
+        servers.set_plan(self._standin, Plan(tokens=5))
+        for target in self._targets:
+            if target.dialect == "ollama":
+                self.results.stalls += stalls.measure(target, self._size.stall_megabytes)
 
     def _measure_start(self) -> None:
         answers: list[float] = []

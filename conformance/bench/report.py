@@ -38,6 +38,8 @@ def tables(results: Results) -> str:
         _request_table(results),
         "### Memory (MiB resident)",
         _memory_table(results),
+        "### What other requests wait while one large body is served (ms)",
+        _stall_table(results),
         "### The gateway alone",
         _alone_table(results),
     ]
@@ -89,6 +91,25 @@ def write(results: Results) -> None:
     )
     body = f"{BEGIN}\n\nMachine: {machine}\n\n{tables(results)}\n{END}"
     PAGE.write_text(before + body + after, "utf-8")
+
+
+def _stall_table(results: Results) -> str:
+    rows = [
+        [
+            row.kind,
+            row.target,
+            f"{row.megabytes:.1f}",
+            str(row.status or "no answer"),
+            f"{row.took_ms:.0f}",
+            f"{row.idle_p99_ms:.1f}",
+            f"{row.p99_ms:.1f}",
+            f"{row.most_ms:.1f}",
+            f"{row.most_ms / row.idle_p99_ms:.0f}",
+        ]
+        for row in sorted(results.stalls, key=lambda row: row.kind)
+    ]
+    head = ["body", "server", "MB", "answer", "took", "idle p99", "p99", "most", "most / idle"]
+    return _table(head, rows)
 
 
 def _names(results: Results) -> list[str]:

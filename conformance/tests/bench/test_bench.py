@@ -4,14 +4,17 @@ That the bench sees what there is: tokens, their times, and answers that are wro
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from conformance.bench import instructions, report, servers
+from conformance.bench import instructions, report, servers, stalls
 from conformance.bench.instructions import Counted
 from conformance.bench.measures import Bench, Paced, Results, Size, Spread
 from conformance.bench.servers import Target
+from conformance.bench.stalls import Stall
 from conformance.bench.standin import Plan
 
 
@@ -55,6 +58,23 @@ def test_tells_what_a_server_adds() -> None:
     told = report.tables(results)
     assert "1.00 / 2.00 / 4.00" in told
     assert "30.0 (1.50x)" in told
+
+
+def test_every_kind_of_large_body_is_answered_and_others_are_watched(standin: Target) -> None:
+    """All kinds are of the size that is wished, and what others wait is told with its ratio."""
+    assert all(len(body) > 900_000 for body in stalls.bodies(1).values())
+    with (
+        tempfile.TemporaryDirectory() as state,
+        servers.started(
+            "olgate", "ollama", *servers.gateway_arguments(standin.url), state=Path(state)
+        ) as gateway,
+    ):
+        found = stalls.measure(gateway, 1)
+    assert [*stalls.bodies(1)] == [row.kind for row in found]
+    assert {200, 400} == {row.status for row in found}
+    assert all(0 < row.p99_ms <= row.most_ms for row in found)
+    told = report.tables(Results(stalls=[Stall("olgate", "odd", 1.0, 200, 9.0, 2.0, 3.0, 8.0)]))
+    assert "| odd  | olgate | 1.0 | 200    | 9    | 2.0      | 3.0 | 8.0  | 4" in told
 
 
 def test_tells_what_a_token_takes_with_its_share_of_the_request() -> None:

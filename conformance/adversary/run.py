@@ -28,6 +28,8 @@ AT_A_TIME = 32
 HANGS_S = 60.0
 """No exchange takes that long unless something hangs: the limits of the gateway are far below."""
 WARM_UP = 0.3
+IDLE_S = 2.5
+"""More than the seconds for which the gateway keeps an idle connection."""
 QUIET_S = 0.25
 """After its last whole answer, what else a connection sends would come within this time."""
 SETTINGS = {
@@ -210,11 +212,13 @@ async def attack(loop: str, count: int, seed: int, first: int = 0) -> Report:
 
 
 async def _settled(gateway: Gateway, session: aiohttp.ClientSession) -> Measure:
-    """Measure when nothing runs any more."""
+    """Measure when nothing runs any more, and idle connections to the upstream are closed."""
     now = await gateway.measure(session)
-    for _ in range(30):
+    equal = 0
+    for _ in range(60):
         await asyncio.sleep(0.5)
         least, now = now, await gateway.measure(session)
-        if (now.tasks, now.files) == (least.tasks, least.files):
+        equal = equal + 1 if (now.tasks, now.files) == (least.tasks, least.files) else 0
+        if equal * 0.5 > IDLE_S:
             break
     return now

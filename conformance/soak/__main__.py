@@ -19,11 +19,18 @@ from conformance.soak.run import Report, Wish, soak
 @click.option("--streams", default=200, show_default=True, help="number of clients at a time")
 @click.option("--rate", default=4.0, show_default=True, help="tokens per second of a stream")
 @click.option("--seed", default=1, show_default=True, help="seed of the random numbers")
-def main(minutes: float, streams: int, rate: float, seed: int) -> None:
+@click.option(
+    "--large",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="part of the requests that have bodies of 1 to 20 MB",
+)
+def main(minutes: float, streams: int, rate: float, seed: int, large: float) -> None:
     """Run clients against a gateway, with faults, and check for leaks and wrong answers."""
     if minutes <= 0 or streams <= 0:
         raise click.UsageError("--minutes and --streams are above 0")
-    report = asyncio.run(soak(Wish(minutes * 60, streams, rate, seed)))
+    report = asyncio.run(soak(Wish(minutes * 60, streams, rate, seed, large)))
     show(report)
     sys.exit(1 if report.problems else 0)
 

@@ -23,6 +23,8 @@ PATIENCE_S = 120.0
 """No answer of the soak takes that long unless something hangs."""
 
 LAST_WORDS = 300
+MOST_MB = 20
+"""Megabytes of the largest prompts."""
 SLOW_READ_BYTES = 64 * 1024
 SLOW_READ_S = 0.1
 IN_TIME = b"did not answer in time"
@@ -71,8 +73,12 @@ class Asking:
         return bool(self.body.get("stream"))
 
 
-def draw(dice: random.Random, tag: str) -> Asking:
-    """Return a request as the dice fall: most read on, some leave, few are slow."""
+def draw(dice: random.Random, tag: str, large: float = 0.0) -> Asking:
+    """
+    Return a request as the dice fall: most read on, some leave, few are slow.
+
+    `large` is the part of the requests whose prompt has 1 to 20 MB.
+    """
     manner = dice.choices(
         list(Manner),
         weights=[76, 10, 10, 4],
@@ -83,6 +89,8 @@ def draw(dice: random.Random, tag: str) -> Asking:
         prompt += f"fault={fault};"
     if manner == Manner.READS_SLOWLY:
         prompt += LARGE
+    if large and dice.random() < large:
+        prompt += " " + "x" * (dice.randint(1, MOST_MB) * 10**6)
     streamed = manner in (Manner.READS_SLOWLY, Manner.LEAVES_MIDWAY) or dice.random() < 0.7
     messages = [{"role": "user", "content": prompt}]
     kind = dice.choice(("chat", "generate", "passed", "embed" if not streamed else "chat"))

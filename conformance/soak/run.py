@@ -56,6 +56,8 @@ class Wish:
     streams: int
     rate: float
     seed: int
+    large: float = 0.0
+    """The part of the requests that have bodies of megabytes."""
 
 
 @dataclass
@@ -126,7 +128,7 @@ class Soak:
         await asyncio.sleep(dice.random() * min(2.0, self.wish.seconds / 10))
         while time.monotonic() < end:
             self.number += 1
-            asking = draw(dice, f"{self.number:x}")
+            asking = draw(dice, f"{self.number:x}", self.wish.large)
             outcome, words = await ask(self.session, asking, dice)
             self._note(asking, outcome, words)
 

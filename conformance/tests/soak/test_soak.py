@@ -125,3 +125,16 @@ def test_a_cancel_that_does_not_come_is_a_problem() -> None:
     soak.report = Report()
     soak.judge_cancels()
     assert [] == soak.report.problems
+
+
+def test_some_requests_are_large_if_that_is_wished() -> None:
+    """The part of them is about the one that is wished, and they have megabytes."""
+
+    def sizes(large: float) -> list[int]:
+        dice = random.Random(7)
+        return [len(str(draw(dice, "1", large).body)) for _ in range(40)]
+
+    assert max(sizes(0.0)) < 10_000
+    large = [size for size in sizes(0.25) if size >= 1_000_000]
+    assert 4 <= len(large) <= 16
+    assert max(large) < 21_000_000

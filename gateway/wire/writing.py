@@ -40,6 +40,8 @@ _LESS, _GREATER, _AND = b"<>&"
 """As numbers: searching for a byte is ten times as fast as searching for bytes, which Python first
 tries to read as a number."""
 _MARK = msgspec.Raw(b"\0")
+_PIECE = 128 * 1024
+"""Characters of a text that are written in one step."""
 _GROUP = 64
 """Items of a list that are written in one step, where they are neither structs nor texts."""
 _encoder = msgspec.json.Encoder()
@@ -64,7 +66,9 @@ def encode(value: object) -> bytes:
 
 def encode_in_steps(value: msgspec.Struct) -> Steps[bytes]:
     """
-    Do the same for a struct of many bytes, in steps: the items of its lists are written in groups.
+    Do the same for a struct of many bytes, in steps of a bounded time.
+
+    The structs in its lists are taken out of them, as nothing else may keep a large body.
     """
     whole = BytesIO()
     yield from _write(value, whole)
@@ -72,28 +76,56 @@ def encode_in_steps(value: msgspec.Struct) -> Steps[bytes]:
 
 
 def _write(value: msgspec.Struct, whole: BytesIO) -> Steps[None]:
-    values = ((name, getattr(value, name)) for name in value.__struct_fields__)
-    lists = {name: items for name, items in values if isinstance(items, list) and items}
+    """Write a struct; what it holds of lists, structs and long texts is written part by part."""
+    apart: dict[str, Any] = {}
+    for name in value.__struct_fields__:
+        held = getattr(value, name)
+        if isinstance(held, msgspec.Struct) or (
+            isinstance(held, list | str) and len(held) > (0 if isinstance(held, list) else _PIECE)
+        ):
+            apart[name] = held
     # In JSON, this byte stands nowhere.
-    marked = msgspec.structs.replace(value, **{name: [_MARK] for name in lists})
+    marked = msgspec.structs.replace(value, **dict.fromkeys(apart, _MARK))
     first, *rest = encode(marked).split(b"\0")
     whole.write(first)
-    for part, items in zip(rest, lists.values(), strict=True):
-        at = 0
-        while at < len(items):
-            whole.write(b"," if at else b"")
-            item = items[at]
-            if isinstance(item, msgspec.Struct):
-                at += 1
-                yield from _write(item, whole)
-            elif isinstance(item, str):
-                at += 1
-                whole.write(encode(item))
-            else:
-                whole.write(encode(items[at : at + _GROUP])[1:-1])
-                at += _GROUP
-            yield
+    for part, held in zip(rest, apart.values(), strict=True):
+        if isinstance(held, msgspec.Struct):
+            yield from _write(held, whole)
+        elif isinstance(held, str):
+            yield from _write_text(held, whole)
+        else:
+            yield from _write_items(held, whole)
         whole.write(part)
+
+
+def _write_text(text: str, whole: BytesIO) -> Steps[None]:
+    whole.write(b'"')
+    for at in range(0, len(text), _PIECE):
+        whole.write(encode(text[at : at + _PIECE])[1:-1])
+        yield
+    whole.write(b'"')
+
+
+def _write_items(items: list[Any], whole: BytesIO) -> Steps[None]:
+    at = 0
+    mark = b"["
+    while at < len(items):
+        whole.write(mark)
+        mark = b","
+        item = items[at]
+        if isinstance(item, msgspec.Struct):
+            # It is written once, so its texts need not be in memory any longer.
+            items[at] = None
+            at += 1
+            yield from _write(item, whole)
+        elif isinstance(item, str):
+            at += 1
+            yield from _write_text(item, whole)
+        else:
+            whole.write(encode(items[at : at + _GROUP])[1:-1])
+            at += _GROUP
+        yield
+    whole.write(b"]")
 
 
 def encode_line(frame: object) -> bytes:

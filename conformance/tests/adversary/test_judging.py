@@ -2,6 +2,7 @@
 
 import json
 import random
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from conformance.adversary.asks import Ask, draw_ask
 from conformance.adversary.judging import Received, judge
 
 OWN, OTHER = "q0000000001", "q0000000002"
-FRAME = {"model": "fir", "response": "", "done": False}
+FRAME: dict[str, Any] = {"model": "fir", "response": "", "done": False}
 
 
 def ask_for(route: str, *, is_stream: bool, is_well: bool = True) -> Ask:
@@ -18,7 +19,7 @@ def ask_for(route: str, *, is_stream: bool, is_well: bool = True) -> Ask:
     return Ask("well", [], (OWN,), route, is_stream, is_well=is_well)
 
 
-def lines(*frames: dict[str, object]) -> bytes:
+def lines(*frames: dict[str, Any]) -> bytes:
     """Return a streamed answer of the gateway."""
     told = [json.dumps({**FRAME, **each}, separators=(",", ":")) + "\n" for each in frames]
     body = "".join(told).encode()
@@ -35,7 +36,8 @@ def problems_of(data: bytes, act: Act | None, ask: Ask | None = None) -> str:
 
 WHOLE = Act("well", [], truth="whole", text=f"{OWN} fog")
 CUT = Act("cut", [], truth="cut")
-SAID, DONE = {"response": f"{OWN} fog"}, {"done": True}
+SAID: dict[str, Any] = {"response": f"{OWN} fog"}
+DONE: dict[str, Any] = {"done": True}
 
 
 def test_a_true_answer_is_not_wrong() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -39,6 +39,16 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
     is_configured: bool = False
 
 
+MAX_BYTES: Final = 1024 * 1024
+"""Largest document of one alias: all of them are read, and held, by every gateway of a store."""
+MAX_MODELS: Final = 1000
+"""Most aliases in a store."""
+
+
+class TooMuchToKeep(Exception):
+    """An alias is larger than one may be, or one more than there may be; the text says which."""
+
+
 class Aliases:
     """
     The aliases of all gateways that share the store, as of the last `refresh`.
@@ -51,6 +61,8 @@ class Aliases:
         self._store = store
         self._configured = dict(configured)
         self._kept: dict[str, Alias] = {}
+        self._documents: dict[str, bytes] = {}
+        """What the aliases of the last `refresh` were decoded from."""
         self._log = get_logger()
 
     @property
@@ -78,7 +90,13 @@ class Aliases:
         """Read the store again; after a failure, the last known aliases stay."""
         try:
             documents = await self._store.aliases()
-            self._kept = {name: _decode(document) for name, document in documents.items()}
+            # Documents may be large, and most have not changed since the last time.
+            before, known = self._documents, self._kept
+            self._kept = {
+                name: known[name] if before.get(name) == document else _decode(document)
+                for name, document in documents.items()
+            }
+            self._documents = documents
         except (StoreFailure, msgspec.MsgspecError) as error:
             self._log.warning("could not read the stored aliases", reason=str(error))
 
@@ -86,8 +104,18 @@ class Aliases:
         """Remember a name, instead of what it stood for before. Raises StoreFailure."""
         name = _folded(alias.name)
         document = msgspec.json.encode(alias)
+        if len(document) > MAX_BYTES:
+            raise TooMuchToKeep(
+                f"a model's own texts, parameters and messages have at most {MAX_BYTES} bytes in "
+                f"all, and these have {len(document)}"
+            )
+        if name not in self._kept and len(self._kept) >= MAX_MODELS:
+            raise TooMuchToKeep(
+                f"at most {MAX_MODELS} models are kept here: delete one with `ollama rm`"
+            )
         await self._store.put_alias(name, document)
         self._kept = {**self._kept, name: alias}
+        self._documents = {**self._documents, name: document}
 
     async def forget(self, name: str) -> None:
         """Remove a stored name; one that is not there is fine. Raises StoreFailure."""

@@ -52,7 +52,8 @@ def derived(
         system=system or source.system,
         template=template or source.template,
         requires=requires or source.requires,
-        license=[*source.license, *(text for text in licences if text)],
+        # Each once: a Modelfile that `show` made states those of the source again.
+        license=[*dict.fromkeys([*source.license, *(text for text in licences if text)])],
         parameters={**source.parameters, **_given_options(parameters)},
         messages=[
             internal.MadeMessage(

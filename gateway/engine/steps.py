@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.catalogue import derive
-from gateway.catalogue.aliases import Alias
+from gateway.catalogue.aliases import Alias, TooMuchToKeep
 from gateway.catalogue.download_sources import download_wish, downloaded_row
 from gateway.catalogue.downloads import NO_DOWNLOADS, NOT_FOUND
 from gateway.engine.pictures import as_png
@@ -276,6 +276,8 @@ async def forget(run: Run, *, model: str | UnsetType | None, name: str | UnsetTy
 async def _keep(run: Run, alias: Alias) -> None:
     try:
         await run.services.catalogue.keep(alias)
+    except TooMuchToKeep as problem:
+        raise Refusal(400, str(problem)) from None
     except StoreFailure as failure:
         raise _unwritable(failure) from failure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
@@ -10,6 +11,9 @@ from gateway.types import internal
 from gateway.wire.go_text import quote
 
 _NO_ARCHITECTURE: Final = "unknown"
+_ROLES: Final = ("system", "user", "assistant")
+"""Roles that a Modelfile knows."""
+_BREAKS: Final = {ord(one): " " for one in "\r\n\t"}
 _COPILOT: Final = "GitHubCopilotChat/"
 _KEY_COLUMNS: Final = 30
 _FILE_TYPES: Final = {
@@ -70,18 +74,32 @@ def modelfile(name: str, system: str | UnsetType, made: internal.MadeModel | Uns
     ]
     told = system_in_force(system, UNSET if isinstance(made, UnsetType) else made.system)
     if isinstance(made, UnsetType):
-        lines += [f"SYSTEM {_value(told)}"] if told else []
+        value = _modelfile_value(told) if told else UNSET
+        lines += [] if value is UNSET else [f"SYSTEM {value}"]
         return "\n".join(lines) + "\n"
-    lines[-1] = f"FROM {made.parent or name}"
-    lines += [f"TEMPLATE {_value(made.template)}"] if made.template else []
-    lines += [f"SYSTEM {_value(told)}"] if told else []
-    lines += [
-        f"PARAMETER {key} {_shown(value, is_quoted=False)}"
+    stated = [("TEMPLATE", made.template), ("SYSTEM", told), ("REQUIRES", made.requires)]
+    stated += [
+        (f"PARAMETER {key}", _shown(value, is_quoted=False))
         for key, values in made.parameters.items()
         for value in _each(values)
     ]
-    lines += [f"LICENSE {_value(text)}" for text in made.license]
-    lines += [f"MESSAGE {turn.role} {_value(turn.content)}" for turn in made.messages]
+    stated += [("LICENSE", text) for text in made.license]
+    stated += [(f"MESSAGE {turn.role}", turn.content) for turn in made.messages]
+    found = [(command, _modelfile_value(text)) for command, text in stated if text]
+    untold = [command for command, value in found if value is UNSET]
+    untold += [f"MESSAGE {turn.role}" for turn in made.messages if turn.role not in _ROLES]
+    if untold:
+        # What a Modelfile cannot hold is inherited from the model itself.
+        lines[-1] = (
+            f"# A Modelfile cannot hold its {', '.join(dict.fromkeys(untold))}: FROM has it."
+        )
+        lines.append(f"FROM {name}")
+        # Messages replace the inherited ones, so all are stated or none.
+        kept = [] if any(one.startswith("MESSAGE") for one in untold) else ["MESSAGE"]
+        found = [one for one in found if not one[0].startswith("MESSAGE") or kept]
+    else:
+        lines[-1] = f"FROM {made.parent or name}"
+    lines += [f"{command} {value}" for command, value in found if value is not UNSET]
     return "\n".join(lines) + "\n"
 
 
@@ -201,7 +219,7 @@ def _shown(value: Any, *, is_quoted: bool) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return quote(value) if is_quoted else _value(value)
+        return quote(value) if is_quoted else value
     return f"{value:g}" if isinstance(value, float) else _go_form(value)
 
 
@@ -224,8 +242,19 @@ def _go_form(value: Any, *, is_nested: bool = False) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _value(text: str) -> str:
-    """Return a text with the quotes that a Modelfile needs."""
-    if "\n" not in text and '"' not in text and text == text.strip():
+def _modelfile_value(text: str) -> str | UnsetType:
+    """
+    Return a text as a Modelfile holds it, absent when it cannot.
+
+    A value ends with its line, unless quotes are open; and those end where a line ends with them.
+    What is not printable is lost. (docs/facts/ollama.md#modelfile)
+    """
+    if not all(map(str.isprintable, text.translate(_BREAKS).split(" "))):
+        return UNSET
+    lines = re.split(r"[\r\n]", text)
+    if len(lines) == 1 and text == text.strip() and '"' not in text:
         return text
-    return f'"""{text}"""'
+    inner = [line.rstrip() for line in lines[:-1]]
+    if not any(line.endswith('"""') for line in inner):
+        return f'"""{text}"""'
+    return UNSET

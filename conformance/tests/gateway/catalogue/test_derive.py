@@ -193,7 +193,12 @@ async def test_an_instance_is_shown_under_the_name_it_was_loaded_for() -> None:
         (
             "/v1/responses",
             {"input": "Hi", "temperature": 1},
-            {"instructions": "You are a pilot.", "temperature": 1, "max_output_tokens": 9},
+            {
+                "instructions": "You are a pilot.",
+                "temperature": 1,
+                "max_output_tokens": 9,
+                "input": [{"role": "user", "content": "Fog?"}, {"role": "user", "content": "Hi"}],
+            },
         ),
         (
             "/v1/messages",
@@ -228,7 +233,7 @@ async def test_other_dialects_get_what_a_model_was_made_with(
     assert {**body, **added, "model": LOADED} == sent
 
 
-async def test_a_stored_turn_that_is_a_system_text_is_the_only_one() -> None:
+async def test_a_stored_turn_does_not_stand_in_for_the_system_text() -> None:
     """On both dialects alike."""
     made = {**MADE, "messages": [{"role": "system", "content": "Rhyme."}]}
     async with open_pair() as pair:
@@ -237,7 +242,7 @@ async def test_a_stored_turn_that_is_a_system_text_is_the_only_one() -> None:
         await pair.post("/v1/chat/completions", chat("pilot"))
         told = [[one["role"] for one in body["messages"]] for body in pair.bodies(CHAT)]
 
-    assert [["system", "user"]] * 2 == told
+    assert [["system", "system", "user"]] * 2 == told
 
 
 async def test_the_other_dialect_learns_the_nearest_names_too() -> None:

@@ -1,0 +1,50 @@
+"""How many aliases a store takes, and how large they may be."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.catalogue import aliases
+from gateway.catalogue.aliases import Alias, Aliases, TooMuchToKeep
+from gateway.store.sqlite import MEMORY, SqliteStore
+from gateway.types import internal
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def alias(name: str, system: str = "") -> Alias:
+    made = internal.MadeModel(parent="", system=system, license=[], parameters={}, messages=[])
+    return Alias(name=name, request_key="k", modified_at="2026-01-01T00:00:00Z", made=made)
+
+
+async def test_what_a_store_takes_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All aliases are read again and again, and held."""
+    monkeypatch.setattr(aliases, "MAX_MODELS", 2)
+    monkeypatch.setattr(aliases, "MAX_BYTES", 1000)
+    kept = Aliases(SqliteStore(MEMORY), {})
+    await kept.keep(alias("a:latest"))
+    await kept.keep(alias("b:latest"))
+
+    with pytest.raises(TooMuchToKeep, match="at most 2 models"):
+        await kept.keep(alias("c:latest"))
+    with pytest.raises(TooMuchToKeep, match="1000 bytes"):
+        await kept.keep(alias("a:latest", "x" * 1000))
+    await kept.keep(alias("a:latest", "y"))
+    assert "y" == kept.kept[next(key for key in kept.kept if "/a:" in key)].made.system
+
+
+async def test_only_what_has_changed_is_decoded() -> None:
+    """The aliases that stay are the same objects; a gateway on the same store sees the others."""
+    store = SqliteStore(MEMORY)
+    kept, other = Aliases(store, {}), Aliases(store, {})
+    await kept.keep(alias("a:latest"))
+    await kept.keep(alias("b:latest"))
+    await kept.refresh()
+    before = dict(kept.kept)
+    await other.refresh()
+    await other.keep(alias("b:latest", "new"))
+    await kept.refresh()
+
+    (a, b) = sorted(before)
+    assert before[a] is kept.kept[a]
+    assert "new" == kept.kept[b].made.system

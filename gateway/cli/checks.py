@@ -192,17 +192,20 @@ async def _models(scene: Scene) -> Result:
         return "wrong", f"no list of models: {state.reason}", state.advice
     if not state.models:
         return "hint", "there are no models", state.advice or "give that server a model"
-    return "ok", f"{state.models} models, {state.loaded} loaded (dialect {state.dialect})", ""
+    models = f"{state.models} model{'' if state.models == 1 else 's'}"
+    return "ok", f"{models}, {state.loaded} loaded (dialect {state.dialect})", ""
 
 
 async def _loading(scene: Scene) -> Result:
     if scene.state is None or not scene.state.is_reachable:
         return _SKIPPED
     if scene.state.dialect != "v1":
+        is_old = scene.identity is not None and scene.identity.kind == Kind.LMSTUDIO
+        verb = "update LM Studio to 0.4" if is_old else "use LM Studio 0.4"
         return (
             "hint",
             f"not possible in the dialect {scene.state.dialect}: the server loads by its own rules",
-            "update LM Studio to 0.4 for num_ctx, keep_alive, unloading and downloads",
+            f"{verb} for num_ctx, keep_alive, unloading and downloads",
         )
     try:
         await scene.upstream.ask(host.load(internal.LoadWish(model=NO_MODEL)), timeout_s=PROBE_S)

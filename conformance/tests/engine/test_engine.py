@@ -68,6 +68,13 @@ def wait_until_idle(served: Served) -> None:
         time.sleep(0.02)
 
 
+def test_it_is_recognised(chat: Served) -> None:
+    """It has a list of models as LM Studio has, and no greeting; `/health` says what it is."""
+    shown = chat.gateway.get("/health").json()["upstream"]
+    assert ("llama.cpp", "openai", 1) == (shown["server"], shown["dialect"], shown["models"])
+    assert "olgate cannot load, unload or download models there" in shown["reason"]
+
+
 def test_the_engine_is_listed_as_a_plain_host(chat: Served) -> None:
     """A plain host's model has a name, and details that do not break a client."""
     (model,) = chat.gateway.get("/api/tags").json()["models"]

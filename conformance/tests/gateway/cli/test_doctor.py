@@ -111,6 +111,7 @@ async def test_another_server_is_named(
         assert verdict == found["server"].verdict
         assert found["server"].found.startswith(said)
         assert found["server"].do
+        assert not found["loading"].do.startswith("update LM Studio")
 
 
 async def test_the_gateway_itself_is_recognised() -> None:
@@ -214,6 +215,7 @@ async def test_an_older_host_and_one_without_models() -> None:
         found = await examine(standin.url)
         assert "hint" == found["loading"].verdict
         assert "dialect v0" in found["loading"].found
+        assert found["loading"].do.startswith("update LM Studio to 0.4 for ")
     async with standing(models=()) as standin:
         found = await examine(standin.url)
         assert ("hint", "there are no models", GET_A_MODEL) == found["models"][1:]

@@ -112,6 +112,7 @@ class PassedOn:
     first: str | None
     request: tuple[Change, ...]
     answer: tuple[Change, ...]
+    stream: tuple[Change, ...]
     instead: str | None
     reads: tuple[str, ...]
     """The lists of the context that its rules read."""

@@ -126,7 +126,11 @@ def check_reasons(project: Project, facts: Facts) -> None:
     """Have what is changed of what is passed on cite the fact that makes it necessary."""
     for file in project.files.values():
         patch, instead = file.patch, file.instead
-        changes = (*patch.first, *patch.request, *patch.answer) if patch is not None else ()
+        changes = (
+            (*patch.first, *patch.request, *patch.answer, *patch.stream)
+            if patch is not None
+            else ()
+        )
         for one in (*changes, *((instead,) if instead is not None else ())):
             _check_proof(facts, project.findings, one.why, one.why_position, "reason")
 

@@ -66,6 +66,7 @@ WAYS = {
     "append": "given further items in the",
     "remove": "left out of the",
 }
+EVENTS = "text/event-stream"
 INSTEAD = "answered without LM Studio"
 INSTEAD_WHEN = "answered without LM Studio where a setting says so"
 """What the pages say of members, by the verb that changes them, and of a whole answer."""
@@ -99,6 +100,7 @@ class Patches:
         file, module = self._builder.file, self._builder.module
         request = self._side("request", self._request_type())
         answer = self._side("answer", self._answer_type())
+        stream = self._side("stream", self._event_type())
         self._check_named(request, answer)
         patch = file.patch
         changes = {
@@ -106,6 +108,7 @@ class Patches:
             for side, rules in (
                 (request, patch.request if patch is not None else ()),
                 (answer, patch.answer if patch is not None else ()),
+                (stream, patch.stream if patch is not None else ()),
             )
         }
         instead = self._instead(file.instead, request) if file.instead is not None else None
@@ -123,6 +126,7 @@ class Patches:
                     first=first,
                     request=changes["request"],
                     answer=changes["answer"],
+                    stream=changes["stream"],
                     instead=instead,
                     reads=tuple(sorted(self._reads)),
                     path_model=self._passed.path_model or "",
@@ -162,6 +166,11 @@ class Patches:
 
     def _answer_type(self) -> StructType | None:
         found = self._builder.answer_type() if not self._passed.below else None
+        return found if isinstance(found, StructType) else None
+
+    def _event_type(self) -> StructType | None:
+        kinds = [kind for one in self._builder.operations for kind in one.answered(EVENTS)]
+        found = kinds[0] if kinds and not self._passed.below else None
         return found if isinstance(found, StructType) else None
 
     def _side(self, name: str, holder: StructType | None) -> _Side:

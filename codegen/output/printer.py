@@ -62,7 +62,7 @@ class Printer:
         references = {runtime.FINAL, runtime.ENDPOINT, runtime.GO_RULES}
         if passthrough:
             references.add(runtime.PASSED_ON)
-        changing = [row for row in passthrough if row.request or row.answer]
+        changing = [row for row in passthrough if row.request or row.answer or row.stream]
         if changing:
             references.add(runtime.CHANGE)
         if any(row.missing or row.lacking for row in passthrough):

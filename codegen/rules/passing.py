@@ -170,7 +170,9 @@ class FirstStep:
         )
 
 
-@construct("patch", needs=(Needs(("first", "request", "answer"), "this patch changes nothing"),))
+@construct(
+    "patch", needs=(Needs(("first", "request", "answer", "stream"), "this patch changes nothing"),)
+)
 @dataclass(frozen=True, kw_only=True)
 class Patch:
     """What is changed in a request on its way to LM Studio, and in its answer on the way back."""
@@ -183,6 +185,10 @@ class Patch:
     )
     answer: tuple[ChangeRule, ...] = key(
         ListOf(one(lambda: ChangeRule)), "changes of the members of an answer that is a success"
+    )
+    stream: tuple[ChangeRule, ...] = key(
+        ListOf(one(lambda: ChangeRule)),
+        "changes of each event's members; tool calls are joined before them",
     )
 
 

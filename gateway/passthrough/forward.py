@@ -27,6 +27,7 @@ from gateway.observability.record import current
 from gateway.passthrough.answers import look_at, patch_answer
 from gateway.passthrough.json_members import join_members, members_of
 from gateway.passthrough.large import join_in_steps, read_members
+from gateway.passthrough.rewriting import Rewriter
 from gateway.passthrough.routes import Routes
 from gateway.passthrough.sending import conclude, refuse
 from gateway.runtime.context import NOTHING, RequestContext
@@ -123,7 +124,7 @@ class Passthrough:
                 raise afresh(route.missing)
             if route.instead is not None and await self._answer_instead(route, context, client):
                 return
-            changes = due(route.answer, context)
+            changes, on_stream = due(route.answer, context), due(route.stream, context)
             # The members are the body once more, which is kept no longer than it is needed.
             context.sent = NOTHING
             is_asked = not (route.changes_models or route.path_model or route.looked_up)
@@ -133,8 +134,8 @@ class Passthrough:
                 lease = self._lifecycle.lease(row, num_ctx=_context_length(row.made))
                 await lease.prepare()
             if route.model and context.resolved is None:
-                changes = ()
-            await self._forward(scope, body, route, changes, context, lease, client)
+                changes = on_stream = ()
+            await self._forward(scope, body, route, changes, on_stream, context, lease, client)
         except BaseException as problem:
             told = partial(refuse, path=path, client=client)
             if not await self._failures.conclude(problem, client, told, context, path):
@@ -274,6 +275,7 @@ class Passthrough:
         body: bytes | AsyncIterator[bytes] | None,
         route: PassedOn,
         changes: tuple[Change, ...],
+        on_stream: tuple[Change, ...],
         context: RequestContext,
         lease: Lease | None,
         client: AsgiClient,
@@ -289,6 +291,8 @@ class Passthrough:
         may_repeat = isinstance(body, bytes)
         record = current()
         sign_of_life_s = context.settings.answers.sign_of_life_s
+        rewrite = partial(Rewriter, on_stream, context) if on_stream else None
+        is_ollama = context.settings.answers.openai == "ollama" and path.startswith("/v1/")
         while True:
             async with self._upstream.forward(scope["method"], target, headers, body) as answer:
                 chunks = answer.chunks()
@@ -320,13 +324,24 @@ class Passthrough:
                         start = patch_answer(answer, start, changes, context)
                     for text in context.warnings:
                         client.add_header(WARNING, text)
-                    await conclude(answer, start, answer.each, path, client, sign_of_life_s)
+                    await conclude(
+                        answer,
+                        start,
+                        answer.each,
+                        path,
+                        client,
+                        sign_of_life_s,
+                        rewrite,
+                        is_ollama=is_ollama,
+                    )
                     return
             if await lease.recover(failure, how):
                 record.retries += 1
             else:
                 # Read whole above, or an event stream of which nothing follows its error.
-                await conclude(answer, start, None, path, client, sign_of_life_s)
+                await conclude(
+                    answer, start, None, path, client, sign_of_life_s, rewrite, is_ollama=is_ollama
+                )
                 return
 
 

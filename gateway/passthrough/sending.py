@@ -10,6 +10,7 @@ from typing import TypeAlias
 from gateway.faults import Refusal, UpstreamFailure, afresh
 from gateway.observability.record import STATED, current
 from gateway.passthrough.answers import Start
+from gateway.passthrough.rewriting import Rewriter
 from gateway.passthrough.signs_of_life import SignsOfLife
 from gateway.server.asgi import AsgiClient
 from gateway.server.dialects import (
@@ -29,6 +30,8 @@ _OF_REPEATING = (b"retry-after", b"retry-after-ms", b"x-should-retry")
 
 Rest: TypeAlias = Callable[[Sink], Awaitable[None]]
 """Passes on the rest of an answer's body."""
+Rewrite: TypeAlias = Callable[[Sink], Rewriter]
+"""Makes the rewriter of a stream that rules change."""
 
 
 async def conclude(
@@ -38,21 +41,28 @@ async def conclude(
     path: str,
     client: AsgiClient,
     sign_of_life_s: float,
+    rewrite: Rewrite | None = None,
+    *,
+    is_ollama: bool = False,
 ) -> None:
-    """Send an answer on, an error in the caller's dialect. Raises UpstreamFailure."""
+    """
+    Send an answer on, an error in the caller's dialect. Raises UpstreamFailure.
+
+    `rewrite` changes the events of a stream. With `is_ollama` an error is written anew in any case.
+    """
     failure = start.failure
     if failure is not None and answer.status < 400:
         raise afresh(failure)
     if failure is not None:
         current().fault = failure.fault or STATED
-    if failure is not None and not is_in_dialect(path, b"".join(start.held)):
+    if failure is not None and (is_ollama or not is_in_dialect(path, b"".join(start.held))):
         error = envelope(path, answer.status, failure.message)
         for name, value in answer.headers:
             if name in _OF_REPEATING:
                 client.add_header(name.decode("ascii"), value.decode("latin-1"))
         await client.answer(answer.status, JSON, encode(error))
         return
-    await _send_on(answer, start, rest, path, client, sign_of_life_s)
+    await _send_on(answer, start, rest, path, client, sign_of_life_s, rewrite)
 
 
 async def _send_on(
@@ -62,6 +72,7 @@ async def _send_on(
     path: str,
     client: AsgiClient,
     sign_of_life_s: float,
+    rewrite: Rewrite | None,
 ) -> None:
     """Send an answer on as it arrives. Raises UpstreamFailure for a stream that ends too early."""
     await client.start(answer.status, answer.headers)
@@ -72,17 +83,21 @@ async def _send_on(
         end = (end + chunk)[-END_BYTES:]
         return client.push(chunk)
 
+    rewriter = rewrite(send_chunk) if rewrite is not None and client.is_event_stream else None
+    take = send_chunk if rewriter is None else rewriter.take
     for chunk in start.held:
-        if (pending := send_chunk(chunk)) is not None:
+        if (pending := take(chunk)) is not None:
             await pending
     if rest is not None and client.is_event_stream:
         signs = SignsOfLife(sign_of_life_s, lambda: end, client.push_if_idle)
         try:
-            await rest(send_chunk)
+            await rest(take)
         finally:
             signs.close()
     elif rest is not None:
-        await rest(send_chunk)
+        await rest(take)
+    if rewriter is not None and (pending := rewriter.close()) is not None:
+        await pending
     current().note_usage(b"".join(start.held[:1])[:END_BYTES] + end)
     may_end = answer.status in BODILESS or ends_well(path, end)
     if client.is_event_stream and not may_end:

@@ -547,6 +547,14 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
             Change("replace", v1_chat.request_response_format),
             Change("replace", v1_chat.request_tools),
         ),
+        answer=(
+            Change("replace", v1_chat.answer_model, when=v1_chat.answer_model_when),
+            Change("remove", v1_chat.answer_stats, when=v1_chat.answer_stats_when),
+        ),
+        stream=(
+            Change("replace", v1_chat.stream_model, when=v1_chat.stream_model_when),
+            Change("remove", v1_chat.stream_stats, when=v1_chat.stream_stats_when),
+        ),
     ),
     PassedOn(
         method="POST",
@@ -568,6 +576,14 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         request=(
             Change("replace", v1_completions.request_model),
             Change("add", v1_completions.request_temperature),
+        ),
+        answer=(
+            Change("replace", v1_completions.answer_model, when=v1_completions.answer_model_when),
+            Change("remove", v1_completions.answer_stats, when=v1_completions.answer_stats_when),
+        ),
+        stream=(
+            Change("replace", v1_completions.stream_model, when=v1_completions.stream_model_when),
+            Change("remove", v1_completions.stream_stats, when=v1_completions.stream_stats_when),
         ),
     ),
     PassedOn(
@@ -596,7 +612,10 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         answered_by=("model",),
         first=v1_embeddings.first,
         request=(Change("replace", v1_embeddings.request_model),),
-        answer=(Change("replace", v1_embeddings.answer_data, when=v1_embeddings.answer_data_when),),
+        answer=(
+            Change("replace", v1_embeddings.answer_data, when=v1_embeddings.answer_data_when),
+            Change("replace", v1_embeddings.answer_model, when=v1_embeddings.answer_model_when),
+        ),
     ),
     PassedOn(
         method="POST",

@@ -52,6 +52,60 @@ def request_temperature(members: Members, context: RequestContext) -> Values:
     }
 
 
+def answer_model(members: Members, context: RequestContext) -> Values:
+    """Of the answer, replace `model`, `choices`, `usage`, `system_fingerprint`."""
+    choices = members.get("choices", UNSET)
+    usage = members.get("usage", UNSET)
+    return {
+        "model": context.asked.text,
+        "choices": transforms.ollama_choices(choices) if choices is not UNSET else UNSET,
+        "usage": transforms.ollama_usage(usage) if usage is not UNSET else UNSET,
+        "system_fingerprint": "fp_ollama",
+    }
+
+
+def answer_model_when(context: RequestContext) -> bool:
+    """Whether `answer_model` is asked for."""
+    return context.settings.answers.openai == "ollama"
+
+
+def answer_stats(members: Members, context: RequestContext) -> Values:
+    """Of the answer, remove `stats`."""
+    return {"stats": None}
+
+
+def answer_stats_when(context: RequestContext) -> bool:
+    """Whether `answer_stats` is asked for."""
+    return context.settings.answers.openai == "ollama"
+
+
+def stream_model(members: Members, context: RequestContext) -> Values:
+    """Of the stream, replace `model`, `choices`, `usage`, `system_fingerprint`."""
+    choices = members.get("choices", UNSET)
+    usage = members.get("usage", UNSET)
+    return {
+        "model": context.asked.text,
+        "choices": transforms.ollama_choices(choices) if choices is not UNSET else UNSET,
+        "usage": transforms.ollama_usage(usage) if usage is not UNSET else UNSET,
+        "system_fingerprint": "fp_ollama",
+    }
+
+
+def stream_model_when(context: RequestContext) -> bool:
+    """Whether `stream_model` is asked for."""
+    return context.settings.answers.openai == "ollama"
+
+
+def stream_stats(members: Members, context: RequestContext) -> Values:
+    """Of the stream, remove `stats`."""
+    return {"stats": None}
+
+
+def stream_stats_when(context: RequestContext) -> bool:
+    """Whether `stream_stats` is asked for."""
+    return context.settings.answers.openai == "ollama"
+
+
 async def first(members: Members, run: Run) -> None:
     """What happens before a request is passed on."""
     context = run.context

@@ -30,6 +30,16 @@ def answer_data_when(context: RequestContext) -> bool:
     return transforms.wants_base64(encoding_format=encoding_format)
 
 
+def answer_model(members: Members, context: RequestContext) -> Values:
+    """Of the answer, replace `model`."""
+    return {"model": context.asked.text}
+
+
+def answer_model_when(context: RequestContext) -> bool:
+    """Whether `answer_model` is asked for."""
+    return context.settings.answers.openai == "ollama"
+
+
 async def first(members: Members, run: Run) -> None:
     """What happens before a request is passed on."""
     context = run.context

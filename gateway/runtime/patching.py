@@ -60,6 +60,7 @@ class PassedOn:
     answered. `path_model` is the path's parameter that names a model. With `looked_up` the model
     of `model` is not made ready. `changes_models` is for routes that may change the list of models.
     `first` happens before a request for a model is changed; it takes a `Run` of the engine.
+    `stream` are the changes of each event.
     `instead` makes an answer without LM Studio, or returns UNSET; `warning` is what the client is
     told of it. `missing` is the error for a request that names no model, `lacking` the one when LM
     Studio lacks the route. `reads_kept` and `reads_models` are the lists of the context that the
@@ -74,6 +75,7 @@ class PassedOn:
     first: Callable[[Members, Any], Awaitable[None]] | None = None
     request: tuple[Change, ...] = ()
     answer: tuple[Change, ...] = ()
+    stream: tuple[Change, ...] = ()
     instead: Callable[[Members, RequestContext], Any] | None = None
     warning: str = ""
     reads_kept: bool = False

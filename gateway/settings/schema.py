@@ -98,8 +98,9 @@ class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
     openai: Literal["lmstudio", "ollama"] = "lmstudio"
     """
-    Whether answers below `/v1` are LM Studio's own, or have Ollama's names and forms (`ollama`)
-    (docs/facts/ollama.md#v1-chat).
+    Whether answers below `/v1` are LM Studio's own, or have Ollama's names and forms (`ollama`):
+    chat, completions, embeddings, lists of models, and errors
+    (docs/facts/ollama.md#v1-chat). `/v1/responses` and `/v1/messages` stay LM Studio's.
     """
     version: Annotated[str, Meta(pattern=r"^\d+(\.\d+){1,3}\Z")] = "0.34.4"
     """

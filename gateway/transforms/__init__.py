@@ -56,6 +56,8 @@ from gateway.transforms.passed_on import base64_vectors as base64_vectors
 from gateway.transforms.passed_on import dated_entries as dated_entries
 from gateway.transforms.passed_on import estimated_tokens as estimated_tokens
 from gateway.transforms.passed_on import lacks_format as lacks_format
+from gateway.transforms.passed_on import ollama_choices as ollama_choices
+from gateway.transforms.passed_on import ollama_usage as ollama_usage
 from gateway.transforms.passed_on import owner_of as owner_of
 from gateway.transforms.passed_on import tool_choice_word as tool_choice_word
 from gateway.transforms.passed_on import unix_seconds as unix_seconds
@@ -172,6 +174,8 @@ __all__ = [
     "native_chat_problem",
     "object_problem",
     "offered_tools",
+    "ollama_choices",
+    "ollama_usage",
     "only_vector",
     "owner_of",
     "parameters_text",

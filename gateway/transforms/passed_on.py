@@ -194,6 +194,71 @@ def estimated_tokens(
     return tokens(characters)
 
 
+def ollama_choices(choices: Raw) -> list[Raw]:
+    """
+    Return the choices of an answer or of a chunk with the names that Ollama has.
+
+    `reasoning_content` is `reasoning`, empty lists of tool calls and null log probabilities are
+    left out, and content is a text next to anything (docs/facts/ollama.md#v1-chat).
+
+    >>> bytes(ollama_choices(Raw(b'[{"index":0,"delta":{"reasoning_content":"Hm"}}]'))[0])
+    b'{"index":0,"delta":{"content":"","reasoning":"Hm"}}'
+    """
+    return [Raw(msgspec.json.encode(_ollama_choice(one))) for one in _decode_objects(choices)]
+
+
+def _ollama_choice(choice: dict[str, Raw]) -> dict[str, Any]:
+    after: dict[str, Any] = {}
+    for name in ("index", "text", "message", "delta", "finish_reason", "logprobs"):
+        raw = choice.get(name)
+        if raw is None or (name == "logprobs" and bytes(raw) == b"null"):
+            continue
+        after[name] = _ollama_message(raw) if name in ("message", "delta") else raw
+    return after
+
+
+def _ollama_message(raw: Raw) -> dict[str, Any]:
+    said = msgspec.json.decode(raw, type=dict[str, Any])
+    if not said:
+        return {}
+    after: dict[str, Any] = {"role": said["role"]} if said.get("role") else {}
+    after["content"] = said.get("content") or ""
+    if thinking := said.get("reasoning_content") or said.get("reasoning"):
+        after["reasoning"] = thinking
+    if calls := said.get("tool_calls"):
+        after["tool_calls"] = [
+            {"id": call.get("id", ""), "index": call.get("index", place), **_named_call(call)}
+            for place, call in enumerate(calls)
+        ]
+    return after
+
+
+def _named_call(call: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": call.get("function")}
+
+
+def ollama_usage(usage: Raw) -> openai.Usage | UnsetType:
+    """
+    Return the three counts of a usage, UNSET for null: Ollama has no details of thinking.
+
+    >>> ollama_usage(Raw(b'{"prompt_tokens":2,"completion_tokens":3,"x":1}')).total_tokens
+    5
+    """
+    counts = msgspec.json.decode(usage)
+    if not isinstance(counts, dict):
+        return UNSET
+    sent, made = (counts.get(name) or 0 for name in ("prompt_tokens", "completion_tokens"))
+    return openai.Usage(prompt_tokens=sent, completion_tokens=made, total_tokens=sent + made)
+
+
+def _turns(made: internal.MadeModel) -> list[Raw]:
+    return [_turn(turn.role, turn.content) for turn in made.messages]
+
+
+def _turn(role: str, content: str) -> Raw:
+    return Raw(msgspec.json.encode({"role": role, "content": content}))
+
+
 def _field(raw: Raw, name: str) -> Any:
     value = msgspec.json.decode(raw)
     return value.get(name) if isinstance(value, dict) else None

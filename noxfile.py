@@ -156,6 +156,12 @@ def fuzz(session: nox.Session) -> None:
     run(session, "conformance.schemas.fuzz", *session.posargs)
 
 
+@nox.session(venv_backend="none", requires=["dev"], default=False)
+def oddities(session: nox.Session) -> None:
+    """Let LM Studio answer with each field absent, null, of another type, doubled or cut."""
+    run(session, "conformance.oddities", *session.posargs)
+
+
 @nox.session(venv_backend="none", requires=["dev"])
 def clients(session: nox.Session) -> None:
     """Run real clients of Ollama: `-- --all` runs all, `-- --write` writes their page."""

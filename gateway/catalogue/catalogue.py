@@ -21,6 +21,7 @@ from gateway.catalogue.aliases import Alias, Aliases, alias_row
 from gateway.catalogue.first_seen import FirstSeen
 from gateway.catalogue.pulled_names import PulledNames
 from gateway.catalogue.rows import CapabilityWords
+from gateway.catalogue.templates import Templates
 from gateway.catalogue.view import Dialect, View, build_view, fold
 from gateway.faults import UpstreamFailure
 from gateway.names import grammar, suggestions
@@ -78,6 +79,7 @@ class Catalogue:
         self._first_seen = first_seen
         self.pulled = pulled
         """The names that were pulled; `update_made` must follow a change."""
+        self._templates = Templates()
         self._view: View | None = None
         self._fetching: asyncio.Task[View] | None = None
         self._refresh_timer: asyncio.TimerHandle | None = None
@@ -342,6 +344,7 @@ class Catalogue:
                 self._capability_words,
             )
             view = replace(view, pulled=self.pulled.keys)
+            self._templates.attach(view.rows)
             return replace(view, made=self._made_in(view))
         assert last is not None
         try:

@@ -27,7 +27,8 @@ _ARCHITECTURES = (
 )  # fmt: skip
 _EMBEDDING = re.compile(r"embed|(?<![a-z])(bge|gte|e5|minilm|mxbai)(?![a-z])", re.IGNORECASE)
 _THINKING = re.compile(
-    r"qwen3|deepseek-?r1|gpt-oss|qwq|magistral|reason|think|glm-?4\.[5-9]|(?<![a-z0-9])r1(?![a-z0-9])",
+    r"qwen3|deepseek-?r1|gpt-oss|qwq|magistral|reason|think|glm-?4\.[5-9]|(?<![a-z0-9])r1(?![a-z0-9])"
+    r"|nemotron-?(?:3|nano)",
     re.IGNORECASE,
 )
 _TOOLS = re.compile(

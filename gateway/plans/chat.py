@@ -217,7 +217,10 @@ class ChatStream:
         "_policy",
         "_reasons",
         "_request",
+        "_streamed",
         "_tags",
+        "_template",
+        "_think",
         "cached_tokens",
         "eval_tokens",
         "finish_reason",
@@ -232,6 +235,11 @@ class ChatStream:
         self._reasons = context.model.capabilities.thinking
         self._tags = context.settings.answers.think_tags
         self._policy = context.settings.answers.thinking
+        self._template = context.model.template
+        think = request.think
+        self._think = think
+        stream = request.stream
+        self._streamed = stream
         model = request.model
         self._model = model if model is not UNSET and model is not None else ""
         self.finish_reason: str | UnsetType = UNSET
@@ -285,6 +293,9 @@ class ChatStream:
             self._reasons,
             self._tags,
             self._policy,
+            self._template,
+            self._think,
+            self._streamed,
         )
         logprobs_content = logprobs.content if logprobs else UNSET
         if speech.thinking or speech.content or logprobs_content:

@@ -73,7 +73,8 @@ def count_or_deltas(
     Pieces are not quite tokens. (docs/facts/lmstudio.md#pieces-and-tokens)
 
     >>> speech = internal.Speech(
-    ...     thinking="", content="", held="", phase="content", deltas=3, tagged="no", pending="")
+    ...     thinking="", content="", held="", phase="content", deltas=3, tagged="no",
+    ...     pending="", pieces=[])
     >>> count_or_deltas(None, speech), count_or_deltas(8.0, speech)
     (3, 8)
     """

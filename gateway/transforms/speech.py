@@ -6,9 +6,9 @@ This is the hot path of the gateway: every token of every stream passes here.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from gateway.types import internal
 from gateway.wire.go_text import BLANKS
@@ -26,6 +26,9 @@ def separate_speech(
     reasons: str,
     tags: str,
     policy: str,
+    template: internal.Template | UnsetType,
+    think: Raw | UnsetType | None,
+    streamed: bool | UnsetType | None,
 ) -> internal.Speech:
     """
     Return what a chunk has to say now: `thinking` and `content`, "" for nothing.
@@ -43,12 +46,18 @@ def separate_speech(
     further on is text. What may become a tag waits in `pending`, and is said when there is a
     `finish_reason`.
 
-    >>> speech = separate_speech(UNSET, "\\n", UNSET, UNSET, UNSET, "yes", "split", "field")
+    If a closing tag comes without an opening one, the template opened the thinking: an answer that
+    is not `streamed` is split there, a stream goes on as content, and `template` remembers it, for
+    answers to requests whose `think` is not false. From then on, text up to the closing tag is
+    thinking. An answer that stops without one makes `template` forget it.
+
+    >>> more = ("yes", "split", "field", UNSET, UNSET, UNSET)
+    >>> speech = separate_speech(UNSET, "\\n", UNSET, UNSET, UNSET, *more)
     >>> speech.thinking
     ''
-    >>> separate_speech(speech, "Hm. ", UNSET, UNSET, UNSET, "yes", "split", "field").thinking
+    >>> separate_speech(speech, "Hm. ", UNSET, UNSET, UNSET, *more).thinking
     'Hm.'
-    >>> separate_speech(speech, UNSET, UNSET, "\\n\\nYes", UNSET, "yes", "split", "field").content
+    >>> separate_speech(speech, UNSET, UNSET, "\\n\\nYes", UNSET, *more).content
     'Yes'
     """
     if speech is UNSET:
@@ -61,16 +70,23 @@ def separate_speech(
             deltas=0,
             tagged="unknown" if may_split else "no",
             pending="",
+            pieces=[],
         )
     # Reading a field is much cheaper than writing it, so a field is written only if it changes.
     thought = reasoning_content or reasoning
     deltas = None
-    if speech.tagged != "no" and (thought or content or finish_reason):
+    if speech.tagged == "watched":
+        if content and _CLOSING in content:
+            _remember(template, opens=True)
+            speech.tagged = "no"
+    elif speech.tagged != "no" and (thought or content or finish_reason):
         deltas = speech.deltas + bool(thought) + bool(content)
-        if thought and speech.tagged == "unknown" and not speech.pending:
+        if thought and speech.tagged in ("unknown", "opened") and not speech.pending:
             speech.tagged = "no"
         else:
-            inner, content = _split_tags(speech, content or "", bool(finish_reason))
+            if speech.tagged == "unknown" and content:
+                speech.tagged = _first_guess(speech, content, template, think, streamed)
+            inner, content = _split_tags(speech, content or "", finish_reason or "", template)
             thought = (thought or "") + inner
     if thought:
         _say_thinking(speech, thought, policy)
@@ -88,14 +104,42 @@ def separate_speech(
     return speech
 
 
-def _split_tags(speech: internal.Speech, text: str, is_last: bool) -> tuple[str, str]:
-    """Split the undecided content, and return its thinking and its content."""
+def _first_guess(
+    speech: internal.Speech,
+    content: str,
+    template: internal.Template | UnsetType,
+    think: Raw | UnsetType | None,
+    streamed: bool | UnsetType | None,
+) -> Literal["unknown", "opened", "undecided", "watched", "no"]:
+    """Return how content that begins now is read; unknown while it may begin with a tag."""
+    start = (speech.pending + content).lstrip(BLANKS)
+    if _OPENING.startswith(start) or start.startswith(_OPENING):
+        return "unknown"
+    if isinstance(template, UnsetType) or (isinstance(think, Raw) and bytes(think) == b"false"):
+        return "no"
+    if streamed is False:
+        return "undecided"
+    return "opened" if template.opens_thinking else "watched"
+
+
+def _split_tags(
+    speech: internal.Speech,
+    text: str,
+    finish_reason: str,
+    template: internal.Template | UnsetType,
+) -> tuple[str, str]:
+    """Split content that may hold tags, and return its thinking and its content."""
+    if speech.tagged == "undecided":
+        return _split_whole(speech, text, finish_reason, template)
+    is_last = bool(finish_reason)
     text = speech.pending + text
     speech.pending = ""
+    if speech.tagged in ("no", "watched"):
+        return "", text
     if speech.tagged == "unknown":
         start = text.lstrip(BLANKS)
         if not start.startswith(_OPENING):
-            if _OPENING.startswith(start) and not is_last:
+            if not is_last:
                 speech.pending = text
                 return "", ""
             speech.tagged = "no"
@@ -106,10 +150,47 @@ def _split_tags(speech: internal.Speech, text: str, is_last: bool) -> tuple[str,
     if closing:
         speech.tagged = "no"
         return thought, content
-    if not is_last:
-        kept = _tail_of_tag(thought)
-        speech.pending, thought = thought[kept:], thought[:kept]
+    if is_last:
+        if speech.tagged == "opened" and finish_reason == "stop":
+            _remember(template, opens=False)
+        return thought, ""
+    kept = _tail_of_tag(thought)
+    speech.pending, thought = thought[kept:], thought[:kept]
     return thought, ""
+
+
+def _split_whole(
+    speech: internal.Speech,
+    text: str,
+    finish_reason: str,
+    template: internal.Template | UnsetType,
+) -> tuple[str, str]:
+    """Keep the content of a one-shot answer until its closing tag or its end, and split it then."""
+    pieces = speech.pieces
+    if not pieces:
+        pieces.append(speech.pending)
+    pieces.append(text)
+    window = speech.pending + text
+    if _CLOSING not in window and not finish_reason:
+        speech.pending = window[1 - len(_CLOSING) :]
+        return "", ""
+    speech.tagged, speech.pending = "no", ""
+    whole = "".join(pieces)
+    pieces.clear()
+    thought, closing, content = whole.partition(_CLOSING)
+    if closing and _OPENING not in thought:
+        _remember(template, opens=True)
+        return thought, content
+    opens = isinstance(template, internal.Template) and template.opens_thinking
+    if opens and finish_reason == "length":
+        return whole, ""
+    _remember(template, opens=False)
+    return "", whole
+
+
+def _remember(template: internal.Template | UnsetType, *, opens: bool) -> None:
+    if isinstance(template, internal.Template):
+        template.opens_thinking = opens
 
 
 def _tail_of_tag(text: str) -> int:

@@ -20,6 +20,10 @@ class HostInstance(Struct, gc=False, kw_only=True):
 Verdict: TypeAlias = Literal["yes", "no", "unknown"]
 
 
+class Template(Struct, gc=False, kw_only=True):
+    opens_thinking: bool
+
+
 class MadeInfo(Struct, gc=False, kw_only=True):
     capabilities: list[str] | UnsetType = UNSET
     model_family: str | UnsetType = UNSET
@@ -60,8 +64,9 @@ class Speech(Struct, gc=False, kw_only=True):
     held: str
     phase: Literal["start", "thinking", "content"]
     deltas: int
-    tagged: Literal["unknown", "no", "inside"]
+    tagged: Literal["unknown", "no", "inside", "opened", "undecided", "watched"]
     pending: str
+    pieces: list[str]
 
 
 class Progress(Struct, gc=False, kw_only=True):
@@ -191,6 +196,7 @@ class CatalogueRow(Struct, gc=False, kw_only=True):
     reasoning_options: list[str]
     reasoning_default: str | UnsetType = UNSET
     instances: list[HostInstance]
+    template: Template | UnsetType = UNSET
     made: MadeModel | UnsetType = UNSET
 
 

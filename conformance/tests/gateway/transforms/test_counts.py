@@ -21,7 +21,14 @@ MISSING: list[int | float | UnsetType | None] = [UNSET, None, 0, 0.0, -3]
 def test_reported_counts_win(reported: int | float) -> None:
     """As whole numbers, however they are written."""
     speech = internal.Speech(
-        thinking="", content="", held="", phase="start", deltas=3, tagged="no", pending=""
+        thinking="",
+        content="",
+        held="",
+        phase="start",
+        deltas=3,
+        tagged="no",
+        pending="",
+        pieces=[],
     )
     counts = [
         prompt_count(reported, [ollama.Message(content="Hello")]),
@@ -39,7 +46,14 @@ def test_reported_counts_win(reported: int | float) -> None:
 def test_missing_counts_are_estimated(reported: int | float | UnsetType | None) -> None:
     """Four characters are a token; pieces of an answer count as one each."""
     speech = internal.Speech(
-        thinking="", content="", held="", phase="start", deltas=3, tagged="no", pending=""
+        thinking="",
+        content="",
+        held="",
+        phase="start",
+        deltas=3,
+        tagged="no",
+        pending="",
+        pieces=[],
     )
     call = ollama.ToolCall(function=ollama.ToolCallFunction(arguments=Raw(b'{"a": 1}')))
     messages = [
@@ -58,7 +72,14 @@ def test_missing_counts_are_estimated(reported: int | float | UnsetType | None) 
 def test_counts_are_never_zero(reported: int | float | UnsetType | None) -> None:
     """Clients divide by them."""
     silent = internal.Speech(
-        thinking="", content="", held="", phase="start", deltas=0, tagged="no", pending=""
+        thinking="",
+        content="",
+        held="",
+        phase="start",
+        deltas=0,
+        tagged="no",
+        pending="",
+        pieces=[],
     )
 
     assert 1 == prompt_count(reported, UNSET)

@@ -5,13 +5,15 @@ from itertools import pairwise
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from gateway.transforms import separate_speech
 from gateway.types import internal
 
 Text = str | UnsetType | None
 Chunk = tuple[Text, Text, Text]
+UNASKED = (UNSET, UNSET, UNSET)
+"""No template is known, and the request says neither `think` nor `stream`."""
 
 
 def run(chunks: list[Chunk], policy: str) -> tuple[list[str], list[str], int]:
@@ -21,7 +23,7 @@ def run(chunks: list[Chunk], policy: str) -> tuple[list[str], list[str], int]:
     for place, (reasoning_content, reasoning, said) in enumerate(chunks, 1):
         finish = "stop" if place == len(chunks) else UNSET
         speech = separate_speech(
-            speech, reasoning_content, reasoning, said, finish, "yes", "split", policy
+            speech, reasoning_content, reasoning, said, finish, "yes", "split", policy, *UNASKED
         )
         thinking.append(speech.thinking)
         content.append(speech.content)
@@ -160,7 +162,7 @@ def tell_apart(
     thinking = content = ""
     ends: list[str | None] = [None] * (len(pieces) - at_once) + ["stop"]
     for piece, end in zip(pieces if at_once else [*pieces, ""], ends, strict=True):
-        speech = separate_speech(speech, UNSET, UNSET, piece, end, reasons, tags, "field")
+        speech = separate_speech(speech, UNSET, UNSET, piece, end, reasons, tags, "field", *UNASKED)
         thinking += speech.thinking
         content += speech.content
     return thinking, content
@@ -211,8 +213,10 @@ def test_tags_stay_where_they_are(reasons: str, tags: str) -> None:
 
 def test_tags_are_text_where_thinking_comes_apart() -> None:
     """LM Studio has split already, so what is left is meant."""
-    speech = separate_speech(UNSET, "Hm.", UNSET, UNSET, UNSET, "yes", "split", "field")
-    speech = separate_speech(speech, UNSET, UNSET, "<think>", UNSET, "yes", "split", "field")
+    speech = separate_speech(UNSET, "Hm.", UNSET, UNSET, UNSET, "yes", "split", "field", *UNASKED)
+    speech = separate_speech(
+        speech, UNSET, UNSET, "<think>", UNSET, "yes", "split", "field", *UNASKED
+    )
     assert ("", "<think>") == (speech.thinking, speech.content)
 
 
@@ -222,3 +226,102 @@ def test_blanks_are_those_of_go() -> None:
 
     assert "\x1fHm\x1f" == "".join(thinking)
     assert "\x1cYes\x1c " == "".join(content)
+
+
+# -- thinking that the template opened
+
+
+class Answers:
+    """The answers of one model, whose template is known by and by."""
+
+    def __init__(self, opens: bool = False) -> None:
+        self.template = internal.Template(opens_thinking=opens)
+
+    def read(
+        self, *pieces: str, streamed: bool = True, finish: str = "stop", think: bytes = b"true"
+    ) -> tuple[str, str]:
+        """Return the thinking and the content of an answer in pieces."""
+        speech: internal.Speech | UnsetType = UNSET
+        thinking, content = [], []
+        ends: list[Text] = [*(UNSET for _ in pieces), finish]
+        texts: list[Text] = [*pieces, UNSET]
+        for piece, end in zip(texts, ends, strict=True):
+            speech = separate_speech(
+                speech,
+                UNSET,
+                UNSET,
+                piece,
+                end,
+                "yes",
+                "split",
+                "field",
+                self.template,
+                Raw(think),
+                streamed,
+            )
+            thinking.append(speech.thinking)
+            content.append(speech.content)
+        return "".join(thinking), "".join(content)
+
+
+ORPHAN = ("Hm, a ", "greeting.", "</think>", "\n\nHi", "!")
+
+
+def test_a_closing_tag_alone_splits_an_answer_in_one_piece() -> None:
+    """Whatever its cuts, and the model is remembered."""
+    whole = "".join(ORPHAN)
+    for size in (1, 2, 5, len(whole)):
+        answers = Answers()
+        pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+        assert ("Hm, a greeting.", "Hi!") == answers.read(*pieces, streamed=False)
+        assert answers.template.opens_thinking
+
+
+def test_a_stream_goes_on_as_content_until_the_model_is_known() -> None:
+    """What was sent cannot be taken back; the next stream is told apart."""
+    answers = Answers()
+
+    assert ("", "".join(ORPHAN)) == answers.read(*ORPHAN)
+    assert ("Hm, a greeting.", "Hi!") == answers.read(*ORPHAN)
+    assert ("Hm, a greeting.", "Hi!") == answers.read(*"".join(ORPHAN))
+
+
+def test_an_opening_tag_is_no_part_of_the_thinking() -> None:
+    """Some answers of a known model have both tags."""
+    assert ("Hm.", "Hi") == Answers(opens=True).read("<think>", "Hm.", "</think>", "Hi")
+
+
+def test_an_answer_cut_in_its_thinking_is_thinking() -> None:
+    """The model stays known."""
+    answers = Answers(opens=True)
+
+    for streamed in (True, False):
+        assert ("Hm, a", "") == answers.read("Hm,", " a", streamed=streamed, finish="length")
+        assert answers.template.opens_thinking
+
+
+def test_an_answer_without_a_tag_makes_the_model_unknown() -> None:
+    """One in one piece loses nothing by it."""
+    for streamed, expected in ((True, ("Hi there", "")), (False, ("", "Hi there"))):
+        answers = Answers(opens=True)
+        assert expected == answers.read("Hi", " there", streamed=streamed)
+        assert not answers.template.opens_thinking
+        assert ("", "Hi there") == answers.read("Hi", " there")
+
+
+def test_without_thinking_nothing_is_split() -> None:
+    """The template opens none then."""
+    answers = Answers(opens=True)
+
+    assert ("", "".join(ORPHAN)) == answers.read(*ORPHAN, think=b"false")
+    assert ("", "Hi") == answers.read("Hi", streamed=False, think=b"false")
+    assert answers.template.opens_thinking
+
+
+def test_text_about_the_tags_is_text() -> None:
+    """An opening tag before the closing one shows it."""
+    answers = Answers()
+    text = "Put it between <think> and </think>."
+
+    assert ("", text) == answers.read(text, streamed=False)
+    assert not answers.template.opens_thinking

@@ -8,12 +8,23 @@ The exceptions that cross the gateway's rooms, and the closed list of upstream f
     ├── StoreFailure          the store cannot be read or written
     ├── StartProblem          the process cannot start
     │   ├── ListenProblem     the address cannot be bound (server.listen)
-    │   └── StoreProblem      the store cannot be opened (store.sqlite)
+    │   ├── StoreProblem      the store cannot be opened (store.sqlite)
+    │   ├── TlsProblem        the certificate for clients cannot be used (server.tls)
+    │   └── TrustProblem      the file of trusted certificates cannot be used (upstream.trust)
     ├── SettingsProblem       a setting cannot be used (settings.sources)
     ├── TransportFault        a connection failed (upstream.body); becomes an UpstreamFailure
     ├── EventTooLong          an event exceeds its limit (upstream.sse); becomes an UpstreamFailure
+    ├── NoAnswer              no gateway answers a command (cli.own_api)
+    ├── CannotInstall         a service cannot be installed (cli.service.manager)
+    ├── Broken                a text is not JSON as Go reads it (wire.go_syntax)
     └── ValueError
-        └── IrreversibleName  a name contains only a digest of its key (names.keys)
+        ├── IrreversibleName  a name contains only a digest of its key (names.keys)
+        ├── NotJson           an answer's part is not JSON (wire.salvage)
+        ├── NotPacked         a body is not packed as it says (wire.encodings)
+        ├── TooLong           an unpacked body exceeds its limit (wire.encodings)
+        └── UnknownEncoding   a body has another content encoding (wire.encodings)
+    DatabaseError
+    └── NewerStore            the store was written by a newer version (store.sqlite)
 
 This module does no I/O, and chooses no status or text for the client.
 """

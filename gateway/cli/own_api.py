@@ -9,6 +9,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
     from gateway.settings.schema import Settings
 
 LIMIT_S = 15.0
@@ -34,7 +36,28 @@ def address_of(settings: "Settings") -> tuple[str, int]:
 def url_of(settings: "Settings") -> str:
     """Return the same address as a URL."""
     host, port = address_of(settings)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if settings.listen.tls_certificate is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _connect(settings: "Settings") -> "HTTPConnection":
+    """
+    Return a connection to the gateway, not opened yet.
+
+    Its certificate is not checked: before a reload the file may hold another one than the gateway
+    shows, and over plain HTTP nothing is checked on one's own machine, either.
+    """
+    from http.client import HTTPConnection, HTTPSConnection
+
+    host, port = address_of(settings)
+    if settings.listen.tls_certificate is None:
+        return HTTPConnection(host, port, timeout=LIMIT_S)
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return HTTPSConnection(host, port, timeout=LIMIT_S, context=context)
 
 
 def find_key(settings: "Settings", option: str | None = None) -> str | None:
@@ -51,20 +74,20 @@ def ask(
 
     Raises NoAnswer if nothing answers, if what answers is not an olgate, and for a missing key.
     """
-    from http.client import HTTPConnection, HTTPException
+    from http.client import HTTPException
 
     from gateway.wire import hops
 
     url = url_of(settings)
-    host, port = address_of(settings)
     # A gateway that gets this header says in its answer who it is.
     headers = {hops.HEADER.decode(): "command"}
     if method != "GET":
         headers["Content-Length"] = "0"
     if key:
         headers["Authorization"] = f"Bearer {key}"
-    connection = HTTPConnection(host, port, timeout=LIMIT_S)
+    connection = None
     try:
+        connection = _connect(settings)
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         data = answer.read()
@@ -78,7 +101,8 @@ def ask(
     except HTTPException:
         raise NoAnswer(f"what answers at {url} does not speak HTTP; {HOW_TO_FIND}") from None
     finally:
-        connection.close()
+        if connection is not None:
+            connection.close()
     if answer.getheader(hops.HEADER.decode()) is None:
         raise NoAnswer(f"what answers at {url} is not an olgate; {HOW_TO_FIND}")
     try:

@@ -55,7 +55,7 @@ def run_gateway(settings: "Settings", flags: Flags, listener: "socket.socket | N
     live = LiveSettings(settings, lambda: read_settings(flags).settings)
     reload = Reloads(live).reload
     return process.run(
-        settings, partial(create_app, live=live, tells_of_host=True), listener, reload
+        settings, partial(create_app, live=live, tells_of_host=True), listener, reload, live
     )
 
 

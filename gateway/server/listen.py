@@ -95,6 +95,8 @@ def _explain(where: str, failure: OSError) -> str:
 
 
 def shown_address(listen: ListenSettings, listener: socket.socket) -> str:
+    """Return the URL of a bound address."""
     host = listen.host or "0.0.0.0"
     port = listener.getsockname()[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if listen.tls_certificate is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -28,6 +28,8 @@ from gateway.server.open_files import FEW_FILES, raise_limit
 from gateway.server.protocol import ClientHttp
 from gateway.server.refusals import Noter
 from gateway.server.signals import find_terminal, has_hung_up, on_signals
+from gateway.server.tls import ServerTls, open_tls
+from gateway.settings.live import LiveSettings
 from gateway.settings.schema import Settings
 
 if TYPE_CHECKING:
@@ -54,10 +56,11 @@ def run(
     make_app: "Callable[[Settings], ASGIApp]",
     listener: socket.socket | None = None,
     reload: Callable[[], None] | None = None,
+    live: LiveSettings | None = None,
 ) -> int:
     """Do the same as `serve`, on a new event loop: uvloop if it is installed."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(serve(settings, make_app, listener, reload))
+        return runner.run(serve(settings, make_app, listener, reload, live))
 
 
 async def serve(
@@ -65,19 +68,22 @@ async def serve(
     make_app: "Callable[[Settings], ASGIApp]",
     listener: socket.socket | None = None,
     reload: Callable[[], None] | None = None,
+    live: LiveSettings | None = None,
 ) -> int:
     """
     Serve until a signal ends it, and return the exit code.
 
     Prints `listening on http://HOST:PORT` on standard error once connections are accepted.
     `make_app` is called on the running loop, after the address is bound; `listener` is a socket of
-    `bind`, for a caller that binds before. `reload` is called on the loop for each SIGHUP. Exit
-    code 1 with a sentence: the address cannot be bound or is LM Studio's, `make_app` raises a
-    StartProblem, or the application does not start.
+    `bind`, for a caller that binds before. `reload` is called on the loop for each SIGHUP, and
+    `live` tells of reloaded certificates. Exit code 1 with a sentence: the address cannot be bound
+    or is LM Studio's, the certificate cannot be used, `make_app` raises a StartProblem, or the
+    application does not start.
     """
     bound = listener
     try:
         refuse_own_upstream(settings.listen, settings.upstream.url)
+        tls = open_tls(settings.listen)
         bound = bound or bind(settings.listen)
         app = make_app(settings)
     except StartProblem as problem:
@@ -85,6 +91,8 @@ async def serve(
             bound.close()
         journal.say(f"olgate: {problem}", "error")
         return 1
+    if tls is not None and live is not None:
+        live.watch(tls.prepare)
     if (files := raise_limit()) < FEW_FILES:
         log = journal.get_logger()
         log.warning(
@@ -94,14 +102,18 @@ async def serve(
             do="raise the hard limit (`ulimit -Hn`)",
         )
     _tune_collector()
-    return await _Server(settings, app, reload).run_on(bound)
+    return await _Server(settings, app, tls, reload).run_on(bound)
 
 
 class _Server(uvicorn.Server):
     """uvicorn with other signal handling: uvicorn itself ends with the signal's exit status."""
 
     def __init__(
-        self, settings: Settings, app: "ASGIApp", reload: Callable[[], None] | None = None
+        self,
+        settings: Settings,
+        app: "ASGIApp",
+        tls: ServerTls | None = None,
+        reload: Callable[[], None] | None = None,
     ) -> None:
         """Wrap `app`, without opening anything yet."""
         self._settings = settings
@@ -122,6 +134,7 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 workers=1,
+                ssl_context_factory=None if tls is None else lambda *_: tls.context,
             )
         )
 

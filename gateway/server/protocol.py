@@ -99,6 +99,9 @@ class ClientHttp(HttpToolsProtocol):
         self._flush_answers()
         if not any(not cycle.response_complete for cycle in self._unanswered):
             return None
+        if self.transport.get_extra_info("sslcontext") is not None:
+            # TLS ends both directions at once.
+            return None
         _close_after(HALF_CLOSED_STEPS, self.loop, self.transport)
         return True
 

@@ -13,7 +13,10 @@ from gateway.settings.paths import HINTS, MAPS, SECTIONS
 from gateway.settings.schema import Settings
 from gateway.settings.written import value_of
 
-RELOADED = frozenset({"listen.keys", "listen.keys_file", "log.level", *MAPS})
+CERTIFICATE = ("listen.tls_certificate", "listen.tls_key")
+"""Files that a reload reads again although their names are the same."""
+
+RELOADED = frozenset({"listen.keys", "listen.keys_file", "log.level", *CERTIFICATE, *MAPS})
 """The settings, and the free-form sections, that a reload puts in force."""
 
 Prepare: TypeAlias = Callable[[Settings], Callable[[], None]]
@@ -57,7 +60,7 @@ class LiveSettings:
         differing = _differing(self.current, wanted)
         changed = tuple(path for path in differing if path in RELOADED)
         merged = _merged(self.current, wanted)
-        put_in_force = [prepare(merged) for prepare in self._watchers] if changed else []
+        put_in_force = [prepare(merged) for prepare in self._watchers]
         for act in put_in_force:
             act()
         self.current = merged

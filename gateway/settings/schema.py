@@ -41,6 +41,10 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
     keys: tuple[str, ...] = ()
     """Access keys, of which each request must send one. Without keys, no request needs one."""
+    tls_certificate: str | None = None
+    """A file with the certificate for clients, in PEM, and with those that lead to its root."""
+    tls_key: str | None = None
+    """A file with the certificate's key, in PEM, if the certificate's own file does not have it."""
     keys_file: str | None = None
     """A file with one access key a line; they are added to `listen.keys`."""
 
@@ -58,6 +62,10 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """LM Studio's API token."""
     token_file: str | None = None
     """A file with LM Studio's API token, instead of `upstream.token`."""
+    ca_file: str | None = None
+    """A file with the certificates, in PEM, that LM Studio's certificate is checked with."""
+    verify: bool = True
+    """Whether LM Studio's certificate is checked. Without, anybody in between can read along."""
     connect_timeout_s: Seconds | None = 5.0
     """Seconds that connecting may take: name, TCP and TLS together."""
     first_byte_timeout_s: Seconds | None = 600.0

@@ -202,6 +202,9 @@ _READERS: dict[str, Callable[..., object]] = {
     "store.path": read_store_path,
     "listen.keys_file": read_file_name,
     "upstream.token_file": read_file_name,
+    "upstream.ca_file": read_file_name,
+    "listen.tls_certificate": read_file_name,
+    "listen.tls_key": read_file_name,
 }
 
 

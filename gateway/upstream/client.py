@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gateway.faults import UpstreamFailure
@@ -29,6 +30,7 @@ from gateway.upstream.answers import (
 from gateway.upstream.body import Headers, TransportFault
 from gateway.upstream.exchange import Exchange, may_repeat, translate
 from gateway.upstream.pool import ConnectionPool, write_head
+from gateway.upstream.trust import trusting
 from gateway.wire import hops
 from gateway.wire.writing import encode
 
@@ -104,7 +106,11 @@ class Upstream:
         self._token: Headers = []
         if settings.token:
             self._token.append((b"authorization", b"Bearer " + settings.token.encode()))
+        if settings.ca_file is not None:
+            # A file that cannot be used is told at the start.
+            trusting(settings.ca_file, settings.verify)
         self._connections = ConnectionPool(
+            tls=partial(trusting, settings.ca_file, settings.verify),
             max_connections=settings.max_connections,
             idle_connection_s=settings.idle_connection_s,
         )

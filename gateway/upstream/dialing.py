@@ -10,7 +10,6 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
-from functools import lru_cache
 
 import aiohappyeyeballs
 
@@ -18,13 +17,17 @@ from gateway.faults import FaultId, shorten
 from gateway.upstream.address import Origin
 from gateway.upstream.body import TransportFault
 from gateway.upstream.connection import Connection
+from gateway.upstream.trust import trusting
 
 _SECOND_FAMILY_S = 0.25
 """Delay after which IPv4 is tried in parallel with IPv6, as RFC 8305 advises."""
 
 
 async def dial(
-    origin: Origin, when_lost: Callable[[Connection], None], limit_s: float | None
+    origin: Origin,
+    when_lost: Callable[[Connection], None],
+    limit_s: float | None,
+    tls: Callable[[], ssl.SSLContext] = trusting,
 ) -> Connection:
     """
     Return a new connection; `limit_s` covers the name, TCP and TLS together.
@@ -34,7 +37,7 @@ async def dial(
     try:
         async with asyncio.timeout(limit_s):
             wire = await _connect(origin, await _resolve(origin))
-            return await _secure(origin, wire, when_lost)
+            return await _secure(origin, wire, when_lost, tls)
     except TimeoutError as problem:
         detail = f"no connection to {origin} within the time limit"
         raise TransportFault("connect", detail, repeatable=True, timed_out=True) from _cut(problem)
@@ -82,7 +85,10 @@ async def _connect(origin: Origin, addresses: list[aiohappyeyeballs.AddrInfoType
 
 
 async def _secure(
-    origin: Origin, wire: socket.socket, when_lost: Callable[[Connection], None]
+    origin: Origin,
+    wire: socket.socket,
+    when_lost: Callable[[Connection], None],
+    tls: Callable[[], ssl.SSLContext],
 ) -> Connection:
     loop = asyncio.get_running_loop()
     is_tls = origin.scheme == "https"
@@ -90,11 +96,14 @@ async def _secure(
         _, connection = await loop.create_connection(
             lambda: Connection(str(origin), when_lost),
             sock=wire,
-            ssl=_tls() if is_tls else None,
+            ssl=tls() if is_tls else None,
             server_hostname=origin.host if is_tls else None,
         )
     except ssl.SSLCertVerificationError as problem:
-        detail = f"the certificate of {origin} is refused: {problem.verify_message}"
+        detail = (
+            f"the certificate of {origin} is refused: {problem.verify_message} "
+            "(upstream.ca_file names further certificates to trust)"
+        )
         raise TransportFault("tls", detail, repeatable=True) from _cut(problem)
     except OSError as problem:
         # This includes a peer that closes during the handshake, after TCP was connected.
@@ -125,12 +134,6 @@ _KEEP_ALIVE = (
     (("TCP_KEEPCNT",), 4),
 )
 """Seconds to the first probe, seconds between probes, and their number. macOS has another name."""
-
-
-@lru_cache(maxsize=1)
-def _tls() -> ssl.SSLContext:
-    """Return the system's trusted certificates, read once: that costs more than a connection."""
-    return ssl.create_default_context()
 
 
 def _cut(problem: Exception) -> Exception:

@@ -11,6 +11,7 @@ other side has closed is replaced, for every method, since nothing has been sent
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterable, Callable
 
@@ -18,6 +19,7 @@ from gateway.upstream.address import Origin
 from gateway.upstream.body import AnswerBody, Headers, TransportFault
 from gateway.upstream.connection import Connection
 from gateway.upstream.dialing import dial
+from gateway.upstream.trust import trusting
 
 
 class ConnectionPool:
@@ -26,10 +28,17 @@ class ConnectionPool:
 
     `max_connections` limits what is in use at a time (0 is unlimited), `idle_connection_s` is
     how long an unused connection is kept: less than the 5 s of LM Studio
-    (docs/facts/lmstudio.md#idle-connections).
+    (docs/facts/lmstudio.md#idle-connections). `tls` says whose certificates are trusted.
     """
 
-    def __init__(self, *, max_connections: int = 0, idle_connection_s: float = 4.0) -> None:
+    def __init__(
+        self,
+        *,
+        max_connections: int = 0,
+        idle_connection_s: float = 4.0,
+        tls: Callable[[], ssl.SSLContext] = trusting,
+    ) -> None:
+        self._tls = tls
         self._idle_connection_s = idle_connection_s
         self._slots = asyncio.Semaphore(max_connections) if max_connections else None
         self._open: set[Connection] = set()
@@ -60,7 +69,7 @@ class ConnectionPool:
         try:
             connection = self._take_idle(origin)
             if connection is None:
-                connection = await dial(origin, self._forget, connect_s)
+                connection = await dial(origin, self._forget, connect_s, self._tls)
                 if not connection.is_lost:
                     self._open.add(connection)
         except BaseException:

@@ -31,6 +31,8 @@ TEXTS: dict[str, st.SearchStrategy[Any]] = {
     "answers.version": st.sampled_from(["0.12", "1.2.3.4"]),
     "models.keep_alive": st.sampled_from(["0", "-1", "1h30m", "90"]),
     "models.insert_architectures": st.lists(ODD_TEXTS, max_size=3).map(tuple),
+    "listen.tls_certificate": st.one_of(st.none(), st.just("/tmp/a.pem")),
+    "listen.tls_key": st.one_of(st.none(), st.just("/tmp/a.pem")),
     "store.path": st.one_of(st.none(), st.sampled_from(["/tmp/a.db", '/tmp/odd \x7f\n"name'])),
 }
 

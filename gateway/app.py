@@ -17,44 +17,44 @@ from litestar.handlers import ASGIRouteHandler, BaseRouteHandler
 from litestar.types import ASGIApp as LitestarApp
 from litestar.types import Method
 
-from gateway.catalogue.aliases import Aliases
-from gateway.catalogue.catalogue import Catalogue
-from gateway.catalogue.downloads import Downloads
-from gateway.catalogue.first_seen import FirstSeen
-from gateway.catalogue.presence import Presence
-from gateway.catalogue.pulled_names import PulledNames
-from gateway.catalogue.uploads import Blobs
-from gateway.engine.endpoint import Endpoint
-from gateway.engine.model_check import ModelCheck
-from gateway.engine.relay import Relay
-from gateway.engine.run import Services
-from gateway.engine.turns import Turns
-from gateway.faults import ClientGone, Refusal
-from gateway.health import answer_health
-from gateway.lifecycle.lifecycle import Lifecycle
-from gateway.lifecycle.ownership import Ownership
-from gateway.lifecycle.sharing import Sharing
-from gateway.observability import journal, metrics
-from gateway.observability.metrics import Metrics
-from gateway.passthrough.forward import Passthrough
-from gateway.plans.endpoints import ENDPOINTS, PASSED_ON, PASSTHROUGH
-from gateway.server.asgi import ASGIApp, Incoming, client_of, header, while_connected
-from gateway.server.bodies import Bodies
-from gateway.server.dialects import LMSTUDIO_MOUNTS, MOUNTS
-from gateway.server.edge import Edge, Gate
-from gateway.server.keys import KeyGate
-from gateway.server.loops import LoopGate
-from gateway.server.origins import GATES
-from gateway.server.reloading import Reloads
-from gateway.server.routes import HEALTH, RELOAD, REST, RouteTable
-from gateway.settings.live import LiveSettings
-from gateway.settings.schema import Settings
-from gateway.store.hosts import host_identity
-from gateway.store.sqlite import SqliteStore
-from gateway.upstream.client import Upstream
-from gateway.wire import hops
-from gateway.wire.client_api import OLLAMA
-from gateway.wire.writing import JSON
+from .catalogue.aliases import Aliases
+from .catalogue.catalogue import Catalogue
+from .catalogue.downloads import Downloads
+from .catalogue.first_seen import FirstSeen
+from .catalogue.presence import Presence
+from .catalogue.pulled_names import PulledNames
+from .catalogue.uploads import Blobs
+from .engine.endpoint import Endpoint
+from .engine.model_check import ModelCheck
+from .engine.relay import Relay
+from .engine.run import Services
+from .engine.turns import Turns
+from .faults import ClientGone, Refusal
+from .health import answer_health
+from .lifecycle.lifecycle import Lifecycle
+from .lifecycle.ownership import Ownership
+from .lifecycle.sharing import Sharing
+from .observability import journal, metrics
+from .observability.metrics import Metrics
+from .passthrough.forward import Passthrough
+from .plans.endpoints import ENDPOINTS, PASSED_ON, PASSTHROUGH
+from .server.asgi import ASGIApp, Incoming, client_of, header, while_connected
+from .server.bodies import Bodies
+from .server.dialects import LMSTUDIO_MOUNTS, MOUNTS
+from .server.edge import Edge, Gate
+from .server.keys import KeyGate
+from .server.loops import LoopGate
+from .server.origins import GATES
+from .server.reloading import Reloads
+from .server.routes import HEALTH, RELOAD, REST, RouteTable
+from .settings.live import LiveSettings
+from .settings.schema import Settings
+from .store.hosts import host_identity
+from .store.sqlite import SqliteStore
+from .upstream.client import Upstream
+from .wire import hops
+from .wire.client_api import OLLAMA
+from .wire.writing import JSON
 
 
 class Process:

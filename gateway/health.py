@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from gateway.catalogue.presence import Presence
-from gateway.engine.client import Client
-from gateway.wire.writing import JSON, encode
+from .catalogue.presence import Presence
+from .engine.client import Client
+from .wire.writing import JSON, encode
 
 
 async def answer_health(presence: Presence, client: Client, limit_s: float) -> None:

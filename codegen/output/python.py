@@ -69,9 +69,12 @@ def imports(references: Iterable[Global]) -> list[str]:
 
 
 def _import(item: Global) -> str:
+    """Import from the gateway relatively: its package has another name where it is installed."""
     if item.name is None:
         return f"import {item.module}"
-    return f"from {item.module} import {item.name}"
+    package, _, rest = item.module.partition(".")
+    module = f"..{rest}" if package == "gateway" else item.module
+    return f"from {module} import {item.name}"
 
 
 def _printed(node: Expression) -> tuple[str, int]:

@@ -8,10 +8,10 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
-from gateway import transforms
-from gateway.runtime.outcome import FetchCall
-from gateway.runtime.values import decode_each, path_value
-from gateway.types import internal, lmstudio, openai
+from .. import transforms
+from ..runtime.outcome import FetchCall
+from ..runtime.values import decode_each, path_value
+from ..types import internal, lmstudio, openai
 
 DECODE_V1_MODEL: Final[msgspec.json.Decoder[lmstudio.V1Model]] = msgspec.json.Decoder(
     lmstudio.V1Model

@@ -8,10 +8,10 @@ from typing import Final, Literal
 
 from msgspec import UNSET
 
-from gateway import transforms
-from gateway.faults import Refusal, UpstreamFailure
-from gateway.runtime.context import RequestContext
-from gateway.types import internal, ollama, openai
+from .. import transforms
+from ..faults import Refusal, UpstreamFailure
+from ..runtime.context import RequestContext
+from ..types import internal, ollama, openai
 
 DONE_REASON: Final[Mapping[str, Literal["length", "stop"]]] = {"length": "length"}
 

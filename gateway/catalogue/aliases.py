@@ -17,11 +17,11 @@ from typing import Final, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway.faults import StoreFailure
-from gateway.names import grammar
-from gateway.observability.journal import get_logger
-from gateway.store.interface import Store
-from gateway.types import internal
+from ..faults import StoreFailure
+from ..names import grammar
+from ..observability.journal import get_logger
+from ..store.interface import Store
+from ..types import internal
 
 
 class Alias(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,23 +16,23 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway.calls import host
-from gateway.catalogue.aliases import Alias, Aliases, alias_row
-from gateway.catalogue.first_seen import FirstSeen
-from gateway.catalogue.pulled_names import PulledNames
-from gateway.catalogue.rows import CapabilityWords
-from gateway.catalogue.templates import Templates
-from gateway.catalogue.view import Dialect, View, build_view, fold
-from gateway.faults import UpstreamFailure
-from gateway.names import grammar, suggestions
-from gateway.observability.journal import get_logger
-from gateway.observability.record import background
-from gateway.runtime.outcome import FetchCall
-from gateway.settings.schema import ModelSettings
-from gateway.types import internal
-from gateway.upstream.answers import lacks_route
-from gateway.upstream.client import Upstream
-from gateway.upstream.identity import explain
+from ..calls import host
+from ..faults import UpstreamFailure
+from ..names import grammar, suggestions
+from ..observability.journal import get_logger
+from ..observability.record import background
+from ..runtime.outcome import FetchCall
+from ..settings.schema import ModelSettings
+from ..types import internal
+from ..upstream.answers import lacks_route
+from ..upstream.client import Upstream
+from ..upstream.identity import explain
+from .aliases import Alias, Aliases, alias_row
+from .first_seen import FirstSeen
+from .pulled_names import PulledNames
+from .rows import CapabilityWords
+from .templates import Templates
+from .view import Dialect, View, build_view, fold
 
 _DIALECTS: tuple[tuple[Dialect, Callable[[], FetchCall[Any, internal.HostModels]]], ...] = (
     ("v1", host.list_v1),

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 from msgspec import Raw, UnsetType
 
-from gateway.catalogue.aliases import Alias
-from gateway.names import grammar
-from gateway.types import internal, ollama
-from gateway.wire.times import local_text
+from ..names import grammar
+from ..types import internal, ollama
+from ..wire.times import local_text
+from .aliases import Alias
 
 _LENGTHS = ("context_length", "embedding_length")
 NOTHING = internal.MadeModel(parent="", license=[], parameters={}, messages=[])

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import UNSET, UnsetType
 
-from gateway.names import grammar
-from gateway.types import internal
+from ..names import grammar
+from ..types import internal
 
 _HUGGING_FACE = ("hf.co", "huggingface.co")
 _LINK = re.compile(

@@ -17,14 +17,14 @@ from typing import TypeAlias
 
 from msgspec import UnsetType
 
-from gateway.calls import host
-from gateway.catalogue.catalogue import Catalogue
-from gateway.faults import GOING_DOWN, Refusal, UpstreamFailure, afresh
-from gateway.observability.journal import get_logger
-from gateway.settings.schema import DownloadSettings
-from gateway.types import internal
-from gateway.upstream.answers import lacks_route
-from gateway.upstream.client import Upstream
+from ..calls import host
+from ..faults import GOING_DOWN, Refusal, UpstreamFailure, afresh
+from ..observability.journal import get_logger
+from ..settings.schema import DownloadSettings
+from ..types import internal
+from ..upstream.answers import lacks_route
+from ..upstream.client import Upstream
+from .catalogue import Catalogue
 
 NOT_FOUND = "pull model manifest: file does not exist"
 """Ollama's text for a model that its registry does not have; its command line looks for it."""

@@ -12,10 +12,10 @@ import asyncio
 import time
 from collections.abc import Iterable
 
-from gateway.faults import StoreFailure
-from gateway.observability.journal import get_logger
-from gateway.store.interface import Store
-from gateway.wire.times import local_text
+from ..faults import StoreFailure
+from ..observability.journal import get_logger
+from ..store.interface import Store
+from ..wire.times import local_text
 
 WRITE_WAIT_S = 0.5
 """Seconds for which a list waits until the store has the times of new models."""

@@ -14,12 +14,12 @@ from contextvars import Context
 
 import msgspec
 
-from gateway.catalogue.catalogue import Catalogue
-from gateway.catalogue.view import Dialect
-from gateway.faults import UpstreamFailure
-from gateway.observability.journal import get_logger
-from gateway.upstream.client import Upstream
-from gateway.upstream.identity import Identity, Kind, identify
+from ..faults import UpstreamFailure
+from ..observability.journal import get_logger
+from ..upstream.client import Upstream
+from ..upstream.identity import Identity, Kind, identify
+from .catalogue import Catalogue
+from .view import Dialect
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 30.0
 """Pauses in seconds between two looks for a host that is away; each is twice the one before."""

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.faults import StoreFailure
-from gateway.names import grammar
-from gateway.observability.journal import get_logger
-from gateway.store.interface import Store
+from ..faults import StoreFailure
+from ..names import grammar
+from ..observability.journal import get_logger
+from ..store.interface import Store
 
 
 class PulledName(msgspec.Struct, frozen=True, kw_only=True):

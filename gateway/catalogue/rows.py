@@ -14,8 +14,8 @@ from typing import Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway.names import estimates, fill_markers, keys
-from gateway.types import internal
+from ..names import estimates, fill_markers, keys
+from ..types import internal
 
 T = TypeVar("T")
 CapabilityWords: TypeAlias = Sequence[tuple[str, str]]

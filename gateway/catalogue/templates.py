@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gateway.types import internal
+from ..types import internal
 
 
 class Templates:

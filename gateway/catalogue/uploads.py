@@ -13,7 +13,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 
-from gateway.faults import Refusal
+from ..faults import Refusal
 
 MAX_DIGESTS = 4096
 """Number of digests that are remembered, the latest ones."""

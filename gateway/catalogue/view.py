@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from gateway.catalogue.rows import CapabilityWords, other_names, rows_of
-from gateway.names import grammar, keys
-from gateway.types import internal
+from ..names import grammar, keys
+from ..types import internal
+from .rows import CapabilityWords, other_names, rows_of
 
 Dialect: TypeAlias = Literal["v1", "v0", "openai"]
 """The API that a host speaks: LM Studio's own in two versions, or the plain OpenAI list."""

@@ -14,24 +14,24 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
-from gateway.calls import host
-from gateway.catalogue.aliases import Aliases
-from gateway.catalogue.catalogue import Catalogue
-from gateway.catalogue.first_seen import FirstSeen
-from gateway.catalogue.presence import START_IT, HostState, Presence, advise
-from gateway.catalogue.pulled_names import PulledNames
-from gateway.cli.own_api import url_of
-from gateway.cli.port_holder import find_holder, how_to_find
-from gateway.faults import StartProblem, UpstreamFailure
-from gateway.server.listen import bind, refuse_own_upstream
-from gateway.settings.location import platform_file
-from gateway.settings.schema import Settings, UpstreamSettings
-from gateway.store.inspection import inspect_store
-from gateway.store.sqlite import NEWEST_VERSION, SqliteStore
-from gateway.types import internal
-from gateway.upstream.client import Probe, Upstream
-from gateway.upstream.identity import Identity, Kind, identify
-from gateway.wire.client_api import OLLAMA
+from ..calls import host
+from ..catalogue.aliases import Aliases
+from ..catalogue.catalogue import Catalogue
+from ..catalogue.first_seen import FirstSeen
+from ..catalogue.presence import START_IT, HostState, Presence, advise
+from ..catalogue.pulled_names import PulledNames
+from ..faults import StartProblem, UpstreamFailure
+from ..server.listen import bind, refuse_own_upstream
+from ..settings.location import platform_file
+from ..settings.schema import Settings, UpstreamSettings
+from ..store.inspection import inspect_store
+from ..store.sqlite import NEWEST_VERSION, SqliteStore
+from ..types import internal
+from ..upstream.client import Probe, Upstream
+from ..upstream.identity import Identity, Kind, identify
+from ..wire.client_api import OLLAMA
+from .own_api import url_of
+from .port_holder import find_holder, how_to_find
 
 PROBE_S = 5.0
 """Seconds that LM Studio may take for a single question."""
@@ -287,7 +287,7 @@ async def _clock(scene: Scene) -> Result:
 async def _open_files(_: Scene) -> Result:
     if os.name != "posix":
         return "ok", "not limited on this system", ""
-    from gateway.server.open_files import FEW_FILES, raise_limit
+    from ..server.open_files import FEW_FILES, raise_limit
 
     limit = raise_limit()
     if limit < FEW_FILES:

@@ -8,7 +8,7 @@ from typing import Unpack
 
 import click
 
-from gateway.cli.options import Flags, load_settings, serve_options
+from .options import Flags, load_settings, serve_options
 
 
 @click.command("config")
@@ -16,15 +16,20 @@ from gateway.cli.options import Flags, load_settings, serve_options
 @click.option("--default", "shows_default", is_flag=True, help="Print a file of all defaults.")
 @click.option("--schema", "shows_schema", is_flag=True, help="Print a JSON Schema for editors.")
 def show_config(shows_default: bool, shows_schema: bool, **flags: Unpack[Flags]) -> None:
-    """Print the effective settings and the source of each, as TOML; secrets are masked."""
+    """
+    Print the effective settings and the source of each, as TOML; secrets are masked.
+
+    \b
+    Example: olgate config --default > olgate.toml
+    """
     if shows_default or shows_schema:
-        from gateway.settings import reference
+        from ..settings import reference
 
         _print(reference.default_file() if shows_default else _as_json(reference.json_schema()))
         return
     loaded = load_settings(flags)
-    from gateway.settings.location import find_file, platform_file
-    from gateway.settings.written import as_comment, as_toml
+    from ..settings.location import find_file, platform_file
+    from ..settings.written import as_comment, as_toml
 
     file = find_file(flags["config"], os.environ)
     read = f"settings file: {file}" if file else f"no settings file; would be {platform_file()}"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NoReturn, Unpack
 
 import click
 
-from gateway.cli.options import Flags, read_settings, serve_options
+from .options import Flags, read_settings, serve_options
 
 if TYPE_CHECKING:
-    from gateway.cli.checks import Finding
+    from .checks import Finding
 
 MARKS = {"ok": "ok", "hint": "HINT", "wrong": "WRONG", "skipped": "-"}
 
@@ -24,11 +24,14 @@ def doctor(as_json: bool, **flags: Unpack[Flags]) -> NoReturn:
     Check settings, port, LM Studio and store, and say what to do.
 
     Nothing is changed. The exit code is 1 if something is wrong; a hint alone is not.
+
+    \b
+    Example: olgate doctor --json
     """
-    from gateway.cli.serve import load_server
+    from .serve import load_server
 
     load_server()
-    from gateway.cli.tables import print_json
+    from .tables import print_json
 
     findings = examine(flags)
     is_well = all(one.verdict != "wrong" for one in findings)
@@ -45,9 +48,9 @@ def examine(flags: Flags) -> "list[Finding]":
 
     import structlog
 
-    from gateway.cli.checks import Finding, Scene, run_checks
-    from gateway.settings.location import find_file
-    from gateway.settings.sources import SettingsProblem
+    from ..settings.location import find_file
+    from ..settings.sources import SettingsProblem
+    from .checks import Finding, Scene, run_checks
 
     # What the parts log would stand between the findings, which say it.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))

@@ -4,16 +4,16 @@ The `olgate` command itself: its group, `--version`, and the list of commands.
 
 import click
 
-from gateway.cli.config import show_config
-from gateway.cli.doctor import doctor
-from gateway.cli.models import models
-from gateway.cli.ps import ps
-from gateway.cli.reload import reload_settings
-from gateway.cli.serve import serve
-from gateway.cli.service.commands import service
-from gateway.cli.status import status
-from gateway.cli.store import store
-from gateway.cli.tables import allow_any_character
+from .config import show_config
+from .doctor import doctor
+from .models import models
+from .ps import ps
+from .reload import reload_settings
+from .serve import serve
+from .service.commands import service
+from .status import status
+from .store import store
+from .tables import allow_any_character
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _show_version(context: click.Context) -> None:
-    from gateway.cli.version import find_version
+    from .version import find_version
 
     version = find_version()
     click.echo(

@@ -6,15 +6,20 @@ from typing import Any, Unpack
 
 import click
 
-from gateway.cli.options import Flags, client_options, load_settings
+from .options import Flags, client_options, load_settings
 
 
 @click.command()
 @client_options
 def models(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> None:
-    """List the models under the names that clients use."""
-    from gateway.cli.own_api import NoAnswer, ask, find_key
-    from gateway.cli.tables import fail, print_json, print_table, show_size
+    """
+    List the models under the names that clients use.
+
+    \b
+    Example: olgate models --json
+    """
+    from .own_api import NoAnswer, ask, find_key
+    from .tables import fail, print_json, print_table, show_size
 
     settings = load_settings(flags).settings
     try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn, TypedDict, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from gateway.settings.sources import Loaded
+    from ..settings.sources import Loaded
 
 WRONG_SETTINGS = 2
 """Exit code for settings that cannot be used; the same as click's for a wrong command line."""
@@ -74,7 +74,7 @@ def client_options(command: Command) -> Command:
 
 def load_settings(flags: Flags) -> "Loaded":
     """Merge flags, environment and file; a problem prints one sentence and exits with code 2."""
-    from gateway.settings.sources import SettingsProblem
+    from ..settings.sources import SettingsProblem
 
     try:
         return read_settings(flags)
@@ -85,8 +85,8 @@ def load_settings(flags: Flags) -> "Loaded":
 
 def read_settings(flags: Flags) -> "Loaded":
     """Merge flags, environment and file. Raises SettingsProblem."""
-    from gateway.settings.location import find_file
-    from gateway.settings.sources import SettingsProblem, read
+    from ..settings.location import find_file
+    from ..settings.sources import SettingsProblem, read
 
     if len(flags["upstream"]) > 1:
         raise SettingsProblem(
@@ -119,8 +119,8 @@ def _with_store(loaded: "Loaded") -> "Loaded":
 
 def start_journal(loaded: "Loaded") -> None:
     """Configure logging, and log which of Ollama's variables could not be used."""
-    from gateway.observability import journal
-    from gateway.settings.written import describe
+    from ..observability import journal
+    from ..settings.written import describe
 
     journal.configure(loaded.settings.log)
     journal.take_over()

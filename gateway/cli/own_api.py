@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from http.client import HTTPConnection
 
-    from gateway.settings.schema import Settings
+    from ..settings.schema import Settings
 
 LIMIT_S = 15.0
 """Seconds that the gateway may take to answer."""
@@ -27,7 +27,7 @@ class NoAnswer(Exception):
 
 def address_of(settings: "Settings") -> tuple[str, int]:
     """Return the host and the port at which a gateway on this machine is reached."""
-    from gateway.server.addresses import is_everywhere
+    from ..server.addresses import is_everywhere
 
     listen = settings.listen
     return "127.0.0.1" if is_everywhere(listen.host) else listen.host, listen.port
@@ -76,7 +76,7 @@ def ask(
     """
     from http.client import HTTPException
 
-    from gateway.wire import hops
+    from ..wire import hops
 
     url = url_of(settings)
     # A gateway that gets this header says in its answer who it is.

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 import click
 
-from gateway.cli.options import Flags, client_options, load_settings
+from .options import Flags, client_options, load_settings
 
 FOREVER_YEARS = 50
 """A time that is further away than this many years is shown as forever."""
@@ -16,9 +16,14 @@ FOREVER_YEARS = 50
 @click.command("ps")
 @client_options
 def ps(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> None:
-    """List the models that LM Studio has loaded, and until when they stay."""
-    from gateway.cli.own_api import NoAnswer, ask, find_key
-    from gateway.cli.tables import fail, print_json, print_table, show_size
+    """
+    List the models that LM Studio has loaded, and until when they stay.
+
+    \b
+    Example: olgate ps --json
+    """
+    from .own_api import NoAnswer, ask, find_key
+    from .tables import fail, print_json, print_table, show_size
 
     settings = load_settings(flags).settings
     try:
@@ -52,7 +57,7 @@ def show_until(expires_at: str, now: datetime) -> str:
     >>> show_until("2026-01-01T00:05:00Z", now), show_until("2318-01-01T00:00:00Z", now)
     ('5 minutes from now', 'forever')
     """
-    from gateway.cli.tables import show_span
+    from .tables import show_span
 
     try:
         at = datetime.fromisoformat(expires_at)

@@ -7,16 +7,21 @@ from typing import NoReturn, Unpack
 
 import click
 
-from gateway.cli.options import Flags, load_settings, serve_options
+from .options import Flags, load_settings, serve_options
 
 
 @click.command("reload")
 @serve_options
 def reload_settings(**flags: Unpack[Flags]) -> NoReturn:
-    """Have the gateway that runs here read its settings anew; requests that run are not touched."""
-    from gateway.cli.own_api import NoAnswer, ask
-    from gateway.cli.tables import fail
-    from gateway.server.routes import RELOAD
+    """
+    Have the gateway that runs here read its settings anew; requests that run are not touched.
+
+    \b
+    Example: olgate reload --port 11435
+    """
+    from ..server.routes import RELOAD
+    from .own_api import NoAnswer, ask
+    from .tables import fail
 
     settings = load_settings(flags).settings
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn, Unpack
 
 import click
 
-from gateway.cli.options import (
+from .options import (
     Flags,
     exit_quietly_on_signals,
     load_settings,
@@ -22,18 +22,23 @@ if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
-    from gateway.settings.schema import Settings
-    from gateway.settings.sources import Loaded
+    from ..settings.schema import Settings
+    from ..settings.sources import Loaded
 
 
 @click.command()
 @serve_options
 def serve(**flags: Unpack[Flags]) -> NoReturn:
-    """Run the gateway until SIGTERM or SIGINT."""
+    """
+    Run the gateway until SIGTERM or SIGINT.
+
+    \b
+    Example: olgate serve --upstream http://studio.local:1234
+    """
     exit_quietly_on_signals()
     loaded = load_settings(flags)
     load_server()
-    from gateway.settings.location import find_file
+    from ..settings.location import find_file
 
     start_journal(loaded)
     tell_of_start(loaded, find_file(flags["config"], os.environ))
@@ -47,10 +52,10 @@ def run_gateway(settings: "Settings", flags: Flags, listener: "socket.socket | N
     A reload reads the flags and all other sources anew. `listener` is a socket from
     `gateway.server.listen.bind`. Without it, the address is bound here.
     """
-    from gateway.app import create_app
-    from gateway.server import process
-    from gateway.server.reloading import Reloads
-    from gateway.settings.live import LiveSettings
+    from ..app import create_app
+    from ..server import process
+    from ..server.reloading import Reloads
+    from ..settings.live import LiveSettings
 
     live = LiveSettings(settings, lambda: read_settings(flags).settings)
     reload = Reloads(live).reload
@@ -61,8 +66,8 @@ def run_gateway(settings: "Settings", flags: Flags, listener: "socket.socket | N
 
 def tell_of_start(loaded: "Loaded", file: "Path | None") -> None:
     """Log what the process starts with: its version, its settings file and its store."""
-    from gateway.cli.version import find_version
-    from gateway.observability.journal import get_logger
+    from ..observability.journal import get_logger
+    from .version import find_version
 
     log = get_logger()
     store = loaded.settings.store.path
@@ -83,8 +88,8 @@ def tell_of_start(loaded: "Loaded", file: "Path | None") -> None:
 
 def load_server() -> None:
     """Import everything that serving needs, without optional packages of libraries."""
-    from gateway.lean_imports import UNUSED, hide_modules
+    from ..lean_imports import UNUSED, hide_modules
 
     with hide_modules(*UNUSED):
-        from gateway import app  # noqa: F401 - imported here, used later
-        from gateway.server import process  # noqa: F401 - likewise
+        from .. import app  # noqa: F401 - imported here, used later
+        from ..server import process  # noqa: F401 - likewise

@@ -7,16 +7,21 @@ from typing import NoReturn, Unpack
 
 import click
 
-from gateway.cli.options import Flags, client_options, load_settings
+from .options import Flags, client_options, load_settings
 
 
 @click.command()
 @client_options
 def status(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> NoReturn:
-    """Tell whether the gateway runs and LM Studio answers; exit code 1 if not."""
-    from gateway.cli.own_api import NoAnswer, ask, find_key, url_of
-    from gateway.cli.tables import fail, print_json, print_table
-    from gateway.server.routes import HEALTH
+    """
+    Tell whether the gateway runs and LM Studio answers; exit code 1 if not.
+
+    \b
+    Example: olgate status --json
+    """
+    from ..server.routes import HEALTH
+    from .own_api import NoAnswer, ask, find_key, url_of
+    from .tables import fail, print_json, print_table
 
     settings = load_settings(flags).settings
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.options import load_settings
+from .options import load_settings
 
 _config = click.option(
     "--config",
@@ -32,8 +32,8 @@ def backup(file: Path, config: Path | None) -> None:
     \b
     Example: olgate store backup olgate-monday.sqlite3
     """
-    from gateway.faults import StoreFailure
-    from gateway.store.backup import back_up
+    from ..faults import StoreFailure
+    from ..store.backup import back_up
 
     path = _path(config)
     try:
@@ -55,8 +55,8 @@ def restore(file: Path, config: Path | None) -> None:
     \b
     Example: olgate store restore olgate-monday.sqlite3
     """
-    from gateway.faults import StoreFailure
-    from gateway.store import backup as backups
+    from ..faults import StoreFailure
+    from ..store import backup as backups
 
     path = _path(config)
     try:

@@ -10,15 +10,15 @@ from typing import Any
 
 import msgspec
 
-from gateway.engine.limits import check_depth_in_steps
-from gateway.engine.run import Run
-from gateway.runtime.outcome import Outcome
-from gateway.settings.schema import LimitSettings
-from gateway.wire import large
-from gateway.wire.fitting import GoRules
-from gateway.wire.large import Sizes
-from gateway.wire.reading import AT_ONCE, read_blank, read_body
-from gateway.wire.splitting import Steps
+from ..runtime.outcome import Outcome
+from ..settings.schema import LimitSettings
+from ..wire import large
+from ..wire.fitting import GoRules
+from ..wire.large import Sizes
+from ..wire.reading import AT_ONCE, read_blank, read_body
+from ..wire.splitting import Steps
+from .limits import check_depth_in_steps
+from .run import Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from gateway.calls.shared import refusal_for
-from gateway.engine.client import Client
-from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
-from gateway.observability.journal import get_logger
-from gateway.observability.record import INTERNAL_FAULT, STATED, current
-from gateway.runtime.context import RequestContext
-from gateway.settings.schema import Settings
+from ..calls.shared import refusal_for
+from ..faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
+from ..observability.journal import get_logger
+from ..observability.record import INTERNAL_FAULT, STATED, current
+from ..runtime.context import RequestContext
+from ..settings.schema import Settings
+from .client import Client
 
 
 class Failures:

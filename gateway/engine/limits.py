@@ -15,11 +15,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from gateway.faults import Refusal
-from gateway.settings.schema import LimitSettings
-from gateway.wire.large import is_deeper_in_steps
-from gateway.wire.lenient import UNREADABLE
-from gateway.wire.splitting import WINDOW, Steps
+from ..faults import Refusal
+from ..settings.schema import LimitSettings
+from ..wire.large import is_deeper_in_steps
+from ..wire.lenient import UNREADABLE
+from ..wire.splitting import WINDOW, Steps
 
 _IMAGE = re.compile(rb'"image_url"\s*:|"type"\s*:\s*"image"')
 """Every image in OpenAI's, Anthropic's and LM Studio's form contains one of these."""

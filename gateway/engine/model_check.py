@@ -7,11 +7,11 @@ caller sends the error or the warning.
 
 from __future__ import annotations
 
-from gateway.catalogue.catalogue import Catalogue
-from gateway.faults import UpstreamFailure
-from gateway.observability.journal import get_logger
-from gateway.settings.schema import Settings
-from gateway.types import internal
+from ..catalogue.catalogue import Catalogue
+from ..faults import UpstreamFailure
+from ..observability.journal import get_logger
+from ..settings.schema import Settings
+from ..types import internal
 
 _MOST_UNKNOWN = 256
 """Number of unknown ids that are stored, in case a host uses a new id for each answer."""

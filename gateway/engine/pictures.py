@@ -16,8 +16,8 @@ from functools import cache
 from importlib import import_module
 from typing import Final
 
-from gateway.faults import Refusal
-from gateway.transforms._media import refused_format, without_line_ends
+from ..faults import Refusal
+from ..transforms._media import refused_format, without_line_ends
 
 MAX_PIXELS: Final = 50_000_000
 """Largest picture that is decoded. At 4 bytes a pixel that is 200 MB of memory for its time."""

@@ -15,25 +15,25 @@ from typing import Any, cast
 
 import msgspec
 
-from gateway.calls.shared import recovery_for
-from gateway.engine.client import Client
-from gateway.engine.endpoint import Endpoint, read_in_steps
-from gateway.engine.failures import Failures
-from gateway.engine.limits import check_counts, check_depth
-from gateway.engine.model_check import ModelCheck
-from gateway.engine.run import Run, Services
-from gateway.engine.stream import Frames
-from gateway.faults import Refusal, UpstreamFailure
-from gateway.observability.journal import get_logger
-from gateway.observability.record import current
-from gateway.runtime.context import EMPTY, RequestContext
-from gateway.runtime.outcome import Answer, FetchCall, Report, StreamCall
-from gateway.settings.schema import Settings
-from gateway.upstream.answers import read_answer
-from gateway.upstream.client import Upstream
-from gateway.wire.client_api import ClientApi
-from gateway.wire.reading import AT_ONCE, IN_STEPS
-from gateway.wire.writing import encode, encode_in_steps
+from ..calls.shared import recovery_for
+from ..faults import Refusal, UpstreamFailure
+from ..observability.journal import get_logger
+from ..observability.record import current
+from ..runtime.context import EMPTY, RequestContext
+from ..runtime.outcome import Answer, FetchCall, Report, StreamCall
+from ..settings.schema import Settings
+from ..upstream.answers import read_answer
+from ..upstream.client import Upstream
+from ..wire.client_api import ClientApi
+from ..wire.reading import AT_ONCE, IN_STEPS
+from ..wire.writing import encode, encode_in_steps
+from .client import Client
+from .endpoint import Endpoint, read_in_steps
+from .failures import Failures
+from .limits import check_counts, check_depth
+from .model_check import ModelCheck
+from .run import Run, Services
+from .stream import Frames
 
 
 class Relay:

@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, TypeVar, TypeVarTuple, Unpack
 
-from gateway.catalogue.catalogue import Catalogue
-from gateway.catalogue.downloads import Downloads
-from gateway.catalogue.uploads import Blobs
-from gateway.engine.turns import Turns
-from gateway.lifecycle.lifecycle import Lease, Lifecycle
-from gateway.names import grammar
-from gateway.runtime.context import RequestContext
-from gateway.server.bodies import Bodies
-from gateway.types import internal
+from ..catalogue.catalogue import Catalogue
+from ..catalogue.downloads import Downloads
+from ..catalogue.uploads import Blobs
+from ..lifecycle.lifecycle import Lease, Lifecycle
+from ..names import grammar
+from ..runtime.context import RequestContext
+from ..server.bodies import Bodies
+from ..types import internal
+from .turns import Turns
 
 TargetT = TypeVar("TargetT")
 ValuesT = TypeVarTuple("ValuesT")

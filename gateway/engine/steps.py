@@ -16,23 +16,23 @@ from typing import Any, Final, cast
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.catalogue import derive
-from gateway.catalogue.aliases import Alias, TooMuchToKeep
-from gateway.catalogue.download_sources import download_wish, downloaded_row
-from gateway.catalogue.downloads import NO_DOWNLOADS, NOT_FOUND
-from gateway.engine.pictures import as_png
-from gateway.engine.run import Run
-from gateway.faults import Refusal, StoreFailure
-from gateway.names import grammar
-from gateway.transforms._media import refused_format
-from gateway.transforms._picture_parts import refused_data
-from gateway.transforms._roles import other_roles
-from gateway.transforms.thinking import thinking_support
-from gateway.types import internal, ollama
-from gateway.wire.duration import parse_keep_alive
-from gateway.wire.go_text import quote
-from gateway.wire.lenient import UNREADABLE
-from gateway.wire.writing import encode
+from ..catalogue import derive
+from ..catalogue.aliases import Alias, TooMuchToKeep
+from ..catalogue.download_sources import download_wish, downloaded_row
+from ..catalogue.downloads import NO_DOWNLOADS, NOT_FOUND
+from ..faults import Refusal, StoreFailure
+from ..names import grammar
+from ..transforms._media import refused_format
+from ..transforms._picture_parts import refused_data
+from ..transforms._roles import other_roles
+from ..transforms.thinking import thinking_support
+from ..types import internal, ollama
+from ..wire.duration import parse_keep_alive
+from ..wire.go_text import quote
+from ..wire.lenient import UNREADABLE
+from ..wire.writing import encode
+from .pictures import as_png
+from .run import Run
 
 SUCCESS: Final = "success"
 """The status of the last line of a report that went well."""

@@ -13,18 +13,18 @@ from typing import Any, Protocol
 
 from msgspec import UNSET
 
-from gateway.faults import UpstreamFailure
-from gateway.observability.record import current, sampled
-from gateway.runtime.context import RequestContext
-from gateway.runtime.outcome import StreamCall, Translator
-from gateway.upstream.answers import DONE, EventStream, is_filler, raise_error_event, read_odd
-from gateway.upstream.exchange import BLANKS
-from gateway.upstream.sse import Event
-from gateway.wire.client_api import ClientApi
-from gateway.wire.cut_text import CutTexts
-from gateway.wire.lenient import UNREADABLE
-from gateway.wire.odd_values import note_odd
-from gateway.wire.times import utc_text
+from ..faults import UpstreamFailure
+from ..observability.record import current, sampled
+from ..runtime.context import RequestContext
+from ..runtime.outcome import StreamCall, Translator
+from ..upstream.answers import DONE, EventStream, is_filler, raise_error_event, read_odd
+from ..upstream.exchange import BLANKS
+from ..upstream.sse import Event
+from ..wire.client_api import ClientApi
+from ..wire.cut_text import CutTexts
+from ..wire.lenient import UNREADABLE
+from ..wire.odd_values import note_odd
+from ..wire.times import utc_text
 
 
 class Lines(Protocol):

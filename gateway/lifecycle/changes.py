@@ -15,20 +15,20 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
-from gateway.catalogue.catalogue import Catalogue
-from gateway.faults import UpstreamFailure
-from gateway.lifecycle.context_length import is_refused
-from gateway.lifecycle.instances import Instances
-from gateway.lifecycle.keep_alive import KeepAlive
-from gateway.lifecycle.loader import Loader
-from gateway.lifecycle.loads import Adopt, Loads
-from gateway.lifecycle.ownership import Ownership
-from gateway.lifecycle.room import Room
-from gateway.lifecycle.sharing import Sharing
-from gateway.lifecycle.state import Change, ModelRequest, ModelState, ModelStates
-from gateway.observability.journal import get_logger
-from gateway.settings.schema import ModelSettings
-from gateway.types import internal
+from ..catalogue.catalogue import Catalogue
+from ..faults import UpstreamFailure
+from ..observability.journal import get_logger
+from ..settings.schema import ModelSettings
+from ..types import internal
+from .context_length import is_refused
+from .instances import Instances
+from .keep_alive import KeepAlive
+from .loader import Loader
+from .loads import Adopt, Loads
+from .ownership import Ownership
+from .room import Room
+from .sharing import Sharing
+from .state import Change, ModelRequest, ModelState, ModelStates
 
 ELSEWHERE_S = 2.0
 """Seconds after which an unload is tried again that another gateway's use has stopped."""

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 
 from msgspec import UnsetType, structs
 
-from gateway.lifecycle.ownership import Ownership, OwnInstance
-from gateway.lifecycle.state import ModelState, ModelStates
-from gateway.names import keys
-from gateway.types import internal
+from ..names import keys
+from ..types import internal
+from .ownership import Ownership, OwnInstance
+from .state import ModelState, ModelStates
 
 PENDING_S = 600.0
 """Seconds after its begin for which a load without a known end may still be running."""

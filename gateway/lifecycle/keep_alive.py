@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from msgspec import UnsetType, structs
 
-from gateway.lifecycle.instances import Instances
-from gateway.lifecycle.ownership import OwnInstance
-from gateway.lifecycle.state import ModelState, ModelStates
-from gateway.types import internal
+from ..types import internal
+from .instances import Instances
+from .ownership import OwnInstance
+from .state import ModelState, ModelStates
 
 FOREVER_S = (2**63 - 1) / 1e9
 """

@@ -14,23 +14,23 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
-from gateway.catalogue.catalogue import Catalogue
-from gateway.faults import UpstreamFailure
-from gateway.lifecycle.changes import Changes
-from gateway.lifecycle.context_length import Wish, effective_cap, grown_for, read_wish
-from gateway.lifecycle.instances import Instances
-from gateway.lifecycle.loader import Loader
-from gateway.lifecycle.ownership import Ownership
-from gateway.lifecycle.readiness import Readiness
-from gateway.lifecycle.sharing import Sharing
-from gateway.lifecycle.state import ModelRequest, ModelStates, Warn
-from gateway.names import keys
-from gateway.observability.journal import get_logger
-from gateway.settings.schema import ModelSettings
-from gateway.types import internal
-from gateway.upstream.client import Upstream
-from gateway.wire.duration import parse_setting
-from gateway.wire.times import local_text
+from ..catalogue.catalogue import Catalogue
+from ..faults import UpstreamFailure
+from ..names import keys
+from ..observability.journal import get_logger
+from ..settings.schema import ModelSettings
+from ..types import internal
+from ..upstream.client import Upstream
+from ..wire.duration import parse_setting
+from ..wire.times import local_text
+from .changes import Changes
+from .context_length import Wish, effective_cap, grown_for, read_wish
+from .instances import Instances
+from .loader import Loader
+from .ownership import Ownership
+from .readiness import Readiness
+from .sharing import Sharing
+from .state import ModelRequest, ModelStates, Warn
 
 WINDOW_S = 12.0
 """

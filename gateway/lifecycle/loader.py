@@ -13,14 +13,14 @@ from typing import Final
 
 from msgspec import UNSET, UnsetType
 
-from gateway.calls import host
-from gateway.catalogue.catalogue import Catalogue
-from gateway.faults import UpstreamFailure
-from gateway.lifecycle.instances import BROKEN_S, PENDING_S
-from gateway.observability.journal import get_logger
-from gateway.observability.record import note_load
-from gateway.types import internal
-from gateway.upstream.client import Upstream
+from ..calls import host
+from ..catalogue.catalogue import Catalogue
+from ..faults import UpstreamFailure
+from ..observability.journal import get_logger
+from ..observability.record import note_load
+from ..types import internal
+from ..upstream.client import Upstream
+from .instances import BROKEN_S, PENDING_S
 
 _NO_MEMORY: Final = (
     "insufficient system resources",

@@ -15,16 +15,16 @@ from typing import TypeAlias
 
 from msgspec import UnsetType
 
-from gateway.catalogue.catalogue import Catalogue
-from gateway.faults import UpstreamFailure
-from gateway.lifecycle.context_length import ContextDecision, decide, effective_cap
-from gateway.lifecycle.instances import Instances
-from gateway.lifecycle.loader import Loader, is_outcome_unknown, lacks_memory, search_time_s
-from gateway.lifecycle.room import Room
-from gateway.lifecycle.state import ModelRequest, ModelState, ModelStates
-from gateway.observability.journal import get_logger
-from gateway.settings.schema import ModelSettings
-from gateway.types import internal
+from ..catalogue.catalogue import Catalogue
+from ..faults import UpstreamFailure
+from ..observability.journal import get_logger
+from ..settings.schema import ModelSettings
+from ..types import internal
+from .context_length import ContextDecision, decide, effective_cap
+from .instances import Instances
+from .loader import Loader, is_outcome_unknown, lacks_memory, search_time_s
+from .room import Room
+from .state import ModelRequest, ModelState, ModelStates
 
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.1, 2.0
 """

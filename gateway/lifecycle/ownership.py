@@ -16,9 +16,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.faults import StoreFailure
-from gateway.observability.journal import get_logger
-from gateway.store.interface import Store
+from ..faults import StoreFailure
+from ..observability.journal import get_logger
+from ..store.interface import Store
 
 WRITE_WAIT_S = 1.0
 """Seconds for which a load waits until the store has it. Later it goes on without."""

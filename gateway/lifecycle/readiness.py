@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from gateway.catalogue.catalogue import Catalogue
-from gateway.faults import Refusal
-from gateway.lifecycle.changes import ELSEWHERE_S, Changes
-from gateway.lifecycle.loads import not_loaded_in_time
-from gateway.lifecycle.sharing import Sharing
-from gateway.lifecycle.state import ModelRequest, ModelState, ModelStates
-from gateway.observability.journal import get_logger
-from gateway.settings.schema import ModelSettings
+from ..catalogue.catalogue import Catalogue
+from ..faults import Refusal
+from ..observability.journal import get_logger
+from ..settings.schema import ModelSettings
+from .changes import ELSEWHERE_S, Changes
+from .loads import not_loaded_in_time
+from .sharing import Sharing
+from .state import ModelRequest, ModelState, ModelStates
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 """Ollama's text, two spaces included (docs/facts/ollama.md#queue)."""

@@ -11,12 +11,12 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from gateway.faults import UpstreamFailure
-from gateway.lifecycle.loader import Loader
-from gateway.lifecycle.ownership import Ownership
-from gateway.lifecycle.sharing import Sharing
-from gateway.lifecycle.state import ModelState, ModelStates
-from gateway.observability.journal import get_logger
+from ..faults import UpstreamFailure
+from ..observability.journal import get_logger
+from .loader import Loader
+from .ownership import Ownership
+from .sharing import Sharing
+from .state import ModelState, ModelStates
 
 LOOK_S = 1.0
 """Seconds after which a waiting load looks again, even if nothing has told it of a change."""

@@ -14,10 +14,10 @@ from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
-from gateway.faults import StoreFailure
-from gateway.lifecycle.state import ModelState, ModelStates
-from gateway.observability.journal import get_logger
-from gateway.store.interface import Store
+from ..faults import StoreFailure
+from ..observability.journal import get_logger
+from ..store.interface import Store
+from .state import ModelState, ModelStates
 
 LINGER_S = 2.0
 """

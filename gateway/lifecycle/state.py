@@ -14,9 +14,9 @@ from typing import Literal, TypeAlias
 
 from msgspec import UnsetType
 
-from gateway.lifecycle.context_length import Wish
-from gateway.lifecycle.ownership import OwnInstance
-from gateway.types import internal
+from ..types import internal
+from .context_length import Wish
+from .ownership import OwnInstance
 
 Change: TypeAlias = Literal["loading", "reloading", "unloading"]
 State: TypeAlias = Literal["absent", "idle", "busy", "stopping", "growing"] | Change

@@ -17,7 +17,7 @@ import re
 from collections.abc import Collection
 from typing import Final
 
-from gateway.names.grammar import (
+from .grammar import (
     DEFAULT_HOST,
     DEFAULT_NAMESPACE,
     DEFAULT_TAG,

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from gateway.names.grammar import DEFAULT_TAG
-from gateway.names.keys import NUMBERED
+from .grammar import DEFAULT_TAG
+from .keys import NUMBERED
 
 _ROOTS: Final = frozenset(
     {"data", "home", "media", "mnt", "opt", "root", "srv", "tmp", "users", "usr", "var", "volumes"}

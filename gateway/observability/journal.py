@@ -24,9 +24,9 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
 
-from gateway.observability.lines import Lines
-from gateway.observability.record import Record, current_id
-from gateway.settings.schema import LogSettings
+from ..settings.schema import LogSettings
+from .lines import Lines
+from .record import Record, current_id
 
 MAX_VALUE_CHARACTERS = 300
 """Characters of a text from a client (a path, a user agent) that are written on a line."""

@@ -25,10 +25,10 @@ from prometheus_client import (
     generate_latest,
 )
 
-from gateway.observability.journal import get_logger, lost_lines
-from gateway.observability.record import Look, Record
-from gateway.observability.unknown_keys import Sampler, find_unknown
-from gateway.wire.lenient import UNREADABLE
+from ..wire.lenient import UNREADABLE
+from .journal import get_logger, lost_lines
+from .record import Look, Record
+from .unknown_keys import Sampler, find_unknown
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))

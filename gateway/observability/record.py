@@ -18,7 +18,7 @@ from typing import Protocol
 
 from msgspec import UNSET
 
-from gateway.wire.odd_values import report_to
+from ..wire.odd_values import report_to
 
 STATED = "stated"
 INTERNAL_FAULT = "internal"

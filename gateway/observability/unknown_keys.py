@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from gateway.types import lmstudio, openai
+from ..types import lmstudio, openai
 
 EVERY = 32
 """After the first body of a kind, one in this many is checked."""

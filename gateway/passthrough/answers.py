@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.faults import UpstreamFailure
-from gateway.passthrough.json_members import join_members, members_of
-from gateway.runtime.context import RequestContext
-from gateway.runtime.patching import Change, changed
-from gateway.upstream.answers import RawAnswer, check_json, may_be_error, raise_error_event
-from gateway.upstream.exchange import MAX_ERROR_BYTES
-from gateway.upstream.sse import FIELD_STARTS, Event, SseDecoder
-from gateway.upstream.stated_errors import describe_body, is_unknown_endpoint, read_error
-from gateway.wire.lenient import BOM, UNREADABLE
+from ..faults import UpstreamFailure
+from ..runtime.context import RequestContext
+from ..runtime.patching import Change, changed
+from ..upstream.answers import RawAnswer, check_json, may_be_error, raise_error_event
+from ..upstream.exchange import MAX_ERROR_BYTES
+from ..upstream.sse import FIELD_STARTS, Event, SseDecoder
+from ..upstream.stated_errors import describe_body, is_unknown_endpoint, read_error
+from ..wire.lenient import BOM, UNREADABLE
+from .json_members import join_members, members_of
 
 _JSON_BYTES = 1024 * 1024
 """Most bytes of an inference's answer that are held to check it; a longer one is not checked."""

@@ -16,32 +16,32 @@ from io import BytesIO
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway.calls.shared import recovery_for
-from gateway.engine.failures import Failures
-from gateway.engine.limits import check_depth, check_depth_in_steps, check_raw_counts
-from gateway.engine.model_check import ModelCheck
-from gateway.engine.run import NEAREST, Run, Services
-from gateway.faults import Refusal, UpstreamFailure, afresh
-from gateway.lifecycle.lifecycle import Lease
-from gateway.observability.record import current
-from gateway.passthrough.answers import look_at, patch_answer
-from gateway.passthrough.json_members import join_members, members_of
-from gateway.passthrough.large import join_in_steps, read_members
-from gateway.passthrough.rewriting import Rewriter
-from gateway.passthrough.routes import Routes
-from gateway.passthrough.sending import conclude, refuse
-from gateway.runtime.context import NOTHING, RequestContext
-from gateway.runtime.patching import Change, PassedOn, changed, due
-from gateway.server.asgi import AsgiClient, Receive, Scope, body_pieces, header
-from gateway.server.bodies import body_too_large
-from gateway.server.dialects import MOUNTS
-from gateway.settings.schema import Settings
-from gateway.types import internal
-from gateway.upstream.client import Upstream
-from gateway.wire.encodings import NotPacked, TooLong, UnknownEncoding, readable, unpacked_pieces
-from gateway.wire.lenient import UNREADABLE
-from gateway.wire.reading import AT_ONCE
-from gateway.wire.writing import JSON
+from ..calls.shared import recovery_for
+from ..engine.failures import Failures
+from ..engine.limits import check_depth, check_depth_in_steps, check_raw_counts
+from ..engine.model_check import ModelCheck
+from ..engine.run import NEAREST, Run, Services
+from ..faults import Refusal, UpstreamFailure, afresh
+from ..lifecycle.lifecycle import Lease
+from ..observability.record import current
+from ..runtime.context import NOTHING, RequestContext
+from ..runtime.patching import Change, PassedOn, changed, due
+from ..server.asgi import AsgiClient, Receive, Scope, body_pieces, header
+from ..server.bodies import body_too_large
+from ..server.dialects import MOUNTS
+from ..settings.schema import Settings
+from ..types import internal
+from ..upstream.client import Upstream
+from ..wire.encodings import NotPacked, TooLong, UnknownEncoding, readable, unpacked_pieces
+from ..wire.lenient import UNREADABLE
+from ..wire.reading import AT_ONCE
+from ..wire.writing import JSON
+from .answers import look_at, patch_answer
+from .json_members import join_members, members_of
+from .large import join_in_steps, read_members
+from .rewriting import Rewriter
+from .routes import Routes
+from .sending import conclude, refuse
 
 WARNING = "x-olgate-warning"
 HINT = "x-olgate-hint"

@@ -12,7 +12,7 @@ import re
 
 import msgspec
 
-from gateway.wire.lenient import UNREADABLE
+from ..wire.lenient import UNREADABLE
 
 _STRING = rb'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
 _BLANKS = re.compile(rb"[ \t\r\n]*+")

@@ -9,11 +9,11 @@ from io import BytesIO
 
 import msgspec
 
-from gateway.engine.limits import LISTS, check_number, count_images_in_steps
-from gateway.settings.schema import LimitSettings
-from gateway.wire.go_syntax import Broken
-from gateway.wire.lenient import UNREADABLE
-from gateway.wire.splitting import ANY_OBJECT, Part, Steps, is_at_end, split
+from ..engine.limits import LISTS, check_number, count_images_in_steps
+from ..settings.schema import LimitSettings
+from ..wire.go_syntax import Broken
+from ..wire.lenient import UNREADABLE
+from ..wire.splitting import ANY_OBJECT, Part, Steps, is_at_end, split
 
 _PIECE_BYTES = 1024 * 1024
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode

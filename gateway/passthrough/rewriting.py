@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.passthrough.json_members import join_members, members_of
-from gateway.runtime.context import RequestContext
-from gateway.runtime.patching import Change, changed
-from gateway.transforms import merge_tool_calls
-from gateway.types import internal, openai
-from gateway.upstream.body import Sink
-from gateway.upstream.sse import Event, SseDecoder
-from gateway.wire.lenient import UNREADABLE
+from ..runtime.context import RequestContext
+from ..runtime.patching import Change, changed
+from ..transforms import merge_tool_calls
+from ..types import internal, openai
+from ..upstream.body import Sink
+from ..upstream.sse import Event, SseDecoder
+from ..wire.lenient import UNREADABLE
+from .json_members import join_members, members_of
 
 _decode_fragments = msgspec.json.Decoder(list[openai.ToolCallFragment]).decode
 _decode_choices = msgspec.json.Decoder(list[dict[str, Raw]]).decode

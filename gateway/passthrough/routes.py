@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from gateway.runtime.patching import PassedOn
+from ..runtime.patching import PassedOn
 
 UNCHANGED = PassedOn("", "/")
 """A request without a row in the table is passed on unchanged."""

@@ -7,13 +7,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from gateway.faults import Refusal, UpstreamFailure, afresh
-from gateway.observability.record import STATED, current
-from gateway.passthrough.answers import Start
-from gateway.passthrough.rewriting import Rewriter
-from gateway.passthrough.signs_of_life import SignsOfLife
-from gateway.server.asgi import AsgiClient
-from gateway.server.dialects import (
+from ..faults import Refusal, UpstreamFailure, afresh
+from ..observability.record import STATED, current
+from ..server.asgi import AsgiClient
+from ..server.dialects import (
     END_BYTES,
     ends_well,
     envelope,
@@ -21,9 +18,12 @@ from gateway.server.dialects import (
     error_event,
     is_in_dialect,
 )
-from gateway.upstream.answers import RawAnswer
-from gateway.upstream.body import BODILESS, Sink
-from gateway.wire.writing import JSON, encode
+from ..upstream.answers import RawAnswer
+from ..upstream.body import BODILESS, Sink
+from ..wire.writing import JSON, encode
+from .answers import Start
+from .rewriting import Rewriter
+from .signs_of_life import SignsOfLife
 
 _OF_REPEATING = (b"retry-after", b"retry-after-ms", b"x-should-retry")
 """Headers that tell a client when to try again; they outlive the body that they came with."""

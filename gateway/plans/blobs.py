@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from gateway import transforms
-from gateway.engine import steps
-from gateway.engine.run import Run
-from gateway.faults import Refusal
-from gateway.runtime.outcome import Answer, Outcome
+from .. import transforms
+from ..engine import steps
+from ..engine.run import Run
+from ..faults import Refusal
+from ..runtime.outcome import Answer, Outcome
 
 
 async def plan(request: None, run: Run) -> Outcome:

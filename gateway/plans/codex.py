@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from gateway.engine.run import Run
-from gateway.faults import Refusal
-from gateway.runtime.outcome import Outcome
+from ..engine.run import Run
+from ..faults import Refusal
+from ..runtime.outcome import Outcome
 
 
 async def plan(request: None, run: Run) -> Outcome:

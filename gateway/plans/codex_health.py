@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from gateway.engine.run import Run
-from gateway.runtime.outcome import Answer, Outcome
-from gateway.types import ollama
+from ..engine.run import Run
+from ..runtime.outcome import Answer, Outcome
+from ..types import ollama
 
 
 def fine_answer() -> ollama.CodexHealth:

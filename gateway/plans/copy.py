@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from gateway import transforms
-from gateway.engine import steps
-from gateway.engine.run import Run
-from gateway.faults import Refusal
-from gateway.runtime.outcome import Answer, Outcome
-from gateway.runtime.values import shown, shown_quoted
-from gateway.types import ollama
+from .. import transforms
+from ..engine import steps
+from ..engine.run import Run
+from ..faults import Refusal
+from ..runtime.outcome import Answer, Outcome
+from ..runtime.values import shown, shown_quoted
+from ..types import ollama
 
 
 async def plan(request: ollama.CopyRequest, run: Run) -> Outcome:

@@ -9,14 +9,14 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
-from gateway import transforms
-from gateway.engine import steps
-from gateway.engine.run import Run
-from gateway.faults import Refusal
-from gateway.runtime.outcome import Outcome, Report
-from gateway.runtime.values import shown
-from gateway.types import internal, ollama
-from gateway.wire.reading import read_late
+from .. import transforms
+from ..engine import steps
+from ..engine.run import Run
+from ..faults import Refusal
+from ..runtime.outcome import Outcome, Report
+from ..runtime.values import shown
+from ..types import internal, ollama
+from ..wire.reading import read_late
 
 PARAMETERS_REFUSALS: Final[Mapping[str, str]] = {
     "num_keep": 'option "num_keep" must be of type integer',

@@ -9,15 +9,15 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
-from gateway import transforms
-from gateway.engine import steps
-from gateway.engine.run import Run
-from gateway.faults import Refusal
-from gateway.runtime.context import RequestContext
-from gateway.runtime.outcome import Answer, FetchCall, Outcome
-from gateway.runtime.values import shown, shown_quoted
-from gateway.types import ollama, openai
-from gateway.wire.reading import read_late
+from .. import transforms
+from ..engine import steps
+from ..engine.run import Run
+from ..faults import Refusal
+from ..runtime.context import RequestContext
+from ..runtime.outcome import Answer, FetchCall, Outcome
+from ..runtime.values import shown, shown_quoted
+from ..types import ollama, openai
+from ..wire.reading import read_late
 
 OPTIONS_REFUSALS: Final[Mapping[str, str]] = {
     "num_keep": 'option "num_keep" must be of type integer',

@@ -7,10 +7,10 @@ from typing import Final
 
 import msgspec
 
-from gateway import transforms
-from gateway.engine.endpoint import BodyReader, Endpoint, UnreadBody
-from gateway.faults import Refusal
-from gateway.plans import (
+from .. import transforms
+from ..engine.endpoint import BodyReader, Endpoint, UnreadBody
+from ..faults import Refusal
+from ..plans import (
     blob_check,
     blobs,
     chat,
@@ -53,9 +53,9 @@ from gateway.plans import (
     web_fetch,
     web_search,
 )
-from gateway.runtime.patching import Change, PassedOn
-from gateway.types import ollama
-from gateway.wire.reading import GoRules
+from ..runtime.patching import Change, PassedOn
+from ..types import ollama
+from ..wire.reading import GoRules
 
 RULES: Final = GoRules(
     types={

@@ -9,16 +9,16 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway import transforms
-from gateway.calls import shared
-from gateway.engine import steps
-from gateway.engine.run import Run
-from gateway.faults import Refusal
-from gateway.runtime.context import RequestContext
-from gateway.runtime.outcome import Answer, Outcome, StreamCall
-from gateway.runtime.values import shown, shown_quoted, value_of
-from gateway.types import internal, ollama, openai
-from gateway.wire.reading import read_late
+from .. import transforms
+from ..calls import shared
+from ..engine import steps
+from ..engine.run import Run
+from ..faults import Refusal
+from ..runtime.context import RequestContext
+from ..runtime.outcome import Answer, Outcome, StreamCall
+from ..runtime.values import shown, shown_quoted, value_of
+from ..types import internal, ollama, openai
+from ..wire.reading import read_late
 
 OPTIONS_REFUSALS: Final[Mapping[str, str]] = {
     "num_keep": 'option "num_keep" must be of type integer',

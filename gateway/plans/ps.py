@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from gateway import transforms
-from gateway.engine import steps
-from gateway.engine.run import Run
-from gateway.runtime.context import RequestContext
-from gateway.runtime.outcome import Answer, Outcome
-from gateway.types import internal, ollama
+from .. import transforms
+from ..engine import steps
+from ..engine.run import Run
+from ..runtime.context import RequestContext
+from ..runtime.outcome import Answer, Outcome
+from ..types import internal, ollama
 
 
 def _instance(source: internal.RunningInstance) -> ollama.RunningModel:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from gateway import transforms
-from gateway.engine import steps
-from gateway.engine.run import Run
-from gateway.faults import Refusal
-from gateway.runtime.outcome import Outcome, Report
-from gateway.types import internal, ollama
+from .. import transforms
+from ..engine import steps
+from ..engine.run import Run
+from ..faults import Refusal
+from ..runtime.outcome import Outcome, Report
+from ..types import internal, ollama
 
 
 def pull_frame(source: internal.Progress) -> ollama.ProgressResponse:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from gateway.engine.run import Run
-from gateway.runtime.outcome import Answer, Outcome
+from ..engine.run import Run
+from ..runtime.outcome import Answer, Outcome
 
 
 async def plan(request: None, run: Run) -> Outcome:

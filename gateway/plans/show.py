@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from gateway import transforms
-from gateway.engine.run import Run
-from gateway.faults import Refusal
-from gateway.runtime.context import RequestContext
-from gateway.runtime.outcome import Answer, Outcome
-from gateway.runtime.values import shown, shown_quoted
-from gateway.types import internal, ollama
+from .. import transforms
+from ..engine.run import Run
+from ..faults import Refusal
+from ..runtime.context import RequestContext
+from ..runtime.outcome import Answer, Outcome
+from ..runtime.values import shown, shown_quoted
+from ..types import internal, ollama
 
 
 def _turn(source: internal.MadeMessage) -> ollama.ResponseMessage:

@@ -8,14 +8,14 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
-from gateway import transforms
-from gateway.engine import steps
-from gateway.engine.run import Run
-from gateway.faults import Refusal
-from gateway.runtime.context import RequestContext
-from gateway.runtime.outcome import FetchCall, Outcome
-from gateway.runtime.values import shown, shown_quoted
-from gateway.types import ollama, openai
+from .. import transforms
+from ..engine import steps
+from ..engine.run import Run
+from ..faults import Refusal
+from ..runtime.context import RequestContext
+from ..runtime.outcome import FetchCall, Outcome
+from ..runtime.values import shown, shown_quoted
+from ..types import ollama, openai
 
 DECODE_DECISION_ANSWER: Final[msgspec.json.Decoder[openai.DecisionAnswer]] = msgspec.json.Decoder(
     openai.DecisionAnswer

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from gateway.runtime.context import RequestContext
-from gateway.runtime.patching import Members, Values
+from ..runtime.context import RequestContext
+from ..runtime.patching import Members, Values
 
 
 def request_model(members: Members, context: RequestContext) -> Values:

@@ -7,10 +7,10 @@ from typing import Any
 
 from msgspec import UNSET
 
-from gateway import transforms
-from gateway.runtime.context import RequestContext
-from gateway.runtime.patching import Members
-from gateway.types import openai
+from .. import transforms
+from ..runtime.context import RequestContext
+from ..runtime.patching import Members
+from ..types import openai
 
 
 def instead(members: Members, context: RequestContext) -> Any:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from gateway import transforms
-from gateway.engine.run import Run
-from gateway.faults import Refusal
-from gateway.runtime.context import RequestContext
-from gateway.runtime.patching import Members, Values
-from gateway.runtime.values import shown_quoted
+from .. import transforms
+from ..engine.run import Run
+from ..faults import Refusal
+from ..runtime.context import RequestContext
+from ..runtime.patching import Members, Values
+from ..runtime.values import shown_quoted
 
 
 def request_model(members: Members, context: RequestContext) -> Values:

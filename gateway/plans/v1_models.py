@@ -7,11 +7,11 @@ from typing import Any
 
 from msgspec import UNSET
 
-from gateway import transforms
-from gateway.calls import shared
-from gateway.runtime.context import RequestContext
-from gateway.runtime.patching import Members, Values, appended
-from gateway.types import openai
+from .. import transforms
+from ..calls import shared
+from ..runtime.context import RequestContext
+from ..runtime.patching import Members, Values, appended
+from ..types import openai
 
 
 def answer_data(members: Members, context: RequestContext) -> Values:

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from gateway.engine.run import Run
-from gateway.runtime.context import RequestContext
-from gateway.runtime.outcome import Answer, Outcome
-from gateway.types import ollama
+from ..engine.run import Run
+from ..runtime.context import RequestContext
+from ..runtime.outcome import Answer, Outcome
+from ..types import ollama
 
 
 def version_answer(context: RequestContext) -> ollama.VersionResponse:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gateway.settings.schema import Settings
-from gateway.types import internal
-from gateway.wire.times import utc_text
+from ..settings.schema import Settings
+from ..types import internal
+from ..wire.times import utc_text
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
 NOTHING: Mapping[str, msgspec.Raw] = MappingProxyType({})

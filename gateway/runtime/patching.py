@@ -15,9 +15,9 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.faults import Refusal
-from gateway.runtime.context import RequestContext
-from gateway.wire.lenient import UNREADABLE
+from ..faults import Refusal
+from ..wire.lenient import UNREADABLE
+from .context import RequestContext
 
 NULL = Raw(b"null")
 Members: TypeAlias = Mapping[str, Raw]

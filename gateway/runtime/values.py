@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from gateway.observability.journal import get_logger
-from gateway.wire.go_text import quote
-from gateway.wire.lenient import UNREADABLE
-from gateway.wire.odd_values import note_odd
-from gateway.wire.salvage import NotJson, salvage
+from ..observability.journal import get_logger
+from ..wire.go_text import quote
+from ..wire.lenient import UNREADABLE
+from ..wire.odd_values import note_odd
+from ..wire.salvage import NotJson, salvage
 
 T = TypeVar("T")
 

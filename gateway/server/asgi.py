@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mutab
 from time import perf_counter_ns
 from typing import Any, TypeAlias
 
-from gateway.faults import ClientGone
-from gateway.observability.record import Record
-from gateway.server.eager_start import start_now
-from gateway.wire.writing import NDJSON
+from ..faults import ClientGone
+from ..observability.record import Record
+from ..wire.writing import NDJSON
+from .eager_start import start_now
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]

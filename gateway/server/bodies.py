@@ -15,9 +15,9 @@ from io import BytesIO
 from math import ceil
 from typing import Final, NamedTuple
 
-from gateway.faults import ClientGone, Refusal
-from gateway.server.asgi import AsgiClient, Receive
-from gateway.settings.schema import LimitSettings
+from ..faults import ClientGone, Refusal
+from ..settings.schema import LimitSettings
+from .asgi import AsgiClient, Receive
 
 RETRY_S: Final = 5
 """What a refused client is told to wait, in seconds, unless bodies wait for less."""

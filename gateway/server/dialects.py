@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gateway.wire.lenient import parse_lenient
-from gateway.wire.writing import encode, encode_error
+from ..wire.lenient import parse_lenient
+from ..wire.writing import encode, encode_error
 
 MOUNTS = ("/v1/",)
 LMSTUDIO_MOUNTS = ("/api/v0/", "/api/v1/")

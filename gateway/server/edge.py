@@ -19,16 +19,18 @@ from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote
 
-from gateway.faults import GOING_DOWN
-from gateway.observability.journal import get_logger, log_request
-from gateway.observability.record import (
+from ..faults import GOING_DOWN
+from ..observability.journal import get_logger, log_request
+from ..observability.record import (
     INTERNAL_FAULT,
     SHUTDOWN_FAULT,
     Observer,
     Record,
     start_record,
 )
-from gateway.server.asgi import (
+from ..settings.schema import Settings
+from ..wire.writing import JSON
+from .asgi import (
     CLIENT,
     REFUSED,
     REQUEST_ID,
@@ -40,11 +42,9 @@ from gateway.server.asgi import (
     Send,
     header,
 )
-from gateway.server.dialects import error_body
-from gateway.server.malformed import find_malformed
-from gateway.server.routes import Route, RouteTable
-from gateway.settings.schema import Settings
-from gateway.wire.writing import JSON
+from .dialects import error_body
+from .malformed import find_malformed
+from .routes import Route, RouteTable
 
 
 class EdgeAnswer(NamedTuple):

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from hmac import compare_digest
 
-from gateway.observability.record import current
-from gateway.server.asgi import ExtraHeaders, Scope, header
-from gateway.server.dialects import error_body
-from gateway.server.edge import EdgeAnswer
-from gateway.server.routes import HEALTH, RELOAD
-from gateway.settings.schema import Settings
-from gateway.wire.writing import JSON
+from ..observability.record import current
+from ..settings.schema import Settings
+from ..wire.writing import JSON
+from .asgi import ExtraHeaders, Scope, header
+from .dialects import error_body
+from .edge import EdgeAnswer
+from .routes import HEALTH, RELOAD
 
 SENT_AS_X_API_KEY = "/v1/messages"
 """The path on which Anthropic's clients send their key in another header."""

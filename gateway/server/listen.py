@@ -8,9 +8,9 @@ import errno
 import socket
 import sys
 
-from gateway.faults import StartProblem
-from gateway.server.addresses import is_everywhere, leads_to
-from gateway.settings.schema import ListenSettings
+from ..faults import StartProblem
+from ..settings.schema import ListenSettings
+from .addresses import is_everywhere, leads_to
 
 
 class ListenProblem(StartProblem):

@@ -7,12 +7,12 @@ Without this gate each such request would cause the next one until no file can b
 
 from __future__ import annotations
 
-from gateway.server.asgi import ExtraHeaders, Scope
-from gateway.server.dialects import error_body
-from gateway.server.edge import EdgeAnswer
-from gateway.settings.schema import Settings
-from gateway.wire import hops
-from gateway.wire.writing import JSON
+from ..settings.schema import Settings
+from ..wire import hops
+from ..wire.writing import JSON
+from .asgi import ExtraHeaders, Scope
+from .dialects import error_body
+from .edge import EdgeAnswer
 
 LOOP = (
     "this request has come back to the gateway that sent it: upstream.url leads to the gateway "

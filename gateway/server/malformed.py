@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from gateway.server.asgi import Scope
-from gateway.wire.writing import TEXT
+from ..wire.writing import TEXT
+from .asgi import Scope
 
 
 class Malformed(NamedTuple):

@@ -7,10 +7,10 @@ They keep web pages that a user visits away from a gateway on the user's own mac
 
 from __future__ import annotations
 
-from gateway.server.addresses import classify_address, is_loopback, own_names
-from gateway.server.asgi import ExtraHeaders, Scope, header
-from gateway.server.edge import EdgeAnswer, Gate
-from gateway.settings.schema import Settings
+from ..settings.schema import Settings
+from .addresses import classify_address, is_loopback, own_names
+from .asgi import ExtraHeaders, Scope, header
+from .edge import EdgeAnswer, Gate
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "0.0.0.0")
 APPLICATION_SCHEMES = ("app", "file", "tauri", "vscode-webview", "vscode-file")

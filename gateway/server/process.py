@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from gateway.faults import StartProblem
-from gateway.observability import journal
-from gateway.server.addresses import is_loopback
-from gateway.server.edge import Edge
-from gateway.server.listen import bind, refuse_own_upstream, shown_address
-from gateway.server.open_files import FEW_FILES, raise_limit
-from gateway.server.protocol import ClientHttp
-from gateway.server.refusals import Noter
-from gateway.server.signals import find_terminal, has_hung_up, on_signals
-from gateway.server.tls import ServerTls, open_tls
-from gateway.settings.live import LiveSettings
-from gateway.settings.schema import Settings
+from ..faults import StartProblem
+from ..observability import journal
+from ..settings.live import LiveSettings
+from ..settings.schema import Settings
+from .addresses import is_loopback
+from .edge import Edge
+from .listen import bind, refuse_own_upstream, shown_address
+from .open_files import FEW_FILES, raise_limit
+from .protocol import ClientHttp
+from .refusals import Noter
+from .signals import find_terminal, has_hung_up, on_signals
+from .tls import ServerTls, open_tls
 
 if TYPE_CHECKING:
-    from gateway.server.asgi import ASGIApp
+    from .asgi import ASGIApp
 
 KEEP_ALIVE_S = 120
 """More than the 90 s after which Go's clients close an idle connection, so they close first."""

@@ -18,12 +18,12 @@ from typing import Any, ClassVar, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gateway.server.asgi import SERVER_PUSH, Scope
-from gateway.server.dialects import error_body, is_mounted
-from gateway.server.outlet import Outlet, PlainOutlet
-from gateway.server.refusals import Noter, Refusals, refusal_bytes
-from gateway.settings.schema import LimitSettings
-from gateway.wire.writing import JSON
+from ..settings.schema import LimitSettings
+from ..wire.writing import JSON
+from .asgi import SERVER_PUSH, Scope
+from .dialects import error_body, is_mounted
+from .outlet import Outlet, PlainOutlet
+from .refusals import Noter, Refusals, refusal_bytes
 
 SLOWEST_BYTES = 1024
 """Bytes of a body that must arrive in each period of `limits.body_s`."""

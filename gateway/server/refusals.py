@@ -10,8 +10,8 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import TypeAlias, cast
 
-from gateway.observability.record import Record
-from gateway.server.asgi import CLIENT, REFUSED, REQUEST_ID, AsgiClient, Scope, header
+from ..observability.record import Record
+from .asgi import CLIENT, REFUSED, REQUEST_ID, AsgiClient, Scope, header
 
 Noter: TypeAlias = Callable[[Scope, float], bytes]
 """

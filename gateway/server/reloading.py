@@ -6,14 +6,14 @@ The reload of settings: by SIGHUP, and by `POST /reload` from this machine.
 
 from __future__ import annotations
 
-from gateway.observability.journal import get_logger
-from gateway.server.addresses import is_loopback
-from gateway.server.asgi import Scope, header
-from gateway.server.keys import shows_one_of
-from gateway.settings.live import Change, LiveSettings
-from gateway.settings.schema import Settings
-from gateway.settings.sources import SettingsProblem
-from gateway.wire.writing import encode, encode_error
+from ..observability.journal import get_logger
+from ..settings.live import Change, LiveSettings
+from ..settings.schema import Settings
+from ..settings.sources import SettingsProblem
+from ..wire.writing import encode, encode_error
+from .addresses import is_loopback
+from .asgi import Scope, header
+from .keys import shows_one_of
 
 
 class Reloads:

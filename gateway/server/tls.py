@@ -8,10 +8,10 @@ import ssl
 import time
 from collections.abc import Callable
 
-from gateway.faults import StartProblem
-from gateway.observability.journal import get_logger
-from gateway.settings.schema import ListenSettings, Settings
-from gateway.settings.sources import SettingsProblem
+from ..faults import StartProblem
+from ..observability.journal import get_logger
+from ..settings.schema import ListenSettings, Settings
+from ..settings.sources import SettingsProblem
 
 EXPIRES_SOON_S = 14 * 24 * 3600
 """Seconds before its end from which on a certificate's end is told."""

@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from gateway.settings import reference
+from . import reference
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args, get_origin
 
 from msgspec import Meta
 
-from gateway.settings.values import read_duration
+from .values import read_duration
 
 NO_LIMIT = {
     "upstream.connect_timeout_s": None,

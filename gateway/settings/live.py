@@ -9,9 +9,9 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from gateway.settings.paths import HINTS, MAPS, SECTIONS
-from gateway.settings.schema import Settings
-from gateway.settings.written import value_of
+from .paths import HINTS, MAPS, SECTIONS
+from .schema import Settings
+from .written import value_of
 
 CERTIFICATE = ("listen.tls_certificate", "listen.tls_key")
 """Files that a reload reads again although their names are the same."""

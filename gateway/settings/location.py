@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.settings.paths import CONFIG_VARIABLE
+from .paths import CONFIG_VARIABLE
 
 
 def find_file(flag: Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -8,7 +8,7 @@ from typing import get_origin, get_type_hints
 
 import msgspec
 
-from gateway.settings.schema import Settings
+from .schema import Settings
 
 _HINTS_OF_SECTIONS = {
     name: hint

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.settings import schema
-from gateway.settings.hints import expectation
-from gateway.settings.live import RELOADED
-from gateway.settings.paths import BORROWED, HINTS, MAPS, SECTION_NAMES, SECTIONS
-from gateway.settings.schema import SECRETS, Settings
-from gateway.settings.written import as_value, describe
+from . import schema
+from .hints import expectation
+from .live import RELOADED
+from .paths import BORROWED, HINTS, MAPS, SECTION_NAMES, SECTIONS
+from .schema import SECRETS, Settings
+from .written import as_value, describe
 
 WIDTH = 98
 """Characters of a comment's line in the default file."""

@@ -20,9 +20,9 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from gateway.names import grammar
-from gateway.settings.hints import NO_LIMIT, accepts, expectation, from_text, hint_of_duration
-from gateway.settings.paths import (
+from ..names import grammar
+from .hints import NO_LIMIT, accepts, expectation, from_text, hint_of_duration
+from .paths import (
     BORROWED,
     CONFIG_VARIABLE,
     FLAGS,
@@ -32,8 +32,8 @@ from gateway.settings.paths import (
     SECTIONS,
     VARIABLES,
 )
-from gateway.settings.schema import SECRETS, Settings
-from gateway.settings.values import (
+from .schema import SECRETS, Settings
+from .values import (
     read_duration,
     read_file_name,
     read_host,

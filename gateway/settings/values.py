@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from msgspec import UNSET
 
-from gateway.wire.duration import parse_keep_alive, parse_setting
+from ..wire.duration import parse_keep_alive, parse_setting
 
 
 def read_duration(text: str) -> float | None:

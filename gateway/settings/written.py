@@ -9,9 +9,9 @@ import math
 import re
 from collections.abc import Mapping
 
-from gateway.settings.hints import NO_LIMIT
-from gateway.settings.paths import HINTS, MAPS
-from gateway.settings.schema import SECRETS, Settings, secret_shown
+from .hints import NO_LIMIT
+from .paths import HINTS, MAPS
+from .schema import SECRETS, Settings, secret_shown
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 

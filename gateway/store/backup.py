@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from gateway.faults import StoreFailure
-from gateway.store.sqlite import SqliteStore, StoreProblem
+from ..faults import StoreFailure
+from .sqlite import SqliteStore, StoreProblem
 
 RESTORED = ("alias", "first_seen")
 """The tables that a backup brings back."""

@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.store.alive import AliveFiles
-from gateway.store.sqlite import NEWEST_VERSION
+from .alive import AliveFiles
+from .sqlite import NEWEST_VERSION
 
 
 class StoreReport(NamedTuple):

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.faults import StartProblem, StoreFailure
-from gateway.store.alive import AliveFiles
-from gateway.store.hosts import host_identity
+from ..faults import StartProblem, StoreFailure
+from .alive import AliveFiles
+from .hosts import host_identity
 
 T = TypeVar("T")
 

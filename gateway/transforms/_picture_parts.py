@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from gateway.transforms._media import refused_format
+from ._media import refused_format
 
 _URL: Final = re.compile(r"data:image/[^;,]*;base64,", re.IGNORECASE)
 

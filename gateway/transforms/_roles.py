@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import UNSET, UnsetType
 
-from gateway.types import ollama
+from ..types import ollama
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool"})
 USUAL: Final = frozenset({*ROLES, "", None, UNSET})

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from msgspec import UnsetType
 
-from gateway.transforms._estimate import stated, tokens
-from gateway.types import internal, ollama
+from ..types import internal, ollama
+from ._estimate import stated, tokens
 
 
 def elapsed_ns(since: int, until: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.transforms._media import media_type, without_line_ends
+from ._media import media_type, without_line_ends
 
 _TEXT_BYTES: Final = 64 * 1024
 _WHOLE_BYTES: Final = 32 * 1024 * 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import UnsetType
 
-from gateway.names.fill_markers import MARKERS
+from ..names.fill_markers import MARKERS
 
 
 def untemplated_prompt(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.wire.duration import parse_keep_alive
+from ..wire.duration import parse_keep_alive
 
 
 def keep_alive_problem(value: Raw | UnsetType) -> str | UnsetType:

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
-from gateway.names import grammar
-from gateway.types import ollama
-from gateway.wire.go_text import go_type, quote
+from ..names import grammar
+from ..types import ollama
+from ..wire.go_text import go_type, quote
 
 _DIGEST: Final = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 _INVALID: Final = "invalid model name"

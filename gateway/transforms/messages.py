@@ -13,17 +13,17 @@ from typing import Final
 
 from msgspec import UNSET, Raw, UnsetType, structs
 
-from gateway.transforms._media import (
+from ..types import internal, ollama, openai
+from ..wire.fitting import IN_STEPS
+from ..wire.go_json import unreadable_number
+from ._media import (
     broken_base64,
     broken_base64_in_steps,
     media_type,
     without_line_ends,
 )
-from gateway.transforms._raw import kind_of
-from gateway.transforms._roles import USUAL, other_roles, sent_role
-from gateway.types import internal, ollama, openai
-from gateway.wire.fitting import IN_STEPS
-from gateway.wire.go_json import unreadable_number
+from ._raw import kind_of
+from ._roles import USUAL, other_roles, sent_role
 
 _NO_OBJECT: Final = "Value looks like object, but can't find closing '}' symbol"
 _ID_CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"

@@ -17,9 +17,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.names import grammar
-from gateway.transforms._estimate import tokens
-from gateway.types import internal, openai
+from ..names import grammar
+from ..types import internal, openai
+from ._estimate import tokens
 
 _decode_items = msgspec.json.Decoder(list[Raw]).decode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode

@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.transforms._raw import kind_of
-from gateway.transforms._schemas import cleaned
+from ._raw import kind_of
+from ._schemas import cleaned
 
 _decode_items = msgspec.json.Decoder(list[Raw]).decode
 _RESPONSES_TOOLS: Final = ("function", "mcp")

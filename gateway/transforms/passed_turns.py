@@ -7,13 +7,13 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.faults import Refusal
-from gateway.transforms._picture_parts import with_pictures
-from gateway.transforms._raw import kind_of
-from gateway.transforms.pictures import may_have_refused_url
-from gateway.types import internal
-from gateway.wire.go_json import mend_surrogates
-from gateway.wire.lenient import UNREADABLE
+from ..faults import Refusal
+from ..types import internal
+from ..wire.go_json import mend_surrogates
+from ..wire.lenient import UNREADABLE
+from ._picture_parts import with_pictures
+from ._raw import kind_of
+from .pictures import may_have_refused_url
 
 _decode_items = msgspec.json.Decoder(list[Raw]).decode
 _NOT_NATIVE: Final = ("stop", "seed", "presence_penalty", "frequency_penalty")

@@ -7,8 +7,8 @@ from typing import Final
 
 from msgspec import Raw, UnsetType
 
-from gateway.transforms._media import refused_format
-from gateway.types import ollama
+from ..types import ollama
+from ._media import refused_format
 
 _IN_URL: Final = re.compile(rb'[,"](?:UklGR|AAAA....eXB[a-z])')
 """How WebP, and a file with a box `ftyp` in front, begin in a data URL and as a whole text."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.types import ollama
+from ..types import ollama
 
 _DEFAULTS: Final = {
     "temperature": 0.8,

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
-from gateway.types import internal
-from gateway.wire.go_text import quote
+from ..types import internal
+from ..wire.go_text import quote
 
 _NO_ARCHITECTURE: Final = "unknown"
 _ROLES: Final = ("system", "user", "assistant")

@@ -10,8 +10,8 @@ from typing import Final, Literal
 
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.types import internal
-from gateway.wire.go_text import BLANKS
+from ..types import internal
+from ..wire.go_text import BLANKS
 
 _OPENING: Final = "<think>"
 _CLOSING: Final = "</think>"

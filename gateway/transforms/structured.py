@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.transforms._raw import kind_of
-from gateway.wire.go_text import quote
+from ..wire.go_text import quote
+from ._raw import kind_of
 
 
 def asks_for_format(format: Raw | UnsetType) -> bool:

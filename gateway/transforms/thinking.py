@@ -12,10 +12,10 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.transforms._raw import kind_of
-from gateway.types import lmstudio, ollama
-from gateway.wire.go_json import unreadable_number
-from gateway.wire.go_text import quote
+from ..types import lmstudio, ollama
+from ..wire.go_json import unreadable_number
+from ..wire.go_text import quote
+from ._raw import kind_of
 
 _WORDS: Final = ("high", "medium", "low", "max")
 _CHOICE: Final = '"high", "medium", "low", "max", true, or false'

@@ -15,11 +15,11 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.faults import UpstreamFailure
-from gateway.types import internal, ollama, openai
-from gateway.wire.cut_text import mended
-from gateway.wire.lenient import UNREADABLE
-from gateway.wire.odd_values import note_odd
+from ..faults import UpstreamFailure
+from ..types import internal, ollama, openai
+from ..wire.cut_text import mended
+from ..wire.lenient import UNREADABLE
+from ..wire.odd_values import note_odd
 
 _MARK: Final = re.compile(r'\\.?|[{}\[\]"]', re.DOTALL)
 _text = msgspec.json.Decoder(str).decode

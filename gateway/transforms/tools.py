@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.faults import UpstreamFailure
-from gateway.transforms._raw import kind_of
-from gateway.transforms._schemas import cleaned
-from gateway.types import ollama
-from gateway.wire.cut_text import mended
-from gateway.wire.go_json import mend_surrogates, rewrite
-from gateway.wire.lenient import UNREADABLE
+from ..faults import UpstreamFailure
+from ..types import ollama
+from ..wire.cut_text import mended
+from ..wire.go_json import mend_surrogates, rewrite
+from ..wire.lenient import UNREADABLE
+from ._raw import kind_of
+from ._schemas import cleaned
 
 _kept_parameters = msgspec.json.Decoder(ollama.ToolParameters).decode
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
-from gateway.faults import UpstreamFailure
-from gateway.names.grammar import is_lookup_name
-from gateway.transforms._estimate import stated, tokens
-from gateway.types import openai
+from ..faults import UpstreamFailure
+from ..names.grammar import is_lookup_name
+from ..types import openai
+from ._estimate import stated, tokens
 
 _INVALID_INPUT: Final = "invalid input type"
 _ITEM_KEYS: Final = frozenset({"text", "image", "audio"})

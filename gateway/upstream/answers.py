@@ -8,21 +8,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias, TypeVar
 
-from gateway.faults import UpstreamFailure
-from gateway.observability.record import sampled
-from gateway.runtime.outcome import FetchCall
-from gateway.upstream.body import BODILESS, Headers, Sink
-from gateway.upstream.exchange import BLANKS, MAX_ERROR_BYTES, Exchange
-from gateway.upstream.sse import FIELD_STARTS, Event, EventTooLong, SseDecoder
-from gateway.upstream.stated_errors import (
+from ..faults import UpstreamFailure
+from ..observability.record import sampled
+from ..runtime.outcome import FetchCall
+from ..wire.lenient import BOM, UNREADABLE
+from ..wire.odd_values import note_odd
+from ..wire.salvage import NotJson, salvage
+from .body import BODILESS, Headers, Sink
+from .exchange import BLANKS, MAX_ERROR_BYTES, Exchange
+from .sse import FIELD_STARTS, Event, EventTooLong, SseDecoder
+from .stated_errors import (
     describe_body,
     is_unknown_endpoint,
     read_event_error,
     read_hidden_error,
 )
-from gateway.wire.lenient import BOM, UNREADABLE
-from gateway.wire.odd_values import note_odd
-from gateway.wire.salvage import NotJson, salvage
 
 SourceT = TypeVar("SourceT")
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
-from gateway.faults import FaultId, afresh
+from ..faults import FaultId, afresh
 
 AHEAD_BYTES = 128 * 1024
 """Bytes of a body that are buffered while nothing reads it; then the upstream has to wait."""

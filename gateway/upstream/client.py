@@ -13,11 +13,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from gateway.faults import UpstreamFailure
-from gateway.observability.record import current
-from gateway.runtime.outcome import FetchCall
-from gateway.upstream.address import read_address
-from gateway.upstream.answers import (
+from ..faults import UpstreamFailure
+from ..observability.record import current
+from ..runtime.outcome import FetchCall
+from ..wire import hops
+from ..wire.writing import encode
+from .address import read_address
+from .answers import (
     EventStream,
     Opened,
     RawAnswer,
@@ -27,15 +29,13 @@ from gateway.upstream.answers import (
     out_of_events,
     read_answer,
 )
-from gateway.upstream.body import Headers, TransportFault
-from gateway.upstream.exchange import Exchange, may_repeat, translate
-from gateway.upstream.pool import ConnectionPool, write_head
-from gateway.upstream.trust import trusting
-from gateway.wire import hops
-from gateway.wire.writing import encode
+from .body import Headers, TransportFault
+from .exchange import Exchange, may_repeat, translate
+from .pool import ConnectionPool, write_head
+from .trust import trusting
 
 if TYPE_CHECKING:
-    from gateway.settings.schema import UpstreamSettings
+    from ..settings.schema import UpstreamSettings
 
 TargetT = TypeVar("TargetT")
 

@@ -19,8 +19,8 @@ from typing import cast
 
 import httptools
 
-from gateway.upstream.body import BODILESS, AnswerBody, Headers, TransportFault
-from gateway.wire.encodings import NotPacked, TooLong, UnknownEncoding, Unpacker
+from ..wire.encodings import NotPacked, TooLong, UnknownEncoding, Unpacker
+from .body import BODILESS, AnswerBody, Headers, TransportFault
 
 MAX_HEAD_BYTES = 64 * 1024
 _PIECE_BYTES = 64 * 1024

@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 import aiohappyeyeballs
 
-from gateway.faults import FaultId, shorten
-from gateway.upstream.address import Origin
-from gateway.upstream.body import TransportFault
-from gateway.upstream.connection import Connection
-from gateway.upstream.trust import trusting
+from ..faults import FaultId, shorten
+from .address import Origin
+from .body import TransportFault
+from .connection import Connection
+from .trust import trusting
 
 _SECOND_FAMILY_S = 0.25
 """Delay after which IPv4 is tried in parallel with IPv6, as RFC 8305 advises."""

@@ -10,15 +10,15 @@ from contextlib import suppress
 from math import inf
 from typing import NoReturn
 
-from gateway.faults import FaultId, UpstreamFailure, shorten
-from gateway.upstream.body import AnswerBody, Headers, Sink, TransportFault
-from gateway.upstream.connection import Connection
-from gateway.upstream.stated_errors import (
+from ..faults import FaultId, UpstreamFailure, shorten
+from ..wire.lenient import BOM
+from .body import AnswerBody, Headers, Sink, TransportFault
+from .connection import Connection
+from .stated_errors import (
     describe_body,
     is_unknown_endpoint,
     read_error,
 )
-from gateway.wire.lenient import BOM
 
 MAX_ERROR_BYTES = 1024 * 1024
 """Most bytes that are read of a body that is an error or not readable."""

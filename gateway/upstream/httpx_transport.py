@@ -13,9 +13,9 @@ from contextlib import contextmanager
 
 import httpx
 
-from gateway.upstream.address import read_address
-from gateway.upstream.body import AnswerBody, TransportFault
-from gateway.upstream.pool import ConnectionPool, write_head
+from .address import read_address
+from .body import AnswerBody, TransportFault
+from .pool import ConnectionPool, write_head
 
 _ERRORS: dict[str, type[httpx.TransportError]] = {
     "connect": httpx.ConnectError,

@@ -11,11 +11,11 @@ import asyncio
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from gateway.faults import UpstreamFailure
-from gateway.upstream.client import Probe, Upstream
-from gateway.upstream.stated_errors import describe_body
-from gateway.wire import hops
-from gateway.wire.lenient import parse_lenient
+from ..faults import UpstreamFailure
+from ..wire import hops
+from ..wire.lenient import parse_lenient
+from .client import Probe, Upstream
+from .stated_errors import describe_body
 
 PROBE_S = 3.0
 """Seconds that all probes of one host may take together."""

@@ -15,11 +15,11 @@ import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterable, Callable
 
-from gateway.upstream.address import Origin
-from gateway.upstream.body import AnswerBody, Headers, TransportFault
-from gateway.upstream.connection import Connection
-from gateway.upstream.dialing import dial
-from gateway.upstream.trust import trusting
+from .address import Origin
+from .body import AnswerBody, Headers, TransportFault
+from .connection import Connection
+from .dialing import dial
+from .trust import trusting
 
 
 class ConnectionPool:

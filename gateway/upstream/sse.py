@@ -6,7 +6,7 @@ This module only frames: it does no I/O, parses no JSON, and does not interpret 
 
 import msgspec
 
-from gateway.wire.lenient import BOM
+from ..wire.lenient import BOM
 
 FIELD_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
 """

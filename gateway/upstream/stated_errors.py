@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.faults import shorten
-from gateway.wire.lenient import BOM, UNREADABLE, parse_lenient
+from ..faults import shorten
+from ..wire.lenient import BOM, UNREADABLE, parse_lenient
 
 _MAX_DEPTH = 8
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ssl
 from functools import lru_cache
 
-from gateway.faults import StartProblem
+from ..faults import StartProblem
 
 
 class TrustProblem(StartProblem):

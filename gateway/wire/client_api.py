@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from gateway.wire.writing import (
+from .writing import (
     JSON,
     JSON_OF_STREAMS,
     NO_TYPE,

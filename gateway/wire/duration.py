@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.wire.go_json import unreadable_number
-from gateway.wire.go_text import quote_ascii
+from .go_json import unreadable_number
+from .go_text import quote_ascii
 
 __all__ = ["parse_keep_alive", "parse_setting"]
 

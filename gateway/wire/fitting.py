@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple, NoReturn
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.faults import Refusal
-from gateway.wire.go_json import Repeated, members, numbers_in
-from gateway.wire.shapes import JsonKind, Shape, fold, plan_for
+from ..faults import Refusal
+from .go_json import Repeated, members, numbers_in
+from .shapes import JsonKind, Shape, fold, plan_for
 
 Check = Callable[[Any], str | UnsetType]
 

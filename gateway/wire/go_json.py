@@ -14,8 +14,8 @@ from typing import Any, Final, NoReturn
 import msgspec
 from msgspec import Raw
 
-from gateway.faults import Refusal
-from gateway.wire.go_syntax import end_of, find_problem, is_json
+from ..faults import Refusal
+from .go_syntax import end_of, find_problem, is_json
 
 MISSING_BODY: Final = "missing request body"
 

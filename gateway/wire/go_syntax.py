@@ -13,7 +13,7 @@ from typing import AnyStr, Final
 from msgspec import DecodeError, Raw
 from msgspec.json import Decoder
 
-from gateway.wire.go_text import quote_byte
+from .go_text import quote_byte
 
 _TRUNCATED: Final = "unexpected EOF"
 

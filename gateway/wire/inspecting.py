@@ -12,9 +12,9 @@ import msgspec
 from msgspec import UNSET
 from msgspec import inspect as types
 
-from gateway.wire.fitting import Check, GoRules
-from gateway.wire.lenient import UNREADABLE
-from gateway.wire.shapes import Shape, plan_for
+from .fitting import Check, GoRules
+from .lenient import UNREADABLE
+from .shapes import Shape, plan_for
 
 _Inspector = Callable[[Any], bool]
 

@@ -19,14 +19,14 @@ from typing import Any, Final, NamedTuple, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Raw
 
-from gateway.faults import Refusal
-from gateway.wire.fitting import IN_STEPS, BodyFitter, GoRules, Place
-from gateway.wire.go_json import TOO_DEEP, first_value, mend_surrogates, replace_undecoded
-from gateway.wire.go_syntax import Broken
-from gateway.wire.inspecting import inspector_for
-from gateway.wire.lenient import UNREADABLE
-from gateway.wire.shapes import JsonKind, Shape, plan_for
-from gateway.wire.splitting import SMALL, WINDOW, Part, Steps, split, split_items
+from ..faults import Refusal
+from .fitting import IN_STEPS, BodyFitter, GoRules, Place
+from .go_json import TOO_DEEP, first_value, mend_surrogates, replace_undecoded
+from .go_syntax import Broken
+from .inspecting import inspector_for
+from .lenient import UNREADABLE
+from .shapes import JsonKind, Shape, plan_for
+from .splitting import SMALL, WINDOW, Part, Steps, split, split_items
 
 T = TypeVar("T")
 

@@ -21,13 +21,13 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Raw, UnsetType
 
-from gateway.faults import Refusal
-from gateway.wire.fitting import NO_RULES, BodyFitter, GoRules, LateFitter
-from gateway.wire.go_json import LONG_NUMBER, MISSING_BODY, MOST_DIGITS, TOO_DEEP, first_value
-from gateway.wire.go_syntax import end_of_value
-from gateway.wire.inspecting import inspector_for
-from gateway.wire.lenient import UNREADABLE
-from gateway.wire.shapes import Plan, fold, plan_for
+from ..faults import Refusal
+from .fitting import NO_RULES, BodyFitter, GoRules, LateFitter
+from .go_json import LONG_NUMBER, MISSING_BODY, MOST_DIGITS, TOO_DEEP, first_value
+from .go_syntax import end_of_value
+from .inspecting import inspector_for
+from .lenient import UNREADABLE
+from .shapes import Plan, fold, plan_for
 
 __all__ = [
     "AT_ONCE",

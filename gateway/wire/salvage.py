@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import inspect
 
-from gateway.wire.cut_text import mended
-from gateway.wire.lenient import BOM
+from .cut_text import mended
+from .lenient import BOM
 
 MOST_ODD = 32
 """Number of odd values that are named of one answer."""

@@ -19,9 +19,9 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from gateway.faults import Refusal
-from gateway.wire.go_json import MISSING_BODY, first_value
-from gateway.wire.go_syntax import (
+from ..faults import Refusal
+from .go_json import MISSING_BODY, first_value
+from .go_syntax import (
     TEXT,
     Broken,
     broken_at,
@@ -31,8 +31,8 @@ from gateway.wire.go_syntax import (
     skip_string,
     value_pattern,
 )
-from gateway.wire.lenient import UNREADABLE
-from gateway.wire.shapes import Shape, fold
+from .lenient import UNREADABLE
+from .shapes import Shape, fold
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[None, None, T]

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.wire.cut_text import mend
-from gateway.wire.splitting import Steps
+from .cut_text import mend
+from .splitting import Steps
 
 JSON = b"application/json; charset=utf-8"
 JSON_OF_STREAMS = b"application/json"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.service.manager import CannotInstall, Manager, Program
+from .manager import CannotInstall, Manager, Program
 
 _dry_run = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 
@@ -56,7 +56,12 @@ def install(config: Path | None, dry_run: bool) -> None:
 @service.command()
 @_dry_run
 def uninstall(dry_run: bool) -> None:
-    """Stop the service and remove it; settings and the store stay."""
+    """
+    Stop the service and remove it; settings and the store stay.
+
+    \b
+    Example: olgate service uninstall --dry-run
+    """
     manager = this_manager()
     if not manager.file.exists():
         sys.exit(f"olgate: there is no service to remove ({manager.file} is missing)")
@@ -72,7 +77,12 @@ def uninstall(dry_run: bool) -> None:
 
 @service.command()
 def status() -> None:
-    """Show whether the service is installed and running."""
+    """
+    Show whether the service is installed and running.
+
+    \b
+    Example: olgate service status
+    """
     manager = this_manager()
     if not manager.file.exists():
         click.echo(f"not installed ({manager.file} is missing)")
@@ -85,15 +95,15 @@ def this_manager() -> Manager:
     """Return this system's service manager; a system without a known one ends with a sentence."""
     home = Path.home()
     if sys.platform == "win32":
-        from gateway.cli.service.task_scheduler import TaskScheduler
+        from .task_scheduler import TaskScheduler
 
         return TaskScheduler.of_this_user(home)
     if sys.platform == "darwin":
-        from gateway.cli.service.launchd import Launchd
+        from .launchd import Launchd
 
         return Launchd.of_this_user(home)
     if Path("/run/systemd/system").exists():
-        from gateway.cli.service.systemd import Systemd
+        from .systemd import Systemd
 
         return Systemd.of_this_user(home)
     sys.exit("olgate: this system does not run systemd; start `olgate serve` by its own manager")

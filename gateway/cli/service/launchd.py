@@ -9,7 +9,7 @@ import plistlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.cli.service.manager import FILES, NAME, STOP_S, Program
+from .manager import FILES, NAME, STOP_S, Program
 
 
 @dataclass(frozen=True)

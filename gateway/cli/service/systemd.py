@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.cli.service.manager import FILES, NAME, STOP_S, CannotInstall, Program
+from .manager import FILES, NAME, STOP_S, CannotInstall, Program
 
 _UNIT = """\
 [Unit]
@@ -18,6 +18,7 @@ After=network-online.target
 
 [Service]
 ExecStart={command}
+ExecReload=kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=2
 # 2 says that a setting can't be used: trying again can't help.

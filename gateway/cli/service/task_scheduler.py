@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from gateway.cli.service.manager import NAME, Program
+from .manager import NAME, Program
 
 _TASK = """\
 <?xml version="1.0" encoding="UTF-16"?>

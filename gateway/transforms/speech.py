@@ -49,7 +49,8 @@ def separate_speech(
     If a closing tag comes without an opening one, the template opened the thinking: an answer that
     is not `streamed` is split there, a stream goes on as content, and `template` remembers it, for
     answers to requests whose `think` is not false. From then on, text up to the closing tag is
-    thinking. An answer that stops without one makes `template` forget it.
+    thinking. An answer that stops without one makes `template` forget it, and its text, which was
+    said as thinking, is said once more as content: it was the answer.
 
     >>> more = ("yes", "split", "field", UNSET, UNSET, UNSET)
     >>> speech = separate_speech(UNSET, "\\n", UNSET, UNSET, UNSET, *more)
@@ -150,12 +151,16 @@ def _split_tags(
     if closing:
         speech.tagged = "no"
         return thought, content
+    is_guess = speech.tagged == "opened"
+    if is_last and is_guess and finish_reason == "stop":
+        _remember(template, opens=False)
+        return "", "".join((*speech.pieces, thought))
     if is_last:
-        if speech.tagged == "opened" and finish_reason == "stop":
-            _remember(template, opens=False)
         return thought, ""
     kept = _tail_of_tag(thought)
     speech.pending, thought = thought[kept:], thought[:kept]
+    if is_guess:
+        speech.pieces.append(thought)
     return thought, ""
 
 

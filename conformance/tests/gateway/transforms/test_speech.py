@@ -301,8 +301,8 @@ def test_an_answer_cut_in_its_thinking_is_thinking() -> None:
 
 
 def test_an_answer_without_a_tag_makes_the_model_unknown() -> None:
-    """One in one piece loses nothing by it."""
-    for streamed, expected in ((True, ("Hi there", "")), (False, ("", "Hi there"))):
+    """Nothing is lost by it: a stream says once more, as content, what was the answer."""
+    for streamed, expected in ((True, ("Hi there", "Hi there")), (False, ("", "Hi there"))):
         answers = Answers(opens=True)
         assert expected == answers.read("Hi", " there", streamed=streamed)
         assert not answers.template.opens_thinking

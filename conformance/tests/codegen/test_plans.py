@@ -164,6 +164,20 @@ def test_a_request_is_translated_field_by_field(gateway: Modules) -> None:
     assert expected == msgspec.to_builtins(call.body)
 
 
+def test_a_large_request_is_translated_apart(gateway: Modules) -> None:
+    """A run has it translated, to the same as ever; a small request is translated at once."""
+    body = {"model": "able", "question": "Why?", "limit": 3}
+    run, large = run_of(gateway), run_of(gateway)
+    large.is_large = True
+
+    sent = outcome_of(gateway, "ask", body, run).body
+    sent_apart = outcome_of(gateway, "ask", body, large).body
+
+    assert "apart" not in run.deeds
+    assert [*run.deeds, "apart"] == large.deeds
+    assert sent == sent_apart
+
+
 def test_what_is_absent_stays_absent(gateway: Modules) -> None:
     """A request that says little is translated to one that says little."""
     body = {"model": "able", "question": "Why?", "stream": False}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeVar, TypeVarTuple, Unpack
 
-from gateway.runtime.context import RequestContext
-from gateway.types import internal
+from ..runtime.context import RequestContext
+from ..types import internal
+
+TargetT = TypeVar("TargetT")
+ValuesT = TypeVarTuple("ValuesT")
 
 
 class Run:
@@ -15,6 +19,14 @@ class Run:
         self.context = RequestContext()
         self.rows = rows
         self.deeds: list[str] = []
+        self.is_large = False
+
+    async def apart(
+        self, translate: Callable[[Unpack[ValuesT]], TargetT], *values: *ValuesT
+    ) -> TargetT:
+        """Translate a large request; here there is no one who would have to wait for it."""
+        self.deeds.append("apart")
+        return translate(*values)
 
     async def find_model(
         self,

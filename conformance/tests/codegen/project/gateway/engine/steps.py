@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 from msgspec import UnsetType
 
-from gateway.engine.run import Run
-from gateway.types import internal
+from ..types import internal
+from .run import Run
 
 
 async def list_models(run: Run) -> None:

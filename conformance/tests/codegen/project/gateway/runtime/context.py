@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.types import internal
+from ..types import internal
 
 
 class RequestContext:
@@ -16,6 +16,7 @@ class RequestContext:
     def __init__(self) -> None:
         self.path = SimpleNamespace()
         self.sent: dict[str, Raw] = {}
+        self.warnings: list[str] = []
         self.now = "now"
         self.started_ns = 1
         self.shown = "both"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import UNSET, UnsetType
 
-from gateway.types import internal
+from ..types import internal
 
 
 def sort_speech(

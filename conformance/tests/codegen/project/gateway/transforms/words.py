@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, Raw, UnsetType, structs
 
-from gateway.types import internal, ollama, openai
+from ..types import internal, ollama, openai
 
 
 def keep_problem(keep: str | UnsetType) -> str | UnsetType:

@@ -444,6 +444,7 @@ PASSED_ON: Final[tuple[tuple[str, str], ...]] = (
     ("POST", "/v1/completions"),
     ("POST", "/v1/embeddings"),
     ("POST", "/v1/responses"),
+    ("POST", "/v1/responses/compact"),
     ("POST", "/v1/audio/transcriptions"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{model}"),

@@ -34,6 +34,7 @@ INDIFFERENT = {
     "internal:CatalogueRow": "handed to a transform as a whole, whose own types say what it reads",
     "internal:IdentifiedMessage thinking": "no mapping sends it",
     "internal:Speech": "kept from chunk to chunk by a transform, whose own types say what it reads",
+    "internal:Template": "handed to a transform as a whole, whose own types say what it reads",
     "ollama:GenerateRequest context": "a plan only asks whether it is empty",
     "ollama:Options": "handed to a transform as a whole, and ignored",
 }

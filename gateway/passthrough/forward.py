@@ -292,7 +292,7 @@ class Passthrough:
         record = current()
         sign_of_life_s = context.settings.answers.sign_of_life_s
         rewrite = partial(Rewriter, on_stream, context) if on_stream else None
-        is_ollama = context.settings.answers.openai == "ollama" and path.startswith("/v1/")
+        is_ollama = context.settings.answers.openai == "ollama" and path.startswith(MOUNTS)
         while True:
             async with self._upstream.forward(scope["method"], target, headers, body) as answer:
                 chunks = answer.chunks()

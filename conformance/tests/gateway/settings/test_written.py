@@ -30,6 +30,7 @@ TEXTS: dict[str, st.SearchStrategy[Any]] = {
     "upstream.url": st.sampled_from(["http://h:1", "https://h/x", "http://[::1]:1234"]),
     "answers.version": st.sampled_from(["0.12", "1.2.3.4"]),
     "models.keep_alive": st.sampled_from(["0", "-1", "1h30m", "90"]),
+    "models.unknown": st.one_of(st.sampled_from(["refuse", "nearest"]), ODD_TEXTS),
     "models.insert_architectures": st.lists(ODD_TEXTS, max_size=3).map(tuple),
     "listen.tls_certificate": st.one_of(st.none(), st.just("/tmp/a.pem")),
     "listen.tls_key": st.one_of(st.none(), st.just("/tmp/a.pem")),

@@ -2,8 +2,9 @@
 Backup and restore of a store's file, also while gateways use it.
 
 A copy of the file alone is no backup: recent changes are in a second file next to it until SQLite
-moves them. Restoring puts back what was made (derived models, remembered names, the times when
-models were first seen) and leaves what is true now: which instances are loaded, and by whom.
+moves them. Restoring puts back what was made (derived models, pulled names, the times when models
+were first seen) and leaves what is true now: which instances are loaded or in use, and by whom.
+Running gateways read the store anew with every list of models, so they need not be told.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from pathlib import Path
 from ..faults import StoreFailure
 from .sqlite import SqliteStore, StoreProblem
 
-RESTORED = ("alias", "first_seen")
+RESTORED = ("alias", "first_seen", "pulled")
 """The tables that a backup brings back."""
 
-LEFT = ("instance",)
-"""The tables that tell what is loaded now; a backup's would be out of date."""
+LEFT = ("instance", "usage")
+"""The tables that tell what is loaded and in use now; a backup's would be out of date."""
 
 BUSY_S = 5.0
 """Seconds to wait for a gateway that is writing."""

@@ -23,8 +23,10 @@ HOST = "http://127.0.0.1:1234"
 async def fill(store: SqliteStore) -> None:
     """Put one thing of each kind into a store."""
     await store.put_alias("mine", b"one")
+    await store.put_pulled("fetched", b"key")
     await store.note_first_seen(HOST, ["key"], 1)
     await store.announce("gateway")
+    await store.use_instances(HOST, "gateway", {"loaded-then": True}, 1.0)
     await store.update_instances(HOST, "gateway", {"loaded-then": b"{}"})
 
 
@@ -48,13 +50,21 @@ async def test_restoring_brings_back_models_and_leaves_instances(tmp_path: Path)
         backup.back_up(path, target)
         await running.delete_alias("mine")
         await running.put_alias("later", b"two")
+        await running.put_pulled("fetched", b"other")
+        await running.put_pulled("later", b"two")
         await running.update_instances(HOST, "gateway", {"loaded-then": None, "loaded-now": b"{}"})
+        await running.use_instances(
+            HOST, "gateway", {"loaded-then": False, "loaded-now": True}, 2.0
+        )
 
         backup.restore(target, path)
 
         assert {"mine": b"one"} == await running.aliases()
+        assert {"fetched": b"key"} == await running.pulled()
         assert {"key": 1} == await running.note_first_seen(HOST, ["key"], 2)
         assert {"loaded-now"} == await running.instances_of_others(HOST, "other")
+        assert await running.claim_unload(HOST, "other", "loaded-now") is None
+        assert 2.0 == await running.claim_unload(HOST, "other", "loaded-then")
         await running.withdraw("gateway")
 
 

@@ -634,12 +634,9 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
     # specs/mappings/generate.yaml:53: check
     problem_4 = transforms.format_problem(format=format_)
-    if raw is True and problem_4 is not UNSET:
-        raise Refusal(500, problem_4, is_late=True)
-    # specs/mappings/generate.yaml:56: check
     if problem_4 is not UNSET:
-        raise Refusal(500, problem_4)
-    # specs/mappings/generate.yaml:58: answer
+        raise Refusal(500, problem_4, is_late=True)
+    # specs/mappings/generate.yaml:55: answer
     num_predict = options.num_predict
     stream = request.stream
     if (
@@ -651,7 +648,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
             nothing_answer(request, context),
             is_streamed=stream if stream is not UNSET and stream is not None else True,
         )
-    # specs/mappings/generate.yaml:60: call
+    # specs/mappings/generate.yaml:57: call
     if raw is True:
         return StreamCall(
             method="POST",

@@ -18,6 +18,7 @@ from .decisions import decision_images as decision_images
 from .decisions import decision_images_problem as decision_images_problem
 from .decisions import decision_problem as decision_problem
 from .decisions import fits_decision as fits_decision
+from .decisions import huge_number_problem as huge_number_problem
 from .fill import untemplated_prompt as untemplated_prompt
 from .host import is_vision_type as is_vision_type
 from .host import lists_tool_use as lists_tool_use
@@ -144,6 +145,7 @@ __all__ = [
     "has_refused_image",
     "have_refused_image",
     "holds_any",
+    "huge_number_problem",
     "illegal_name_problem",
     "info_problem",
     "input_count",

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from ..wire.go_json import unreadable_number
 from ._media import media_type, without_line_ends
 
 _TEXT_BYTES: Final = 64 * 1024
@@ -14,6 +15,18 @@ _WHOLE_BYTES: Final = 32 * 1024 * 1024
 _MOST_QUESTIONS: Final = 64
 _CANDIDATES: Final = (2, 26)
 _KINDS: Final = ("choice", "noul", "score")
+
+
+def huge_number_problem(value: Raw) -> str | UnsetType:
+    """
+    Return Ollama's text for a value that holds a number beyond a double, absent for any other.
+
+    (docs/facts/ollama.md#huge-numbers)
+
+    >>> huge_number_problem(Raw(b"[1e400]"))
+    'json: cannot unmarshal number 1e400 into Go value of type float64'
+    """
+    return unreadable_number(value) or UNSET
 
 
 def decision_problem(state: Raw | UnsetType, questions: Raw | UnsetType) -> str | UnsetType:

@@ -142,6 +142,7 @@ async def explain(upstream: Upstream, failure: UpstreamFailure) -> UpstreamFailu
 
 _ODD = ("bad_http", "not_json", "not_sse", "empty", "unknown_endpoint")
 _LOOP_DETECTED = 508
+_NO_ROUTE = 404
 _ODD_STATUSES = (404, 405, 501, _LOOP_DETECTED)
 """Statuses with which LM Studio never answers a request for its models."""
 
@@ -153,8 +154,7 @@ async def _identify(upstream: Upstream) -> Identity | None:
     if upstream.name in via:
         return Identity(Kind.ITSELF, url)
     if via:
-        listed = await upstream.probe("/v1/models")
-        return Identity(Kind.LOOP if listed.status == _LOOP_DETECTED else Kind.OLGATE, url)
+        return Identity(Kind.LOOP if await _leads_back(upstream) else Kind.OLGATE, url)
     if _greets(greeting):
         return Identity(Kind.LMSTUDIO, url)
     if 300 <= greeting.status < 400:
@@ -175,6 +175,20 @@ async def _identify(upstream: Upstream) -> Identity | None:
         return Identity(Kind.PAGE, url, describe_body(page.body))
     # Its text is not quoted, because the sentence is logged.
     return Identity(Kind.UNKNOWN, url, f"GET /v1/models is answered with status {listed.status}")
+
+
+async def _leads_back(upstream: Upstream) -> bool:
+    """
+    Return whether another gateway passes a request on until it comes back here.
+
+    A list that it makes itself would not tell: it asks for that under its own name alone, and may
+    wait for this gateway meanwhile. A gateway without LM Studio's routes has only that one.
+    """
+    for path in ("/api/v1/models", "/v1/models"):
+        listed = await upstream.probe(path)
+        if listed.status != _NO_ROUTE:
+            return listed.status == _LOOP_DETECTED
+    return False
 
 
 def _json(probe: Probe) -> Any:

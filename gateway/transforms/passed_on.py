@@ -19,6 +19,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from ..names import grammar
 from ..types import internal, openai
+from ..wire.lenient import parse_lenient
 from ._estimate import tokens
 
 _decode_items = msgspec.json.Decoder(list[Raw]).decode
@@ -171,10 +172,12 @@ def estimated_tokens(
 
     >>> estimated_tokens(Raw(b'[{"role":"user","content":"12345678"}]'), UNSET, UNSET)
     2
+    >>> estimated_tokens(Raw(b'[{"content":"12345678","x":1e400}]'), UNSET, UNSET)
+    2
     """
     characters = 0
     waiting: list[Any] = [
-        msgspec.json.decode(raw)
+        parse_lenient(bytes(raw))
         for raw in (messages, system, tools)
         if not isinstance(raw, UnsetType)
     ]
@@ -188,7 +191,7 @@ def estimated_tokens(
             if value.get("type") == "image" and isinstance(value.get("source"), dict):
                 characters += _PICTURE_TOKENS * 4
                 continue
-            if "type" in value and "properties" in value:
+            if "type" in value and isinstance(value.get("properties"), dict):
                 characters += sum(map(len, value["properties"]))
             waiting += [item for key, item in value.items() if key not in _UNCOUNTED]
     return tokens(characters)

@@ -151,6 +151,7 @@ def _judge_body(run: Run, expect: Expect, answer: Answer) -> Iterator[Mismatch]:
     if expect.body_empty and answer.body:
         yield Mismatch("body", "nothing", show(_text(answer)))
     if expect.text is not None and answer.body != expect.text.encode():
+        yield from _compare_events(expect.text, _text(answer))
         yield Mismatch("body", show(expect.text), show(_text(answer)))
     if expect.bytes_of is not None:
         yield from _compare_bytes(load_fixture(expect.bytes_of).body, answer.body)
@@ -168,6 +169,17 @@ def _claims_json(case: Case, answer: Answer) -> bool:
 def _is_ollama(case: Case) -> bool:
     """Say whether the path belongs to Ollama's API, not to LM Studio's under the same root."""
     return case.path.startswith("/api/") and not case.path.startswith(("/api/v0/", "/api/v1/"))
+
+
+def _compare_events(wanted: str, got: str) -> Iterator[Mismatch]:
+    """Yield where the JSON of events differs, so that a failure names the member."""
+    pairs = zip(wanted.split("\n\n"), got.split("\n\n"), strict=False)
+    for number, (one, other) in enumerate(pairs, 1):
+        try:
+            values = [read_json(event.removeprefix("data: ").encode()) for event in (one, other)]
+        except NotJson:
+            continue
+        yield from compare(*values, f"event {number}", exact=True)
 
 
 def _compare_bytes(wanted: bytes, got: bytes) -> Iterator[Mismatch]:

@@ -182,6 +182,37 @@ def test_a_cut_connection_is_reported() -> None:
     assert ["connection"] == [one.path for one in judge(Run(CASE, "recorded"), answer, None)]
 
 
+EVENTS = 'data: {"model":"m","usage":{"total_tokens":5}}\n\ndata: [DONE]\n\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "paths"),
+    [
+        ("", "", []),
+        (":5", ":6", ["event 1.usage.total_tokens", "body"]),
+        (',"usage":{"total_tokens":5}', "", ["event 1.usage", "body"]),
+        ("[DONE]", "[GONE]", ["body"]),
+        ('{"model"', '{ "model"', ["body"]),
+    ],
+    ids=["right", "another value", "without a member", "another end", "another writing"],
+)
+def test_a_wrong_member_of_an_event_is_named(old: str, new: str, paths: list[str]) -> None:
+    """An event stream is compared byte for byte, and where its JSON differs stands beside it."""
+    case = {
+        "case": "v1/fake/events",
+        "why": "a failure must tell which member is wrong",
+        "client": {"path": "/v1/chat/completions", "request": {"model": "m"}},
+        "expect": {"content_type": "text/event-stream", "text": EVENTS},
+    }
+    answer = Answer(
+        200, (("content-type", "text/event-stream"),), EVENTS.replace(old, new, 1).encode()
+    )
+
+    found = judge(Run(msgspec.convert(case, Case), "recorded"), answer, None)
+
+    assert paths == [one.path for one in found]
+
+
 def test_a_gateway_that_is_not_there_is_reported() -> None:
     """No answer at all is a problem of the case, not an accident of the runner."""
     with socket.socket() as closed:

@@ -92,6 +92,8 @@ RULES: Final = GoRules(
         "GenerateRequest.keep_alive": transforms.keep_alive_problem,
         "GenerateRequest.images[]": transforms.base64_problem,
         "Message.images[]": transforms.base64_problem,
+        "SystemoneRequest.state": transforms.huge_number_problem,
+        "SystemoneRequest.questions": transforms.huge_number_problem,
         "SystemoneRequest.keep_alive": transforms.keep_alive_problem,
         "ToolCallFunction.arguments": transforms.arguments_problem,
         "ToolParameters.properties": transforms.object_problem,

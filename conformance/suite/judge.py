@@ -176,10 +176,11 @@ def _compare_events(wanted: str, got: str) -> Iterator[Mismatch]:
     pairs = zip(wanted.split("\n\n"), got.split("\n\n"), strict=False)
     for number, (one, other) in enumerate(pairs, 1):
         try:
-            values = [read_json(event.removeprefix("data: ").encode()) for event in (one, other)]
+            expected = read_json(one.removeprefix("data: ").encode())
+            actual = read_json(other.removeprefix("data: ").encode())
         except NotJson:
             continue
-        yield from compare(*values, f"event {number}", exact=True)
+        yield from compare(expected, actual, f"event {number}", exact=True)
 
 
 def _compare_bytes(wanted: bytes, got: bytes) -> Iterator[Mismatch]:

@@ -255,12 +255,17 @@ def kept_when_raised(source: str) -> list[int]:
             for node in within
             if isinstance(node, ast.Raise)
             and (
-                isinstance(node.exc, ast.Attribute)
+                (isinstance(node.exc, ast.Attribute) and not is_class(node.exc.attr))
                 or (isinstance(node.exc, ast.Name) and node.exc.id[0].islower())
             )
             and not (isinstance(node.exc, ast.Name) and node.exc.id in freed)
         ]
     return lines
+
+
+def is_class(name: str) -> bool:
+    """Whether a name is written as a class's: what is raised by it is made there."""
+    return name.lstrip("_")[:1].isupper()
 
 
 def test_nothing_that_is_raised_is_kept() -> None:

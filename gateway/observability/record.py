@@ -125,8 +125,9 @@ class Record:
 
     def note_usage(self, ends: bytes) -> None:
         """Read LM Studio's counts from the first and last bytes of a passed-through answer."""
-        sides = [pattern.findall(ends) for pattern in (_IN, _OUT)]
-        self.tokens_in, self.tokens_out = (int(each[-1]) if each else None for each in sides)
+        taken_in, given_out = _IN.findall(ends), _OUT.findall(ends)
+        self.tokens_in = int(taken_in[-1]) if taken_in else None
+        self.tokens_out = int(given_out[-1]) if given_out else None
 
 
 _current: ContextVar[Record | None] = ContextVar("record", default=None)

@@ -128,13 +128,13 @@ class Passthrough:
             # The members are the body once more, which is kept no longer than it is needed.
             context.sent = NOTHING
             is_asked = not (route.changes_models or route.path_model or route.looked_up)
-            row = context.resolved if is_asked else None
-            if row is not None:
+            row = context.resolved
+            if route.model and row is None:
+                changes = on_stream = ()
+            if row is not None and is_asked:
                 record.model = row.name
                 lease = self._lifecycle.lease(row, num_ctx=_context_length(row.made))
                 await lease.prepare()
-            if route.model and context.resolved is None:
-                changes = on_stream = ()
             await self._forward(scope, body, route, changes, on_stream, context, lease, client)
         except BaseException as problem:
             told = partial(refuse, path=path, client=client)

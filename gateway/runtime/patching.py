@@ -33,7 +33,8 @@ class Change:
     One change: `add` gives values to members that are not there or null, `replace` to all, and
     `remove` leaves the named members out.
 
-    `when` asks the context, in which the request's members are, whether there is a change at all.
+    `when` asks the context, in which the request's members are, whether there is a change at all;
+    there is none if it raises one of `UNREADABLE`.
     `warning` is what the client is told when something changes.
     """
 
@@ -41,13 +42,6 @@ class Change:
     values: Callable[[Members, RequestContext], Values]
     when: Callable[[RequestContext], bool] | None = None
     warning: str = ""
-
-    def is_due(self, context: RequestContext) -> bool:
-        """Return whether the condition holds; one that can't be read does not."""
-        try:
-            return self.when is None or self.when(context)
-        except UNREADABLE:
-            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +82,15 @@ class PassedOn:
 
 def due(changes: tuple[Change, ...], context: RequestContext) -> tuple[Change, ...]:
     """Return the changes whose conditions hold; these are asked before anything is sent."""
+    holding: list[Change] = []
+    # A plain loop: a generator would be entered once for every change.
     for change in changes:
-        if change.when is not None:
-            return tuple(one for one in changes if one.is_due(context))
-    return changes
+        try:
+            if change.when is None or change.when(context):
+                holding.append(change)
+        except UNREADABLE:
+            continue
+    return tuple(holding)
 
 
 def changed(

@@ -163,10 +163,11 @@ class ClientHttp(HttpToolsProtocol):
         """Begin the request, unless its head has to be read anew without an offer to upgrade."""
         if self._refusal:
             return
-        upgrade = next((value for name, value in self.headers if name == b"upgrade"), b"")
-        self.has_idle_offer = self.parser.should_upgrade() and (
-            upgrade.strip().lower() == b"h2c" or (upgrade != b"" and not is_mounted(self._path))
-        )
+        self.has_idle_offer = False
+        if self.parser.should_upgrade():
+            upgrade = next((value for name, value in self.headers if name == b"upgrade"), b"")
+            is_h2c = upgrade.strip().lower() == b"h2c"
+            self.has_idle_offer = is_h2c or (upgrade != b"" and not is_mounted(self._path))
         if not self.has_idle_offer:
             self._stop_timer()
             super().on_headers_complete()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.runner.processes import clean_environment
+from conformance.runner.processes import clean_environment, listening
 
 ROOT = Path(__file__).parents[3]
 BIN = "Scripts" if os.name == "nt" else "bin"
@@ -103,3 +103,11 @@ def test_it_answers(serving: str) -> None:
     """With no more installed than it asks for."""
     with urllib.request.urlopen(f"{serving}/api/version") as answer:
         assert b'"version"' in answer.read()
+
+
+def test_the_doctor_finds_nothing_wrong(installed: Path) -> None:
+    """With an LM Studio, here the stand-in, and a store of its own."""
+    with listening("conformance.standin", "--port", "0") as upstream:
+        said = run(installed / "olgate", "doctor", "--port", "0", "--upstream", upstream)
+
+    assert "LM Studio" in said

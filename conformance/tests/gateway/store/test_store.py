@@ -282,3 +282,17 @@ async def test_a_lock_file_that_cannot_be_made_fails_as_a_store(tmp_path: Path) 
         (tmp_path / "store.db.one.alive").mkdir()
         with pytest.raises(StoreFailure):
             await store.announce("one")
+
+
+async def test_the_files_of_dead_gateways_are_cleared(tmp_path: Path) -> None:
+    """Each gateway leaves one when it is killed, and nobody else would delete it."""
+    dead = [tmp_path / f"store.db.{name}.alive" for name in ("one", "two")]
+    for file in dead:
+        file.touch()
+    with closing(SqliteStore(str(tmp_path / "store.db"))) as store:
+        await store.announce("three")
+
+        assert not await store.others_alive("three")
+
+        assert [False, False] == [file.exists() for file in dead]
+        await store.withdraw("three")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any, cast
@@ -290,6 +290,14 @@ def cut(data: bytes, at: list[int]) -> list[bytes]:
     """Cut bytes at these places."""
     edges = sorted({0, len(data), *(place % (len(data) + 1) for place in at)})
     return [data[start:end] for start, end in pairwise(edges)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _ids_are_alike() -> Iterator[None]:
+    """An id that is made for a call without one is drawn anew for each answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway.transforms.tool_fragments.token_hex", lambda size: "0" * 2 * size)
+        yield
 
 
 def test_there_is_something_on_record() -> None:

@@ -204,12 +204,13 @@ def choose_calls(model: Model, ask: Ask) -> list[Call]:
     """Return the calls to make.
 
     An offered tool is called unless results are already there; with several offered, those that
-    the prompt names, else the first. With `required` the next tool not called yet is.
+    the prompt names, else the first. With `required` the next tool not called yet is. No model
+    could call a tool without a name.
     """
+    offered = [tool for tool in ask.tools if tool.name]
     if ask.fault == "bad_tool_arguments":
-        name = ask.tools[0].name if ask.tools else "look_up"
+        name = offered[0].name if offered else "look_up"
         return [Call(new_call_id(), name, BROKEN_ARGUMENTS)]
-    offered = list(ask.tools)
     if not offered or not model.tools or ask.choice == "none" or ask.raw:
         return []
     if ask.choice not in ("auto", "required"):

@@ -182,9 +182,15 @@ async def test_two_named_tools_are_called_together(client: httpx.AsyncClient) ->
 async def test_tools_are_not_called_when_they_shall_not_or_cannot(
     client: httpx.AsyncClient,
 ) -> None:
-    """`tool_choice` none, and a model without tools, which drops them without a word."""
+    """`tool_choice` none, a tool that has no name, and a model that drops tools without a word."""
     refused = await chat(client, SILENT, tools=[WEATHER], tool_choice="none")
     assert [] == refused["choices"][0]["message"]["tool_calls"]
+    nameless = {"type": "function", "function": {"name": ""}}
+    called = await chat(client, SILENT, tools=[nameless, WEATHER])
+    names = [call["function"]["name"] for call in called["choices"][0]["message"]["tool_calls"]]
+    assert ["get_weather"] == names
+    uncalled = await chat(client, SILENT, tools=[nameless])
+    assert [] == uncalled["choices"][0]["message"]["tool_calls"]
     with_tools, without = await chat(client, PLAIN, tools=[WEATHER]), await chat(client, PLAIN)
     assert [] == with_tools["choices"][0]["message"]["tool_calls"]
     assert without["usage"]["prompt_tokens"] == with_tools["usage"]["prompt_tokens"]

@@ -24,4 +24,5 @@ def test_walks_from_operation_to_operation_are_as_declared(
     assert account.statuses[200] >= 3 * WALKS
     # After a model is deleted, a look at it finds nothing.
     assert account.statuses[404] > 0
-    assert asked.count("/v1/chat/completions") >= WALKS // 2
+    # Not every walk gets as far as a chat that LM Studio is asked for: `num_predict: 0` needs none.
+    assert asked.count("/v1/chat/completions") >= WALKS // 3

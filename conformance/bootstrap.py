@@ -9,6 +9,7 @@ and old Pythons must be able to read it far enough to be told that they are too 
 import hashlib
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ def main(arguments: "list[str]") -> int:
         found = ".".join(str(part) for part in sys.version_info[:3])
         print(f"This is Python {found}; 3.11 or later is needed.", file=sys.stderr)
         return 2
+    prefer_system_certificates()
     try:
         python = ready_python()
     except CannotInstall as problem:
@@ -44,6 +46,17 @@ def main(arguments: "list[str]") -> int:
     if os.name != "nt":
         os.execv(command[0], command)  # so that signals reach nox, and nothing stands in between
     return _wait_for(command)
+
+
+def prefer_system_certificates() -> None:
+    """
+    Let uv trust the certificates that this machine trusts, where it has some.
+
+    uv brings its own, which do not know a company's proxy; pip is told of that one by its settings.
+    """
+    known = ssl.get_default_verify_paths()
+    if known.cafile or known.capath:
+        os.environ.setdefault("UV_SYSTEM_CERTS", "true")
 
 
 def ready_python() -> Path:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -152,3 +154,19 @@ def test_only_the_standard_library_is_imported() -> None:
     code = "import sys; sys.path.insert(0, sys.argv[1]); import conformance.bootstrap"
 
     subprocess.run([sys.executable, "-I", "-S", "-c", code, str(ROOT)], check=True)
+
+
+@pytest.mark.parametrize(("file", "expected"), [("/etc/ssl/cert.pem", "true"), (None, None)])
+def test_uv_trusts_what_the_machine_trusts(
+    monkeypatch: pytest.MonkeyPatch, file: str | None, expected: str | None
+) -> None:
+    """A machine without certificates of its own leaves uv those that it brings."""
+    known = SimpleNamespace(cafile=file, capath=None)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
+    # Set first, so that it is put back as it was.
+    monkeypatch.setenv("UV_SYSTEM_CERTS", "to be gone")
+    monkeypatch.delenv("UV_SYSTEM_CERTS")
+
+    bootstrap.prefer_system_certificates()
+
+    assert expected == os.environ.get("UV_SYSTEM_CERTS")

@@ -23,7 +23,8 @@ def doctor(as_json: bool, **flags: Unpack[Flags]) -> NoReturn:
     """
     Check settings, port, LM Studio and store, and say what to do.
 
-    Nothing is changed. The exit code is 1 if something is wrong; a hint alone is not.
+    No setting and no model is changed. The exit code is 1 if something is wrong; a hint alone is
+    not.
 
     \b
     Example: olgate doctor --json

@@ -121,9 +121,12 @@ def drift(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"])
 def tests(session: nox.Session) -> None:
-    """Run the tests, except real clients and the engine: `nox -s tests -- -k names`."""
+    """Run the tests, except real clients and the engine: `nox -s tests -- -k names`.
+
+    The few that fail are tried once more, and named if they pass then.
+    """
     apart = ["--ignore=conformance/tests/clients", "--ignore=conformance/tests/engine"]
-    run(session, "pytest", *apart, *session.posargs)
+    run(session, "conformance.second_try", *apart, *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"])

@@ -17,12 +17,6 @@ from litestar.handlers import ASGIRouteHandler, BaseRouteHandler
 from litestar.types import ASGIApp as LitestarApp
 from litestar.types import Method
 
-from .catalogue.aliases import Aliases
-from .catalogue.catalogue import Catalogue
-from .catalogue.downloads import Downloads
-from .catalogue.first_seen import FirstSeen
-from .catalogue.presence import Presence
-from .catalogue.pulled_names import PulledNames
 from .catalogue.uploads import Blobs
 from .engine.endpoint import Endpoint
 from .engine.model_check import ModelCheck
@@ -30,10 +24,9 @@ from .engine.relay import Relay
 from .engine.run import Services
 from .engine.turns import Turns
 from .faults import ClientGone, Refusal
+from .fleet.fleet import Fleet
+from .fleet.host import Names
 from .health import answer_health
-from .lifecycle.lifecycle import Lifecycle
-from .lifecycle.ownership import Ownership
-from .lifecycle.sharing import Sharing
 from .observability import journal, metrics
 from .observability.metrics import Metrics
 from .passthrough.forward import Passthrough
@@ -49,9 +42,7 @@ from .server.reloading import Reloads
 from .server.routes import HEALTH, RELOAD, REST, RouteTable
 from .settings.live import LiveSettings
 from .settings.schema import Settings
-from .store.hosts import host_identity
 from .store.sqlite import SqliteStore
-from .upstream.client import Upstream
 from .wire import hops
 from .wire.client_api import OLLAMA
 from .wire.writing import JSON
@@ -63,39 +54,27 @@ class Process:
     def __init__(self, settings: Settings) -> None:
         self.name = hops.new_name()
         self.metrics = Metrics() if settings.routes.metrics else None
-        self.upstream = Upstream(settings.upstream, self.name)
         self.store = SqliteStore(settings.store.path)
-        self.aliases = Aliases(self.store, settings.aliases)
-        host, name = host_identity(self.upstream.url), uuid.uuid4().hex
-        first_seen = FirstSeen(self.store, host)
-        self.catalogue = Catalogue(
-            self.upstream,
-            settings.models,
-            self.aliases,
-            first_seen,
-            PulledNames(self.store),
-            OLLAMA.capabilities,
-            settings.limits.list_s,
-        )
-        self.presence = Presence(self.upstream, self.catalogue)
-        self.lifecycle = Lifecycle(
-            self.upstream,
-            self.catalogue,
-            settings.models,
-            Ownership(self.store, host, name),
-            Sharing(self.store, host, name),
-        )
-        self.downloads = Downloads(self.upstream, self.catalogue, settings.downloads)
+        gateway = uuid.uuid4().hex
+        names = Names(self.store, settings, gateway, self.name, OLLAMA.capabilities)
+        self.fleet = Fleet(settings, names)
+        self.aliases = names.aliases
+        self.catalogue = self.fleet.first.catalogue
         self.turns = Turns()
         self.bodies = Bodies(settings.limits)
         if self.metrics is not None:
             self.metrics.watch_bodies(lambda: self.bodies.used, lambda: self.bodies.waiting)
         services = Services(
-            self.catalogue, self.lifecycle, Blobs(), self.downloads, self.turns, self.bodies
+            self.fleet,
+            self.catalogue,
+            self.fleet.first.downloads,
+            Blobs(),
+            self.turns,
+            self.bodies,
         )
-        check = ModelCheck(settings, self.catalogue)
-        self.relay = Relay(OLLAMA, settings, self.upstream, services, check)
-        self.passthrough = Passthrough(settings, self.upstream, services, check, PASSTHROUGH)
+        check = ModelCheck(settings)
+        self.relay = Relay(OLLAMA, settings, services, check)
+        self.passthrough = Passthrough(settings, services, check, PASSTHROUGH)
 
     def prepare(self, settings: Settings) -> Callable[[], None]:
         """Return the function that puts reloaded settings in force."""
@@ -109,19 +88,14 @@ class Process:
 
         return use
 
-    async def start(self) -> None:
+    async def start(self, *, tells_of_hosts: bool) -> None:
         """Adopt the instances that an earlier process left."""
-        await self.aliases.refresh()
-        await self.lifecycle.start()
+        await self.fleet.start(tells_of_hosts=tells_of_hosts)
 
     async def aclose(self) -> None:
         """Stop timers and close connections."""
-        await self.presence.aclose()
-        self.catalogue.close()
         self.turns.close()
-        await self.downloads.aclose()
-        await self.lifecycle.aclose()
-        await self.upstream.aclose()
+        await self.fleet.aclose()
         self.store.close()
 
 
@@ -143,9 +117,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await process.start()
-        if tells_of_host:
-            process.presence.start()
+        await process.start(tells_of_hosts=tells_of_host)
         try:
             yield
         finally:
@@ -273,6 +245,8 @@ def _serve_reload(reloads: Reloads) -> ASGIApp:
 
 def _serve_health(process: Process, settings: Settings) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        await answer_health(process.presence, client_of(scope), settings.limits.health_s)
+        await answer_health(
+            process.fleet.first.presence, client_of(scope), settings.limits.health_s
+        )
 
     return serve

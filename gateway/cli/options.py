@@ -48,7 +48,7 @@ def serve_options(command: Command) -> Command:
                 "--upstream",
                 metavar="URL",
                 multiple=True,
-                help="Address of LM Studio (default http://127.0.0.1:1234).",
+                help="Address of LM Studio (default http://127.0.0.1:1234); once for each host.",
             ),
             click.option(
                 "--config",
@@ -86,17 +86,12 @@ def load_settings(flags: Flags) -> "Loaded":
 def read_settings(flags: Flags) -> "Loaded":
     """Merge flags, environment and file. Raises SettingsProblem."""
     from ..settings.location import find_file
-    from ..settings.sources import SettingsProblem, read
+    from ..settings.sources import read
 
-    if len(flags["upstream"]) > 1:
-        raise SettingsProblem(
-            "--upstream: expected one address, since one gateway serves one LM Studio for now, "
-            f"got {len(flags['upstream'])}; run one gateway for each"
-        )
     values = {
         "listen.host": flags["host"],
         "listen.port": flags["port"],
-        "upstream.url": next(iter(flags["upstream"]), None),
+        "upstream.url": flags["upstream"] or None,
         "log.level": flags["log_level"],
     }
     return _with_store(read(values, os.environ, find_file(flags["config"], os.environ)))

@@ -27,25 +27,24 @@ class ModelCheck:
     refreshed, once for each id.
     """
 
-    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._is_error = settings.answers.wrong_model == "error"
-        self._catalogue = catalogue
         self._log = get_logger()
         self._unknown: set[str] = set()
 
-    def warning(self, row: internal.CatalogueRow, named: str) -> str | None:
+    def warning(self, row: internal.CatalogueRow, named: str, catalogue: Catalogue) -> str | None:
         """
-        Return a warning for the client, None if the right model answers.
+        Return a warning for the client, None if the right model of the host's catalogue answers.
 
         Raises UpstreamFailure (`wrong_model`) if the settings make it an error.
         """
         if named in (row.key, row.request_key):
             return None
-        answering = self._catalogue.key_for(named)
+        answering = catalogue.key_for(named)
         if answering == row.key:
             return None
         if answering is None:
-            self._note_unknown(row, named)
+            self._note_unknown(row, named, catalogue)
             return None
         text = f"asked for {row.key}, answered by {named}"
         if self._is_error:
@@ -53,10 +52,10 @@ class ModelCheck:
         self._log.warning("another model answered", asked=row.key, answered=named)
         return text
 
-    def _note_unknown(self, row: internal.CatalogueRow, named: str) -> None:
+    def _note_unknown(self, row: internal.CatalogueRow, named: str, catalogue: Catalogue) -> None:
         if named in self._unknown:
             return
         if len(self._unknown) < _MOST_UNKNOWN:
             self._unknown.add(named)
-            self._catalogue.invalidate()
+            catalogue.invalidate()
             self._log.info("unknown model in an answer", asked=row.key, answered=named)

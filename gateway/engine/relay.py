@@ -23,7 +23,6 @@ from ..runtime.context import EMPTY, RequestContext
 from ..runtime.outcome import Answer, FetchCall, Report, StreamCall
 from ..settings.schema import Settings
 from ..upstream.answers import read_answer
-from ..upstream.client import Upstream
 from ..wire.client_api import ClientApi
 from ..wire.reading import AT_ONCE, IN_STEPS
 from ..wire.writing import encode, encode_in_steps
@@ -37,19 +36,17 @@ from .stream import Frames
 
 
 class Relay:
-    """Serves the generated endpoints from one LM Studio."""
+    """Serves the generated endpoints from the hosts."""
 
     def __init__(
         self,
         api: ClientApi,
         settings: Settings,
-        upstream: Upstream,
         services: Services,
         check: ModelCheck,
     ) -> None:
         self._api = api
         self._settings = settings
-        self._upstream = upstream
         self._services = services
         self._check = check
         self._failures = Failures(settings)
@@ -160,7 +157,7 @@ class Relay:
             body = encode(call.body) if not run.is_large else await self._encoded(call.body)
         while True:
             try:
-                data = await self._upstream.fetch(call.method, call.path, body)
+                data = await run.host.upstream.fetch(call.method, call.path, body)
                 break
             except UpstreamFailure as failure:
                 if not await self._recover(failure, run, client):
@@ -178,7 +175,7 @@ class Relay:
         body = encode(call.body) if not run.is_large else await self._encoded(call.body)
         while True:
             try:
-                async with self._upstream.stream(call.method, call.path, body) as events:
+                async with run.host.upstream.stream(call.method, call.path, body) as events:
                     run.context.first_event_ns = time.perf_counter_ns()
                     if run.is_large and call.streamed:
                         # It is not sent again: that would keep a copy while the model answers.
@@ -235,7 +232,7 @@ class Relay:
         row, named = run.context.resolved, getattr(source, "model", None)
         if row is None or not named:
             return
-        if (warning := self._check.warning(row, named)) is not None:
+        if (warning := self._check.warning(row, named, run.host.catalogue)) is not None:
             client.add_header("x-olgate-warning", warning)
 
     async def _refuse(

@@ -11,7 +11,8 @@ from typing import Final, Literal, TypeAlias, TypeVar, TypeVarTuple, Unpack
 from ..catalogue.catalogue import Catalogue
 from ..catalogue.downloads import Downloads
 from ..catalogue.uploads import Blobs
-from ..lifecycle.lifecycle import Lease, Lifecycle
+from ..fleet.fleet import Fleet
+from ..lifecycle.lifecycle import Lease
 from ..names import grammar
 from ..runtime.context import RequestContext
 from ..server.bodies import Bodies
@@ -30,10 +31,11 @@ LookupResult: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "confl
 class Services:
     """The services that steps use; one set for all requests of a process."""
 
+    fleet: Fleet
     catalogue: Catalogue
-    lifecycle: Lifecycle
-    blobs: Blobs
+    """The models of all hosts."""
     downloads: Downloads
+    blobs: Blobs
     turns: Turns
     bodies: Bodies
 
@@ -47,11 +49,22 @@ class Run:
     `incoming` is the client's body if it is a file; it can be read once.
     """
 
-    __slots__ = ("context", "hints", "incoming", "is_large", "lease", "services", "warnings")
+    __slots__ = (
+        "context",
+        "hints",
+        "host",
+        "incoming",
+        "is_large",
+        "lease",
+        "services",
+        "warnings",
+    )
 
     def __init__(self, context: RequestContext, services: Services) -> None:
         self.context = context
         self.services = services
+        self.host = services.fleet.first
+        """The host that serves this request."""
         self.lease: Lease | None = None
         self.hints: list[tuple[str, str]] = []
         """Headers for a refusal, with the known names most similar to an unknown one."""

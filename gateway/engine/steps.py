@@ -45,9 +45,7 @@ async def catalogue(run: Run) -> None:
 
 async def running(run: Run) -> None:
     """Fill `$context.running` with every loaded instance, the one that expires last first."""
-    run.context.running = run.services.lifecycle.running(
-        await run.services.catalogue.rows(fresh=True)
-    )
+    run.context.running = run.host.lifecycle.running(await run.services.catalogue.rows(fresh=True))
 
 
 async def warn_of_roles(run: Run, *, messages: list[ollama.Message] | UnsetType | None) -> None:
@@ -60,7 +58,7 @@ async def acquire(
     run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType = UNSET
 ) -> None:
     """Make the model ready and keep it while this request runs; one load serves all that wait."""
-    lease = run.services.lifecycle.lease(
+    lease = run.host.lifecycle.lease(
         run.context.model, parse_keep_alive(keep_alive), num_ctx, run.warnings.append
     )
     run.lease = lease
@@ -80,7 +78,7 @@ async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetT
 async def unload(run: Run) -> None:
     """Unload every instance of the model, once no request runs on it."""
     await _look_again(run)
-    await run.services.lifecycle.unload(run.context.model)
+    await run.host.lifecycle.unload(run.context.model)
 
 
 async def convert_pictures(
@@ -119,7 +117,7 @@ async def convert_passed_pictures(run: Run, *, raw: Raw | UnsetType) -> None:
 
 async def _look_again(run: Run) -> None:
     """Fetch the list if it is too old: a request that only loads or unloads depends on it."""
-    await run.services.catalogue.rows()
+    await run.host.catalogue.rows()
 
 
 async def look_for_thinking(run: Run, *, model: str | UnsetType | None) -> None:

@@ -22,6 +22,7 @@ from ..engine.limits import check_depth, check_depth_in_steps, check_raw_counts
 from ..engine.model_check import ModelCheck
 from ..engine.run import NEAREST, Run, Services
 from ..faults import Refusal, UpstreamFailure, afresh
+from ..fleet.host import Host
 from ..lifecycle.lifecycle import Lease
 from ..observability.record import current
 from ..runtime.context import NOTHING, RequestContext
@@ -31,7 +32,6 @@ from ..server.bodies import body_too_large
 from ..server.dialects import MOUNTS
 from ..settings.schema import Settings
 from ..types import internal
-from ..upstream.client import Upstream
 from ..wire.encodings import NotPacked, TooLong, UnknownEncoding, readable, unpacked_pieces
 from ..wire.lenient import UNREADABLE
 from ..wire.reading import AT_ONCE
@@ -66,16 +66,14 @@ class Passthrough:
     def __init__(
         self,
         settings: Settings,
-        upstream: Upstream,
         services: Services,
         check: ModelCheck,
         routes: Iterable[PassedOn],
     ) -> None:
         self._settings = settings
-        self._upstream = upstream
         self._services = services
         self._catalogue = services.catalogue
-        self._lifecycle = services.lifecycle
+        self._fleet = services.fleet
         self._check = check
         self._routes = Routes(routes)
         self._failures = Failures(settings)
@@ -89,6 +87,7 @@ class Passthrough:
     async def serve(self, scope: Scope, receive: Receive, client: AsgiClient) -> None:
         """Forward one request. `receive` is given up once the body is read."""
         lease = None
+        host = self._fleet.first
         path: str = scope["path"]
         record = current()
         route, values = self._routes.find(scope["method"], path)
@@ -133,9 +132,11 @@ class Passthrough:
                 changes = on_stream = ()
             if row is not None and is_asked:
                 record.model = row.name
-                lease = self._lifecycle.lease(row, num_ctx=_context_length(row.made))
+                lease = host.lifecycle.lease(row, num_ctx=_context_length(row.made))
                 await lease.prepare()
-            await self._forward(scope, body, route, changes, on_stream, context, lease, client)
+            await self._forward(
+                scope, body, route, changes, on_stream, context, host, lease, client
+            )
         except BaseException as problem:
             told = partial(refuse, path=path, client=client)
             if not await self._failures.conclude(problem, client, told, context, path):
@@ -277,6 +278,7 @@ class Passthrough:
         changes: tuple[Change, ...],
         on_stream: tuple[Change, ...],
         context: RequestContext,
+        host: Host,
         lease: Lease | None,
         client: AsgiClient,
     ) -> None:
@@ -294,7 +296,7 @@ class Passthrough:
         rewrite = partial(Rewriter, on_stream, context) if on_stream else None
         is_ollama = context.settings.answers.openai == "ollama" and path.startswith(MOUNTS)
         while True:
-            async with self._upstream.forward(scope["method"], target, headers, body) as answer:
+            async with host.upstream.forward(scope["method"], target, headers, body) as answer:
                 chunks = answer.chunks()
                 start = await look_at(
                     answer,
@@ -315,7 +317,7 @@ class Passthrough:
                         raise UpstreamFailure("no reason given", status=answer.status)
                     raise afresh(failure)
                 if failure is None and row is not None and start.model:
-                    warning = self._check.warning(row, start.model)
+                    warning = self._check.warning(row, start.model, host.catalogue)
                     if warning is not None:
                         client.add_header(WARNING, warning)
                 how = None if failure is None else recovery_for(failure)

@@ -21,6 +21,7 @@ import uvicorn
 
 from ..faults import StartProblem
 from ..observability import journal
+from ..settings.hosts import hosts_of
 from ..settings.live import LiveSettings
 from ..settings.schema import Settings
 from .addresses import is_loopback
@@ -82,7 +83,8 @@ async def serve(
     """
     bound = listener
     try:
-        refuse_own_upstream(settings.listen, settings.upstream.url)
+        for host in hosts_of(settings).values():
+            refuse_own_upstream(settings.listen, host.url)
         tls = open_tls(settings.listen)
         bound = bound or bind(settings.listen)
         app = make_app(settings)

@@ -71,6 +71,8 @@ def expectation(hint: object, path: str) -> str:
     low, high = (
         next((v for m in bounds if (v := getattr(m, b)) is not None), None) for b in ("ge", "le")
     )
+    if path.endswith(".weight"):
+        return "a number above 0"
     if path in NO_LIMIT:
         return f"{words[kind]} from 0 (none)" if kind is int else f"{words[kind]} from 0 (no limit)"
     if high is not None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from .paths import HINTS, MAPS, SECTIONS
+from .paths import HINTS, HOSTS, MAPS, SECTIONS
 from .schema import Settings
 from .written import value_of
 
@@ -69,7 +69,7 @@ class LiveSettings:
 
 def _differing(one: Settings, other: Settings) -> list[str]:
     paths = [path for path in HINTS if value_of(one, path) != value_of(other, path)]
-    return paths + [name for name in MAPS if getattr(one, name) != getattr(other, name)]
+    return paths + [name for name in (*MAPS, HOSTS) if getattr(one, name) != getattr(other, name)]
 
 
 def _merged(current: Settings, wanted: Settings) -> Settings:
@@ -85,5 +85,5 @@ def _merged(current: Settings, wanted: Settings) -> Settings:
         )
         for name, kind in SECTIONS.items()
     }
-    maps = {name: getattr(wanted if name in RELOADED else current, name) for name in MAPS}
+    maps = {name: getattr(wanted if name in RELOADED else current, name) for name in (*MAPS, HOSTS)}
     return Settings(**sections, **maps)

@@ -4,11 +4,11 @@ The names of settings: their paths (`section.key`), and the variables and flags 
 
 from __future__ import annotations
 
-from typing import get_origin, get_type_hints
+from typing import get_args, get_origin, get_type_hints
 
 import msgspec
 
-from .schema import Settings
+from .schema import HostSettings, Settings, UpstreamSettings
 
 _HINTS_OF_SECTIONS = {
     name: hint
@@ -16,10 +16,16 @@ _HINTS_OF_SECTIONS = {
     if name in Settings.__struct_fields__
 }
 SECTION_NAMES = tuple(_HINTS_OF_SECTIONS)
-MAPS = tuple(name for name, hint in _HINTS_OF_SECTIONS.items() if get_origin(hint) is dict)
+HOSTS = "hosts"
+"""The section of tables with names of the user's own, in the file only."""
+MAPS = tuple(
+    name
+    for name, hint in _HINTS_OF_SECTIONS.items()
+    if get_origin(hint) is dict and get_args(hint)[1] is str
+)
 """Free-form sections: maps of text to text with the user's own keys, in the file only."""
 SECTIONS: dict[str, type[msgspec.Struct]] = {
-    name: kind for name, kind in _HINTS_OF_SECTIONS.items() if name not in MAPS
+    name: kind for name, kind in _HINTS_OF_SECTIONS.items() if name not in (*MAPS, HOSTS)
 }
 HINTS: dict[str, object] = {
     f"{section}.{key}": hint
@@ -28,6 +34,16 @@ HINTS: dict[str, object] = {
     if key in kind.__struct_fields__
 }
 """The type of each setting, by its path."""
+OF_ANY_HOST = f"{HOSTS}.NAME."
+"""What stands before the key of a host's setting where no host is meant."""
+HOST_HINTS: dict[str, object] = {
+    f"{OF_ANY_HOST}{key}": hint
+    for key, hint in get_type_hints(HostSettings, include_extras=True).items()
+    if key in HostSettings.__struct_fields__
+}
+"""The type of each setting of a host, by its path with NAME in place of the host's name."""
+OF_UPSTREAM = tuple(UpstreamSettings.__struct_fields__)
+"""The keys that every host takes from `[upstream]` when its own table has none."""
 VARIABLES = {f"OLGATE_{path.replace('.', '_').upper()}": path for path in HINTS}
 """The gateway's own variables, and the setting of each."""
 CONFIG_VARIABLE = "OLGATE_CONFIG"
@@ -51,3 +67,16 @@ BORROWED: dict[str, tuple[str, ...]] = {
     "LM_API_TOKEN": ("upstream.token",),
 }
 """Ollama's and LM Studio's own variables, and the settings that each sets."""
+
+
+def split_path(path: str) -> tuple[str, str]:
+    """
+    Return the table and the key of a setting's path.
+
+    >>> split_path("listen.port"), split_path("hosts.studio.local.url")
+    (('listen', 'port'), ('hosts.studio.local', 'url'))
+    """
+    section, _, key = path.partition(".")
+    if section == HOSTS:
+        section, _, key = path.rpartition(".")
+    return section, key

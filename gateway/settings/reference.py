@@ -18,8 +18,18 @@ import msgspec
 from . import schema
 from .hints import expectation
 from .live import RELOADED
-from .paths import BORROWED, HINTS, MAPS, SECTION_NAMES, SECTIONS
-from .schema import SECRETS, Settings
+from .paths import (
+    BORROWED,
+    HINTS,
+    HOST_HINTS,
+    HOSTS,
+    MAPS,
+    OF_ANY_HOST,
+    OF_UPSTREAM,
+    SECTION_NAMES,
+    SECTIONS,
+)
+from .schema import SECRETS, HostSettings, Settings
 from .written import as_value, describe
 
 WIDTH = 98
@@ -27,6 +37,10 @@ WIDTH = 98
 
 _OBVIOUS = ("text", "a list of texts", "true or false")
 """Values that the default shows, or that need no word."""
+_OF_HOSTS = (
+    "NAME is your own, and only the file can have it. A host has every key of `[upstream]`, whose "
+    "values hold where its own table has none, and these ([several hosts](fleet.md#several-hosts)):"
+)
 _MARKED = re.compile(r"(<!-- settings -->\n).*?(<!-- end of the settings -->)", re.DOTALL)
 _CITED = re.compile(r" \(docs/(facts/[a-z]+\.md#[a-z0-9-]+)\)")
 
@@ -57,6 +71,22 @@ def explained_settings() -> tuple[Setting, ...]:
     )
 
 
+def explained_host_settings() -> tuple[Setting, ...]:
+    """Return the settings that a host has beyond those of `[upstream]`."""
+    meanings, plain = _docstrings(), HostSettings()
+    return tuple(
+        Setting(
+            path=path,
+            meaning=meanings[HostSettings.__name__, key],
+            accepts=expectation(hint, path),
+            default=getattr(plain, key),
+            variables=(),
+        )
+        for path, hint in HOST_HINTS.items()
+        if (key := path.removeprefix(OF_ANY_HOST)) not in OF_UPSTREAM
+    )
+
+
 def explained_sections() -> dict[str, str]:
     """Return what each section is about, in the order of the schema."""
     meanings = _docstrings()
@@ -72,11 +102,15 @@ def with_table(page: str) -> str:
     """Return a page whose marked passage holds the tables of all settings."""
     parts: list[str] = []
     for section, meaning in explained_sections().items():
-        parts.append(f"### `[{section}]`\n\n{_linked(meaning)}\n")
+        shown = OF_ANY_HOST.rstrip(".") if section == HOSTS else section
+        parts.append(f"### `[{shown}]`\n\n{_linked(meaning)}\n")
         rows = [each for each in explained_settings() if each.path.startswith(f"{section}.")]
         if section in MAPS:
             parts.append("The keys are your own, and only the file can have them.\n")
             continue
+        if section == HOSTS:
+            parts.append(f"{_OF_HOSTS}\n")
+            rows = list(explained_host_settings())
         parts.append("| key | default | meaning |\n|---|---|---|")
         parts += [_row(each) for each in rows]
         parts.append("")
@@ -91,6 +125,13 @@ def default_file() -> str:
         "# Remove the # in front of a key to change it. `olgate config` shows what is in force.",
     ]
     for section, about in explained_sections().items():
+        if section == HOSTS:
+            # With a space: an example, which is not to be uncommented as it is.
+            lines += ["", *_comment(about), f"# [{OF_ANY_HOST.rstrip('.')}]", '# url = "http://…"']
+            for each in explained_host_settings():
+                key = each.path.removeprefix(OF_ANY_HOST)
+                lines += ["", *_comment(each.meaning), f"# {key} = {as_value(each.default)}"]
+            continue
         lines += ["", *_comment(about), f"[{section}]"]
         for each in explained_settings():
             if each.path.startswith(f"{section}."):
@@ -120,6 +161,7 @@ def json_schema() -> dict[str, Any]:
         if each.default is not None:
             entry["default"] = each.default
         found[section]["properties"][key] = entry
+    found[HOSTS]["additionalProperties"] = _schema_of_host(found["upstream"]["properties"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The settings file of olgate",
@@ -129,10 +171,32 @@ def json_schema() -> dict[str, Any]:
     }
 
 
+def _schema_of_host(upstream: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of one host's table; no default, since `[upstream]` may have another."""
+    own = {
+        each.path.removeprefix(OF_ANY_HOST): {
+            "description": _plain(each.meaning),
+            **_schema_of(each.path),
+            "default": each.default,
+        }
+        for each in explained_host_settings()
+    }
+    taken = {
+        key: {name: value for name, value in entry.items() if name != "default"}
+        for key, entry in upstream.items()
+    }
+    return {
+        "type": "object",
+        "properties": {**taken, **own},
+        "required": ["url"],
+        "additionalProperties": False,
+    }
+
+
 def _schema_of(path: str) -> dict[str, Any]:
     if path == "models.keep_alive":
         return {"type": ["string", "integer"]}
-    made = msgspec.json.schema(HINTS[path])
+    made = msgspec.json.schema((HINTS | HOST_HINTS)[path])
     # A file cannot say null: a setting that is not set is left out.
     arms = [arm for arm in made.pop("anyOf", [made]) if arm != {"type": "null"}]
     (arm,) = arms

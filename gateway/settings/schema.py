@@ -20,6 +20,10 @@ Bytes = Annotated[int, Meta(ge=1)]
 
 Seconds = Annotated[float, Meta(ge=0)]
 
+Tier = Annotated[int, Meta(ge=1)]
+
+Weight = Annotated[float, Meta(gt=0)]
+
 SECRETS = frozenset({"upstream.token", "listen.keys"})
 """Paths (`section.key`) whose value is never shown. Each can also come from a file: `…_file`."""
 
@@ -82,6 +86,50 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Show everything except the token, which is shown as set or not set."""
         return _show_without(self, "token")
+
+
+class HostSettings(UpstreamSettings, frozen=True, kw_only=True):
+    """
+    One of several hosts, under a name of your own. It has every key of `[upstream]`, whose values
+    hold where the host's own table has none.
+
+    In `Settings` they are filled in already.
+    """
+
+    tier: Tier = 1
+    """
+    A host of a higher tier is used only if no host of a lower one is there that has the model.
+    """
+    slots: Count = 0
+    """
+    How many requests a loaded model of this host runs at a time; 0 is what the host says, or 4.
+    """
+    weight: Weight = 1.0
+    """
+    How much of the work this host gets among hosts that are equally busy: twice the weight, twice
+    the requests.
+    """
+    models: tuple[str, ...] = ()
+    """
+    The models of this host that are used, as patterns such as `qwen/*`; one that begins with `!`
+    leaves models out. Without patterns all of them are used.
+    """
+
+    def __repr__(self) -> str:
+        """Show everything except the token, which is shown as set or not set."""
+        return _show_without(self, "token")
+
+
+class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Several hosts as one."""
+
+    list_wait_s: Seconds = 0.5
+    """
+    Seconds that a list, or the search for a model, waits for hosts that are silent; after them
+    these hosts count as they were last seen.
+    """
+    forget_s: Seconds = 600.0
+    """Seconds for which the models of a host that is away stay listed."""
 
 
 class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,6 +247,11 @@ class DownloadSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds without progress after which a pull ends with an error; a pause is no stall."""
     away_timeout_s: Seconds = 60.0
     """Seconds without LM Studio after which a pull ends with an error."""
+    to: tuple[str, ...] = ("best",)
+    """
+    Where a pull downloads a model if there are several hosts: to the `best` one, to `all`, or to
+    the hosts of these names.
+    """
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -296,6 +349,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     listen: ListenSettings = ListenSettings()
     upstream: UpstreamSettings = UpstreamSettings()
+    hosts: dict[str, HostSettings] = {}
+    """
+    Several hosts behind one gateway, each in a table `[hosts.NAME]`. Without any, the host of
+    `upstream.url` is the only one.
+    """
+    fleet: FleetSettings = FleetSettings()
     answers: AnswerSettings = AnswerSettings()
     models: ModelSettings = ModelSettings()
     downloads: DownloadSettings = DownloadSettings()

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 
 from .hints import NO_LIMIT
-from .paths import HINTS, MAPS
-from .schema import SECRETS, Settings, secret_shown
+from .paths import HINTS, HOSTS, MAPS, split_path
+from .schema import SECRETS, HostSettings, Settings, secret_shown
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -25,7 +25,22 @@ def describe(settings: Settings) -> dict[str, object]:
     flat = {path: _as_stated(path, value_of(settings, path)) for path in HINTS}
     for section in MAPS:
         flat |= {f"{section}.{key}": each for key, each in getattr(settings, section).items()}
-    return flat | {path: secret_shown(flat[path]) for path in SECRETS}
+    flat |= {path: secret_shown(flat[path]) for path in SECRETS}
+    for name, host in settings.hosts.items():
+        flat |= _describe_host(name, host, settings)
+    return flat
+
+
+def _describe_host(name: str, host: HostSettings, settings: Settings) -> dict[str, object]:
+    """Return what a host's own table states: its address, and what differs from `[upstream]`."""
+    plain = HostSettings()
+    found: dict[str, object] = {}
+    for key in host.__struct_fields__:
+        value, path = getattr(host, key), f"{HOSTS}.{name}.{key}"
+        if key == "url" or value != getattr(settings.upstream, key, getattr(plain, key)):
+            rule = f"upstream.{key}"
+            found[path] = secret_shown(value) if rule in SECRETS else _as_stated(rule, value)
+    return found
 
 
 def value_of(settings: Settings, path: str) -> object:
@@ -48,18 +63,31 @@ def as_toml(settings: Settings, sources: Mapping[str, str]) -> str:
     lines: list[str] = []
     section = ""
     for path, value in describe(settings).items():
-        head, _, key = path.partition(".")
+        head, key = split_path(path)
         if head != section:
-            lines += ["", f"[{head}]"] if section else [f"[{head}]"]
+            lines += ["", _heading(head)] if section else [_heading(head)]
             section = head
-        source = as_comment(sources[path])
-        if path in SECRETS:
+        source = as_comment(sources.get(path, "default"))
+        if path == "upstream.url" and settings.hosts:
+            lines.append("# url is that of each host")
+        elif path in SECRETS or (key == "token" and head.startswith(f"{HOSTS}.")):
             lines.append(f"# {key} is {value}{source}")
         elif value is None:
             lines.append(f"# {key} is not set")
         else:
             lines.append(f"{as_key(key)} = {as_value(value)}{source}")
     return "\n".join(lines) + "\n"
+
+
+def _heading(table: str) -> str:
+    """
+    Return the line above a table's keys.
+
+    >>> _heading("listen"), _heading("hosts.10.0.0.7:1234")
+    ('[listen]', '[hosts."10.0.0.7:1234"]')
+    """
+    section, _, name = table.partition(".")
+    return f"[{section}.{as_key(name)}]" if name else f"[{section}]"
 
 
 def as_key(key: str) -> str:

@@ -41,9 +41,8 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
             "olgate: --log-level: expected one of debug, info, warning, error, got 'loud'\n",
         ),
         (
-            ("--upstream", "a", "--upstream", "b"),
-            "olgate: --upstream: expected one address, since one gateway serves one LM Studio for "
-            "now, got 2; run one gateway for each\n",
+            ("--upstream", "mac.local", "--upstream", "http://mac.local:1234"),
+            "olgate: --upstream: http://mac.local:1234 is there twice: remove one of them\n",
         ),
         (
             ("--config", "/nonexistent/olgate.toml"),
@@ -88,7 +87,9 @@ def test_what_config_prints_is_a_settings_file(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(run("config", OLGATE_STORE_PATH=":memory:").stdout)
 
-    assert {*Settings.__struct_fields__} - {"aliases", "pull"} == {*tomllib.loads(file.read_text())}
+    assert {*Settings.__struct_fields__} - {"aliases", "pull", "hosts"} == {
+        *tomllib.loads(file.read_text())
+    }
     assert Settings() == load({}, {}, file)
 
 
@@ -245,5 +246,5 @@ def test_what_can_be_set_is_printed_although_the_environment_is_wrong() -> None:
     schema = run("config", "--schema", OLGATE_NONSENSE="1")
 
     assert (0, 0) == (default.returncode, schema.returncode)
-    assert {*Settings.__struct_fields__} == {*tomllib.loads(default.stdout)}
+    assert {*Settings.__struct_fields__} - {"hosts"} == {*tomllib.loads(default.stdout)}
     assert {*Settings.__struct_fields__} == {*json.loads(schema.stdout)["properties"]}

@@ -32,6 +32,7 @@ TEXTS: dict[str, st.SearchStrategy[Any]] = {
     "models.keep_alive": st.sampled_from(["0", "-1", "1h30m", "90"]),
     "models.unknown": st.one_of(st.sampled_from(["refuse", "nearest"]), ODD_TEXTS),
     "models.insert_architectures": st.lists(ODD_TEXTS, max_size=3).map(tuple),
+    "downloads.to": st.sampled_from([("best",), ("all",), ("studio", "tower")]),
     "listen.tls_certificate": st.one_of(st.none(), st.just("/tmp/a.pem")),
     "listen.tls_key": st.one_of(st.none(), st.just("/tmp/a.pem")),
     "store.path": st.one_of(st.none(), st.sampled_from(["/tmp/a.db", '/tmp/odd \x7f\n"name'])),

@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -29,7 +30,7 @@ from gateway.engine.relay import Relay
 from gateway.engine.run import Run, Services
 from gateway.engine.turns import Turns
 from gateway.faults import UpstreamFailure
-from gateway.lifecycle.lifecycle import Lifecycle
+from gateway.fleet.fleet import Fleet
 from gateway.plans.chat import ChatFold, ChatStream
 from gateway.runtime.outcome import StreamCall
 from gateway.server.bodies import Bodies
@@ -188,19 +189,20 @@ def answer(pieces: list[bytes], *, streamed: bool = True, is_cut: bool = False) 
 
     client = Client()
     catalogue = cast("Catalogue", Known())
+    upstream = cast("Upstream", Source(Body(pieces, is_cut=is_cut)))
+    host = SimpleNamespace(upstream=upstream, catalogue=catalogue)
     relay = Relay(
         OLLAMA,
         SETTINGS,
-        cast("Upstream", Source(Body(pieces, is_cut=is_cut))),
         Services(
+            cast("Fleet", SimpleNamespace(first=host, is_one=True)),
             catalogue,
-            cast("Lifecycle", None),
-            Blobs(),
             cast("Downloads", None),
+            Blobs(),
             Turns(),
             Bodies(LimitSettings()),
         ),
-        ModelCheck(SETTINGS, catalogue),
+        ModelCheck(SETTINGS),
     )
     asyncio.run(relay.serve(Endpoint("POST", "/api/chat", plan, None), [b""], "", client))
     assert client.is_finished

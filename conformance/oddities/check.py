@@ -12,7 +12,7 @@ import base64
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,11 +63,14 @@ def some_tries(count: int, seed: int) -> list[Try]:
 
 @dataclass
 class Checker:
-    """Gateways in front of a stand-in whose answers are scripted."""
+    """
+    Gateways in front of stand-ins whose answers are scripted, one pair for each dialect.
 
-    standin: StandIn
+    A gateway looks at its host in the background too, so no host may answer in two dialects.
+    """
+
+    standins: dict[str, StandIn]
     clients: dict[str, httpx.AsyncClient]
-    """A client of a gateway for each dialect of the host."""
     told: list[str] = field(default_factory=list)
     """What was raised where no client sees it, since the last look."""
 
@@ -86,32 +89,21 @@ class Checker:
     async def ask(self, call: Call, answer: bytes) -> Got | str:
         """Return what a client gets for these bytes of LM Studio; a text when it gets none."""
         kind = "text/event-stream" if call.is_stream else "application/json"
-        script = self.standin.app.script
+        standin, client = self.standins[call.dialect], self.clients[call.dialect]
+        script = standin.app.script
         script.clear()
-        self.standin.app.host.reset()
-        self.standin.log.clear()
-        rules = {
-            **{path: (text.encode(), "application/json") for path, text in call.instead.items()}
-        }
-        rules[call.host_path] = (answer, kind)
-        script.add(
-            [
-                msgspec.convert(
-                    {
-                        "match": {"path": path},
-                        "answer": {
-                            "headers": {"content-type": kind},
-                            "chunks": [[0, {"base64": base64.b64encode(data).decode()}]],
-                        },
-                    },
-                    Rule,
-                )
-                for path, (data, kind) in rules.items()
-            ]
-        )
+        standin.app.host.reset()
+        others = {path: (text.encode(), "application/json") for path, text in call.instead.items()}
+        script.add(_rules(others))
         try:
+            # A list that was asked for before this may be the odd one of the last call; this waits
+            # for its end, and no request that comes later gets it.
+            await client.get("/api/tags")
+            script.clear()
+            standin.log.clear()
+            script.add(_rules({**others, call.host_path: (answer, kind)}))
             body = None if call.body is None else json.dumps(call.body)
-            found = await self.clients[call.dialect].request(call.method, call.path, content=body)
+            found = await client.request(call.method, call.path, content=body)
         except httpx.TimeoutException:
             return "no answer in time"
         except httpx.HTTPError as error:
@@ -119,6 +111,23 @@ class Checker:
         if call.path == call.host_path and found.content == answer:
             return Got(found.status_code, "", found.text, {})  # passed on as it came
         return _understood(found)
+
+
+def _rules(answers: Mapping[str, tuple[bytes, str]]) -> list[Rule]:
+    """Return rules that answer paths with bytes of a content type."""
+    return [
+        msgspec.convert(
+            {
+                "match": {"path": path},
+                "answer": {
+                    "headers": {"content-type": kind},
+                    "chunks": [[0, {"base64": base64.b64encode(data).decode()}]],
+                },
+            },
+            Rule,
+        )
+        for path, (data, kind) in answers.items()
+    ]
 
 
 def _understood(answer: httpx.Response) -> Got | str:
@@ -149,7 +158,7 @@ class _Told(logging.Handler):
 
 @asynccontextmanager
 async def checker() -> AsyncIterator[Checker]:
-    """Run the gateways and their stand-in."""
+    """Run the gateways and their stand-ins."""
     limits: dict[str, Any] = {"first_byte_timeout_s": 5, "silence_timeout_s": 5}
     # A download that never says that it is over is one that LM Studio does not finish.
     downloads = {"poll_interval_s": 0.01, "stall_timeout_s": 0.05, "away_timeout_s": 0.05}
@@ -158,14 +167,15 @@ async def checker() -> AsyncIterator[Checker]:
     settings = {"upstream": limits, "downloads": downloads, "models": models}
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
-        standin = await stack.enter_async_context(StandIn(Options()))
+        standins: dict[str, StandIn] = {}
         clients: dict[str, httpx.AsyncClient] = {}
         for dialect in sorted({call.dialect for call in CALLS}):
-            app = make_gateway(standin.url, settings)
+            standins[dialect] = await stack.enter_async_context(StandIn(Options()))
+            app = make_gateway(standins[dialect].url, settings)
             url = await stack.enter_async_context(serve_app(app))
             client = httpx.AsyncClient(base_url=url, timeout=LIMIT_S, trust_env=False)
             clients[dialect] = await stack.enter_async_context(client)
-        found = Checker(standin, clients)
+        found = Checker(standins, clients)
         handler = _Told(found.told)
         before = loop.get_exception_handler()
         loop.set_exception_handler(lambda _, context: found.told.append(str(context)[:300]))

@@ -1,15 +1,18 @@
 """Odd answers of LM Studio: a part of them against a gateway, and proof that judges can fail."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
 from conformance.oddities.calls import CALLS, Call, Got
 from conformance.oddities.check import Checker, Try, all_tries, checker, some_tries
 from conformance.oddities.mutate import Mutation, mutations
+from conformance.standin.script import Rule
 
 in_session = pytest.mark.asyncio(loop_scope="session")
 
@@ -43,6 +46,27 @@ async def test_an_odd_answer_costs_only_what_is_odd(odd: Checker) -> None:
     ]
 
     assert [] == wrong
+
+
+@in_session
+async def test_a_list_of_the_last_try_is_not_the_list_of_the_next(odd: Checker) -> None:
+    """Although it is still on its way, for somebody in the background."""
+    standin, listed = odd.standins["v1"], json.dumps({"models": []})
+    answer = {"headers": {"content-type": "application/json"}, "chunks": [[200, listed]]}
+    standin.app.script.clear()
+    standin.log.clear()
+    standin.app.script.add(
+        [msgspec.convert({"match": {"path": "/api/v1/models"}, "answer": answer}, Rule)]
+    )
+    looking = asyncio.ensure_future(odd.clients["v1"].get("/api/tags"))
+    assert await standin.log.wait_until(lambda: bool(standin.log.select("/api/v1/models")))
+
+    call = CALL["raw generate, one-shot"]
+    got = await odd.ask(call, call.bytes_with(0, None))
+
+    assert isinstance(got, Got), got
+    assert (200, "") == (got.status, got.error)
+    assert {"models": []} == (await looking).json()
 
 
 def test_a_value_is_mutated_at_every_place() -> None:

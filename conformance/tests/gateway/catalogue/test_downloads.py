@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,20 @@ def whole(body: dict[str, Any], status: int = 200) -> dict[str, Any]:
 async def pull(pair: Pair, model: str = NEW, **more: Any) -> httpx.Response:
     """Pull a model and wait for the end."""
     return await pair.post("/api/pull", {"model": model, **more})
+
+
+async def following(pair: Pair, stack: AsyncExitStack) -> tuple[httpx.Response, AsyncIterator[str]]:
+    """
+    Begin a pull and read to the first line of its bar; return its answer and the lines to come.
+
+    That line shows that the client waits for the job, and has not only begun to ask for it.
+    """
+    pulling = pair.client.stream("POST", "/api/pull", json={"model": NEW})
+    answer = await stack.enter_async_context(pulling)
+    lines = answer.aiter_lines()
+    while "digest" not in await anext(lines):
+        pass
+    return answer, lines
 
 
 async def test_a_pull_is_told_as_ollama_tells() -> None:
@@ -237,15 +251,17 @@ async def test_a_client_that_leaves_stops_its_own_waiting_only() -> None:
         pair.script(
             {"match": {"path": "/api/v1/models/download/status/*"}, "hold": "state", "nth": 2}
         )
-        async with pair.client.stream("POST", "/api/pull", json={"model": NEW}) as leaving:
-            await anext(leaving.aiter_lines())
-            staying = asyncio.create_task(pull(pair))
+        async with AsyncExitStack() as stack:
+            leaving, _ = await following(pair, stack)
+            _, told = await following(pair, stack)
             await pair.until(lambda: asked_after(pair) >= 2)
-        pair.release("state")
-        told = frames((await staying).text)
+            await leaving.aclose()
+            await pair.let_pass()
+            pair.release("state")
+            *_, last = [line async for line in told]
         asked = len(pair.asked(DOWNLOAD))
 
-    assert {"status": "success"} == told[-1]
+    assert {"status": "success"} == json.loads(last)
     assert 1 == asked
 
 

@@ -64,6 +64,12 @@ class Process:
         self.bodies = Bodies(settings.limits)
         if self.metrics is not None:
             self.metrics.watch_bodies(lambda: self.bodies.used, lambda: self.bodies.waiting)
+            self.metrics.watch_waiting(
+                "load", lambda: sum(host.lifecycle.waiting for host in self.fleet.hosts)
+            )
+            self.metrics.watch_hosts(
+                lambda: {host.name: host.presence.is_up() for host in self.fleet.hosts}
+            )
         services = Services(
             self.fleet,
             self.catalogue,

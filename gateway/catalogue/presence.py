@@ -101,6 +101,10 @@ class Presence:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
 
+    def is_up(self) -> bool | None:
+        """Return whether the host answered when it was last asked, None if it was not yet."""
+        return None if self.state is None else self.state.is_reachable
+
     async def look(self, limit_s: float | None = None) -> HostState:
         """Ask the host for its models now, within `limit_s` seconds; never raises its failures."""
         state = await self._ask(limit_s)

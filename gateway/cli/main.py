@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _show_version(context: click.Context) -> None:
-    from .version import find_version
+    from ..observability.version import find_version
 
     version = find_version()
     click.echo(

@@ -67,7 +67,7 @@ def run_gateway(settings: "Settings", flags: Flags, listener: "socket.socket | N
 def tell_of_start(loaded: "Loaded", file: "Path | None") -> None:
     """Log what the process starts with: its version, its settings file and its store."""
     from ..observability.journal import get_logger
-    from .version import find_version
+    from ..observability.version import find_version
 
     log = get_logger()
     store = loaded.settings.store.path

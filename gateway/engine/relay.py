@@ -126,9 +126,13 @@ class Relay:
                 raise
         finally:
             client.stop_waiting()
-            current().model = (
-                context.resolved.name if context.resolved else context.asked.display or None
-            )
+            record, row = current(), context.resolved
+            record.is_model_known = row is not None
+            record.model = context.asked.display or None if row is None else row.name
+            if context.loaded_ns != context.started_ns:
+                record.ready_ns = context.loaded_ns - context.started_ns
+            if context.first_event_ns != context.started_ns:
+                record.first_token_ns = context.first_event_ns
             if run.lease is not None:
                 run.lease.release()
 

@@ -178,6 +178,11 @@ class Lifecycle:
         self._log = get_logger()
         catalogue.watch(self._update_from)
 
+    @property
+    def waiting(self) -> int:
+        """Return how many requests wait for changes of models which others started."""
+        return self._readiness.queue.waiting
+
     async def start(self) -> None:
         """Adopt the instances of dead gateways, now and from time to time."""
         await self._ownership.start()

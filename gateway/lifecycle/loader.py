@@ -130,13 +130,14 @@ class Loader:
 
 @contextmanager
 def _counted() -> Iterator[None]:
-    """Count a load by its end; a cancelled one is not counted."""
+    """Count a load by its end, and measure it; a cancelled one is not counted."""
+    started = time.monotonic()
     try:
         yield
     except UpstreamFailure:
-        note_load("failed")
+        note_load("failed", time.monotonic() - started)
         raise
-    note_load("loaded")
+    note_load("loaded", time.monotonic() - started)
 
 
 def _whole(number: float | UnsetType) -> int | UnsetType:

@@ -34,18 +34,18 @@ class Queue:
     def __init__(self, most: int) -> None:
         """Let at most `most` requests wait."""
         self._most = most
-        self._waiting = 0
+        self.waiting = 0
 
     @contextmanager
     def place(self) -> Iterator[None]:
         """Wait inside the block. Raises Refusal (503) when the queue is full."""
-        if self._waiting >= self._most:
+        if self.waiting >= self._most:
             raise Refusal(503, BUSY)
-        self._waiting += 1
+        self.waiting += 1
         try:
             yield
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
 
 class Readiness:
@@ -66,7 +66,7 @@ class Readiness:
         self._changes = changes
         self._sharing = sharing
         self._catalogue = catalogue
-        self._queue = Queue(settings.max_queue)
+        self.queue = Queue(settings.max_queue)
         self._log = get_logger()
 
     def join(self, request: ModelRequest) -> None:
@@ -226,7 +226,7 @@ class Readiness:
         task, change = state.task, state.change
         left = until - time.monotonic()
         limit = None if left == float("inf") else max(0.0, left)
-        with self._queue.place():
+        with self.queue.place():
             if task is None:
                 try:
                     async with asyncio.timeout(limit):

@@ -47,8 +47,10 @@ class Observer(Protocol):
     def note_end(self, record: Record, method: str, status: int | None) -> None:
         """Count a request that has ended."""
 
-    def note_load(self, outcome: str) -> None:
-        """Count a load that has ended as `loaded` or `failed`."""
+    running_requests: int
+
+    def note_load(self, record: Record, outcome: str, took_s: float) -> None:
+        """Count a load that has ended as `loaded` or `failed`, for the record's host."""
 
     def note_odd(self, kind: str, keys: Iterable[str]) -> None:
         """Count values in a kind of answer that could not be read and were left out."""
@@ -65,11 +67,16 @@ class Record:
         "estimated",
         "fault",
         "first_ns",
+        "first_token_ns",
+        "host",
         "id",
+        "is_model_known",
         "is_stream",
         "key",
         "model",
         "observer",
+        "queued_ns",
+        "ready_ns",
         "retries",
         "route",
         "started_ns",
@@ -91,10 +98,21 @@ class Record:
         """The place of the client's key in the list of keys, from 1; None if none was needed."""
         self.route: str | None = None
         self.model: str | None = None
+        self.is_model_known = False
+        """Whether `model` is a model of a list, and not what a client made up."""
+        self.host: str | None = None
+        """The name of the host that serves the request, None until one is chosen."""
         self.upstream: str | None = None
         self.upstream_status: int | None = None
         self.fault: str | None = None
         self.first_ns: int | None = None
+        """When the first bytes of the body were sent."""
+        self.first_token_ns: int | None = None
+        """When LM Studio's first event of an answer arrived."""
+        self.queued_ns: int | None = None
+        """How long the request waited for its turn; None if it did not."""
+        self.ready_ns: int | None = None
+        """How long it took until the model was ready, its load included; None without a model."""
         self.is_stream = False
         self.tokens_in: int | None = None
         self.tokens_out: int | None = None
@@ -171,11 +189,11 @@ def sampled(kind: object) -> Look | None:
     return record.observer.sampled(kind)
 
 
-def note_load(outcome: str) -> None:
-    """Count a load that has ended."""
+def note_load(outcome: str, took_s: float) -> None:
+    """Count a load that has ended after a time in seconds."""
     record = _current.get()
     if record is not None and record.observer is not None:
-        record.observer.note_load(outcome)
+        record.observer.note_load(record, outcome, took_s)
 
 
 def _note_odd(kind: str, keys: Iterable[str]) -> None:

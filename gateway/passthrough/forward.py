@@ -9,6 +9,7 @@ streamed and never sent twice. Errors of the gateway have the caller's dialect.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from io import BytesIO
@@ -131,9 +132,10 @@ class Passthrough:
             if route.model and row is None:
                 changes = on_stream = ()
             if row is not None and is_asked:
-                record.model = row.name
+                record.model, record.is_model_known = row.name, True
                 lease = host.lifecycle.lease(row, num_ctx=_context_length(row.made))
                 await lease.prepare()
+                record.ready_ns = time.perf_counter_ns() - context.started_ns
             await self._forward(
                 scope, body, route, changes, on_stream, context, host, lease, client
             )

@@ -96,6 +96,8 @@ class Edge:
             await self._inner(scope, receive, send)
             return
         record = start_record(self._observer, header(scope, REQUEST_ID))
+        if self._observer is not None:
+            self._observer.running_requests += 1
         if (address := scope.get("client")) is not None:
             record.client = address[0]
         client = AsgiClient(scope, receive, send, record)
@@ -125,6 +127,7 @@ class Edge:
             if failed:
                 record.fault = record.fault or INTERNAL_FAULT
             if self._observer is not None:
+                self._observer.running_requests -= 1
                 self._observer.running_streams -= record.is_stream
             outcome = "failed" if failed else client.outcome
             self._note_end(scope, record, client.status, outcome)

@@ -87,6 +87,8 @@ class Upstream:
     """The path of `url`, without a slash at its end."""
     root: str
     """`url` without its path."""
+    shown: str
+    """The host and the port of `url`, as log lines and metrics show them."""
 
     def __init__(self, settings: UpstreamSettings, name: str | None = None) -> None:
         """Call the host of `settings` as the gateway `name`; nothing is opened yet."""
@@ -99,7 +101,7 @@ class Upstream:
         self.path = self._base_path.decode("ascii")
         self.root = str(self._origin)
         self._host = (b"Host", host)
-        self._shown = host.decode("ascii")
+        self.shown = host.decode("ascii")
         self._first_byte_s = settings.first_byte_timeout_s
         self._silence_s = settings.silence_timeout_s
         self._connect_s = settings.connect_timeout_s
@@ -280,7 +282,7 @@ class Upstream:
     ) -> None:
         framing = _framing(method, headers, body)
         record = current()
-        record.upstream, record.upstream_status = self._shown, None
+        record.upstream, record.upstream_status = self.shown, None
         try:
             status, answered, answer = await self._connections.send(
                 self._origin,

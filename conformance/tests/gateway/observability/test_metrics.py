@@ -1,15 +1,21 @@
 """What is counted, and what stands on the line of a request."""
 
+import asyncio
 import json
-from typing import Any
+from bisect import bisect_left
+from platform import python_version
+from typing import Any, get_args
 
 import httpx
 import pytest
+from prometheus_client import Histogram, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from conformance.tests.gateway.support import (
     CHAT,
     COLD,
+    LIST,
+    LOAD,
     LOADED,
     LOADED_EMBEDDER,
     Pair,
@@ -18,21 +24,43 @@ from conformance.tests.gateway.support import (
     open_pair,
     written,
 )
+from gateway.faults import FaultId
+from gateway.observability.metrics import MOST_MODELS, Metrics
+from gateway.observability.record import INTERNAL_FAULT, SHUTDOWN_FAULT, STATED, Record
+from gateway.observability.tallies import Spread
 from gateway.observability.unknown_keys import EVERY, Sampler, find_unknown
+from gateway.observability.version import find_version
 from gateway.types import lmstudio, openai
 
 EMBED = {"model": LOADED_EMBEDDER, "input": "Why?"}
 
 
-async def counted(pair: Pair) -> dict[str, float]:
-    """Return all samples by name and labels, once the requests before have quite ended."""
+async def families(pair: Pair) -> list[Metric]:
+    """Return all metrics, once the requests before have quite ended."""
     await pair.let_pass("/api/version")
     answer = await pair.client.get("/metrics")
     assert "text/plain; version=0.0.4; charset=utf-8" == answer.headers["content-type"]
+    return list(text_string_to_metric_families(answer.text))
+
+
+async def counted(pair: Pair) -> dict[str, float]:
+    """Return all samples by name and labels."""
     return {
         f"{sample.name}{sorted(sample.labels.values())}": sample.value
-        for family in text_string_to_metric_families(answer.text)
+        for family in await families(pair)
         for sample in family.samples
+    }
+
+
+def labelled(found: list[Metric], name: str, **labels: str) -> dict[str, float]:
+    """Return the samples of a name that have some labels, by the values of all labels but those."""
+    return {
+        " ".join(value for key, value in sorted(sample.labels.items()) if key not in labels): (
+            sample.value
+        )
+        for family in found
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
     }
 
 
@@ -81,20 +109,29 @@ async def test_tokens_and_times_are_noted(path: str, route: str, body: dict[str,
         assert 200 == answer.status_code
         assert "mine-1" == answer.headers["x-request-id"]
         (line,) = lines_of(lines, path=route)
-        found = await counted(pair)
+        found = await families(pair)
         host = pair.standin.url.partition("://")[2]
 
+    served = {"route": route, "model": line["model"], "host": host, "key": ""}
     sides = [("in", "tokens_in"), ("out", "tokens_out")][: 1 if path == "/api/embed" else 2]
     for side, name in sides:
         assert line[name] > 0
-        assert line[name] == found[f"olgate_tokens_total['{route}', '{side}']"]
+        assert {"": line[name]} == labelled(found, "olgate_tokens_total", direction=side, **served)
     assert (host, 200) == (line["upstream"], line["upstream_status"])
     assert body["model"] in line["model"]
     is_stream = bool(body.get("stream"))
     assert is_stream == ("first_s" in line)
     for name in ("olgate_time_to_first_frame_seconds", "olgate_stream_duration_seconds"):
-        assert (1 if is_stream else None) == found.get(f"{name}_count['{route}']")
-    assert 0 == found["olgate_running_streams[]"]
+        assert ({"": 1} if is_stream else {}) == labelled(found, f"{name}_count", route=route)
+    assert {"": 1} == labelled(found, "olgate_request_duration_seconds_count", **served)
+    by_model = {"model": line["model"], "host": host}
+    assert {"": 1} == labelled(found, "olgate_model_ready_seconds_count", **by_model)
+    # Where LM Studio's events are not seen, as of an answer that is passed on whole, nothing is
+    # known of single tokens.
+    is_seen = is_stream or path == "/api/chat"
+    for name in ("olgate_time_to_first_token_seconds", "olgate_time_per_output_token_seconds"):
+        assert ({"": 1} if is_seen else {}) == labelled(found, f"{name}_count", **by_model)
+    assert {"": 0} == labelled(found, "olgate_running_streams")
 
 
 async def test_running_streams_are_seen_while_they_run() -> None:
@@ -134,9 +171,13 @@ async def test_faults_are_counted_by_class(
 
     assert status == answer.status_code
     assert fault == line["fault"]
+    counts = {name: value for name, value in found.items() if "olgate_faults_total" in name}
     assert {f"olgate_faults_total['{fault}']": 1} == {
-        name: value for name, value in found.items() if name.startswith("olgate_faults_total")
+        name: value for name, value in counts.items() if value
     }
+    # A counter that is not there before it counts looks to Prometheus as if it had not grown.
+    known = (*get_args(FaultId), STATED, INTERNAL_FAULT, SHUTDOWN_FAULT)
+    assert {f"olgate_faults_total['{each}']" for each in known} == counts.keys()
 
 
 async def test_loads_are_counted_as_they_end() -> None:
@@ -144,14 +185,111 @@ async def test_loads_are_counted_as_they_end() -> None:
     async with open_pair() as pair:
         pair.script({"match": {"path": "/api/v1/models/load"}, "error": "load_failed", "nth": 1})
         answers = [(await pair.post("/api/chat", chat(COLD))).status_code for _ in range(2)]
-        found = await counted(pair)
+        found = await families(pair)
+        host = pair.standin.url.partition("://")[2]
 
     assert answers[0] >= 500
     assert 200 == answers[1]
-    assert (1, 1) == (
-        found["olgate_loads_total['failed']"],
-        found["olgate_loads_total['loaded']"],
+    for name in ("olgate_loads_total", "olgate_load_duration_seconds_count"):
+        assert {"failed": 1, "loaded": 1} == labelled(found, name, host=host)
+
+
+async def test_a_client_makes_no_model_label() -> None:
+    """A name that nobody knows is other, and so are models beyond the bound."""
+    async with open_pair() as pair:
+        for name in ("nosuch", "nosuch-either"):
+            for path in ("/api/chat", CHAT):
+                assert 404 == (await pair.post(path, chat(name))).status_code
+        for number in range(MOST_MODELS + 2):
+            made = {"model": f"made-{number}", "from": LOADED}
+            assert 200 == (await pair.post("/api/create", made)).status_code
+            assert 200 == (await pair.post("/api/chat", chat(f"made-{number}"))).status_code
+        found = await families(pair)
+
+    labels = {
+        sample.labels["model"]
+        for family in found
+        for sample in family.samples
+        if sample.name == "olgate_request_duration_seconds_count"
+    }
+    assert MOST_MODELS == len(labels - {"", "other"})
+    others = labelled(
+        found, "olgate_request_duration_seconds_count", model="other", route="/api/chat", key=""
     )
+    # The two unknown names, and what does not fit: LOADED itself has taken one label.
+    assert 2 + 3 == sum(others.values())
+    assert "nosuch" not in str(found)
+
+
+async def test_requests_are_seen_while_they_are_served_and_wait() -> None:
+    """The one that asks is one of them."""
+    async with open_pair() as pair:
+        pair.script({"match": {"path": LOAD}, "hold": "load"})
+        asked = [asyncio.create_task(pair.post("/api/chat", chat(COLD))) for _ in range(3)]
+        await pair.until_asked(LOAD)
+        found: list[Metric] = []
+        while labelled(found, "olgate_waiting_requests") != {"load": 2}:
+            found = await families(pair)
+        assert {"": 4} == labelled(found, "olgate_running_requests")
+        pair.release("load")
+        await asyncio.gather(*asked)
+        found = await families(pair)
+    assert {"": 1} == labelled(found, "olgate_running_requests")
+    assert {"load": 0} == labelled(found, "olgate_waiting_requests")
+
+
+async def test_what_runs_and_whether_its_host_answers_is_told() -> None:
+    """A host that was never asked has no value."""
+    async with open_pair() as pair:
+        host = pair.standin.url.partition("://")[2]
+        before = await families(pair)
+        assert 200 == (await pair.client.get("/health")).status_code
+        there = await families(pair)
+        pair.script({"match": {"path": LIST}, "fault": "closed_before_headers"})
+        assert 503 == (await pair.client.get("/health")).status_code
+        away = await families(pair)
+
+    shown = [labelled(each, "olgate_upstream_up") for each in (before, there, away)]
+    assert [{}, {host: 1}, {host: 0}] == shown
+    (built,) = labelled(before, "olgate_build_info").items()
+    assert (f"{python_version()} {find_version()}", 1) == built
+
+
+async def test_nothing_tells_when_it_was_created() -> None:
+    """Of what prometheus_client counts, neither: those series double the number of counters."""
+    async with open_pair() as pair:
+        await pair.post("/api/chat", chat(COLD))
+        text = (await pair.client.get("/metrics")).text
+    assert "_created" not in text
+
+
+def test_a_spread_counts_as_prometheus_does() -> None:
+    """A value on a bound is in its bucket, and each bucket has those below."""
+    spread = Spread("waits", "How long.", ("who",), (0.5, 1))
+    for value in (0.1, 0.5, 0.7, 3):
+        row = spread[("me",)]
+        row[bisect_left(spread.bounds, value)] += 1
+        row[-1] += value
+    theirs = Histogram("waits", "How long.", ("who",), buckets=(0.5, 1), registry=None)
+    for value in (0.1, 0.5, 0.7, 3):
+        theirs.labels("me").observe(value)
+
+    (expected,) = theirs.collect()
+    shown = {(one.name, *one.labels.values()): one.value for one in spread.family().samples}
+    assert shown == {(one.name, *one.labels.values()): one.value for one in expected.samples}
+
+
+async def test_a_queue_that_a_record_tells_of_is_measured() -> None:
+    """Only where the request waited."""
+    metrics = Metrics()
+    for waited_ns in (None, 300_000_000):
+        record = Record(metrics)
+        record.host, record.queued_ns = "studio", waited_ns
+        metrics.note_end(record, "POST", 200)
+    found = list(text_string_to_metric_families(metrics.text().decode()))
+
+    counts = labelled(found, "olgate_queue_time_seconds_bucket", host="studio", key="")
+    assert (0, 1, 1) == (counts["0.25"], counts["0.5"], counts["+Inf"])
 
 
 async def test_without_the_route_nothing_is_counted() -> None:

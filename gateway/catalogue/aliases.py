@@ -61,8 +61,9 @@ class Aliases:
         self._store = store
         self._configured = dict(configured)
         self._kept: dict[str, Alias] = {}
-        self._documents: dict[str, bytes] = {}
-        """What the aliases of the last `refresh` were decoded from."""
+        self._known = 0
+        """The number of the newest change that the last `refresh` read."""
+        self._own_changes = 0
         self._log = get_logger()
 
     @property
@@ -87,16 +88,20 @@ class Aliases:
         self._configured = dict(configured)
 
     async def refresh(self) -> None:
-        """Read the store again; after a failure, the last known aliases stay."""
+        """Read what changed in the store; after a failure, the last known aliases stay."""
         try:
-            documents = await self._store.aliases()
-            # Documents may be large, and most have not changed since the last time.
-            before, known = self._documents, self._kept
-            self._kept = {
-                name: known[name] if before.get(name) == document else _decode(document)
-                for name, document in documents.items()
-            }
-            self._documents = documents
+            while True:
+                own_changes = self._own_changes
+                changes = await self._store.changed_aliases(self._known)
+                # What was read may be older than a change that was made here meanwhile.
+                if own_changes == self._own_changes:
+                    break
+            if changes is None:
+                return
+            put = {name: _decode(document) for name, document in changes.documents.items()}
+            left = {name: alias for name, alias in self._kept.items() if name in changes.names}
+            self._kept = {**left, **put}
+            self._known = changes.number
         except (StoreFailure, msgspec.MsgspecError) as error:
             self._log.warning("could not read the stored aliases", reason=str(error))
 
@@ -114,13 +119,14 @@ class Aliases:
                 f"at most {MAX_MODELS} models are kept here: delete one with `ollama rm`"
             )
         await self._store.put_alias(name, document)
+        self._own_changes += 1
         self._kept = {**self._kept, name: alias}
-        self._documents = {**self._documents, name: document}
 
     async def forget(self, name: str) -> None:
         """Remove a stored name; one that is not there is fine. Raises StoreFailure."""
         folded = _folded(name)
         await self._store.delete_alias(folded)
+        self._own_changes += 1
         self._kept = {key: alias for key, alias in self._kept.items() if key != folded}
 
 

@@ -22,8 +22,11 @@ from .sqlite import SqliteStore, StoreProblem
 RESTORED = ("alias", "first_seen", "pulled")
 """The tables that a backup brings back."""
 
-LEFT = ("instance", "usage")
-"""The tables that tell what is loaded and in use now; a backup's would be out of date."""
+LEFT = ("instance", "usage", "alias_change", "alias_count")
+"""
+The tables that tell what is loaded and in use now, for which a backup's would be out of date, and
+those that count the changes of this store, of which a restored alias is one.
+"""
 
 BUSY_S = 5.0
 """Seconds to wait for a gateway that is writing."""

@@ -9,7 +9,20 @@ Documents are bytes that only their writers read. Several gateways may share a s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class AliasChanges(NamedTuple):
+    """
+    What became of the aliases since a change.
+
+    `number` counts all changes of the store, `names` has the name of every alias, and `documents`
+    those that were put since.
+    """
+
+    number: int
+    names: frozenset[str]
+    documents: dict[str, bytes]
 
 
 class Store(Protocol):
@@ -23,6 +36,15 @@ class Store(Protocol):
 
     async def aliases(self) -> dict[str, bytes]:
         """Return the document of every alias by its name, in the form that names compare in."""
+        ...
+
+    async def changed_aliases(self, since: int) -> AliasChanges | None:
+        """
+        Return what has changed since the change of a number, None if nothing has.
+
+        0 is before all changes. So is a number that the store has not reached: an older copy of it
+        was put in its place.
+        """
         ...
 
     async def put_alias(self, name: str, document: bytes) -> None:

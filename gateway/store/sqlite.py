@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,7 @@ from typing import TypeVar
 from ..faults import StartProblem, StoreFailure
 from .alive import AliveFiles
 from .hosts import host_identity
+from .interface import AliasChanges
 
 T = TypeVar("T")
 
@@ -62,6 +63,24 @@ _SCHEMA = (
         name     TEXT PRIMARY KEY,  -- in the form that names compare in
         document BLOB NOT NULL      -- JSON of pulled_names.PulledName
     ) WITHOUT ROWID;
+    """,
+    # Triggers count, so that a change by an olgate of the second version counts too.
+    """
+    CREATE TABLE alias_count (number INTEGER NOT NULL);  -- one row: the changes so far
+    CREATE TABLE alias_change (
+        name   TEXT PRIMARY KEY,    -- of an alias
+        number INTEGER NOT NULL     -- the change that put it
+    ) WITHOUT ROWID;
+    INSERT INTO alias_count SELECT count(*) FROM alias;
+    INSERT INTO alias_change SELECT name, 1 FROM alias;
+    CREATE TRIGGER alias_put AFTER INSERT ON alias BEGIN
+        UPDATE alias_count SET number = number + 1;
+        REPLACE INTO alias_change SELECT NEW.name, number FROM alias_count;
+    END;
+    CREATE TRIGGER alias_deleted AFTER DELETE ON alias BEGIN
+        UPDATE alias_count SET number = number + 1;
+        DELETE FROM alias_change WHERE name = OLD.name;
+    END;
     """,
 )
 """One script for each version of the schema, from an empty file on; `user_version` counts them."""
@@ -141,6 +160,23 @@ class SqliteStore:
         """Return the document of every alias by its name."""
         return await self._read(lambda db: dict(db.execute("SELECT name, document FROM alias")))
 
+    async def changed_aliases(self, since: int) -> AliasChanges | None:
+        """Return what has changed since a change; only documents that were put since are read."""
+
+        def work(db: sqlite3.Connection) -> AliasChanges | None:
+            (number,) = db.execute("SELECT number FROM alias_count").fetchone()
+            if number == since:
+                return None
+            after = since if since < number else 0
+            documents = db.execute(
+                "SELECT name, document FROM alias_change JOIN alias USING (name) WHERE number > ?",
+                (after,),
+            )
+            names = db.execute("SELECT name FROM alias_change")
+            return AliasChanges(number, frozenset(name for (name,) in names), dict(documents))
+
+        return await self._read(work)
+
     async def put_alias(self, name: str, document: bytes) -> None:
         """Keep an alias, in place of one with the same name."""
         await self._run(lambda db: db.execute("REPLACE INTO alias VALUES (?, ?)", (name, document)))
@@ -177,11 +213,11 @@ class SqliteStore:
 
     async def announce(self, gateway: str) -> None:
         """Lock the gateway's file next to the store's, until its process ends."""
-        await self._in_thread(lambda: self._alive.lock(gateway))
+        await self._on(self._thread, lambda: self._alive.lock(gateway))
 
     async def withdraw(self, gateway: str) -> None:
         """Release and delete the gateway's file."""
-        await self._in_thread(lambda: self._alive.release(gateway))
+        await self._on(self._thread, lambda: self._alive.release(gateway))
 
     async def update_instances(
         self,
@@ -333,7 +369,7 @@ class SqliteStore:
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` as one transaction, which is on the disk afterwards. Raises StoreFailure."""
-        return await self._in_thread(lambda: self._transact(work))
+        return await self._on(self._thread, lambda: self._transact(work))
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work`, which only reads, on one state of the file. Raises StoreFailure."""
@@ -346,9 +382,6 @@ class SqliteStore:
                 self._reader.rollback()
 
         return await self._on(self._read_thread, read)
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await self._on(self._thread, work)
 
     async def _on(self, thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         try:
@@ -404,11 +437,21 @@ def _update_schema(connection: sqlite3.Connection) -> None:
     if version > len(_SCHEMA):
         raise NewerStore("a newer olgate has written it")
     for script in _SCHEMA[version:]:
-        for statement in script.split(";"):
+        for statement in _statements(script):
             connection.execute(statement)
     if version == 1:
         _rename_hosts(connection)
     connection.execute(f"PRAGMA user_version = {len(_SCHEMA)}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Yield the statements of a script; those of a trigger are parts of one."""
+    statement = ""
+    for part in script.split(";")[:-1]:
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _rename_hosts(connection: sqlite3.Connection) -> None:

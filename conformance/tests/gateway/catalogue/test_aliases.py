@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.catalogue import aliases
 from gateway.catalogue.aliases import Alias, Aliases, TooMuchToKeep
+from gateway.store.interface import AliasChanges
 from gateway.store.sqlite import MEMORY, SqliteStore
 from gateway.types import internal
 
@@ -48,3 +51,53 @@ async def test_only_what_has_changed_is_decoded() -> None:
     (a, b) = sorted(before)
     assert before[a] is kept.kept[a]
     assert "new" == kept.kept[b].made.system
+
+
+async def test_only_what_has_changed_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refresh with every list must not read the documents of all models each time."""
+    store = SqliteStore(MEMORY)
+    kept, other = Aliases(store, {}), Aliases(store, {})
+    read: list[dict[str, bytes] | None] = []
+    changed_aliases = store.changed_aliases
+
+    async def noting(since: int) -> AliasChanges | None:
+        changes = await changed_aliases(since)
+        read.append(None if changes is None else changes.documents)
+        return changes
+
+    monkeypatch.setattr(store, "changed_aliases", noting)
+    await other.keep(alias("a:latest"))
+    await other.keep(alias("b:latest"))
+    await kept.refresh()
+    await kept.refresh()
+    await other.keep(alias("b:latest", "new"))
+    await kept.refresh()
+    await other.forget("a:latest")
+    await kept.refresh()
+
+    assert [2, None, 1, 0] == [None if one is None else len(one) for one in read]
+    assert ["new"] == [one.made.system for one in kept.kept.values()]
+
+
+async def test_a_model_that_is_kept_during_a_refresh_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the refresh has read is older."""
+    store = SqliteStore(MEMORY)
+    kept = Aliases(store, {})
+    await kept.keep(alias("a:latest"))
+    has_read, go_on = asyncio.Event(), asyncio.Event()
+    changed_aliases = store.changed_aliases
+
+    async def slowly(since: int) -> AliasChanges | None:
+        changes = await changed_aliases(since)
+        has_read.set()
+        await go_on.wait()
+        return changes
+
+    monkeypatch.setattr(store, "changed_aliases", slowly)
+    refreshing = asyncio.ensure_future(kept.refresh())
+    await has_read.wait()
+    await kept.keep(alias("b:latest"))
+    go_on.set()
+    await refreshing
+
+    assert 2 == len(kept.kept)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gateway.faults import StoreFailure
+from gateway.store.interface import AliasChanges
 
 T = TypeVar("T")
 
@@ -22,6 +23,8 @@ class Shared:
     """What is in the store."""
 
     named: dict[str, bytes] = field(default_factory=dict)
+    alias_numbers: dict[str, int] = field(default_factory=dict)
+    alias_count: int = 0
     pulled: dict[str, bytes] = field(default_factory=dict)
     seen: dict[tuple[str, str], int] = field(default_factory=dict)
     instances: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
@@ -47,13 +50,38 @@ class PlayedStore:
         """Return all aliases."""
         return await self._do(lambda: dict(self.shared.named))
 
+    async def changed_aliases(self, since: int) -> AliasChanges | None:
+        """Return what was put or deleted since."""
+
+        def work() -> AliasChanges | None:
+            number, named = self.shared.alias_count, self.shared.named
+            if number == since:
+                return None
+            after = since if since < number else 0
+            numbers = self.shared.alias_numbers
+            put = {name: text for name, text in named.items() if numbers[name] > after}
+            return AliasChanges(number, frozenset(named), put)
+
+        return await self._do(work)
+
     async def put_alias(self, name: str, document: bytes) -> None:
         """Keep an alias."""
-        await self._write(lambda: self.shared.named.update({name: document}))
+
+        def work() -> None:
+            self.shared.alias_count += 1
+            self.shared.named[name] = document
+            self.shared.alias_numbers[name] = self.shared.alias_count
+
+        await self._write(work)
 
     async def delete_alias(self, name: str) -> None:
         """Delete an alias."""
-        await self._write(lambda: self.shared.named.pop(name, None))
+
+        def work() -> None:
+            if self.shared.named.pop(name, None) is not None:
+                self.shared.alias_count += 1
+
+        await self._write(work)
 
     async def pulled(self) -> dict[str, bytes]:
         """Return all pulled names."""

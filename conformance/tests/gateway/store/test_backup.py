@@ -50,6 +50,7 @@ async def test_restoring_brings_back_models_and_leaves_instances(tmp_path: Path)
         backup.back_up(path, target)
         await running.delete_alias("mine")
         await running.put_alias("later", b"two")
+        before = await running.changed_aliases(0)
         await running.put_pulled("fetched", b"other")
         await running.put_pulled("later", b"two")
         await running.update_instances(HOST, "gateway", {"loaded-then": None, "loaded-now": b"{}"})
@@ -60,6 +61,10 @@ async def test_restoring_brings_back_models_and_leaves_instances(tmp_path: Path)
         backup.restore(target, path)
 
         assert {"mine": b"one"} == await running.aliases()
+        assert before is not None
+        after = await running.changed_aliases(before.number)
+        assert after is not None
+        assert (frozenset({"mine"}), {"mine": b"one"}) == (after.names, after.documents)
         assert {"fetched": b"key"} == await running.pulled()
         assert {"key": 1} == await running.note_first_seen(HOST, ["key"], 2)
         assert {"loaded-now"} == await running.instances_of_others(HOST, "other")

@@ -57,6 +57,62 @@ async def test_an_alias_is_kept_replaced_and_deleted(opening: Opening) -> None:
     assert {"b": b"2"} == await first.aliases()
 
 
+async def test_only_what_changed_is_read_of_the_aliases(opening: Opening) -> None:
+    """By any gateway; a deleted one is missing among the names."""
+    first, second = opening(), opening()
+    assert None is await first.changed_aliases(0)
+    await first.put_alias("a", b"1")
+    await first.put_alias("b", b"2")
+    changes = await second.changed_aliases(0)
+    assert changes is not None
+    assert (frozenset("ab"), {"a": b"1", "b": b"2"}) == (changes.names, changes.documents)
+    assert None is await first.changed_aliases(changes.number)
+
+    await second.put_alias("b", b"3")
+    await second.put_alias("c", b"4")
+    await second.delete_alias("a")
+    later = await first.changed_aliases(changes.number)
+    assert later is not None
+    assert (frozenset("bc"), {"b": b"3", "c": b"4"}) == (later.names, later.documents)
+    await first.delete_alias("c")
+    last = await second.changed_aliases(later.number)
+    assert last is not None
+    assert (frozenset("b"), dict[str, bytes]()) == (last.names, last.documents)
+    assert None is await second.changed_aliases(last.number)
+
+
+async def test_an_older_copy_of_the_store_is_read_anew(opening: Opening) -> None:
+    """Its changes have numbers that were seen already."""
+    store = opening()
+    await store.put_alias("a", b"1")
+    changes = await store.changed_aliases(17)
+    assert changes is not None
+    assert {"a": b"1"} == changes.documents
+
+
+async def test_a_change_by_an_older_olgate_counts(tmp_path: Path) -> None:
+    """It may still run on the file, and knows no numbers; what it left before counts too."""
+    file = tmp_path / "store.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as old:
+        for script in _SCHEMA[:2]:
+            for statement in script.split(";"):
+                old.execute(statement)
+        old.execute("PRAGMA user_version = 2")
+        old.execute("REPLACE INTO alias VALUES ('a', x'31')")
+        with closing(sqlite_store(tmp_path)) as store:
+            before = await store.changed_aliases(0)
+            assert before is not None
+            assert {"a": b"1"} == before.documents
+            old.execute("REPLACE INTO alias VALUES ('a', x'32')")
+            after = await store.changed_aliases(before.number)
+            assert after is not None
+            assert {"a": b"2"} == after.documents
+            old.execute("DELETE FROM alias WHERE name = 'a'")
+            last = await store.changed_aliases(after.number)
+            assert last is not None
+            assert frozenset() == last.names
+
+
 async def test_a_model_keeps_the_time_when_it_was_first_seen(opening: Opening) -> None:
     """The first gateway that sees it decides, for each host on its own."""
     first, second = opening(), opening()

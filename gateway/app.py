@@ -31,6 +31,7 @@ from .observability import journal, metrics
 from .observability.metrics import Metrics
 from .passthrough.forward import Passthrough
 from .plans.endpoints import ENDPOINTS, PASSED_ON, PASSTHROUGH
+from .server import proxies
 from .server.asgi import ASGIApp, Incoming, client_of, header, while_connected
 from .server.bodies import Bodies
 from .server.dialects import LMSTUDIO_MOUNTS, MOUNTS
@@ -162,7 +163,7 @@ def create_app(
         settings,
         gates,
         process.metrics,
-        {hops.HEADER: LoopGate(process.name)},
+        {hops.HEADER: LoopGate(process.name), proxies.HEADER: proxies.believe_proxies},
     )
 
 

@@ -184,9 +184,8 @@ class Edge:
         is_wrong_method = route is not None and scope["method"] not in route.methods
         gates = self._gates
         for name, _ in scope["headers"]:
-            if name in self._gates_of:
-                gates = (self._gates_of[name], *self._gates)
-                break
+            if (of_header := self._gates_of.get(name)) is not None and of_header not in gates:
+                gates = (of_header, *gates)
         for gate in gates:
             checked = gate(scope, self._settings)
             if isinstance(checked, EdgeAnswer):

@@ -43,6 +43,11 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
     Browser origins that are allowed besides Ollama's defaults
     (docs/facts/ollama.md#origins-default).
     """
+    proxies: tuple[str, ...] = ()
+    """
+    Addresses and networks of load balancers in front of the gateway, such as `10.0.0.0/8`. Their
+    header `X-Forwarded-For` tells the client's address to the log, and to `POST /reload`.
+    """
     keys: tuple[str, ...] = ()
     """Access keys, of which each request must send one. Without keys, no request needs one."""
     tls_certificate: str | None = None

@@ -19,6 +19,7 @@ from .values import (
     read_host,
     read_keep_alive,
     read_keys,
+    read_networks,
     read_origins,
     read_store_path,
     read_token,
@@ -43,6 +44,7 @@ class Given(NamedTuple):
 READERS: dict[str, Callable[..., object]] = {
     "listen.host": read_host,
     "listen.origins": read_origins,
+    "listen.proxies": read_networks,
     "listen.keys": read_keys,
     "upstream.url": read_upstream_url,
     "upstream.token": read_token,

@@ -7,7 +7,7 @@ read; the error's text fits after the word "expected". `sources` chooses between
 
 import re
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -197,6 +197,22 @@ def read_origins(origins: Iterable[str]) -> tuple[str, ...]:
                 f"at most one * in each; {origin!r} is none"
             )
     return kept
+
+
+def read_networks(texts: Iterable[str]) -> tuple[str, ...]:
+    """
+    Return addresses and networks in their usual form; an address is a network of its own.
+
+    >>> read_networks(["127.0.0.1", "10.1.2.3/8"])
+    ('127.0.0.1/32', '10.0.0.0/8')
+    """
+    kept = [text.strip() for text in texts if text.strip()]
+    try:
+        return tuple(str(ip_network(text, strict=False)) for text in kept)
+    except ValueError as problem:
+        raise ValueError(
+            f"addresses and networks such as 127.0.0.1 and 10.0.0.0/8; {problem}"
+        ) from None
 
 
 def read_store_path(text: str) -> str | None:

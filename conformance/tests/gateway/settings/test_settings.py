@@ -52,6 +52,7 @@ EVERY_KEY = {
     "listen.host": ("::1", "::1"),
     "listen.port": ("0", 0),
     "listen.origins": ("https://a.test, https://*.b.test", ("https://a.test", "https://*.b.test")),
+    "listen.proxies": ("127.0.0.1, 10.0.0.0/8", ("127.0.0.1/32", "10.0.0.0/8")),
     "listen.keys": ("one, two", ("one", "two")),
     "upstream.url": ("mac.local", "http://mac.local:1234"),
     "upstream.token": (TOKEN, TOKEN),
@@ -401,6 +402,11 @@ def test_what_container_platforms_set_is_no_unknown_variable() -> None:
             "OLLAMA_ORIGINS: expected origins such as https://example.com or "
             "https://*.example.com, at most one * in each; 'example.com' is none, "
             "got 'example.com'",
+        ),
+        (
+            {"OLGATE_LISTEN_PROXIES": "balancer"},
+            "OLGATE_LISTEN_PROXIES: expected addresses and networks such as 127.0.0.1 and "
+            "10.0.0.0/8; 'balancer' does not appear to be an IPv4 or IPv6 network, got 'balancer'",
         ),
     ],
 )

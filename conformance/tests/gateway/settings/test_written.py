@@ -27,6 +27,7 @@ NAMES = st.sampled_from(["gpt-4", "a/b:c", "x.y", "gpt-4o:mini", "host.example/a
 TEXTS: dict[str, st.SearchStrategy[Any]] = {
     "listen.host": st.sampled_from(["", "::", "0.0.0.0", "mac.local"]),
     "listen.origins": st.just(("https://a.test", "app://*")),
+    "listen.proxies": st.just(("10.0.0.0/8", "::1/128")),
     "upstream.url": st.sampled_from(["http://h:1", "https://h/x", "http://[::1]:1234"]),
     "answers.version": st.sampled_from(["0.12", "1.2.3.4"]),
     "models.keep_alive": st.sampled_from(["0", "-1", "1h30m", "90"]),

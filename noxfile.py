@@ -33,6 +33,7 @@ nox.options.sessions = [
     "mutants",
     "engine",
     "clients",
+    "deploy",
     "differential",
     "adversary",
 ]
@@ -121,11 +122,11 @@ def drift(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["dev"])
 def tests(session: nox.Session) -> None:
-    """Run the tests, except real clients and the engine: `nox -s tests -- -k names`.
+    """Run the tests, except with other programs: `nox -s tests -- -k names`.
 
     The few that fail are tried once more, and named if they pass then.
     """
-    apart = ["--ignore=conformance/tests/clients", "--ignore=conformance/tests/engine"]
+    apart = [f"--ignore=conformance/tests/{each}" for each in ("clients", "engine", "deployed")]
     run(session, "conformance.second_try", *apart, *session.posargs)
 
 
@@ -178,6 +179,12 @@ def clients(session: nox.Session) -> None:
 def engine(session: nox.Session) -> None:
     """Run the gateway in front of a real llama.cpp with tiny models."""
     run(session, "pytest", "conformance/tests/engine", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"])
+def deploy(session: nox.Session) -> None:
+    """Try the files of deploy/ with HAProxy, nginx and Helm; one that is missing is skipped."""
+    run(session, "pytest", "conformance/tests/deployed", "-rs", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
 
@@ -59,6 +61,26 @@ def test_the_compose_file_builds_this_image() -> None:
     assert (DOCKER / build["context"] / build["dockerfile"]).resolve() == DOCKER / "Dockerfile"
     assert None is read({}, environment, None).settings.upstream.token
     assert services["open-webui"]["environment"]["OLLAMA_BASE_URL"].endswith(":11434")
+
+
+def test_the_fleets_containers_find_each_other() -> None:
+    """By the names and ports that are in the files which they mount."""
+    folder = ROOT / "deploy" / "fleet"
+    services = YAML(typ="safe").load(folder / "compose.yaml")["services"]
+    balancer = (ROOT / "deploy" / "haproxy" / "haproxy.cfg").read_text("utf-8")
+    settings = tomllib.loads((folder / "olgate.toml").read_text("utf-8"))
+    gateways = {name: one for name, one in services.items() if name.startswith("gateway")}
+    mounts = [path for one in services.values() for path in one["volumes"] if path[0] == "."]
+
+    assert {name: f"{name}:11434" for name in gateways} == dict(
+        re.findall(r"^  server (\S+) (\S+)$", balancer, re.MULTILINE)
+    )
+    for one in gateways.values():
+        assert (folder / one["build"]["context"] / one["build"]["dockerfile"]).exists()
+    assert urlsplit(settings["store"]["url"]).hostname in services
+    assert services["open-webui"]["environment"]["OLLAMA_BASE_URL"] == "http://balancer:11434"
+    assert 3 == len(mounts)
+    assert all((folder / path.split(":")[0]).exists() for path in mounts)
 
 
 def test_a_release_is_checked_before_anything_is_published() -> None:

@@ -32,13 +32,14 @@ from .observability.metrics import Metrics
 from .passthrough.forward import Passthrough
 from .plans.endpoints import ENDPOINTS, PASSED_ON, PASSTHROUGH
 from .server import proxies
-from .server.asgi import ASGIApp, Incoming, client_of, header, while_connected
+from .server.asgi import HOST, ASGIApp, Incoming, client_of, header, while_connected
 from .server.bodies import Bodies
 from .server.dialects import LMSTUDIO_MOUNTS, MOUNTS
 from .server.edge import Edge, Gate
 from .server.keys import KeyGate
 from .server.loops import LoopGate
 from .server.origins import GATES
+from .server.pins import note_pin
 from .server.reloading import Reloads
 from .server.routes import HEALTH, RELOAD, REST, RouteTable
 from .settings.live import LiveSettings
@@ -60,7 +61,7 @@ class Process:
         names = Names(self.store, settings, gateway, self.name, OLLAMA.capabilities)
         self.fleet = Fleet(settings, names)
         self.aliases = names.aliases
-        self.catalogue = self.fleet.first.catalogue
+        self.catalogue = self.fleet.models
         self.turns = Turns()
         self.bodies = Bodies(settings.limits)
         if self.metrics is not None:
@@ -74,7 +75,7 @@ class Process:
         services = Services(
             self.fleet,
             self.catalogue,
-            self.fleet.first.downloads,
+            self.fleet.downloads,
             Blobs(),
             self.turns,
             self.bodies,
@@ -163,7 +164,11 @@ def create_app(
         settings,
         gates,
         process.metrics,
-        {hops.HEADER: LoopGate(process.name), proxies.HEADER: proxies.believe_proxies},
+        {
+            hops.HEADER: LoopGate(process.name),
+            proxies.HEADER: proxies.believe_proxies,
+            HOST: note_pin,
+        },
     )
 
 

@@ -80,13 +80,16 @@ class Catalogue:
         self.pulled = pulled
         """The names that were pulled; `update_made` must follow a change."""
         self._templates = Templates()
-        self._view: View | None = None
+        self.view: View | None = None
+        """The last list, however old; None before the first."""
         self._fetching: asyncio.Task[View] | None = None
         self._refresh_timer: asyncio.TimerHandle | None = None
         self._knows_dialect = False
         self._watchers: list[Callable[[list[internal.CatalogueRow]], None]] = []
-        self.when_fetched: Callable[[bool], None] | None = None
-        """Called after every fetch, with whether it has failed."""
+        self.when_fetched: Callable[[BaseException | None], None] | None = None
+        """Called after every fetch, with its failure."""
+        self.when_changed: Callable[[], None] | None = None
+        """Called when the view has become another one."""
         self._warned: set[str] = set()
         self._without_model: set[str] = set()
         self._log = get_logger()
@@ -94,7 +97,7 @@ class Catalogue:
     @property
     def dialect(self) -> Dialect | None:
         """The dialect of the host's last answer; None before the first."""
-        return self._view.dialect if self._view else None
+        return self.view.dialect if self.view else None
 
     @property
     def keeps_names(self) -> bool:
@@ -103,9 +106,7 @@ class Catalogue:
 
     def nearest(self, name: str) -> list[str]:
         """Return the listed names most similar to an unknown one, without asking the host."""
-        return suggestions.nearest(
-            name, [row.name for row in self._view.rows] if self._view else []
-        )
+        return suggestions.nearest(name, [row.name for row in self.view.rows] if self.view else [])
 
     def watch(self, watcher: Callable[[list[internal.CatalogueRow]], None]) -> None:
         """Call a function with the rows of every new view."""
@@ -121,8 +122,8 @@ class Catalogue:
         # A fetch that is running may still return the old state: the requests that wait for it get
         # that list, but no others do.
         self._fetching = None
-        if self._view is not None:
-            self._view = self._view.outdated()
+        if self.view is not None:
+            self.view = self.view.outdated()
 
     async def rows(self, *, fresh: bool = False) -> list[internal.CatalogueRow]:
         """
@@ -141,9 +142,9 @@ class Catalogue:
         try:
             view = await self._look(self._settings.catalogue_ttl_s)
         except UpstreamFailure as failure:
-            if self._view is None or failure.fault not in _SILENT:
+            if self.view is None or failure.fault not in _SILENT:
                 raise
-            view = self._view
+            view = self.view
             self._log.warning("LM Studio is silent; listed as last seen", reason=failure.message)
         hidden = {row.name.lower() for row in view.made.values()}
         listed = [
@@ -161,7 +162,7 @@ class Catalogue:
 
     def made_named(self, name: str) -> internal.CatalogueRow | None:
         """Return the derived model of a name in the cached view."""
-        return self._view.made.get(fold(name)) if self._view is not None else None
+        return self.view.made.get(fold(name)) if self.view is not None else None
 
     async def keep(self, alias: Alias) -> None:
         """
@@ -173,7 +174,7 @@ class Catalogue:
         parsed = grammar.parse(alias.name)
         assert parsed is not None, "a plan checks the name before it is kept"
         kept = self._aliases.kept.get(parsed.folded)
-        known = kept.name if kept else _listed_name(self._view, parsed.folded)
+        known = kept.name if kept else _listed_name(self.view, parsed.folded)
         await self._aliases.keep(msgspec.structs.replace(alias, name=known or alias.name))
         self.update_made()
 
@@ -233,14 +234,14 @@ class Catalogue:
 
     def _loaded(self, text: str) -> internal.CatalogueRow | None:
         """Return the row of a name if it was loaded in the last list, unless that is too old."""
-        view, ttl_s = self._view, self._settings.catalogue_ttl_s
+        view, ttl_s = self.view, self._settings.catalogue_ttl_s
         if view is None or (age_s := time.monotonic() - view.taken_at) > ttl_s * _TRUST_FACTOR:
             return None
         row = view.match(text)
         if row is None or not row.instances:
             return None
         if age_s > ttl_s / 2:
-            self._refresh_later()
+            self.refresh_later()
         return row
 
     def _warn_of(self, text: str, row: internal.CatalogueRow) -> None:
@@ -262,29 +263,29 @@ class Catalogue:
 
         `identifier` may be a key, a variant or an instance's identifier. The host is not asked.
         """
-        if self._view is None:
+        if self.view is None:
             return None
-        row = self._view.exact.get(identifier) or self._view.match(identifier)
+        row = self.view.exact.get(identifier) or self.view.match(identifier)
         return row.key if row is not None else None
 
     async def _look(self, max_age_s: float) -> View:
-        view = self._view
+        view = self.view
         if view is not None and (age_s := time.monotonic() - view.taken_at) <= max_age_s:
             if age_s > max_age_s / 2:
                 # Refreshed before it expires, so that no request waits while there is traffic.
-                self._refresh_later()
+                self.refresh_later()
             return view
         # Shielded: a client that leaves must not fail the others that wait for the same view.
-        return await asyncio.shield(self._start_fetch())
+        return await asyncio.shield(self.fetch())
 
-    def _refresh_later(self) -> None:
+    def refresh_later(self) -> None:
         """Refresh in the background; the result is not on the request's record."""
         if self._refresh_timer is None and self._fetching is None:
             self._refresh_timer = asyncio.get_running_loop().call_later(
-                _BACKGROUND_DELAY_S, self._start_fetch, context=background()
+                _BACKGROUND_DELAY_S, self.fetch, context=background()
             )
 
-    def _start_fetch(self) -> asyncio.Task[View]:
+    def fetch(self) -> asyncio.Task[View]:
         """Return the fetch that is running; start one if there is none."""
         if self._refresh_timer is not None:
             self._refresh_timer.cancel()
@@ -300,19 +301,18 @@ class Catalogue:
             self._fetching = None
         if task.cancelled():
             return
-        has_failed = task.exception() is not None
-        if self.when_fetched is not None:
-            self.when_fetched(has_failed)
-        if has_failed:
-            return
-        if is_current:
-            self._view = task.result()
+        failure = task.exception()
+        if failure is None and is_current:
+            self.view = task.result()
             # Aliases that were stored or deleted in the meantime would be missing in it.
             self.update_made()
             for watcher in self._watchers:
-                watcher(self._view.rows)
-        elif self._view is None:
-            self._view = task.result().outdated()
+                watcher(self.view.rows)
+        elif failure is None and self.view is None:
+            self.view = task.result().outdated()
+            self.update_made()
+        if self.when_fetched is not None:
+            self.when_fetched(failure)
 
     async def _fetch(self) -> View:
         last: UpstreamFailure | None = None
@@ -356,9 +356,11 @@ class Catalogue:
 
     def update_made(self) -> None:
         """Have the cached view show the aliases that there are now."""
-        if self._view is not None:
-            self._view = replace(self._view, pulled=self.pulled.keys)
-            self._view = replace(self._view, made=self._made_in(self._view))
+        if self.view is not None:
+            self.view = replace(self.view, pulled=self.pulled.keys)
+            self.view = replace(self.view, made=self._made_in(self.view))
+            if self.when_changed is not None:
+                self.when_changed()
 
     def _made_in(self, view: View) -> dict[str, internal.CatalogueRow]:
         """Return the rows of aliases whose models the host has."""

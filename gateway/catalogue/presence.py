@@ -72,8 +72,12 @@ def advise(failure: UpstreamFailure, *, has_token: bool) -> str:
 class Presence:
     """The state of one host, and the log lines when it changes."""
 
-    def __init__(self, upstream: Upstream, catalogue: Catalogue) -> None:
-        """Look at the host of `upstream` with its `catalogue`; nothing is asked before `look`."""
+    def __init__(self, upstream: Upstream, catalogue: Catalogue, name: str | None = None) -> None:
+        """
+        Look at the host of `upstream` with its `catalogue`; nothing is asked before `look`.
+
+        `name` is the host's, for the log where there are several.
+        """
         self.state: HostState | None = None
         self._upstream = upstream
         self._catalogue = catalogue
@@ -83,7 +87,7 @@ class Presence:
         self._pause_s = FIRST_PAUSE_S
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.Task[None] | None = None
-        self._log = get_logger()
+        self._log = get_logger() if name is None else get_logger(host=name)
 
     def start(self) -> None:
         """Look in the background, write what is found to the log, and again when it changes."""
@@ -177,14 +181,17 @@ class Presence:
         elif state.reason:
             self._log.warning("the upstream is not LM Studio", reason=state.reason)
 
-    def _compare(self, has_failed: bool) -> None:
+    def _compare(self, failure: BaseException | None) -> None:
         """Look again if a fetch had another end than what is known."""
+        self._look_if(has_failed=failure is not None)
+
+    def _look_if(self, *, has_failed: bool) -> None:
         if self.state is not None and self.state.is_reachable == has_failed:
             self._look_in(SOON_S)
 
     def _doubt(self) -> None:
         """Look again after a request for which no connection could be opened."""
-        self._compare(has_failed=True)
+        self._look_if(has_failed=True)
 
     def _look_in(self, seconds: float) -> None:
         """Look once in the background; an earlier plan to look is replaced."""

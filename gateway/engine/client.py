@@ -9,7 +9,15 @@ from typing import Protocol
 
 
 class Client(Protocol):
-    """The client of a request, to which its answer is sent over any protocol."""
+    """
+    The client of a request, to which its answer is sent over any protocol.
+
+    `pinned` is the host that it wants, None for any. `served_by` is the one that serves it, which
+    an answer says that has not started; empty for none.
+    """
+
+    pinned: str | None
+    served_by: str
 
     @property
     def is_started(self) -> bool:

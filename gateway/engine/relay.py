@@ -79,6 +79,8 @@ class Relay:
         is_streamed = False
         request: Any = None
         try:
+            if client.pinned is not None or not self._services.fleet.is_one:
+                run.ticket = self._services.fleet.ticket(client.pinned)
             if not isinstance(body, list):
                 run.incoming = body
             elif endpoint.reader is not None:
@@ -97,6 +99,8 @@ class Relay:
             if early_s is not None and endpoint.wants_stream and endpoint.wants_stream(request):
                 client.start_after(early_s)
             outcome = await endpoint.plan(request, run)
+            if run.ticket is not None:
+                _tell_host(run, client)
             self._send_warnings(run, client)
             match outcome:
                 case Answer(body=msgspec.Struct() as frame) if client.is_started:
@@ -119,6 +123,9 @@ class Relay:
                     is_streamed = outcome.streamed
                     await self._stream(outcome, run, client)
         except BaseException as problem:
+            if run.ticket is not None:
+                run.ticket.note(problem)
+                _tell_host(run, client)
             if isinstance(problem, Refusal) and problem.is_late:
                 is_streamed = endpoint.is_late_streamed(request)
             refuse = partial(self._refuse, run=run, client=client, is_streamed=is_streamed)
@@ -135,6 +142,8 @@ class Relay:
                 record.first_token_ns = context.first_event_ns
             if run.lease is not None:
                 run.lease.release()
+            if run.ticket is not None:
+                run.ticket.leave()
 
     # -- progress -----------------------------------------------------------------------------
 
@@ -167,6 +176,8 @@ class Relay:
                 if not await self._recover(failure, run, client):
                     raise
         run.context.first_event_ns = time.perf_counter_ns()
+        if run.ticket is not None:
+            run.ticket.note_answer()
         source = read_answer(call, data)
         self._check_model(source, run, client)
         answer = call.translate(source)
@@ -197,6 +208,8 @@ class Relay:
                         await client.finish(lines)
                     else:
                         await client.answer(200, self._api.answer_type, self._api.encode(whole))
+                if run.ticket is not None:
+                    run.ticket.note_answer()
                 return
             except UpstreamFailure as failure:
                 if not body or not await self._recover(failure, run, client):
@@ -256,3 +269,9 @@ class Relay:
             client.add_header(name, value)
         content_type = api.late_error_type if is_streamed else api.answer_type
         await client.answer(refusal.status, content_type, api.encode_error(refusal.error))
+
+
+def _tell_host(run: Run, client: Client) -> None:
+    """Have the answer say which of several hosts serves the request, if one does."""
+    if run.ticket is not None and run.ticket.host is not None:
+        client.served_by = run.host.name

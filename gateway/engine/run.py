@@ -12,6 +12,9 @@ from ..catalogue.catalogue import Catalogue
 from ..catalogue.downloads import Downloads
 from ..catalogue.uploads import Blobs
 from ..fleet.fleet import Fleet
+from ..fleet.pulls import Pulls
+from ..fleet.ticket import Ticket
+from ..fleet.union import Union
 from ..lifecycle.lifecycle import Lease
 from ..names import grammar
 from ..runtime.context import RequestContext
@@ -32,9 +35,9 @@ class Services:
     """The services that steps use; one set for all requests of a process."""
 
     fleet: Fleet
-    catalogue: Catalogue
+    catalogue: Catalogue | Union
     """The models of all hosts."""
-    downloads: Downloads
+    downloads: Downloads | Pulls
     blobs: Blobs
     turns: Turns
     bodies: Bodies
@@ -57,14 +60,19 @@ class Run:
         "is_large",
         "lease",
         "services",
+        "ticket",
         "warnings",
     )
 
-    def __init__(self, context: RequestContext, services: Services) -> None:
+    def __init__(
+        self, context: RequestContext, services: Services, ticket: Ticket | None = None
+    ) -> None:
         self.context = context
         self.services = services
         self.host = services.fleet.first
         """The host that serves this request."""
+        self.ticket = ticket
+        """Where there are several hosts: how one of them is chosen."""
         self.lease: Lease | None = None
         self.hints: list[tuple[str, str]] = []
         """Headers for a refusal, with the known names most similar to an unknown one."""
@@ -115,7 +123,10 @@ class Run:
             self.context.asked.display, self.context.asked.full = parsed.display, parsed.full
             if place == "cloud" and not takes_cloud:
                 return "cloud"
-        row = await self.services.catalogue.find(base, trust_loaded=trust_loaded)
+        if self.ticket is None:
+            row = await self.services.catalogue.find(base, trust_loaded=trust_loaded)
+        else:
+            row = await self._choose(self.ticket, base, trust_loaded=trust_loaded)
         if row is None or (
             match_case and base != row.key and grammar.differ_in_case(base, row.name)
         ):
@@ -131,3 +142,14 @@ class Run:
                 self.context.asked.full = kept.full
         self.context.model = row
         return "found"
+
+    async def _choose(
+        self, ticket: Ticket, name: str, *, trust_loaded: bool
+    ) -> internal.CatalogueRow | None:
+        """Choose the host of the request, and return its row of the name."""
+        try:
+            return await self.services.fleet.choose(ticket, name, trust_loaded=trust_loaded)
+        finally:
+            if ticket.host is not None:
+                self.host = ticket.host
+                self.context.upstream_url = ticket.host.upstream.url

@@ -76,7 +76,10 @@ async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetT
 
 
 async def unload(run: Run) -> None:
-    """Unload every instance of the model, once no request runs on it."""
+    """Unload every instance of the model, on every host, once no request runs on it."""
+    if run.ticket is not None:
+        await run.services.fleet.unload(run.context.asked.trimmed)
+        return
     await _look_again(run)
     await run.host.lifecycle.unload(run.context.model)
 

@@ -1,38 +1,327 @@
 """
-The hosts of a gateway.
+The hosts of a gateway, and the choice of the one that serves a request.
 
 With one host nothing of this room is entered for a request: its own catalogue and lifecycle serve.
 """
 
 from __future__ import annotations
 
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from math import inf
+
+from ..catalogue.catalogue import Catalogue
+from ..catalogue.downloads import Downloads
+from ..catalogue.presence import HostState
+from ..faults import Refusal, StartProblem, afresh
+from ..observability.journal import get_logger
+from ..observability.record import current
 from ..settings.hosts import hosts_of
-from ..settings.schema import Settings
+from ..settings.schema import HostSettings, Settings
+from ..types import internal
+from .ejection import EjectionRules, Ejections
 from .host import Host, Names
+from .placement import Needs, rank
+from .pulls import Pulls
+from .ticket import Ticket
+from .union import Homes, Union
+from .view import BITS, LOADED, LOADING, UNLOADED, HomeFacts, HostFacts, ModelHomes, View
+
+SLOTS = 4
+"""How many requests a loaded model is taken to run at once, where nobody says."""
+
+Row = internal.CatalogueRow
 
 
 class Fleet:
     """All hosts, in the order of the settings."""
 
     def __init__(self, settings: Settings, names: Names) -> None:
-        """Make the hosts of the settings; nothing is opened yet."""
-        self.names = names
+        """Make the hosts of the settings; nothing is opened yet. Raises StartProblem."""
+        self._settings = settings
+        self._names = names
         self.hosts: tuple[Host, ...] = tuple(
             Host(name, of_host, settings, names, number)
             for number, (name, of_host) in enumerate(hosts_of(settings).items())
         )
+        refuse_twins(self.hosts)
         self.first = self.hosts[0]
         """The host of every request, if there is only one."""
+        self.is_one = len(self.hosts) == 1 and not self.first.settings.models
+        """Whether nothing has to be chosen: requests have no ticket then."""
+        self.union = Union(settings, names.pulled, lambda: self.hosts)
+        self.models: Catalogue | Union = self.first.catalogue if self.is_one else self.union
+        """The models of all hosts."""
+        self.downloads: Downloads | Pulls = (
+            self.first.downloads if self.is_one else Pulls(self, settings.downloads.to)
+        )
+        self.running: list[int] = [0] * len(self.hosts)
+        """The requests that run on each host, those of other gateways included."""
+        self._elsewhere: list[int] = [0] * len(self.hosts)
+        self.ejections = Ejections(
+            [host.settings.tier for host in self.hosts], EjectionRules(), random.random
+        )
+        self._loading: dict[tuple[int, str], int] = {}
+        """How many requests wait for a model that is not loaded yet, by host and model."""
+        self._homes: dict[str, ModelHomes] = {}
+        self._view: View | None = None
+        self._must_probe = asyncio.Event()
+        self._probing: asyncio.Task[None] | None = None
+        self._log = get_logger()
 
     async def start(self, *, tells_of_hosts: bool) -> None:
         """Adopt the instances that an earlier process left, and with `tells_of_hosts` log hosts."""
-        await self.names.aliases.refresh()
+        await self._names.aliases.refresh()
         for host in self.hosts:
             await host.start()
             if tells_of_hosts:
                 host.presence.start()
+            if not self.is_one:
+                host.watch(self._note_host, self.union.note_change)
+        if not self.is_one:
+            self.union.when_changed.append(self._forget_homes)
+            self._probing = asyncio.create_task(self._probe())
 
     async def aclose(self) -> None:
         """Stop timers and close connections."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.gather(self._probing, return_exceptions=True)
         for host in self.hosts:
             await host.aclose()
+
+    def named(self, name: str) -> Host | None:
+        """Return the host of a name."""
+        return next((host for host in self.hosts if host.name == name), None)
+
+    # -- choosing -----------------------------------------------------------------------------
+
+    def ticket(self, pinned: str | None = None) -> Ticket | None:
+        """
+        Return what a request needs for its way to a host, None if there is only one.
+
+        Raises Refusal (404) for a pinned host that there is not.
+        """
+        host = None
+        if pinned is not None and (host := self.named(pinned)) is None:
+            known = ", ".join(host.name for host in self.hosts)
+            raise Refusal(404, f"no host is called {pinned[:64]!r}; the hosts are: {known}")
+        if self.is_one:
+            return None
+        return Ticket(self, None if host is None else host.number)
+
+    async def choose(self, ticket: Ticket, name: str, *, trust_loaded: bool = False) -> Row | None:
+        """
+        Choose the host of a request for a model, and return the model's row there.
+
+        None if no host has the model, or the pinned one has not. Raises UpstreamFailure if the
+        hosts that have it can't be reached.
+        """
+        homes = await self.union.homes(name, trust_loaded=trust_loaded)
+        if homes is None:
+            return None
+        ranked = self._ranked(ticket, homes)
+        if ranked and self.ejections.shut_until[ranked[0]] == inf:
+            # Every home is away. One may be back since it was last asked.
+            await self.union.ask_again(homes.rows)
+            homes = self.union.resolve(name.strip()) or homes
+            ranked = self._ranked(ticket, homes)
+            if ranked and self.ejections.shut_until[ranked[0]] == inf:
+                failure = self.hosts[ranked[0]].failure
+                ticket.host = self.hosts[ranked[0]]
+                if failure is not None:
+                    raise afresh(failure)
+        if not ranked:
+            if ticket.last_failure is not None:
+                raise afresh(ticket.last_failure)
+            return None
+        host = self.hosts[ranked[0]]
+        row = homes.rows[host.number]
+        ticket.take(host, row)
+        current().host = host.name
+        return row
+
+    def default(self, ticket: Ticket) -> Host:
+        """Choose the host of a request that names no model."""
+        if ticket.pinned is not None:
+            host = self.hosts[ticket.pinned]
+        else:
+            now = time.monotonic()
+            host = min(
+                self.hosts,
+                key=lambda host: (
+                    host.number in ticket.tried,
+                    self.ejections.shut_until[host.number] > now or host.is_late,
+                    host.settings.tier,
+                    self.running[host.number] / self._slots(host.settings),
+                    host.number,
+                ),
+            )
+        ticket.take(host, None)
+        current().host = host.name
+        return host
+
+    def _ranked(self, ticket: Ticket, homes: Homes) -> tuple[int, ...]:
+        """Return the numbers of the hosts that may serve, best first."""
+        now = time.monotonic()
+        if self._view is None:
+            self._view = self._look()
+        view = self._view
+        if homes.key not in self._homes:
+            self._homes[homes.key] = ModelHomes(self._facts(homes))
+        late = {host.number for host in self.hosts if host.is_late}
+        # What nobody can do is refused by the request's plan, in Ollama's words.
+        for mask in (ticket.mask, 0):
+            for without in (ticket.tried | late, ticket.tried):
+                needs = Needs(
+                    homes.key,
+                    ticket.context,
+                    ticket.key,
+                    mask,
+                    ticket.pinned,
+                    frozenset(without),
+                )
+                if ranked := rank(needs, view, now):
+                    return ranked
+        return ()
+
+    def _facts(self, homes: Homes) -> dict[int, HomeFacts]:
+        return {number: self._facts_of(number, row) for number, row in homes.rows.items()}
+
+    def _facts_of(self, number: int, row: Row) -> HomeFacts:
+        lacks = sum(
+            bit for name, bit in BITS.items() if getattr(row.capabilities, name, "unknown") == "no"
+        )
+        if not row.instances:
+            is_loading = (number, row.instances_of) in self._loading
+            return HomeFacts(LOADING if is_loading else UNLOADED, 0, lacks)
+        lengths = [one.context_length for one in row.instances]
+        most = max((int(each) for each in lengths if isinstance(each, int | float)), default=0)
+        return HomeFacts(LOADED, most, lacks)
+
+    def _look(self) -> View:
+        """Return the snapshot of all hosts; homes are added to it when they are asked for."""
+        held = [0] * len(self.hosts)
+        for number, view in self.union.views():
+            held[number] = sum(1 for row in view.rows if row.instances)
+        return View(
+            hosts=tuple(
+                HostFacts(
+                    host.name,
+                    host.settings.tier,
+                    self._slots(host.settings),
+                    host.settings.weight,
+                )
+                for host in self.hosts
+            ),
+            homes=self._homes,
+            running=self.running,
+            shut_until=self.ejections.shut_until,
+            held=tuple(held),
+        )
+
+    def _slots(self, settings: HostSettings) -> int:
+        return settings.slots or SLOTS
+
+    def _forget_homes(self) -> None:
+        self._homes = {}
+        self._view = None
+
+    # -- seats --------------------------------------------------------------------------------
+
+    def take_seat(self, number: int, row: Row) -> None:
+        """Count a request that runs on a host."""
+        self.running[number] += 1
+        if not row.instances:
+            key = (number, row.instances_of)
+            self._loading[key] = self._loading.get(key, 0) + 1
+            if self._loading[key] == 1:
+                self._forget_homes()
+
+    def give_back(self, number: int, row: Row) -> None:
+        """Count it no more."""
+        self.running[number] -= 1
+        key = (number, row.instances_of)
+        if not row.instances and key in self._loading:
+            self._loading[key] -= 1
+            if not self._loading[key]:
+                del self._loading[key]
+                self._forget_homes()
+
+    def set_elsewhere(self, counts: Mapping[str, int]) -> None:
+        """Say how many requests other gateways run on each host, by its name."""
+        for host in self.hosts:
+            number, count = host.number, counts.get(host.name, 0)
+            self.running[number] += count - self._elsewhere[number]
+            self._elsewhere[number] = count
+
+    # -- all hosts ----------------------------------------------------------------------------
+
+    async def list_running(self) -> list[internal.RunningInstance]:
+        """Return every loaded instance of every host. Raises UpstreamFailure if none answers."""
+        await self.union.refresh(0.0)
+        found: list[internal.RunningInstance] = []
+        for number, view in self.union.views():
+            host = self.hosts[number]
+            if not host.is_away:
+                found += host.lifecycle.running(view.rows)
+        return sorted(found, key=lambda one: one.expires_at, reverse=True)
+
+    async def unload(self, name: str) -> None:
+        """Unload every instance of a model on every host that is there, as soon as it is free."""
+        await self.union.refresh(self._settings.models.catalogue_ttl_s)
+        homes = self.union.resolve(name.strip())
+        if homes is None:
+            return
+        work = [
+            self.hosts[number].lifecycle.unload(row)
+            for number, row in homes.rows.items()
+            if not self.hosts[number].is_away
+        ]
+        for result in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    async def look(self, limit_s: float) -> list[tuple[Host, HostState]]:
+        """Ask every host whether it is there, all at once, each within `limit_s` seconds."""
+        states = await asyncio.gather(*(host.presence.look(limit_s) for host in self.hosts))
+        return list(zip(self.hosts, states, strict=True))
+
+    # -- health -------------------------------------------------------------------------------
+
+    def _note_host(self, host: Host, is_well: bool) -> None:
+        now = time.monotonic()
+        before = self.ejections.state(host.number, now)
+        self.ejections.note_probe(host.number, now, is_well=is_well)
+        after = self.ejections.state(host.number, now)
+        if not is_well:
+            host.is_away = True
+            self._must_probe.set()
+        if before != after:
+            self._log.info("a host's state has changed", host=host.name, before=before, now=after)
+
+    async def _probe(self) -> None:
+        """Ask hosts that are away whether they are back, each in its own pauses."""
+        while True:
+            pause_s = self.ejections.next_probe_at() - time.monotonic()
+            self._must_probe.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if pause_s == inf else max(pause_s, 0.0)):
+                    await self._must_probe.wait()
+            for number in self.ejections.due(time.monotonic()):
+                self.hosts[number].catalogue.fetch()
+
+
+def refuse_twins(hosts: tuple[Host, ...]) -> None:
+    """Raise StartProblem if two hosts are one."""
+    known: dict[str, Host] = {}
+    for host in hosts:
+        other = known.setdefault(host.identity, host)
+        if other is not host:
+            raise StartProblem(
+                f"the hosts {other.name} and {host.name} have one address ({host.upstream.url}): "
+                "a model would be counted and loaded twice; remove one of them"
+            )

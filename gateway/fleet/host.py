@@ -6,6 +6,10 @@ Nothing in it knows of other hosts. `fleet` holds the hosts and chooses between 
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from math import inf
+
 from ..catalogue.aliases import Aliases
 from ..catalogue.catalogue import Catalogue
 from ..catalogue.downloads import Downloads
@@ -13,9 +17,12 @@ from ..catalogue.first_seen import FirstSeen
 from ..catalogue.presence import Presence
 from ..catalogue.pulled_names import PulledNames
 from ..catalogue.rows import CapabilityWords
+from ..faults import UpstreamFailure, afresh
 from ..lifecycle.lifecycle import Lifecycle
 from ..lifecycle.ownership import Ownership
 from ..lifecycle.sharing import Sharing
+from ..observability.journal import get_logger
+from ..settings.hosts import serves
 from ..settings.schema import HostSettings, Settings
 from ..store.hosts import host_identity
 from ..store.interface import Store
@@ -60,7 +67,8 @@ class Host:
             names.capability_words,
             process.limits.list_s,
         )
-        self.presence = Presence(self.upstream, self.catalogue)
+        is_named = bool(process.hosts)
+        self.presence = Presence(self.upstream, self.catalogue, name if is_named else None)
         self.lifecycle = Lifecycle(
             self.upstream,
             self.catalogue,
@@ -69,6 +77,71 @@ class Host:
             Sharing(names.store, self.identity, names.gateway),
         )
         self.downloads = Downloads(self.upstream, self.catalogue, process.downloads)
+
+        self.seen_at = -inf
+        """When it last sent its list, on the monotonic clock."""
+        self.is_away = False
+        """Whether its list cannot be had; it is asked from time to time."""
+        self.is_late = False
+        """Whether its list was not there in time; nobody waits for the next one."""
+        self.failure: UpstreamFailure | None = None
+        """Why its list could not be had the last time."""
+        self._log = get_logger(host=name)
+        self._warned: set[str] = set()
+
+    def watch(self, tell: Callable[[Host, bool], None], changed: Callable[[], None]) -> None:
+        """
+        Follow the host among others, after its presence has begun to.
+
+        `tell` is called after each fetch of its list, with whether it is well, and for a request
+        for which no connection could be opened; `changed` when the list is another one.
+        """
+        catalogue, upstream = self.catalogue, self.upstream
+        fetched, unreachable = catalogue.when_fetched, upstream.when_unreachable
+
+        def note_fetch(failure: BaseException | None) -> None:
+            if fetched is not None:
+                fetched(failure)
+            self._note_fetch(failure)
+            tell(self, failure is None)
+
+        def note_unreachable() -> None:
+            if unreachable is not None:
+                unreachable()
+            tell(self, False)
+
+        catalogue.when_fetched, upstream.when_unreachable = note_fetch, note_unreachable
+        catalogue.when_changed = changed
+
+    def note_late(self) -> None:
+        """Note that its list was not there in time."""
+        if not self.is_late:
+            self.is_late = True
+            self._log.info("the host is silent; it counts as it was last seen")
+
+    def _note_fetch(self, failure: BaseException | None) -> None:
+        self.is_away = failure is not None
+        if failure is None:
+            self.is_late = False
+            self.failure = None
+            self.seen_at = time.monotonic()
+            self._warn_of_patterns()
+        elif isinstance(failure, UpstreamFailure):
+            self.failure = afresh(failure)
+
+    def _warn_of_patterns(self) -> None:
+        """Log once each pattern of the settings that no model of the host matches."""
+        rows = self.catalogue.view.rows if self.catalogue.view is not None else []
+        for pattern in self.settings.models if rows else ():
+            plain = (pattern.removeprefix("!"),)
+            if pattern in self._warned or any(serves(plain, row.key, row.name) for row in rows):
+                continue
+            self._warned.add(pattern)
+            self._log.warning(
+                "a pattern matches no model",
+                pattern=pattern,
+                do=f"compare hosts.{self.name}.models with `olgate models`",
+            )
 
     async def start(self) -> None:
         """Adopt the instances that an earlier process left."""

@@ -24,6 +24,7 @@ from ..engine.model_check import ModelCheck
 from ..engine.run import NEAREST, Run, Services
 from ..faults import Refusal, UpstreamFailure, afresh
 from ..fleet.host import Host
+from ..fleet.ticket import Ticket
 from ..lifecycle.lifecycle import Lease
 from ..observability.record import current
 from ..runtime.context import NOTHING, RequestContext
@@ -88,19 +89,21 @@ class Passthrough:
     async def serve(self, scope: Scope, receive: Receive, client: AsgiClient) -> None:
         """Forward one request. `receive` is given up once the body is read."""
         lease = None
-        host = self._fleet.first
+        host, ticket = self._fleet.first, None
         path: str = scope["path"]
         record = current()
         route, values = self._routes.find(scope["method"], path)
         context = RequestContext(self._settings, header(scope, b"user-agent"), values)
         try:
+            if client.pinned is not None or not self._fleet.is_one:
+                ticket = self._fleet.ticket(client.pinned)
             body: bytes | AsyncIterator[bytes] | None = None
             if route.reads_kept and self._catalogue.keeps_names:
                 context.kept_models = await self._catalogue.made()
             if route.reads_models:
                 context.models = await self._catalogue.listed()
             if route.path_model:
-                await self._name_model(values[route.path_model], context)
+                await self._name_model(values[route.path_model], context, ticket)
             has_body = _has_body(scope)
             if has_body and not _is_json(scope):
                 body = body_pieces(receive)
@@ -117,13 +120,16 @@ class Passthrough:
                         await self._turns.run(check_depth_in_steps(body, limits))
                     else:
                         check_depth(body, limits)
-                    body = await self._patched(body, route, context)
+                    body = await self._patched(body, route, context, ticket)
                 else:
                     body = None
             if route.missing is not None and context.resolved is None:
                 raise afresh(route.missing)
             if route.instead is not None and await self._answer_instead(route, context, client):
                 return
+            if ticket is not None:
+                host = ticket.host or self._fleet.default(ticket)
+                context.upstream_url, client.served_by = host.upstream.url, host.name
             changes, on_stream = due(route.answer, context), due(route.stream, context)
             # The members are the body once more, which is kept no longer than it is needed.
             context.sent = NOTHING
@@ -139,13 +145,19 @@ class Passthrough:
             await self._forward(
                 scope, body, route, changes, on_stream, context, host, lease, client
             )
+            if ticket is not None:
+                ticket.note_answer()
         except BaseException as problem:
+            if ticket is not None:
+                ticket.note(problem)
             told = partial(refuse, path=path, client=client)
             if not await self._failures.conclude(problem, client, told, context, path):
                 raise
         finally:
             if lease is not None:
                 lease.release()
+            if ticket is not None:
+                ticket.leave()
             if route.changes_models:
                 self._catalogue.invalidate()
 
@@ -179,7 +191,9 @@ class Passthrough:
         scope["headers"] = [item for item in scope["headers"] if item[0] != b"content-encoding"]
         return whole.getvalue()
 
-    async def _patched(self, body: bytes, route: PassedOn, context: RequestContext) -> bytes:
+    async def _patched(
+        self, body: bytes, route: PassedOn, context: RequestContext, ticket: Ticket | None
+    ) -> bytes:
         """
         Return the body with what the route changes in it; the body itself when nothing is.
 
@@ -198,7 +212,9 @@ class Passthrough:
             # LM Studio reports a body that is not an object.
             return body
         context.sent = members
-        if route.model and not await self._find_model(members.get(route.model), route, context):
+        if route.model and not await self._find_model(
+            members.get(route.model), route, context, ticket
+        ):
             return body
         if route.first is not None:
             await route.first(members, Run(context, self._services))
@@ -221,7 +237,11 @@ class Passthrough:
         return True
 
     async def _find_model(
-        self, name: msgspec.Raw | None, route: PassedOn, context: RequestContext
+        self,
+        name: msgspec.Raw | None,
+        route: PassedOn,
+        context: RequestContext,
+        ticket: Ticket | None,
     ) -> bool:
         """Look up a model by the raw name in a body; tell whether there was a name at all."""
         try:
@@ -230,22 +250,31 @@ class Passthrough:
             return False
         if not isinstance(asked, str) or not asked.strip():
             return False
-        await self._name_model(asked, context, is_inference=route.path.startswith(MOUNTS))
+        is_inference = route.path.startswith(MOUNTS)
+        await self._name_model(asked, context, ticket, is_inference=is_inference)
         return True
 
     async def _name_model(
-        self, asked: str, context: RequestContext, *, is_inference: bool = False
+        self,
+        asked: str,
+        context: RequestContext,
+        ticket: Ticket | None,
+        *,
+        is_inference: bool = False,
     ) -> None:
         """
         Set the context's model to the one that a name stands for. Raises Refusal (404).
 
         With `is_inference` an unknown name may be served by another model (`models.unknown`).
         """
-        row = await self._catalogue.find(asked, trust_loaded=True)
+        if ticket is None:
+            row = await self._catalogue.find(asked, trust_loaded=True)
+        else:
+            row = await self._fleet.choose(ticket, asked, trust_loaded=True)
         if row is None:
             near = self._catalogue.nearest(asked)
             if is_inference:
-                row = await self._instead_of(asked, near, context)
+                row = await self._instead_of(asked, near, context, ticket)
         if row is None:
             headers = [(NEAREST, ", ".join(near))] if near else []
             if is_inference and context.settings.models.unknown == "refuse":
@@ -257,7 +286,7 @@ class Passthrough:
         )
 
     async def _instead_of(
-        self, asked: str, near: list[str], context: RequestContext
+        self, asked: str, near: list[str], context: RequestContext, ticket: Ticket | None
     ) -> internal.CatalogueRow | None:
         """Return the model that serves in place of an unknown one, None if none may."""
         wanted = context.settings.models.unknown
@@ -267,7 +296,10 @@ class Passthrough:
             if len(near) != 1:
                 return None
             wanted = near[0]
-        row = await self._catalogue.find(wanted, trust_loaded=True)
+        if ticket is None:
+            row = await self._catalogue.find(wanted, trust_loaded=True)
+        else:
+            row = await self._fleet.choose(ticket, wanted, trust_loaded=True)
         if row is not None:
             context.warnings.append(f"{asked!r} is unknown; {row.name} answers (models.unknown)")
         return row

@@ -45,6 +45,9 @@ Where the scope has the status with which the server itself has refused a reques
 runs: nothing that the application sends from there on arrives.
 """
 
+HOST = b"x-olgate-host"
+"""In a request, the host that is to serve it. In its answer, the host that did."""
+
 CLIENT = "olgate.client"
 """Where the scope has the AsgiClient. Its `receive` may lead back to the scope."""
 _STREAM_HEADERS = [(b"content-type", NDJSON)]
@@ -79,6 +82,10 @@ class AsgiClient:
         self.held_bytes = 0
         """Bytes of its body that count as held (`bodies`)."""
         self.is_event_stream = False
+        self.pinned: str | None = None
+        """The name of the only host that may serve the request, None for any."""
+        self.served_by = ""
+        """The name of the host that serves it, which the answer's start tells; empty for none."""
         self._early: asyncio.Future[None] | None = None
 
     async def receive(self) -> Message:
@@ -186,6 +193,8 @@ class AsgiClient:
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Start an answer whose body follows with `push` and `finish`."""
+        if self.served_by:
+            self._headers.append((HOST, self.served_by.encode("ascii", "replace")))
         await self.send(
             {
                 "type": "http.response.start",

@@ -19,6 +19,9 @@ STATED = UpstreamFailure("a prompt was too long", status=400)
 class Client:
     """A client whose answer has begun or not, and that is there or not."""
 
+    pinned: str | None = None
+    served_by = ""
+
     def __init__(self, *, is_started: bool = False, is_gone: bool = False) -> None:
         self.is_started = is_started
         self.is_gone = is_gone

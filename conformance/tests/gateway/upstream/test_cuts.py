@@ -136,6 +136,8 @@ class Client:
     """A client that keeps everything."""
 
     is_gone = False
+    pinned: str | None = None
+    served_by = ""
 
     def __init__(self) -> None:
         self.is_started = self.is_finished = False

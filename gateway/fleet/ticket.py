@@ -1,0 +1,106 @@
+"""
+The ticket of one request: what placing it needs to know, and the host that serves it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from ..faults import UpstreamFailure
+from ..types import internal
+from .ejection import Ejections, Failure
+from .host import Host
+
+_CONNECT = ("connect", "dns", "tls")
+_ANSWER = (
+    "first_byte_timeout",
+    "silence_timeout",
+    "closed_before_headers",
+    "closed_mid_stream",
+    "bad_http",
+    "not_json",
+    "not_sse",
+    "empty",
+)
+"""Faults that say that a host works badly; what it states of a request is no such fault."""
+_BUSY = (429, 503)
+
+
+class Seats(Protocol):
+    """The fleet, as far as a ticket changes it."""
+
+    ejections: Ejections
+
+    def take_seat(self, number: int, row: internal.CatalogueRow) -> None:
+        """Count a request that runs on a host."""
+
+    def give_back(self, number: int, row: internal.CatalogueRow) -> None:
+        """Count it no more."""
+
+
+class Ticket:
+    """One request where there are several hosts; `leave` must follow."""
+
+    __slots__ = (
+        "_seats",
+        "context",
+        "host",
+        "key",
+        "last_failure",
+        "mask",
+        "pinned",
+        "row",
+        "tried",
+    )
+
+    def __init__(self, seats: Seats, pinned: int | None = None) -> None:
+        """Have no host yet. `pinned` is the number of the only host that may serve."""
+        self._seats = seats
+        self.pinned = pinned
+        self.mask = 0
+        """The capabilities that the request needs (`view.BITS`)."""
+        self.context = 0
+        """The context that it asks for, in tokens; 0 is any."""
+        self.key = 0
+        """The hash of its beginning (`affinity`), 0 for none."""
+        self.tried: set[int] = set()
+        """The numbers of hosts that have failed it."""
+        self.host: Host | None = None
+        self.row: internal.CatalogueRow | None = None
+        self.last_failure: UpstreamFailure | None = None
+
+    def take(self, host: Host, row: internal.CatalogueRow | None) -> None:
+        """Be served by a host from now on."""
+        self.leave()
+        self.host, self.row = host, row
+        if row is not None:
+            self._seats.take_seat(host.number, row)
+
+    def leave(self) -> None:
+        """Use the host's model no more; a second call does nothing."""
+        if self.host is not None and self.row is not None:
+            self._seats.give_back(self.host.number, self.row)
+        self.row = None
+
+    def note(self, problem: BaseException) -> None:
+        """Note what a request ended with, if it says something about the host."""
+        if not isinstance(problem, UpstreamFailure) or self.host is None:
+            return
+        self.last_failure = problem
+        kind = kind_of(problem)
+        if kind is not None:
+            self._seats.ejections.note_failure(self.host.number, kind, time.monotonic())
+
+    def note_answer(self) -> None:
+        """Note that the host has answered well."""
+        if self.host is not None:
+            self._seats.ejections.note_answer(self.host.number, time.monotonic())
+
+
+def kind_of(failure: UpstreamFailure) -> Failure | None:
+    """Return what a failure says about its host, None for nothing."""
+    if failure.fault in _CONNECT:
+        return "connect"
+    is_bad = failure.fault in _ANSWER or (failure.status or 0) in _BUSY
+    return "answer" if is_bad or (failure.fault is None and (failure.status or 0) >= 500) else None

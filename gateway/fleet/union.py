@@ -1,0 +1,339 @@
+"""
+The models of all hosts as one list, and the homes of a name.
+
+It takes the place of a `Catalogue` where there are several hosts. A host that is silent or away
+holds up nothing for longer than `fleet.list_wait_s`, and counts as it was last seen; what a host
+had that is away for `fleet.forget_s` is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from ..catalogue.aliases import Alias
+from ..catalogue.pulled_names import PulledNames
+from ..catalogue.view import Dialect, View, fold
+from ..faults import UpstreamFailure, afresh
+from ..names import grammar, suggestions
+from ..observability.journal import get_logger
+from ..settings.hosts import serves
+from ..settings.schema import Settings
+from ..types import internal
+from .host import Host
+
+Row = internal.CatalogueRow
+
+_TRUST_FACTOR = 12
+"""A loaded model is trusted for this many times the cache time of the list, as on one host."""
+_AGAIN_S = 1.0
+"""Seconds between two searches for a name that no host has."""
+_MOST_NAMES = 4096
+"""Names whose homes are remembered until a list changes."""
+
+
+class Homes(NamedTuple):
+    """
+    The hosts that have the model of a name: the row on each, by the host's number.
+
+    `key` is the same for names of the same models.
+    """
+
+    key: str
+    rows: dict[int, Row]
+
+
+class Union:
+    """The models of all hosts."""
+
+    def __init__(
+        self, settings: Settings, pulled: PulledNames, hosts: Callable[[], Sequence[Host]]
+    ) -> None:
+        """Unite the lists of `hosts()`, which may change."""
+        self.pulled = pulled
+        self._hosts = hosts
+        self._ttl_s = settings.models.catalogue_ttl_s
+        self._wait_s = settings.fleet.list_wait_s
+        self._forget_s = settings.fleet.forget_s
+        self._resolved: dict[str, Homes | None] = {}
+        self._searched_at = -inf
+        self.when_changed: list[Callable[[], None]] = []
+        self._log = get_logger()
+
+    # -- as a catalogue -----------------------------------------------------------------------
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """LM Studio's newest dialect that any host speaks; None before the first answer."""
+        spoken = {host.catalogue.dialect for host in self._hosts()}
+        order: tuple[Dialect, ...] = ("v1", "v0", "openai")
+        return next((dialect for dialect in order if dialect in spoken), None)
+
+    @property
+    def keeps_names(self) -> bool:
+        """Whether there are any aliases or derived models."""
+        return self._hosts()[0].catalogue.keeps_names
+
+    def nearest(self, name: str) -> list[str]:
+        """Return the listed names most similar to an unknown one, without asking the hosts."""
+        names = dict.fromkeys(row.name for _, view in self.views() for row in view.rows)
+        return suggestions.nearest(name, list(names))
+
+    def invalidate(self) -> None:
+        """Drop what is cached of all hosts' lists."""
+        for host in self._hosts():
+            host.catalogue.invalidate()
+
+    async def rows(self, *, fresh: bool = False) -> list[Row]:
+        """Return a row for each model of any host. Raises UpstreamFailure if no host answers."""
+        await self.refresh(0.0 if fresh else self._ttl_s)
+        return _united(
+            (row for row in self._own_rows(number, view)) for number, view in self._best()
+        )
+
+    async def made(self) -> list[Row]:
+        """Return the derived models. Raises UpstreamFailure if no host answers."""
+        await self.refresh(self._ttl_s)
+        return _united(self._made_rows(number, view) for number, view in self._best())
+
+    async def listed(self) -> list[Row]:
+        """
+        Return the rows for listings: derived models and those they do not hide, newest first.
+
+        A name has one row: the details are those of the best home, and it can what any home can.
+        Raises UpstreamFailure if no host answers.
+        """
+        made = await self.made()
+        hidden = {row.name.lower() for row in made}
+        own = _united(self._own_rows(number, view) for number, view in self._best())
+        listed = [*made, *(row for row in own if row.name.lower() not in hidden)]
+        return sorted(listed, key=lambda row: row.modified_at[:19], reverse=True)
+
+    async def find(self, name: str, *, trust_loaded: bool = False) -> Row | None:
+        """Return the row of a name at its best home, None if no host has it."""
+        homes = await self.homes(name, trust_loaded=trust_loaded)
+        if homes is None:
+            return None
+        order = [number for number, _ in self._best()]
+        return homes.rows[min(homes.rows, key=order.index)]
+
+    async def kept_name(self, name: str) -> Literal["stored", "configured", "none"]:
+        """Return whether a name is an alias, even if no host has its model."""
+        return await self._hosts()[0].catalogue.kept_name(name)
+
+    async def keep(self, alias: Alias) -> None:
+        """Store a derived model, for all hosts. Raises StoreFailure."""
+        homes = self.resolve(alias.name)
+        first = 0 if homes is None else min(homes.rows)
+        # A name that a model has in other letters stays as that model has it.
+        await self._hosts()[first].catalogue.keep(alias)
+        self.update_made()
+
+    async def forget(self, name: str) -> None:
+        """Delete a derived model. Raises StoreFailure."""
+        await self._hosts()[0].catalogue.forget(name)
+        self.update_made()
+
+    def update_made(self) -> None:
+        """Have the cached views show the aliases that there are now."""
+        for host in self._hosts():
+            host.catalogue.update_made()
+
+    # -- homes --------------------------------------------------------------------------------
+
+    async def homes(self, name: str, *, trust_loaded: bool = False) -> Homes | None:
+        """
+        Return the hosts that have the model of a name, None if none has it.
+
+        With `trust_loaded`, hosts are not asked if the model was loaded somewhere in the last list.
+        Raises UpstreamFailure if no host has ever answered.
+        """
+        text = name.strip()
+        found = self.resolve(text)
+        if found is not None and trust_loaded and self._is_trusted(found):
+            return found
+        await self.refresh(self._ttl_s)
+        found = self.resolve(text)
+        if found is None and grammar.parse(text) is not None:
+            now = time.monotonic()
+            if now - self._searched_at > _AGAIN_S:
+                # The model may be new. Asking at most once a second is cheap enough.
+                self._searched_at = now
+                await self.refresh(0.0 if self._ttl_s else inf)
+                found = self.resolve(text)
+        if found is None:
+            self._log.info("unknown model", asked=text, nearest=self.nearest(text))
+        return found
+
+    def resolve(self, text: str) -> Homes | None:
+        """
+        Return the homes of a name as the hosts were last seen.
+
+        The better a name fits, the more it counts: a host where it is an exact key comes before one
+        where it is that only in other letters. Hosts that have the very same model are homes, too.
+        """
+        try:
+            return self._resolved[text]
+        except KeyError:
+            pass
+        found = {
+            number: (_precedence(view, text, row), row)
+            for number, view in self.views()
+            if (row := view.match(text)) is not None and self._serves(number, row)
+        }
+        homes = None
+        if found:
+            best, row = min(found.values(), key=lambda item: item[0])
+            keys = {each.request_key for rank, each in found.values() if rank == best}
+            rows = {
+                number: each
+                for number, (rank, each) in found.items()
+                if rank == best or each.request_key in keys
+            }
+            key = row.request_key if len(keys) == 1 else f"{row.request_key}\n{text}"
+            homes = Homes(f"{key}\n{row.name}" if row.made is not msgspec.UNSET else key, rows)
+        if len(self._resolved) >= _MOST_NAMES:
+            self._resolved.clear()
+        self._resolved[text] = homes
+        return homes
+
+    def views(self) -> Iterator[tuple[int, View]]:
+        """Yield the last list of each host that has one and is not forgotten, by its number."""
+        oldest = time.monotonic() - self._forget_s
+        for host in self._hosts():
+            view = host.catalogue.view
+            if view is not None and (not host.is_away or host.seen_at >= oldest):
+                yield host.number, view
+
+    def note_change(self) -> None:
+        """Take note that a host's list, or what is kept of names, has become another one."""
+        self._resolved.clear()
+        for act in self.when_changed:
+            act()
+
+    async def refresh(self, max_age_s: float) -> None:
+        """
+        Ask the hosts whose lists are too old, and wait for them for a bounded time.
+
+        Hosts that are away, or that were silent the last time, are not waited for. While nothing at
+        all is known, the first answer is waited for. Raises UpstreamFailure if there is none.
+        """
+        now = time.monotonic()
+        asked: dict[asyncio.Task[View], Host] = {}
+        for host in self._hosts():
+            view = host.catalogue.view
+            age_s = inf if view is None else now - view.taken_at
+            if age_s <= max_age_s:
+                if age_s > max_age_s / 2:
+                    host.catalogue.refresh_later()
+            elif not host.is_away:
+                task = host.catalogue.fetch()
+                if not host.is_late:
+                    asked[task] = host
+        if asked:
+            _, pending = await asyncio.wait(asked, timeout=self._wait_s)
+            for task in pending:
+                asked[task].note_late()
+        if next(self.views(), None) is None:
+            await self._await_first()
+
+    async def ask_again(self, numbers: Iterable[int]) -> None:
+        """Ask hosts that are away, within the time for a list: one may be back."""
+        hosts = self._hosts()
+        tasks = [hosts[number].catalogue.fetch() for number in numbers]
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._wait_s)
+
+    # -- inside -------------------------------------------------------------------------------
+
+    async def _await_first(self) -> None:
+        hosts = self._hosts()
+        waiting = {host.catalogue.fetch() for host in hosts}
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if any(not task.cancelled() and task.exception() is None for task in done):
+                return
+        for host in hosts:
+            if host.failure is not None:
+                raise afresh(host.failure)
+        raise UpstreamFailure("no host answers", fault="connect")
+
+    def _is_trusted(self, homes: Homes) -> bool:
+        hosts, now = self._hosts(), time.monotonic()
+        trusted = False
+        for number, row in homes.rows.items():
+            host = hosts[number]
+            view = host.catalogue.view
+            if view is None or host.is_away:
+                continue
+            age_s = now - view.taken_at
+            trusted = trusted or (bool(row.instances) and age_s <= self._ttl_s * _TRUST_FACTOR)
+            if age_s > self._ttl_s / 2:
+                host.catalogue.refresh_later()
+        return trusted
+
+    def _best(self) -> list[tuple[int, View]]:
+        """Return hosts and their lists, the best homes first: there, of a low tier, in order."""
+        hosts = self._hosts()
+        return sorted(
+            self.views(),
+            key=lambda item: (hosts[item[0]].is_away, hosts[item[0]].settings.tier, item[0]),
+        )
+
+    def _serves(self, number: int, row: Row) -> bool:
+        patterns = self._hosts()[number].settings.models
+        return not patterns or serves(patterns, row.key, row.name)
+
+    def _own_rows(self, number: int, view: View) -> list[Row]:
+        return [row for row in view.rows if self._serves(number, row)]
+
+    def _made_rows(self, number: int, view: View) -> list[Row]:
+        return [row for row in view.made.values() if self._serves(number, row)]
+
+
+def _united(lists: Iterable[Iterable[Row]]) -> list[Row]:
+    """Return one row for each name, the first one, with what the others can as well."""
+    found: dict[str, Row] = {}
+    for rows in lists:
+        for row in rows:
+            name = row.name.lower()
+            known = found.get(name)
+            found[name] = row if known is None else _with_more(known, row)
+    return list(found.values())
+
+
+def _with_more(row: Row, other: Row) -> Row:
+    """Return a row that is able to do what the other one is, and loaded where that is."""
+    added = [word for word in other.shown_capabilities if word not in row.shown_capabilities]
+    return msgspec.structs.replace(
+        row,
+        capabilities=_most_capable(row.capabilities, other.capabilities),
+        shown_capabilities=[*row.shown_capabilities, *added],
+        instances=[*row.instances, *other.instances],
+    )
+
+
+def _most_capable(
+    one: internal.Capabilities, other: internal.Capabilities
+) -> internal.Capabilities:
+    order: tuple[internal.Verdict, ...] = ("yes", "unknown", "no")
+    return internal.Capabilities(
+        **{
+            name: min(getattr(one, name), getattr(other, name), key=order.index)
+            for name in internal.Capabilities.__struct_fields__
+        }
+    )
+
+
+def _precedence(view: View, text: str, row: Row) -> int:
+    """Return how well a name fits a row that it stands for, 0 for the best (`View.match`)."""
+    if view.made.get(folded := fold(text)) is row:
+        return 0
+    if view.exact.get(text) is row:
+        return 1
+    return 2 if view.folded.get(folded) is row else 3

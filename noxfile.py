@@ -218,6 +218,12 @@ def upstream_diff(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)
+def simulate(session: nox.Session) -> None:
+    """Compare policies of placement in simulated fleets: `-- --write` writes docs/fleet.md."""
+    run(session, "conformance.simulation", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"], default=False)
 def bench(session: nox.Session) -> None:
     """Measure the gateway and its yardsticks: `nox -s bench -- --quick`."""
     run(session, "conformance.bench", *session.posargs)

@@ -2,13 +2,14 @@
 Placement: which hosts may serve a request, best first.
 
 `rank` is a pure function over a snapshot (`view`), so that tables, properties and a simulation can
-test it. Its order:
+test it. Its order (docs/fleet.md#placement-and-failover):
 
 1. open hosts in the lowest tier that has a home which can do what the request needs;
 2. loaded with enough context, then loaded with less, then not loaded; a home that is loading counts
    as loaded, with `LOADING_COUNTS` requests more for each slot;
 3. a home with a free slot before a full one;
-4. the home that the request's beginning prefers, while its load is at most `BOUND` times the mean;
+4. the home that the request's beginning prefers, while its load is at most `BOUND` times the mean,
+   or it has `ROOM`;
 5. fewest requests per slot, then weight.
 
 A decision looks at a bounded number of hosts, however many there are: of a large pool it looks at
@@ -27,6 +28,11 @@ from .view import LOADING, UNLOADED, Level, View
 
 BOUND = 1.25
 """How much more than the mean load of its pool a home may have and still attract its keys."""
+ROOM = 0.75
+"""
+The share of its slots up to which a home attracts its keys whatever the mean is: while little runs,
+a prompt in the cache is worth more than one request less (docs/fleet.md#simulation).
+"""
 LOADING_COUNTS = 2.0
 """A load takes about as long as two requests; so a queue that is longer is worse than a load."""
 MOST_HOMES = 4
@@ -59,7 +65,7 @@ class Needs(NamedTuple):
     without: frozenset[int] = _NOBODY
 
 
-def rank(needs: Needs, view: View, now: float, spread: Spread = "queue") -> tuple[int, ...]:
+def rank(needs: Needs, view: View, now: float, spread: Spread = "grow") -> tuple[int, ...]:
     """
     Return the numbers of the hosts that may serve a request, best first, at most `MOST_HOMES`.
 
@@ -75,35 +81,48 @@ def rank(needs: Needs, view: View, now: float, spread: Spread = "queue") -> tupl
         return (needs.pinned,) if is_there else ()
     levels = homes.levels_for(needs.mask, needs.context, view.hosts)
     best: list[int] = []
-    grown_at: int | None = None
-    """Where in `best` the full homes begin whose model an idle host may load as well."""
-    for (_, step), of_step in groupby(levels, _step_of):
-        if step == 0 or grown_at is None:
-            grown_at = None
-            if len(best) >= MOST_HOMES:
-                break
+    may_grow = False
+    """Whether all loaded homes of this tier are full, and one more host may load the model."""
+    tier = None
+    for (of_tier, step), of_step in groupby(levels, _step_of):
+        if tier != of_tier:
+            tier, may_grow = of_tier, False
+        if len(best) >= MOST_HOMES and not may_grow:
+            continue
         free: list[int] = []
         waiting: list[_Home] = []
-        is_loading = False
+        loaded = loading = 0
         for level in of_step:
             if level.state == UNLOADED:
                 free = _to_load(needs, view, level, now)
-                if grown_at is not None and free and not view.running[free[0]]:
-                    best.insert(grown_at, free.pop(0))
+                if may_grow:
+                    _grow(best, free, view)
             else:
                 before = len(waiting)
                 _rank_level(needs, view, level, now, free, waiting)
-                is_loading |= level.state == LOADING and len(waiting) > before
-        if is_loading:
-            grown_at = None
-        elif spread == "grow" and waiting and not free and not best:
-            grown_at = 0
+                if level.state == LOADING:
+                    loading += len(waiting) - before
+                else:
+                    loaded += level.size
+        if step == 0 and spread == "grow" and waiting and not free and not best:
+            # As many loads as there are loaded homes: a wave of first requests loads once, and a
+            # large fleet still grows in few steps.
+            may_grow = loading < loaded
         waiting.sort()
         best += free
         best += [number for *_, number in waiting]
     if not best:
         return _shut_homes(needs, levels, view)
     return tuple(best[:MOST_HOMES])
+
+
+def _grow(best: list[int], to_load: list[int], view: View) -> None:
+    """Move an idle host, if there is one, from those that could load the model to the front."""
+    for number in to_load:
+        if not view.running[number]:
+            to_load.remove(number)
+            best.insert(0, number)
+            return
 
 
 def _rank_level(
@@ -144,7 +163,7 @@ def _rank_level(
             if shut_until[number] > now or number in without:
                 continue
             has, slots, weight = running[number], slots_of[place], weights[place]
-            is_near = key != 0 and has < bound * slots
+            is_near = key != 0 and has < max(bound, ROOM) * slots
             if has >= slots:
                 load = preference if is_near else has / slots
                 waiting.append((not is_near, load, -weight, number))

@@ -82,7 +82,17 @@ class Level:
     orders the homes in a part, by rendezvous hashing with the weights of their hosts.
     """
 
-    __slots__ = ("_sample", "_shares", "_slots", "_tokens", "parts", "state", "step", "tier")
+    __slots__ = (
+        "_sample",
+        "_shares",
+        "_slots",
+        "_tokens",
+        "parts",
+        "size",
+        "state",
+        "step",
+        "tier",
+    )
 
     def __init__(
         self, tier: int, step: int, state: int, numbers: Iterable[int], hosts: Sequence[HostFacts]
@@ -91,6 +101,7 @@ class Level:
         self.step = step
         self.state = state
         chosen = list(numbers)
+        self.size = len(chosen)
         count = 1 if len(chosen) <= 2 * PART else ceil(len(chosen) / PART)
         cut: list[list[int]] = [[] for _ in range(count)]
         for number in chosen:

@@ -243,6 +243,23 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Further architectures that support fill-in-the-middle."""
 
 
+class PlacementSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which of several hosts serves a request; with one host nothing of it is used."""
+
+    spread: Literal["grow", "queue"] = "grow"
+    """
+    What happens when all slots of the hosts that have a model loaded are taken: `grow` loads it on
+    another host if one is idle, `queue` waits.
+    """
+    retry_percent: Annotated[int, Meta(ge=0, le=100)] = 20
+    """How many of 100 running requests may be retries on another host at a time."""
+    retry_least: Count = 3
+    """
+    How many retries are allowed at a time, however few requests run. With 0 of both there are
+    none.
+    """
+
+
 class DownloadSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the gateway polls a download in LM Studio."""
 
@@ -362,6 +379,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fleet: FleetSettings = FleetSettings()
     answers: AnswerSettings = AnswerSettings()
     models: ModelSettings = ModelSettings()
+    placement: PlacementSettings = PlacementSettings()
     downloads: DownloadSettings = DownloadSettings()
     pull: dict[str, str] = {}
     """

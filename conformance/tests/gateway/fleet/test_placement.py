@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.fleet.placement import BOUND, MOST_HOMES, Needs, Spread, rank
+from gateway.fleet.placement import BOUND, MOST_HOMES, ROOM, Needs, Spread, rank
 from gateway.fleet.view import BITS, LOADED, LOADING, UNLOADED, HomeFacts, HostFacts, View
 
 NOW = 100.0
@@ -210,8 +210,8 @@ def test_one_beginning_of_all_does_not_fill_one_host() -> None:
     hosts = [HostFacts(f"host {number}", slots=8) for number in range(4)]
     running = [0] * 4
     view = view_of(hosts, [UP] * 4, running)
-    for _ in range(24):
-        bound = BOUND * (sum(running) + 1) / 4
+    for _ in range(28):
+        bound = max(BOUND * (sum(running) + 1) / 4, ROOM * 8)
         best = rank(Needs("m", key=77), view, NOW)[0]
         running[best] += 1
         assert running[best] <= ceil(bound)

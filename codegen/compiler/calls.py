@@ -48,6 +48,7 @@ class CompiledCall:
     translate: Expression
     fold: Expression | None
     """What joins a stream's frames; None for a call with one answer."""
+    pieces: Expression
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class _Answered:
     decoder: Expression
     translate: Expression
     fold: Expression | None = None
+    pieces: Expression = NONE
 
 
 class Calls:
@@ -87,7 +89,7 @@ class Calls:
         if call.stream is not None:
             stream = self._streams.compiled(call, call.stream)
             if stream is not None:
-                answered = _Answered(stream.decoder, stream.translator, stream.fold)
+                answered = _Answered(stream.decoder, stream.translator, stream.fold, stream.pieces)
         elif call.response is not None:
             answered = self._response(call, call.response)
         else:
@@ -105,6 +107,7 @@ class Calls:
             answered.decoder,
             answered.translate,
             answered.fold,
+            answered.pieces,
         )
 
     def _check_types(self, call: CallRule, operation: Operation) -> None:
@@ -153,6 +156,7 @@ class Calls:
             keywords=(
                 *head,
                 ("chunks", call.decoder),
+                ("pieces", call.pieces),
                 ("translator", call.translate),
                 ("fold", call.fold),
                 ("streamed", streamed),

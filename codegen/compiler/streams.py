@@ -26,15 +26,17 @@ from codegen.compiler.tree import (
     Conditional,
     Expression,
     Lambda,
+    Literal,
     Name,
     Return,
+    Tuple,
     assign,
     guarded,
     own,
 )
 from codegen.descriptions.problem import did_you_mean
 from codegen.descriptions.signatures import Signature
-from codegen.descriptions.types import Field, Struct, StructType
+from codegen.descriptions.types import ArrayType, Field, Struct, StructType, arms
 from codegen.rules.model import CallRule, Emit, PathRef, StateRule, Stream
 
 
@@ -43,6 +45,8 @@ class CompiledStream:
     """What a plan needs to invoke a call whose answer streams."""
 
     decoder: Expression
+    pieces: Expression
+    """The names of the chunk's members that hold pieces of a whole."""
     translator: Expression
     fold: Expression
 
@@ -107,7 +111,21 @@ class Streams:
         fold = self._folds.compiled(call, stream, target)
         given = self._write(writing, chunk, complete, end)
         made = Call(Name(class_name(call, "Stream")), tuple(map(Name, given)))
-        return CompiledStream(builder.decoder(source), Lambda((), made), fold)
+        names = Tuple(tuple(map(Literal, sorted(self._pieces(source, set())))))
+        return CompiledStream(builder.decoder(source), names, Lambda((), made), fold)
+
+    def _pieces(self, source: StructType, seen: set[StructType]) -> set[str]:
+        """Return the names of a chunk's members, at any depth, that hold pieces of a whole."""
+        seen.add(source)
+        found: set[str] = set()
+        for each in self._builder.specs.struct(source).fields.values():
+            if each.appends:
+                found.add(each.name)
+            inner = each.type.item if isinstance(each.type, ArrayType) else each.type
+            for arm in arms(inner):
+                if isinstance(arm, StructType) and arm not in seen:
+                    found |= self._pieces(arm, seen)
+        return found
 
     # -- what is remembered -------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from codegen.descriptions.source import Mapping, Scalar, Sequence, Value
 from codegen.descriptions.spec import METHODS, Specs
 
 NOTES = {
+    "x-appends": "a field that holds a piece of a whole, of which every chunk adds one",
     "x-changes": "a field of a request's context whose value differs from reading to reading",
     "x-decode": "`raw` for a field kept as it was sent, `any` for one that takes any JSON value",
     "x-deviations": "where answers differ from the real server's, and why",

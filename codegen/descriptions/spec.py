@@ -222,6 +222,7 @@ class Specs:
                     item_refusal=_word(_descend(value, "items"), "x-refusal"),
                     read_by=_word(value, "x-read-by"),
                     changes=_is_set(value, "x-changes"),
+                    appends=_is_set(value, "x-appends"),
                 )
         return Struct(type_, schema.position, fields)
 

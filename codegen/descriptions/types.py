@@ -119,6 +119,8 @@ class Field:
     read_by: str | None = None
     changes: bool = False
     """Whether reading it twice in one request may give two values."""
+    appends: bool = False
+    """Whether its values in a stream's chunks are pieces of one whole."""
 
     @property
     def attribute(self) -> str:

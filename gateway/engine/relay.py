@@ -23,6 +23,7 @@ from ..runtime.context import EMPTY, RequestContext
 from ..runtime.outcome import Answer, FetchCall, Report, StreamCall
 from ..settings.schema import Settings
 from ..upstream.answers import read_answer
+from ..upstream.joining import Joiner
 from ..wire.client_api import ClientApi
 from ..wire.reading import AT_ONCE, IN_STEPS
 from ..wire.writing import encode, encode_in_steps
@@ -189,8 +190,10 @@ class Relay:
     async def _stream(self, call: StreamCall[Any, Any], run: Run, client: Client) -> None:
         body = encode(call.body) if not run.is_large else await self._encoded(call.body)
         while True:
+            joiner = None if call.streamed else Joiner(call.pieces)
             try:
-                async with run.host.upstream.stream(call.method, call.path, body) as events:
+                upstream = run.host.upstream
+                async with upstream.stream(call.method, call.path, body, joiner) as events:
                     run.context.first_event_ns = time.perf_counter_ns()
                     if run.is_large and call.streamed:
                         # It is not sent again: that would keep a copy while the model answers.

@@ -102,6 +102,7 @@ class Frames:
             events.put_back([Event("", events.one_shot)])
         await events.each(self._take)
         self._context.now = utc_text(time.time_ns())
+        self._context.joined_pieces = events.joined
         try:
             last = self._end()
         except UpstreamFailure:

@@ -360,7 +360,9 @@ class ChatStream:
             prompt_eval_duration=transforms.elapsed_ns(
                 since=self._context.loaded_ns, until=self._context.first_event_ns
             ),
-            eval_count=transforms.count_or_deltas(reported=eval_tokens, speech=speech),
+            eval_count=transforms.count_or_deltas(
+                reported=eval_tokens, speech=speech, joined=self._context.joined_pieces
+            ),
             eval_duration=transforms.elapsed_ns(
                 since=self._context.first_event_ns, until=self._context.monotonic_ns
             ),
@@ -476,6 +478,7 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
         if run.is_large
         else chat_request(request, options, context),
         chunks=DECODE_CHAT_COMPLETION_CHUNK,
+        pieces=("content", "logprobs", "reasoning", "reasoning_content", "tool_calls"),
         translator=lambda: ChatStream(request, context),
         fold=ChatFold,
         streamed=stream if stream is not UNSET and stream is not None else True,

@@ -344,7 +344,9 @@ class UntemplatedStream:
             prompt_eval_duration=transforms.elapsed_ns(
                 since=self._context.loaded_ns, until=self._context.first_event_ns
             ),
-            eval_count=transforms.count_or_number(reported=eval_tokens, counted=deltas),
+            eval_count=transforms.count_or_number(
+                reported=eval_tokens, counted=deltas, joined=self._context.joined_pieces
+            ),
             eval_duration=transforms.elapsed_ns(
                 since=self._context.first_event_ns, until=self._context.monotonic_ns
             ),
@@ -523,7 +525,9 @@ class TemplatedStream:
             prompt_eval_duration=transforms.elapsed_ns(
                 since=self._context.loaded_ns, until=self._context.first_event_ns
             ),
-            eval_count=transforms.count_or_deltas(reported=eval_tokens, speech=speech),
+            eval_count=transforms.count_or_deltas(
+                reported=eval_tokens, speech=speech, joined=self._context.joined_pieces
+            ),
             eval_duration=transforms.elapsed_ns(
                 since=self._context.first_event_ns, until=self._context.monotonic_ns
             ),
@@ -657,6 +661,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
             if run.is_large
             else untemplated_request(request, options, context),
             chunks=DECODE_COMPLETION_CHUNK,
+            pieces=("logprobs", "text"),
             translator=lambda: UntemplatedStream(request, context),
             fold=UntemplatedFold,
             streamed=stream if stream is not UNSET and stream is not None else True,
@@ -669,6 +674,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
             if run.is_large
             else untemplated_request(request, options, context),
             chunks=DECODE_COMPLETION_CHUNK,
+            pieces=("logprobs", "text"),
             translator=lambda: UntemplatedStream(request, context),
             fold=UntemplatedFold,
             streamed=stream if stream is not UNSET and stream is not None else True,
@@ -680,6 +686,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         if run.is_large
         else templated_request(request, options, context),
         chunks=DECODE_CHAT_COMPLETION_CHUNK,
+        pieces=("content", "logprobs", "reasoning", "reasoning_content", "tool_calls"),
         translator=lambda: TemplatedStream(request, context),
         fold=TemplatedFold,
         streamed=stream if stream is not UNSET and stream is not None else True,

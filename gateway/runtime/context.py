@@ -54,6 +54,7 @@ class RequestContext:
         "first_event_ns",
         "is_blob_known",
         "is_source_missing",
+        "joined_pieces",
         "kept_models",
         "kept_name",
         "loaded_ns",
@@ -82,6 +83,7 @@ class RequestContext:
         self.started_ns = self.loaded_ns = self.first_event_ns = time.perf_counter_ns()
         self.is_blob_known = False
         self.is_source_missing = False
+        self.joined_pieces = 0
         self.think_values = ""
         self.pictures: dict[str, str] = EMPTY_PICTURES
         self.kept_name: Literal["stored", "configured", "none"] = "none"

@@ -61,12 +61,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class StreamCall(Generic[ChunkT, FrameT]):
-    """An upstream call whose chunks become frames; `streamed` is the client's wish."""
+    """
+    An upstream call whose chunks become frames; `streamed` is the client's wish.
+
+    `pieces` names the members of its chunks that hold a piece of a whole.
+    """
 
     method: str
     path: str
     body: msgspec.Struct
     chunks: msgspec.json.Decoder[ChunkT]
+    pieces: tuple[str, ...]
     translator: Callable[[], Translator[ChunkT, FrameT]]
     fold: Callable[[], Fold[FrameT]]
     streamed: bool

@@ -65,20 +65,24 @@ def prompt_text_count(
 
 
 def count_or_deltas(
-    reported: int | float | UnsetType | None, speech: internal.Speech | UnsetType
+    reported: int | float | UnsetType | None,
+    speech: internal.Speech | UnsetType,
+    joined: int,
 ) -> int:
     """
     Return the tokens of an answer: as reported, else the number of pieces it came in.
 
-    Pieces are not quite tokens. (docs/facts/lmstudio.md#pieces-and-tokens)
+    Of these, `joined` were not seen one by one. Pieces are not quite tokens.
+    (docs/facts/lmstudio.md#pieces-and-tokens)
 
     >>> speech = internal.Speech(
     ...     thinking="", content="", held="", phase="content", deltas=3, tagged="no",
     ...     pending="", pieces=[])
-    >>> count_or_deltas(None, speech), count_or_deltas(8.0, speech)
-    (3, 8)
+    >>> count_or_deltas(None, speech, 2), count_or_deltas(8.0, speech, 2)
+    (5, 8)
     """
-    return stated(reported) or max(1, 0 if isinstance(speech, UnsetType) else speech.deltas)
+    seen = 0 if isinstance(speech, UnsetType) else speech.deltas
+    return stated(reported) or max(1, seen + joined)
 
 
 def count_texts(count: int | UnsetType, text: str) -> int:
@@ -93,13 +97,16 @@ def count_texts(count: int | UnsetType, text: str) -> int:
     return (0 if isinstance(count, UnsetType) else count) + (text != "")
 
 
-def count_or_number(reported: int | float | UnsetType | None, counted: int | UnsetType) -> int:
+def count_or_number(
+    reported: int | float | UnsetType | None, counted: int | UnsetType, joined: int
+) -> int:
     """
-    Return the tokens of an answer: as reported, else as counted.
+    Return the tokens of an answer: as reported, else as counted and `joined` to what was counted.
 
     (docs/facts/lmstudio.md#usage)
 
-    >>> count_or_number(None, 3), count_or_number(8.0, 3)
-    (3, 8)
+    >>> count_or_number(None, 3, 2), count_or_number(8.0, 3, 2)
+    (5, 8)
     """
-    return stated(reported) or max(1, 0 if isinstance(counted, UnsetType) else counted)
+    seen = 0 if isinstance(counted, UnsetType) else counted
+    return stated(reported) or max(1, seen + joined)

@@ -16,6 +16,7 @@ from ..wire.odd_values import note_odd
 from ..wire.salvage import NotJson, salvage
 from .body import BODILESS, Headers, Sink
 from .exchange import BLANKS, MAX_ERROR_BYTES, Exchange
+from .joining import Joiner
 from .sse import FIELD_STARTS, Event, EventTooLong, SseDecoder
 from .stated_errors import (
     describe_body,
@@ -55,13 +56,16 @@ class EventStream:
     The events of one answer, passed on read by read; `[DONE]` is an event like any other.
 
     `one_shot` holds the body when a JSON success came where events were asked for; there are no
-    events then.
+    events then. With a `joiner`, events after the first one may come later and joined.
     """
 
     one_shot: bytes | None
 
-    def __init__(self, exchange: Exchange, one_shot: bytes | None = None) -> None:
+    def __init__(
+        self, exchange: Exchange, one_shot: bytes | None = None, joiner: Joiner | None = None
+    ) -> None:
         self.one_shot = one_shot
+        self._joiner = joiner
         self._exchange = exchange
         self._decoder = SseDecoder()
         self._ahead: list[Event] = []
@@ -83,7 +87,7 @@ class EventStream:
                 await pending
         if self._has_ended:
             return
-        feed = self._decoder.feed
+        feed, joiner = self._decoder.feed, self._joiner
 
         def take_bytes(data: bytes) -> Awaitable[None] | None:
             try:
@@ -92,11 +96,30 @@ class EventStream:
                 raise UpstreamFailure(str(problem), fault="not_sse") from problem
             return take(events) if events else None
 
-        await self._exchange.push(take_bytes)
+        def take_joined(data: bytes) -> Awaitable[None] | None:
+            assert joiner is not None
+            return take_bytes(ready) if (ready := joiner.feed(data)) else None
+
+        if joiner is None:
+            await self._exchange.push(take_bytes)
+        else:
+            # What came in the read of the first event may already hold the end.
+            if (ready := joiner.feed(b"")) and (pending := take_bytes(ready)) is not None:
+                await pending
+            if not self._has_ended:
+                await self._exchange.push(take_joined)
+            rest = b"" if self._has_ended else joiner.rest()
+            if rest and (pending := take_bytes(rest)) is not None:
+                await pending
         # An event at the end may lack its blank line.
         events = [] if self._has_ended else self.decode(b"")
         if events and (pending := take(events)) is not None:
             await pending
+
+    @property
+    def joined(self) -> int:
+        """How many pieces of the answer were joined to others."""
+        return 0 if self._joiner is None else self._joiner.joined
 
     def stop(self) -> None:
         """Take no more events: only the body's end is left."""
@@ -182,8 +205,12 @@ class Opened(AbstractAsyncContextManager["EventStream"]):
         self._exchange.close()
 
 
-async def open_events(exchange: Exchange) -> EventStream:
-    """Read until the kind of answer is known. Raises UpstreamFailure unless it is a success."""
+async def open_events(exchange: Exchange, joiner: Joiner | None = None) -> EventStream:
+    """
+    Read until the kind of answer is known. Raises UpstreamFailure unless it is a success.
+
+    A `joiner` gets what follows the first event.
+    """
     start = b""
     while not start or BOM.startswith(start):
         data = await exchange.read()
@@ -198,11 +225,15 @@ async def open_events(exchange: Exchange) -> EventStream:
         raise UpstreamFailure(
             f"answered with {describe_body(page)}, not with events", fault="not_sse"
         )
-    stream = EventStream(exchange)
+    stream = EventStream(exchange, joiner=joiner)
     sample = start
+    left = b""
+    if joiner is not None:
+        opening, blank, left = start.partition(b"\n\n")
+        start = opening + blank
     events = stream.decode(start)
     while not events:
-        data = await exchange.read()
+        data, left = left or await exchange.read(), b""
         events = stream.decode(data)
         if len(sample) < _SAMPLE_BYTES:
             sample += data
@@ -212,6 +243,8 @@ async def open_events(exchange: Exchange) -> EventStream:
     if may_be_error(first):
         raise_error_event(first)
     stream.put_back(events)
+    if joiner is not None:
+        joiner.hold(left)
     return stream
 
 

@@ -31,6 +31,7 @@ from .answers import (
 )
 from .body import Headers, TransportFault
 from .exchange import Exchange, may_repeat, translate
+from .joining import Joiner
 from .pool import ConnectionPool, write_head
 from .trust import trusting
 
@@ -170,10 +171,12 @@ class Upstream:
         return call.translate(read_answer(call, data))
 
     def stream(
-        self, method: str, path: str, body: bytes
+        self, method: str, path: str, body: bytes, joiner: Joiner | None = None
     ) -> AbstractAsyncContextManager[EventStream]:
         """
         Ask for server-sent events; entered when the first event is there.
+
+        With a `joiner`, events after the first one may come later and joined.
 
         The body tells a stream from an error: LM Studio sends errors as JSON under any status
         and content type, and as first event (docs/facts/lmstudio.md#stream-errors,
@@ -183,7 +186,7 @@ class Upstream:
         without any event), upstream_error_200 (the first event is an error).
         """
         exchange = Exchange(self._first_byte_s, self._silence_s)
-        return Opened(exchange, self._open_stream(exchange, method, path, body))
+        return Opened(exchange, self._open_stream(exchange, method, path, body, joiner))
 
     @asynccontextmanager
     async def forward(
@@ -250,13 +253,13 @@ class Upstream:
         await self._connections.aclose()
 
     async def _open_stream(
-        self, exchange: Exchange, method: str, path: str, body: bytes
+        self, exchange: Exchange, method: str, path: str, body: bytes, joiner: Joiner | None
     ) -> EventStream:
         headers = [(b"accept", b"text/event-stream"), *self._headers(body)]
         await self._send(exchange, method, self._target(path), headers, body)
         if not exchange.is_success:
             await exchange.raise_stated_error()
-        return await open_events(exchange)
+        return await open_events(exchange, joiner)
 
     async def _fetch_once(
         self, method: str, path: str, body: bytes | None, timeout_s: float | None

@@ -80,6 +80,7 @@ async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], i
         path="/",
         body=openai.ChatCompletionRequest(model=MODEL, messages=[]),
         chunks=chat.DECODE_CHAT_COMPLETION_CHUNK,
+        pieces=(),
         translator=lambda: chat.ChatStream(request, context),
         fold=chat.ChatFold,
         streamed=True,

@@ -33,8 +33,8 @@ def test_reported_counts_win(reported: int | float) -> None:
     counts = [
         prompt_count(reported, [ollama.Message(content="Hello")]),
         prompt_text_count(reported, "Hello", UNSET),
-        count_or_deltas(reported, speech),
-        count_or_number(reported, 3),
+        count_or_deltas(reported, speech, 0),
+        count_or_number(reported, 3, 0),
         input_count(reported, "Hello"),
     ]
 
@@ -63,8 +63,8 @@ def test_missing_counts_are_estimated(reported: int | float | UnsetType | None) 
 
     assert 4 == prompt_count(reported, messages)
     assert 3 == prompt_text_count(reported, "12345", "12345")
-    assert 3 == count_or_deltas(reported, speech)
-    assert 3 == count_or_number(reported, 3)
+    assert 3 == count_or_deltas(reported, speech, 0)
+    assert 3 == count_or_number(reported, 3, 0)
     assert 2 == input_count(reported, ["1234", "", "1"])
 
 
@@ -85,10 +85,10 @@ def test_counts_are_never_zero(reported: int | float | UnsetType | None) -> None
     assert 1 == prompt_count(reported, UNSET)
     assert 1 == prompt_count(reported, [ollama.Message()])
     assert 1 == prompt_text_count(reported, UNSET, UNSET)
-    assert 1 == count_or_deltas(reported, UNSET)
-    assert 1 == count_or_deltas(reported, silent)
-    assert 1 == count_or_number(reported, UNSET)
-    assert 1 == count_or_number(reported, 0)
+    assert 1 == count_or_deltas(reported, UNSET, 0)
+    assert 1 == count_or_deltas(reported, silent, 0)
+    assert 1 == count_or_number(reported, UNSET, 0)
+    assert 1 == count_or_number(reported, 0, 0)
     assert 1 == input_count(reported, UNSET)
     assert 1 == input_count(reported, None)
     assert 1 == input_count(reported, "")

@@ -41,6 +41,7 @@ from gateway.upstream.answers import EventStream, open_events
 from gateway.upstream.body import Sink
 from gateway.upstream.client import Upstream
 from gateway.upstream.exchange import Exchange
+from gateway.upstream.joining import Joiner
 from gateway.wire.client_api import OLLAMA
 
 SETTINGS = Settings()
@@ -74,6 +75,8 @@ ROW = internal.CatalogueRow(
     instances=[],
 )
 REQUEST = ollama.ChatRequest(model="lantern-8b", messages=[])
+PIECES = ("content", "logprobs", "reasoning", "reasoning_content", "tool_calls")
+"""The members of chunks that hold pieces of a whole."""
 
 
 class Body:
@@ -127,9 +130,11 @@ class Source:
         self._body = cast("Exchange", body)
 
     @asynccontextmanager
-    async def stream(self, method: str, path: str, body: bytes) -> AsyncIterator[EventStream]:
+    async def stream(
+        self, method: str, path: str, body: bytes, joiner: Joiner | None
+    ) -> AsyncIterator[EventStream]:
         """Open the body as events."""
-        yield await open_events(self._body)
+        yield await open_events(self._body, joiner)
 
 
 class Client:
@@ -184,6 +189,7 @@ def answer(pieces: list[bytes], *, streamed: bool = True, is_cut: bool = False) 
             path="/",
             body=REQUEST,
             chunks=msgspec.json.Decoder(ChatCompletionChunk),
+            pieces=PIECES,
             translator=lambda: ChatStream(REQUEST, run.context),
             fold=ChatFold,
             streamed=streamed,
@@ -285,8 +291,30 @@ def made(draw: st.DrawFn) -> bytes:
     return "".join(f"data: {text}{newline * 2}" for text in texts).encode() + draw(ends)
 
 
+@st.composite
+def runs(draw: st.DrawFn) -> bytes:
+    """Draw a stream of many alike events, as a model's are, with a few others among them."""
+    words = st.text(alphabet='ab<think>/ \n"\\\u00e9\U0001f642', max_size=4)
+    kinds = st.sampled_from(["content", "content", "reasoning_content"])
+    said = draw(st.lists(st.tuples(kinds, st.lists(words, max_size=8)), max_size=4))
+    others: list[dict[str, Any]] = [{}, {"role": "assistant"}, {"tool_calls": []}]
+    more = draw(st.sampled_from(others))
+    chunks: list[Any] = [
+        {"choices": [{"index": 0, "delta": {**more, kind: word}, "finish_reason": None}]}
+        for kind, texts in said
+        for word in texts
+    ]
+    for _ in range(draw(st.integers(0, 2))):
+        chunks.insert(draw(st.integers(0, len(chunks))), draw(events))
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    separators = draw(st.sampled_from([(",", ":"), None]))
+    is_ascii = draw(st.booleans())
+    texts = [json.dumps(each, ensure_ascii=is_ascii, separators=separators) for each in chunks]
+    return "".join(f"data: {text}\n\n" for text in texts).encode() + draw(ends)
+
+
 RECORDED = recorded()
-streams = st.one_of(st.sampled_from(RECORDED), made())
+streams = st.one_of(st.sampled_from(RECORDED), made(), runs())
 places = st.lists(st.integers(0, 1_000_000), max_size=8)
 
 

@@ -6,6 +6,7 @@ All routes come from the table. No endpoint is named here.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -27,8 +28,10 @@ from .faults import ClientGone, Refusal
 from .fleet.fleet import Fleet
 from .fleet.host import Names
 from .health import answer_health
+from .lean_imports import hide_modules
 from .observability import journal, metrics
 from .observability.metrics import Metrics
+from .observability.tracing import open_tracer
 from .passthrough.forward import Passthrough
 from .plans.endpoints import ENDPOINTS, PASSED_ON, PASSTHROUGH
 from .server import proxies
@@ -56,6 +59,7 @@ class Process:
     def __init__(self, settings: Settings) -> None:
         self.name = hops.new_name()
         self.metrics = Metrics() if settings.routes.metrics else None
+        self.tracer = open_tracer(os.environ)
         self.store = SqliteStore(settings.store.path)
         gateway = uuid.uuid4().hex
         names = Names(self.store, settings, gateway, self.name, OLLAMA.capabilities)
@@ -105,6 +109,8 @@ class Process:
         self.turns.close()
         await self.fleet.aclose()
         self.store.close()
+        if self.tracer is not None:
+            await self.tracer.aclose()
 
 
 def create_app(
@@ -153,9 +159,11 @@ def create_app(
     if process.metrics is not None:
         handlers.append(_handler(metrics.PATH, _serve_metrics(process.metrics)))
         entries.append(("GET", metrics.PATH))
-    inner = Litestar(
-        route_handlers=handlers, lifespan=[lifespan], openapi_config=None, logging_config=None
-    )
+    # Litestar would import OpenTelemetry where that is installed, also if no traces are wanted.
+    with hide_modules("litestar.plugins.opentelemetry"):
+        inner = Litestar(
+            route_handlers=handlers, lifespan=[lifespan], openapi_config=None, logging_config=None
+        )
     # The last check, because a browser's preflight, which never has a key, is answered before it.
     gates: tuple[Gate, ...] = (*GATES, keys)
     return Edge(
@@ -169,6 +177,7 @@ def create_app(
             proxies.HEADER: proxies.believe_proxies,
             HOST: note_pin,
         },
+        process.tracer,
     )
 
 

@@ -138,6 +138,7 @@ class Relay:
             record.is_model_known = row is not None
             record.model = context.asked.display or None if row is None else row.name
             if context.loaded_ns != context.started_ns:
+                record.read_ns = context.started_ns
                 record.ready_ns = context.loaded_ns - context.started_ns
             if context.first_event_ns != context.started_ns:
                 record.first_token_ns = context.first_event_ns

@@ -59,6 +59,39 @@ class Observer(Protocol):
         """Return a function that checks a body of a kind, None for bodies outside the sample."""
 
 
+class Call(Protocol):
+    """The span of one call of LM Studio."""
+
+    status: int | None
+    fault: str | None
+
+    def carried_by(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return the headers of the call with its span as LM Studio's parent."""
+
+    def end(self) -> None:
+        """Note that the call is over; a second time changes nothing."""
+
+
+class Trace(Protocol):
+    """The spans of one request; `tracing` makes them."""
+
+    def call(self, method: str, target: bytes, host: str) -> Call:
+        """Start the span of a call of LM Studio."""
+
+    def note_load(self, outcome: str, took_s: float) -> None:
+        """Add the span of a load that has ended."""
+
+    def end(self, record: Record, method: str, status: int | None, outcome: str) -> None:
+        """End all spans of the request."""
+
+
+class Tracer(Protocol):
+    """Makes the traces of requests."""
+
+    def begin(self, headers: Iterable[tuple[bytes, bytes]], record: Record) -> Trace:
+        """Start the trace of a request with these headers."""
+
+
 class Record:
     """One request. Times are nanoseconds of the monotonic clock; None means not happened."""
 
@@ -76,12 +109,14 @@ class Record:
         "model",
         "observer",
         "queued_ns",
+        "read_ns",
         "ready_ns",
         "retries",
         "route",
         "started_ns",
         "tokens_in",
         "tokens_out",
+        "trace",
         "upstream",
         "upstream_status",
     )
@@ -92,6 +127,7 @@ class Record:
         self.id = wanted_id if is_sound else f"{_PROCESS}-{next(_numbers):x}"
         self.started_ns = perf_counter_ns()
         self.observer = observer
+        self.trace: Trace | None = None
         self.client: str | None = None
         """The client's address."""
         self.key: int | None = None
@@ -111,6 +147,8 @@ class Record:
         """When LM Studio's first event of an answer arrived."""
         self.queued_ns: int | None = None
         """How long the request waited for its turn; None if it did not."""
+        self.read_ns: int | None = None
+        """When the request's body was read; set with `ready_ns`."""
         self.ready_ns: int | None = None
         """How long it took until the model was ready, its load included; None without a model."""
         self.is_stream = False
@@ -192,8 +230,12 @@ def sampled(kind: object) -> Look | None:
 def note_load(outcome: str, took_s: float) -> None:
     """Count a load that has ended after a time in seconds."""
     record = _current.get()
-    if record is not None and record.observer is not None:
+    if record is None:
+        return
+    if record.observer is not None:
         record.observer.note_load(record, outcome, took_s)
+    if record.trace is not None:
+        record.trace.note_load(outcome, took_s)
 
 
 def _note_odd(kind: str, keys: Iterable[str]) -> None:

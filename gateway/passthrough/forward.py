@@ -141,6 +141,7 @@ class Passthrough:
                 record.model, record.is_model_known = row.name, True
                 lease = host.lifecycle.lease(row, num_ctx=_context_length(row.made))
                 await lease.prepare()
+                record.read_ns = context.started_ns
                 record.ready_ns = time.perf_counter_ns() - context.started_ns
             await self._forward(
                 scope, body, route, changes, on_stream, context, host, lease, client

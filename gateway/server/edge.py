@@ -26,6 +26,7 @@ from ..observability.record import (
     SHUTDOWN_FAULT,
     Observer,
     Record,
+    Tracer,
     start_record,
 )
 from ..settings.schema import Settings
@@ -74,13 +75,14 @@ class Edge:
         gates: Sequence[Gate] = (),
         observer: Observer | None = None,
         gates_of: Mapping[bytes, Gate] = MappingProxyType({}),
+        tracer: Tracer | None = None,
     ) -> None:
         """
         Wrap `inner`; `gates` are called in order, and the first answer ends the request.
 
         A gate of `gates_of` is called before them, and only for requests with that header.
 
-        `observer` is notified of every request when it has ended.
+        `observer` is notified of every request when it has ended, and `tracer` when it begins.
         """
         self._inner = inner
         self._table = table
@@ -88,6 +90,7 @@ class Edge:
         self._gates = gates
         self._gates_of = dict(gates_of)
         self._observer = observer
+        self._tracer = tracer
         self._log = get_logger()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,6 +101,8 @@ class Edge:
         record = start_record(self._observer, header(scope, REQUEST_ID))
         if self._observer is not None:
             self._observer.running_requests += 1
+        if self._tracer is not None:
+            record.trace = self._tracer.begin(scope["headers"], record)
         if (address := scope.get("client")) is not None:
             record.client = address[0]
         client = AsgiClient(scope, receive, send, record)
@@ -159,6 +164,8 @@ class Edge:
             status, outcome = scope[REFUSED], "complete"
         if self._observer is not None:
             self._observer.note_end(record, scope["method"], status)
+        if record.trace is not None:
+            record.trace.end(record, scope["method"], status, outcome)
         log_request(
             self._log,
             record=record,

@@ -286,6 +286,9 @@ class Upstream:
         framing = _framing(method, headers, body)
         record = current()
         record.upstream, record.upstream_status = self.shown, None
+        if record.trace is not None:
+            exchange.call = record.trace.call(method, target, self.shown)
+            headers = exchange.call.carried_by(headers)
         try:
             status, answered, answer = await self._connections.send(
                 self._origin,
@@ -300,9 +303,13 @@ class Upstream:
         except TransportFault as fault:
             if self.when_unreachable is not None and fault.fault in _UNREACHABLE:
                 self.when_unreachable()
+            if exchange.call is not None:
+                exchange.call.fault = fault.fault
             raise translate(fault) from fault
         exchange.take(status, answered, answer)
         record.upstream_status = status
+        if exchange.call is not None:
+            exchange.call.status = status
 
     def _headers(self, body: bytes | None) -> Headers:
         headers = [_UNPACKED, _AGENT, self._hop, *self._token]

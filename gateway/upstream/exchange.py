@@ -11,6 +11,7 @@ from math import inf
 from typing import NoReturn
 
 from ..faults import FaultId, UpstreamFailure, shorten
+from ..observability.record import Call
 from ..wire.lenient import BOM
 from .body import AnswerBody, Headers, Sink, TransportFault
 from .connection import Connection
@@ -51,6 +52,8 @@ class Exchange:
         self._timer: asyncio.TimerHandle | None = None
         self._body: AnswerBody | None = None
         self._had_byte = False
+        self.call: Call | None = None
+        """Its span, if the request is traced; it ends when the exchange is closed."""
 
     @property
     def is_success(self) -> bool:
@@ -162,6 +165,8 @@ class Exchange:
             self._timer = None
         if self._body is not None:
             self._body.leave()
+        if self.call is not None:
+            self.call.end()
 
     def _look(self) -> None:
         """Fail a wait that is over its limit, or set the timer for the next check."""

@@ -19,6 +19,7 @@ ONLY_IN = {
     "litestar": {"gateway/app.py"},
     "httpx": {"gateway/upstream/httpx_transport.py"},
     "aiohappyeyeballs": {"gateway/upstream/dialing.py"},
+    "opentelemetry": {"gateway/observability/tracing.py"},
     "httptools": {"gateway/upstream/connection.py", "gateway/server/protocol.py"},
 }
 """Libraries that one layer wraps, so that exchanging one stays a matter of that layer."""
@@ -27,6 +28,7 @@ WITH_PATHS = {
     "gateway/server/routes.py": "names /health, which no client API describes",
     "gateway/server/keys.py": "knows which route takes a key in a header of its own",
     "gateway/observability/metrics.py": "answers /metrics, which no client API describes",
+    "gateway/observability/tracing.py": "gives calls of LM Studio the conventions' names",
     "gateway/server/dialects.py": "tells the dialects that it speaks by the start of their paths",
     "gateway/cli/models.py": "asks the running gateway as a client does",
     "gateway/cli/ps.py": "asks the running gateway as a client does",

@@ -37,8 +37,10 @@ from codegen.compiler.tree import (
     Await,
     Call,
     Comment,
+    Conditional,
     Do,
     Expression,
+    Lambda,
     Literal,
     Name,
     Or,
@@ -126,7 +128,7 @@ class Steps:
             case "decode":
                 self._decode(step)
             case "do":
-                self._body.lines += guarded(when, self._awaited(step.name, step))
+                self._body.lines += guarded(_apart(when), self._awaited(step.name, step))
             case "answer":
                 self._answer(step, when)
             case "call":
@@ -462,3 +464,13 @@ class Steps:
                 f"`{report.do}` returns `{signature.returns}`, not records of {source}",
                 declared=declared_at(signature),
             )
+
+
+def _apart(when: Expression | None) -> Expression | None:
+    """Return a test that calls a function, with the call made apart for a large request."""
+    if not isinstance(when, Call):
+        return when
+    run = Name("run")
+    # It may look through all that the request holds, and no other request waits for that.
+    elsewhere = Await(Call(Attribute(run, "apart"), (Lambda((), when),)))
+    return Conditional(elsewhere, Attribute(run, "is_large"), when)

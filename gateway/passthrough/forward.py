@@ -218,11 +218,15 @@ class Passthrough:
         ):
             return body
         if route.first is not None:
-            await route.first(members, Run(context, self._services))
-        after = changed(members, due(route.request, context), context)
-        if after is None:
-            return body
-        return await self._turns.run(join_in_steps(after)) if is_large else join_members(after)
+            run = Run(context, self._services)
+            run.is_large = is_large
+            await route.first(members, run)
+        changes = due(route.request, context)
+        if not is_large:
+            after = changed(members, changes, context)
+            return body if after is None else join_members(after)
+        after = await self._turns.apart(changed, members, changes, context)
+        return body if after is None else await self._turns.run(join_in_steps(after))
 
     async def _answer_instead(
         self, route: PassedOn, context: RequestContext, client: AsgiClient

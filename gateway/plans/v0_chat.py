@@ -103,5 +103,9 @@ async def first(members: Members, run: Run) -> None:
         raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support chat")
     # specs/mappings/v0_chat.yaml:10: do
     messages = members.get("messages", UNSET)
-    if transforms.may_have_refused_url(raw=messages):
+    if (
+        await run.apart(lambda: transforms.may_have_refused_url(raw=messages))
+        if run.is_large
+        else transforms.may_have_refused_url(raw=messages)
+    ):
         await steps.convert_passed_pictures(run, raw=messages)

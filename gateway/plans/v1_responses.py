@@ -78,5 +78,9 @@ async def first(members: Members, run: Run) -> None:
         raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support chat")
     # specs/mappings/v1_responses.yaml:10: do
     input_ = members.get("input", UNSET)
-    if transforms.may_have_refused_url(raw=input_):
+    if (
+        await run.apart(lambda: transforms.may_have_refused_url(raw=input_))
+        if run.is_large
+        else transforms.may_have_refused_url(raw=input_)
+    ):
         await steps.convert_passed_pictures(run, raw=input_)

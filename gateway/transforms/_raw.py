@@ -1,7 +1,8 @@
-"""The kind of a raw JSON value, by its first byte."""
+"""The kind of a raw JSON value, by its first byte, and searches in large ones."""
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal
 
 from msgspec import Raw, UnsetType
@@ -18,9 +19,30 @@ _KINDS: Final[dict[bytes, Kind]] = {
     b"{": "object",
 }
 
+SEARCHED_BYTES: Final = 256 * 1024
+"""What is searched at a time, some 2 ms of work."""
+OVERLAP_BYTES: Final = 64
+"""The bytes of the next window that are searched too, for what stands in both."""
+
 
 def kind_of(raw: Raw | UnsetType) -> Kind:
     """Return the kind of a value; null counts as absent."""
     if isinstance(raw, UnsetType):
         return "absent"
     return _KINDS.get(bytes(memoryview(raw)[:1]), "number")
+
+
+def found_in(raw: Raw, pattern: re.Pattern[bytes]) -> bool:
+    """
+    Return whether a pattern of at most `OVERLAP_BYTES` is in raw JSON.
+
+    It is searched in windows: in a thread, other threads get their turns only between them.
+
+    >>> found_in(Raw(b'["tool"]'), re.compile(rb'"tool"'))
+    True
+    """
+    text = memoryview(raw)
+    for at in range(0, len(text), SEARCHED_BYTES):
+        if pattern.search(text[at : at + SEARCHED_BYTES + OVERLAP_BYTES]) is not None:
+            return True
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -12,12 +13,14 @@ from ..types import internal
 from ..wire.go_json import mend_surrogates
 from ..wire.lenient import UNREADABLE
 from ._picture_parts import with_pictures
-from ._raw import kind_of
+from ._raw import SEARCHED_BYTES, found_in, kind_of
 from .pictures import may_have_refused_url
 
 _decode_items = msgspec.json.Decoder(list[Raw]).decode
 _NOT_NATIVE: Final = ("stop", "seed", "presence_penalty", "frequency_penalty")
 """Options that /v1 takes and LM Studio's own chat route does not."""
+_TOOL: Final = re.compile(rb'"tool"')
+_IMAGE_URL: Final = re.compile(rb'"image_url"')
 _NO_MESSAGES: Final = "messages must be a list, which the model's own turns can precede"
 
 
@@ -64,8 +67,11 @@ def passed_on_conversation(
     told = UNSET if isinstance(made, UnsetType) else made.system
     turns = [] if isinstance(made, UnsetType) else _turns(made)
     # Messages may be large, and most have no result of a tool.
-    text = bytes(messages)
-    may_show = text.find(b'"tool"') >= 0 and text.find(b'"image_url"') >= 0
+    view = memoryview(messages)
+    if len(view) <= SEARCHED_BYTES:
+        may_show = bool(_TOOL.search(view) and _IMAGE_URL.search(view))
+    else:
+        may_show = found_in(messages, _TOOL) and found_in(messages, _IMAGE_URL)
     if not turns and told is UNSET and not pictures:
         return _with_pictures_apart(_decode_items(messages)) if may_show else UNSET
     own = _with_png(_own_turns(messages), pictures)

@@ -9,6 +9,7 @@ from msgspec import Raw, UnsetType
 
 from ..types import ollama
 from ._media import refused_format
+from ._raw import SEARCHED_BYTES, found_in
 
 _IN_URL: Final = re.compile(rb'[,"](?:UklGR|AAAA....eXB[a-z])')
 """How WebP, and a file with a box `ftyp` in front, begin in a data URL and as a whole text."""
@@ -47,4 +48,9 @@ def may_have_refused_url(raw: Raw | UnsetType) -> bool:
     >>> may_have_refused_url(Raw(b'"data:image/webp;base64,UklGRhoAAABXRUJQ"'))
     True
     """
-    return not isinstance(raw, UnsetType) and _IN_URL.search(memoryview(raw)) is not None
+    if isinstance(raw, UnsetType):
+        return False
+    view = memoryview(raw)
+    if len(view) <= SEARCHED_BYTES:
+        return _IN_URL.search(view) is not None
+    return found_in(raw, _IN_URL)

@@ -165,7 +165,7 @@ def test_a_request_is_translated_field_by_field(gateway: Modules) -> None:
 
 
 def test_a_large_request_is_translated_apart(gateway: Modules) -> None:
-    """A run has it translated, to the same as ever; a small request is translated at once."""
+    """So are the calls that look through it for a step; a small request is handled at once."""
     body = {"model": "able", "question": "Why?", "limit": 3}
     run, large = run_of(gateway), run_of(gateway)
     large.is_large = True
@@ -174,7 +174,7 @@ def test_a_large_request_is_translated_apart(gateway: Modules) -> None:
     sent_apart = outcome_of(gateway, "ask", body, large).body
 
     assert "apart" not in run.deeds
-    assert [*run.deeds, "apart"] == large.deeds
+    assert ["apart", *run.deeds, "apart"] == large.deeds
     assert sent == sent_apart
 
 

@@ -19,6 +19,9 @@ class Client(Protocol):
     pinned: str | None
     served_by: str
 
+    held_bytes: int
+    """Bytes that count as held of its body (`bodies`)."""
+
     @property
     def is_started(self) -> bool:
         """Whether the status is sent; after that, an error can only be a line."""

@@ -33,6 +33,7 @@ from .failures import Failures
 from .limits import check_counts, check_depth
 from .model_check import ModelCheck
 from .run import Run, Services
+from .shortening import encode_and_shorten
 from .stream import Frames
 
 
@@ -92,8 +93,9 @@ class Relay:
                     request = endpoint.reader.read(body[0])
                 if request is IN_STEPS:
                     run.is_large = True
+                    size = len(body[0])
                     steps = read_in_steps(endpoint.reader, body.pop(), limits)
-                    request = await self._services.turns.run(steps)
+                    request = await self._services.turns.run(steps, size)
                 body.clear()
                 check_counts(request, limits)
             early_s = settings.answers.early_headers_s
@@ -122,7 +124,7 @@ class Relay:
                     await self._fetch(outcome, run, client)
                 case StreamCall():
                     is_streamed = outcome.streamed
-                    await self._stream(outcome, run, client)
+                    await self._stream(outcome, request, run, client)
         except BaseException as problem:
             if run.ticket is not None:
                 run.ticket.note(problem)
@@ -188,8 +190,14 @@ class Relay:
 
     # -- a stream -----------------------------------------------------------------------------
 
-    async def _stream(self, call: StreamCall[Any, Any], run: Run, client: Client) -> None:
-        body = encode(call.body) if not run.is_large else await self._encoded(call.body)
+    async def _stream(
+        self, call: StreamCall[Any, Any], request: Any, run: Run, client: Client
+    ) -> None:
+        if not run.is_large:
+            body = encode(call.body)
+        else:
+            steps = encode_and_shorten(call.body, request)
+            body = await self._services.turns.run(steps, client.held_bytes)
         while True:
             joiner = None if call.streamed else Joiner(call.pieces)
             try:
@@ -199,6 +207,7 @@ class Relay:
                     if run.is_large and call.streamed:
                         # It is not sent again: that would keep a copy while the model answers.
                         body = b""
+                        self._services.bodies.release(client)
                     frames = Frames(
                         call,
                         run.context,

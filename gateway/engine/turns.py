@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -25,6 +26,12 @@ ValuesT = TypeVarTuple("ValuesT")
 
 SLICE_S: Final = 0.002
 """Seconds of work after which the loop is given back; a request takes some four steps of it."""
+
+TWICE_BYTES: Final = 64 * 1024 * 1024
+"""
+Bytes of bodies that may be in memory twice at a time, as what is read and as what is made of it.
+One body alone may have more.
+"""
 
 THREADS: Final = 2
 """Translations of large requests at a time."""
@@ -43,25 +50,61 @@ class Turns:
         self.waiting = 0
         """Requests whose work is not done."""
         self._threads: ThreadPoolExecutor | None = None
+        self._twice = 0
+        """Bytes of the work that is under way."""
+        self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    async def run(self, work: Generator[None, None, T]) -> T:
-        """Run work to its end, and return its value; raises what it raises."""
+    async def run(self, work: Generator[None, None, T], size: int = 0) -> T:
+        """
+        Run work to its end, and return its value; raises what it raises.
+
+        `size` is the bytes of the body that the work holds twice: it begins once there is room.
+        """
         self.waiting += 1
         try:
-            while True:
-                # Waiters get a lock in the order in which they came.
-                async with self._turn:
-                    until = perf_counter() + SLICE_S
-                    while perf_counter() < until:
-                        try:
-                            next(work)
-                        except StopIteration as end:
-                            value: T = end.value
-                            return value
-                    await asyncio.sleep(0)
+            if size:
+                await self._enter(size)
+            try:
+                while True:
+                    # Waiters get a lock in the order in which they came.
+                    async with self._turn:
+                        until = perf_counter() + SLICE_S
+                        while perf_counter() < until:
+                            try:
+                                next(work)
+                            except StopIteration as end:
+                                value: T = end.value
+                                return value
+                        await asyncio.sleep(0)
+            finally:
+                self._twice -= size
+                self._admit()
         finally:
             self.waiting -= 1
             work.close()
+
+    async def _enter(self, size: int) -> None:
+        """Wait in the order of arrival until there is room, and take it."""
+        entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((size, entered))
+        self._admit()
+        try:
+            await entered
+        except asyncio.CancelledError:
+            if not entered.cancelled():
+                self._twice -= size
+            self._admit()
+            raise
+
+    def _admit(self) -> None:
+        while self._queue:
+            size, entered = self._queue[0]
+            if not entered.done():
+                if self._twice and self._twice + size > TWICE_BYTES:
+                    return
+                self._twice += size
+                entered.set_result(None)
+            self._queue.popleft()
 
     async def pause(self) -> None:
         """Give the loop back once, in turn with the others: for work that is no generator."""

@@ -13,18 +13,24 @@ import asyncio
 from collections import deque
 from io import BytesIO
 from math import ceil
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from ..faults import ClientGone, Refusal
 from ..settings.schema import LimitSettings
-from .asgi import AsgiClient, Receive
+from .asgi import Receive
 
 RETRY_S: Final = 5
 """What a refused client is told to wait, in seconds, unless bodies wait for less."""
 
 
+class Holder(Protocol):
+    """The client of a request, of whose body so many bytes count."""
+
+    held_bytes: int
+
+
 class _Waiter(NamedTuple):
-    client: AsgiClient
+    client: Holder
     size: int
     room: asyncio.Future[None]
 
@@ -41,14 +47,14 @@ class Bodies:
         """Bytes of all bodies that are held."""
         self._holders = 0
         self._waiters: deque[_Waiter] = deque()
-        self._beyond: AsgiClient | None = None
+        self._beyond: Holder | None = None
 
     @property
     def waiting(self) -> int:
         """Return how many bodies wait for room."""
         return len(self._waiters)
 
-    async def receive(self, receive: Receive, client: AsgiClient) -> bytes:
+    async def receive(self, receive: Receive, client: Holder) -> bytes:
         """
         Return the client's whole body; its bytes count until `release`.
 
@@ -79,7 +85,7 @@ class Bodies:
             if is_last:
                 return whole.getvalue()
 
-    async def take(self, client: AsgiClient, size: int) -> None:
+    async def take(self, client: Holder, size: int) -> None:
         """Count further bytes of a client's body, unpacked ones; raises Refusal as `receive`."""
         if self.used + size > self._total:
             await self._make_room(client, size)
@@ -88,7 +94,7 @@ class Bodies:
         self.used += size
         client.held_bytes += size
 
-    def release(self, client: AsgiClient) -> None:
+    def release(self, client: Holder) -> None:
         """Count a client's bytes no more."""
         if client.held_bytes:
             self._holders -= 1
@@ -99,7 +105,7 @@ class Bodies:
         if self._waiters:
             self._admit()
 
-    async def _make_room(self, client: AsgiClient, size: int) -> None:
+    async def _make_room(self, client: Holder, size: int) -> None:
         if self._beyond is client or self.used == client.held_bytes:
             return
         waiter = _Waiter(client, size, asyncio.get_running_loop().create_future())

@@ -295,7 +295,8 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     bodies_total: Bytes = 512 * 1024 * 1024
     """
     Bytes of all request bodies that may be in memory at a time, unpacked ones as they are unpacked.
-    A body beyond that waits. One body alone is never refused.
+    A body beyond that waits. One body alone is never refused. A translation holds a large body
+    twice, for which there are 64 MiB more.
     """
     bodies_wait_s: Seconds = 30.0
     """Seconds that a body waits for room before it is refused; 0 is no limit."""

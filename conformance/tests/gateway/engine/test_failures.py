@@ -21,6 +21,7 @@ class Client:
 
     pinned: str | None = None
     served_by = ""
+    held_bytes = 0
 
     def __init__(self, *, is_started: bool = False, is_gone: bool = False) -> None:
         self.is_started = is_started

@@ -122,3 +122,43 @@ async def test_a_translation_runs_apart() -> None:
     go_on.set()
     assert "A" == await translated
     shared.close()
+
+
+async def test_bodies_are_held_twice_within_a_limit() -> None:
+    """Later ones begin in their order, once there is room; one alone may be larger."""
+    with clocked() as clock, patch.object(turns, "TWICE_BYTES", 100):
+        log: list[str] = []
+        shared = Turns()
+        sizes = {"a": 60, "b": 40, "c": 10, "d": 500, "e": 1}
+        running = {
+            name: asyncio.ensure_future(shared.run(work(20, clock, log, name), size))
+            for name, size in sizes.items()
+        }
+        assert "f" == await shared.run(work(3, clock, log, "f"))
+        assert {"a", "b", "f", "f over"} == {*log}
+        running["c"].cancel()
+        await asyncio.gather(*running.values(), return_exceptions=True)
+        begins = [log.index(name) for name in "abde"]
+        assert sorted(begins) == begins
+        assert max(log.index("a over"), log.index("b over")) < log.index("d")
+        assert log.index("d over") < log.index("e")
+        assert "c" not in log
+        assert 0 == shared.waiting
+        assert "g" == await shared.run(work(3, clock, log, "g"), 1000)
+
+
+async def test_who_leaves_gives_its_room_back() -> None:
+    """Before its work has begun, and in the middle of it."""
+    with clocked() as clock, patch.object(turns, "TWICE_BYTES", 100):
+        log: list[str] = []
+        shared = Turns()
+        running = asyncio.ensure_future(shared.run(work(10_000, clock, log), 100))
+        waiting = asyncio.ensure_future(shared.run(work(1, clock, log, "b"), 100))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert "a" in log
+        for one in (waiting, running):
+            one.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await one
+        assert "c" == await shared.run(work(1, clock, log, "c"), 100)

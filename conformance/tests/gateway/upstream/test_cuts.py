@@ -143,6 +143,7 @@ class Client:
     is_gone = False
     pinned: str | None = None
     served_by = ""
+    held_bytes = 0
 
     def __init__(self) -> None:
         self.is_started = self.is_finished = False

@@ -375,7 +375,11 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     # specs/mappings/chat.yaml:6: do
     think = request.think
     model = request.model
-    if transforms.is_no_think_value(think=think):
+    if (
+        await run.apart(lambda: transforms.is_no_think_value(think=think))
+        if run.is_large
+        else transforms.is_no_think_value(think=think)
+    ):
         await steps.look_for_thinking(run, model=model)
     # specs/mappings/chat.yaml:9: check
     problem = transforms.think_type_problem(think=think, supported=context.think_values)
@@ -463,10 +467,18 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
             is_streamed=stream if stream is not UNSET and stream is not None else True,
         )
     # specs/mappings/chat.yaml:48: do
-    if transforms.has_other_role(messages=messages):
+    if (
+        await run.apart(lambda: transforms.has_other_role(messages=messages))
+        if run.is_large
+        else transforms.has_other_role(messages=messages)
+    ):
         await steps.warn_of_roles(run, messages=messages)
     # specs/mappings/chat.yaml:51: do
-    if transforms.have_refused_image(messages=messages):
+    if (
+        await run.apart(lambda: transforms.have_refused_image(messages=messages))
+        if run.is_large
+        else transforms.have_refused_image(messages=messages)
+    ):
         await steps.convert_pictures(run, messages=messages)
     # specs/mappings/chat.yaml:54: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)

@@ -543,7 +543,11 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     # specs/mappings/generate.yaml:6: do
     think = request.think
     model = request.model
-    if transforms.is_no_think_value(think=think):
+    if (
+        await run.apart(lambda: transforms.is_no_think_value(think=think))
+        if run.is_large
+        else transforms.is_no_think_value(think=think)
+    ):
         await steps.look_for_thinking(run, model=model)
     # specs/mappings/generate.yaml:9: check
     problem = transforms.think_type_problem(think=think, supported=context.think_values)
@@ -632,7 +636,11 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         )
     # specs/mappings/generate.yaml:48: do
     images = request.images
-    if transforms.has_refused_image(images=images):
+    if (
+        await run.apart(lambda: transforms.has_refused_image(images=images))
+        if run.is_large
+        else transforms.has_refused_image(images=images)
+    ):
         await steps.convert_pictures(run, images=images)
     # specs/mappings/generate.yaml:51: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)

@@ -25,9 +25,11 @@ from codegen.descriptions.types import ArrayType, RawType, StructType, Type, arm
 from codegen.output.go_rules import GoRules, collect_go_rules
 from codegen.output.printer import Printer, format_python
 from codegen.output.routes_page import page_of_routes, routes_passed_on
+from codegen.output.rule_index import FILE as RULE_INDEX
+from codegen.output.rule_index import rule_index
 from codegen.output.structs import generate_structs, header_for
 from codegen.rules.grammar import json_schema, with_tables
-from codegen.rules.model import Instead, Passthrough
+from codegen.rules.model import SHARED, Instead, Passthrough
 from codegen.rules.named import named_components
 from codegen.rules.reader import read_mappings
 from codegen.rules.statuses import check_statuses
@@ -169,6 +171,9 @@ class Generator:
         routes = page_of_routes(self.specs, SERVED, self.project.files, self.project.coverage)
         if routes is not None:
             texts["docs/routes.md"] = routes
+        library = self.project.files.get(SHARED)
+        shared = set(library.shapes) if library is not None else set()
+        texts[RULE_INDEX] = rule_index(modules, texts, self.project.coverage, shared)
         texts["COVERAGE.md"] = self.project.coverage.page()
         page = self.root / LANGUAGE_PAGE
         if page.exists():

@@ -10,6 +10,7 @@ from codegen.compiler.coverage import Usage
 from codegen.compiler.expressions import Expressions
 from codegen.compiler.operand import Body, Scope
 from codegen.compiler.place import Context
+from codegen.compiler.provenance import Origin, entries_of
 from codegen.compiler.runtime import annotation
 from codegen.compiler.tree import NONE, Call, Expression, Literal, Name, Return
 from codegen.descriptions.problem import did_you_mean
@@ -84,6 +85,16 @@ class Answers:
                 returns=annotation(target),
                 doc=f"Answer `{answer.name}`.",
                 body=body.written(),
+                origins=(
+                    Origin(
+                        "answer",
+                        answer.name,
+                        answer.position,
+                        str(target),
+                        entries_of(fields, names),
+                        answer.omitted,
+                    ),
+                ),
             )
         )
         return Call(Name(name), tuple(Name(parameter.name) for parameter in parameters))

@@ -12,6 +12,7 @@ from codegen.compiler.coverage import Usage
 from codegen.compiler.expressions import Expressions
 from codegen.compiler.operand import Body, Operand
 from codegen.compiler.place import Context
+from codegen.compiler.provenance import Origin, entries_of
 from codegen.compiler.runtime import ANY, FETCH_CALL, PATH_VALUE, STR, STREAM_CALL, annotation
 from codegen.compiler.streams import Streams
 from codegen.compiler.tree import (
@@ -194,6 +195,7 @@ class Calls:
             returns=annotation(target),
             doc=f"Call `{call.name}`: the body for `{call.operation}`.",
             body=body.written(),
+            origins=(_origin("request", call, block),),
         )
         builder.module.functions.append(function)
         return function
@@ -228,6 +230,7 @@ class Calls:
                 returns=annotation(target),
                 doc=f"Call `{call.name}`: what its answer becomes.",
                 body=body.written(),
+                origins=(_origin("response", call, block),),
             )
         )
         made = Call(Name(name), (Name("response"), *map(Name, extra)))
@@ -283,6 +286,12 @@ class Calls:
                 ),
             )
         )
+
+
+def _origin(kind: str, call: CallRule, block: Block) -> Origin:
+    """Return what the function of a block is made of."""
+    made = entries_of(block.fields, block.names)
+    return Origin(kind, call.name, block.position, block.target, made, block.omitted)
 
 
 def _path_with(path: str, names: list[str]) -> Text:

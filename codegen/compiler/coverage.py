@@ -59,6 +59,8 @@ class Row:
     source: StructType
     path: str
     outcome: str
+    at: Position | None = field(default=None, compare=False)
+    """Where the reason stands for which it is ignored, or the refusal."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class Coverage:
     answers: list[tuple[str, StructType, str, str]] = field(default_factory=list)
     passed_on: dict[tuple[str, str], tuple[Passage, ...]] = field(default_factory=dict)
     """What is changed on the way, by mapping and route as the pages write it."""
+    undeclared: dict[tuple[str, StructType, str], Reason] = field(default_factory=dict)
+    """Why keys that no spec declares are left out, by mapping, type and `options.*`."""
     _rows: dict[Row, None] = field(default_factory=dict)
     _shared_stale: dict[tuple[str, str], bool] = field(default_factory=dict)
     _own_sources: set[StructType] = field(default_factory=set)
@@ -122,12 +126,13 @@ class Coverage:
                 goes = sorted(usage.reached.get(owner, set()))
                 self._row(file, label, source, path, "→ " + ", ".join(goes) if goes else "read")
             elif (owner := _owner(path, usage.rejected)) is not None:
-                self._row(file, label, source, path, f"refused: {usage.rejected[owner].error}")
+                refusal = usage.rejected[owner]
+                self._row(file, label, source, path, f"refused: {refusal.error}", refusal.position)
             elif (owner := _owner(path, reasons)) is not None:
                 reason = reasons[owner]
                 by = f" (handled by {reason.handled_by})" if reason.handled_by else ""
                 text = f"ignored: {reason.text}{by}{reason.position.from_group}"
-                self._row(file, label, source, path, text)
+                self._row(file, label, source, path, text, reason.position)
             else:
                 self.findings.add(
                     "source-unmapped",
@@ -136,6 +141,9 @@ class Coverage:
                     declared=found.position,
                     about=path,
                 )
+        for path, reason in reasons.items():
+            if _is_wildcard(path, self.specs, source):
+                self.undeclared[file.name, source, path] = reason
         self._check_undeclared(usage, source, reasons)
         known = set(paths) | {ancestor for path in paths for ancestor in _ancestors(path)}
         for path, reason in usage.ignored.items():
@@ -256,8 +264,16 @@ class Coverage:
             yield from ("| what | why |", "|---|---|")
             yield from (f"| {one.what} | {_cell(linked(one.why))} |" for one in passages)
 
-    def _row(self, file: MappingFile, label: str, source: StructType, path: str, text: str) -> None:
-        self._rows[Row(file.name, label, source, path, text)] = None
+    def _row(
+        self,
+        file: MappingFile,
+        label: str,
+        source: StructType,
+        path: str,
+        text: str,
+        at: Position | None = None,
+    ) -> None:
+        self._rows[Row(file.name, label, source, path, text, at)] = None
 
 
 def linked(text: str, folder: str = "") -> str:

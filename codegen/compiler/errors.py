@@ -8,6 +8,7 @@ from codegen.compiler import ir
 from codegen.compiler.builder import FAILURE_TYPE, REQUEST_CONTEXT, Builder
 from codegen.compiler.operand import Body, Operand, Scope
 from codegen.compiler.place import Context, Place
+from codegen.compiler.provenance import row_of
 from codegen.compiler.runtime import CONTEXT, REFUSAL, UPSTREAM_FAILURE, literal_type, one_of
 from codegen.compiler.texts import refusal
 from codegen.compiler.tree import (
@@ -97,6 +98,7 @@ class Errors:
                 returns=REFUSAL,
                 doc="Return what an upstream failure becomes for the client.",
                 body=written,
+                rows=tuple(map(row_of, file.errors)),
             )
         )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from codegen.compiler.provenance import Origin, RowOrigin, StepOrigin
 from codegen.compiler.tree import Expression, Global, Node, Statement, globals_in
 
 
@@ -32,6 +33,12 @@ class Function:
     body: tuple[Statement, ...]
     is_async: bool = False
     is_property: bool = False
+    origins: tuple[Origin, ...] = ()
+    """The rules that it is made of."""
+    steps: tuple[StepOrigin, ...] = ()
+    """The steps that it writes, if it is a plan or what happens first."""
+    rows: tuple[RowOrigin, ...] = ()
+    """The rows of errors that it chooses from, a return each."""
 
     @property
     def nodes(self) -> Iterator[Node]:

@@ -18,6 +18,7 @@ from codegen.compiler.coverage import Passage, Usage
 from codegen.compiler.expressions import Expressions
 from codegen.compiler.operand import Body, Operand, Scope
 from codegen.compiler.place import Context
+from codegen.compiler.provenance import change_of, instead_of, step_of
 from codegen.compiler.runtime import ANY, APPENDED, BOOL, CONTEXT, MEMBERS, RUN, UNSET, VALUES
 from codegen.compiler.steps import CONTEXT as RUN_CONTEXT
 from codegen.compiler.steps import Steps
@@ -276,6 +277,7 @@ class Patches:
             returns=VALUES,
             doc=f"Of the {side.name}, {rule.verb} {named}.",
             body=body.written(),
+            origins=(change_of(side.name, rule),),
         )
 
     def _value(
@@ -411,6 +413,7 @@ class Patches:
                 doc="What happens before a request is passed on.",
                 body=written,
                 is_async=True,
+                steps=tuple(step_of(rule.step) for rule in rules),
             )
         )
         return "first"
@@ -445,6 +448,7 @@ class Patches:
                 returns=ANY,
                 doc="The answer that is made here, absent where the request is passed on.",
                 body=body.written(),
+                origins=(instead_of(rule, str(answer)),),
             )
         )
         return name

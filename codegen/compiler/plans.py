@@ -14,6 +14,7 @@ from codegen.compiler.coverage import Usage
 from codegen.compiler.expressions import Expressions
 from codegen.compiler.operand import Body, Operand, Scope
 from codegen.compiler.place import Context
+from codegen.compiler.provenance import step_of
 from codegen.compiler.runtime import ANSWER, BOOL, OUTCOME, RUN, annotation
 from codegen.compiler.steps import CONTEXT, PendingCall, Steps
 from codegen.compiler.tree import (
@@ -81,6 +82,7 @@ class Plans:
                 + ".",
                 body=written,
                 is_async=True,
+                steps=tuple(map(step_of, file.plan)),
             )
         )
         self._note_endpoints(self._wants_stream())

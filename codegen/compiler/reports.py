@@ -10,6 +10,7 @@ from codegen.compiler.coverage import Usage
 from codegen.compiler.expressions import Expressions
 from codegen.compiler.operand import Body, Operand
 from codegen.compiler.place import Context
+from codegen.compiler.provenance import Origin, entries_of
 from codegen.compiler.runtime import REPORT, annotation
 from codegen.compiler.tree import TRUE, Call, Expression, Lambda, Name, Return
 from codegen.rules.model import ReportRule
@@ -59,6 +60,16 @@ class Reports:
                 returns=annotation(target),
                 doc=f"Report `{report.name}`: what a record of `{report.do}` becomes.",
                 body=body.written(),
+                origins=(
+                    Origin(
+                        "report",
+                        report.name,
+                        report.position,
+                        block.target,
+                        entries_of(block.fields, block.names),
+                        block.omitted,
+                    ),
+                ),
             )
         )
         translate: Expression = Name(name)

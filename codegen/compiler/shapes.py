@@ -12,6 +12,7 @@ from codegen.compiler.coverage import Usage
 from codegen.compiler.expressions import Expressions
 from codegen.compiler.operand import Body, Operand
 from codegen.compiler.place import Context, ShapeRef
+from codegen.compiler.provenance import Origin, entries_of
 from codegen.compiler.runtime import SHARED_RULES, annotation
 from codegen.compiler.tables import Tables
 from codegen.compiler.tree import Attribute, Name, Return
@@ -106,6 +107,16 @@ class Shapes:
                 returns=annotation(target),
                 doc=f"Shape `{shape.name}`: {source} as {target}.",
                 body=body.written(),
+                origins=(
+                    Origin(
+                        "shape",
+                        shape.name,
+                        shape.position,
+                        block.target,
+                        entries_of(block.fields, block.names),
+                        block.omitted,
+                    ),
+                ),
             )
         )
         return ShapeRef(Name(name), source, target, extra)

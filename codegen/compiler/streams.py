@@ -16,6 +16,7 @@ from codegen.compiler.expressions import Expressions
 from codegen.compiler.folds import Folds, class_name
 from codegen.compiler.operand import Body, Kept, Operand, Scope
 from codegen.compiler.place import Context
+from codegen.compiler.provenance import Origin, entries_of, said, state_entry
 from codegen.compiler.runtime import BOOL, UNSET, UNSET_TYPE, annotation, one_of
 from codegen.compiler.tree import (
     NONE,
@@ -229,6 +230,15 @@ class Streams:
             one_of(annotation(writing.target), NONE),
             "Take in a chunk; return the frame that it makes, if it makes one.",
             body.written(),
+            origins=(
+                *(_origin("frame", writing, emit) for emit in chunks),
+                Origin(
+                    "state",
+                    writing.call.name,
+                    writing.stream.position,
+                    entries=tuple(map(state_entry, rules)),
+                ),
+            ),
         )
 
     def _is_always_set(self, rule: StateRule) -> bool:
@@ -336,7 +346,12 @@ class Streams:
         writing.read |= scope.used.get("$state", set())
         writing.roots |= body.roots
         return ir.Function(
-            "end", (ir.SELF,), annotation(writing.target), "Return the last frame.", body.written()
+            "end",
+            (ir.SELF,),
+            annotation(writing.target),
+            "Return the last frame.",
+            body.written(),
+            origins=(_origin("end", writing, emit),),
         )
 
     # -- the whole ----------------------------------------------------------------------------
@@ -388,6 +403,19 @@ class Streams:
             )
         )
         return given
+
+
+def _origin(kind: str, writing: _Writing, emit: Emit) -> Origin:
+    """Return what the code of a frame is made of."""
+    return Origin(
+        kind,
+        writing.call.name,
+        emit.position,
+        writing.stream.target,
+        entries_of(emit.fields, emit.names),
+        writing.stream.omitted,
+        when=said(emit.when) if emit.when is not None else "",
+    )
 
 
 def _holder(rule: StateRule) -> str:

@@ -128,19 +128,23 @@ class Pair:
     async def run(self, run: Run) -> list[Mismatch]:
         """Run a case in one way and return everything that is wrong."""
         case = run.case
-        if self.control is not None:
-            await self.control.reset()
-            await self.control.script(self._rules(run))
-            for change in case.upstream.models:
-                await self.control.change_models(change)
+        await self.prepare(run)
         try:
             problems = await self._send_earlier(case)
             if problems:
                 return problems
-            answer = await self._send(case, _as_replayed(run))
+            answer = await self.send(case, _as_replayed(run))
         except NoAnswer as error:
             return [Mismatch("answer", "an HTTP answer", str(error))]
         return await self._judge(run, answer)
+
+    async def prepare(self, run: Run) -> None:
+        """Have the stand-in begin anew, with the rules and the models of a case."""
+        if self.control is not None:
+            await self.control.reset()
+            await self.control.script(self._rules(run))
+            for change in run.case.upstream.models:
+                await self.control.change_models(change)
 
     async def _judge(self, run: Run, answer: Answer) -> list[Mismatch]:
         if self.control is None:
@@ -159,13 +163,14 @@ class Pair:
     async def _send_earlier(self, case: Case) -> list[Mismatch]:
         problems = []
         for number, request in enumerate(case.before, 1):
-            answer = await self._send(case, request)
+            answer = await self.send(case, request)
             if answer.status != request.status:
                 got = f"{answer.status} {answer.body[:200].decode('utf-8', 'replace')}"
                 problems.append(Mismatch(f"before {number}: status", str(request.status), got))
         return problems
 
-    async def _send(self, case: Case, request: ClientRequest) -> Answer:
+    async def send(self, case: Case, request: ClientRequest) -> Answer:
+        """Send one of a case's requests. Raises NoAnswer."""
         return await ask(
             self.gateway_url,
             method_of(request),

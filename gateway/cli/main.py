@@ -6,6 +6,7 @@ import click
 
 from .config import show_config
 from .doctor import doctor
+from .explain import explain
 from .models import models
 from .ps import ps
 from .reload import reload_settings
@@ -33,6 +34,7 @@ cli.add_command(serve)
 cli.add_command(show_config)
 cli.add_command(reload_settings)
 cli.add_command(doctor)
+cli.add_command(explain)
 cli.add_command(status)
 cli.add_command(models)
 cli.add_command(ps)

@@ -32,6 +32,7 @@ WITH_PATHS = {
     "gateway/server/dialects.py": "tells the dialects that it speaks by the start of their paths",
     "gateway/cli/models.py": "asks the running gateway as a client does",
     "gateway/cli/ps.py": "asks the running gateway as a client does",
+    "gateway/explain/files.py": "reads cases, whose default path begins with /api/",
     "gateway/upstream/identity.py": "asks an unknown server for the lists that tell servers apart",
 }
 """Hand-written features that know endpoint paths, and why each must."""

@@ -1,0 +1,1 @@
+"""What would become of a request, rule by rule, without sending it."""

@@ -1,0 +1,116 @@
+"""
+Explaining a request: the gateway runs it against a played host, and what it did is put together.
+
+It runs in a thread of its own, whose trace function slows nothing else down. Nothing is sent to LM
+Studio but questions for its lists of models, and those only when no list is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+
+from ..settings.schema import Settings
+from .asked import Asked
+from .assembling import Assembly, Way
+from .host import Host, PlayedHost
+from .index import load_index
+from .models import Models, ask_models
+from .problems import NotExplained
+from .report import Explanation
+from .running import MakeApp, run_watched, settings_for
+from .trace import Trace
+
+MakeHost = Callable[[Models], Host]
+"""Makes the host that an explanation is made against, for a list of models."""
+
+
+def explain(
+    asked: Asked,
+    settings: Settings,
+    make_app: MakeApp,
+    models: Models | None = None,
+    make_host: MakeHost | None = None,
+) -> Explanation:
+    """
+    Return what becomes of a request with these settings, by the application that `make_app` makes.
+
+    Without `models`, LM Studio is asked for its lists. `make_host` replaces the host that is
+    played. Raises NotExplained for settings of a case that are none.
+    """
+    wanted = _with(settings, asked)
+    with ThreadPoolExecutor(1, thread_name_prefix="explain") as thread:
+        return thread.submit(
+            lambda: asyncio.run(_explain(asked, wanted, make_app, models, make_host))
+        ).result()
+
+
+async def _explain(
+    asked: Asked,
+    settings: Settings,
+    make_app: MakeApp,
+    models: Models | None,
+    make_host: MakeHost | None,
+) -> Explanation:
+    if models is None:
+        models = await ask_models(settings.upstream, _name_in(asked))
+    way = Way(asked)
+    index = load_index()
+    trace = Trace(index)
+    host = make_host(models) if make_host is not None else PlayedHost(models, asked.answer)
+    with TemporaryDirectory(prefix="olgate-explain-", ignore_cleanup_errors=True) as folder:
+        async with host:
+            used = settings_for(settings, host.url, Path(folder))
+            with trace.watching():
+                sent = await run_watched(asked, used, make_app, host, trace)
+    assembly = Assembly(asked, way, trace, host.seen, sent, index)
+    return assembly.explanation(models, list(_notes(asked, settings, models)))
+
+
+def _with(settings: Settings, asked: Asked) -> Settings:
+    """Return settings with those that a case states."""
+    if not asked.settings:
+        return settings
+    merged = _merge(msgspec.to_builtins(settings), asked.settings)
+    try:
+        return msgspec.convert(merged, Settings)
+    except msgspec.ValidationError as problem:
+        raise NotExplained(f"the settings of {asked.source} can't be used: {problem}") from None
+
+
+def _merge(base: Any, more: Any) -> Any:
+    if not isinstance(base, dict) or not isinstance(more, dict):
+        return more
+    return {**base, **{key: _merge(base.get(key), value) for key, value in more.items()}}
+
+
+def _name_in(asked: Asked) -> str | None:
+    try:
+        value = json.loads(asked.body or b"")
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    name = value.get("model") or value.get("name")
+    return name if isinstance(name, str) else None
+
+
+def _notes(asked: Asked, settings: Settings, models: Models) -> list[str]:
+    notes = []
+    if models.source == "assumed":
+        notes.append(
+            f"{models.where}; the name is taken for a model of which nothing is known. "
+            "Give a list with --models FILE for its capabilities"
+        )
+    if settings.listen.keys:
+        notes.append("access keys are not checked here")
+    if asked.answer is None:
+        notes.append("no answer of LM Studio's was given, so the way back is not shown (--answer)")
+    return notes

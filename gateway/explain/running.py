@@ -1,0 +1,150 @@
+"""
+Running the gateway for one request, watched, against a host that is played.
+
+The application is the one that serves, made by the same function; only the host's address, the
+store (a copy) and the checks of keys differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from ..settings.schema import Settings
+from ..store.backup import back_up
+from .asked import Asked
+from .host import Host
+from .trace import Trace
+
+App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+MakeApp: TypeAlias = Callable[[Settings], App]
+"""Makes the application that serves, for settings."""
+
+_STORE = "store.sqlite3"
+
+
+@dataclass
+class Sent:
+    """What the client got."""
+
+    status: int = 0
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+    is_over: bool = False
+
+
+def settings_for(settings: Settings, url: str, folder: Path) -> Settings:
+    """
+    Return settings for a run in which nothing of the user's is changed.
+
+    The store is a copy in `folder`. Keys are not asked for.
+    """
+    replace = msgspec.structs.replace
+    path = settings.store.path
+    copied = None
+    if path is not None and Path(path).is_file():
+        copied = str(folder / _STORE)
+        back_up(Path(path), Path(copied))
+    return replace(
+        settings,
+        upstream=replace(settings.upstream, url=url),
+        hosts={},
+        store=replace(settings.store, path=copied),
+        listen=replace(settings.listen, keys=(), keys_file=None),
+    )
+
+
+async def run_watched(
+    asked: Asked, settings: Settings, make_app: MakeApp, host: Host, trace: Trace
+) -> Sent:
+    """Send the requests before, and then the one that is watched; return what its client got."""
+    async with _alive(make_app(settings)) as app:
+        for earlier in asked.before:
+            await _send(app, earlier, host)
+            host.reached.clear()
+        host.seen.clear()
+        trace.is_on = True
+        try:
+            return await _send(app, asked, host)
+        finally:
+            trace.is_on = False
+
+
+@asynccontextmanager
+async def _alive(app: App) -> AsyncIterator[App]:
+    """Start an application by ASGI's lifespan, and end it."""
+    incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    outgoing: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
+    scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}
+    life: asyncio.Future[None] = asyncio.ensure_future(app(scope, incoming.get, outgoing.put))
+    incoming.put_nowait({"type": "lifespan.startup"})
+    started: asyncio.Future[Any] = asyncio.ensure_future(outgoing.get())
+    await asyncio.wait([life, started], return_when=asyncio.FIRST_COMPLETED)
+    if life.done():
+        started.cancel()
+        life.result()
+    message = await started
+    if message["type"] != "lifespan.startup.complete":
+        raise RuntimeError(str(message.get("message") or "the gateway did not start"))
+    try:
+        yield app
+    finally:
+        incoming.put_nowait({"type": "lifespan.shutdown"})
+        await life
+
+
+async def _send(app: App, asked: Asked, host: Host) -> Sent:
+    """Send one request; the client leaves when the host has nothing to answer with."""
+    sent, body = Sent(), [asked.body or b""]
+
+    async def receive() -> dict[str, Any]:
+        if body:
+            return {"type": "http.request", "body": body.pop(), "more_body": False}
+        await host.reached.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            sent.status = int(message["status"])
+            pairs = message.get("headers") or ()
+            sent.headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in pairs]
+        elif message["type"] == "http.response.body":
+            sent.body += message.get("body", b"")
+            sent.is_over = not message.get("more_body", False)
+
+    await app(_scope(asked), receive, send)
+    return sent
+
+
+def _scope(asked: Asked) -> dict[str, Any]:
+    headers = {"host": "127.0.0.1:11434", **asked.headers}
+    if asked.body is not None:
+        headers.setdefault("content-type", "application/json")
+        headers["content-length"] = str(len(asked.body))
+    raw = quote(asked.path, safe="/%:@!$&'()*+,;=~-._\\")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": asked.method,
+        "scheme": "http",
+        "path": unquote(asked.path),
+        "raw_path": raw.encode("ascii"),
+        "query_string": asked.query.encode("latin-1", "replace"),
+        "root_path": "",
+        "headers": [
+            (name.lower().encode("latin-1"), value.encode("latin-1", "replace"))
+            for name, value in headers.items()
+        ],
+        "client": ("127.0.0.1", 0),
+        "server": ("127.0.0.1", 11434),
+        "state": {},
+        "extensions": {},
+    }

@@ -202,7 +202,7 @@ class Readiness:
         Then the list is fetched again after a moment.
         """
         used = self._states.variants_of(state) if request.takes_any_variant else [state]
-        leaving = await self._sharing.begin(used)
+        leaving = await self._sharing.begin(used, lambda: self._catalogue.rows(fresh=True))
         self._sharing.end_soon(self._states)
         if not leaving:
             # The store was asked in the meantime: a change may have begun.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -61,11 +61,15 @@ class Sharing:
             self._in_background(self.look())
         self._known = foreign
 
-    async def begin(self, states: Iterable[ModelState]) -> set[str]:
+    async def begin(
+        self, states: Iterable[ModelState], refresh: Callable[[], Awaitable[object]]
+    ) -> set[str]:
         """
         Show that foreign instances of these models are used; return those that are being unloaded.
 
-        A store that fails forbids no request.
+        A store that fails forbids no request. `refresh` fetches the list after a use is shown for
+        the first time: until then another gateway may have unloaded the instance, and a request to
+        an instance that is gone would make LM Studio load the model by its own rules.
         """
         foreign = {one for state in states for one in state.instances.keys() - state.owned.keys()}
         if foreign <= self.shown:
@@ -79,7 +83,9 @@ class Sharing:
             if leaving is None:
                 self._must_retry = True
                 return set()
-            self.shown |= new - leaving
+            if new - leaving:
+                await refresh()
+                self.shown |= new - leaving
             return leaving
 
     def end_soon(self, states: ModelStates) -> None:

@@ -144,6 +144,26 @@ async def test_a_model_that_another_gateway_unloads_is_loaded_anew(tmp_path: Pat
         assert 2 == len(first.asked(LOAD))
 
 
+async def test_a_model_that_another_gateway_has_unloaded_is_loaded_by_an_order(
+    tmp_path: Path,
+) -> None:
+    """Sent to an instance that is gone, the request would make LM Studio load it on its own."""
+    store = tmp_path / "olgate.db"
+    async with (
+        open_standin() as standin,
+        open_gateway(standin, settings(store)) as first,
+        open_gateway(standin, settings(store, catalogue_ttl_s=60)) as second,
+    ):
+        await first.post("/api/chat", chat(COLD_TOO, keep_alive="1h"))
+        await second.running()
+        assert 1 == len(first.asked(LOAD))
+        await first.post("/api/chat", {"model": COLD_TOO, "keep_alive": 0})
+        assert [] == first.instances(COLD_TOO)
+        answer = await second.post("/api/chat", chat(COLD_TOO))
+        assert 200 == answer.status_code
+        assert 2 == len(first.asked(LOAD))
+
+
 async def test_an_instance_that_another_gateway_loaded_anew_is_not_unloaded(
     tmp_path: Path,
 ) -> None:

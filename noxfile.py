@@ -187,6 +187,12 @@ def deploy(session: nox.Session) -> None:
     run(session, "pytest", "conformance/tests/deployed", "-rs", *session.posargs)
 
 
+@nox.session(venv_backend="none", requires=["dev"], default=False)
+def cluster(session: nox.Session) -> None:
+    """Let parts of a fleet fail under load: `nox -s cluster -- --all` or `-- --write`."""
+    run(session, "conformance.cluster", *session.posargs)
+
+
 @nox.session(venv_backend="none", requires=["dev"])
 def differential(session: nox.Session) -> None:
     """Ask a real Ollama the same, and compare: `nox -s differential -- --count 100000`."""

@@ -76,7 +76,7 @@ class Server:
         self.address = f"127.0.0.1:{self.port}"
         self.log = log
         self._command = [word.replace("{port}", str(self.port)) for word in command]
-        self._environment = environment if environment is not None else os.environ
+        self.environment = dict(environment if environment is not None else os.environ)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -101,7 +101,7 @@ class Server:
             self._process = process = subprocess.Popen(
                 self._command,
                 cwd=ROOT,
-                env=dict(self._environment),
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,

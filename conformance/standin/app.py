@@ -22,6 +22,7 @@ from conformance.standin import (
 )
 from conformance.standin.control import PREFIX, control
 from conformance.standin.fixtures import Fixtures
+from conformance.standin.history import CALLER, caller
 from conformance.standin.host import Host
 from conformance.standin.options import Options
 from conformance.standin.script import Rule, Script, play
@@ -114,6 +115,7 @@ class App:
         ours = path.startswith(PREFIX)
         log = Log() if ours else self.log
         received = time.monotonic()
+        caller.set(headers.get(CALLER, ""))
         exchange = log.open(method, path, query, headers)
         transport = scope.get("extensions", {}).get(TRANSPORT)
         reply = Reply(send, transport, self.options, exchange, CORS if self.options.cors else ())

@@ -226,7 +226,8 @@ class Host:
                 raise refusal(request, plan.failure or "refused", plan.status)
             if ask.max_tokens is None or ask.max_tokens > room:
                 plan = make_plan(instance.model, replace(ask, max_tokens=room))
-            yield Run(instance, plan, self.name_of(instance, request), self.options)
+            async with self.table.history.generation(instance.id, request.raw):
+                yield Run(instance, plan, self.name_of(instance, request), self.options)
 
     def overflow(self, request: Request, tokens: int, context_length: int) -> Exception:
         """

@@ -23,7 +23,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     `max_instances` is how many instances fit into its memory, 0 is no limit. `load_again` says
     what loading a loaded model does, which LM Studio is not known to do in one way only
     (docs/facts/lmstudio.md#load-again). With `says`, pieces of a text, every question is answered
-    by this text unless it carries a script.
+    by this text unless it carries a script. What happens is written to the file `history`,
+    in which the stand-in is called `name`.
     """
 
     host: str = "127.0.0.1"
@@ -46,6 +47,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     writes: Writes = "event"
     keep_alive_s: int = 5
     says: tuple[str, ...] = ()
+    history: Path | None = None
+    name: str = "standin"
 
     def __post_init__(self) -> None:
         check(self.models)
@@ -89,6 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="how streams are cut into writes",
     )
     add("--says", nargs="+", default=(), metavar="PIECE", help="answer this to every question")
+    add("--history", type=Path, metavar="FILE", help="write what happens to this file")
+    add("--name", default="standin", help="what the stand-in is called in that file")
     add("--exit-with-stdin", action="store_true", help="end when standard input is closed")
     return parser
 
@@ -128,5 +133,7 @@ def read_options(arguments: Sequence[str] | None = None) -> tuple[Options, bool]
         fixtures=flags.fixtures,
         writes=flags.writes,
         says=tuple(flags.says),
+        history=flags.history,
+        name=flags.name,
     )
     return options, flags.exit_with_stdin

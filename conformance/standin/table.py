@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from conformance.standin.catalogue import Model, Variant, fault_model
 from conformance.standin.faults import FAULTS, fault_named
+from conformance.standin.history import History
 from conformance.standin.options import Options
 
 Kind = Literal["llm", "embedding", "decision"]
@@ -99,6 +100,7 @@ class Table:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.history = History(options.history, options.name)
         self.instances: list[Instance] = []
         self.loading: dict[tuple[str, str], asyncio.Task[Instance]] = {}
         self.ordered: set[asyncio.Task[Instance]] = set()
@@ -254,8 +256,25 @@ class Table:
         config: dict[str, Any] | None = None,
     ) -> Instance:
         """Load a model after the time that takes. Raises `LoadFailed`."""
-        if self.options.load_ms:
-            await asyncio.sleep(self.options.load_ms / 1000)
+        self.history.note("load begun", model=model.key)
+        try:
+            if self.options.load_ms:
+                await asyncio.sleep(self.options.load_ms / 1000)
+            return self.finish_load(model, variant, instance_id, context_length, ttl_s, config)
+        except BaseException:
+            self.history.note("load failed", model=model.key)
+            raise
+
+    def finish_load(
+        self,
+        model: Model,
+        variant: Variant | None,
+        instance_id: str | None,
+        context_length: int | None,
+        ttl_s: int | None,
+        config: dict[str, Any] | None,
+    ) -> Instance:
+        """Add the instance of a load whose time is over. Raises `LoadFailed`."""
         if self.failures:
             raise LoadFailed(self.failures.pop(0))
         if ttl_s is not None and self.options.auto_evict:
@@ -294,6 +313,7 @@ class Table:
             slots=asyncio.Semaphore(self.options.parallel) if self.options.parallel else None,
         )
         self.instances.append(instance)
+        self.history.note("loaded", model=model.key, instance=instance.id)
         return instance
 
     def remove(self, instance: Instance) -> None:
@@ -301,3 +321,4 @@ class Table:
         instance.gone = True
         if instance in self.instances:
             self.instances.remove(instance)
+            self.history.note("unloaded", model=instance.model.key, instance=instance.id)

@@ -116,7 +116,7 @@ def test_every_option_has_a_flag(tmp_path: Path) -> None:
         f"--port 7 --host-version 0.3 --catalogue {catalogue} --token T --no-jit --load-ms 5 "
         f"--rate 9.5 --fixtures {tmp_path} --fault-models --auto-evict --first-token-ms 3 "
         "--parallel 0 --max-instances 2 --load-noop --dimension 4 --cors --writes bytes "
-        "--host 127.0.0.2 --says one two --exit-with-stdin"
+        f"--host 127.0.0.2 --says one two --history {tmp_path}/h --name n --exit-with-stdin"
     )
     options, ends = read_options(flags.split())
     assert ends

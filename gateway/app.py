@@ -266,8 +266,6 @@ def _serve_reload(reloads: Reloads) -> ASGIApp:
 
 def _serve_health(process: Process, settings: Settings) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        await answer_health(
-            process.fleet.first.presence, client_of(scope), settings.limits.health_s
-        )
+        await answer_health(process.fleet, client_of(scope), settings.limits.health_s)
 
     return serve

@@ -1,21 +1,42 @@
 """
-`/health`: whether LM Studio answers, without a cache and within a time limit.
+`/health`: whether the hosts answer, without a cache and within a time limit.
 """
 
 from __future__ import annotations
 
-from .catalogue.presence import Presence
+from .catalogue.presence import HostState
 from .engine.client import Client
+from .fleet.fleet import Fleet
 from .wire.writing import JSON, encode
 
 
-async def answer_health(presence: Presence, client: Client, limit_s: float) -> None:
+async def answer_health(fleet: Fleet, client: Client, limit_s: float) -> None:
     """
-    Answer 200 if the host answers with its models, else 503 with the reason and the next step.
+    Answer 200 if a host answers with its models, else 503 with the reason and the next step.
 
-    `limit_s` is the time limit in seconds; 0 is no limit.
+    `limit_s` is the time limit in seconds; 0 is no limit. Where there are several hosts, each is
+    shown under its name, and `upstream` is the first one that answers. The status is `degraded` if
+    only some of them do.
     """
-    state = await presence.look(limit_s)
+    if fleet.is_one:
+        state = await fleet.first.presence.look(limit_s)
+        status = "ok" if state.is_reachable else "unavailable"
+        body = encode({"status": status, "upstream": _shown(state)})
+        await client.answer(200 if state.is_reachable else 503, JSON, body)
+        return
+    looked = await fleet.look(limit_s)
+    reachable = [state for _, state in looked if state.is_reachable]
+    status = "ok" if len(reachable) == len(looked) else "degraded" if reachable else "unavailable"
+    hosts = {
+        host.name: {"state": fleet.state_of(host), "tier": host.settings.tier, **_shown(state)}
+        for host, state in looked
+    }
+    shown = _shown(reachable[0] if reachable else looked[0][1])
+    body = encode({"status": status, "upstream": shown, "hosts": hosts})
+    await client.answer(200 if reachable else 503, JSON, body)
+
+
+def _shown(state: HostState) -> dict[str, object]:
     upstream: dict[str, object] = {"url": state.url, "reachable": state.is_reachable}
     if state.is_reachable:
         upstream |= {
@@ -27,6 +48,4 @@ async def answer_health(presence: Presence, client: Client, limit_s: float) -> N
     for name, text in (("reason", state.reason), ("advice", state.advice)):
         if text:
             upstream[name] = text
-    status = "ok" if state.is_reachable else "unavailable"
-    body = encode({"status": status, "upstream": upstream})
-    await client.answer(200 if state.is_reachable else 503, JSON, body)
+    return upstream

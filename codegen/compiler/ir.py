@@ -128,6 +128,8 @@ class PassedOn:
     warning: str = ""
     missing: tuple[int, str] | None = None
     lacking: tuple[int, str] | None = None
+    home: str = ""
+    union: tuple[str, str, str] | None = None
 
 
 @dataclass

@@ -135,6 +135,8 @@ class Patches:
                     warning=warning or "",
                     missing=_refusal(self._passed.missing),
                     lacking=_refusal(self._passed.lacking),
+                    home=self._passed.home or "",
+                    union=self._passed.united,
                 )
             )
             route = f"`{method} {path}`" if method else f"other routes below `{path}`"
@@ -206,6 +208,11 @@ class Patches:
             found = self._member(side, name, place)
             if found is not None and not _is_text(found.type):
                 self._findings.add("type-mismatch", place, f"`{name}` is {found.type}, no text")
+
+        if passed.union is not None and answer.holder is not None:
+            self._member(answer, passed.union, passed.union_position)
+        if passed.home is not None and passed.home not in known and request.holder is not None:
+            self._member(request, passed.home, passed.home_position)
 
     # -- changes -------------------------------------------------------------------------------
 

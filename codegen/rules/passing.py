@@ -33,8 +33,12 @@ FIRST = ("check", "need", "do")
         "looked_up": ("model",),
         "missing": ("model",),
         "lacking": ("operation",),
+        "home": ("operation",),
+        "union": ("operation", "union_by"),
+        "union_by": ("union",),
+        "union_joins": ("union",),
     },
-    exclusive=(("model", "path_model"),),
+    exclusive=(("model", "path_model", "home"),),
     needs=(Needs(("operation", "below"), "this says nothing of what is passed on"),),
 )
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +73,28 @@ class Passthrough:
     lacking: Refusal | None = maybe(
         one(lambda: Refusal), "the error when LM Studio lacks the route, in place of a 501"
     )
+    home: str | None = maybe(
+        WORD,
+        "the request's member, or the path's parameter, that names a model or an instance: of "
+        "several hosts, one that has it serves",
+    )
+    home_position: Position = place("home")
+    union: str | None = maybe(
+        WORD, "the answer's member that is a list: of several hosts, it has the items of all"
+    )
+    union_position: Position = place("union")
+    union_by: str | None = maybe(WORD, "the member by which items of two hosts are one")
+    union_joins: str | None = maybe(
+        WORD, "the member of such an item that is a list, and has the items of all hosts as well"
+    )
     changes_models: bool = key(
         FLAG, "it loads, unloads or fetches models by itself: none is made ready for it"
     )
+
+    @property
+    def united(self) -> tuple[str, str, str] | None:
+        """How the lists of several hosts become one: the list, its items' key, a list in them."""
+        return (self.union, self.union_by or "", self.union_joins or "") if self.union else None
 
 
 @construct(

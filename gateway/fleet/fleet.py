@@ -77,7 +77,7 @@ class Fleet:
         await self._names.aliases.refresh()
         for host in self.hosts:
             await host.start()
-            if tells_of_hosts:
+            if tells_of_hosts or not self.is_one:
                 host.presence.start()
             if not self.is_one:
                 host.watch(self._note_host, self.union.note_change)
@@ -284,6 +284,17 @@ class Fleet:
         for result in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
+
+    def state_of(self, host: Host) -> str:
+        """Return whether a host gets requests: up, suspect or down."""
+        return self.ejections.state(host.number, time.monotonic())
+
+    def own_running(self) -> dict[str, int]:
+        """Return how many requests of this gateway run on each host, by its name."""
+        return {
+            host.name: self.running[host.number] - self._elsewhere[host.number]
+            for host in self.hosts
+        }
 
     async def look(self, limit_s: float) -> list[tuple[Host, HostState]]:
         """Ask every host whether it is there, all at once, each within `limit_s` seconds."""

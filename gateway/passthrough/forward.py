@@ -44,6 +44,7 @@ from .large import join_in_steps, read_members
 from .rewriting import Rewriter
 from .routes import Routes
 from .sending import conclude, refuse
+from .several import SeveralHosts
 
 WARNING = "x-olgate-warning"
 HINT = "x-olgate-hint"
@@ -76,6 +77,7 @@ class Passthrough:
         self._services = services
         self._catalogue = services.catalogue
         self._fleet = services.fleet
+        self._several = SeveralHosts(services.fleet, settings)
         self._check = check
         self._routes = Routes(routes)
         self._failures = Failures(settings)
@@ -128,6 +130,13 @@ class Passthrough:
             if route.instead is not None and await self._answer_instead(route, context, client):
                 return
             if ticket is not None:
+                if route.union is not None and ticket.pinned is None:
+                    united = await self._several.united(route, context)
+                    if united is not None:
+                        await client.answer(200, JSON, united)
+                        return
+                if route.home:
+                    await self._several.find_home(route, values, body, ticket)
                 host = ticket.host or self._fleet.default(ticket)
                 context.upstream_url, client.served_by = host.upstream.url, host.name
             changes, on_stream = due(route.answer, context), due(route.stream, context)

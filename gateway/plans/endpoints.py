@@ -467,6 +467,11 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         ),
     ),
     PassedOn(
+        method="GET",
+        path="/api/v1/models",
+        union=("models", "key", "loaded_instances"),
+    ),
+    PassedOn(
         method="",
         path="/v1/",
         model="model",
@@ -506,6 +511,12 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
     ),
     PassedOn(
         method="POST",
+        path="/api/v1/models/unload",
+        changes_models=True,
+        home="instance_id",
+    ),
+    PassedOn(
+        method="POST",
         path="/api/v0/chat/completions",
         model="model",
         answered_by=("model",),
@@ -536,6 +547,16 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         answered_by=("model",),
         first=v0_embeddings.first,
         request=(Change("replace", v0_embeddings.request_model),),
+    ),
+    PassedOn(
+        method="GET",
+        path="/api/v0/models/{id}",
+        home="id",
+    ),
+    PassedOn(
+        method="GET",
+        path="/api/v0/models",
+        union=("data", "id", ""),
     ),
     PassedOn(
         method="POST",
@@ -644,6 +665,7 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         path="/v1/models",
         answer=(Change("replace", v1_models.answer_data),),
         instead=v1_models.instead,
+        union=("data", "id", ""),
         reads_kept=True,
         reads_models=True,
     ),

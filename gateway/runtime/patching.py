@@ -59,6 +59,10 @@ class PassedOn:
     told of it. `missing` is the error for a request that names no model, `lacking` the one when LM
     Studio lacks the route. `reads_kept` and `reads_models` are the lists of the context that the
     rules read.
+    Where there are several hosts, `home` is the request's member or the path's parameter that names
+    a model or an instance of the host that serves; and `union` makes one list of all hosts' lists:
+    it has the answer's member that is a list, the member by which items are one, and the member of
+    an item that is a list of all hosts' items itself, "" for none.
     """
 
     method: str
@@ -78,6 +82,8 @@ class PassedOn:
     looked_up: bool = False
     missing: Refusal | None = None
     lacking: Refusal | None = None
+    home: str = ""
+    union: tuple[str, str, str] | None = None
 
 
 def due(changes: tuple[Change, ...], context: RequestContext) -> tuple[Change, ...]:

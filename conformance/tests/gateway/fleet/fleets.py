@@ -81,4 +81,6 @@ async def open_fleet(
         app = make_gateway("http://127.0.0.1:1", {**(settings or {}), "hosts": named})
         url = await stack.enter_async_context(serve(app))
         client = await stack.enter_async_context(speak_to(url))
+        # Every host has been asked once: nothing of that happens during a test.
+        await client.get("/health")
         yield Fleet(standins, client, url)

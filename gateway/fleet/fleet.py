@@ -74,7 +74,7 @@ class Fleet:
 
     async def start(self, *, tells_of_hosts: bool) -> None:
         """Adopt the instances that an earlier process left, and with `tells_of_hosts` log hosts."""
-        await self._names.aliases.refresh()
+        await self._names.start()
         for host in self.hosts:
             await host.start()
             if tells_of_hosts or not self.is_one:
@@ -92,6 +92,7 @@ class Fleet:
             await asyncio.gather(self._probing, return_exceptions=True)
         for host in self.hosts:
             await host.aclose()
+        await self._names.aclose()
 
     def named(self, name: str) -> Host | None:
         """Return the host of a name."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 
 from ..catalogue.aliases import Aliases
@@ -17,7 +18,7 @@ from ..catalogue.first_seen import FirstSeen
 from ..catalogue.presence import Presence
 from ..catalogue.pulled_names import PulledNames
 from ..catalogue.rows import CapabilityWords
-from ..faults import UpstreamFailure, afresh
+from ..faults import StoreFailure, UpstreamFailure, afresh
 from ..lifecycle.lifecycle import Lifecycle
 from ..lifecycle.ownership import Ownership
 from ..lifecycle.sharing import Sharing
@@ -42,6 +43,23 @@ class Names:
         self.gateway = gateway
         self.hop = hop
         self.capability_words = words
+        self._log = get_logger()
+
+    async def start(self) -> None:
+        """Show other gateways that this one is alive, once for all hosts, and read the aliases."""
+        try:
+            await self.store.announce(self.gateway)
+        except StoreFailure as failure:
+            self._log.warning(
+                "could not show other gateways that this one is alive", reason=str(failure)
+            )
+        await self.aliases.refresh()
+
+    async def aclose(self) -> None:
+        """Stop showing other gateways that this one is alive, once all hosts are closed."""
+        # The end of the process shows it as well.
+        with suppress(StoreFailure):
+            await self.store.withdraw(self.gateway)
 
 
 class Host:
@@ -73,7 +91,7 @@ class Host:
             self.upstream,
             self.catalogue,
             process.models,
-            Ownership(names.store, self.identity, names.gateway),
+            Ownership(names.store, self.identity, names.gateway, announces=False),
             Sharing(names.store, self.identity, names.gateway),
         )
         self.downloads = Downloads(self.upstream, self.catalogue, process.downloads)

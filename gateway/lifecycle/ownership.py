@@ -57,8 +57,14 @@ class OwnInstance(
 class Ownership:
     """This gateway's instances on one host, as the store has them."""
 
-    def __init__(self, store: Store, host: str, gateway: str) -> None:
-        """Keep the instances of `host`, its identity in the store, under a gateway's new name."""
+    def __init__(self, store: Store, host: str, gateway: str, *, announces: bool = True) -> None:
+        """
+        Keep the instances of `host`, its identity in the store, under a gateway's new name.
+
+        With `announces` the gateway is shown to be alive from `start` to `aclose`; one with several
+        hosts does that itself, once.
+        """
+        self._announces = announces
         self._store = store
         self._host = host
         self._name = gateway
@@ -70,6 +76,8 @@ class Ownership:
 
     async def start(self) -> None:
         """Show other gateways on the same store that this one is alive."""
+        if not self._announces:
+            return
         try:
             await self._store.announce(self._name)
         except StoreFailure as failure:
@@ -154,6 +162,8 @@ class Ownership:
             self._writing.cancel()
             await asyncio.wait({self._writing})
             await self._write_once()
+        if not self._announces:
+            return
         try:
             await self._store.withdraw(self._name)
         except StoreFailure as failure:

@@ -1,5 +1,6 @@
 """Hosts that go, come, hang or are twice there: what requests, lists and `/health` then say."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ from conformance.runner.runner import make_gateway
 from conformance.standin import StandIn
 from conformance.standin.catalogue import GRADED, PLAIN, SWITCHED
 from conformance.tests.gateway.fleet.fleets import open_fleet
-from conformance.tests.gateway.support import LIST, caching, chat
+from conformance.tests.gateway.support import LIST, caching, chat, written
 from gateway.faults import StartProblem
+from gateway.store.sqlite import SqliteStore
 
 A: dict[str, Any] = {"models": (PLAIN, GRADED)}
 B: dict[str, Any] = {"models": (PLAIN, SWITCHED)}
@@ -108,6 +110,18 @@ async def test_all_hosts_away_is_an_error_with_the_reason() -> None:
 
     assert (503, 503) == (listed.status_code, asked.status_code)
     assert "cannot reach LM Studio" in asked.text
+
+
+async def test_the_gateway_is_shown_once_to_others(tmp_path: Path) -> None:
+    """Its hosts share the store, and none of them takes it for another gateway's."""
+    path = tmp_path / "olgate.sqlite3"
+    with written(format="json") as log:
+        async with open_fleet(A, B, settings={"store": {"path": str(path)}, "log": {}}):
+            other = SqliteStore(str(path))
+            assert await other.others_alive("other")
+            other.close()
+
+    assert "could not show" not in log.getvalue()
 
 
 async def test_no_host_is_asked_for_a_loaded_model() -> None:

@@ -25,6 +25,7 @@ from ..names import grammar
 from ..transforms._media import refused_format
 from ..transforms._picture_parts import refused_data
 from ..transforms._roles import other_roles
+from ..transforms._vector_requests import text_count, wants_base64
 from ..transforms.thinking import thinking_support
 from ..types import internal, ollama
 from ..wire.duration import parse_keep_alive
@@ -116,6 +117,23 @@ async def convert_passed_pictures(run: Run, *, raw: Raw | UnsetType) -> None:
         # LM Studio reports what is no JSON.
         return
     run.context.pictures = await as_png(refused_data(value))
+
+
+async def note_vectors(
+    run: Run, *, input: Raw | UnsetType, encoding_format: Raw | UnsetType
+) -> None:
+    """
+    Fill `$context.text_count` and `$context.in_base64` for an answer that is passed on.
+
+    The request is not kept until then. (docs/facts/lmstudio.md#embeddings-errors)
+    """
+    run.context.text_count = text_count(input)
+    run.context.in_base64 = wants_base64(encoding_format)
+
+
+async def name_instance(run: Run) -> None:
+    """Fill `$context.instance_id` (docs/facts/lmstudio.md#systemone)."""
+    run.context.instance_id = run.services.lifecycle.identifier_of(run.context.model)
 
 
 async def _look_again(run: Run) -> None:

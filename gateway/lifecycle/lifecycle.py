@@ -255,6 +255,10 @@ class Lifecycle:
         if state.stop_asked_at is not None and self._states.is_free(state):
             await self._changes.unload(state)
 
+    def identifier_of(self, row: internal.CatalogueRow) -> str:
+        """Return the identifier of a loaded instance of a model, its key where none is loaded."""
+        return next(iter(self._states.state_for(row).instances), row.request_key)
+
     def running(self, rows: list[internal.CatalogueRow]) -> list[internal.RunningInstance]:
         """Return every loaded instance in `rows` with its model, the last to expire first."""
         now = time.time()

@@ -30,7 +30,7 @@ def decide_request(
     questions = request.questions
     images = request.images
     return openai.DecisionRequest(
-        model=context.model.request_key,
+        model=context.instance_id,
         state=state,
         questions=questions,
         images=transforms.decision_images(images),
@@ -110,7 +110,9 @@ async def plan(request: ollama.SystemoneRequest, run: Run) -> Outcome:
     # specs/mappings/systemone.yaml:22: do
     keep_alive = request.keep_alive
     await steps.acquire(run, keep_alive=keep_alive)
-    # specs/mappings/systemone.yaml:24: call
+    # specs/mappings/systemone.yaml:24: do
+    await steps.name_instance(run)
+    # specs/mappings/systemone.yaml:25: call
     return FetchCall(
         method="POST",
         path="/v1/systemone",

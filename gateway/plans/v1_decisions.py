@@ -3,10 +3,18 @@
 
 from __future__ import annotations
 
+from ..engine import steps
+from ..engine.run import Run
 from ..runtime.context import RequestContext
 from ..runtime.patching import Members, Values
 
 
 def request_model(members: Members, context: RequestContext) -> Values:
     """Of the request, replace `model`."""
-    return {"model": context.model.request_key}
+    return {"model": context.instance_id}
+
+
+async def first(members: Members, run: Run) -> None:
+    """What happens before a request is passed on."""
+    # specs/mappings/v1_decisions.yaml:7: do
+    await steps.name_instance(run)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from .. import transforms
+from ..engine import steps
 from ..engine.run import Run
 from ..faults import Refusal
 from ..runtime.context import RequestContext
@@ -21,13 +22,11 @@ def request_model(members: Members, context: RequestContext) -> Values:
 def answer_data(members: Members, context: RequestContext) -> Values:
     """Of the answer, replace `data`."""
     data = members.get("data", UNSET)
-    return {"data": transforms.base64_vectors(data=data) if data is not UNSET else UNSET}
-
-
-def answer_data_when(context: RequestContext) -> bool:
-    """Whether `answer_data` is asked for."""
-    encoding_format = context.sent.get("encoding_format", UNSET)
-    return transforms.wants_base64(encoding_format=encoding_format)
+    return {
+        "data": transforms.passed_on_vectors(
+            data=data, count=context.text_count, in_base64=context.in_base64
+        )
+    }
 
 
 def answer_model(members: Members, context: RequestContext) -> Values:
@@ -46,3 +45,7 @@ async def first(members: Members, run: Run) -> None:
     # specs/mappings/v1_embeddings.yaml:7: need
     if context.model.capabilities.embedding == "no":
         raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support embeddings")
+    # specs/mappings/v1_embeddings.yaml:10: do
+    input_ = members.get("input", UNSET)
+    encoding_format = members.get("encoding_format", UNSET)
+    await steps.note_vectors(run, input=input_, encoding_format=encoding_format)

@@ -52,6 +52,8 @@ class RequestContext:
     __slots__ = (
         "asked",
         "first_event_ns",
+        "in_base64",
+        "instance_id",
         "is_blob_known",
         "is_source_missing",
         "joined_pieces",
@@ -67,6 +69,7 @@ class RequestContext:
         "sent",
         "settings",
         "started_ns",
+        "text_count",
         "think_values",
         "upstream_url",
         "user_agent",
@@ -84,6 +87,9 @@ class RequestContext:
         self.is_blob_known = False
         self.is_source_missing = False
         self.joined_pieces = 0
+        self.instance_id = ""
+        self.text_count = 0
+        self.in_base64 = False
         self.think_values = ""
         self.pictures: dict[str, str] = EMPTY_PICTURES
         self.kept_name: Literal["stored", "configured", "none"] = "none"

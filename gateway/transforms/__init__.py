@@ -53,7 +53,6 @@ from .messages import message_content as message_content
 from .messages import object_problem as object_problem
 from .messages import prompt_as_messages as prompt_as_messages
 from .passed_on import any_object_format as any_object_format
-from .passed_on import base64_vectors as base64_vectors
 from .passed_on import dated_entries as dated_entries
 from .passed_on import estimated_tokens as estimated_tokens
 from .passed_on import lacks_format as lacks_format
@@ -62,7 +61,6 @@ from .passed_on import ollama_usage as ollama_usage
 from .passed_on import owner_of as owner_of
 from .passed_on import tool_choice_word as tool_choice_word
 from .passed_on import unix_seconds as unix_seconds
-from .passed_on import wants_base64 as wants_base64
 from .passed_tools import known_tools as known_tools
 from .passed_tools import offered_tools as offered_tools
 from .passed_tools import sound_tools as sound_tools
@@ -71,6 +69,7 @@ from .passed_turns import behind_made_turns as behind_made_turns
 from .passed_turns import made_instructions as made_instructions
 from .passed_turns import native_chat_problem as native_chat_problem
 from .passed_turns import passed_on_conversation as passed_on_conversation
+from .passed_vectors import passed_on_vectors as passed_on_vectors
 from .pictures import has_refused_image as has_refused_image
 from .pictures import have_refused_image as have_refused_image
 from .pictures import may_have_refused_url as may_have_refused_url
@@ -119,7 +118,6 @@ __all__ = [
     "asks_for_format",
     "asks_to_think",
     "base64_problem",
-    "base64_vectors",
     "behind_made_input",
     "behind_made_turns",
     "conversation",
@@ -182,6 +180,7 @@ __all__ = [
     "owner_of",
     "parameters_text",
     "passed_on_conversation",
+    "passed_on_vectors",
     "positive_or_absent",
     "prompt_as_messages",
     "prompt_count",
@@ -212,7 +211,6 @@ __all__ = [
     "unix_seconds",
     "untemplated_prompt",
     "v0_instances",
-    "wants_base64",
     "whole",
     "with_defaults",
 ]

@@ -8,9 +8,6 @@ member stays as it is. What of a member is not changed keeps its bytes.
 from __future__ import annotations
 
 import re
-import sys
-from array import array
-from base64 import b64encode
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +22,6 @@ from ._estimate import tokens
 _decode_items = msgspec.json.Decoder(list[Raw]).decode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
-_decode_vector = msgspec.json.Decoder(list[float]).decode
 
 _PICTURE_TOKENS = 1600
 _UNCOUNTED = ("type", "role", "id", "tool_use_id", "cache_control", "signature")
@@ -73,37 +69,6 @@ def lacks_format(text: Raw | UnsetType) -> bool:
     """
     value = None if isinstance(text, UnsetType) else msgspec.json.decode(text)
     return isinstance(value, dict) and value.get("format") is None
-
-
-def wants_base64(encoding_format: Raw | UnsetType) -> bool:
-    """
-    Whether a request asks for vectors as base64, in any letter case as with Ollama.
-
-    >>> wants_base64(Raw(b'"BASE64"')), wants_base64(UNSET)
-    (True, False)
-    """
-    value = None if isinstance(encoding_format, UnsetType) else msgspec.json.decode(encoding_format)
-    return isinstance(value, str) and value.lower() == "base64"
-
-
-def base64_vectors(data: Raw) -> list[Raw]:
-    """
-    Return the items of a list of embeddings with each vector as base64 of little-endian float32.
-
-    A vector that is a text is left as it is. Raises msgspec.DecodeError for anything else.
-
-    >>> bytes(base64_vectors(Raw(b'[{"embedding":[1,-0.5],"index":0}]'))[0])
-    b'{"embedding":"AACAPwAAAL8=","index":0}'
-    """
-    items: list[Raw] = []
-    for item in _decode_objects(data):
-        if (raw := item.get("embedding")) is not None and not bytes(raw).startswith(b'"'):
-            vector = array("f", _decode_vector(raw))
-            if sys.byteorder == "big":
-                vector.byteswap()
-            item["embedding"] = Raw(b'"' + b64encode(vector) + b'"')
-        items.append(Raw(msgspec.json.encode(item)))
-    return items
 
 
 def dated_entries(data: Raw, models: list[internal.CatalogueRow], now: str) -> list[Raw]:

@@ -31,6 +31,8 @@ NAMED: dict[str, Type] = {
     "Raw": RawType(),
     "Any": AnyType(),
     "object": AnyType(),
+    # What a transform of a `rewrite` makes; no value of a description has this type.
+    "Rewriter": AnyType(),
 }
 
 

@@ -107,6 +107,15 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Rewrite:
+    """One change of whole events: the function that makes its rewriter, and where it is due."""
+
+    function: str
+    when: str | None = None
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PassedOn:
     """One row of the table of what is passed on; `method` is "" for all routes below a path."""
 
@@ -130,6 +139,7 @@ class PassedOn:
     lacking: tuple[int, str] | None = None
     home: str = ""
     union: tuple[str, str, str] | None = None
+    rewrites: tuple[Rewrite, ...] = ()
 
 
 @dataclass

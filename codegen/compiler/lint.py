@@ -127,7 +127,7 @@ def check_reasons(project: Project, facts: Facts) -> None:
     for file in project.files.values():
         patch, instead = file.patch, file.instead
         changes = (
-            (*patch.first, *patch.request, *patch.answer, *patch.stream)
+            (*patch.first, *patch.request, *patch.answer, *patch.stream, *patch.rewrite)
             if patch is not None
             else ()
         )

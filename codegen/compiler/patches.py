@@ -16,6 +16,7 @@ from codegen.compiler.answers import Answers
 from codegen.compiler.builder import REQUEST_CONTEXT, Builder
 from codegen.compiler.coverage import Passage, Usage
 from codegen.compiler.expressions import Expressions
+from codegen.compiler.members import holds, is_raw, is_text, rewriter, safe
 from codegen.compiler.operand import Body, Operand, Scope
 from codegen.compiler.place import Context
 from codegen.compiler.provenance import change_of, instead_of, step_of
@@ -43,9 +44,7 @@ from codegen.descriptions.types import (
     Field,
     MapType,
     RawType,
-    ScalarType,
     StructType,
-    Type,
     arms,
 )
 from codegen.rules.model import (
@@ -55,6 +54,7 @@ from codegen.rules.model import (
     Passthrough,
     PathRef,
     Refusal,
+    RewriteRule,
     Rule,
 )
 
@@ -67,6 +67,7 @@ WAYS = {
     "append": "given further items in the",
     "remove": "left out of the",
 }
+REWRITTEN = "rewritten, event by event"
 EVENTS = "text/event-stream"
 INSTEAD = "answered without LM Studio"
 INSTEAD_WHEN = "answered without LM Studio where a setting says so"
@@ -112,6 +113,7 @@ class Patches:
                 (stream, patch.stream if patch is not None else ()),
             )
         }
+        rewrites = tuple(self._rewrites(answer, patch.rewrite)) if patch is not None else ()
         instead = self._instead(file.instead, request) if file.instead is not None else None
         warning = file.instead.warning if file.instead is not None else None
         first = self._first(request, patch.first) if patch is not None and patch.first else None
@@ -128,6 +130,7 @@ class Patches:
                     request=changes["request"],
                     answer=changes["answer"],
                     stream=changes["stream"],
+                    rewrites=rewrites,
                     instead=instead,
                     reads=tuple(sorted(self._reads)),
                     path_model=self._passed.path_model or "",
@@ -206,7 +209,7 @@ class Patches:
             )
         for side, name, place in named:
             found = self._member(side, name, place)
-            if found is not None and not _is_text(found.type):
+            if found is not None and not is_text(found.type):
                 self._findings.add("type-mismatch", place, f"`{name}` is {found.type}, no text")
 
         if passed.union is not None and answer.holder is not None:
@@ -221,12 +224,30 @@ class Patches:
             if rule.verb:
                 function = self._change(side, rule)
                 self._builder.module.functions.append(function)
-                when = self._when(side, rule, function.name) if rule.when is not None else None
+                when = self._when(side, rule, function.name)
                 verb = "replace" if rule.verb == "append" else rule.verb
                 yield ir.Change(verb, function.name, when, rule.warning or "")
 
-    def _when(self, side: _Side, rule: ChangeRule, name: str) -> str:
-        """Write the condition of a change; it is asked before anything is sent."""
+    def _rewrites(self, side: _Side, rules: tuple[RewriteRule, ...]) -> Iterator[ir.Rewrite]:
+        """Write the functions that make rewriters; these know the context only."""
+        roots = {name: root for name, root in side.scope.roots.items() if name}
+        for rule in rules:
+            scope = Scope(roots, unresolved=side.scope.unresolved)
+            scope.unresolved_words = side.scope.unresolved_words
+            body = Body(names={"context", "item"})
+            function = rewriter(self._context, scope, body, rule, self._named(rule.via))
+            if function is None:
+                continue
+            self._check_read(scope, body, rule.position)
+            self._passages.append(Passage("answer", (), REWRITTEN, rule.why))
+            self._builder.module.functions.append(function)
+            when = self._when(side, rule, function.name)
+            yield ir.Rewrite(function.name, when, tuple(text for text, _ in rule.marks))
+
+    def _when(self, side: _Side, rule: ChangeRule | RewriteRule, name: str) -> str | None:
+        """Write the condition of a change, if any; it is asked before anything is sent."""
+        if rule.when is None:
+            return None
         body = Body(names={"members", "context", "item"})
         roots = dict(side.scope.roots)
         if side.name == "request" and "" in roots:
@@ -238,10 +259,13 @@ class Patches:
                 roots["$request"] = Operand(Attribute(Name("context"), "sent"), members)
         scope = Scope(roots, unresolved=side.scope.unresolved)
         scope.unresolved_words = side.scope.unresolved_words
-        assert rule.when is not None
         test = Expressions.at(self._context, scope, body).conditions.test(rule.when)
         body.lines.append(Return(test))
         self._check_read(scope, body, rule.position)
+        # Changes with the same condition share its function, so that it is asked once.
+        for known in self._builder.module.functions:
+            if known.returns == BOOL and known.body == body.written():
+                return known.name
         self._builder.module.functions.append(
             ir.Function(
                 name=f"{name}_when",
@@ -279,7 +303,7 @@ class Patches:
         self._passages.append(Passage(side.name, members, WAYS[rule.verb], rule.why))
         named = ", ".join(f"`{name}`" for name in members)
         return ir.Function(
-            name=self._named(f"{side.name}_{_safe(next(iter(members), rule.verb))}"),
+            name=self._named(f"{side.name}_{safe(next(iter(members), rule.verb))}"),
             parameters=(ir.Parameter("members", MEMBERS), ir.Parameter("context", CONTEXT)),
             returns=VALUES,
             doc=f"Of the {side.name}, {rule.verb} {named}.",
@@ -295,7 +319,7 @@ class Patches:
         operand = expressions.rule(rule, optional, where, target.name)
         if operand is None:
             return None
-        if _is_raw(operand.type, target.type):
+        if is_raw(operand.type, target.type):
             operand = replace(operand, checked=False)
         return expressions.fitted(operand, optional, where, target.name).code
 
@@ -323,7 +347,7 @@ class Patches:
         if own is None or operand is None or not isinstance(operand.type, ArrayType):
             return None
         item = operand.type.item
-        if not any(_holds(arm, item) for arm in arms(target.type)):
+        if not any(holds(arm, item) for arm in arms(target.type)):
             self._findings.add(
                 "type-mismatch",
                 where,
@@ -473,27 +497,3 @@ def _shown(rule: FirstStep) -> str:
     if rule.do is not None:
         return f"passed on after the step `{rule.do}`"
     return "refused where it cannot be passed on whole"
-
-
-def _is_text(type_: Type) -> bool:
-    return all(isinstance(arm, ScalarType) and arm.name == "string" for arm in arms(type_))
-
-
-def _is_raw(source: Type, target: Type) -> bool:
-    """Whether raw JSON is given, whole or item by item, of which no type is known to differ."""
-    if isinstance(source, ArrayType) and isinstance(source.item, RawType):
-        return any(isinstance(arm, ArrayType | RawType) for arm in arms(target))
-    return isinstance(source, RawType)
-
-
-def _holds(listed: Type, item: Type) -> bool:
-    """Whether a list has items of a type, decoded at once or one by one."""
-    if not isinstance(listed, ArrayType):
-        return False
-    if isinstance(listed.item, RawType) and listed.item.late is not None:
-        return StructType(*listed.item.late) == item
-    return listed.item == item
-
-
-def _safe(name: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in name)

@@ -60,6 +60,8 @@ MEMBERS = Global("gateway.runtime.patching", "Members")
 VALUES = Global("gateway.runtime.patching", "Values")
 APPENDED = Global("gateway.runtime.patching", "appended")
 CHANGE = Global("gateway.runtime.patching", "Change")
+REWRITE = Global("gateway.runtime.patching", "Rewrite")
+REWRITER = Global("gateway.transforms.rewriter", "Rewriter")
 PASSED_ON = Global("gateway.runtime.patching", "PassedOn")
 SHARED_RULES = Global(f"gateway.{CALLS}", "shared")
 

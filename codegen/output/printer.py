@@ -65,8 +65,12 @@ class Printer:
         changing = [row for row in passthrough if row.request or row.answer or row.stream]
         if changing:
             references.add(runtime.CHANGE)
+        rewriting = [row for row in passthrough if row.rewrites]
+        if rewriting:
+            references.add(runtime.REWRITE)
         if any(row.missing or row.lacking for row in passthrough):
             references.add(runtime.REFUSAL)
+        changing += rewriting
         changing += [row for row in passthrough if row.instead is not None]
         references |= {runtime.plan(row.module) for row in changing}
         references |= {runtime.plan(endpoint.module) for endpoint in endpoints}

@@ -34,7 +34,7 @@ from codegen.rules.forms import (
     MapOf,
     Reading,
 )
-from codegen.rules.passing import ChangeRule, FirstStep, Instead, Passthrough, Patch
+from codegen.rules.passing import ChangeRule, FirstStep, Instead, Passthrough, Patch, RewriteRule
 from codegen.rules.plan import REFUSAL, Step
 from codegen.rules.translations import (
     REASONS,
@@ -89,6 +89,7 @@ __all__ = [
     "RecoverRow",
     "Refusal",
     "ReportRule",
+    "RewriteRule",
     "Rule",
     "Shape",
     "StateRule",

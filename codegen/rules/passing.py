@@ -193,8 +193,32 @@ class FirstStep:
         )
 
 
+@construct("rewrite")
+@dataclass(frozen=True, kw_only=True)
+class RewriteRule:
+    """A change of an answer in which one event depends on those before it."""
+
+    position: Position = place()
+    why: str = key(WORD, "why, with a link to a fact", required=True)
+    why_position: Position = place("why")
+    via: str = key(WORD, "the transform that makes the rewriter of one answer", required=True)
+    via_position: Position = place("via")
+    arguments: dict[str, Argument] = key(
+        ARGUMENTS, "named arguments of the transform, of the context", name="with"
+    )
+    when: Condition | None = maybe(
+        CONDITION, "only then; it reads the request and the context, for answers too"
+    )
+    marks: tuple[Named, ...] = key(
+        NAMES, "texts; an event or answer without any of them is passed on as it is", name="on"
+    )
+
+
 @construct(
-    "patch", needs=(Needs(("first", "request", "answer", "stream"), "this patch changes nothing"),)
+    "patch",
+    needs=(
+        Needs(("first", "request", "answer", "stream", "rewrite"), "this patch changes nothing"),
+    ),
 )
 @dataclass(frozen=True, kw_only=True)
 class Patch:
@@ -211,7 +235,11 @@ class Patch:
     )
     stream: tuple[ChangeRule, ...] = key(
         ListOf(one(lambda: ChangeRule)),
-        "changes of each event's members; tool calls are joined before them",
+        "changes of each event's members",
+    )
+    rewrite: tuple[RewriteRule, ...] = key(
+        ListOf(one(lambda: RewriteRule)),
+        "changes of whole events, and of a whole answer, before those of their members",
     )
 
 

@@ -25,6 +25,7 @@ from ..names import grammar
 from ..transforms._media import refused_format
 from ..transforms._picture_parts import refused_data
 from ..transforms._roles import other_roles
+from ..transforms._tool_names import tool_names
 from ..transforms._vector_requests import text_count, wants_base64
 from ..transforms.thinking import thinking_support
 from ..types import internal, ollama
@@ -131,9 +132,18 @@ async def note_vectors(
     run.context.in_base64 = wants_base64(encoding_format)
 
 
+async def note_tools(run: Run, *, tools: Raw | UnsetType) -> None:
+    """
+    Fill `$context.tool_names`: they tell pieces of one name in an answer from two names.
+
+    The request is not kept until then. (docs/facts/lmstudio.md#tool-fragments-odd)
+    """
+    run.context.tool_names = tool_names(tools)
+
+
 async def name_instance(run: Run) -> None:
     """Fill `$context.instance_id` (docs/facts/lmstudio.md#systemone)."""
-    run.context.instance_id = run.services.lifecycle.identifier_of(run.context.model)
+    run.context.instance_id = run.host.lifecycle.identifier_of(run.context.model)
 
 
 async def _look_again(run: Run) -> None:

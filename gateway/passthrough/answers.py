@@ -11,12 +11,13 @@ import msgspec
 
 from ..faults import UpstreamFailure
 from ..runtime.context import RequestContext
-from ..runtime.patching import Change, changed
+from ..runtime.patching import Change, Rewrite, changed
 from ..upstream.answers import RawAnswer, check_json, may_be_error, raise_error_event
 from ..upstream.exchange import MAX_ERROR_BYTES
 from ..upstream.sse import FIELD_STARTS, Event, SseDecoder
 from ..upstream.stated_errors import describe_body, is_unknown_endpoint, read_error
 from ..wire.lenient import BOM, UNREADABLE
+from .cut_events import LONE_HALF, is_utf8, mended_body
 from .json_members import join_members, members_of
 
 _JSON_BYTES = 1024 * 1024
@@ -29,6 +30,8 @@ _ERROR_START = b'{"error":'
 _ERROR_START_BYTES = len(BOM) + len(_ERROR_START)
 _MOST_BLANKS = 1024
 """Bytes of one read in which an error's first key is looked for."""
+
+_BACKSLASH = 92
 
 _WIRE_FAULTS = ("first_byte_timeout", "silence_timeout", "closed_mid_stream", "bad_http")
 
@@ -144,14 +147,42 @@ async def _read_up_to(chunks: AsyncIterator[bytes], limit: int) -> list[bytes]:
 
 
 def patch_answer(
-    answer: RawAnswer, start: Start, changes: tuple[Change, ...], context: RequestContext
+    answer: RawAnswer,
+    start: Start,
+    changes: tuple[Change, ...],
+    rewrites: tuple[Rewrite, ...],
+    context: RequestContext,
 ) -> Start:
-    """Return the start of an answer that was read whole with changes of its members applied."""
-    members = members_of(b"".join(start.held).removeprefix(BOM))
-    after = None if members is None else changed(members, changes, context)
-    if after is None:
+    """
+    Return the start of an answer that was read whole, mended and with what rules change in it.
+
+    An answer with nothing to mend or to change keeps its bytes. Raises what rewriters raise.
+    """
+    came = b"".join(start.held)
+    body = came
+    if (_BACKSLASH in came and LONE_HALF.search(came)) or not (came.isascii() or is_utf8(came)):
+        body = mended_body(came)
+    is_changed = bool(changes) or body is not came
+    # Plain loops: a generator would be entered once for every mark.
+    wanted: list[Rewrite] = []
+    for rewrite in rewrites:
+        for mark in rewrite.marks or (b"",):
+            if mark in body:
+                wanted.append(rewrite)
+                break
+    if not (is_changed or wanted):
         return start
-    body = join_members(after)
+    members = members_of(body.removeprefix(BOM))
+    if members is None:
+        return start
+    before = members
+    for rewrite in wanted:
+        made = rewrite.make(context)
+        members = [members, *made.take(members), *made.end()][-1]
+    after = changed(members, changes, context)
+    if after is None and members is before and body is came:
+        return start
+    body = join_members(members if after is None else after)
     answer.headers = [item for item in answer.headers if item[0] not in _OF_THE_BYTES]
     answer.headers.append((b"content-length", str(len(body)).encode("ascii")))
     return start._replace(held=[body])

@@ -28,7 +28,7 @@ from ..fleet.ticket import Ticket
 from ..lifecycle.lifecycle import Lease
 from ..observability.record import current
 from ..runtime.context import NOTHING, RequestContext
-from ..runtime.patching import Change, PassedOn, changed, due
+from ..runtime.patching import Change, PassedOn, Rewrite, changed, due
 from ..server.asgi import AsgiClient, Receive, Scope, body_pieces, header
 from ..server.bodies import body_too_large
 from ..server.dialects import MOUNTS
@@ -41,7 +41,7 @@ from ..wire.writing import JSON
 from .answers import look_at, patch_answer
 from .json_members import join_members, members_of
 from .large import join_in_steps, read_members
-from .rewriting import Rewriter
+from .rewriting import EventRewriter
 from .routes import Routes
 from .sending import conclude, refuse
 from .several import SeveralHosts
@@ -140,6 +140,7 @@ class Passthrough:
                 host = ticket.host or self._fleet.default(ticket)
                 context.upstream_url, client.served_by = host.upstream.url, host.name
             changes, on_stream = due(route.answer, context), due(route.stream, context)
+            rewrites = due(route.rewrites, context)
             # The members are the body once more, which is kept no longer than it is needed.
             context.sent = NOTHING
             is_asked = not (route.changes_models or route.path_model or route.looked_up)
@@ -153,7 +154,7 @@ class Passthrough:
                 record.read_ns = context.started_ns
                 record.ready_ns = time.perf_counter_ns() - context.started_ns
             await self._forward(
-                scope, body, route, changes, on_stream, context, host, lease, client
+                scope, body, route, changes, on_stream, rewrites, context, host, lease, client
             )
             if ticket is not None:
                 ticket.note_answer()
@@ -325,6 +326,7 @@ class Passthrough:
         route: PassedOn,
         changes: tuple[Change, ...],
         on_stream: tuple[Change, ...],
+        rewrites: tuple[Rewrite, ...],
         context: RequestContext,
         host: Host,
         lease: Lease | None,
@@ -341,7 +343,12 @@ class Passthrough:
         may_repeat = isinstance(body, bytes)
         record = current()
         sign_of_life_s = context.settings.answers.sign_of_life_s
-        rewrite = partial(Rewriter, on_stream, context) if on_stream else None
+        rewriting = None
+        marks: tuple[bytes, ...] | None = None if on_stream else ()
+        if row is not None:
+            rewriting = partial(EventRewriter, on_stream, rewrites, context, path)
+            for one in rewrites:
+                marks = None if marks is None or not one.marks else marks + one.marks
         is_ollama = context.settings.answers.openai == "ollama" and path.startswith(MOUNTS)
         while True:
             async with host.upstream.forward(scope["method"], target, headers, body) as answer:
@@ -370,8 +377,8 @@ class Passthrough:
                         client.add_header(WARNING, warning)
                 how = None if failure is None else recovery_for(failure)
                 if failure is None or lease is None or not may_repeat or how is None:
-                    if start.is_whole and changes:
-                        start = patch_answer(answer, start, changes, context)
+                    if start.is_whole:
+                        start = patch_answer(answer, start, changes, rewrites, context)
                     for text in context.warnings:
                         client.add_header(WARNING, text)
                     await conclude(
@@ -381,7 +388,8 @@ class Passthrough:
                         path,
                         client,
                         sign_of_life_s,
-                        rewrite,
+                        rewriting,
+                        marks,
                         is_ollama=is_ollama,
                     )
                     return
@@ -390,7 +398,7 @@ class Passthrough:
             else:
                 # Read whole above, or an event stream of which nothing follows its error.
                 await conclude(
-                    answer, start, None, path, client, sign_of_life_s, rewrite, is_ollama=is_ollama
+                    answer, start, None, path, client, sign_of_life_s, is_ollama=is_ollama
                 )
                 return
 

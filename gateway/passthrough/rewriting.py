@@ -1,100 +1,180 @@
 """
-The events of a stream with changes of their members, and tool calls that come whole.
+The events of a stream on their way to a client: odd ones are mended, and rules change some.
 
-This is for streams that rules change; every other stream is passed on byte by byte.
+Most chunks of most streams are sound, and pass by this module (`sending`): it sees the first chunk
+that may be odd, and those after it as long as something waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any
+import re
+from collections.abc import Awaitable, Iterable
+from typing import Final
 
-import msgspec
-from msgspec import UNSET, Raw, UnsetType
-
+from ..faults import UpstreamFailure
 from ..runtime.context import RequestContext
-from ..runtime.patching import Change, changed
-from ..transforms import merge_tool_calls
-from ..types import internal, openai
+from ..runtime.patching import Change, Rewrite, changed
+from ..server.dialects import error_event, is_error_event_in_dialect
+from ..transforms.rewriter import Chunk, Rewriter
+from ..upstream.answers import DONE, is_filler, may_be_error
 from ..upstream.body import Sink
+from ..upstream.exchange import BLANKS
 from ..upstream.sse import Event, SseDecoder
-from ..wire.lenient import UNREADABLE
+from ..upstream.stated_errors import read_event_error
+from ..wire.odd_values import note_odd
+from .cut_events import CutEvents
 from .json_members import join_members, members_of
 
-_decode_fragments = msgspec.json.Decoder(list[openai.ToolCallFragment]).decode
-_decode_choices = msgspec.json.Decoder(list[dict[str, Raw]]).decode
-_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of one event that are held until it is whole."""
+
+_END: Final = re.compile(rb"\n\n|\r\n\r\n|\r\r")
+_END_BYTES: Final = 4
+_DONE_EVENT: Final = b"data: [DONE]\n\n"
+_NAMELESS: Final = ("", "message")
+_OF_CHUNKS: Final = (*_NAMELESS, "error")
+_SAYS_NOTHING: Final = (b"null", b"true", b"false", b"{}", b"[]", b'""')
+_NO_WORDS: Final = "an error without a message"
 
 
-class Rewriter:
+class EventRewriter:
     """Rewrites the events of one stream on their way to `sink`."""
 
-    def __init__(self, changes: tuple[Change, ...], context: RequestContext, sink: Sink) -> None:
+    def __init__(
+        self,
+        changes: tuple[Change, ...],
+        rewrites: tuple[Rewrite, ...],
+        context: RequestContext,
+        path: str,
+        sink: Sink,
+    ) -> None:
         self._changes = changes
+        self._rewrites = [(one.make(context), one.marks) for one in rewrites]
         self._context = context
+        self._path = path
         self._sink = sink
-        self._decoder = SseDecoder()
-        self._calls: list[internal.AssembledToolCall] | UnsetType = UNSET
+        self._cuts = CutEvents()
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._last = b""
+        self.is_idle = False
+        """Whether nothing waits, so that sound bytes may pass by."""
 
     def take(self, data: bytes) -> Awaitable[None] | None:
-        """Take the next bytes; the caller must await a returned awaitable before it goes on."""
-        return self._pass_on(self._decoder.feed(data))
+        """
+        Take the next bytes; the caller must await a returned awaitable before it goes on.
+
+        Raises UpstreamFailure: not_sse for an event that is too long, and what rewriters raise.
+        """
+        seam = self._last + data
+        self._pieces.append(data)
+        if _END.search(seam) is None:
+            self._last = seam[1 - _END_BYTES :]
+            self._size += len(data)
+            self.is_idle = False
+            if self._size > MOST_BYTES:
+                words = f"a server-sent event is longer than {MOST_BYTES} bytes"
+                raise UpstreamFailure(words, fault="not_sse")
+            return None
+        whole = b"".join(self._pieces)
+        written, at = [], 0
+        for found in _END.finditer(whole):
+            written.append(self._block(whole[at : found.end()]))
+            at = found.end()
+        rest = whole[at:]
+        self._pieces, self._size, self._last = [rest] if rest else [], len(rest), rest[-3:]
+        self.is_idle = not (rest or self._changes or self._is_waiting)
+        return self._send(written)
 
     def close(self) -> Awaitable[None] | None:
-        """Pass on an event at the end that lacks its blank line."""
-        return self._pass_on(self._decoder.close())
+        """Pass on what waits, and an event at the end that lacks its blank line."""
+        rest, self._pieces = b"".join(self._pieces), []
+        written = [self._block(rest + b"\n\n")] if rest.strip() else []
+        return self._send([*written, self._flush()])
 
-    def _pass_on(self, events: list[Event]) -> Awaitable[None] | None:
-        lines = b"".join(self._written(event) for event in events)
+    @property
+    def _is_waiting(self) -> bool:
+        return self._cuts.is_waiting or any(made.is_waiting for made, _ in self._rewrites)
+
+    def _send(self, written: Iterable[bytes]) -> Awaitable[None] | None:
+        lines = b"".join(written)
         return self._sink(lines) if lines else None
 
-    def _written(self, event: Event) -> bytes:
-        named = b"event: %b\n" % event.name.encode() if event.name else b""
-        if not event.data:
+    def _block(self, block: bytes) -> bytes:
+        """Return what becomes of the bytes up to a blank line, which are one event or none."""
+        if block.startswith(b"data: ") and block.count(10) == 2 and 13 not in block:
+            return self._event(Event("", block[6:-2]), block)
+        decoder = SseDecoder()
+        events = decoder.feed(block) + decoder.close()
+        if len(events) != 1:
+            # A comment, or a name without data.
+            return block if not events else b"".join(self._event(one, b"") for one in events)
+        return self._event(events[0], block)
+
+    def _event(self, event: Event, block: bytes) -> bytes:
+        """Return what becomes of one event, whose bytes are the block if it is not empty."""
+        data = event.data
+        if data.strip(BLANKS) == DONE:
+            return self._flush() + (block if data == DONE and block else _DONE_EVENT)
+        is_bare = not event.name and b'"choices"' not in data
+        if (is_bare or may_be_error(event)) and (
+            stated := read_event_error(event.name, data)
+        ) is not None:
+            if is_error_event_in_dialect(self._path, data):
+                return self._flush() + (block or _written(event))
+            words = stated.message or _NO_WORDS
+            return self._flush() + error_event(self._path, 502, words)
+        if is_filler(data) or (event.name not in _OF_CHUNKS and data[:1] != b"{"):
             return b""
-        members = members_of(event.data)
-        if members is None or event.name:
-            return b"%bdata: %b\n\n" % (named, event.data)
+        if event.name in _OF_CHUNKS and data.strip(BLANKS) in _SAYS_NOTHING:
+            note_odd("Event", ("event",))
+            return b""
+        return b"".join(
+            self._changed(one, block if one is event else b"") for one in self._cuts.take(event)
+        )
+
+    def _flush(self) -> bytes:
+        """Return all that waits."""
+        lines = b"".join(self._changed(one, b"") for one in self._cuts.flush())
+        for place, (made, _) in enumerate(self._rewrites):
+            for chunk in made.end():
+                lines += self._rewritten(chunk, b"", place + 1)
+        return lines
+
+    def _changed(self, event: Event, block: bytes) -> bytes:
+        """Return an event as rules change it, its block where they change nothing."""
+        members = members_of(event.data) if event.name in _NAMELESS else None
+        if members is None:
+            return block or _written(event)
+        return self._rewritten(members, block or _written(event), 0)
+
+    def _rewritten(self, chunk: Chunk, block: bytes, place: int) -> bytes:
+        """Return a chunk as the rewriters from a place on, and then the changes, leave it."""
+        chunks = [chunk]
+        for made, marks in self._rewrites[place:]:
+            chunks = [
+                after
+                for one in chunks
+                for after in (made.take(one) if _concerns(made, marks, one) else [one])
+            ]
         written = []
-        for one in self._with_whole_calls(members):
-            after = changed(one, self._changes, self._context)
-            written.append(b"data: %b\n\n" % join_members(one if after is None else after))
+        for one in chunks:
+            after = changed(one, self._changes, self._context) if self._changes else None
+            is_same = after is None and one is chunk and block
+            members = one if after is None else after
+            written.append(block if is_same else b"data: %b\n\n" % join_members(members))
         return b"".join(written)
 
-    def _with_whole_calls(self, members: dict[str, Raw]) -> list[dict[str, Raw]]:
-        """Return the events that come of one: calls are held until a choice is finished."""
-        try:
-            choices = _decode_choices(members["choices"])
-            delta = _decode_object(choices[0]["delta"])
-        except (*UNREADABLE, LookupError):
-            return [members]
-        fragments = delta.pop("tool_calls", None)
-        if fragments is not None:
-            try:
-                self._calls = merge_tool_calls(self._calls, _decode_fragments(fragments))
-            except UNREADABLE:
-                return [members]
-        is_finished = bytes(choices[0].get("finish_reason", b"null")) != b"null"
-        events: list[dict[str, Raw]] = []
-        if is_finished and not isinstance(self._calls, UnsetType):
-            whole = {"content": "", "tool_calls": [_whole(call) for call in self._calls]}
-            unfinished = {**choices[0], "delta": whole, "finish_reason": None}
-            events.append({**members, "choices": Raw(msgspec.json.encode([unfinished]))})
-            self._calls = UNSET
-        if fragments is None:
-            events.append(members)
-        elif is_finished or any(bytes(delta.get(name, b"")) not in _NOTHING for name in _SAID):
-            changed_choice = {**choices[0], "delta": delta}
-            rest = Raw(msgspec.json.encode([changed_choice, *choices[1:]]))
-            events.append({**members, "choices": rest})
-        return events
+
+def _concerns(made: Rewriter, marks: tuple[bytes, ...], chunk: Chunk) -> bool:
+    """Return whether a rewriter must see a chunk."""
+    if made.is_waiting or not marks:
+        return True
+    choices = bytes(chunk.get("choices", b""))
+    return any(mark in choices for mark in marks)
 
 
-_SAID = ("content", "reasoning_content", "reasoning")
-_NOTHING = (b"", b"null", b'""')
-
-
-def _whole(call: internal.AssembledToolCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments or "{}"}
-    identified = {} if isinstance(call.id, UnsetType) else {"id": call.id}
-    return {**identified, "index": call.index, "type": "function", "function": function}
+def _written(event: Event) -> bytes:
+    named = b"event: %b\n" % event.name.encode() if event.name else b""
+    lines = b"".join(b"data: %b\n" % line for line in event.data.split(b"\n"))
+    return b"%b%b\n" % (named, lines)

@@ -4,8 +4,9 @@ Sending a passed-through answer on to the client.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from ..faults import Refusal, UpstreamFailure, afresh
 from ..observability.record import STATED, current
@@ -22,7 +23,8 @@ from ..upstream.answers import RawAnswer
 from ..upstream.body import BODILESS, Sink
 from ..wire.writing import JSON, encode
 from .answers import Start
-from .rewriting import Rewriter
+from .cut_events import LONE_HALF, is_utf8
+from .rewriting import EventRewriter
 from .signs_of_life import SignsOfLife
 
 _OF_REPEATING = (b"retry-after", b"retry-after-ms", b"x-should-retry")
@@ -30,8 +32,16 @@ _OF_REPEATING = (b"retry-after", b"retry-after-ms", b"x-should-retry")
 
 Rest: TypeAlias = Callable[[Sink], Awaitable[None]]
 """Passes on the rest of an answer's body."""
-Rewrite: TypeAlias = Callable[[Sink], Rewriter]
-"""Makes the rewriter of a stream that rules change."""
+Rewriting: TypeAlias = Callable[[Sink], EventRewriter]
+"""Makes the rewriter of a stream."""
+
+_SOUND: Final = re.compile(
+    rb'(?:(?:event: [a-z_.]++\n)?data: \{"(?:id|object|choices|created|model|type)"[^\n]*+\n\n)++'
+    rb"(?:data: \[DONE\]\n\n)?"
+    rb"|data: \[DONE\]\n\n"
+)
+"""Whole events of one line each, as LM Studio sends them (docs/facts/lmstudio.md#sse)."""
+_CR, _BACKSLASH = b"\r\\"  # as numbers: looking for one is ten times as fast
 
 
 async def conclude(
@@ -41,14 +51,16 @@ async def conclude(
     path: str,
     client: AsgiClient,
     sign_of_life_s: float,
-    rewrite: Rewrite | None = None,
+    rewriting: Rewriting | None = None,
+    marks: tuple[bytes, ...] | None = None,
     *,
     is_ollama: bool = False,
 ) -> None:
     """
     Send an answer on, an error in the caller's dialect. Raises UpstreamFailure.
 
-    `rewrite` changes the events of a stream. With `is_ollama` an error is written anew in any case.
+    `rewriting` mends the events of a stream, and changes them: all for None as `marks`, else those
+    in which one of these is. With `is_ollama` an error is written anew in any case.
     """
     failure = start.failure
     if failure is not None and answer.status < 400:
@@ -62,7 +74,7 @@ async def conclude(
                 client.add_header(name.decode("ascii"), value.decode("latin-1"))
         await client.answer(answer.status, JSON, encode(error))
         return
-    await _send_on(answer, start, rest, path, client, sign_of_life_s, rewrite)
+    await _send_on(answer, start, rest, path, client, sign_of_life_s, rewriting, marks)
 
 
 async def _send_on(
@@ -72,7 +84,8 @@ async def _send_on(
     path: str,
     client: AsgiClient,
     sign_of_life_s: float,
-    rewrite: Rewrite | None,
+    rewriting: Rewriting | None,
+    marks: tuple[bytes, ...] | None,
 ) -> None:
     """Send an answer on as it arrives. Raises UpstreamFailure for a stream that ends too early."""
     await client.start(answer.status, answer.headers)
@@ -83,8 +96,34 @@ async def _send_on(
         end = (end + chunk)[-END_BYTES:]
         return client.push(chunk)
 
-    rewriter = rewrite(send_chunk) if rewrite is not None and client.is_event_stream else None
-    take = send_chunk if rewriter is None else rewriter.take
+    rewriter: EventRewriter | None = None
+
+    def watch(chunk: bytes) -> Awaitable[None] | None:
+        """Send a chunk in which nothing is odd as it is, and others by way of the rewriter."""
+        # One function with `send_chunk`: it is entered for every token, and a token's bytes are
+        # searched only.
+        nonlocal end, rewriter
+        if (
+            (rewriter is None or rewriter.is_idle)
+            and marks is not None
+            and _SOUND.fullmatch(chunk)
+            and _CR not in chunk
+            and b"error" not in chunk
+            and (_BACKSLASH not in chunk or LONE_HALF.search(chunk) is None)
+            and (chunk.isascii() or is_utf8(chunk))
+        ):
+            for mark in marks:
+                if mark in chunk:
+                    break
+            else:
+                end = (end + chunk)[-END_BYTES:]
+                return client.push(chunk)
+        if rewriter is None:
+            assert rewriting is not None, "only a stream with a rewriter is watched"
+            rewriter = rewriting(send_chunk)
+        return rewriter.take(chunk)
+
+    take = watch if rewriting is not None and client.is_event_stream else send_chunk
     for chunk in start.held:
         if (pending := take(chunk)) is not None:
             await pending

@@ -53,7 +53,7 @@ from ..plans import (
     web_fetch,
     web_search,
 )
-from ..runtime.patching import Change, PassedOn
+from ..runtime.patching import Change, PassedOn, Rewrite
 from ..types import ollama
 from ..wire.reading import GoRules
 
@@ -528,6 +528,16 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
             Change("replace", v0_chat.request_response_format),
             Change("replace", v0_chat.request_tools),
         ),
+        rewrites=(
+            Rewrite(
+                v0_chat.sound_calls,
+                marks=(
+                    b'"function"',
+                    b"[null",
+                    b"null]",
+                ),
+            ),
+        ),
     ),
     PassedOn(
         method="POST",
@@ -573,11 +583,22 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         ),
         answer=(
             Change("replace", v1_chat.answer_model, when=v1_chat.answer_model_when),
-            Change("remove", v1_chat.answer_stats, when=v1_chat.answer_stats_when),
+            Change("remove", v1_chat.answer_stats, when=v1_chat.answer_model_when),
         ),
         stream=(
-            Change("replace", v1_chat.stream_model, when=v1_chat.stream_model_when),
-            Change("remove", v1_chat.stream_stats, when=v1_chat.stream_stats_when),
+            Change("replace", v1_chat.stream_model, when=v1_chat.answer_model_when),
+            Change("remove", v1_chat.stream_stats, when=v1_chat.answer_model_when),
+        ),
+        rewrites=(
+            Rewrite(
+                v1_chat.sound_calls,
+                marks=(
+                    b'"function"',
+                    b"[null",
+                    b"null]",
+                ),
+            ),
+            Rewrite(v1_chat.whole_calls, when=v1_chat.answer_model_when),
         ),
     ),
     PassedOn(
@@ -603,11 +624,20 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         ),
         answer=(
             Change("replace", v1_completions.answer_model, when=v1_completions.answer_model_when),
-            Change("remove", v1_completions.answer_stats, when=v1_completions.answer_stats_when),
+            Change("remove", v1_completions.answer_stats, when=v1_completions.answer_model_when),
         ),
         stream=(
-            Change("replace", v1_completions.stream_model, when=v1_completions.stream_model_when),
-            Change("remove", v1_completions.stream_stats, when=v1_completions.stream_stats_when),
+            Change("replace", v1_completions.stream_model, when=v1_completions.answer_model_when),
+            Change("remove", v1_completions.stream_stats, when=v1_completions.answer_model_when),
+        ),
+        rewrites=(
+            Rewrite(
+                v1_completions.sound_calls,
+                marks=(
+                    b"[null",
+                    b"null]",
+                ),
+            ),
         ),
     ),
     PassedOn(
@@ -627,6 +657,7 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         path="/v1/decisions",
         model="model",
         answered_by=("model",),
+        first=v1_decisions.first,
         request=(Change("replace", v1_decisions.request_model),),
     ),
     PassedOn(
@@ -637,7 +668,7 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         first=v1_embeddings.first,
         request=(Change("replace", v1_embeddings.request_model),),
         answer=(
-            Change("replace", v1_embeddings.answer_data, when=v1_embeddings.answer_data_when),
+            Change("replace", v1_embeddings.answer_data),
             Change("replace", v1_embeddings.answer_model, when=v1_embeddings.answer_model_when),
         ),
     ),

@@ -12,6 +12,7 @@ from ..faults import Refusal
 from ..runtime.context import RequestContext
 from ..runtime.patching import Members, Values
 from ..runtime.values import shown_quoted, value_of
+from ..transforms.rewriter import Rewriter
 
 
 def request_model(members: Members, context: RequestContext) -> Values:
@@ -95,6 +96,11 @@ def request_tools(members: Members, context: RequestContext) -> Values:
     }
 
 
+def sound_calls(context: RequestContext) -> Rewriter:
+    """What `sound_calls` makes for one answer."""
+    return transforms.sound_calls(tools=context.tool_names)
+
+
 async def first(members: Members, run: Run) -> None:
     """What happens before a request is passed on."""
     context = run.context
@@ -109,3 +115,7 @@ async def first(members: Members, run: Run) -> None:
         else transforms.may_have_refused_url(raw=messages)
     ):
         await steps.convert_passed_pictures(run, raw=messages)
+    # specs/mappings/v0_chat.yaml:14: do
+    tools = members.get("tools", UNSET)
+    if (transforms.offers_tools(tools=tools) if tools is not UNSET else UNSET) is True:
+        await steps.note_tools(run, tools=tools)

@@ -12,6 +12,7 @@ from ..faults import Refusal
 from ..runtime.context import RequestContext
 from ..runtime.patching import Members, Values
 from ..runtime.values import shown_quoted, value_of
+from ..transforms.rewriter import Rewriter
 
 
 def request_model(members: Members, context: RequestContext) -> Values:
@@ -117,11 +118,6 @@ def answer_stats(members: Members, context: RequestContext) -> Values:
     return {"stats": None}
 
 
-def answer_stats_when(context: RequestContext) -> bool:
-    """Whether `answer_stats` is asked for."""
-    return context.settings.answers.openai == "ollama"
-
-
 def stream_model(members: Members, context: RequestContext) -> Values:
     """Of the stream, replace `model`, `choices`, `usage`, `system_fingerprint`."""
     choices = members.get("choices", UNSET)
@@ -134,19 +130,19 @@ def stream_model(members: Members, context: RequestContext) -> Values:
     }
 
 
-def stream_model_when(context: RequestContext) -> bool:
-    """Whether `stream_model` is asked for."""
-    return context.settings.answers.openai == "ollama"
-
-
 def stream_stats(members: Members, context: RequestContext) -> Values:
     """Of the stream, remove `stats`."""
     return {"stats": None}
 
 
-def stream_stats_when(context: RequestContext) -> bool:
-    """Whether `stream_stats` is asked for."""
-    return context.settings.answers.openai == "ollama"
+def sound_calls(context: RequestContext) -> Rewriter:
+    """What `sound_calls` makes for one answer."""
+    return transforms.sound_calls(tools=context.tool_names)
+
+
+def whole_calls(context: RequestContext) -> Rewriter:
+    """What `whole_calls` makes for one answer."""
+    return transforms.whole_calls(tools=context.tool_names)
 
 
 async def first(members: Members, run: Run) -> None:
@@ -163,3 +159,7 @@ async def first(members: Members, run: Run) -> None:
         else transforms.may_have_refused_url(raw=messages)
     ):
         await steps.convert_passed_pictures(run, raw=messages)
+    # specs/mappings/v1_chat.yaml:14: do
+    tools = members.get("tools", UNSET)
+    if (transforms.offers_tools(tools=tools) if tools is not UNSET else UNSET) is True:
+        await steps.note_tools(run, tools=tools)

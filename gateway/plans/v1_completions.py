@@ -11,6 +11,7 @@ from ..faults import Refusal
 from ..runtime.context import RequestContext
 from ..runtime.patching import Members, Values
 from ..runtime.values import shown_quoted
+from ..transforms.rewriter import Rewriter
 
 
 def request_model(members: Members, context: RequestContext) -> Values:
@@ -74,11 +75,6 @@ def answer_stats(members: Members, context: RequestContext) -> Values:
     return {"stats": None}
 
 
-def answer_stats_when(context: RequestContext) -> bool:
-    """Whether `answer_stats` is asked for."""
-    return context.settings.answers.openai == "ollama"
-
-
 def stream_model(members: Members, context: RequestContext) -> Values:
     """Of the stream, replace `model`, `choices`, `usage`, `system_fingerprint`."""
     choices = members.get("choices", UNSET)
@@ -91,19 +87,14 @@ def stream_model(members: Members, context: RequestContext) -> Values:
     }
 
 
-def stream_model_when(context: RequestContext) -> bool:
-    """Whether `stream_model` is asked for."""
-    return context.settings.answers.openai == "ollama"
-
-
 def stream_stats(members: Members, context: RequestContext) -> Values:
     """Of the stream, remove `stats`."""
     return {"stats": None}
 
 
-def stream_stats_when(context: RequestContext) -> bool:
-    """Whether `stream_stats` is asked for."""
-    return context.settings.answers.openai == "ollama"
+def sound_calls(context: RequestContext) -> Rewriter:
+    """What `sound_calls` makes for one answer."""
+    return transforms.sound_calls(tools=context.tool_names)
 
 
 async def first(members: Members, run: Run) -> None:

@@ -7,7 +7,7 @@ All values are set before a mapping reads them. Reading has no effects.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -42,7 +42,7 @@ class RequestContext:
 
     `asked` is the model's name as the client sent it, empty until a plan resolves the model.
     `model` is set after that. `sent` are the members of a request that is passed on, as they came;
-    `warnings` are sentences for its client.
+    `warnings` are sentences for its client; `conditions` are those of changes that were asked.
     """
 
     model: internal.CatalogueRow
@@ -51,6 +51,7 @@ class RequestContext:
 
     __slots__ = (
         "asked",
+        "conditions",
         "first_event_ns",
         "in_base64",
         "instance_id",
@@ -71,6 +72,7 @@ class RequestContext:
         "started_ns",
         "text_count",
         "think_values",
+        "tool_names",
         "upstream_url",
         "user_agent",
         "warnings",
@@ -90,6 +92,8 @@ class RequestContext:
         self.instance_id = ""
         self.text_count = 0
         self.in_base64 = False
+        self.tool_names: list[str] = []
+        self.conditions: dict[Callable[[RequestContext], bool], bool] = {}
         self.think_values = ""
         self.pictures: dict[str, str] = EMPTY_PICTURES
         self.kept_name: Literal["stored", "configured", "none"] = "none"

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ..faults import Refusal
+from ..transforms.rewriter import Rewriter
 from ..wire.lenient import UNREADABLE
 from .context import RequestContext
 
@@ -45,6 +46,20 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewrite:
+    """
+    A change of an answer's chunks in which one depends on those before it; a whole answer is one.
+
+    `make` makes the rewriter of one answer. It takes the chunks in which one of `marks` is, all
+    where there are none. `when` is that of a change.
+    """
+
+    make: Callable[[RequestContext], Rewriter]
+    when: Callable[[RequestContext], bool] | None = None
+    marks: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PassedOn:
     """
     How requests to one route are passed on, or to every route below a path that ends in "/".
@@ -54,7 +69,8 @@ class PassedOn:
     answered. `path_model` is the path's parameter that names a model. With `looked_up` the model
     of `model` is not made ready. `changes_models` is for routes that may change the list of models.
     `first` happens before a request for a model is changed; it takes a `Run` of the engine.
-    `stream` are the changes of each event.
+    `stream` are the changes of each event, `rewrites` those that come before and depend on earlier
+    events.
     `instead` makes an answer without LM Studio, or returns UNSET; `warning` is what the client is
     told of it. `missing` is the error for a request that names no model, `lacking` the one when LM
     Studio lacks the route. `reads_kept` and `reads_models` are the lists of the context that the
@@ -74,6 +90,7 @@ class PassedOn:
     request: tuple[Change, ...] = ()
     answer: tuple[Change, ...] = ()
     stream: tuple[Change, ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
     instead: Callable[[Members, RequestContext], Any] | None = None
     warning: str = ""
     reads_kept: bool = False
@@ -86,16 +103,27 @@ class PassedOn:
     union: tuple[str, str, str] | None = None
 
 
-def due(changes: tuple[Change, ...], context: RequestContext) -> tuple[Change, ...]:
-    """Return the changes whose conditions hold; these are asked before anything is sent."""
-    holding: list[Change] = []
+DueT = TypeVar("DueT", Change, Rewrite)
+
+
+def due(changes: tuple[DueT, ...], context: RequestContext) -> tuple[DueT, ...]:
+    """
+    Return the changes whose conditions hold; these are asked before anything is sent.
+
+    Several changes may have one condition, which is asked once.
+    """
+    holding: list[DueT] = []
+    known = context.conditions
     # A plain loop: a generator would be entered once for every change.
     for change in changes:
-        try:
-            if change.when is None or change.when(context):
-                holding.append(change)
-        except UNREADABLE:
-            continue
+        when = change.when
+        if when is not None and when not in known:
+            try:
+                known[when] = when(context)
+            except UNREADABLE:
+                known[when] = False
+        if when is None or known[when]:
+            holding.append(change)
     return tuple(holding)
 
 

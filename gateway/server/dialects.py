@@ -85,6 +85,14 @@ def is_in_dialect(path: str, body: bytes) -> bool:
     return isinstance(found["error"].get("message"), str)
 
 
+def is_error_event_in_dialect(path: str, data: bytes) -> bool:
+    """Return whether a path's clients can read an event that is an error as it is."""
+    if not path.startswith(_RESPONSES):
+        return is_in_dialect(path, data)
+    found = parse_lenient(data)
+    return isinstance(found, dict) and isinstance(found.get("type"), str)
+
+
 def ends_well(path: str, end: bytes) -> bool:
     """
     Return whether the last bytes of a stream say that it is complete; an error counts, too.

@@ -52,6 +52,8 @@ from .messages import has_other_role as has_other_role
 from .messages import message_content as message_content
 from .messages import object_problem as object_problem
 from .messages import prompt_as_messages as prompt_as_messages
+from .passed_calls import sound_calls as sound_calls
+from .passed_calls import whole_calls as whole_calls
 from .passed_on import any_object_format as any_object_format
 from .passed_on import dated_entries as dated_entries
 from .passed_on import estimated_tokens as estimated_tokens
@@ -63,6 +65,7 @@ from .passed_on import tool_choice_word as tool_choice_word
 from .passed_on import unix_seconds as unix_seconds
 from .passed_tools import known_tools as known_tools
 from .passed_tools import offered_tools as offered_tools
+from .passed_tools import offers_tools as offers_tools
 from .passed_tools import sound_tools as sound_tools
 from .passed_turns import behind_made_input as behind_made_input
 from .passed_turns import behind_made_turns as behind_made_turns
@@ -174,6 +177,7 @@ __all__ = [
     "native_chat_problem",
     "object_problem",
     "offered_tools",
+    "offers_tools",
     "ollama_choices",
     "ollama_usage",
     "only_vector",
@@ -191,6 +195,7 @@ __all__ = [
     "reasoning_options",
     "seed_or_absent",
     "separate_speech",
+    "sound_calls",
     "sound_tools",
     "source_name_problem",
     "source_problem",
@@ -212,5 +217,6 @@ __all__ = [
     "untemplated_prompt",
     "v0_instances",
     "whole",
+    "whole_calls",
     "with_defaults",
 ]

@@ -42,6 +42,16 @@ def offered_tools(tools: Raw, tool_choice: Raw | UnsetType) -> list[Raw] | Unset
     return UNSET if sound == offered else sound
 
 
+def offers_tools(tools: Raw) -> bool:
+    """
+    Return whether a request has a list of tools.
+
+    >>> offers_tools(Raw(b"[]")), offers_tools(Raw(b"null"))
+    (True, False)
+    """
+    return kind_of(tools) == "array"
+
+
 def sound_tools(tools: Raw) -> list[Raw] | UnsetType:
     """
     Return tools without the patterns in their schemas that LM Studio refuses, UNSET for none.

@@ -7,22 +7,14 @@ Which fragments belong together, and which one begins a call, is decided by what
 
 from __future__ import annotations
 
-import json
-import re
 from secrets import token_hex
-from typing import Final
 
-import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, UnsetType
 
 from ..faults import UpstreamFailure
 from ..types import internal, ollama, openai
-from ..wire.cut_text import mended
-from ..wire.lenient import UNREADABLE
 from ..wire.odd_values import note_odd
-
-_MARK: Final = re.compile(r'\\.?|[{}\[\]"]', re.DOTALL)
-_text = msgspec.json.Decoder(str).decode
+from ._calls import Calls
 
 
 def merge_tool_calls(
@@ -36,6 +28,7 @@ def merge_tool_calls(
     its own (LM Studio 0.3.17 got indexes wrong), and where the call before is another or whole.
     Final indexes are 0, 1, ... in the order of the calls' first fragments.
 
+    >>> from msgspec import Raw
     >>> head = openai.ToolCallFragment(
     ...     index=0, id="1", function=openai.FunctionFragment(name="f", arguments=Raw(b'""')))
     >>> tail = openai.ToolCallFragment(
@@ -43,7 +36,7 @@ def merge_tool_calls(
     >>> finished_calls(merge_tool_calls(merge_tool_calls(UNSET, [head]), [tail]), UNSET)
     [AssembledToolCall(index=0, id='1', name='f', arguments='{}')]
     """
-    known = calls if isinstance(calls, _Calls) else _Calls(calls or ())
+    known = calls if isinstance(calls, Calls) else Calls(calls or ())
     for fragment in fragments:
         known.add(fragment)
     return known
@@ -65,7 +58,7 @@ def finished_calls(
     """
     if isinstance(calls, UnsetType):
         return UNSET
-    if isinstance(calls, _Calls):
+    if isinstance(calls, Calls):
         calls.finish({name for tool in tools or () if (name := _name_of(tool))})
     named = [call for call in calls if call.name]
     if len(named) != len(calls):
@@ -87,161 +80,3 @@ def _name_of(tool: ollama.Tool) -> str:
     function = tool.function
     name = function.name if function else ""
     return name or ""
-
-
-class _Arguments:
-    """The arguments of a call as their pieces come, with the nesting of what was read of them."""
-
-    __slots__ = ("_depth", "_in_text", "_left", "_pieces", "_read", "names")
-
-    def __init__(self, name: str, text: str) -> None:
-        self.names = [name] if name else []
-        """The pieces of the call's name."""
-        self._pieces = [text] if text else []
-        self._read = 0
-        """The number of pieces whose nesting is known."""
-        self._left = ""
-        """An escape that the last piece that was read began."""
-        self._depth = 0
-        self._in_text = False
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._pieces
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether they are a whole object or list. The work is linear in all their pieces."""
-        text = self._left + "".join(self._pieces[self._read :])
-        self._read, self._left = len(self._pieces), ""
-        for found in _MARK.finditer(text):
-            mark = found[0]
-            if mark == '"':
-                self._in_text = not self._in_text
-            elif mark == "\\":
-                self._left = mark
-            elif not self._in_text and len(mark) == 1:
-                self._depth += 1 if mark in "{[" else -1
-        return not (self._depth or self._in_text or self._left or self.is_empty)
-
-    def add(self, text: str) -> None:
-        if text and (self._pieces or text.strip()):
-            self._pieces.append(text)
-
-    def joined(self) -> str:
-        return "".join(self._pieces)
-
-
-class _Calls(list[internal.AssembledToolCall]):
-    """Tool calls, each with the index that LM Studio gives its fragments."""
-
-    __slots__ = ("_arguments", "_by_id", "_by_place", "_places")
-
-    def __init__(self, calls: list[internal.AssembledToolCall] | tuple[()]) -> None:
-        super().__init__(calls)
-        self._by_id = {call.id: call for call in calls if isinstance(call.id, str)}
-        """The last call with each id."""
-        self._by_place: dict[int | float, internal.AssembledToolCall] = {
-            call.index: call for call in calls
-        }
-        """The last call with each index."""
-        self._places: list[int | float | None] = [call.index for call in calls]
-        """The index of each call's first fragment, in the order of the calls."""
-        self._arguments = [_Arguments(call.name, call.arguments) for call in calls]
-
-    def add(self, fragment: openai.ToolCallFragment) -> None:
-        """Add a fragment to its call, which may be a new one."""
-        place = None if isinstance(fragment.index, UnsetType) else fragment.index
-        identity = fragment.id or ""
-        name = text = ""
-        if isinstance(fragment.function, openai.FunctionFragment):
-            name = fragment.function.name or ""
-            text = _text_of(fragment.function.arguments)
-        if not (identity or name or text):
-            return
-        call = self._named(place, identity, name) if name else self._next(place, identity)
-        if call is None:
-            if not (name or text):
-                return
-            call = internal.AssembledToolCall(index=len(self), name="", arguments="")
-            self.append(call)
-            self._places.append(place)
-            self._arguments.append(_Arguments("", ""))
-            if place is not None:
-                self._by_place[place] = call
-        if identity and isinstance(call.id, UnsetType):
-            call.id = identity
-            self._by_id[identity] = call
-        arguments = self._arguments[call.index]
-        if name and name not in arguments.names:
-            arguments.names.append(name)
-            call.name += name
-        arguments.add(text)
-
-    def finish(self, tools: set[str]) -> None:
-        """Give every call its arguments, and split calls whose pieces of a name are names."""
-        whole: list[internal.AssembledToolCall] = []
-        for call in self:
-            arguments = self._arguments[call.index]
-            names = arguments.names
-            if len(names) > 1 and call.name not in tools and tools.issuperset(names):
-                for name in names[:-1]:
-                    whole.append(
-                        internal.AssembledToolCall(index=0, id=call.id, name=name, arguments="")
-                    )
-                call.name = names[-1]
-            call.name = mended(call.name)
-            call.arguments = arguments.joined()
-            whole.append(call)
-        self[:] = whole
-
-    def _next(self, place: int | float | None, identity: str) -> internal.AssembledToolCall | None:
-        """Return the call that a fragment without a name belongs to."""
-        known = self._by_id.get(identity)
-        call = None if place is None else self._by_place.get(place)
-        if known is not None and (call is None or call.id != identity):
-            return known
-        if call is not None or not self:
-            return call
-        last = self[-1]
-        return None if self._arguments[last.index].is_whole and place is not None else last
-
-    def _named(
-        self, place: int | float | None, identity: str, name: str
-    ) -> internal.AssembledToolCall | None:
-        """Return the call that a fragment with a name belongs to, None if it begins one."""
-        call = None if place is None else self._by_place.get(place)
-        if call is not None and identity and call.id not in (identity, UNSET):
-            call = None
-        if call is None and identity:
-            call = self._by_id.get(identity)
-        if call is None and place is None and not identity and self:
-            call = self[-1]
-        if call is None or not call.name:
-            return call
-        arguments = self._arguments[call.index]
-        known = self._places[call.index]
-        is_elsewhere = place is not None and known is not None and place != known
-        if name not in (call.name, *arguments.names):
-            # Two names are two calls, unless nothing but pieces of a name came so far.
-            is_piece = arguments.is_empty and place is not None and not is_elsewhere
-            return call if is_piece else None
-        if arguments.is_whole or (arguments.is_empty and is_elsewhere):
-            return None
-        return call
-
-
-def _text_of(raw: Raw | UnsetType) -> str:
-    """
-    Return arguments as text. Some servers send them as the object itself, and not as its text.
-
-    Lone surrogates stay: the next fragment may hold the other halves.
-    """
-    if isinstance(raw, UnsetType):
-        return ""
-    try:
-        return _text(raw)
-    except UNREADABLE:
-        text = bytes(raw).decode("utf-8", "replace")
-        value = json.loads(text)
-        return value if isinstance(value, str) else "" if value is None else text

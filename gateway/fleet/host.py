@@ -28,13 +28,14 @@ from ..settings.schema import HostSettings, Settings
 from ..store.hosts import host_identity
 from ..store.interface import Store
 from ..upstream.client import Upstream
+from ..wire.hops import Name
 
 
 class Names:
     """What all hosts share: who the gateway is, the store, and the names that are kept in it."""
 
     def __init__(
-        self, store: Store, settings: Settings, gateway: str, hop: str, words: CapabilityWords
+        self, store: Store, settings: Settings, gateway: str, hop: Name, words: CapabilityWords
     ) -> None:
         """Be the gateway `gateway` to the store, and `hop` to other gateways (`wire.hops`)."""
         self.store = store

@@ -27,14 +27,16 @@ class LoopGate:
     It is called for requests that have the header `hops.HEADER`, which clients' requests never do.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: hops.Name) -> None:
         """Take the name that the gateway's own requests have (`hops.new_name`)."""
         self._name = name
 
     def __call__(self, scope: Scope, settings: Settings) -> EdgeAnswer | ExtraHeaders:
         """Refuse a request that came back; tell any other gateway the own name in the answer."""
         own = (hops.HEADER, self._name.encode("ascii"))
-        if not hops.is_loop(hops.names_in(scope["headers"]), self._name):
+        names = hops.names_in(scope["headers"])
+        self._name.note_caller(names)
+        if not hops.is_loop(names, self._name):
             return (own,)
         body = error_body(scope["path"], 508, LOOP)
         return EdgeAnswer(508, body, ((b"content-type", JSON), own))

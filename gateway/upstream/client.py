@@ -82,7 +82,7 @@ class Upstream:
     """
 
     url: str
-    name: str
+    name: hops.Name
     """The gateway's name in the requests that it sends (`wire.hops`)."""
     path: str
     """The path of `url`, without a slash at its end."""
@@ -91,7 +91,7 @@ class Upstream:
     shown: str
     """The host and the port of `url`, as log lines and metrics show them."""
 
-    def __init__(self, settings: UpstreamSettings, name: str | None = None) -> None:
+    def __init__(self, settings: UpstreamSettings, name: hops.Name | None = None) -> None:
         """Call the host of `settings` as the gateway `name`; nothing is opened yet."""
         self.url = settings.url.rstrip("/")
         self.name = name or hops.new_name()

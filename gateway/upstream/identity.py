@@ -132,7 +132,9 @@ async def explain(upstream: Upstream, failure: UpstreamFailure) -> UpstreamFailu
     or slow is not asked once more.
     """
     is_odd = failure.fault in _ODD or failure.status in _ODD_STATUSES
-    if failure.is_stated and not is_odd:
+    # Two gateways that lead to each other may both be silent.
+    may_be_loop = bool(upstream.name.callers)
+    if failure.is_stated and not is_odd and not may_be_loop:
         return failure
     found = await identify(upstream)
     if found is None or found.is_usable:
@@ -154,7 +156,9 @@ async def _identify(upstream: Upstream) -> Identity | None:
     if upstream.name in via:
         return Identity(Kind.ITSELF, url)
     if via:
-        return Identity(Kind.LOOP if await _leads_back(upstream) else Kind.OLGATE, url)
+        # Two gateways whose lists wait for each other answer no probe of a list.
+        is_loop = upstream.name.callers.intersection(via) or await _leads_back(upstream)
+        return Identity(Kind.LOOP if is_loop else Kind.OLGATE, url)
     if _greets(greeting):
         return Identity(Kind.LMSTUDIO, url)
     if 300 <= greeting.status < 400:

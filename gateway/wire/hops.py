@@ -19,9 +19,26 @@ MAX_HOPS = 8
 """More gateways than these in a row are taken for a loop, whatever their names are."""
 
 
-def new_name() -> str:
+MAX_CALLERS = 64
+"""Names of gateways that are remembered; a client can make up any number."""
+
+
+class Name(str):
+    """The name of one gateway, and the names of the gateways that sent requests to it."""
+
+    def __init__(self, _: str) -> None:
+        """Know of no caller yet."""
+        self.callers: set[str] = set()
+
+    def note_caller(self, names: list[str]) -> None:
+        """Remember the gateway that sent a request, which came through these."""
+        if names and len(self.callers) < MAX_CALLERS:
+            self.callers.add(names[-1])
+
+
+def new_name() -> Name:
     """Return a name for one gateway process."""
-    return secrets.token_hex(8)
+    return Name(secrets.token_hex(8))
 
 
 def names_in(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:

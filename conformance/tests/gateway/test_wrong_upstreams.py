@@ -258,6 +258,20 @@ async def test_two_gateways_that_lead_to_each_other_stop() -> None:
         assert 508 == (await client.get("/api/v1/models")).status_code
 
 
+async def test_two_gateways_whose_lists_wait_for_each_other_are_a_loop() -> None:
+    """Without LM Studio's routes, each asks the other for the list that the other asks for."""
+    first, second = free_port(), free_port()
+    urls = [f"http://127.0.0.1:{port}" for port in (first, second)]
+    settings = {"routes": {"lmstudio": False}, "limits": {"list_s": 0.3}}
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serve(make_gateway(urls[1], settings), first))
+        await stack.enter_async_context(serve(make_gateway(urls[0], settings), second))
+        client = await stack.enter_async_context(speak_to(urls[0]))
+        answer = await client.get("/api/tags")
+    wanted = f"another olgate answers at {urls[1]}, and it leads back to this one; {ADVICE}, there "
+    assert (502, f"{wanted}or here") == (answer.status_code, answer.json()["error"])
+
+
 async def test_a_gateway_before_a_gateway_works() -> None:
     """Two in a row are a detour and no loop; `/health` names the next one."""
     async with (

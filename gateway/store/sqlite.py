@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +24,12 @@ T = TypeVar("T")
 
 MEMORY = ":memory:"
 BUSY_S = 5.0
-"""Seconds for which a write waits for another process that writes to the same file."""
+"""
+Seconds for which a write waits for another process that writes to the same file, from its call on.
+A client waits for it, and gateways write for milliseconds.
+"""
+LATE_BUSY_S = 0.05
+"""Seconds for which a write waits whose time was over before its turn: the lock may be free."""
 READ_BUSY_S = 0.5
 """
 Seconds for which a read waits. In WAL mode a reader waits for no writer, so this is for the short
@@ -369,7 +375,8 @@ class SqliteStore:
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` as one transaction, which is on the disk afterwards. Raises StoreFailure."""
-        return await self._on(self._thread, lambda: self._transact(work))
+        until = time.monotonic() + BUSY_S
+        return await self._on(self._thread, lambda: self._transact(work, until))
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work`, which only reads, on one state of the file. Raises StoreFailure."""
@@ -393,8 +400,11 @@ class SqliteStore:
         except (sqlite3.Error, OSError) as error:
             raise StoreFailure(str(error)) from error
 
-    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _transact(self, work: Callable[[sqlite3.Connection], T], until: float) -> T:
         connection = self._connection
+        # Those in front of it may have waited for the lock, too.
+        left_s = max(until - time.monotonic(), LATE_BUSY_S)
+        connection.execute(f"PRAGMA busy_timeout = {round(left_s * 1000)}")
         connection.execute("BEGIN IMMEDIATE")
         try:
             result = work(connection)

@@ -11,6 +11,7 @@ import pytest
 
 from conformance.tests.gateway.lifecycle.played_store import PlayedStore, Shared
 from gateway.faults import StoreFailure
+from gateway.store import sqlite
 from gateway.store.hosts import host_identity
 from gateway.store.interface import Store
 from gateway.store.sqlite import _SCHEMA, SqliteStore, StoreProblem
@@ -249,6 +250,30 @@ async def test_reads_wait_for_no_other_process(tmp_path: Path) -> None:
             other.execute("ROLLBACK")
             await writing
         assert {"a": b"1", "b": b"2"} == await store.aliases()
+
+
+async def test_all_writes_wait_for_a_lock_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the last of many waits for all times together."""
+    monkeypatch.setattr(sqlite, "BUSY_S", 0.2)
+    said: list[str] = []
+    with (
+        closing(SqliteStore(str(tmp_path / "store.db"))) as store,
+        closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other,
+    ):
+        store._connection.set_trace_callback(said.append)
+        other.execute("BEGIN IMMEDIATE")
+        writes = (store.put_alias(name, b"1") for name in "abcd")
+        found = await asyncio.gather(*writes, return_exceptions=True)
+        other.execute("ROLLBACK")
+        store._connection.set_trace_callback(None)
+        assert [StoreFailure] * 4 == [type(one) for one in found]
+        assert {} == await store.aliases()
+        await store.put_alias("e", b"1")
+    first, *late = [int(one.rpartition(" ")[2]) for one in said if "busy_timeout" in one]
+    assert 200 >= first
+    assert [50] * 3 == late
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,8 @@ class Catalogue:
         self.view: View | None = None
         """The last list, however old; None before the first."""
         self._fetching: asyncio.Task[View] | None = None
+        self._patient: asyncio.Task[View] | None = None
+        """A fetch for loads alone, which may take longer than `list_s`."""
         self._refresh_timer: asyncio.TimerHandle | None = None
         self._knows_dialect = False
         self._watchers: list[Callable[[list[internal.CatalogueRow]], None]] = []
@@ -121,17 +123,29 @@ class Catalogue:
         """Drop the cache: a model was loaded, unloaded or downloaded."""
         # A fetch that is running may still return the old state: the requests that wait for it get
         # that list, but no others do.
-        self._fetching = None
+        self._fetching = self._patient = None
         if self.view is not None:
             self.view = self.view.outdated()
 
-    async def rows(self, *, fresh: bool = False) -> list[internal.CatalogueRow]:
+    async def rows(
+        self, *, fresh: bool = False, until: float | None = None
+    ) -> list[internal.CatalogueRow]:
         """
         Return a row for each of LM Studio's own models.
 
-        `fresh` asks the host even if the cached view is valid. Raises UpstreamFailure.
+        `fresh` asks the host even if the cached view is valid. With `until`, a monotonic time, a
+        host that takes longer for its list than clients wait has time until then: a load has.
+        Raises UpstreamFailure.
         """
-        return (await self._look(0.0 if fresh else self._settings.catalogue_ttl_s)).rows
+        try:
+            return (await self._look(0.0 if fresh else self._settings.catalogue_ttl_s)).rows
+        except UpstreamFailure as failure:
+            if until is None or failure.fault not in _SILENT or time.monotonic() >= until:
+                raise
+        if self._patient is None:
+            self._patient = asyncio.create_task(self._fetch(until - time.monotonic()))
+            self._patient.add_done_callback(self._end_fetch)
+        return (await asyncio.shield(self._patient)).rows
 
     async def listed(self) -> list[internal.CatalogueRow]:
         """
@@ -291,14 +305,16 @@ class Catalogue:
             self._refresh_timer.cancel()
             self._refresh_timer = None
         if self._fetching is None:
-            self._fetching = asyncio.create_task(self._fetch())
+            self._fetching = asyncio.create_task(self._fetch(self._list_s or inf))
             self._fetching.add_done_callback(self._end_fetch)
         return self._fetching
 
     def _end_fetch(self, task: asyncio.Task[View]) -> None:
-        is_current = task is self._fetching
-        if is_current:
+        is_current = task in (self._fetching, self._patient)
+        if task is self._fetching:
             self._fetching = None
+        elif task is self._patient:
+            self._patient = None
         if task.cancelled():
             return
         failure = task.exception()
@@ -314,12 +330,12 @@ class Catalogue:
         if self.when_fetched is not None:
             self.when_fetched(failure)
 
-    async def _fetch(self) -> View:
+    async def _fetch(self, limit_s: float) -> View:
         last: UpstreamFailure | None = None
         # A host that was unreachable may have been updated.
         known = self.dialect if self._knows_dialect else None
         self._knows_dialect = False
-        over_at = time.monotonic() + (self._list_s or inf)
+        over_at = time.monotonic() + limit_s
         for dialect, call in sorted(_DIALECTS, key=lambda item: item[0] != known):
             left_s = max(round(over_at - time.monotonic(), 2), 0.01)
             try:

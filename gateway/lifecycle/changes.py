@@ -190,7 +190,7 @@ class Changes:
     async def _reload(self, state: ModelState, request: ModelRequest) -> None:
         until = time.monotonic() + self._settings.load_timeout_s
         state.is_used_elsewhere = False
-        await self._catalogue.rows(fresh=True)
+        await self._catalogue.rows(fresh=True, until=until)
         decision = self.context_for(state, request)
         if not state.is_own or not decision.needs_reload or self._states.is_in_use(state):
             return

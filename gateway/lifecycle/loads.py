@@ -89,7 +89,7 @@ class Loads:
             # The list is fetched again first: a load of a loaded model may start a second instance
             # (docs/facts/lmstudio.md#load-again). Another gateway may have loaded it before the
             # claim was made.
-            await self._catalogue.rows(fresh=True)
+            await self._catalogue.rows(fresh=True, until=until)
             if self._is_loaded_for(state, request):
                 return
             if self._settings.evict_others:
@@ -125,7 +125,7 @@ class Loads:
                     async with asyncio.timeout(limit):
                         await self.search(state)
             else:
-                await self._catalogue.rows(fresh=True)
+                await self._catalogue.rows(fresh=True, until=until)
             if self._is_loaded_for(state, request):
                 return False
             if time.monotonic() >= until:

@@ -324,7 +324,7 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     list_s: Seconds = 10.0
     """
     Seconds that LM Studio's model list may take; after them, clients get the list as it was last
-    seen, or an error. 0 is no limit.
+    seen, or an error. 0 is no limit. A load waits for a slow list as long as a load may take.
     """
     health_s: Seconds = 5.0
     """Seconds that `/health` waits for LM Studio; 0 is no limit."""

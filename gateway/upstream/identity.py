@@ -133,8 +133,7 @@ async def explain(upstream: Upstream, failure: UpstreamFailure) -> UpstreamFailu
     """
     is_odd = failure.fault in _ODD or failure.status in _ODD_STATUSES
     # Two gateways that lead to each other may both be silent.
-    may_be_loop = bool(upstream.name.callers)
-    if failure.is_stated and not is_odd and not may_be_loop:
+    if failure.is_stated and not is_odd and not upstream.name.callers:
         return failure
     found = await identify(upstream)
     if found is None or found.is_usable:

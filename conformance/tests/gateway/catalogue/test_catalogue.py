@@ -238,6 +238,18 @@ async def test_a_list_that_nobody_waits_for_is_not_fetched_at_the_end(
         assert 1 == len(standin.log.select(LIST))
 
 
+async def test_a_load_waits_for_a_list_that_takes_long() -> None:
+    """Longer than clients wait for a list, and no longer than a load may take."""
+    async with open_pair({**caching(), "limits": {"list_s": 1.0}}) as pair:
+        await pair.get("/api/tags")
+        pair.script({"match": {"path": LIST}, "hold": "list", "times": 2})
+        asking = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
+        await pair.until_asked(LIST, 3)
+        pair.release("list")
+        answer = await asking
+    assert 200 == answer.status_code, answer.text
+
+
 async def test_without_a_time_every_look_asks() -> None:
     """The setting 0 keeps nothing."""
     async with open_pair({"models": {"catalogue_ttl_s": 0}}) as pair:

@@ -16,6 +16,7 @@ from gateway.faults import UpstreamFailure
 from gateway.names import keys
 from gateway.runtime.outcome import FetchCall
 from gateway.upstream.answers import read_answer
+from gateway.wire.hops import new_name
 from gateway.wire.writing import encode
 
 T = TypeVar("T")
@@ -269,6 +270,7 @@ class PlayedUpstream:
 
     def __init__(self, host: PlayedHost, gateway: str) -> None:
         self.url = "http://played.test"
+        self.name = new_name()
         self.is_dead = False
         """Whether the gateway's process has been killed: nothing that it awaits comes any more."""
         self._host = host

@@ -65,7 +65,6 @@ class Process:
         names = Names(self.store, settings, gateway, self.name, OLLAMA.capabilities)
         self.fleet = Fleet(settings, names)
         self.aliases = names.aliases
-        self.catalogue = self.fleet.models
         self.turns = Turns()
         self.bodies = Bodies(settings.limits)
         if self.metrics is not None:
@@ -76,9 +75,9 @@ class Process:
             self.metrics.watch_hosts(
                 lambda: {host.name: host.presence.is_up() for host in self.fleet.hosts}
             )
-        services = Services(
+        services = self.services = Services(
             self.fleet,
-            self.catalogue,
+            self.fleet.models,
             self.fleet.downloads,
             Blobs(),
             self.turns,
@@ -91,9 +90,14 @@ class Process:
     def prepare(self, settings: Settings) -> Callable[[], None]:
         """Return the function that puts reloaded settings in force."""
 
+        use_hosts = self.fleet.prepare(settings)
+
         def use() -> None:
+            use_hosts()
+            self.services.catalogue = self.fleet.models
+            self.services.downloads = self.fleet.downloads
             self.aliases.configure(settings.aliases)
-            self.catalogue.update_made()
+            self.fleet.models.update_made()
             self.relay.use(settings)
             self.passthrough.use(settings)
             journal.set_level(settings.log.level)

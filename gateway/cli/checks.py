@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from ..calls import host
 from ..catalogue.aliases import Aliases
 from ..catalogue.catalogue import Catalogue
@@ -21,7 +23,9 @@ from ..catalogue.first_seen import FirstSeen
 from ..catalogue.presence import START_IT, HostState, Presence, advise
 from ..catalogue.pulled_names import PulledNames
 from ..faults import StartProblem, UpstreamFailure
+from ..fleet.fleet import refuse_twins
 from ..server.listen import bind, refuse_own_upstream
+from ..settings.hosts import hosts_of
 from ..settings.location import platform_file
 from ..settings.schema import Settings, UpstreamSettings
 from ..store.inspection import inspect_store
@@ -100,10 +104,42 @@ _SKIPPED: Result = ("skipped", "not looked at, since LM Studio does not answer",
 
 async def run_checks(scene: Scene) -> list[Finding]:
     """Run all checks in order, and close what was opened for them."""
+    if scene.settings.hosts:
+        return await _check_hosts(scene)
     try:
         return [Finding(check.name, *await check.look(scene)) for check in CHECKS]
     finally:
         await scene.upstream.aclose()
+
+
+async def _check_hosts(scene: Scene) -> list[Finding]:
+    """Run the checks of a host for each of several, and the others once."""
+    findings: list[Finding] = []
+    for check in CHECKS:
+        if check not in OF_A_HOST:
+            findings.append(Finding(check.name, *await check.look(scene)))
+    findings.append(Finding("hosts", *_hosts(scene)))
+    await scene.upstream.aclose()
+    for name, settings in scene.settings.hosts.items():
+        of_host = Scene(msgspec.structs.replace(scene.settings, upstream=settings), scene.file)
+        try:
+            findings += [
+                Finding(f"{name}: {check.name}", *await check.look(of_host)) for check in OF_A_HOST
+            ]
+        finally:
+            await of_host.upstream.aclose()
+    return findings
+
+
+def _hosts(scene: Scene) -> Result:
+    hosts = scene.settings.hosts
+    try:
+        refuse_twins({name: host.url for name, host in hosts.items()})
+    except StartProblem as problem:
+        found, _, do = str(problem).partition("; ")
+        return "wrong", found, do
+    tiers = sorted({host.tier for host in hosts.values()})
+    return "ok", f"{len(hosts)} hosts in tiers {', '.join(map(str, tiers))}", ""
 
 
 async def _settings(scene: Scene) -> Result:
@@ -117,7 +153,8 @@ async def _port(scene: Scene) -> Result:
     listen = settings.listen
     where = f"{listen.host or '0.0.0.0'}:{listen.port}"
     try:
-        refuse_own_upstream(listen, settings.upstream.url)
+        for each in hosts_of(settings).values():
+            refuse_own_upstream(listen, each.url)
     except StartProblem as problem:
         found, _, do = str(problem).partition("; ")
         return "wrong", found, do
@@ -313,3 +350,10 @@ CHECKS: tuple[Check, ...] = (
     Check("open files", _open_files),
 )
 """All checks, in the order in which they run and are shown."""
+
+OF_A_HOST = tuple(
+    check
+    for check in CHECKS
+    if check.look in (_reachable, _server, _token, _models, _loading, _clock)
+)
+"""Those that look at LM Studio: where there are several hosts, at each."""

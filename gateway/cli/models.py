@@ -18,12 +18,13 @@ def models(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> None:
     \b
     Example: olgate models --json
     """
-    from .own_api import NoAnswer, ask, find_key
+    from .own_api import NoAnswer, ask, ask_hosts, find_key
     from .tables import fail, print_json, print_table, show_size
 
     settings = load_settings(flags).settings
     try:
         code, found = ask(settings, "GET", "/api/tags", find_key(settings, key))
+        homes = None if as_json else ask_hosts(settings, "/api/tags", find_key(settings, key))
     except NoAnswer as problem:
         fail(str(problem))
     if code != 200:
@@ -43,6 +44,18 @@ def models(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> None:
                 str(details.get("quantization_level") or "-"),
                 str(details.get("context_length") or "-"),
                 ", ".join(one.get("capabilities") or ()) or "-",
+                *(() if homes is None else (_hosts_of(one, homes),)),
             )
         )
-    print_table(("NAME", "SIZE", "PARAMETERS", "QUANTIZATION", "CONTEXT", "CAN"), rows)
+    columns = ("NAME", "SIZE", "PARAMETERS", "QUANTIZATION", "CONTEXT", "CAN")
+    print_table(columns if homes is None else (*columns, "HOSTS"), rows)
+
+
+def _hosts_of(one: dict[str, Any], homes: dict[str, dict[str, Any]]) -> str:
+    """Return the hosts that have a model, of those that are there."""
+    having = [
+        host
+        for host, found in homes.items()
+        if any(each.get("name") == one.get("name") for each in found.get("models") or ())
+    ]
+    return ", ".join(having) or "-"

@@ -67,10 +67,10 @@ def find_key(settings: "Settings", option: str | None = None) -> str | None:
 
 
 def ask(
-    settings: "Settings", method: str, path: str, key: str | None = None
+    settings: "Settings", method: str, path: str, key: str | None = None, host: str | None = None
 ) -> tuple[int, dict[str, Any]]:
     """
-    Return the status and the JSON object of an answer.
+    Return the status and the JSON object of an answer; `host` is the only one to answer for.
 
     Raises NoAnswer if nothing answers, if what answers is not an olgate, and for a missing key.
     """
@@ -83,6 +83,8 @@ def ask(
     headers = {hops.HEADER.decode(): "command"}
     if method != "GET":
         headers["Content-Length"] = "0"
+    if host:
+        headers["x-olgate-host"] = host
     if key:
         headers["Authorization"] = f"Bearer {key}"
     connection = None
@@ -118,3 +120,26 @@ def ask(
             else f"the gateway at {url} wants a key; give one with --key or OLLAMA_API_KEY"
         )
     return answer.status, body
+
+
+def ask_hosts(
+    settings: "Settings", path: str, key: str | None = None
+) -> dict[str, dict[str, Any]] | None:
+    """
+    Return the answer of each host that is there, by its name; None where there is only one host.
+
+    Raises NoAnswer as `ask` does.
+    """
+    from ..server.routes import HEALTH
+
+    _, found = ask(settings, "GET", HEALTH, key)
+    hosts = found.get("hosts")
+    if not isinstance(hosts, dict):
+        return None
+    answers: dict[str, dict[str, Any]] = {}
+    for name, state in hosts.items():
+        if isinstance(state, dict) and state.get("reachable"):
+            code, answer = ask(settings, "GET", path, key, name)
+            if code == 200:
+                answers[name] = answer
+    return answers

@@ -22,12 +22,13 @@ def ps(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> None:
     \b
     Example: olgate ps --json
     """
-    from .own_api import NoAnswer, ask, find_key
+    from .own_api import NoAnswer, ask, ask_hosts, find_key
     from .tables import fail, print_json, print_table, show_size
 
     settings = load_settings(flags).settings
     try:
         code, found = ask(settings, "GET", "/api/ps", find_key(settings, key))
+        homes = None if as_json else ask_hosts(settings, "/api/ps", find_key(settings, key))
     except NoAnswer as problem:
         fail(str(problem))
     if code != 200:
@@ -35,7 +36,6 @@ def ps(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> None:
     if as_json:
         print_json(found)
         return
-    loaded: list[dict[str, Any]] = found.get("models") or []
     now = datetime.now(UTC)
     rows = [
         (
@@ -43,10 +43,22 @@ def ps(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> None:
             show_size(one.get("size") or 0),
             str(one.get("context_length") or "-"),
             show_until(str(one.get("expires_at") or ""), now),
+            *host,
         )
-        for one in loaded
+        for host, answer in _by_host(found, homes)
+        for one in answer.get("models") or []
     ]
-    print_table(("NAME", "SIZE", "CONTEXT", "UNTIL"), rows)
+    columns = ("NAME", "SIZE", "CONTEXT", "UNTIL")
+    print_table(columns if homes is None else (*columns, "HOST"), rows)
+
+
+def _by_host(
+    found: dict[str, Any], homes: dict[str, dict[str, Any]] | None
+) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Return each host's answer with its name, the whole answer without one for a single host."""
+    if homes is None:
+        return [((), found)]
+    return [((host,), answer) for host, answer in homes.items()]
 
 
 def show_until(expires_at: str, now: datetime) -> str:

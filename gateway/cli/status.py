@@ -3,7 +3,7 @@
 """
 
 import sys
-from typing import NoReturn, Unpack
+from typing import Any, NoReturn, Unpack
 
 import click
 
@@ -34,8 +34,12 @@ def status(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> NoReturn:
     if as_json:
         print_json({"gateway": url_of(settings), **found})
     else:
-        is_there = bool(upstream.get("reachable"))
         rows = [("gateway", f"answers at {url_of(settings)}")]
+        if isinstance(hosts := found.get("hosts"), dict):
+            rows += [(f"host {name}", _state_of(host)) for name, host in hosts.items()]
+            print_table(("WHAT", "STATE"), rows)
+            sys.exit(0 if code == 200 else 1)
+        is_there = bool(upstream.get("reachable"))
         rows.append(("LM Studio", f"{'answers' if is_there else 'away'} at {upstream.get('url')}"))
         if is_there:
             rows.append(("server", f"{upstream.get('server')}, dialect {upstream.get('dialect')}"))
@@ -43,3 +47,15 @@ def status(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> NoReturn:
         rows += [(name, str(upstream[name])) for name in ("reason", "advice") if name in upstream]
         print_table(("WHAT", "STATE"), rows)
     sys.exit(0 if code == 200 else 1)
+
+
+def _state_of(host: dict[str, Any]) -> str:
+    """Return what is to be said of one of several hosts."""
+    where = f"{host.get('state')} at {host.get('url')}, tier {host.get('tier')}"
+    if host.get("reachable"):
+        where += (
+            f": {host.get('server')}, dialect {host.get('dialect')}, {host.get('models')} models, "
+            f"{host.get('loaded')} loaded"
+        )
+    said = "; ".join(str(host[name]) for name in ("reason", "advice") if name in host)
+    return f"{where}: {said}" if said else where

@@ -30,9 +30,13 @@ NEAREST: Final = "x-olgate-nearest"
 LookupResult: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "conflict"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Services:
-    """The services that steps use; one set for all requests of a process."""
+    """
+    The services that steps use; one set for all requests of a process.
+
+    A reload that changes hosts may replace `catalogue` and `downloads`.
+    """
 
     fleet: Fleet
     catalogue: Catalogue | Union

@@ -21,6 +21,7 @@ from ..catalogue.aliases import Alias, TooMuchToKeep
 from ..catalogue.download_sources import download_wish, downloaded_row
 from ..catalogue.downloads import NO_DOWNLOADS, NOT_FOUND
 from ..faults import Refusal, StoreFailure
+from ..fleet.host import Host
 from ..names import grammar
 from ..transforms._media import refused_format
 from ..transforms._picture_parts import refused_data
@@ -41,13 +42,24 @@ SUCCESS: Final = "success"
 
 
 async def catalogue(run: Run) -> None:
-    """Fill `$context.models` with every model of the host and every derived model."""
+    """Fill `$context.models` with every model of the hosts and every derived model."""
+    if (host := _pinned(run)) is not None:
+        run.context.models = await host.catalogue.listed()
+        return
     run.context.models = await run.services.catalogue.listed()
 
 
 async def running(run: Run) -> None:
     """Fill `$context.running` with every loaded instance, the one that expires last first."""
     run.context.running = run.host.lifecycle.running(await run.services.catalogue.rows(fresh=True))
+
+
+def _pinned(run: Run) -> Host | None:
+    """Return the host that the client wants the answer of, if it wants a certain one."""
+    if run.ticket is None or run.ticket.pinned is None:
+        return None
+    run.host = run.services.fleet.default(run.ticket)
+    return run.host
 
 
 async def warn_of_roles(run: Run, *, messages: list[ollama.Message] | UnsetType | None) -> None:

@@ -9,18 +9,22 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from math import inf
+from typing import Any
 
 from ..catalogue.catalogue import Catalogue
 from ..catalogue.downloads import Downloads
 from ..catalogue.presence import HostState
 from ..faults import Refusal, StartProblem, afresh
 from ..observability.journal import get_logger
-from ..observability.record import current
+from ..observability.record import background, current
 from ..settings.hosts import hosts_of
+from ..settings.paths import OF_UPSTREAM
 from ..settings.schema import HostSettings, Settings
+from ..settings.sources import SettingsProblem
+from ..store.hosts import host_identity
 from ..types import internal
 from .ejection import EjectionRules, Ejections
 from .host import Host, Names
@@ -33,6 +37,9 @@ from .view import BITS, LOADED, LOADING, UNLOADED, HomeFacts, HostFacts, ModelHo
 SLOTS = 4
 """How many requests a loaded model is taken to run at once, where nobody says."""
 
+GONE = -1
+"""The number of a host that was removed."""
+
 Row = internal.CatalogueRow
 
 
@@ -43,56 +50,126 @@ class Fleet:
         """Make the hosts of the settings; nothing is opened yet. Raises StartProblem."""
         self._settings = settings
         self._names = names
-        self.hosts: tuple[Host, ...] = tuple(
-            Host(name, of_host, settings, names, number)
-            for number, (name, of_host) in enumerate(hosts_of(settings).items())
-        )
-        refuse_twins(self.hosts)
-        self.first = self.hosts[0]
-        """The host of every request, if there is only one."""
-        self.is_one = len(self.hosts) == 1 and not self.first.settings.models
-        """Whether nothing has to be chosen: requests have no ticket then."""
+        refuse_twins({name: host.url for name, host in hosts_of(settings).items()})
+        self.hosts: tuple[Host, ...] = ()
         self.union = Union(settings, names.pulled, lambda: self.hosts)
-        self.models: Catalogue | Union = self.first.catalogue if self.is_one else self.union
-        """The models of all hosts."""
-        self.downloads: Downloads | Pulls = (
-            self.first.downloads if self.is_one else Pulls(self, settings.downloads.to)
-        )
-        self.running: list[int] = [0] * len(self.hosts)
-        """The requests that run on each host, those of other gateways included."""
-        self._elsewhere: list[int] = [0] * len(self.hosts)
-        self.ejections = Ejections(
-            [host.settings.tier for host in self.hosts], EjectionRules(), random.random
-        )
-        self._loading: dict[tuple[int, str], int] = {}
-        """How many requests wait for a model that is not loaded yet, by host and model."""
+        self.union.when_changed.append(self._forget_homes)
         self._homes: dict[str, ModelHomes] = {}
         self._view: View | None = None
         self._must_probe = asyncio.Event()
-        self._probing: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._log = get_logger()
+        self._use_hosts(
+            tuple(
+                Host(name, of_host, settings, names) for name, of_host in hosts_of(settings).items()
+            )
+        )
+
+    def _use_hosts(self, hosts: tuple[Host, ...]) -> None:
+        """Have these hosts from now on."""
+        for number, host in enumerate(hosts):
+            host.number = number
+        self.hosts = hosts
+        self.first = hosts[0]
+        """The host of every request, if there is only one."""
+        self.is_one = len(hosts) == 1 and not self.first.settings.models
+        """Whether nothing has to be chosen: requests have no ticket then."""
+        self.models: Catalogue | Union = self.first.catalogue if self.is_one else self.union
+        """The models of all hosts."""
+        self.downloads: Downloads | Pulls = (
+            self.first.downloads if self.is_one else Pulls(self, self._settings.downloads.to)
+        )
+        self.running: list[int] = [host.running + host.elsewhere for host in hosts]
+        """The requests that run on each host, those of other gateways included."""
+        self.ejections = Ejections(
+            [host.settings.tier for host in hosts], EjectionRules(), random.random
+        )
+        for host in hosts:
+            if host.is_away:
+                self.ejections.note_failure(host.number, "connect", time.monotonic())
+        self.union.note_change()
 
     async def start(self, *, tells_of_hosts: bool) -> None:
         """Adopt the instances that an earlier process left, and with `tells_of_hosts` log hosts."""
         await self._names.start()
         for host in self.hosts:
-            await host.start()
-            if tells_of_hosts or not self.is_one:
-                host.presence.start()
-            if not self.is_one:
-                host.watch(self._note_host, self.union.note_change)
+            await self._start_host(host, tells=tells_of_hosts or not self.is_one)
         if not self.is_one:
-            self.union.when_changed.append(self._forget_homes)
-            self._probing = asyncio.create_task(self._probe())
+            self._keep(self._probe())
 
     async def aclose(self) -> None:
         """Stop timers and close connections."""
-        if self._probing is not None:
-            self._probing.cancel()
-            await asyncio.gather(self._probing, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for host in self.hosts:
             await host.aclose()
         await self._names.aclose()
+
+    def prepare(self, settings: Settings) -> Callable[[], None]:
+        """
+        Return the function that puts reloaded hosts in force. Raises SettingsProblem.
+
+        A host that stays is the same object; one that goes ends its requests first.
+        """
+        wanted = hosts_of(settings)
+        made: dict[str, Host] = {}
+        try:
+            refuse_twins({name: host.url for name, host in wanted.items()})
+            for name, of_host in wanted.items():
+                known = self.named(name)
+                if known is None or not _is_same_server(known.settings, of_host):
+                    made[name] = Host(name, of_host, settings, self._names)
+        except StartProblem as problem:
+            raise SettingsProblem(str(problem)) from None
+
+        def use() -> None:
+            if self._settings.hosts == settings.hosts:
+                return
+            before, was_one = self.hosts, self.is_one
+            hosts: list[Host] = []
+            for name, of_host in wanted.items():
+                host = made.get(name) or self.named(name)
+                assert host is not None, "one that is not made is there"
+                host.settings = of_host
+                hosts.append(host)
+            self._settings = settings
+            self._use_hosts(tuple(hosts))
+            for host in before:
+                if host not in hosts:
+                    self._keep(self._drain(host, is_counted=not was_one))
+                elif was_one and not self.is_one:
+                    host.presence.start()
+                    host.watch(self._note_host, self.union.note_change)
+            for host in made.values():
+                self._keep(self._start_host(host, tells=True))
+            if was_one and not self.is_one:
+                self._keep(self._probe())
+
+        return use
+
+    async def _start_host(self, host: Host, *, tells: bool) -> None:
+        await host.start()
+        if tells:
+            host.presence.start()
+        if not self.is_one:
+            host.watch(self._note_host, self.union.note_change)
+
+    async def _drain(self, host: Host, *, is_counted: bool) -> None:
+        """Close a host that is none any more, once its requests have ended or had their time."""
+        host.number = GONE
+        self._log.info("the host is removed", host=host.name, running=host.running)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.limits.drain_s):
+                if host.running or not is_counted:
+                    await host.is_idle.wait()
+        await host.aclose()
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run work in the background, without the record of the request that caused it."""
+        task = asyncio.get_running_loop().create_task(work, context=background())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def named(self, name: str) -> Host | None:
         """Return the host of a name."""
@@ -197,7 +274,7 @@ class Fleet:
             bit for name, bit in BITS.items() if getattr(row.capabilities, name, "unknown") == "no"
         )
         if not row.instances:
-            is_loading = (number, row.instances_of) in self._loading
+            is_loading = row.instances_of in self.hosts[number].loading
             return HomeFacts(LOADING if is_loading else UNLOADED, 0, lacks)
         lengths = [one.context_length for one in row.instances]
         most = max((int(each) for each in lengths if isinstance(each, int | float)), default=0)
@@ -233,31 +310,41 @@ class Fleet:
 
     # -- seats --------------------------------------------------------------------------------
 
-    def take_seat(self, number: int, row: Row) -> None:
+    def take_seat(self, host: Host, row: Row | None) -> None:
         """Count a request that runs on a host."""
-        self.running[number] += 1
-        if not row.instances:
-            key = (number, row.instances_of)
-            self._loading[key] = self._loading.get(key, 0) + 1
-            if self._loading[key] == 1:
+        self._count(host, 1)
+        if row is not None and not row.instances:
+            key = row.instances_of
+            host.loading[key] = host.loading.get(key, 0) + 1
+            if host.loading[key] == 1:
                 self._forget_homes()
 
-    def give_back(self, number: int, row: Row) -> None:
+    def give_back(self, host: Host, row: Row | None) -> None:
         """Count it no more."""
-        self.running[number] -= 1
-        key = (number, row.instances_of)
-        if not row.instances and key in self._loading:
-            self._loading[key] -= 1
-            if not self._loading[key]:
-                del self._loading[key]
+        self._count(host, -1)
+        if row is not None and not row.instances:
+            key = row.instances_of
+            host.loading[key] -= 1
+            if not host.loading[key]:
+                del host.loading[key]
                 self._forget_homes()
+
+    def _count(self, host: Host, more: int) -> None:
+        host.running += more
+        if host.number != GONE:
+            self.running[host.number] += more
+        elif not host.running:
+            host.is_idle.set()
+
+    def own_running(self) -> dict[str, int]:
+        """Return how many requests of this gateway run on each host, by its name."""
+        return {host.name: host.running for host in self.hosts}
 
     def set_elsewhere(self, counts: Mapping[str, int]) -> None:
         """Say how many requests other gateways run on each host, by its name."""
         for host in self.hosts:
-            number, count = host.number, counts.get(host.name, 0)
-            self.running[number] += count - self._elsewhere[number]
-            self._elsewhere[number] = count
+            host.elsewhere = counts.get(host.name, 0)
+            self.running[host.number] = host.running + host.elsewhere
 
     # -- all hosts ----------------------------------------------------------------------------
 
@@ -290,13 +377,6 @@ class Fleet:
         """Return whether a host gets requests: up, suspect or down."""
         return self.ejections.state(host.number, time.monotonic())
 
-    def own_running(self) -> dict[str, int]:
-        """Return how many requests of this gateway run on each host, by its name."""
-        return {
-            host.name: self.running[host.number] - self._elsewhere[host.number]
-            for host in self.hosts
-        }
-
     async def look(self, limit_s: float) -> list[tuple[Host, HostState]]:
         """Ask every host whether it is there, all at once, each within `limit_s` seconds."""
         states = await asyncio.gather(*(host.presence.look(limit_s) for host in self.hosts))
@@ -305,6 +385,8 @@ class Fleet:
     # -- health -------------------------------------------------------------------------------
 
     def _note_host(self, host: Host, is_well: bool) -> None:
+        if host.number == GONE:
+            return
         now = time.monotonic()
         before = self.ejections.state(host.number, now)
         self.ejections.note_probe(host.number, now, is_well=is_well)
@@ -327,13 +409,18 @@ class Fleet:
                 self.hosts[number].catalogue.fetch()
 
 
-def refuse_twins(hosts: tuple[Host, ...]) -> None:
-    """Raise StartProblem if two hosts are one."""
-    known: dict[str, Host] = {}
-    for host in hosts:
-        other = known.setdefault(host.identity, host)
-        if other is not host:
+def _is_same_server(one: HostSettings, other: HostSettings) -> bool:
+    """Return whether a host with other settings is reached and asked as before."""
+    return all(getattr(one, key) == getattr(other, key) for key in OF_UPSTREAM)
+
+
+def refuse_twins(urls: Mapping[str, str]) -> None:
+    """Raise StartProblem if two hosts, given as addresses by their names, are one."""
+    known: dict[str, str] = {}
+    for name, url in urls.items():
+        other = known.setdefault(host_identity(url), name)
+        if other != name:
             raise StartProblem(
-                f"the hosts {other.name} and {host.name} have one address ({host.upstream.url}): "
-                "a model would be counted and loaded twice; remove one of them"
+                f"the hosts {other} and {name} have one address ({url}), so a model would be "
+                "counted and loaded twice; remove one of them"
             )

@@ -6,6 +6,7 @@ Nothing in it knows of other hosts. `fleet` holds the hosts and chooses between 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -97,6 +98,14 @@ class Host:
         )
         self.downloads = Downloads(self.upstream, self.catalogue, process.downloads)
 
+        self.running = 0
+        """The requests of this gateway that run here, where there are several hosts."""
+        self.elsewhere = 0
+        """The requests of other gateways that run here."""
+        self.loading: dict[str, int] = {}
+        """How many requests wait for a model that is not loaded yet, by `instances_of`."""
+        self.is_idle = asyncio.Event()
+        """Whether the last request has ended of a host that is to be removed."""
         self.seen_at = -inf
         """When it last sent its list, on the monotonic clock."""
         self.is_away = False

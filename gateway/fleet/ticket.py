@@ -32,10 +32,10 @@ class Seats(Protocol):
 
     ejections: Ejections
 
-    def take_seat(self, number: int, row: internal.CatalogueRow) -> None:
+    def take_seat(self, host: Host, row: internal.CatalogueRow | None) -> None:
         """Count a request that runs on a host."""
 
-    def give_back(self, number: int, row: internal.CatalogueRow) -> None:
+    def give_back(self, host: Host, row: internal.CatalogueRow | None) -> None:
         """Count it no more."""
 
 
@@ -43,6 +43,7 @@ class Ticket:
     """One request where there are several hosts; `leave` must follow."""
 
     __slots__ = (
+        "_has_seat",
         "_seats",
         "context",
         "host",
@@ -57,6 +58,7 @@ class Ticket:
     def __init__(self, seats: Seats, pinned: int | None = None) -> None:
         """Have no host yet. `pinned` is the number of the only host that may serve."""
         self._seats = seats
+        self._has_seat = False
         self.pinned = pinned
         self.mask = 0
         """The capabilities that the request needs (`view.BITS`)."""
@@ -73,15 +75,14 @@ class Ticket:
     def take(self, host: Host, row: internal.CatalogueRow | None) -> None:
         """Be served by a host from now on."""
         self.leave()
-        self.host, self.row = host, row
-        if row is not None:
-            self._seats.take_seat(host.number, row)
+        self.host, self.row, self._has_seat = host, row, True
+        self._seats.take_seat(host, row)
 
     def leave(self) -> None:
         """Use the host's model no more; a second call does nothing."""
-        if self.host is not None and self.row is not None:
-            self._seats.give_back(self.host.number, self.row)
-        self.row = None
+        if self.host is not None and self._has_seat:
+            self._has_seat = False
+            self._seats.give_back(self.host, self.row)
 
     def note(self, problem: BaseException) -> None:
         """Note what a request ended with, if it says something about the host."""
@@ -89,12 +90,12 @@ class Ticket:
             return
         self.last_failure = problem
         kind = kind_of(problem)
-        if kind is not None:
+        if kind is not None and self.host.number >= 0:
             self._seats.ejections.note_failure(self.host.number, kind, time.monotonic())
 
     def note_answer(self) -> None:
         """Note that the host has answered well."""
-        if self.host is not None:
+        if self.host is not None and self.host.number >= 0:
             self._seats.ejections.note_answer(self.host.number, time.monotonic())
 
 

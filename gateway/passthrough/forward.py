@@ -87,6 +87,7 @@ class Passthrough:
     def use(self, settings: Settings) -> None:
         """Use other settings for the requests to come."""
         self._settings = settings
+        self._catalogue = self._services.catalogue
 
     async def serve(self, scope: Scope, receive: Receive, client: AsgiClient) -> None:
         """Forward one request. `receive` is given up once the body is read."""

@@ -58,13 +58,20 @@ class LiveSettings:
         Raises SettingsProblem when one of them cannot be used.
         """
         differing = _differing(self.current, wanted)
-        changed = tuple(path for path in differing if path in RELOADED)
+        changed = tuple(path for path in differing if _is_reloaded(path, self.current, wanted))
         merged = _merged(self.current, wanted)
         put_in_force = [prepare(merged) for prepare in self._watchers]
         for act in put_in_force:
             act()
         self.current = merged
-        return Change(changed, tuple(path for path in differing if path not in RELOADED))
+        return Change(changed, tuple(path for path in differing if path not in changed))
+
+
+def _is_reloaded(path: str, current: Settings, wanted: Settings) -> bool:
+    """Return whether a reload puts a setting in force: hosts only if there are tables of them."""
+    if path == HOSTS:
+        return bool(current.hosts and wanted.hosts)
+    return path in RELOADED or (path == "upstream.url" and bool(current.hosts and wanted.hosts))
 
 
 def _differing(one: Settings, other: Settings) -> list[str]:
@@ -80,10 +87,13 @@ def _merged(current: Settings, wanted: Settings) -> Settings:
             **{
                 key: value_of(wanted, f"{name}.{key}")
                 for key in kind.__struct_fields__
-                if f"{name}.{key}" in RELOADED
+                if _is_reloaded(f"{name}.{key}", current, wanted)
             },
         )
         for name, kind in SECTIONS.items()
     }
-    maps = {name: getattr(wanted if name in RELOADED else current, name) for name in (*MAPS, HOSTS)}
+    maps = {
+        name: getattr(wanted if _is_reloaded(name, current, wanted) else current, name)
+        for name in (*MAPS, HOSTS)
+    }
     return Settings(**sections, **maps)

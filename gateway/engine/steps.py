@@ -21,6 +21,7 @@ from ..catalogue.aliases import Alias, TooMuchToKeep
 from ..catalogue.download_sources import download_wish, downloaded_row
 from ..catalogue.downloads import NO_DOWNLOADS, NOT_FOUND
 from ..faults import Refusal, StoreFailure
+from ..fleet import everywhere
 from ..fleet.host import Host
 from ..names import grammar
 from ..transforms._media import refused_format
@@ -51,7 +52,10 @@ async def catalogue(run: Run) -> None:
 
 async def running(run: Run) -> None:
     """Fill `$context.running` with every loaded instance, the one that expires last first."""
-    run.context.running = run.host.lifecycle.running(await run.services.catalogue.rows(fresh=True))
+    if run.ticket is not None and _pinned(run) is None:
+        run.context.running = await everywhere.list_running(run.services.fleet)
+        return
+    run.context.running = run.host.lifecycle.running(await run.host.catalogue.rows(fresh=True))
 
 
 def _pinned(run: Run) -> Host | None:
@@ -92,7 +96,7 @@ async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetT
 async def unload(run: Run) -> None:
     """Unload every instance of the model, on every host, once no request runs on it."""
     if run.ticket is not None:
-        await run.services.fleet.unload(run.context.asked.trimmed)
+        await everywhere.unload(run.services.fleet, run.context.asked.trimmed)
         return
     await _look_again(run)
     await run.host.lifecycle.unload(run.context.model)

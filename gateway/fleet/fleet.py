@@ -30,12 +30,10 @@ from .ejection import EjectionRules, Ejections
 from .host import Host, Names
 from .placement import Needs, rank
 from .pulls import Pulls
+from .snapshot import facts_of, slots_of, snapshot
 from .ticket import Ticket
 from .union import Homes, Union
-from .view import BITS, LOADED, LOADING, UNLOADED, HomeFacts, HostFacts, ModelHomes, View
-
-SLOTS = 4
-"""How many requests a loaded model is taken to run at once, where nobody says."""
+from .view import ModelHomes, View
 
 GONE = -1
 """The number of a host that was removed."""
@@ -234,7 +232,7 @@ class Fleet:
                     host.number in ticket.tried,
                     self.ejections.shut_until[host.number] > now or host.is_late,
                     host.settings.tier,
-                    self.running[host.number] / self._slots(host.settings),
+                    self.running[host.number] / slots_of(host.settings),
                     host.number,
                 ),
             )
@@ -246,10 +244,12 @@ class Fleet:
         """Return the numbers of the hosts that may serve, best first."""
         now = time.monotonic()
         if self._view is None:
-            self._view = self._look()
+            self._view = snapshot(
+                self.hosts, self.union.views(), self._homes, self.running, self.ejections.shut_until
+            )
         view = self._view
         if homes.key not in self._homes:
-            self._homes[homes.key] = ModelHomes(self._facts(homes))
+            self._homes[homes.key] = ModelHomes(facts_of(self.hosts, homes))
         late = {host.number for host in self.hosts if host.is_late}
         # What nobody can do is refused by the request's plan, in Ollama's words.
         for mask in (ticket.mask, 0):
@@ -265,44 +265,6 @@ class Fleet:
                 if ranked := rank(needs, view, now):
                     return ranked
         return ()
-
-    def _facts(self, homes: Homes) -> dict[int, HomeFacts]:
-        return {number: self._facts_of(number, row) for number, row in homes.rows.items()}
-
-    def _facts_of(self, number: int, row: Row) -> HomeFacts:
-        lacks = sum(
-            bit for name, bit in BITS.items() if getattr(row.capabilities, name, "unknown") == "no"
-        )
-        if not row.instances:
-            is_loading = row.instances_of in self.hosts[number].loading
-            return HomeFacts(LOADING if is_loading else UNLOADED, 0, lacks)
-        lengths = [one.context_length for one in row.instances]
-        most = max((int(each) for each in lengths if isinstance(each, int | float)), default=0)
-        return HomeFacts(LOADED, most, lacks)
-
-    def _look(self) -> View:
-        """Return the snapshot of all hosts; homes are added to it when they are asked for."""
-        held = [0] * len(self.hosts)
-        for number, view in self.union.views():
-            held[number] = sum(1 for row in view.rows if row.instances)
-        return View(
-            hosts=tuple(
-                HostFacts(
-                    host.name,
-                    host.settings.tier,
-                    self._slots(host.settings),
-                    host.settings.weight,
-                )
-                for host in self.hosts
-            ),
-            homes=self._homes,
-            running=self.running,
-            shut_until=self.ejections.shut_until,
-            held=tuple(held),
-        )
-
-    def _slots(self, settings: HostSettings) -> int:
-        return settings.slots or SLOTS
 
     def _forget_homes(self) -> None:
         self._homes = {}
@@ -347,31 +309,6 @@ class Fleet:
             self.running[host.number] = host.running + host.elsewhere
 
     # -- all hosts ----------------------------------------------------------------------------
-
-    async def list_running(self) -> list[internal.RunningInstance]:
-        """Return every loaded instance of every host. Raises UpstreamFailure if none answers."""
-        await self.union.refresh(0.0)
-        found: list[internal.RunningInstance] = []
-        for number, view in self.union.views():
-            host = self.hosts[number]
-            if not host.is_away:
-                found += host.lifecycle.running(view.rows)
-        return sorted(found, key=lambda one: one.expires_at, reverse=True)
-
-    async def unload(self, name: str) -> None:
-        """Unload every instance of a model on every host that is there, as soon as it is free."""
-        await self.union.refresh(self._settings.models.catalogue_ttl_s)
-        homes = self.union.resolve(name.strip())
-        if homes is None:
-            return
-        work = [
-            self.hosts[number].lifecycle.unload(row)
-            for number, row in homes.rows.items()
-            if not self.hosts[number].is_away
-        ]
-        for result in await asyncio.gather(*work, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
 
     def state_of(self, host: Host) -> str:
         """Return whether a host gets requests: up, suspect or down."""

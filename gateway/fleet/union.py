@@ -57,7 +57,8 @@ class Union:
         """Unite the lists of `hosts()`, which may change."""
         self.pulled = pulled
         self._hosts = hosts
-        self._ttl_s = settings.models.catalogue_ttl_s
+        self.max_age_s = settings.models.catalogue_ttl_s
+        """Seconds for which a list is believed."""
         self._wait_s = settings.fleet.list_wait_s
         self._forget_s = settings.fleet.forget_s
         self._resolved: dict[str, Homes | None] = {}
@@ -91,14 +92,14 @@ class Union:
 
     async def rows(self, *, fresh: bool = False) -> list[Row]:
         """Return a row for each model of any host. Raises UpstreamFailure if no host answers."""
-        await self.refresh(0.0 if fresh else self._ttl_s)
+        await self.refresh(0.0 if fresh else self.max_age_s)
         return _united(
             (row for row in self._own_rows(number, view)) for number, view in self._best()
         )
 
     async def made(self) -> list[Row]:
         """Return the derived models. Raises UpstreamFailure if no host answers."""
-        await self.refresh(self._ttl_s)
+        await self.refresh(self.max_age_s)
         return _united(self._made_rows(number, view) for number, view in self._best())
 
     async def listed(self) -> list[Row]:
@@ -157,14 +158,14 @@ class Union:
         found = self.resolve(text)
         if found is not None and trust_loaded and self._is_trusted(found):
             return found
-        await self.refresh(self._ttl_s)
+        await self.refresh(self.max_age_s)
         found = self.resolve(text)
         if found is None and grammar.parse(text) is not None:
             now = time.monotonic()
             if now - self._searched_at > _AGAIN_S:
                 # The model may be new. Asking at most once a second is cheap enough.
                 self._searched_at = now
-                await self.refresh(0.0 if self._ttl_s else inf)
+                await self.refresh(0.0 if self.max_age_s else inf)
                 found = self.resolve(text)
         if found is None:
             self._log.info("unknown model", asked=text, nearest=self.nearest(text))
@@ -272,8 +273,8 @@ class Union:
             if view is None or host.is_away:
                 continue
             age_s = now - view.taken_at
-            trusted = trusted or (bool(row.instances) and age_s <= self._ttl_s * _TRUST_FACTOR)
-            if age_s > self._ttl_s / 2:
+            trusted = trusted or (bool(row.instances) and age_s <= self.max_age_s * _TRUST_FACTOR)
+            if age_s > self.max_age_s / 2:
                 host.catalogue.refresh_later()
         return trusted
 

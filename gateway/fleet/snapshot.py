@@ -1,0 +1,62 @@
+"""
+The snapshot that placement decides on, made of what the hosts' lists say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..catalogue import view as lists
+from ..settings.schema import HostSettings
+from ..types import internal
+from .host import Host
+from .union import Homes
+from .view import BITS, LOADED, LOADING, UNLOADED, HomeFacts, HostFacts, ModelHomes, View
+
+SLOTS = 4
+"""How many requests a loaded model is taken to run at once, where nobody says."""
+
+
+def snapshot(
+    hosts: Sequence[Host],
+    seen: Iterable[tuple[int, lists.View]],
+    homes: Mapping[str, ModelHomes],
+    running: Sequence[int],
+    shut_until: Sequence[float],
+) -> View:
+    """Return the snapshot of all hosts; `homes` may get more homes when they are asked for."""
+    held = [0] * len(hosts)
+    for number, view in seen:
+        held[number] = sum(1 for row in view.rows if row.instances)
+    return View(
+        hosts=tuple(
+            HostFacts(host.name, host.settings.tier, slots_of(host.settings), host.settings.weight)
+            for host in hosts
+        ),
+        homes=homes,
+        running=running,
+        shut_until=shut_until,
+        held=tuple(held),
+    )
+
+
+def facts_of(hosts: Sequence[Host], homes: Homes) -> dict[int, HomeFacts]:
+    """Return what placement needs to know of each home, by its host's number."""
+    return {number: _facts(hosts[number], row) for number, row in homes.rows.items()}
+
+
+def slots_of(settings: HostSettings) -> int:
+    """Return how many requests a loaded model of a host runs at once."""
+    return settings.slots or SLOTS
+
+
+def _facts(host: Host, row: internal.CatalogueRow) -> HomeFacts:
+    lacks = sum(
+        bit for name, bit in BITS.items() if getattr(row.capabilities, name, "unknown") == "no"
+    )
+    if not row.instances:
+        is_loading = row.instances_of in host.loading
+        return HomeFacts(LOADING if is_loading else UNLOADED, 0, lacks)
+    lengths = [one.context_length for one in row.instances]
+    most = max((int(each) for each in lengths if isinstance(each, int | float)), default=0)
+    return HomeFacts(LOADED, most, lacks)

@@ -162,6 +162,7 @@ def log_request(
         "key": record.key,
         "first_s": None if first_ns is None else round((first_ns - record.started_ns) / 1e9, 6),
         "model": record.model,
+        "host": record.host,
         "upstream": record.upstream,
         "upstream_status": record.upstream_status,
         "tokens_in": record.tokens_in,

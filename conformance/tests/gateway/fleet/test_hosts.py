@@ -9,7 +9,7 @@ from conformance.runner.runner import make_gateway
 from conformance.standin import StandIn
 from conformance.standin.catalogue import GRADED, PLAIN, SWITCHED
 from conformance.tests.gateway.fleet.fleets import open_fleet
-from conformance.tests.gateway.support import LIST, caching, chat, written
+from conformance.tests.gateway.support import LIST, caching, chat, lines_of, written
 from gateway.faults import StartProblem
 from gateway.store.sqlite import SqliteStore
 
@@ -122,6 +122,16 @@ async def test_the_gateway_is_shown_once_to_others(tmp_path: Path) -> None:
             other.close()
 
     assert "could not show" not in log.getvalue()
+
+
+async def test_the_line_of_a_request_names_its_host() -> None:
+    """As the answer does."""
+    with written(format="json") as log:
+        async with open_fleet(A, B, settings={"log": {"level": "info"}}) as fleet:
+            await fleet.post("/api/chat", chat(SWITCHED.key))
+
+    (line,) = lines_of(log, path="/api/chat")
+    assert "b" == line["host"]
 
 
 async def test_no_host_is_asked_for_a_loaded_model() -> None:

@@ -56,11 +56,13 @@ def started(
     compiled: Path | None = None,
     interpreter: Sequence[str] = (sys.executable,),
     start_s: float = START_S,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Target]:
     """
     Run `python ARGUMENTS` until the block is left. Raises StartProblem.
 
     What it writes of its own goes into `state`, modules that Python compiles into `compiled`.
+    `variables` are more of its environment.
     """
     # What the machine's user has set for Ollama or the gateway must not change the measuring.
     env = {
@@ -73,6 +75,7 @@ def started(
             "OLGATE_STORE_PATH": str(state / "store.sqlite"),
             "XDG_CONFIG_HOME": str(state),
         }
+    env |= variables or {}
     if compiled is not None:
         env = compiling(compiled, env)
     process = subprocess.Popen(

@@ -34,6 +34,7 @@ nox.options.sessions = [
     "engine",
     "clients",
     "deploy",
+    "cluster",
     "differential",
     "adversary",
 ]
@@ -187,7 +188,7 @@ def deploy(session: nox.Session) -> None:
     run(session, "pytest", "conformance/tests/deployed", "-rs", *session.posargs)
 
 
-@nox.session(venv_backend="none", requires=["dev"], default=False)
+@nox.session(venv_backend="none", requires=["dev"])
 def cluster(session: nox.Session) -> None:
     """Let parts of a fleet fail under load: `nox -s cluster -- --all` or `-- --write`."""
     run(session, "conformance.cluster", *session.posargs)

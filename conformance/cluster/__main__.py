@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.util
 import json
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from conformance.cluster.checker import check
 from conformance.cluster.clients import PATIENCE_S, open_load
 from conformance.cluster.parts import KEPT, Cluster, open_parts
 from conformance.cluster.report import Row, print_rows, row_of, write_rows
-from conformance.cluster.scenarios import SCENARIOS, Scenario
+from conformance.cluster.scenarios import HAS_FAILOVER, SCENARIOS, Scenario
 from conformance.deploy.balancers import MissingProgramError, find_program
 from conformance.runner.restartable import Server
 
@@ -40,6 +41,7 @@ def main() -> int:
     for store in (flags.store,) if flags.store else ("sqlite", "redis"):
         try:
             if store == "redis":
+                need_package("redis")
                 find_program("redis-server")
         except MissingProgramError as missing:
             print(f"skipped: everything with Redis: {missing}")
@@ -85,6 +87,12 @@ async def run(cluster: Cluster, chosen: list[Scenario], clients: int) -> list[Ro
     ]
 
 
+def need_package(name: str) -> None:
+    """Raise MissingProgramError when a Python package is not installed."""
+    if importlib.util.find_spec(name) is None:
+        raise MissingProgramError(f"the Python package {name} is not installed")
+
+
 def load_by_hand(host: Server) -> None:
     """Load the model that no gateway may unload."""
     order = json.dumps({"action": "load", "key": KEPT}).encode()
@@ -96,6 +104,8 @@ def why_not(cluster: Cluster, scenario: Scenario) -> str | None:
     """Return why a scenario can't run here, None if it can."""
     if scenario.needs_redis and cluster.redis is None:
         return "the store is a file"
+    if scenario.needs_failover and not HAS_FAILOVER:
+        return "the gateway gives no request to another host"
     if scenario.needs_balancer and cluster.balancer is None:
         return "haproxy not found: install Debian's package haproxy"
     return None

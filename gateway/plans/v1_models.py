@@ -33,5 +33,5 @@ def instead(members: Members, context: RequestContext) -> Any:
     if not context.settings.answers.openai == "ollama":
         return UNSET
     return openai.ListedModels(
-        object="list", data=[shared.model_entry(item, context) for item in context.models]
+        object="list", data=transforms.ollama_model_list(models=context.models)
     )

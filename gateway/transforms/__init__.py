@@ -59,6 +59,7 @@ from .passed_on import dated_entries as dated_entries
 from .passed_on import estimated_tokens as estimated_tokens
 from .passed_on import lacks_format as lacks_format
 from .passed_on import ollama_choices as ollama_choices
+from .passed_on import ollama_model_list as ollama_model_list
 from .passed_on import ollama_usage as ollama_usage
 from .passed_on import owner_of as owner_of
 from .passed_on import tool_choice_word as tool_choice_word
@@ -179,6 +180,7 @@ __all__ = [
     "offered_tools",
     "offers_tools",
     "ollama_choices",
+    "ollama_model_list",
     "ollama_usage",
     "only_vector",
     "owner_of",

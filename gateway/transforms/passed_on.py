@@ -125,6 +125,26 @@ def owner_of(name: str, answers: str) -> str:
     return parsed.namespace if parsed is not None else "library"
 
 
+def ollama_model_list(models: list[internal.CatalogueRow]) -> list[openai.ModelEntry] | None:
+    """
+    Return models as Ollama lists them below /v1, None for none: its empty list is null.
+
+    (docs/facts/ollama.md#v1, docs/facts/ollama.md#v1-models)
+
+    >>> ollama_model_list([]) is None
+    True
+    """
+    return [
+        openai.ModelEntry(
+            id=model.name,
+            object="model",
+            created=unix_seconds(model.modified_at),
+            owned_by=owner_of(model.name, "ollama"),
+        )
+        for model in models
+    ] or None
+
+
 def estimated_tokens(
     messages: Raw | UnsetType, system: Raw | UnsetType, tools: Raw | UnsetType
 ) -> int:

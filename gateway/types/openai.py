@@ -186,7 +186,7 @@ class EmbeddingsResponse(Struct, gc=False, kw_only=True):
 
 class ListedModels(Struct, gc=False, kw_only=True):
     object: str
-    data: list[ModelEntry]
+    data: list[ModelEntry] | None
 
 
 class DecisionAnswer(Struct, gc=False, kw_only=True):

@@ -329,22 +329,28 @@ class Expressions:
                 body.take_over(branch)
                 before = ()
             if outcome is not None:
-                branches.append((case_test(case, subject, operand.type), (*before, outcome)))
+                statement, may_lack = outcome
+                absent |= may_lack
+                branches.append((case_test(case, subject, operand.type), (*before, statement)))
         kind = annotation(target.type)
         body.lines.append(Assign((result,), UNSET, one_of(kind, UNSET_TYPE) if absent else kind))
         body.lines += guarded(guard, *_choice(branches))
         return Operand(result, target.type, absent=absent, checked=False)
 
-    def _case(self, case: Case, target: Field, label: str, result: Name) -> Statement | None:
+    def _case(
+        self, case: Case, target: Field, label: str, result: Name
+    ) -> tuple[Statement, bool] | None:
+        """Return what a case does, and whether its value may be absent."""
         if case.absent:
-            return assign(result, UNSET)
+            return assign(result, UNSET), True
         if case.reject is not None:
-            return Raise(refusal(self.place, case.reject))
+            return Raise(refusal(self.place, case.reject)), False
         assert case.rule is not None
         operand = self.rule(case.rule, target, case.position, label)
         if operand is None:
             return None
-        return assign(result, self.fitted(operand, target, case.position, label).code)
+        fitted = self.fitted(operand, target, case.position, label)
+        return assign(result, fitted.code), fitted.absent
 
     # -- fitting ------------------------------------------------------------------------------
 

@@ -16,8 +16,6 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 Policy: TypeAlias = Literal["grow", "exact", "ignore"]
 
-DEFAULT_CAP = 32768
-"""The largest context length in tokens that requests cause if the settings name no other."""
 ROUNDING = 0.9
 """A host that gives this part of a context length or more has rounded it, and refused nothing."""
 
@@ -44,19 +42,6 @@ class ContextDecision:
     needs_reload: bool = False
     note: str | None = None
     is_capped: bool = False
-
-
-def effective_cap(cap: int | None, setting: int | None) -> int:
-    """
-    Return the largest context length in tokens that a request can cause, 0 for no limit.
-
-    `cap` is the setting `models.context_cap`, None if it has its default, which never takes away
-    from `setting`, the operator's own `models.context_length`.
-
-    >>> effective_cap(None, None), effective_cap(None, 65536), effective_cap(16384, 65536)
-    (32768, 65536, 16384)
-    """
-    return max(DEFAULT_CAP, setting or 0) if cap is None else cap
 
 
 def is_refused(asked: int, given: int, tokens: int, policy: Policy) -> bool:

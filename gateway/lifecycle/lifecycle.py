@@ -24,7 +24,7 @@ from ..upstream.client import Upstream
 from ..wire.duration import parse_setting
 from ..wire.times import local_text
 from .changes import Changes
-from .context_length import Wish, effective_cap, grown_for, read_wish
+from .context_length import Wish, grown_for, read_wish
 from .instances import Instances
 from .loader import Loader
 from .ownership import Ownership
@@ -226,7 +226,7 @@ class Lifecycle:
         if not settings.grow_for_prompt or settings.context_policy == "ignore":
             return None
         most = row.max_context_length
-        cap = effective_cap(settings.context_cap, settings.context_length)
+        cap = settings.most_context
         limits = [int(limit) for limit in (cap, most) if not isinstance(limit, UnsetType) and limit]
         return grown_for(message, loaded, min(limits)) if limits else None
 

@@ -20,7 +20,7 @@ from ..faults import UpstreamFailure
 from ..observability.journal import get_logger
 from ..settings.schema import ModelSettings
 from ..types import internal
-from .context_length import ContextDecision, decide, effective_cap
+from .context_length import ContextDecision, decide
 from .instances import Instances
 from .loader import Loader, is_outcome_unknown, lacks_memory, search_time_s
 from .room import Room
@@ -61,7 +61,7 @@ class Loads:
         self._loader = loader
         self._catalogue = catalogue
         self._settings = settings
-        self._cap = effective_cap(settings.context_cap, settings.context_length)
+        self._cap = settings.most_context
         self._told_capped: set[str] = set()
         self._log = get_logger()
 

@@ -56,7 +56,12 @@ def show_answer(request: ollama.ShowRequest, context: RequestContext) -> ollama.
         ),
         messages=[_turn(item) for item in value_2] if value_2 else UNSET,
         model_info=transforms.model_info(
-            row=context.model, asked=context.asked.text, user_agent=context.user_agent
+            row=context.model,
+            asked=context.asked.text,
+            user_agent=context.user_agent,
+            stated=context.settings.answers.stated_context,
+            limit=context.settings.models.most_context,
+            policy=context.settings.models.context_policy,
         ),
         capabilities=context.model.shown_capabilities
         if context.model.shown_capabilities

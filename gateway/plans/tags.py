@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from .. import transforms
 from ..engine import steps
@@ -13,11 +13,22 @@ from ..runtime.outcome import Answer, Outcome
 from ..types import internal, ollama
 
 
-def _summary(source: internal.CatalogueRow) -> ollama.ModelSummary:
+def _summary(source: internal.CatalogueRow, context: RequestContext) -> ollama.ModelSummary:
     """Shape `summary`: internal:CatalogueRow as ollama:ModelSummary."""
     made = source.made
     parent = made.parent if made is not UNSET else UNSET
+    max_context_length = source.max_context_length
     listed_context_length = source.listed_context_length
+    context_length_value: int | UnsetType = UNSET
+    if context.settings.answers.stated_context == "reachable":
+        context_length_value = transforms.reachable_context(
+            most=max_context_length,
+            instances=source.instances,
+            limit=context.settings.models.most_context,
+            policy=context.settings.models.context_policy,
+        )
+    else:
+        context_length_value = listed_context_length
     info = made.info if made is not UNSET else UNSET
     embedding_length = info.embedding_length if info is not UNSET else UNSET
     return ollama.ModelSummary(
@@ -33,7 +44,7 @@ def _summary(source: internal.CatalogueRow) -> ollama.ModelSummary:
             families=transforms.families(source.family),
             parameter_size=source.parameter_size,
             quantization_level=source.quantization,
-            context_length=listed_context_length,
+            context_length=context_length_value,
             embedding_length=embedding_length,
         ),
         capabilities=source.shown_capabilities if source.shown_capabilities else UNSET,
@@ -42,7 +53,7 @@ def _summary(source: internal.CatalogueRow) -> ollama.ModelSummary:
 
 def tags_answer(context: RequestContext) -> ollama.ListResponse:
     """Answer `tags`."""
-    return ollama.ListResponse(models=[_summary(item) for item in context.models])
+    return ollama.ListResponse(models=[_summary(item, context) for item in context.models])
 
 
 async def plan(request: None, run: Run) -> Outcome:

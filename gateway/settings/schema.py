@@ -27,6 +27,9 @@ Weight = Annotated[float, Meta(gt=0)]
 SECRETS = frozenset({"upstream.token", "listen.keys"})
 """Paths (`section.key`) whose value is never shown. Each can also come from a file: `…_file`."""
 
+DEFAULT_CAP = 32768
+"""The largest context length in tokens that requests cause if the settings name no other."""
+
 
 class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The address for clients, and who may use it."""
@@ -157,6 +160,11 @@ class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
     Whether `parameters` of show hold a `num_ctx` only where one was `set`, or also that of the
     `loaded` instance, which Continue reads there (docs/facts/clients.md#parameters-and-template).
     """
+    stated_context: Literal["model", "reachable"] = "model"
+    """
+    Which context length show and tags state: the `model`'s own, or the `reachable` one, which a
+    request can really have: that of a loaded instance, or up to `models.context_cap`.
+    """
     openai: Literal["lmstudio", "ollama"] = "lmstudio"
     """
     Whether answers below `/v1` are LM Studio's own, or have Ollama's names and forms (`ollama`):
@@ -241,6 +249,22 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
     insert_architectures: tuple[str, ...] = ()
     """Further architectures that support fill-in-the-middle."""
+
+    @property
+    def most_context(self) -> int:
+        """
+        The largest context length in tokens that a request can cause, 0 for no limit.
+
+        A cap that is not set never takes away from the operator's own `context_length`.
+
+        >>> ModelSettings().most_context, ModelSettings(context_length=65536).most_context
+        (32768, 65536)
+        >>> ModelSettings(context_length=65536, context_cap=16384).most_context
+        16384
+        """
+        if self.context_cap is not None:
+            return self.context_cap
+        return max(DEFAULT_CAP, self.context_length or 0)
 
 
 class PlacementSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -88,6 +88,7 @@ from .show import joined_licences as joined_licences
 from .show import model_info as model_info
 from .show import modelfile as modelfile
 from .show import parameters_text as parameters_text
+from .show import reachable_context as reachable_context
 from .show import system_in_force as system_in_force
 from .show import template_hint as template_hint
 from .speech import separate_speech as separate_speech
@@ -193,6 +194,7 @@ __all__ = [
     "prompt_text_count",
     "pull_name_problem",
     "quantize_problem",
+    "reachable_context",
     "reasoning_effort",
     "reasoning_options",
     "seed_or_absent",

@@ -170,12 +170,48 @@ def template_hint(insert: str, made: str | UnsetType) -> str:
     return "{{ .Prompt }}"
 
 
-def model_info(row: internal.CatalogueRow, asked: str, user_agent: str) -> dict[str, Any]:
+def reachable_context(
+    most: int | UnsetType,
+    instances: list[internal.HostInstance],
+    limit: int,
+    policy: str,
+) -> int | UnsetType:
+    """
+    Return the context length in tokens that a request can have; absent when that is not known.
+
+    `most` is the model's own limit, `limit` that of the settings, 0 for none. What is loaded stays,
+    and by the policy `ignore` it is all that there is.
+
+    >>> reachable_context(131072, [], 32768, "grow")
+    32768
+    >>> loaded = [internal.HostInstance(id="m", context_length=4096)]
+    >>> reachable_context(131072, loaded, 32768, "ignore")
+    4096
+    """
+    found = [each.context_length for each in instances]
+    known = [int(one) for one in found if isinstance(one, int | float) and one >= 1]
+    loaded = min(known, default=0)
+    if policy == "ignore" and loaded:
+        return loaded
+    own = 0 if isinstance(most, UnsetType) else most
+    limits = [one for one in (own, limit) if one]
+    return max(loaded, min(limits, default=0)) or UNSET
+
+
+def model_info(
+    row: internal.CatalogueRow,
+    asked: str,
+    user_agent: str,
+    stated: str = "model",
+    limit: int = 0,
+    policy: str = "grow",
+) -> dict[str, Any]:
     """
     Return what is known of a model, keys sorted; the architecture is the prefix of its own keys.
 
-    Copilot is told the name that it asked for. (docs/facts/ollama.md#model-info,
-    docs/facts/ollama.md#copilot-name)
+    Copilot is told the name that it asked for. `stated` says whether the context length is the
+    `model`'s own or the `reachable` one, for which `limit` and `policy` are as in
+    `reachable_context`. (docs/facts/ollama.md#model-info, docs/facts/ollama.md#copilot-name)
 
     >>> can = internal.Capabilities(completion="yes", embedding="no", insert="no", thinking="no",
     ...                             tools="no", vision="no", decision="no")
@@ -205,8 +241,11 @@ def model_info(row: internal.CatalogueRow, asked: str, user_agent: str) -> dict[
     file_type = _FILE_TYPES.get(row.quantization.upper())
     if file_type is not None:
         info["general.file_type"] = file_type
-    if not isinstance(row.max_context_length, UnsetType):
-        info[f"{architecture}.context_length"] = row.max_context_length
+    context = row.max_context_length
+    if stated == "reachable":
+        context = reachable_context(context, row.instances, limit, policy)
+    if not isinstance(context, UnsetType):
+        info[f"{architecture}.context_length"] = context
     return dict(sorted(info.items()))
 
 

@@ -68,6 +68,7 @@ EVERY_KEY = {
     "answers.thinking": ("merge", "merge"),
     "answers.defaults": ("ollama", "ollama"),
     "answers.show_num_ctx": ("loaded", "loaded"),
+    "answers.stated_context": ("reachable", "reachable"),
     "answers.openai": ("ollama", "ollama"),
     "answers.version": ("0.12.6", "0.12.6"),
     "answers.think_tags": ("keep", "keep"),

@@ -69,6 +69,8 @@ def test_one_answer(real: Reply, ours: Reply, places: list[str]) -> None:
         ("capabilities", ["tools"], ["completion"], False),
         ("parameters", "a 1\nb 2", "b 2\na 1", True),
         ("parameters", "a 1", "a 2", False),
+        ("error", "invalid digest for a: invalid digest format", "invalid digest format", True),
+        ("error", "invalid digest format", "no such file", False),
         ("parent_model", "model.gguf", "", True),
     ],
 )

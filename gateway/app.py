@@ -27,6 +27,7 @@ from .engine.turns import Turns
 from .faults import ClientGone, Refusal
 from .fleet.fleet import Fleet
 from .fleet.host import Names
+from .fleet.news import News
 from .health import answer_health
 from .lean_imports import hide_modules
 from .observability import journal, metrics
@@ -47,7 +48,7 @@ from .server.reloading import Reloads
 from .server.routes import HEALTH, RELOAD, REST, RouteTable
 from .settings.live import LiveSettings
 from .settings.schema import Settings
-from .store.sqlite import SqliteStore
+from .store.opening import open_store
 from .wire import hops
 from .wire.client_api import OLLAMA
 from .wire.writing import JSON
@@ -60,10 +61,11 @@ class Process:
         self.name = hops.new_name()
         self.metrics = Metrics() if settings.routes.metrics else None
         self.tracer = open_tracer(os.environ)
-        self.store = SqliteStore(settings.store.path)
+        self.store = open_store(settings.store)
         gateway = uuid.uuid4().hex
         names = Names(self.store, settings, gateway, self.name, OLLAMA.capabilities)
         self.fleet = Fleet(settings, names)
+        self.news = News(self.fleet, names)
         self.aliases = names.aliases
         self.turns = Turns()
         self.bodies = Bodies(settings.limits)
@@ -107,12 +109,14 @@ class Process:
     async def start(self, *, tells_of_hosts: bool) -> None:
         """Adopt the instances that an earlier process left."""
         await self.fleet.start(tells_of_hosts=tells_of_hosts)
+        self.news.start()
 
     async def aclose(self) -> None:
         """Stop timers and close connections."""
         self.turns.close()
+        await self.news.aclose()
         await self.fleet.aclose()
-        self.store.close()
+        await self.store.aclose()
         if self.tracer is not None:
             await self.tracer.aclose()
 
@@ -270,6 +274,8 @@ def _serve_reload(reloads: Reloads) -> ASGIApp:
 
 def _serve_health(process: Process, settings: Settings) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        await answer_health(process.fleet, client_of(scope), settings.limits.health_s)
+        await answer_health(
+            process.fleet, client_of(scope), settings.limits.health_s, process.store
+        )
 
     return serve

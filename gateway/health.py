@@ -7,32 +7,36 @@ from __future__ import annotations
 from .catalogue.presence import HostState
 from .engine.client import Client
 from .fleet.fleet import Fleet
+from .store.interface import Store
 from .wire.writing import JSON, encode
 
 
-async def answer_health(fleet: Fleet, client: Client, limit_s: float) -> None:
+async def answer_health(fleet: Fleet, client: Client, limit_s: float, store: Store) -> None:
     """
     Answer 200 if a host answers with its models, else 503 with the reason and the next step.
 
     `limit_s` is the time limit in seconds; 0 is no limit. Where there are several hosts, each is
     shown under its name, and `upstream` is the first one that answers. The status is `degraded` if
-    only some of them do.
+    only some of them do, or if the store can't be used: the gateway serves, so that is 200.
     """
+    trouble = await store.trouble()
+    of_store: dict[str, object] = {"store": {"usable": False, "reason": trouble}} if trouble else {}
     if fleet.is_one:
         state = await fleet.first.presence.look(limit_s)
-        status = "ok" if state.is_reachable else "unavailable"
-        body = encode({"status": status, "upstream": _shown(state)})
+        status = "unavailable" if not state.is_reachable else "degraded" if trouble else "ok"
+        body = encode({"status": status, "upstream": _shown(state), **of_store})
         await client.answer(200 if state.is_reachable else 503, JSON, body)
         return
     looked = await fleet.look(limit_s)
     reachable = [state for _, state in looked if state.is_reachable]
-    status = "ok" if len(reachable) == len(looked) else "degraded" if reachable else "unavailable"
+    is_well = len(reachable) == len(looked) and not trouble
+    status = "ok" if is_well else "degraded" if reachable else "unavailable"
     hosts = {
         host.name: {"state": fleet.state_of(host), "tier": host.settings.tier, **_shown(state)}
         for host, state in looked
     }
     shown = _shown(reachable[0] if reachable else looked[0][1])
-    body = encode({"status": status, "upstream": shown, "hosts": hosts})
+    body = encode({"status": status, "upstream": shown, "hosts": hosts, **of_store})
     await client.answer(200 if reachable else 503, JSON, body)
 
 

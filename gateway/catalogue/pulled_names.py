@@ -48,6 +48,11 @@ class PulledNames:
             return
         self._keys = {name: pulled.request_key for name, pulled in known.items()}
 
+    async def ensure_kept(self) -> None:
+        """Raise StoreFailure if the store could not keep a name that is to be pulled now."""
+        if trouble := await self._store.trouble():
+            raise StoreFailure(trouble)
+
     async def keep(self, name: str, request_key: str) -> None:
         """Remember a name; one that the store does not take lasts as long as the process."""
         parsed = grammar.parse(name.strip())

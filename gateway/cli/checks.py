@@ -29,7 +29,8 @@ from ..settings.hosts import hosts_of
 from ..settings.location import platform_file
 from ..settings.schema import Settings, UpstreamSettings
 from ..store.inspection import inspect_store
-from ..store.sqlite import NEWEST_VERSION, SqliteStore
+from ..store.sqlite import SqliteStore
+from ..store.sqlite_file import NEWEST_VERSION
 from ..types import internal
 from ..upstream.client import Probe, Upstream
 from ..upstream.identity import Identity, Kind, identify

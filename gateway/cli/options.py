@@ -99,7 +99,7 @@ def read_settings(flags: Flags) -> "Loaded":
 
 def _with_store(loaded: "Loaded") -> "Loaded":
     """Put the store into the platform's data directory, unless a setting names a file."""
-    if loaded.sources["store.path"] != "default":
+    if loaded.sources["store.path"] != "default" or loaded.settings.store.url is not None:
         return loaded
     import msgspec
     import platformdirs

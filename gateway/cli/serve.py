@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
-    from ..settings.schema import Settings
+    from ..settings.schema import Settings, StoreSettings
     from ..settings.sources import Loaded
 
 
@@ -70,20 +70,32 @@ def tell_of_start(loaded: "Loaded", file: "Path | None") -> None:
     from ..observability.version import find_version
 
     log = get_logger()
-    store = loaded.settings.store.path
+    store = shown_store(loaded.settings.store)
     log.info(
         "starting",
         version=find_version() or "not installed",
         settings=str(file) if file else "none",
         upstream=loaded.settings.upstream.url,
-        store=store or "memory",
+        store=store,
     )
-    if store is None:
+    if store == MEMORY:
         log.warning(
             "nothing is stored",
             reason="derived models, and which models olgate loaded, are lost at the end",
             do="set store.path (OLGATE_STORE_PATH) to a file",
         )
+
+
+MEMORY = "memory"
+
+
+def shown_store(settings: "StoreSettings") -> str:
+    """Return where the store is, without what is secret in a URL."""
+    if settings.url is None:
+        return settings.path or MEMORY
+    from ..settings.written import shown_url
+
+    return shown_url(settings.url)
 
 
 def load_server() -> None:

@@ -343,6 +343,11 @@ async def pull(
     row = await catalogue.find(text)
     if row is None and catalogue.dialect != "v1":
         raise Refusal(501, NO_DOWNLOADS)
+    if row is None:
+        try:
+            await catalogue.pulled.ensure_kept()
+        except StoreFailure as failure:
+            raise _unwritable(failure) from failure
     yield internal.Progress(status="pulling manifest")
     if row is not None:
         yield _pulling(f"sha256:{row.digest}", row.size_bytes, row.size_bytes)

@@ -190,6 +190,23 @@ class Lifecycle:
         await self._adopt()
         self._sweeping = asyncio.create_task(self._sweep())
 
+    async def show_again(self) -> None:
+        """
+        Show other gateways again what is loaded and in use here, and learn what is theirs now.
+
+        The store was away or has lost something, or they took this gateway for dead.
+        """
+        for state in self._states:
+            for instance in (*state.owned.values(), *filter(None, [state.pending])):
+                self._ownership.note(instance)
+        await self._ownership.written()
+        theirs = await self._ownership.others()
+        for state in self._states:
+            for identifier in state.owned.keys() & theirs:
+                self._instances.disown(state, identifier)
+        self._sharing.show_again(self._states)
+        await self._adopt()
+
     async def aclose(self) -> None:
         """Stop every timer and every change; nothing is unloaded for it, or forgotten."""
         if self._sweeping is not None:

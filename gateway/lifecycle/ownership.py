@@ -114,8 +114,8 @@ class Ownership:
         """
         Write that a load starts, unless another living gateway has written that it does it.
 
-        A store that can't be written forbids no load, unless it can be read and has such a record.
-        Then this record is written later.
+        A store that can't be written forbids no load, unless it can be read and has such a record,
+        or another gateway is the one that loads meanwhile. The record is written later then.
         """
         self._changed.pop(pending.id, None)
         await self.written()
@@ -132,6 +132,8 @@ class Ownership:
         else:
             claim.add_done_callback(_drop)
         if pending.id in await self.others():
+            return False
+        if not await self._store.may_load_unclaimed(self._host, self._name, pending.id):
             return False
         self.note(pending)
         return True

@@ -44,7 +44,7 @@ class Sharing:
         self._lock = asyncio.Lock()
         """Held while uses are written: a later change must not come before an earlier one."""
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._log = get_logger()
 
     def note_list(self, states: ModelStates) -> None:
@@ -93,6 +93,13 @@ class Sharing:
         if (self.shown or self._must_retry) and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LINGER_S, self._end, states)
 
+    def show_again(self, states: ModelStates) -> None:
+        """Show all uses anew: others may have taken this gateway for dead, and forgotten them."""
+        self.is_alone = False
+        self.shown.clear()
+        self._must_retry = True
+        self._in_background(self._update(states))
+
     async def claim_unload(self, identifier: str) -> float | None:
         """
         Begin an unload, after which no other gateway begins to use the instance.
@@ -105,8 +112,8 @@ class Sharing:
             return await self._store.claim_unload(self._host, self._name, identifier)
         except StoreFailure as failure:
             self._log.warning("could not ask who uses an instance", reason=str(failure))
-            await self.look()
-            return 0.0 if self.is_alone else None
+            # What was seen at an earlier look is no reason to unload what others may use by now.
+            return 0.0 if await self.look() and self.is_alone else None
 
     async def end_unload(self, identifier: str) -> None:
         """End an unload that was begun, however it ended; while the store fails, end it later."""
@@ -165,14 +172,16 @@ class Sharing:
             self._log.warning("could not show the use of an instance", reason=str(failure))
             return None
 
-    async def look(self) -> None:
-        """Look whether other gateways are alive."""
+    async def look(self) -> bool:
+        """Look whether other gateways are alive; return whether that could be seen."""
         try:
             self.is_alone = not await self._store.others_alive(self._name)
         except StoreFailure as failure:
             self._log.warning("could not look for other gateways", reason=str(failure))
+            return False
+        return True
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

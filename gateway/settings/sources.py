@@ -34,7 +34,13 @@ from .paths import (
 )
 from .schema import Settings, UpstreamSettings
 from .settling import Given, SettingsProblem, settle
-from .values import read_duration, read_keys_file, read_ollama_host, read_token_file
+from .values import (
+    read_duration,
+    read_keys_file,
+    read_ollama_host,
+    read_store_url_file,
+    read_token_file,
+)
 
 T = TypeVar("T")
 
@@ -95,7 +101,9 @@ def read(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | N
     }
     _check_aliases(given)
     _add_keys_of_file(values, given)
-    _take_token_of_file(values, given)
+    _take_secret_of_file(values, given, "upstream.token", "token", read_token_file)
+    _take_secret_of_file(values, given, "store.url", "URL", read_store_url_file)
+    _choose_store(values, given)
     sections: dict[str, object] = {
         section: kind(
             **{
@@ -153,20 +161,39 @@ def _add_keys_of_file(values: dict[str, object], given: dict[str, Given]) -> Non
     given.setdefault("listen.keys", given[path])
 
 
-def _take_token_of_file(values: dict[str, object], given: dict[str, Given]) -> None:
-    """Set `upstream.token` from its file, unless a stronger source has the token itself."""
-    path, target = "upstream.token_file", "upstream.token"
+def _take_secret_of_file(
+    values: dict[str, object],
+    given: dict[str, Given],
+    target: str,
+    what: str,
+    reader: Callable[[Path], str],
+) -> None:
+    """Set a secret from the file that `…_file` names, unless a stronger source has it itself."""
+    path = f"{target}_file"
     if path not in values:
         return
     if (other := given.get(target)) is not None:
         if other.rank == given[path].rank:
             raise SettingsProblem(
-                f"{given[path].place}: {other.place} gives the token as well: remove one of them"
+                f"{given[path].place}: {other.place} gives the {what} as well: remove one of them"
             )
         if other.rank > given[path].rank:
             return
-    values[target] = _read_secrets(values[path], given[path], "file of the token", read_token_file)
+    values[target] = _read_secrets(values[path], given[path], f"file of the {what}", reader)
     given[target] = given[path]
+
+
+def _choose_store(values: dict[str, object], given: dict[str, Given]) -> None:
+    """Drop the file or the URL of the store, whichever the weaker source has."""
+    path, url = given.get("store.path"), given.get("store.url")
+    if path is None or url is None:
+        return
+    if path.rank == url.rank:
+        raise SettingsProblem(
+            f"{url.place}: {path.place} names a store as well: remove one of them"
+        )
+    weaker = "store.path" if path.rank < url.rank else "store.url"
+    del values[weaker], given[weaker]
 
 
 def _read_secrets(name: object, given: Given, what: str, reader: Callable[[Path], T]) -> T:

@@ -224,3 +224,46 @@ def read_store_path(text: str) -> str | None:
     if not text.strip():
         raise ValueError("the path of a file, or :memory:")
     return None if text == ":memory:" else str(Path(text).expanduser())
+
+
+STORE_SCHEMES = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+)
+"""
+The first words of a shared store's URL. Those with a plus are olgate's own, since redis-py has none
+for them.
+"""
+
+
+def read_store_url(text: str) -> str:
+    """
+    Read the URL of a shared store. Only its first word is looked at here.
+
+    >>> read_store_url(" redis://cache:6379/0 ")
+    'redis://cache:6379/0'
+    """
+    url = text.strip()
+    scheme, separator, rest = url.partition("://")
+    if not separator or not rest or scheme.lower() not in STORE_SCHEMES:
+        raise ValueError(
+            f"a URL that begins with {', '.join(f'{one}://' for one in STORE_SCHEMES)}"
+        )
+    return f"{scheme.lower()}://{rest}"
+
+
+def read_store_url_file(file: Path) -> str:
+    """Read the URL of a shared store from a file, which has nothing else in it."""
+    return read_store_url(file.read_text(encoding="utf-8"))
+
+
+def read_prefix(text: str) -> str:
+    """Read the first part of keys in a shared store."""
+    if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text) is None:
+        raise ValueError("1 to 64 letters, digits, dots, hyphens and underscores")
+    return text

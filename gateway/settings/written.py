@@ -113,3 +113,16 @@ def as_value(value: object) -> str:
 def as_comment(text: str) -> str:
     """Write a comment at the end of a line; a text that would end the line is quoted."""
     return f"  # {text if text.isprintable() else as_value(text)}"
+
+
+def shown_url(url: str) -> str:
+    """
+    Return a URL without what is secret in it: the user, the password, and the query.
+
+    >>> shown_url("rediss://me:secret@cache:6380/2?password=x")
+    'rediss://cache:6380/2'
+    """
+    start, separator, rest = url.partition("://")
+    rest = rest.partition("?")[0].partition("#")[0]
+    # A password may have a slash in it, if it was not written as %2F.
+    return f"{start}{separator}{rest.rpartition('@')[2]}"

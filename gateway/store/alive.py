@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import sqlite3
+from collections import Counter
 from pathlib import Path
 
 
@@ -20,14 +21,27 @@ class AliveFiles:
         """Put the files next to `path`; without one no other gateway can share the store."""
         self._path = path
         self._own: dict[str, sqlite3.Connection] = {}
+        self._times: Counter[str] = Counter()
+        """How often each own gateway was locked and not released yet: once for each host."""
 
     def lock(self, gateway: str) -> None:
-        """Lock a gateway's file. Raises sqlite3.Error or OSError when that is not possible."""
-        if self._path is not None:
+        """
+        Lock a gateway's file, until it is released as often as it was locked.
+
+        Raises sqlite3.Error or OSError when that is not possible.
+        """
+        if self._path is not None and gateway not in self._own:
             self._own[gateway] = _lock(self._file_of(gateway))
+        self._times[gateway] += 1
 
     def release(self, gateway: str) -> None:
-        """Release a gateway's file and delete it; one that was never locked is not an error."""
+        """
+        Release a gateway's file, and delete it the last time; one never locked is no error.
+        """
+        self._times[gateway] -= 1
+        if self._times[gateway] > 0:
+            return
+        del self._times[gateway]
         connection = self._own.pop(gateway, None)
         if connection is not None:
             connection.close()

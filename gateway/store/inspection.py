@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .alive import AliveFiles
-from .sqlite import NEWEST_VERSION
+from .sqlite_file import NEWEST_VERSION
 
 
 class StoreReport(NamedTuple):

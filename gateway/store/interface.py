@@ -8,8 +8,80 @@ Documents are bytes that only their writers read. Several gateways may share a s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeAlias
+
+import msgspec
+
+FRESH_S = 2.0
+"""Seconds for which a gateway's word on its running requests counts; it tells twice a second."""
+
+Counts: TypeAlias = dict[str, int]
+"""How many requests run on each model of a host, by LM Studio's keys."""
+
+
+def _nothing() -> None:
+    """Do nothing when something has changed."""
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """
+    What a store calls when other gateways may have changed what a gateway knows.
+
+    `names_changed` is for aliases and pulled names. `instances_changed` is for a gateway whose
+    instances may be another one's now, or whose uses may not be shown any more, since it was taken
+    for dead or the store was away.
+    """
+
+    names_changed: Callable[[], None] = _nothing
+    instances_changed: Callable[[], None] = _nothing
+
+
+class Board(Protocol):
+    """
+    What gateways on one store tell each other for placing requests.
+
+    Nothing of it must survive a restart. Every method raises StoreFailure.
+    """
+
+    async def exchange_requests(
+        self, gateway: str, running: Mapping[str, Counts]
+    ) -> dict[str, Counts]:
+        """
+        Tell how many requests run through a gateway, by the identity of the host.
+
+        Returns the sum of what the other living gateways told within `FRESH_S`.
+        """
+        ...
+
+    async def put_session(self, session: str, host: str, lasts_s: float) -> None:
+        """Keep for some seconds which host gave an answer its identifier, a word of its own."""
+        ...
+
+    async def session(self, session: str) -> str | None:
+        """Return the host that gave an identifier, None if nobody knows it any more."""
+        ...
+
+
+def sum_of(words: Iterable[bytes]) -> dict[str, Counts]:
+    """
+    Return the sum of what gateways told; what can't be read is left out.
+
+    >>> sum_of([b'{"a": {"m": 1}}', b'{"a": {"m": 2, "n": 1}}', b"?"])
+    {'a': {'m': 3, 'n': 1}}
+    """
+    sums: dict[str, Counter[str]] = {}
+    for word in words:
+        try:
+            told = msgspec.json.decode(word, type=dict[str, Counts])
+        except msgspec.MsgspecError:
+            continue
+        for host, counts in told.items():
+            sums.setdefault(host, Counter()).update(counts)
+    return {host: dict(counts) for host, counts in sums.items()}
 
 
 class AliasChanges(NamedTuple):
@@ -31,8 +103,30 @@ class Store(Protocol):
 
     `host` is the identity of an LM Studio (`hosts`), `gateway` the name of one running process.
     Each call is done as a whole or not at all. A call that only reads does not wait for another
-    process that writes. Every method but `close` raises StoreFailure when the store can't be used.
+    process that writes. Every method that is awaited raises StoreFailure when the store can't be
+    used, but `trouble`, `may_load_unclaimed` and `aclose`.
     """
+
+    @property
+    def board(self) -> Board:
+        """What gateways tell each other for placing requests."""
+        ...
+
+    def watch(self, watcher: Watcher) -> None:
+        """Have a watcher told of what other gateways change; a store may not notice."""
+        ...
+
+    async def trouble(self) -> str:
+        """Return why nothing can be written now, in a sentence; empty if it can."""
+        ...
+
+    async def may_load_unclaimed(self, host: str, gateway: str, identifier: str) -> bool:
+        """
+        Return whether a gateway may load what it could not claim, since the store failed.
+
+        Of several gateways that can't ask each other only one may.
+        """
+        ...
 
     async def aliases(self) -> dict[str, bytes]:
         """Return the document of every alias by its name, in the form that names compare in."""
@@ -140,6 +234,6 @@ class Store(Protocol):
         """Show that the gateway is not unloading an instance any more, however that ended."""
         ...
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Finish the work under way and close the store."""
         ...

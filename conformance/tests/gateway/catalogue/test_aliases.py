@@ -9,7 +9,8 @@ import pytest
 from gateway.catalogue import aliases
 from gateway.catalogue.aliases import Alias, Aliases, TooMuchToKeep
 from gateway.store.interface import AliasChanges
-from gateway.store.sqlite import MEMORY, SqliteStore
+from gateway.store.sqlite import SqliteStore
+from gateway.store.sqlite_file import MEMORY
 from gateway.types import internal
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -22,7 +22,8 @@ from gateway.catalogue.presence import GET_A_MODEL, RENEW_TOKEN, SET_TOKEN, STAR
 from gateway.cli.checks import CHECKS, Finding, Scene, run_checks
 from gateway.cli.port_holder import find_holder, how_to_find
 from gateway.settings.schema import ListenSettings, Settings, StoreSettings, UpstreamSettings
-from gateway.store.sqlite import NEWEST_VERSION, SqliteStore
+from gateway.store.sqlite import SqliteStore
+from gateway.store.sqlite_file import NEWEST_VERSION
 
 
 def free_port() -> int:

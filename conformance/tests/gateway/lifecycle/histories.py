@@ -190,7 +190,7 @@ class _Played:
             # What it could not write, nobody can know.
             self.forgotten.add(gateway.name)
         gateway.upstream.is_dead = True
-        gateway.store.close()
+        gateway.store.is_closed = True
         # A process that was killed starts nothing more.
         gateway.lifecycle._changes._is_closed = True
         self.shared.alive.discard(gateway.name)

@@ -5,12 +5,13 @@ The tests of stores hold it to what the file does, so that histories can be run 
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gateway.faults import StoreFailure
-from gateway.store.interface import AliasChanges
+from gateway.store.interface import AliasChanges, Counts, Watcher, sum_of
 
 T = TypeVar("T")
 
@@ -30,6 +31,8 @@ class Shared:
     instances: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
     usage: dict[tuple[str, str, str], tuple[str, float]] = field(default_factory=dict)
     alive: set[str] = field(default_factory=set)
+    requests: dict[str, bytes] = field(default_factory=dict)
+    sessions: dict[str, tuple[str, float]] = field(default_factory=dict)
     is_locked: bool = False
     """Whether every write fails."""
 
@@ -42,9 +45,25 @@ class PlayedStore:
         self.is_closed = False
         self._lock = asyncio.Lock()
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Refuse everything from now on."""
         self.is_closed = True
+
+    @property
+    def board(self) -> "PlayedBoard":
+        """Tell and learn of requests."""
+        return PlayedBoard(self.shared)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell of nothing."""
+
+    async def trouble(self) -> str:
+        """Say whether it can be written."""
+        return "the store can't be written" if self.shared.is_locked or self.is_closed else ""
+
+    async def may_load_unclaimed(self, host: str, gateway: str, identifier: str) -> bool:
+        """Let every gateway load, as with a file."""
+        return True
 
     async def aliases(self) -> dict[str, bytes]:
         """Return all aliases."""
@@ -240,3 +259,27 @@ class PlayedStore:
         if self.is_closed:
             raise StoreFailure("the store is closed")
         return work()
+
+
+class PlayedBoard:
+    """What gateways of one process tell each other."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    async def exchange_requests(
+        self, gateway: str, running: Mapping[str, Counts]
+    ) -> dict[str, Counts]:
+        """Tell own requests, learn of those of others; a word counts for ever."""
+        self._shared.requests[gateway] = json.dumps(running).encode()
+        return sum_of(word for name, word in self._shared.requests.items() if name != gateway)
+
+    async def put_session(self, session: str, host: str, lasts_s: float) -> None:
+        """Keep a host for a time."""
+        until = asyncio.get_running_loop().time() + lasts_s
+        self._shared.sessions[session] = (host, until)
+
+    async def session(self, session: str) -> str | None:
+        """Return the host, if its time is not over."""
+        host, until = self._shared.sessions.get(session, (None, 0.0))
+        return host if until >= asyncio.get_running_loop().time() else None

@@ -232,7 +232,7 @@ async def test_a_store_that_somebody_locks_holds_up_nothing(
     monkeypatch.setattr("gateway.lifecycle.ownership.WRITE_WAIT_S", 0.05)
     monkeypatch.setattr("gateway.lifecycle.ownership.WRITE_RETRY_S", 0.05)
     monkeypatch.setattr("gateway.catalogue.first_seen.WRITE_WAIT_S", 0.05)
-    monkeypatch.setattr("gateway.store.sqlite.BUSY_S", 0.1)
+    monkeypatch.setattr("gateway.store.sqlite_file.BUSY_S", 0.1)
     store = tmp_path / "olgate.db"
     async with open_standin() as standin, open_gateway(standin, settings(store)) as pair:
         connection = sqlite3.connect(store, isolation_level=None)

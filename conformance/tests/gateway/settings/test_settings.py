@@ -98,6 +98,10 @@ EVERY_KEY = {
     "fleet.list_wait_s": ("0.1", 0.1),
     "fleet.forget_s": ("60", 60.0),
     "store.path": ("/tmp/a.db", "/tmp/a.db"),
+    "store.url": ("redis://cache:6379/0", "redis://cache:6379/0"),
+    "store.prefix": ("team-a", "team-a"),
+    "store.lease_s": ("30", 30.0),
+    "store.timeout_s": ("0.5", 0.5),
     "limits.body_bytes": ("1024", 1024),
     "limits.bodies_total": ("4096", 4096),
     "limits.bodies_wait_s": ("0", 0.0),
@@ -124,7 +128,7 @@ EVERY_KEY = {
 }
 
 
-OF_FILES = {"listen.keys_file", "upstream.token_file"}
+OF_FILES = {"listen.keys_file", "store.url_file", "upstream.token_file"}
 """Keys that name a file, which has to be there."""
 
 
@@ -601,3 +605,34 @@ def test_a_secret_shows_nowhere() -> None:
     assert "set" == describe(settings)["upstream.token"]
     assert "not set" == describe(Settings())["upstream.token"]
     assert "token=not set" in repr(UpstreamSettings())
+
+
+def test_a_shared_store_is_read_from_a_file_of_its_own(tmp_path: Path) -> None:
+    """Its URL may have a password in it."""
+    file = tmp_path / "url"
+    file.write_text("rediss://:secret@cache:6380/2\n")
+    assert (
+        "rediss://:secret@cache:6380/2"
+        == load({}, {"OLGATE_STORE_URL_FILE": str(file)}, None).store.url
+    )
+
+
+def test_one_store_is_chosen(tmp_path: Path) -> None:
+    """The stronger source counts, and two of one source are refused."""
+    file = tmp_path / "config.toml"
+    file.write_text("[store]\npath = '/tmp/a.db'\n")
+    url = {"OLGATE_STORE_URL": "redis://cache"}
+    assert (None, "redis://cache") == (
+        (store := load({}, url, file).store).path,
+        store.url,
+    )
+    with pytest.raises(SettingsProblem, match="OLGATE_STORE_PATH names a store as well"):
+        load({}, url | {"OLGATE_STORE_PATH": "/tmp/a.db"}, None)
+
+
+@pytest.mark.parametrize("text", ["cache:6379", "http://cache", "redis://", "Redis:cache"])
+def test_a_shared_store_has_one_of_some_schemes(text: str) -> None:
+    """The sentence names them, and not the value, which may have a password in it."""
+    with pytest.raises(SettingsProblem, match="redis://, rediss://, unix://") as raised:
+        load({}, {"OLGATE_STORE_URL": text}, None)
+    assert "got" not in str(raised.value)

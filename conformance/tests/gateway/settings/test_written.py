@@ -36,6 +36,7 @@ TEXTS: dict[str, st.SearchStrategy[Any]] = {
     "downloads.to": st.sampled_from([("best",), ("all",), ("studio", "tower")]),
     "listen.tls_certificate": st.one_of(st.none(), st.just("/tmp/a.pem")),
     "listen.tls_key": st.one_of(st.none(), st.just("/tmp/a.pem")),
+    "store.prefix": st.sampled_from(["team-a", "a.b_c"]),
     "store.path": st.one_of(st.none(), st.sampled_from(["/tmp/a.db", '/tmp/odd \x7f\n"name'])),
 }
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from gateway.cli.main import cli
 from gateway.faults import StoreFailure
-from gateway.store import backup, sqlite
+from gateway.store import backup, sqlite_file
 from gateway.store.sqlite import SqliteStore
 
 HOST = "http://127.0.0.1:1234"
@@ -102,7 +102,7 @@ def test_a_backup_is_private(tmp_path: Path) -> None:
 
 def test_every_table_is_restored_or_left() -> None:
     """A new table needs a decision."""
-    tables = re.findall(r"CREATE TABLE (\w+)", "".join(sqlite._SCHEMA))
+    tables = re.findall(r"CREATE TABLE (\w+)", "".join(sqlite_file._SCHEMA))
 
     assert sorted({*backup.RESTORED, *backup.LEFT}) == sorted(set(tables))
 

@@ -1,20 +1,26 @@
 """What every store does, whatever is behind its interface (gateway/store/interface.py)."""
 
 import asyncio
+import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+import pytest_asyncio
 
+from conformance.runner.redis_server import RedisServer
 from conformance.tests.gateway.lifecycle.played_store import PlayedStore, Shared
 from gateway.faults import StoreFailure
-from gateway.store import sqlite
+from gateway.settings.schema import StoreSettings
+from gateway.store import sqlite_file
 from gateway.store.hosts import host_identity
 from gateway.store.interface import Store
-from gateway.store.sqlite import _SCHEMA, SqliteStore, StoreProblem
+from gateway.store.redis import RedisStore
+from gateway.store.sqlite import SqliteStore
+from gateway.store.sqlite_file import _SCHEMA, StoreProblem
 
 HOST = "http://127.0.0.1:1234"
 OTHER_HOST = "http://127.0.0.1:4321"
@@ -22,7 +28,7 @@ OTHER_HOST = "http://127.0.0.1:4321"
 Opening: TypeAlias = Callable[[], Store]
 
 
-def sqlite_store(folder: Path) -> Store:
+def sqlite_store(folder: Path) -> SqliteStore:
     """Open a store in a file, which a second one may share."""
     return SqliteStore(str(folder / "store.db"))
 
@@ -35,15 +41,32 @@ def played_store(folder: Path) -> Store:
     return PlayedStore(_PLAYED.setdefault(folder, Shared()))
 
 
-STORES = [sqlite_store, played_store]
-"""One function for each kind of store; what it opens in one folder is the same store."""
+def redis_store(folder: Path, server: RedisServer) -> Store:
+    """Open the store of one folder in a server that has those of others, too."""
+    prefix = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    return RedisStore(StoreSettings(url=server.url, prefix=prefix))
 
 
-@pytest.fixture(params=STORES)
-def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opening]:
+STORES = ["sqlite", "played", "redis"]
+"""The kinds of stores; what is opened in one folder is the same store."""
+
+
+@pytest_asyncio.fixture(params=STORES, loop_scope="session")
+async def opening(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opening]:
     """Open the same store as often as a test calls this, and close all of them at the end."""
-    with ExitStack() as stack:
-        yield lambda: stack.enter_context(closing(request.param(tmp_path)))
+    kind = request.param
+    server = request.getfixturevalue("redis_server") if kind == "redis" else None
+    async with AsyncExitStack() as stack:
+
+        def open_one() -> Store:
+            if server is not None:
+                store = redis_store(tmp_path, server)
+            else:
+                store = sqlite_store(tmp_path) if kind == "sqlite" else played_store(tmp_path)
+            stack.push_async_callback(store.aclose)
+            return store
+
+        yield open_one
 
 
 async def test_an_alias_is_kept_replaced_and_deleted(opening: Opening) -> None:
@@ -183,22 +206,34 @@ async def test_an_instance_that_is_loaded_anew_has_a_new_owner(opening: Opening)
     assert [b"2"] == await first.take_over_instances(HOST, "one")
 
 
+HOUR_S = 3600.0
+
+
+def at(hour: int) -> float:
+    """
+    Return a time of one day, which is over.
+
+    A store with a clock of its own counts from there, so hours are told apart, and no seconds.
+    """
+    return 1_700_000_000.0 + hour * HOUR_S
+
+
 async def test_an_instance_in_use_is_unloaded_by_nobody_else(opening: Opening) -> None:
     """And nobody begins to use one that is being unloaded."""
     first, second = opening(), opening()
     await first.announce("one")
     await second.announce("two")
-    assert set() == await second.use_instances(HOST, "two", {"x": True}, 5.0)
+    assert set() == await second.use_instances(HOST, "two", {"x": True}, at(5))
     assert None is await first.claim_unload(HOST, "one", "x")
     assert 0.0 == await first.claim_unload(HOST, "one", "y")
     assert 0.0 == await first.claim_unload(OTHER_HOST, "one", "x")
-    assert {"y"} == await second.use_instances(HOST, "two", {"x": False, "y": True}, 7.0)
-    assert 7.0 == await first.claim_unload(HOST, "one", "x")
+    assert {"y"} == await second.use_instances(HOST, "two", {"x": False, "y": True}, at(7))
+    assert await first.claim_unload(HOST, "one", "x") == pytest.approx(at(7), abs=HOUR_S / 2)
     await first.end_unload(HOST, "one", "y")
-    assert set() == await second.use_instances(HOST, "two", {"y": True}, 8.0)
-    assert {"x"} == await second.use_instances(HOST, "two", {"x": True}, 8.0)
+    assert set() == await second.use_instances(HOST, "two", {"y": True}, at(8))
+    assert {"x"} == await second.use_instances(HOST, "two", {"x": True}, at(8))
     await first.withdraw("one")
-    assert set() == await second.use_instances(HOST, "two", {"x": True}, 9.0)
+    assert set() == await second.use_instances(HOST, "two", {"x": True}, at(9))
 
 
 async def test_a_dead_gateway_uses_nothing(opening: Opening) -> None:
@@ -206,10 +241,10 @@ async def test_a_dead_gateway_uses_nothing(opening: Opening) -> None:
     first, second = opening(), opening()
     await first.announce("one")
     await second.announce("two")
-    await second.use_instances(HOST, "two", {"x": True}, 5.0)
+    await second.use_instances(HOST, "two", {"x": True}, at(5))
     assert None is await first.claim_unload(HOST, "one", "x")
     await second.withdraw("two")
-    assert 5.0 == await first.claim_unload(HOST, "one", "x")
+    assert await first.claim_unload(HOST, "one", "x") == pytest.approx(at(5), abs=HOUR_S / 2)
     assert [] == await first.take_over_instances(HOST, "one")
     assert 0.0 == await first.claim_unload(HOST, "one", "x")
 
@@ -234,6 +269,38 @@ async def test_what_a_pulled_name_became_is_kept(opening: Opening) -> None:
     assert {"a": b"2"} == await second.pulled()
 
 
+async def test_running_requests_of_all_other_gateways_are_added_up(opening: Opening) -> None:
+    """Each model of each host on its own; the last word of a gateway counts."""
+    first, second, third = opening(), opening(), opening()
+    for store, name in ((first, "one"), (second, "two"), (third, "three")):
+        await store.announce(name)
+    assert {} == await first.board.exchange_requests("one", {HOST: {"m": 4}})
+    assert {HOST: {"m": 4}} == await second.board.exchange_requests("two", {HOST: {"m": 9}})
+    assert {HOST: {"m": 4}} == await second.board.exchange_requests("two", {HOST: {"m": 1, "n": 2}})
+    expected = {HOST: {"m": 5, "n": 2}}
+    assert expected == await third.board.exchange_requests("three", {OTHER_HOST: {"m": 1}})
+    await second.withdraw("two")
+
+
+async def test_a_session_leads_to_its_host_for_a_time(opening: Opening) -> None:
+    """All gateways on the store know it."""
+    first, second = opening(), opening()
+    await first.board.put_session("resp_1", "studio", 60.0)
+    await first.board.put_session("resp_2", "tower", 0.001)
+    assert "studio" == await second.board.session("resp_1")
+    assert None is await second.board.session("resp_3")
+    await first.board.put_session("resp_1", "tower", 60.0)
+    assert "tower" == await second.board.session("resp_1")
+    while await second.board.session("resp_2") is not None:
+        await first.board.put_session("resp_2", "tower", 0.0)
+
+
+async def test_a_store_that_works_has_no_trouble(opening: Opening) -> None:
+    """Whoever asks gets an empty sentence."""
+    store = opening()
+    assert "" == await store.trouble()
+
+
 async def test_reads_wait_for_no_other_process(tmp_path: Path) -> None:
     """A backup, or an open shell, may hold the lock for long; a new gateway starts all the same."""
     with closing(sqlite_store(tmp_path)) as store:
@@ -256,18 +323,18 @@ async def test_all_writes_wait_for_a_lock_at_the_same_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the last of many waits for all times together."""
-    monkeypatch.setattr(sqlite, "BUSY_S", 0.2)
+    monkeypatch.setattr(sqlite_file, "BUSY_S", 0.2)
     said: list[str] = []
     with (
         closing(SqliteStore(str(tmp_path / "store.db"))) as store,
         closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other,
     ):
-        store._connection.set_trace_callback(said.append)
+        store._file._connection.set_trace_callback(said.append)
         other.execute("BEGIN IMMEDIATE")
         writes = (store.put_alias(name, b"1") for name in "abcd")
         found = await asyncio.gather(*writes, return_exceptions=True)
         other.execute("ROLLBACK")
-        store._connection.set_trace_callback(None)
+        store._file._connection.set_trace_callback(None)
         assert [StoreFailure] * 4 == [type(one) for one in found]
         assert {} == await store.aliases()
         await store.put_alias("e", b"1")

@@ -33,6 +33,7 @@ from .lean_imports import hide_modules
 from .observability import journal, metrics
 from .observability.metrics import Metrics
 from .observability.tracing import open_tracer
+from .observability.worker_label import labelled
 from .passthrough.forward import Passthrough
 from .plans.endpoints import ENDPOINTS, PASSED_ON, PASSTHROUGH
 from .server import proxies
@@ -46,6 +47,7 @@ from .server.origins import GATES
 from .server.pins import note_pin
 from .server.reloading import Reloads
 from .server.routes import HEALTH, RELOAD, REST, RouteTable
+from .server.workers import Worker
 from .settings.live import LiveSettings
 from .settings.schema import Settings
 from .store.opening import open_store
@@ -122,14 +124,18 @@ class Process:
 
 
 def create_app(
-    settings: Settings, live: LiveSettings | None = None, *, tells_of_host: bool = False
+    settings: Settings,
+    live: LiveSettings | None = None,
+    *,
+    tells_of_host: bool = False,
+    worker: Worker | None = None,
 ) -> ASGIApp:
     """
     Return the complete ASGI application; its lifespan opens the connections.
 
     `live` has the same settings, and replaces some of them at a reload. With `tells_of_host` it
     asks LM Studio for its models at the start, in the background, and logs whether it is there, and
-    every change of that.
+    every change of that. `worker` says which of several processes on one port this is.
     """
     live = live or LiveSettings(settings)
     process = Process(settings)
@@ -162,10 +168,14 @@ def create_app(
         handlers.append(_handler(HEALTH, _serve_health(process, settings)))
         entries.append(("GET", HEALTH))
     if settings.routes.reload:
-        handlers.append(_handler(RELOAD, _serve_reload(Reloads(live))))
+        handlers.append(
+            _handler(
+                RELOAD, _serve_reload(Reloads(live, worker.ask_for_reload if worker else None))
+            )
+        )
         entries.append(("POST", RELOAD))
     if process.metrics is not None:
-        handlers.append(_handler(metrics.PATH, _serve_metrics(process.metrics)))
+        handlers.append(_handler(metrics.PATH, _serve_metrics(process.metrics, worker)))
         entries.append(("GET", metrics.PATH))
     # Litestar would import OpenTelemetry where that is installed, also if no traces are wanted.
     with hide_modules("litestar.plugins.opentelemetry"):
@@ -257,9 +267,12 @@ def _serve_mount(prefix: str, process: Process) -> ASGIApp:
     return serve
 
 
-def _serve_metrics(counted: Metrics) -> ASGIApp:
+def _serve_metrics(counted: Metrics, worker: Worker | None) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        await client_of(scope).answer(200, metrics.CONTENT_TYPE, counted.text())
+        text = counted.text()
+        if worker is not None:
+            text = labelled(text, worker.number)
+        await client_of(scope).answer(200, metrics.CONTENT_TYPE, text)
 
     return serve
 

@@ -27,8 +27,9 @@ from ..fleet.fleet import refuse_twins
 from ..server.listen import bind, refuse_own_upstream
 from ..settings.hosts import hosts_of
 from ..settings.location import platform_file
-from ..settings.schema import Settings, UpstreamSettings
+from ..settings.schema import Settings, StoreSettings, UpstreamSettings
 from ..store.inspection import inspect_store
+from ..store.redis_inspection import inspect_redis
 from ..store.sqlite import SqliteStore
 from ..store.sqlite_file import NEWEST_VERSION
 from ..types import internal
@@ -260,7 +261,18 @@ async def _loading(scene: Scene) -> Result:
     return "hint", f"LM Studio says that it has loaded {NO_MODEL}", "see LM Studio's log"
 
 
+async def _redis(settings: StoreSettings) -> Result:
+    report = await inspect_redis(settings)
+    if report.problem:
+        found, _, do = report.problem.partition(": ")
+        return "wrong", found, do
+    version = "no keys yet" if report.version is None else f"version {report.version}"
+    return "ok", f"{report.where} is writable, {report.server}, {version}", ""
+
+
 async def _store(scene: Scene) -> Result:
+    if scene.settings.store.url is not None:
+        return await _redis(scene.settings.store)
     path = scene.settings.store.path
     if path is None:
         return (
@@ -294,9 +306,15 @@ async def _store(scene: Scene) -> Result:
 
 async def _gateways(scene: Scene) -> Result:
     path = scene.settings.store.path
-    if path is None:
+    if scene.settings.store.url is not None:
+        report = await inspect_redis(scene.settings.store)
+        if report.problem:
+            return "skipped", "not looked at, since the store can't be used", ""
+        count = report.gateways
+    elif path is None:
         return "ok", "a store in memory is not shared", ""
-    count = (await asyncio.to_thread(inspect_store, path)).gateways
+    else:
+        count = (await asyncio.to_thread(inspect_store, path)).gateways
     if count <= 1:
         return "ok", "one gateway uses the store" if count else "no gateway uses the store", ""
     return "ok", f"{count} gateways use the store; each unloads only what it loaded", ""

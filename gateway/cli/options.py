@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn, TypedDict, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from ..settings.schema import StoreSettings
     from ..settings.sources import Loaded
 
 WRONG_SETTINGS = 2
@@ -102,9 +103,8 @@ def _with_store(loaded: "Loaded") -> "Loaded":
     if loaded.sources["store.path"] != "default" or loaded.settings.store.url is not None:
         return loaded
     import msgspec
-    import platformdirs
 
-    path = platformdirs.user_data_path("olgate") / "olgate.sqlite3"
+    path = default_file()
     settings = msgspec.structs.replace(
         loaded.settings, store=msgspec.structs.replace(loaded.settings.store, path=str(path))
     )
@@ -133,3 +133,22 @@ def exit_quietly_on_signals() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
+
+
+MEMORY = "memory"
+
+
+def shown_store(settings: "StoreSettings") -> str:
+    """Return where the store is, without what is secret in a URL."""
+    if settings.url is None:
+        return settings.path or MEMORY
+    from ..settings.written import shown_url
+
+    return shown_url(settings.url)
+
+
+def default_file() -> Path:
+    """Return the file of the store where no setting names one."""
+    import platformdirs
+
+    return platformdirs.user_data_path("olgate") / "olgate.sqlite3"

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, NoReturn, Unpack
 import click
 
 from .options import (
+    MEMORY,
     Flags,
     exit_quietly_on_signals,
     load_settings,
     read_settings,
     serve_options,
+    shown_store,
     start_journal,
 )
 
@@ -22,13 +24,21 @@ if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
-    from ..settings.schema import Settings, StoreSettings
+    from ..server.workers import Worker
+    from ..settings.schema import Settings
     from ..settings.sources import Loaded
 
 
 @click.command()
 @serve_options
-def serve(**flags: Unpack[Flags]) -> NoReturn:
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    metavar="N",
+    help="Processes on the one port, with a store that they share (default 1).",
+)
+def serve(workers: int, **flags: Unpack[Flags]) -> NoReturn:
     """
     Run the gateway until SIGTERM or SIGINT.
 
@@ -38,19 +48,57 @@ def serve(**flags: Unpack[Flags]) -> NoReturn:
     exit_quietly_on_signals()
     loaded = load_settings(flags)
     load_server()
+    if workers > 1:
+        sys.exit(run_workers(workers, loaded, flags))
+    _begin(loaded, flags)
+    sys.exit(run_gateway(loaded.settings, flags))
+
+
+def run_workers(count: int, loaded: "Loaded", flags: Flags) -> int:
+    """Serve with several processes until a signal stops them; return the exit code."""
+    from ..faults import StartProblem
+    from ..server.listen import bind
+    from ..server.workers import Supervisor, Worker, check_workers
+
+    settings = loaded.settings
+    try:
+        check_workers(count, settings.store.url or settings.store.path)
+        listener = bind(settings.listen)
+    except StartProblem as problem:
+        click.echo(f"olgate: {problem}", err=True)
+        return 1
+
+    def work(worker: Worker) -> int:
+        # Each process has a thread of its own for the log, which no fork takes along.
+        if worker.number == 0:
+            _begin(loaded, flags)
+        else:
+            start_journal(loaded)
+        return run_gateway(settings, flags, listener, worker)
+
+    return Supervisor(count, listener, work).run()
+
+
+def _begin(loaded: "Loaded", flags: Flags) -> None:
+    """Configure the log, and write what the process starts with."""
     from ..settings.location import find_file
 
     start_journal(loaded)
     tell_of_start(loaded, find_file(flags["config"], os.environ))
-    sys.exit(run_gateway(loaded.settings, flags))
 
 
-def run_gateway(settings: "Settings", flags: Flags, listener: "socket.socket | None" = None) -> int:
+def run_gateway(
+    settings: "Settings",
+    flags: Flags,
+    listener: "socket.socket | None" = None,
+    worker: "Worker | None" = None,
+) -> int:
     """
     Serve the gateway's application until a signal stops it; return the exit code.
 
     A reload reads the flags and all other sources anew. `listener` is a socket from
-    `gateway.server.listen.bind`. Without it, the address is bound here.
+    `gateway.server.listen.bind`. Without it, the address is bound here. `worker` says which of
+    several processes this is.
     """
     from ..app import create_app
     from ..server import process
@@ -60,7 +108,11 @@ def run_gateway(settings: "Settings", flags: Flags, listener: "socket.socket | N
     live = LiveSettings(settings, lambda: read_settings(flags).settings)
     reload = Reloads(live).reload
     return process.run(
-        settings, partial(create_app, live=live, tells_of_host=True), listener, reload, live
+        settings,
+        partial(create_app, live=live, tells_of_host=True, worker=worker),
+        listener,
+        reload,
+        live,
     )
 
 
@@ -84,18 +136,6 @@ def tell_of_start(loaded: "Loaded", file: "Path | None") -> None:
             reason="derived models, and which models olgate loaded, are lost at the end",
             do="set store.path (OLGATE_STORE_PATH) to a file",
         )
-
-
-MEMORY = "memory"
-
-
-def shown_store(settings: "StoreSettings") -> str:
-    """Return where the store is, without what is secret in a URL."""
-    if settings.url is None:
-        return settings.path or MEMORY
-    from ..settings.written import shown_url
-
-    return shown_url(settings.url)
 
 
 def load_server() -> None:

@@ -6,6 +6,8 @@ The reload of settings: by SIGHUP, and by `POST /reload` from this machine.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..observability.journal import get_logger
 from ..settings.live import Change, LiveSettings
 from ..settings.schema import Settings
@@ -19,8 +21,10 @@ from .keys import shows_one_of
 class Reloads:
     """Reloads the settings, whoever asks for it."""
 
-    def __init__(self, live: LiveSettings) -> None:
+    def __init__(self, live: LiveSettings, tell_others: Callable[[], None] | None = None) -> None:
+        """Reload `live`; `tell_others` has all other processes on the port reload, too."""
         self._live = live
+        self._tell_others = tell_others
         self._log = get_logger()
 
     def reload(self) -> None:
@@ -57,6 +61,8 @@ class Reloads:
         try:
             if wanted is not None:
                 change = self._use(wanted)
+                if self._tell_others is not None:
+                    self._tell_others()
                 return 200, encode(
                     {"changed": change.changed, "needs_restart": change.needs_restart}
                 )

@@ -98,6 +98,17 @@ class RedisLink:
         client: Any = self._client
         return await self._answer(client.execute_command(*words))
 
+    async def keys(self, pattern: str) -> list[str]:
+        """Return the keys that match a pattern. Raises StoreFailure like `run`."""
+        self._refuse_if_away()
+
+        async def scan() -> list[str]:
+            client: Any = self._client
+            return [key.decode() async for key in client.scan_iter(match=pattern, count=1000)]
+
+        found: list[str] = await self._answer(scan())
+        return found
+
     async def announce(self, gateway: str) -> None:
         """Take a lease, and renew it from now on, also if that fails now. Raises StoreFailure."""
         self._announced[gateway] += 1

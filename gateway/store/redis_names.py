@@ -68,6 +68,24 @@ class RedisNames:
         self.seen[host] = {key: int(at) for key, at in unflat(answer).items()}
         return dict(self.seen[host])
 
+    async def all_seen(self) -> dict[str, dict[str, int]]:
+        """Return the times of all hosts."""
+        start = self._link.layout.key("seen", "")
+        found = {}
+        for key in await self._link.keys(f"{start}*"):
+            times = await self._link.command("HGETALL", key)
+            pairs = times if isinstance(times, dict) else unflat(times)
+            found[key.removeprefix(start)] = {
+                name.decode() if isinstance(name, bytes) else name: int(at)
+                for name, at in pairs.items()
+            }
+        return found
+
+    async def forget_seen(self) -> None:
+        """Delete the times of all hosts."""
+        for key in await self._link.keys(f"{self._link.layout.key('seen', '')}*"):
+            await self._link.command("DEL", key)
+
     def doubt(self) -> None:
         """Read all names anew: the count may be that of other changes."""
         self.count = -1

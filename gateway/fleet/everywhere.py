@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 
+from ..faults import afresh
 from ..types import internal
 from .fleet import Fleet
 
@@ -40,6 +41,10 @@ async def unload(fleet: Fleet, name: str) -> None:
         for number, row in homes.rows.items()
         if not fleet.hosts[number].is_away
     ]
-    for result in await asyncio.gather(*work, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result
+    failed = [
+        result
+        for result in await asyncio.gather(*work, return_exceptions=True)
+        if isinstance(result, Exception)
+    ]
+    if failed:
+        raise afresh(failed[0])

@@ -51,9 +51,12 @@ class Fleet:
         refuse_twins({name: host.url for name, host in hosts_of(settings).items()})
         self.hosts: tuple[Host, ...] = ()
         self.union = Union(settings, names.pulled, lambda: self.hosts)
+        self.union.when_late = self.note_late
         self.union.when_changed.append(self._forget_homes)
         self._homes: dict[str, ModelHomes] = {}
         self._view: View | None = None
+        self._late: set[int] = set()
+        """The numbers of hosts whose list was not there in time."""
         self._must_probe = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = get_logger()
@@ -82,6 +85,7 @@ class Fleet:
         self.ejections = Ejections(
             [host.settings.tier for host in hosts], EjectionRules(), random.random
         )
+        self._late = {host.number for host in hosts if host.is_late}
         for host in hosts:
             if host.is_away:
                 self.ejections.note_failure(host.number, "connect", time.monotonic())
@@ -250,7 +254,7 @@ class Fleet:
         view = self._view
         if homes.key not in self._homes:
             self._homes[homes.key] = ModelHomes(facts_of(self.hosts, homes))
-        late = {host.number for host in self.hosts if host.is_late}
+        late = self._late
         # What nobody can do is refused by the request's plan, in Ollama's words.
         for mask in (ticket.mask, 0):
             for without in (ticket.tried | late, ticket.tried):
@@ -321,9 +325,17 @@ class Fleet:
 
     # -- health -------------------------------------------------------------------------------
 
+    def note_late(self, host: Host) -> None:
+        """Note that a host's list was not there in time: others come first until it is."""
+        host.note_late()
+        if host.number != GONE:
+            self._late.add(host.number)
+
     def _note_host(self, host: Host, is_well: bool) -> None:
         if host.number == GONE:
             return
+        if is_well:
+            self._late.discard(host.number)
         now = time.monotonic()
         before = self.ejections.state(host.number, now)
         self.ejections.note_probe(host.number, now, is_well=is_well)

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import Protocol
 
 from ..catalogue.downloads import NO_DOWNLOADS, Downloads, Job
-from ..faults import Refusal
+from ..faults import Refusal, afresh
 from ..types import internal
 from .host import Host
 
@@ -77,7 +77,7 @@ class Pulls:
                     yield job
             return
         total = Sum(len(hosts))
-        news: asyncio.Queue[tuple[str, Job] | BaseException | None] = asyncio.Queue()
+        news: asyncio.Queue[tuple[str, Job] | Exception | None] = asyncio.Queue()
         tasks = [
             asyncio.create_task(_read(host.name, host.downloads, wish, news)) for host in hosts
         ]
@@ -87,8 +87,8 @@ class Pulls:
                 item = await news.get()
                 if item is None:
                     running -= 1
-                elif isinstance(item, BaseException):
-                    raise item
+                elif isinstance(item, Exception):
+                    raise afresh(item)
                 else:
                     total.note(*item)
                     yield total
@@ -128,7 +128,7 @@ async def _read(
     name: str,
     downloads: Downloads,
     wish: internal.DownloadWish,
-    news: asyncio.Queue[tuple[str, Job] | BaseException | None],
+    news: asyncio.Queue[tuple[str, Job] | Exception | None],
 ) -> None:
     """Pass one host's updates on, and then its end."""
     try:

@@ -64,6 +64,8 @@ class Union:
         self._resolved: dict[str, Homes | None] = {}
         self._searched_at = -inf
         self.when_changed: list[Callable[[], None]] = []
+        self.when_late: Callable[[Host], None] = Host.note_late
+        """Called with a host whose list was not there in time."""
         self._log = get_logger()
 
     # -- as a catalogue -----------------------------------------------------------------------
@@ -239,7 +241,7 @@ class Union:
         if asked:
             _, pending = await asyncio.wait(asked, timeout=self._wait_s)
             for task in pending:
-                asked[task].note_late()
+                self.when_late(asked[task])
         if next(self.views(), None) is None:
             await self._await_first()
 

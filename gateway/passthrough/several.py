@@ -98,7 +98,7 @@ class SeveralHosts:
         if waited:
             _, pending = await asyncio.wait(waited, timeout=self._wait_s)
             for task in pending:
-                waited[task].note_late()
+                self._fleet.note_late(waited[task])
 
     async def _fetch(self, host: Host, path: str) -> None:
         try:

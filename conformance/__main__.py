@@ -27,7 +27,7 @@ from conformance.runner.shared_cases import (
     missing_sentence,
     run_shared,
 )
-from conformance.suite.case import Case, Run, check_cases, load_cases, select
+from conformance.suite.case import Case, Run, check_cases, load_cases, read_cases, select
 from conformance.suite.compare import Mismatch
 from conformance.suite.fixture import list_fixtures, load_fixture
 from conformance.suite.known import FILE, KnownFailing, read_known_failing
@@ -69,18 +69,24 @@ def run(
     keep_times: bool,
 ) -> None:
     """
-    Run the cases that match PATTERNS (all by default), e.g. 'chat/stream/*'.
+    Run the cases that match PATTERNS (all by default), e.g. 'chat/stream/*', or that files hold.
 
+    A file may be one that `olgate inspect ID --case` has written.
     docs/suite.md describes how to judge another gateway.
     """
     if gateway is None and (standin is not None or standin_port is not None):
         raise click.UsageError("--standin and --standin-port need --gateway")
     if standin is not None and standin_port is not None:
         raise click.UsageError("--standin and --standin-port exclude each other")
-    cases, known = _load(), _load_known(FILE)
-    runs = select(cases, patterns)
-    if not runs:
-        raise click.UsageError(f"no case matches {' '.join(patterns)}; see `conformance list`")
+    files = [Path(pattern) for pattern in patterns if Path(pattern).is_file()]
+    named = [pattern for pattern in patterns if not Path(pattern).is_file()]
+    known = _load_known(FILE)
+    runs = [one for path in files for one in select(_load_file(path), ())]
+    if named or not files:
+        chosen = select(_load(), named)
+        if not chosen:
+            raise click.UsageError(f"no case matches {' '.join(named)}; see `conformance list`")
+        runs += chosen
     with Bench(gateway_url=gateway, standin_url=standin, keep_times=keep_times) as bench:
         if gateway is not None:
             _prepare(bench, standin_port, wait)
@@ -238,6 +244,14 @@ class Report:
 def _load() -> list[Case]:
     try:
         return load_cases()
+    except SourceProblem as error:
+        click.echo(str(error))
+        sys.exit(1)
+
+
+def _load_file(path: Path) -> list[Case]:
+    try:
+        return read_cases(path)
     except SourceProblem as error:
         click.echo(str(error))
         sys.exit(1)

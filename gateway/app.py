@@ -41,12 +41,13 @@ from .server.asgi import HOST, ASGIApp, Incoming, client_of, header, while_conne
 from .server.bodies import Bodies
 from .server.dialects import LMSTUDIO_MOUNTS, MOUNTS
 from .server.edge import Edge, Gate
+from .server.inspecting import Inspections, make_inspector
 from .server.keys import KeyGate
 from .server.loops import LoopGate
 from .server.origins import GATES
 from .server.pins import note_pin
 from .server.reloading import Reloads
-from .server.routes import HEALTH, RELOAD, REST, RouteTable
+from .server.routes import HEALTH, INSPECT, RELOAD, REST, RouteTable
 from .server.workers import Worker
 from .settings.live import LiveSettings
 from .settings.schema import Settings
@@ -174,6 +175,10 @@ def create_app(
             )
         )
         entries.append(("POST", RELOAD))
+    inspector = make_inspector(live, HEALTH, metrics.PATH)
+    if inspector is not None:
+        handlers.append(_handler(INSPECT, _serve_kept(Inspections(inspector, live)), is_mount=True))
+        entries += [("GET", INSPECT), ("GET", f"{INSPECT}/{{id}}")]
     if process.metrics is not None:
         handlers.append(_handler(metrics.PATH, _serve_metrics(process.metrics, worker)))
         entries.append(("GET", metrics.PATH))
@@ -196,6 +201,7 @@ def create_app(
             HOST: note_pin,
         },
         process.tracer,
+        inspector,
     )
 
 
@@ -273,6 +279,14 @@ def _serve_metrics(counted: Metrics, worker: Worker | None) -> ASGIApp:
         if worker is not None:
             text = labelled(text, worker.number)
         await client_of(scope).answer(200, metrics.CONTENT_TYPE, text)
+
+    return serve
+
+
+def _serve_kept(kept: Inspections) -> ASGIApp:
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        status, body = kept.answer(scope, scope["path"].strip("/"))
+        await client_of(scope).answer(status, JSON, body)
 
     return serve
 

@@ -7,6 +7,7 @@ import click
 from .config import show_config
 from .doctor import doctor
 from .explain import explain
+from .inspect import inspect
 from .models import models
 from .ps import ps
 from .reload import reload_settings
@@ -37,6 +38,7 @@ cli.add_command(doctor)
 cli.add_command(explain)
 cli.add_command(status)
 cli.add_command(models)
+cli.add_command(inspect)
 cli.add_command(ps)
 cli.add_command(service)
 cli.add_command(store)

@@ -44,6 +44,8 @@ class Asked:
     answer: Answered | None = None
     before: tuple[Asked, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    lists: Mapping[str, Any] = field(default_factory=dict)
+    """LM Studio's lists of models that came with it, by their paths."""
 
 
 def for_route(route: str, body: bytes | None, source: str) -> Asked:

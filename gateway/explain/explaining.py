@@ -22,7 +22,7 @@ from .asked import Asked
 from .assembling import Assembly, Way
 from .host import Host, PlayedHost
 from .index import load_index
-from .models import Models, ask_models
+from .models import Models, ask_models, with_openai
 from .problems import NotExplained
 from .report import Explanation
 from .running import MakeApp, run_watched, settings_for
@@ -59,6 +59,8 @@ async def _explain(
     models: Models | None,
     make_host: MakeHost | None,
 ) -> Explanation:
+    if models is None and asked.lists:
+        models = Models("file", asked.source, with_openai(dict(asked.lists)))
     if models is None:
         models = await ask_models(settings.upstream, _name_in(asked))
     way = Way(asked)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,7 @@ def of_case(case: Mapping[str, Any], fixtures: Path | None, where: str) -> Asked
         answer=_case_answer(case.get("upstream") or {}, fixtures, where),
         before=before,
         settings=case.get("settings") or {},
+        lists=_lists((rule.get("match") or {}, rule.get("answer") or {}) for rule in _script(case)),
     )
 
 
@@ -176,8 +178,10 @@ def _case_answer(upstream: Mapping[str, Any], fixtures: Path | None, where: str)
     rules = upstream.get("script") or []
     if upstream.get("fixture"):
         rules = [{"fixture": upstream["fixture"]}]
-    for rule in rules:
+    for rule in reversed(rules):
         name, answer = rule.get("fixture"), rule.get("answer") or {}
+        if _is_list(rule.get("match") or {}):
+            continue
         if name is not None:
             path = (fixtures or Path("fixtures")) / f"{name}.yaml"
             if not path.is_file():
@@ -188,14 +192,34 @@ def _case_answer(upstream: Mapping[str, Any], fixtures: Path | None, where: str)
     return None
 
 
+def _script(case: Mapping[str, Any]) -> list[Any]:
+    return (case.get("upstream") or {}).get("script") or []
+
+
+def _is_list(asked: Mapping[str, Any]) -> bool:
+    return asked.get("method") == "GET" and str(asked.get("path", "")).endswith("/models")
+
+
+def _lists(calls: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return the lists of models among requests and their answers, by the requests' paths."""
+    found: dict[str, Any] = {}
+    for asked, answer in calls:
+        if _is_list(asked) and answer.get("chunks"):
+            data = b"".join(map(_bytes, answer["chunks"]))
+            value = parse(data.decode("utf-8", "replace"), "a list of models")
+            if isinstance(value, Mapping) and ("models" in value or "data" in value):
+                found[str(asked["path"])] = value
+    return found
+
+
 def _of_exchange(value: Mapping[str, Any], where: str) -> Asked:
     """Return the request of an exchange that the inspector has kept."""
     client, upstream = value["client"], value["upstream"]
     asked = _of_client(client, "/", f"the exchange in {where}")
     calls = upstream.get("calls") or [] if isinstance(upstream, Mapping) else []
-    answer = None
-    if calls and calls[-1].get("response"):
-        answer = of_fixture(calls[-1], asked.source)
-    return Asked(
-        asked.method, asked.path, asked.query, asked.headers, asked.body, asked.source, answer
+    answered = [call for call in calls if call.get("response") and not _is_list(call)]
+    return replace(
+        asked,
+        answer=of_fixture(answered[-1], asked.source) if answered else None,
+        lists=_lists((call, call.get("response") or {}) for call in calls),
     )

@@ -9,7 +9,7 @@ the line, and `metrics` counts.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context, ContextVar
 from itertools import count
 from secrets import token_hex
@@ -37,6 +37,10 @@ _numbers = count(1)
 
 Look = Callable[[bytes], None]
 """Looks for JSON keys in LM Studio's body that its description does not have."""
+
+
+Sink = Callable[[bytes], Awaitable[None] | None]
+"""Takes bytes at once. The caller must await a returned awaitable before it passes more."""
 
 
 class Observer(Protocol):
@@ -92,6 +96,36 @@ class Tracer(Protocol):
         """Start the trace of a request with these headers."""
 
 
+class KeptCall(Protocol):
+    """A call of LM Studio while the inspector keeps it."""
+
+    fault: str | None
+
+    @property
+    def received(self) -> Pieces:
+        """The body of the answer."""
+
+    def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Note the head of the answer."""
+
+    def through(self, sink: Sink) -> Sink:
+        """Return a sink that keeps what it passes on."""
+
+
+class Pieces(Protocol):
+    """A body while the inspector keeps it."""
+
+    def add(self, data: bytes) -> None:
+        """Keep a piece."""
+
+
+class Kept(Protocol):
+    """A request while the inspector keeps it; `inspector` makes it."""
+
+    def call(self, method: str, target: bytes, host: str, body: object) -> KeptCall:
+        """Note a request to LM Studio."""
+
+
 class Record:
     """One request. Times are nanoseconds of the monotonic clock; None means not happened."""
 
@@ -105,6 +139,7 @@ class Record:
         "id",
         "is_model_known",
         "is_stream",
+        "kept",
         "key",
         "model",
         "observer",
@@ -132,6 +167,8 @@ class Record:
         """The client's address."""
         self.key: int | None = None
         """The place of the client's key in the list of keys, from 1; None if none was needed."""
+        self.kept: Kept | None = None
+        """The exchange as the inspector keeps it, None if it keeps none."""
         self.route: str | None = None
         self.model: str | None = None
         self.is_model_known = False

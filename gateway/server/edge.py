@@ -20,6 +20,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from ..faults import GOING_DOWN
+from ..observability.inspector import Inspector
 from ..observability.journal import get_logger, log_request
 from ..observability.record import (
     INTERNAL_FAULT,
@@ -35,6 +36,7 @@ from .asgi import (
     CLIENT,
     REFUSED,
     REQUEST_ID,
+    SERVER_PUSH,
     ASGIApp,
     AsgiClient,
     ExtraHeaders,
@@ -76,6 +78,7 @@ class Edge:
         observer: Observer | None = None,
         gates_of: Mapping[bytes, Gate] = MappingProxyType({}),
         tracer: Tracer | None = None,
+        inspector: Inspector | None = None,
     ) -> None:
         """
         Wrap `inner`; `gates` are called in order, and the first answer ends the request.
@@ -83,6 +86,7 @@ class Edge:
         A gate of `gates_of` is called before them, and only for requests with that header.
 
         `observer` is notified of every request when it has ended, and `tracer` when it begins.
+        `inspector` keeps what passes.
         """
         self._inner = inner
         self._table = table
@@ -91,6 +95,7 @@ class Edge:
         self._gates_of = dict(gates_of)
         self._observer = observer
         self._tracer = tracer
+        self._inspector = inspector
         self._log = get_logger()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,6 +110,8 @@ class Edge:
             record.trace = self._tracer.begin(scope["headers"], record)
         if (address := scope.get("client")) is not None:
             record.client = address[0]
+        if self._inspector is not None:
+            receive, send = self._inspector.begin(scope, record, receive, send, SERVER_PUSH)
         client = AsgiClient(scope, receive, send, record)
         # Stored, because a router may change the scope.
         path: str = scope["path"]

@@ -77,4 +77,10 @@ def _pattern(route: Route, parameter: str) -> re.Pattern[str]:
 RELOAD = "/reload"
 """The path with which a caller on this machine has the settings read anew."""
 
+OWN = "/olgate/"
+"""What all paths of the gateway's own that no client asks for begin with."""
+
+INSPECT = "/olgate/inspect"
+"""The path below which the kept exchanges are."""
+
 HEALTH = "/health"

@@ -406,6 +406,21 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether error texts of LM Studio and of exceptions, which can quote a request, are logged."""
 
 
+class InspectSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The last exchanges with their bodies, kept in memory for `olgate inspect`."""
+
+    requests: Count = 0
+    """
+    How many exchanges are kept, with what clients and LM Studio said; 0 keeps none. They are shown
+    to callers on this machine, or with a key if keys are set.
+    """
+    body_bytes: Bytes = 1024 * 1024
+    """
+    Bytes that are kept of each body. A longer request is left out, and a longer answer is kept up
+    to there.
+    """
+
+
 def _show_without(settings: msgspec.Struct, secret: str) -> str:
     values = ", ".join(
         f"{name}={secret_shown(value) if name == secret else repr(value)}"
@@ -441,6 +456,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitSettings = LimitSettings()
     routes: RouteSettings = RouteSettings()
     log: LogSettings = LogSettings()
+    inspect: InspectSettings = InspectSettings()
 
 
 def secret_shown(secret: object) -> str:

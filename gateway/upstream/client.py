@@ -289,6 +289,8 @@ class Upstream:
         if record.trace is not None:
             exchange.call = record.trace.call(method, target, self.shown)
             headers = exchange.call.carried_by(headers)
+        if record.kept is not None:
+            exchange.kept = record.kept.call(method, target, self.shown, body)
         try:
             status, answered, answer = await self._connections.send(
                 self._origin,
@@ -305,11 +307,15 @@ class Upstream:
                 self.when_unreachable()
             if exchange.call is not None:
                 exchange.call.fault = fault.fault
+            if exchange.kept is not None:
+                exchange.kept.fault = fault.fault
             raise translate(fault) from fault
         exchange.take(status, answered, answer)
         record.upstream_status = status
         if exchange.call is not None:
             exchange.call.status = status
+        if exchange.kept is not None:
+            exchange.kept.start(status, answered)
 
     def _headers(self, body: bytes | None) -> Headers:
         headers = [_UNPACKED, _AGENT, self._hop, *self._token]

@@ -11,7 +11,7 @@ from math import inf
 from typing import NoReturn
 
 from ..faults import FaultId, UpstreamFailure, shorten
-from ..observability.record import Call
+from ..observability.record import Call, KeptCall
 from ..wire.lenient import BOM
 from .body import AnswerBody, Headers, Sink, TransportFault
 from .connection import Connection
@@ -54,6 +54,8 @@ class Exchange:
         self._had_byte = False
         self.call: Call | None = None
         """Its span, if the request is traced; it ends when the exchange is closed."""
+        self.kept: KeptCall | None = None
+        """What the inspector keeps of it, if it does."""
 
     @property
     def is_success(self) -> bool:
@@ -84,6 +86,8 @@ class Exchange:
         except TransportFault as fault:
             raise translate(fault) from fault
         self._had_byte = True
+        if self.kept is not None:
+            self.kept.received.add(data)
         return data
 
     async def push(self, sink: Sink) -> None:
@@ -93,6 +97,8 @@ class Exchange:
         if not self._had_byte:
             first = await self.read()
             pending = sink(first) if first else None
+        if self.kept is not None:
+            sink = self.kept.through(sink)
         try:
             while True:
                 if pending is not None:

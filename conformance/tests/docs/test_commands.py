@@ -106,12 +106,15 @@ def test_a_block_in_a_list_is_found() -> None:
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Run a gateway with the stand-in behind it; give its host and port."""
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a gateway that keeps exchanges, with the stand-in behind it; give its host and port."""
+    settings = tmp_path_factory.mktemp("settings") / "config.toml"
+    settings.write_text("[inspect]\nrequests = 20\n", "utf-8")
     with ExitStack() as started:
         upstream = started.enter_context(listening("conformance.standin", "--port", "0"))
         gateway = ("gateway", "serve", "--host", "127.0.0.1", "--port", "0", "--upstream", upstream)
-        yield started.enter_context(listening(*gateway)).removeprefix("http://")
+        url = started.enter_context(listening(*gateway, "--config", str(settings)))
+        yield url.removeprefix("http://")
 
 
 @pytest.mark.parametrize("block", RUN, ids=str)

@@ -111,6 +111,8 @@ def _notes(asked: Asked, settings: Settings, models: Models) -> list[str]:
             f"{models.where}; the name is taken for a model of which nothing is known. "
             "Give a list with --models FILE for its capabilities"
         )
+    if settings.store.url is not None:
+        notes.append("a store in Redis is not read here, so derived models are not known")
     if settings.listen.keys:
         notes.append("access keys are not checked here")
     if asked.answer is None:

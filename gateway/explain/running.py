@@ -44,7 +44,7 @@ def settings_for(settings: Settings, url: str, folder: Path) -> Settings:
     """
     Return settings for a run in which nothing of the user's is changed.
 
-    The store is a copy in `folder`. Keys are not asked for.
+    The store is a copy in `folder`, or empty where it is a Redis. Keys are not asked for.
     """
     replace = msgspec.structs.replace
     path = settings.store.path
@@ -56,7 +56,7 @@ def settings_for(settings: Settings, url: str, folder: Path) -> Settings:
         settings,
         upstream=replace(settings.upstream, url=url),
         hosts={},
-        store=replace(settings.store, path=copied),
+        store=replace(settings.store, path=copied, url=None, url_file=None),
         listen=replace(settings.listen, keys=(), keys_file=None),
     )
 

@@ -17,6 +17,7 @@ from gateway.explain.curl import read_curl
 from gateway.explain.explaining import explain
 from gateway.explain.models import read_models
 from gateway.explain.problems import NotExplained
+from gateway.explain.running import settings_for
 from gateway.settings.schema import Settings
 
 ROOT = FIXTURES.parents[1]
@@ -274,6 +275,15 @@ def test_keys_are_not_shown() -> None:
     found = explain(asked, wanted, create_app, read_models(MODELS))
 
     assert b"sk-very-secret" not in msgspec.json.encode(found)
+
+
+def test_a_store_in_redis_is_left_alone(tmp_path: Path) -> None:
+    """An explanation writes nothing that others read."""
+    settings = Settings()
+    shared = msgspec.structs.replace(settings.store, url="redis://127.0.0.1:9/0", url_file="x")
+    used = settings_for(msgspec.structs.replace(settings, store=shared), "http://h", tmp_path)
+
+    assert (None, None, None) == (used.store.url, used.store.url_file, used.store.path)
 
 
 def test_a_list_of_models_must_be_one(tmp_path: Path) -> None:

@@ -17,10 +17,12 @@ import msgspec
 
 from ..calls.shared import recovery_for
 from ..faults import Refusal, UpstreamFailure
+from ..fleet.failover import end, may_move, move
+from ..fleet.needs import note_needs
 from ..observability.journal import get_logger
 from ..observability.record import current
 from ..runtime.context import EMPTY, RequestContext
-from ..runtime.outcome import Answer, FetchCall, Report, StreamCall
+from ..runtime.outcome import Answer, FetchCall, Outcome, Report, StreamCall
 from ..settings.schema import Settings
 from ..upstream.answers import read_answer
 from ..upstream.joining import Joiner
@@ -98,33 +100,49 @@ class Relay:
                     request = await self._services.turns.run(steps, size)
                 body.clear()
                 check_counts(request, limits)
+            if run.ticket is not None:
+                note_needs(run.ticket, request)
             early_s = settings.answers.early_headers_s
             if early_s is not None and endpoint.wants_stream and endpoint.wants_stream(request):
                 client.start_after(early_s)
-            outcome = await endpoint.plan(request, run)
-            if run.ticket is not None:
-                _tell_host(run, client)
-            self._send_warnings(run, client)
-            match outcome:
-                case Answer(body=msgspec.Struct() as frame) if client.is_started:
-                    await client.finish(api.encode_line(frame))
-                case Answer(body=msgspec.Struct() as frame, is_streamed=True):
-                    await client.finish(api.encode_line(frame))
-                case Answer(body=None, status=status):
-                    await client.answer(status, api.bodiless_type, b"")
-                case Answer(body=str() as text, status=status):
-                    await client.answer(status, api.text_type, text.encode())
-                case Answer(body=msgspec.Struct() as answer, status=status, is_late=is_late):
-                    kind = api.report_type if is_late else api.answer_type
-                    await client.answer(status, kind, api.encode(answer))
-                case Report():
-                    is_streamed = True
-                    await self._tell(outcome, client)
-                case FetchCall():
-                    await self._fetch(outcome, run, client)
-                case StreamCall():
-                    is_streamed = outcome.streamed
-                    await self._stream(outcome, request, run, client)
+            while True:
+                outcome = None
+                try:
+                    outcome = await endpoint.plan(request, run)
+                    if run.ticket is not None:
+                        _tell_host(run, client)
+                    self._send_warnings(run, client)
+                    match outcome:
+                        case Answer(body=msgspec.Struct() as frame) if client.is_started:
+                            await client.finish(api.encode_line(frame))
+                        case Answer(body=msgspec.Struct() as frame, is_streamed=True):
+                            await client.finish(api.encode_line(frame))
+                        case Answer(body=None, status=status):
+                            await client.answer(status, api.bodiless_type, b"")
+                        case Answer(body=str() as text, status=status):
+                            await client.answer(status, api.text_type, text.encode())
+                        case Answer(
+                            body=msgspec.Struct() as answer, status=status, is_late=is_late
+                        ):
+                            kind = api.report_type if is_late else api.answer_type
+                            await client.answer(status, kind, api.encode(answer))
+                        case Report():
+                            is_streamed = True
+                            await self._tell(outcome, client)
+                        case FetchCall():
+                            await self._fetch(outcome, run, client)
+                        case StreamCall():
+                            is_streamed = outcome.streamed
+                            await self._stream(outcome, request, run, client)
+                    break
+                except UpstreamFailure as failure:
+                    if not self._may_move(failure, outcome, run, client):
+                        raise
+                    assert run.ticket is not None
+                    move(run.ticket, failure)
+                    if run.lease is not None:
+                        run.lease.release()
+                        run.lease = None
         except BaseException as problem:
             if run.ticket is not None:
                 run.ticket.note(problem)
@@ -147,7 +165,7 @@ class Relay:
             if run.lease is not None:
                 run.lease.release()
             if run.ticket is not None:
-                run.ticket.leave()
+                end(self._services.fleet, run.ticket)
 
     # -- progress -----------------------------------------------------------------------------
 
@@ -195,6 +213,9 @@ class Relay:
     ) -> None:
         if not run.is_large:
             body = encode(call.body)
+        elif run.ticket is not None:
+            # Another host may need the request whole.
+            body = await self._encoded(call.body)
         else:
             steps = encode_and_shorten(call.body, request)
             body = await self._services.turns.run(steps, client.held_bytes)
@@ -252,8 +273,27 @@ class Relay:
         self._send_warnings(run, client)
         return True
 
+    def _may_move(
+        self, failure: UpstreamFailure, outcome: Outcome | None, run: Run, client: Client
+    ) -> bool:
+        """
+        Return whether the plan runs again, for another host.
+
+        Reports don't move: what they do is not done twice, and they tell of failures themselves.
+        """
+        return (
+            run.ticket is not None
+            and not client.is_started
+            and isinstance(outcome, FetchCall | StreamCall | None)
+            and may_move(self._services.fleet, run.ticket, failure, run.context.started_ns)
+        )
+
     def _send_warnings(self, run: Run, client: Client) -> None:
         for text in run.warnings:
+            if run.ticket is not None:
+                if text in run.ticket.warned:
+                    continue
+                run.ticket.warned.add(text)
             client.add_header("x-olgate-warning", text)
         run.warnings.clear()
 

@@ -19,6 +19,8 @@ from ..wire.lenient import UNREADABLE
 
 MOST_BYTES = 16 * 1024
 """The most bytes of one part that are hashed; what differs only later is alike."""
+MOST_TURNS = 64
+"""The most items of a list that are hashed, if none of them is a message of the user."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -67,7 +69,7 @@ def _pieces(part: Any) -> Iterable[bytes]:
 
 
 def _of_turns(turns: list[Any]) -> Iterable[bytes]:
-    for turn in turns:
+    for turn in turns[:MOST_TURNS]:
         yield _encoded(turn)
         role = turn.get("role") if isinstance(turn, dict) else getattr(turn, "role", None)
         if role == "user":
@@ -84,7 +86,7 @@ def _of_raw(raw: memoryview) -> Iterable[bytes]:
     except UNREADABLE:
         yield bytes(raw[:MOST_BYTES])
         return
-    for turn in turns:
+    for turn in turns[:MOST_TURNS]:
         yield bytes(turn)[:MOST_BYTES]
         try:
             role = _TURN.decode(turn).role

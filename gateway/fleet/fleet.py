@@ -30,6 +30,7 @@ from .ejection import EjectionRules, Ejections
 from .host import Host, Names
 from .placement import Needs, rank
 from .pulls import Pulls
+from .retry_budget import RetryBudget
 from .snapshot import facts_of, slots_of, snapshot
 from .ticket import Ticket
 from .union import Homes, Union
@@ -53,6 +54,7 @@ class Fleet:
         self.union = Union(settings, names.pulled, lambda: self.hosts)
         self.union.when_late = self.note_late
         self.union.when_changed.append(self._forget_homes)
+        self.retries = RetryBudget(settings.placement.retry_percent, settings.placement.retry_least)
         self._homes: dict[str, ModelHomes] = {}
         self._view: View | None = None
         self._late: set[int] = set()
@@ -203,6 +205,7 @@ class Fleet:
         homes = await self.union.homes(name, trust_loaded=trust_loaded)
         if homes is None:
             return None
+        ticket.homes = frozenset(homes.rows)
         ranked = self._ranked(ticket, homes)
         if ranked and self.ejections.shut_until[ranked[0]] == inf:
             # Every home is away. One may be back since it was last asked.
@@ -226,6 +229,7 @@ class Fleet:
 
     def default(self, ticket: Ticket) -> Host:
         """Choose the host of a request that names no model."""
+        ticket.homes = frozenset(range(len(self.hosts)))
         if ticket.pinned is not None:
             host = self.hosts[ticket.pinned]
         else:
@@ -266,7 +270,7 @@ class Fleet:
                     ticket.pinned,
                     frozenset(without),
                 )
-                if ranked := rank(needs, view, now):
+                if ranked := rank(needs, view, now, self._settings.placement.spread):
                     return ranked
         return ()
 
@@ -305,6 +309,10 @@ class Fleet:
     def own_running(self) -> dict[str, int]:
         """Return how many requests of this gateway run on each host, by its name."""
         return {host.name: host.running for host in self.hosts}
+
+    def may_retry(self) -> bool:
+        """Take a retry of the budget, which counts this gateway's requests; False for none left."""
+        return self.retries.take(sum(host.running for host in self.hosts))
 
     def set_elsewhere(self, counts: Mapping[str, int]) -> None:
         """Say how many requests other gateways run on each host, by its name."""

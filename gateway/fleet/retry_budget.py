@@ -9,39 +9,24 @@ from __future__ import annotations
 
 
 class RetryBudget:
-    """Counts running requests and running retries."""
+    """Counts the retries that run."""
 
-    __slots__ = ("_least", "_retries", "_running", "_share")
+    __slots__ = ("_least", "_percent", "taken")
 
-    def __init__(self, share: float = 0.2, least: int = 3) -> None:
-        """Allow `share` of the running requests to be retries, and `least` in any case."""
-        self._share = share
+    def __init__(self, percent: int = 20, least: int = 3) -> None:
+        """Allow `percent` of the running requests to be retries, and `least` in any case."""
+        self._percent = percent
         self._least = least
-        self._running = 0
-        self._retries = 0
+        self.taken = 0
+        """The retries that run."""
 
-    @property
-    def running(self) -> int:
-        """The number of requests that have begun and not ended."""
-        return self._running
-
-    @property
-    def retries(self) -> int:
-        """The number of those that are retries."""
-        return self._retries
-
-    def begin(self) -> None:
-        """Count a request; `end` must follow."""
-        self._running += 1
-
-    def end(self, retries: int = 0) -> None:
-        """End a request, and give back the retries that it has taken."""
-        self._running -= 1
-        self._retries -= retries
-
-    def take(self) -> bool:
-        """Take one retry for a running request; return False if there is none left."""
-        if self._retries >= max(self._least, int(self._share * self._running)):
+    def take(self, running: int) -> bool:
+        """Take a retry while `running` requests run; return False if there is none left."""
+        if self.taken >= max(self._least, self._percent * running // 100):
             return False
-        self._retries += 1
+        self.taken += 1
         return True
+
+    def give_back(self, retries: int) -> None:
+        """Give back the retries of a request that has ended."""
+        self.taken -= retries

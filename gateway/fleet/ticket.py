@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from ..faults import UpstreamFailure
+from ..faults import UpstreamFailure, afresh
 from ..types import internal
 from .ejection import Ejections, Failure
 from .host import Host
@@ -46,13 +46,16 @@ class Ticket:
         "_has_seat",
         "_seats",
         "context",
+        "homes",
         "host",
         "key",
         "last_failure",
         "mask",
         "pinned",
+        "retries",
         "row",
         "tried",
+        "warned",
     )
 
     def __init__(self, seats: Seats, pinned: int | None = None) -> None:
@@ -68,6 +71,12 @@ class Ticket:
         """The hash of its beginning (`affinity`), 0 for none."""
         self.tried: set[int] = set()
         """The numbers of hosts that have failed it."""
+        self.homes: frozenset[int] = frozenset()
+        """The numbers of hosts that could serve it, tried or not."""
+        self.retries = 0
+        """How many hosts it was moved to, each from one that failed."""
+        self.warned: set[str] = set()
+        """The warnings that its client has got; they are not repeated by another host."""
         self.host: Host | None = None
         self.row: internal.CatalogueRow | None = None
         self.last_failure: UpstreamFailure | None = None
@@ -88,10 +97,21 @@ class Ticket:
         """Note what a request ended with, if it says something about the host."""
         if not isinstance(problem, UpstreamFailure) or self.host is None:
             return
-        self.last_failure = problem
+        if self.host.number in self.tried:
+            # It was noted when the request was to leave that host.
+            return
+        # A copy, because one that was raised holds the frames that it left.
+        self.last_failure = afresh(problem)
         kind = kind_of(problem)
         if kind is not None and self.host.number >= 0:
             self._seats.ejections.note_failure(self.host.number, kind, time.monotonic())
+
+    def note_end(self, failure: UpstreamFailure | None) -> None:
+        """Note an answer that is passed on, and what it states as an error."""
+        if failure is None:
+            self.note_answer()
+        else:
+            self.note(failure)
 
     def note_answer(self) -> None:
         """Note that the host has answered well."""

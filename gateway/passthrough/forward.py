@@ -23,7 +23,9 @@ from ..engine.limits import check_depth, check_depth_in_steps, check_raw_counts
 from ..engine.model_check import ModelCheck
 from ..engine.run import NEAREST, Run, Services
 from ..faults import Refusal, UpstreamFailure, afresh
+from ..fleet.failover import end, may_move, move
 from ..fleet.host import Host
+from ..fleet.needs import note_passed_needs
 from ..fleet.ticket import Ticket
 from ..lifecycle.lifecycle import Lease
 from ..observability.record import current
@@ -105,8 +107,6 @@ class Passthrough:
                 context.kept_models = await self._catalogue.made()
             if route.reads_models:
                 context.models = await self._catalogue.listed()
-            if route.path_model:
-                await self._name_model(values[route.path_model], context, ticket)
             has_body = _has_body(scope)
             if has_body and not _is_json(scope):
                 body = body_pieces(receive)
@@ -123,42 +123,74 @@ class Passthrough:
                         await self._turns.run(check_depth_in_steps(body, limits))
                     else:
                         check_depth(body, limits)
-                    body = await self._patched(body, route, context, ticket)
                 else:
                     body = None
-            if route.missing is not None and context.resolved is None:
-                raise afresh(route.missing)
-            if route.instead is not None and await self._answer_instead(route, context, client):
-                return
-            if ticket is not None:
-                if route.union is not None and ticket.pinned is None:
-                    united = await self._several.united(route, context)
-                    if united is not None:
-                        await client.answer(200, JSON, united)
+            # Another host may need other changes, so it is kept where there is another one.
+            came = None if ticket is None else body
+            while True:
+                try:
+                    if route.path_model:
+                        await self._name_model(values[route.path_model], context, ticket)
+                    if isinstance(body, bytes):
+                        body = await self._patched(body, route, context, ticket)
+                    if route.missing is not None and context.resolved is None:
+                        raise afresh(route.missing)
+                    if route.instead is not None and await self._answer_instead(
+                        route, context, client
+                    ):
                         return
-                if route.home:
-                    await self._several.find_home(route, values, body, ticket)
-                host = ticket.host or self._fleet.default(ticket)
-                context.upstream_url, client.served_by = host.upstream.url, host.name
-            changes, on_stream = due(route.answer, context), due(route.stream, context)
-            rewrites = due(route.rewrites, context)
-            # The members are the body once more, which is kept no longer than it is needed.
-            context.sent = NOTHING
-            is_asked = not (route.changes_models or route.path_model or route.looked_up)
-            row = context.resolved
-            if route.model and row is None:
-                changes = on_stream = ()
-            if row is not None and is_asked:
-                record.model, record.is_model_known = row.name, True
-                lease = host.lifecycle.lease(row, num_ctx=_context_length(row.made))
-                await lease.prepare()
-                record.read_ns = context.started_ns
-                record.ready_ns = time.perf_counter_ns() - context.started_ns
-            await self._forward(
-                scope, body, route, changes, on_stream, rewrites, context, host, lease, client
-            )
-            if ticket is not None:
-                ticket.note_answer()
+                    if ticket is not None:
+                        if route.union is not None and ticket.pinned is None:
+                            united = await self._several.united(route, context)
+                            if united is not None:
+                                await client.answer(200, JSON, united)
+                                return
+                        if route.home:
+                            await self._several.find_home(route, values, body, ticket)
+                        host = ticket.host or self._fleet.default(ticket)
+                        context.upstream_url, client.served_by = host.upstream.url, host.name
+                    changes, on_stream = due(route.answer, context), due(route.stream, context)
+                    rewrites = due(route.rewrites, context)
+                    # The members are the body once more, which is kept no longer than it is needed.
+                    context.sent = NOTHING
+                    is_asked = not (route.changes_models or route.path_model or route.looked_up)
+                    row = context.resolved
+                    if route.model and row is None:
+                        changes = on_stream = ()
+                    if row is not None and is_asked:
+                        record.model, record.is_model_known = row.name, True
+                        lease = host.lifecycle.lease(row, num_ctx=_context_length(row.made))
+                        await lease.prepare()
+                        record.read_ns = context.started_ns
+                        record.ready_ns = time.perf_counter_ns() - context.started_ns
+                    failed = await self._forward(
+                        scope,
+                        body,
+                        route,
+                        changes,
+                        on_stream,
+                        rewrites,
+                        context,
+                        host,
+                        lease,
+                        client,
+                        ticket,
+                    )
+                    if failed is None or ticket is None:
+                        break
+                    move(ticket, failed)
+                    del failed
+                except UpstreamFailure as failure:
+                    if ticket is None or not self._may_move(
+                        failure, route, came, context, ticket, client
+                    ):
+                        raise
+                    move(ticket, failure)
+                body = came
+                context.warnings.clear()
+                if lease is not None:
+                    lease.release()
+                    lease = None
         except BaseException as problem:
             if ticket is not None:
                 ticket.note(problem)
@@ -169,9 +201,27 @@ class Passthrough:
             if lease is not None:
                 lease.release()
             if ticket is not None:
-                ticket.leave()
+                end(self._fleet, ticket)
             if route.changes_models:
                 self._catalogue.invalidate()
+
+    def _may_move(
+        self,
+        failure: UpstreamFailure,
+        route: PassedOn,
+        body: bytes | AsyncIterator[bytes] | None,
+        context: RequestContext,
+        ticket: Ticket,
+        client: AsgiClient,
+    ) -> bool:
+        """Return whether a request goes to another host, and take a retry if it does."""
+        return (
+            not client.is_started
+            # A load or an unload is meant for the host that it was sent to.
+            and not route.changes_models
+            and isinstance(body, bytes | None)
+            and may_move(self._fleet, ticket, failure, context.started_ns)
+        )
 
     async def _unpacked(self, scope: Scope, body: bytes, client: AsgiClient, limit: int) -> bytes:
         """
@@ -224,6 +274,8 @@ class Passthrough:
             # LM Studio reports a body that is not an object.
             return body
         context.sent = members
+        if ticket is not None:
+            note_passed_needs(ticket, members, route.model)
         if route.model and not await self._find_model(
             members.get(route.model), route, context, ticket
         ):
@@ -332,7 +384,13 @@ class Passthrough:
         host: Host,
         lease: Lease | None,
         client: AsgiClient,
-    ) -> None:
+        ticket: Ticket | None,
+    ) -> UpstreamFailure | None:
+        """
+        Send a request to a host and its answer to the client; return a failure to move for.
+
+        Raises UpstreamFailure for faults of the wire, and Refusal for a route that is not there.
+        """
         target: str = scope["raw_path"].decode("latin-1")
         if scope["query_string"]:
             target += "?" + scope["query_string"].decode("latin-1")
@@ -376,6 +434,12 @@ class Passthrough:
                     warning = self._check.warning(row, start.model, host.catalogue)
                     if warning is not None:
                         client.add_header(WARNING, warning)
+                if (
+                    ticket is not None
+                    and failure is not None
+                    and self._may_move(failure, route, body, context, ticket, client)
+                ):
+                    return failure
                 how = None if failure is None else recovery_for(failure)
                 if failure is None or lease is None or not may_repeat or how is None:
                     if start.is_whole:
@@ -393,7 +457,9 @@ class Passthrough:
                         marks,
                         is_ollama=is_ollama,
                     )
-                    return
+                    if ticket is not None:
+                        ticket.note_end(failure)
+                    return None
             if await lease.recover(failure, how):
                 record.retries += 1
             else:
@@ -401,7 +467,7 @@ class Passthrough:
                 await conclude(
                     answer, start, None, path, client, sign_of_life_s, is_ollama=is_ollama
                 )
-                return
+                return None
 
 
 def _context_length(made: internal.MadeModel | UnsetType) -> float | UnsetType:

@@ -1,0 +1,73 @@
+"""
+Failover: whether a request that a host has failed goes to another one.
+
+It does so only while its client has seen nothing, and only after failures that say that the host
+does not work on it: no connection, a connection that the host closed before its answer's head, and
+the answers 429 and 503. The first host's exchange is closed by then, so a generation never runs on
+two hosts at once. A host that took a request and stays silent may be working on it: that is told
+the client as an error.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ..faults import UpstreamFailure
+from ..observability.journal import get_logger
+from ..observability.record import current
+from .fleet import Fleet
+from .ticket import Ticket, kind_of
+
+_NOT_BEGUN = ("connect", "dns", "tls", "write", "closed_before_headers")
+_BUSY = (429, 503)
+
+
+def may_move(fleet: Fleet, ticket: Ticket, failure: UpstreamFailure, started_ns: int) -> bool:
+    """
+    Return whether a request may go to another host, and take a retry of the budget if it may.
+
+    `started_ns` is when the request came, on the performance counter. It may take as long on all
+    hosts together as on one: `upstream.first_byte_timeout_s`.
+    """
+    host = ticket.host
+    if host is None or ticket.pinned is not None or not leaves_host(failure):
+        return False
+    if not ticket.homes - ticket.tried - {host.number}:
+        return False
+    limit_s = host.settings.first_byte_timeout_s
+    if limit_s is not None and time.perf_counter_ns() - started_ns >= limit_s * 1e9:
+        return False
+    return fleet.may_retry()
+
+
+def leaves_host(failure: UpstreamFailure) -> bool:
+    """Return whether a failure says that its host does not work on the request."""
+    if failure.fault is not None:
+        return failure.fault in _NOT_BEGUN
+    return failure.status in _BUSY
+
+
+def move(ticket: Ticket, failure: UpstreamFailure) -> None:
+    """Leave the host that failed, after `may_move`; the next choice is of another one."""
+    assert ticket.host is not None, "a host has failed"
+    ticket.note(failure)
+    ticket.tried.add(ticket.host.number)
+    ticket.retries += 1
+    current().retries += 1
+    get_logger().warning(
+        "trying another host",
+        host=ticket.host.name,
+        fault=failure.fault,
+        status=failure.status,
+        kind=kind_of(failure),
+    )
+    ticket.leave()
+    ticket.host = None
+
+
+def end(fleet: Fleet, ticket: Ticket) -> None:
+    """End a request: give back its seat and its retries."""
+    ticket.leave()
+    if ticket.retries:
+        fleet.retries.give_back(ticket.retries)
+        ticket.retries = 0

@@ -9,6 +9,7 @@ import pytest
 from msgspec import Raw
 
 from gateway.fleet.ejection import EjectionRules, Ejections
+from gateway.fleet.host import Host
 from gateway.fleet.needs import note_needs, note_passed_needs
 from gateway.fleet.ticket import Ticket
 from gateway.fleet.view import BITS
@@ -22,10 +23,10 @@ class NoSeats:
 
     ejections = Ejections((), EjectionRules(), lambda: 0.0)
 
-    def take_seat(self, number: int, row: internal.CatalogueRow) -> None:
+    def take_seat(self, host: Host, row: internal.CatalogueRow | None) -> None:
         """Do nothing."""
 
-    def give_back(self, number: int, row: internal.CatalogueRow) -> None:
+    def give_back(self, host: Host, row: internal.CatalogueRow | None) -> None:
         """Do nothing."""
 
 

@@ -16,6 +16,7 @@ The exceptions that cross the gateway's rooms, and the closed list of upstream f
     ├── EventTooLong          an event exceeds its limit (upstream.sse); becomes an UpstreamFailure
     ├── TooMuchToKeep         derived models exceed their limits (catalogue.aliases)
     ├── NoAnswer              no gateway answers a command (cli.own_api)
+    ├── CannotEdit            a settings file's text cannot be changed (settings.key_tables)
     ├── CannotInstall         a service cannot be installed (cli.service.manager)
     ├── Broken                a text is not JSON as Go reads it (wire.go_syntax)
     └── ValueError

@@ -8,6 +8,7 @@ from .config import show_config
 from .doctor import doctor
 from .explain import explain
 from .inspect import inspect
+from .keys import keys
 from .models import models
 from .ps import ps
 from .reload import reload_settings
@@ -42,6 +43,7 @@ cli.add_command(inspect)
 cli.add_command(ps)
 cli.add_command(service)
 cli.add_command(store)
+cli.add_command(keys)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ The address and the key come from the same settings with which the gateway was s
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -63,7 +64,20 @@ def _connect(settings: "Settings") -> "HTTPConnection":
 def find_key(settings: "Settings", option: str | None = None) -> str | None:
     """Return the key to send: the option's, else `OLLAMA_API_KEY`, else one of the settings."""
     stated = option or os.environ.get("OLLAMA_API_KEY", "").strip()
-    return stated or next(iter(settings.listen.keys), None)
+    return stated or own_key(settings)
+
+
+def own_key(settings: "Settings") -> str | None:
+    """Return a key of the settings that may everything, None if they have none or it is hidden."""
+    if settings.listen.keys:
+        return settings.listen.keys[0]
+    for key in settings.keys.values():
+        if key.admin and key.secret_file is not None:
+            try:
+                return Path(key.secret_file).read_text("utf-8-sig").strip()
+            except OSError:
+                continue
+    return None
 
 
 def ask(

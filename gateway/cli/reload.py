@@ -20,12 +20,12 @@ def reload_settings(**flags: Unpack[Flags]) -> NoReturn:
     Example: olgate reload --port 11435
     """
     from ..server.routes import RELOAD
-    from .own_api import NoAnswer, ask
+    from .own_api import NoAnswer, ask, find_key
     from .tables import fail
 
     settings = load_settings(flags).settings
     try:
-        status, answer = ask(settings, "POST", RELOAD, next(iter(settings.listen.keys), None))
+        status, answer = ask(settings, "POST", RELOAD, find_key(settings))
     except NoAnswer as problem:
         fail(str(problem))
     if status == 404:

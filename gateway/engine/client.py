@@ -7,17 +7,20 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Protocol
 
+from ..observability.record import Grant
+
 
 class Client(Protocol):
     """
     The client of a request, to which its answer is sent over any protocol.
 
     `pinned` is the host that it wants, None for any. `served_by` is the one that serves it, which
-    an answer says that has not started; empty for none.
+    an answer says that has not started; empty for none. `grant` is what its key may do.
     """
 
     pinned: str | None
     served_by: str
+    grant: Grant | None
 
     held_bytes: int
     """Bytes that count as held of its body (`bodies`)."""

@@ -78,6 +78,7 @@ class Relay:
         """
         settings = self._settings
         context = RequestContext(settings, user_agent, path)
+        context.grant = client.grant
         run = Run(context, self._services)
         api = self._api
         is_streamed = False

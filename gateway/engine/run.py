@@ -17,6 +17,7 @@ from ..fleet.ticket import Ticket
 from ..fleet.union import Union
 from ..lifecycle.lifecycle import Lease
 from ..names import grammar
+from ..observability.record import Grant
 from ..runtime.context import RequestContext
 from ..server.bodies import Bodies
 from ..types import internal
@@ -28,6 +29,11 @@ ValuesT = TypeVarTuple("ValuesT")
 NEAREST: Final = "x-olgate-nearest"
 
 LookupResult: TypeAlias = Literal["found", "illegal", "unknown", "cloud", "conflict"]
+
+
+def allowed(rows: list[internal.CatalogueRow], grant: Grant) -> list[internal.CatalogueRow]:
+    """Return the rows that a key may use."""
+    return [row for row in rows if grant.allows_model(row.name, row.key)]
 
 
 @dataclass(slots=True)
@@ -131,12 +137,18 @@ class Run:
             row = await self.services.catalogue.find(base, trust_loaded=trust_loaded)
         else:
             row = await self._choose(self.ticket, base, trust_loaded=trust_loaded)
+        grant = self.context.grant
+        if grant is not None and row is not None and not grant.allows_model(row.name, row.key):
+            row = None
         if row is None or (
             match_case and base != row.key and grammar.differ_in_case(base, row.name)
         ):
             if parsed is None and not is_legal:
                 return "illegal"
-            if near := self.services.catalogue.nearest(base):
+            near = self.services.catalogue.nearest(base)
+            if grant is not None:
+                near = [each for each in near if grant.allows_model(each)]
+            if near:
                 self.hints.append((NEAREST, ", ".join(near)))
             return "unknown"
         if parsed is not None and parsed.display != row.name:

@@ -36,7 +36,7 @@ from ..wire.go_text import quote
 from ..wire.lenient import UNREADABLE
 from ..wire.writing import encode
 from .pictures import as_png
-from .run import Run
+from .run import Run, allowed
 
 SUCCESS: Final = "success"
 """The status of the last line of a report that went well."""
@@ -45,17 +45,22 @@ SUCCESS: Final = "success"
 async def catalogue(run: Run) -> None:
     """Fill `$context.models` with every model of the hosts and every derived model."""
     if (host := _pinned(run)) is not None:
-        run.context.models = await host.catalogue.listed()
-        return
-    run.context.models = await run.services.catalogue.listed()
+        rows = await host.catalogue.listed()
+    else:
+        rows = await run.services.catalogue.listed()
+    grant = run.context.grant
+    run.context.models = rows if grant is None else allowed(rows, grant)
 
 
 async def running(run: Run) -> None:
     """Fill `$context.running` with every loaded instance, the one that expires last first."""
     if run.ticket is not None and _pinned(run) is None:
-        run.context.running = await everywhere.list_running(run.services.fleet)
-        return
-    run.context.running = run.host.lifecycle.running(await run.host.catalogue.rows(fresh=True))
+        found = await everywhere.list_running(run.services.fleet)
+    else:
+        found = run.host.lifecycle.running(await run.host.catalogue.rows(fresh=True))
+    if (grant := run.context.grant) is not None:
+        found = [each for each in found if grant.allows_model(each.row.name, each.row.key)]
+    run.context.running = found
 
 
 def _pinned(run: Run) -> Host | None:
@@ -199,9 +204,12 @@ async def look_for_name(
     (docs/facts/ollama.md#name-places).
     """
     text = grammar.stated(model, name)
-    run.context.kept_name = await run.services.catalogue.kept_name(
-        grammar.without_local(text) if takes_place else text
-    )
+    kept = grammar.without_local(text) if takes_place else text
+    grant = run.context.grant
+    if grant is not None and not grant.allows_model(kept):
+        run.context.kept_name = "none"
+        return
+    run.context.kept_name = await run.services.catalogue.kept_name(kept)
 
 
 async def copy(run: Run, *, destination: str | UnsetType | None) -> None:

@@ -239,7 +239,7 @@ class Metrics:
             else:
                 model = OTHER
         host = record.host or record.upstream or ""
-        key = "" if record.key is None else str(record.key)
+        key = record.key or ""
         self._requests[route, method if method in METHODS else OTHER, str(status or 0)] += 1
         for direction, number in (("in", record.tokens_in), ("out", record.tokens_out)):
             if number:

@@ -63,6 +63,20 @@ class Observer(Protocol):
         """Return a function that checks a body of a kind, None for bodies outside the sample."""
 
 
+class Grant(Protocol):
+    """What a key with a name may do, and what counts its requests."""
+
+    @property
+    def hides_models(self) -> bool:
+        """Whether there may be models that do not exist for the key."""
+
+    def allows_model(self, *names: str) -> bool:
+        """Return whether the key may use a model with these names."""
+
+    def end(self, tokens: int) -> None:
+        """Count the end of the request and its tokens."""
+
+
 class Call(Protocol):
     """The span of one call of LM Studio."""
 
@@ -135,6 +149,7 @@ class Record:
         "fault",
         "first_ns",
         "first_token_ns",
+        "grant",
         "host",
         "id",
         "is_model_known",
@@ -165,10 +180,12 @@ class Record:
         self.trace: Trace | None = None
         self.client: str | None = None
         """The client's address."""
-        self.key: int | None = None
-        """The place of the client's key in the list of keys, from 1; None if none was needed."""
         self.kept: Kept | None = None
         """The exchange as the inspector keeps it, None if it keeps none."""
+        self.key: str | None = None
+        """The name of the client's key, or its place in the list of those without; None if none."""
+        self.grant: Grant | None = None
+        """What counts the request for a key with a name."""
         self.route: str | None = None
         self.model: str | None = None
         self.is_model_known = False

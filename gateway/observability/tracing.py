@@ -224,7 +224,7 @@ class RequestTrace:
             "client.address": record.client,
             "error.type": _error_of(record, status),
             "olgate.request.id": record.id,
-            "olgate.key": None if record.key is None else str(record.key),
+            "olgate.key": record.key,
             "olgate.model": record.model,
             "olgate.host": record.host or record.upstream,
             "olgate.outcome": outcome,

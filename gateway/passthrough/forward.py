@@ -21,7 +21,7 @@ from ..calls.shared import recovery_for
 from ..engine.failures import Failures
 from ..engine.limits import check_depth, check_depth_in_steps, check_raw_counts
 from ..engine.model_check import ModelCheck
-from ..engine.run import NEAREST, Run, Services
+from ..engine.run import NEAREST, Run, Services, allowed
 from ..faults import Refusal, UpstreamFailure, afresh
 from ..fleet.failover import end, may_move, move
 from ..fleet.host import Host
@@ -41,6 +41,7 @@ from ..wire.lenient import UNREADABLE
 from ..wire.reading import AT_ONCE
 from ..wire.writing import JSON
 from .answers import look_at, patch_answer
+from .hiding import HIDE_MODELS
 from .json_members import join_members, members_of
 from .large import join_in_steps, read_members
 from .rewriting import EventRewriter
@@ -51,6 +52,7 @@ from .several import SeveralHosts
 WARNING = "x-olgate-warning"
 HINT = "x-olgate-hint"
 UNKNOWN_HINT = 'the setting models.unknown may be "nearest", or name a model that serves instead'
+NAMED_MODEL = "this key needs a JSON body that names a model (keys.NAME.models)"
 _OUR_TOKEN_REFUSED = (401, 403)
 """A client's key is not forwarded, so with these LM Studio refuses the gateway's token."""
 _JSON_LIKE = re.compile("json|text/plain|x-www-form-urlencoded")
@@ -99,16 +101,21 @@ class Passthrough:
         record = current()
         route, values = self._routes.find(scope["method"], path)
         context = RequestContext(self._settings, header(scope, b"user-agent"), values)
+        grant = context.grant = client.grant
         try:
             if client.pinned is not None or not self._fleet.is_one:
                 ticket = self._fleet.ticket(client.pinned)
             body: bytes | AsyncIterator[bytes] | None = None
             if route.reads_kept and self._catalogue.keeps_names:
-                context.kept_models = await self._catalogue.made()
+                made = await self._catalogue.made()
+                context.kept_models = made if grant is None else allowed(made, grant)
             if route.reads_models:
-                context.models = await self._catalogue.listed()
+                listed = await self._catalogue.listed()
+                context.models = listed if grant is None else allowed(listed, grant)
             has_body = _has_body(scope)
             if has_body and not _is_json(scope):
+                if grant is not None and grant.hides_models:
+                    raise Refusal(415, NAMED_MODEL)
                 body = body_pieces(receive)
             else:
                 # Not by a name of its own: the body is kept no longer than it is needed.
@@ -135,6 +142,10 @@ class Passthrough:
                         body = await self._patched(body, route, context, ticket)
                     if route.missing is not None and context.resolved is None:
                         raise afresh(route.missing)
+                    is_unnamed = bool(route.model) and context.resolved is None and has_body
+                    if grant is not None and is_unnamed and grant.hides_models:
+                        # LM Studio would choose one.
+                        raise Refusal(400, NAMED_MODEL)
                     if route.instead is not None and await self._answer_instead(
                         route, context, client
                     ):
@@ -339,8 +350,13 @@ class Passthrough:
             row = await self._catalogue.find(asked, trust_loaded=True)
         else:
             row = await self._fleet.choose(ticket, asked, trust_loaded=True)
+        grant = context.grant
+        if grant is not None and row is not None and not grant.allows_model(row.name, row.key):
+            row = None
         if row is None:
             near = self._catalogue.nearest(asked)
+            if grant is not None:
+                near = [each for each in near if grant.allows_model(each)]
             if is_inference:
                 row = await self._instead_of(asked, near, context, ticket)
         if row is None:
@@ -368,6 +384,9 @@ class Passthrough:
             row = await self._catalogue.find(wanted, trust_loaded=True)
         else:
             row = await self._fleet.choose(ticket, wanted, trust_loaded=True)
+        grant = context.grant
+        if grant is not None and row is not None and not grant.allows_model(row.name, row.key):
+            return None
         if row is not None:
             context.warnings.append(f"{asked!r} is unknown; {row.name} answers (models.unknown)")
         return row
@@ -397,7 +416,9 @@ class Passthrough:
         path: str = scope["path"]
         headers = list(scope["headers"])
         row = None if lease is None else context.model
-        if changes:
+        grant = context.grant
+        hidden = (HIDE_MODELS,) if grant is not None and row is None and grant.hides_models else ()
+        if changes or hidden:
             headers = [item for item in headers if item[0] not in _CONDITIONAL]
         may_repeat = isinstance(body, bytes)
         record = current()
@@ -416,7 +437,7 @@ class Passthrough:
                     answer,
                     chunks,
                     is_inference=row is not None,
-                    most_changed=self._settings.limits.body_bytes if changes else 0,
+                    most_changed=self._settings.limits.body_bytes if changes or hidden else 0,
                     named_by=route.answered_by,
                 )
                 failure = start.failure
@@ -444,6 +465,8 @@ class Passthrough:
                 if failure is None or lease is None or not may_repeat or how is None:
                     if start.is_whole:
                         start = patch_answer(answer, start, changes, rewrites, context)
+                    if start.is_whole and hidden:
+                        start = patch_answer(answer, start, hidden, (), context)
                     for text in context.warnings:
                         client.add_header(WARNING, text)
                     await conclude(

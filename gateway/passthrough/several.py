@@ -23,6 +23,7 @@ from ..runtime.patching import PassedOn, changed, due
 from ..settings.hosts import serves
 from ..settings.schema import Settings
 from ..wire.lenient import UNREADABLE
+from .hiding import HIDE_MODELS
 from .json_members import join_members, members_of
 
 Members = dict[str, Raw]
@@ -81,7 +82,10 @@ class SeveralHosts:
             member: Raw(msgspec.json.encode(_joined(lists, member, by, joins))),
         }
         after = changed(members, due(route.answer, context), context)
-        return join_members(members if after is None else after)
+        shown: Members = members if after is None else after
+        if context.grant is not None and context.grant.hides_models:
+            shown = changed(shown, (HIDE_MODELS,), context) or shown
+        return join_members(shown)
 
     async def _ask(self, path: str) -> None:
         """Ask all hosts that are there, and wait for a bounded time for those that are quick."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from ..observability.record import Grant
 from ..settings.schema import Settings
 from ..types import internal
 from ..wire.times import utc_text
@@ -53,6 +54,7 @@ class RequestContext:
         "asked",
         "conditions",
         "first_event_ns",
+        "grant",
         "in_base64",
         "instance_id",
         "is_blob_known",
@@ -86,6 +88,8 @@ class RequestContext:
         self.path = PathValues(path)
         self.upstream_url = settings.upstream.url
         self.started_ns = self.loaded_ns = self.first_event_ns = time.perf_counter_ns()
+        self.grant: Grant | None = None
+        """What the client's key may do; None is everything."""
         self.is_blob_known = False
         self.is_source_missing = False
         self.joined_pieces = 0

@@ -11,7 +11,7 @@ from time import perf_counter_ns
 from typing import Any, TypeAlias
 
 from ..faults import ClientGone
-from ..observability.record import Record
+from ..observability.record import Grant, Record
 from ..wire.writing import NDJSON
 from .eager_start import start_now
 
@@ -82,6 +82,8 @@ class AsgiClient:
         self.held_bytes = 0
         """Bytes of its body that count as held (`bodies`)."""
         self.is_event_stream = False
+        self.grant: Grant | None = None
+        """What its key may do, if the key has a name."""
         self.pinned: str | None = None
         """The name of the only host that may serve the request, None for any."""
         self.served_by = ""

@@ -23,9 +23,11 @@ _NATIVE_CHAT = "/api/v1/chat"
 _KINDS = {
     400: "invalid_request_error",
     401: "authentication_error",
+    403: "permission_error",
     404: "not_found_error",
     408: "invalid_request_error",
     413: "invalid_request_error",
+    429: "rate_limit_error",
 }
 _COMPLETIONS = re.compile(r"/(v1|api/v0)/(chat/)?completions")
 _ENDS = re.compile(rb'\[DONE\]|"finish_reason"\s*:\s*"|event: error|[{,]\s*"error"\s*:\s*["{]')

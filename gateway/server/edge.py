@@ -171,6 +171,8 @@ class Edge:
             status, outcome = scope[REFUSED], "complete"
         if self._observer is not None:
             self._observer.note_end(record, scope["method"], status)
+        if record.grant is not None:
+            record.grant.end((record.tokens_in or 0) + (record.tokens_out or 0))
         if record.trace is not None:
             record.trace.end(record, scope["method"], status, outcome)
         log_request(

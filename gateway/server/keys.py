@@ -1,20 +1,21 @@
 """
-The gate that checks access keys, if the settings contain any.
+The gate that checks access keys, if the settings contain any, and what a key may do.
 
 A client's key is read here and goes nowhere else: not to LM Studio, and not into the log. The
-settings decide which texts may be keys, and read them.
+settings decide which texts may be keys, and read them; `access` knows whose a key is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from hashlib import sha256
-from hmac import compare_digest
+from collections.abc import Callable
+from urllib.parse import parse_qsl
 
+from ..access.counting import Counts, Excess, OwnCounts
+from ..access.keyring import Grant, Keyring
 from ..observability.record import current
-from ..settings.schema import Settings
+from ..settings.schema import KeySettings, Settings
 from ..wire.writing import JSON
-from .asgi import ExtraHeaders, Scope, header
+from .asgi import ExtraHeaders, Scope, client_of, header
 from .dialects import error_body
 from .edge import EdgeAnswer
 from .routes import HEALTH, RELOAD
@@ -22,72 +23,112 @@ from .routes import HEALTH, RELOAD
 SENT_AS_X_API_KEY = "/v1/messages"
 """The path on which Anthropic's clients send their key in another header."""
 
+ADMIN = "/olgate/"
+"""What is below this path changes the gateway, and wants a key that may."""
+
+_NAMES_OF_KEYS = frozenset(
+    ("access_token", "api-key", "api_key", "apikey", "auth", "authorization", "key", "token")
+)
+"""Parameters of a query under which keys are sent elsewhere."""
+_MOST_PARAMETERS = 100
+
+_JSON = (b"content-type", JSON)
+
 
 class KeyGate:
     """Refuses requests without one of the keys; without keys, it accepts every request."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Store digests only: they have one length, which a comparison in constant time needs."""
-        self._digests = _digests(settings.listen.keys)
+    def __init__(self, settings: Settings, counts: Counts | None = None) -> None:
+        """Count what named keys use in `counts`, those of this process by default."""
+        self._keys = Keyring(settings)
+        self._counts = counts or OwnCounts()
         # A reload is asked for with a key of before or of after it, which `reloading` checks.
         self._open = (RELOAD, HEALTH) if settings.routes.open_health else (RELOAD,)
 
     def prepare(self, settings: Settings) -> Callable[[], None]:
         """Prepare other keys, and return the function that puts them in force."""
-        digests = _digests(settings.listen.keys)
+        keys = Keyring(settings)
 
         def use() -> None:
-            self._digests = digests
+            self._keys = keys
 
         return use
 
     def __call__(self, scope: Scope, settings: Settings) -> EdgeAnswer | ExtraHeaders:
         """Be the gate."""
         path: str = scope["path"]
-        if not self._digests or path in self._open:
+        keys = self._keys
+        if keys.is_empty or path in self._open:
             return ()
-        shown = _shown_keys(scope, path)
+        if scope.get("query_string") and _has_key(scope, keys):
+            text = "a key in an address ends up in logs: send it in the header `Authorization: "
+            return _refuse(path, 401, f"{text}Bearer KEY`, and use another one from now on")
+        shown = shown_keys(scope, path)
         for each in shown:
-            if place := _place_of(each, self._digests):
-                current().key = place
+            owner = keys.owner_of(each)
+            if isinstance(owner, int):
+                current().key = str(owner)
                 return ()
+            if owner is not None:
+                return self._admit(scope, path, owner, keys.named(owner))
         ways = "in the header `Authorization: Bearer KEY`"
         if path.startswith(SENT_AS_X_API_KEY):
             ways += " or `x-api-key: KEY`"
         what = "this key is not known to it" if shown else "none was sent"
-        body = error_body(path, 401, f"this gateway needs a key {ways}, and {what}")
-        return EdgeAnswer(401, body, ((b"content-type", JSON), (b"www-authenticate", b"Bearer")))
+        return _refuse(path, 401, f"this gateway needs a key {ways}, and {what}")
+
+    def _admit(
+        self, scope: Scope, path: str, name: str, settings: KeySettings | None
+    ) -> EdgeAnswer | ExtraHeaders:
+        """Let a named key in as far as it may go."""
+        assert settings is not None
+        client = client_of(scope)
+        client.record.key = name
+        grant = Grant(name, settings, self._counts)
+        if path.startswith(ADMIN) and not settings.admin:
+            return _refuse(path, 403, "this key may not change the gateway (keys.NAME.admin)")
+        if not grant.allows_path(path):
+            return _refuse(path, 403, "this key may not use this route (keys.NAME.routes)")
+        if (excess := grant.begin()) is not None:
+            return _too_much(path, excess, settings)
+        client.grant = client.record.grant = grant
+        return ()
 
 
-def shows_one_of(scope: Scope, keys: Iterable[str]) -> bool:
-    """Return whether a request sends one of some keys."""
-    digests = _digests(keys)
-    return any(_place_of(each, digests) for each in _shown_keys(scope, scope["path"]))
-
-
-def _place_of(shown: str, digests: list[bytes]) -> int:
-    """
-    Return the place of a key among others, from 1; 0 if it is none of them.
-
-    Compares with every key, so that the time taken does not reveal which one is similar.
-    """
-    digest = _digest(shown)
-    found = [compare_digest(digest, each) for each in digests]
-    return found.index(True) + 1 if any(found) else 0
-
-
-def _digests(keys: Iterable[str]) -> list[bytes]:
-    return [_digest(key) for key in keys]
-
-
-def _digest(key: str) -> bytes:
-    return sha256(key.encode("utf-8", "surrogatepass")).digest()
-
-
-def _shown_keys(scope: Scope, path: str) -> list[str]:
+def shown_keys(scope: Scope, path: str) -> list[str]:
     """Return the keys that a request sends: Anthropic's clients may use either header."""
     scheme, _, key = header(scope, b"authorization").strip().partition(" ")
     keys = [key.strip()] if scheme.lower() == "bearer" else []
     if path.startswith(SENT_AS_X_API_KEY):
         keys.append(header(scope, b"x-api-key").strip())
     return [key for key in keys if key]
+
+
+def _has_key(scope: Scope, keys: Keyring) -> bool:
+    """Return whether a query has a key in it, or what is meant to be one."""
+    query = scope["query_string"].decode("latin-1")
+    try:
+        given = parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+    except ValueError:
+        return False
+    return any(
+        name.lower() in _NAMES_OF_KEYS or keys.owner_of(value) is not None for name, value in given
+    )
+
+
+def _too_much(path: str, excess: Excess, settings: KeySettings) -> EdgeAnswer:
+    most = getattr(settings, excess.limit)
+    text = (
+        f"this key has reached its limit of {most} (keys.NAME.{excess.limit}): "
+        f"try again in {excess.retry_s} s"
+    )
+    answer = _refuse(path, 429, text)
+    retry = (b"retry-after", str(excess.retry_s).encode("ascii"))
+    return answer._replace(headers=(*answer.headers, retry))
+
+
+def _refuse(path: str, status: int, text: str) -> EdgeAnswer:
+    headers: ExtraHeaders = (_JSON,)
+    if status == 401:
+        headers = (_JSON, (b"www-authenticate", b"Bearer"))
+    return EdgeAnswer(status, error_body(path, status, text), headers)

@@ -173,7 +173,8 @@ class _Server(uvicorn.Server):
             return
         journal.say(f"listening on {self._address}")
         listen = self._settings.listen
-        if not listen.keys and not is_loopback(listen.host):
+        is_open = not listen.keys and not self._settings.keys
+        if is_open and not is_loopback(listen.host):
             # Written whatever the log level is.
             journal.say(
                 f"WARNING: everyone who can reach {self._address} may use this gateway and LM "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..access.keyring import Keyring
 from ..observability.journal import get_logger
 from ..settings.live import Change, LiveSettings
 from ..settings.schema import Settings
@@ -15,7 +16,7 @@ from ..settings.sources import SettingsProblem
 from ..wire.writing import encode, encode_error
 from .addresses import is_loopback
 from .asgi import Scope, header
-from .keys import shows_one_of
+from .keys import shown_keys
 
 
 class Reloads:
@@ -50,10 +51,13 @@ class Reloads:
             wanted = self._live.reread()
         except SettingsProblem as found:
             problem = found.with_traceback(None)
-        to_be = wanted.listen.keys if wanted is not None else ()
-        in_force = self._live.current.listen.keys
-        is_open = not in_force or (wanted is not None and not to_be)
-        if not is_open and not shows_one_of(scope, (*in_force, *to_be)):
+        keys = [Keyring(self._live.current)]
+        if wanted is not None:
+            keys.append(Keyring(wanted))
+        shown = shown_keys(scope, scope["path"])
+        if not any(each.is_empty or each.may_reload(shown) for each in keys):
+            if any(each.owner_of(one) is not None for each in keys for one in shown):
+                return 403, encode_error("this key may not change the gateway (keys.NAME.admin)")
             return 401, encode_error(
                 "a reload needs one of the gateway's keys, in the header `Authorization: Bearer "
                 "KEY`"

@@ -9,14 +9,14 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from .paths import HINTS, HOSTS, MAPS, SECTIONS
+from .paths import HINTS, HOSTS, KEYS, MAPS, SECTIONS, TABLES
 from .schema import Settings
 from .written import value_of
 
 CERTIFICATE = ("listen.tls_certificate", "listen.tls_key")
 """Files that a reload reads again although their names are the same."""
 
-RELOADED = frozenset({"listen.keys", "listen.keys_file", "log.level", *CERTIFICATE, *MAPS})
+RELOADED = frozenset({"listen.keys", "listen.keys_file", KEYS, "log.level", *CERTIFICATE, *MAPS})
 """The settings, and the free-form sections, that a reload puts in force."""
 
 Prepare: TypeAlias = Callable[[Settings], Callable[[], None]]
@@ -76,7 +76,7 @@ def _is_reloaded(path: str, current: Settings, wanted: Settings) -> bool:
 
 def _differing(one: Settings, other: Settings) -> list[str]:
     paths = [path for path in HINTS if value_of(one, path) != value_of(other, path)]
-    return paths + [name for name in (*MAPS, HOSTS) if getattr(one, name) != getattr(other, name)]
+    return paths + [name for name in (*MAPS, *TABLES) if getattr(one, name) != getattr(other, name)]
 
 
 def _merged(current: Settings, wanted: Settings) -> Settings:
@@ -94,6 +94,6 @@ def _merged(current: Settings, wanted: Settings) -> Settings:
     }
     maps = {
         name: getattr(wanted if _is_reloaded(name, current, wanted) else current, name)
-        for name in (*MAPS, HOSTS)
+        for name in (*MAPS, *TABLES)
     }
     return Settings(**sections, **maps)

@@ -8,7 +8,7 @@ from typing import get_args, get_origin, get_type_hints
 
 import msgspec
 
-from .schema import HostSettings, Settings, UpstreamSettings
+from .schema import HostSettings, KeySettings, Settings, UpstreamSettings
 
 _HINTS_OF_SECTIONS = {
     name: hint
@@ -18,6 +18,9 @@ _HINTS_OF_SECTIONS = {
 SECTION_NAMES = tuple(_HINTS_OF_SECTIONS)
 HOSTS = "hosts"
 """The section of tables with names of the user's own, in the file only."""
+KEYS = "keys"
+"""The section of tables of access keys, likewise."""
+TABLES = (HOSTS, KEYS)
 MAPS = tuple(
     name
     for name, hint in _HINTS_OF_SECTIONS.items()
@@ -25,7 +28,7 @@ MAPS = tuple(
 )
 """Free-form sections: maps of text to text with the user's own keys, in the file only."""
 SECTIONS: dict[str, type[msgspec.Struct]] = {
-    name: kind for name, kind in _HINTS_OF_SECTIONS.items() if name not in (*MAPS, HOSTS)
+    name: kind for name, kind in _HINTS_OF_SECTIONS.items() if name not in (*MAPS, *TABLES)
 }
 HINTS: dict[str, object] = {
     f"{section}.{key}": hint
@@ -42,6 +45,14 @@ HOST_HINTS: dict[str, object] = {
     if key in HostSettings.__struct_fields__
 }
 """The type of each setting of a host, by its path with NAME in place of the host's name."""
+OF_ANY_KEY = f"{KEYS}.NAME."
+"""What stands before the key of an access key's setting where no access key is meant."""
+KEY_HINTS: dict[str, object] = {
+    f"{OF_ANY_KEY}{key}": hint
+    for key, hint in get_type_hints(KeySettings, include_extras=True).items()
+    if key in KeySettings.__struct_fields__
+}
+"""The type of each setting of an access key, likewise."""
 OF_UPSTREAM = tuple(UpstreamSettings.__struct_fields__)
 """The keys that every host takes from `[upstream]` when its own table has none."""
 VARIABLES = {f"OLGATE_{path.replace('.', '_').upper()}": path for path in HINTS}
@@ -77,6 +88,6 @@ def split_path(path: str) -> tuple[str, str]:
     (('listen', 'port'), ('hosts.studio.local', 'url'))
     """
     section, _, key = path.partition(".")
-    if section == HOSTS:
+    if section in TABLES:
         section, _, key = path.rpartition(".")
     return section, key

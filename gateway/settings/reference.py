@@ -23,13 +23,17 @@ from .paths import (
     HINTS,
     HOST_HINTS,
     HOSTS,
+    KEY_HINTS,
+    KEYS,
     MAPS,
     OF_ANY_HOST,
+    OF_ANY_KEY,
     OF_UPSTREAM,
     SECTION_NAMES,
     SECTIONS,
+    TABLES,
 )
-from .schema import SECRETS, HostSettings, Settings
+from .schema import SECRETS, HostSettings, KeySettings, Settings
 from .written import as_value, describe
 
 WIDTH = 98
@@ -41,8 +45,15 @@ _OF_HOSTS = (
     "NAME is your own, and only the file can have it. A host has every key of `[upstream]`, whose "
     "values hold where its own table has none, and these ([several hosts](fleet.md#several-hosts)):"
 )
+_OF_KEYS = (
+    "NAME is your own, and only the file can have it. A reload changes these ([keys](keys.md)):"
+)
 _MARKED = re.compile(r"(<!-- settings -->\n).*?(<!-- end of the settings -->)", re.DOTALL)
 _CITED = re.compile(r" \(docs/(facts/[a-z]+\.md#[a-z0-9-]+)\)")
+
+
+_EXAMPLES = {HOSTS: ['# url = "http://…"'], KEYS: ['# secret_file = "/run/secrets/…"']}
+"""What a table of one's own needs at least."""
 
 
 class Setting(NamedTuple):
@@ -87,6 +98,21 @@ def explained_host_settings() -> tuple[Setting, ...]:
     )
 
 
+def explained_key_settings() -> tuple[Setting, ...]:
+    """Return the settings of an access key."""
+    meanings, plain = _docstrings(), KeySettings()
+    return tuple(
+        Setting(
+            path=path,
+            meaning=meanings[KeySettings.__name__, path.removeprefix(OF_ANY_KEY)],
+            accepts=expectation(hint, path),
+            default=getattr(plain, path.removeprefix(OF_ANY_KEY)),
+            variables=(),
+        )
+        for path, hint in KEY_HINTS.items()
+    )
+
+
 def explained_sections() -> dict[str, str]:
     """Return what each section is about, in the order of the schema."""
     meanings = _docstrings()
@@ -102,7 +128,7 @@ def with_table(page: str) -> str:
     """Return a page whose marked passage holds the tables of all settings."""
     parts: list[str] = []
     for section, meaning in explained_sections().items():
-        shown = OF_ANY_HOST.rstrip(".") if section == HOSTS else section
+        shown = f"{section}.NAME" if section in TABLES else section
         parts.append(f"### `[{shown}]`\n\n{_linked(meaning)}\n")
         rows = [each for each in explained_settings() if each.path.startswith(f"{section}.")]
         if section in MAPS:
@@ -111,6 +137,9 @@ def with_table(page: str) -> str:
         if section == HOSTS:
             parts.append(f"{_OF_HOSTS}\n")
             rows = list(explained_host_settings())
+        if section == KEYS:
+            parts.append(f"{_OF_KEYS}\n")
+            rows = list(explained_key_settings())
         parts.append("| key | default | meaning |\n|---|---|---|")
         parts += [_row(each) for each in rows]
         parts.append("")
@@ -125,12 +154,14 @@ def default_file() -> str:
         "# Remove the # in front of a key to change it. `olgate config` shows what is in force.",
     ]
     for section, about in explained_sections().items():
-        if section == HOSTS:
+        if section in TABLES:
             # With a space: an example, which is not to be uncommented as it is.
-            lines += ["", *_comment(about), f"# [{OF_ANY_HOST.rstrip('.')}]", '# url = "http://…"']
-            for each in explained_host_settings():
-                key = each.path.removeprefix(OF_ANY_HOST)
-                lines += ["", *_comment(each.meaning), f"# {key} = {as_value(each.default)}"]
+            lines += ["", *_comment(about), f"# [{section}.NAME]", *_EXAMPLES[section]]
+            own = explained_host_settings() if section == HOSTS else explained_key_settings()
+            for each in own:
+                key = each.path.rpartition(".")[2]
+                if each.default is not None:
+                    lines += ["", *_comment(each.meaning), f"# {key} = {as_value(each.default)}"]
             continue
         lines += ["", *_comment(about), f"[{section}]"]
         for each in explained_settings():
@@ -162,6 +193,18 @@ def json_schema() -> dict[str, Any]:
             entry["default"] = each.default
         found[section]["properties"][key] = entry
     found[HOSTS]["additionalProperties"] = _schema_of_host(found["upstream"]["properties"])
+    found[KEYS]["additionalProperties"] = {
+        "type": "object",
+        "properties": {
+            each.path.removeprefix(OF_ANY_KEY): {
+                "description": _plain(each.meaning),
+                **_schema_of(each.path),
+                **({} if each.default is None else {"default": each.default}),
+            }
+            for each in explained_key_settings()
+        },
+        "additionalProperties": False,
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The settings file of olgate",
@@ -196,7 +239,7 @@ def _schema_of_host(upstream: dict[str, Any]) -> dict[str, Any]:
 def _schema_of(path: str) -> dict[str, Any]:
     if path == "models.keep_alive":
         return {"type": ["string", "integer"]}
-    made = msgspec.json.schema((HINTS | HOST_HINTS)[path])
+    made = msgspec.json.schema((HINTS | HOST_HINTS | KEY_HINTS)[path])
     # A file cannot say null: a setting that is not set is left out.
     arms = [arm for arm in made.pop("anyOf", [made]) if arm != {"type": "null"}]
     (arm,) = arms

@@ -12,9 +12,10 @@ import msgspec
 
 from ..names import grammar
 from .hints import NO_LIMIT, accepts, expectation, from_text, hint_of_duration
-from .paths import HINTS, HOST_HINTS
+from .paths import HINTS, HOST_HINTS, KEY_HINTS, OF_ANY_KEY
 from .schema import SECRETS
 from .values import (
+    read_digest,
     read_file_name,
     read_host,
     read_keep_alive,
@@ -28,7 +29,7 @@ from .values import (
     read_upstream_url,
 )
 
-ALL_HINTS = HINTS | HOST_HINTS
+ALL_HINTS = HINTS | HOST_HINTS | KEY_HINTS
 
 
 class SettingsProblem(Exception):
@@ -60,6 +61,8 @@ READERS: dict[str, Callable[..., object]] = {
     "upstream.ca_file": read_file_name,
     "listen.tls_certificate": read_file_name,
     "listen.tls_key": read_file_name,
+    f"{OF_ANY_KEY}secret_file": read_file_name,
+    f"{OF_ANY_KEY}digest": read_digest,
 }
 
 
@@ -107,6 +110,6 @@ def _is_unicode(value: object) -> bool:
 
 
 def _problem(path: str, given: Given, wanted: str, hint: str = "") -> SettingsProblem:
-    holds_secret = path in SECRETS or "@" in str(given.value)
+    holds_secret = path in SECRETS or path == f"{OF_ANY_KEY}digest" or "@" in str(given.value)
     got = "" if holds_secret else f", got {given.value!r}"
     return SettingsProblem(f"{given.place}: expected {wanted}{got}{hint}")

@@ -15,18 +15,20 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import msgspec
 
 from ..names import grammar
 from .hosts import gaps_in_tiers, given_in, made_hosts, split_off
+from .keys import keys_given_in, made_keys, take_keys
 from .paths import (
     BORROWED,
     CONFIG_VARIABLE,
     FLAGS,
     HINTS,
     HOSTS,
+    KEYS,
     MAPS,
     SECTION_NAMES,
     SECTIONS,
@@ -38,6 +40,7 @@ from .values import (
     read_duration,
     read_keys_file,
     read_ollama_host,
+    read_secret_file,
     read_store_url_file,
     read_token_file,
 )
@@ -96,6 +99,7 @@ def read(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | N
     for rank, layer in enumerate(layers):
         given |= {path: each._replace(rank=rank) for path, each in layer.items()}
     hosts = split_off(given, notes)
+    tables = take_keys(given)
     values = {
         path: settle(path, each) for path, each in given.items() if not path.startswith(f"{HOSTS}.")
     }
@@ -129,8 +133,19 @@ def read(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | N
     )
     notes += gaps_in_tiers(made)
     sections[HOSTS] = made
+    sections[KEYS] = made_keys(
+        tables,
+        cast("tuple[str, ...]", values.get("listen.keys", ())),
+        lambda file, where: _read_secrets(file, where, "file of the secret", read_secret_file),
+        notes,
+    )
     sources = {path: given[path].place if path in given else "default" for path in HINTS}
     sources |= {path: each.place for path, each in given.items()}
+    sources |= {
+        f"{KEYS}.{name}.{key}": each.place
+        for name, table in tables.items()
+        for key, each in table.items()
+    }
     return Loaded(msgspec.convert(sections, Settings, from_attributes=True), sources, tuple(notes))
 
 
@@ -238,6 +253,9 @@ def _read_file(file: Path | None) -> dict[str, Given]:
         if section == HOSTS:
             given |= given_in(str(file), keys)
             continue
+        if section == KEYS:
+            given |= keys_given_in(str(file), keys)
+            continue
         for key, value in keys.items():
             path = f"{section}.{key}"
             if section not in MAPS and path not in HINTS:
@@ -288,6 +306,7 @@ def _read_variables(environ: Mapping[str, str]) -> dict[str, Given]:
         elif (section := variable.removeprefix("OLGATE_").partition("_")[0].lower()) in (
             *MAPS,
             HOSTS,
+            KEYS,
         ):
             raise SettingsProblem(
                 f"unknown variable {variable}: only the settings file can have [{section}]"

@@ -7,6 +7,7 @@ read; the error's text fits after the word "expected". `sources` chooses between
 
 import re
 from collections.abc import Iterable
+from hashlib import sha256
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -169,6 +170,29 @@ def read_token_file(file: Path) -> str:
     if token is None:
         raise ValueError(wanted)
     return token
+
+
+def read_digest(text: str) -> str:
+    """Return a SHA-256 in lower-case hexadecimal; a prefix `sha256:` is left out."""
+    digest = text.strip().lower().removeprefix("sha256:")
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError("a SHA-256 of 64 hexadecimal digits, as `olgate keys add` writes it")
+    return digest
+
+
+def read_secret_file(file: Path) -> str:
+    """Return the digest of the secret that a file has in its only line. Raises OSError."""
+    wanted = "one line with a secret of printable ASCII characters without spaces"
+    try:
+        (secret,) = read_keys([file.read_text("utf-8-sig").strip()])
+    except ValueError:
+        raise ValueError(wanted) from None
+    return digest_of(secret)
+
+
+def digest_of(secret: str) -> str:
+    """Return the digest under which a secret is kept: its SHA-256 in hexadecimal."""
+    return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def read_file_name(text: str) -> str:

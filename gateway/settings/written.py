@@ -10,9 +10,10 @@ import re
 from collections.abc import Mapping
 
 from .hints import NO_LIMIT
-from .paths import HINTS, HOSTS, MAPS, split_path
-from .schema import SECRETS, HostSettings, Settings, secret_shown
+from .paths import HINTS, HOSTS, KEYS, MAPS, split_path
+from .schema import SECRETS, HostSettings, KeySettings, Settings, secret_shown
 
+_SECRETS_OF_TABLES = frozenset(((HOSTS, "token"), (KEYS, "digest")))
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -28,6 +29,13 @@ def describe(settings: Settings) -> dict[str, object]:
     flat |= {path: secret_shown(flat[path]) for path in SECRETS}
     for name, host in settings.hosts.items():
         flat |= _describe_host(name, host, settings)
+    plain = KeySettings()
+    for name, key in settings.keys.items():
+        flat |= {
+            f"{KEYS}.{name}.{each}": secret_shown(value) if each == "digest" else value
+            for each in key.__struct_fields__
+            if (value := getattr(key, each)) != getattr(plain, each)
+        }
     return flat
 
 
@@ -70,7 +78,7 @@ def as_toml(settings: Settings, sources: Mapping[str, str]) -> str:
         source = as_comment(sources.get(path, "default"))
         if path == "upstream.url" and settings.hosts:
             lines.append("# url is that of each host")
-        elif path in SECRETS or (key == "token" and head.startswith(f"{HOSTS}.")):
+        elif path in SECRETS or (head.partition(".")[0], key) in _SECRETS_OF_TABLES:
             lines.append(f"# {key} is {value}{source}")
         elif value is None:
             lines.append(f"# {key} is not set")

@@ -8,7 +8,7 @@ import pytest
 from conformance.tests.gateway.support import lines_of, written
 from gateway.engine.failures import Failures
 from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
-from gateway.observability.record import start_record
+from gateway.observability.record import Grant, start_record
 from gateway.runtime.context import RequestContext
 from gateway.settings.schema import Settings
 
@@ -22,6 +22,7 @@ class Client:
     pinned: str | None = None
     served_by = ""
     held_bytes = 0
+    grant: Grant | None = None
 
     def __init__(self, *, is_started: bool = False, is_gone: bool = False) -> None:
         self.is_started = is_started

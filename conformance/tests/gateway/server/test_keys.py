@@ -103,7 +103,7 @@ def test_keys_are_compared_whole_and_in_constant_time(monkeypatch: pytest.Monkey
         compared.append((left, right))
         return left == right
 
-    monkeypatch.setattr("gateway.server.keys.compare_digest", note)
+    monkeypatch.setattr("gateway.access.keyring.compare_digest", note)
     settings = Settings(listen=ListenSettings(keys=KEYS))
     for key in ("first-key", "x"):
         scope = {"path": "/", "headers": [(b"authorization", b"Bearer " + key.encode())]}

@@ -19,7 +19,7 @@ from conformance.tests.gateway.support import CHAT, LOADED, chat, speak_to
 from gateway.server.keys import KeyGate
 from gateway.server.reloading import Reloads
 from gateway.settings.live import RELOADED, LiveSettings
-from gateway.settings.paths import HINTS, MAPS
+from gateway.settings.paths import HINTS, KEYS, MAPS
 from gateway.settings.schema import ListenSettings, Settings
 from gateway.settings.sources import SettingsProblem
 
@@ -197,7 +197,7 @@ def test_what_needs_a_restart_stays_as_it_was() -> None:
     assert (("listen.keys", "aliases"), ("listen.port",)) == change
     assert 11434 == live.current.listen.port
     assert {"a": "b"} == live.current.aliases
-    assert {*HINTS, *MAPS} >= RELOADED
+    assert {*HINTS, *MAPS, KEYS} >= RELOADED
     assert ((), ("listen.port",)) == live.use(other)
 
 

@@ -12,7 +12,7 @@ import platformdirs.windows
 import pytest
 
 from gateway.settings import __main__ as making
-from gateway.settings.paths import HINTS, HOSTS, MAPS, SECTIONS
+from gateway.settings.paths import HINTS, MAPS, SECTIONS, TABLES
 from gateway.settings.reference import (
     default_file,
     explained_sections,
@@ -45,7 +45,7 @@ def test_a_stale_file_is_found_and_written_anew(
 def test_every_setting_and_section_is_explained() -> None:
     """A field without a docstring would be a KeyError; none is empty."""
     assert set(HINTS) == {each.path for each in explained_settings()}
-    assert {*SECTIONS, *MAPS, HOSTS} == set(explained_sections())
+    assert {*SECTIONS, *MAPS, *TABLES} == set(explained_sections())
     assert [] == [each.path for each in explained_settings() if len(each.meaning) < 10]
     assert set(HINTS) == set(re.findall(r"^\| `([a-z_.]+)` \|", PAGE, re.MULTILINE))
 

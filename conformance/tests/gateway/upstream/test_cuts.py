@@ -31,6 +31,7 @@ from gateway.engine.run import Run, Services
 from gateway.engine.turns import Turns
 from gateway.faults import UpstreamFailure
 from gateway.fleet.fleet import Fleet
+from gateway.observability.record import Grant
 from gateway.plans.chat import ChatFold, ChatStream
 from gateway.runtime.outcome import StreamCall
 from gateway.server.bodies import Bodies
@@ -144,6 +145,7 @@ class Client:
     pinned: str | None = None
     served_by = ""
     held_bytes = 0
+    grant: Grant | None = None
 
     def __init__(self) -> None:
         self.is_started = self.is_finished = False

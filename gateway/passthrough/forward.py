@@ -6,6 +6,8 @@ which answer is made without LM Studio (`gateway/runtime/patching.py`). A body t
 streamed and never sent twice. Errors of the gateway have the caller's dialect.
 """
 
+# Long because one request, its rights, its changes and its next host meet here.
+
 from __future__ import annotations
 
 import re

@@ -83,6 +83,8 @@ class Relay:
         api = self._api
         is_streamed = False
         request: Any = None
+        record = current()
+        record.work = context
         try:
             if client.pinned is not None or not self._services.fleet.is_one:
                 run.ticket = self._services.fleet.ticket(client.pinned)
@@ -155,7 +157,8 @@ class Relay:
                 raise
         finally:
             client.stop_waiting()
-            record, row = current(), context.resolved
+            row = context.resolved
+            record.work = None
             record.is_model_known = row is not None
             record.model = context.asked.display or None if row is None else row.name
             if context.loaded_ns != context.started_ns:

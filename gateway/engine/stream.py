@@ -59,6 +59,7 @@ class Frames:
         "_last_data",
         "_look_at_first",
         "_look_at_keys",
+        "_record",
         "_translator",
         "_unsent",
     )
@@ -82,6 +83,7 @@ class Frames:
         self._translator: Translator[Any, Any] = call.translator()
         self._fold = None if call.streamed else call.fold()
         self._is_first = self._is_watched = True
+        self._record = current()
         self._unsent = b""
         self._cuts: CutTexts | None = None
         # In a sample of the streams, and there the first and last event: all have the same keys.
@@ -111,7 +113,7 @@ class Frames:
             raise
         if self._look_at_keys is not None and self._last_data:
             self._look_at_keys(self._last_data)
-        current().note_counts(self._api.counts, last, self._translator)
+        self._record.note_counts(self._api.counts, last, self._translator)
         if self._fold is None:
             if self._cuts is not None:
                 self._cuts.join([last], is_last=True)
@@ -124,6 +126,7 @@ class Frames:
         # One function, because every token passes here and each function call costs time.
         # All events of one read share a timestamp.
         self._context.now = utc_text(time.time_ns())
+        self._record.events += len(batch)
         frames: list[Any] = []
         keep = frames.append if self._fold is None else self._fold.add
         try:

@@ -140,12 +140,41 @@ class Kept(Protocol):
         """Note a request to LM Studio."""
 
 
+class Named(Protocol):
+    """A model."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+
+class Asked(Protocol):
+    """The name that a request gave a model."""
+
+    @property
+    def display(self) -> str:
+        """The name as it is shown; empty without one."""
+
+
+class Work(Protocol):
+    """What is known of a request while it runs."""
+
+    @property
+    def resolved(self) -> Named | None:
+        """The model, once it is found."""
+
+    @property
+    def asked(self) -> Asked:
+        """The model's name as the client gave it."""
+
+
 class Record:
     """One request. Times are nanoseconds of the monotonic clock; None means not happened."""
 
     __slots__ = (
         "client",
         "estimated",
+        "events",
         "fault",
         "first_ns",
         "first_token_ns",
@@ -169,6 +198,7 @@ class Record:
         "trace",
         "upstream",
         "upstream_status",
+        "work",
     )
 
     def __init__(self, observer: Observer | None = None, wanted_id: str = "") -> None:
@@ -210,6 +240,10 @@ class Record:
         self.tokens_out: int | None = None
         self.estimated: tuple[str, ...] = ()
         self.retries = 0
+        self.events = 0
+        """The events of LM Studio's stream that have arrived: about one for each token."""
+        self.work: Work | None = None
+        """What is known of the request while its plan runs; None before and after."""
 
     def note_counts(
         self, names: Iterable[tuple[str, str, str]], answer: object, reported: object

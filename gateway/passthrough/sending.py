@@ -90,9 +90,11 @@ async def _send_on(
     """Send an answer on as it arrives. Raises UpstreamFailure for a stream that ends too early."""
     await client.start(answer.status, answer.headers)
     end = b""
+    record = current()
 
     def send_chunk(chunk: bytes) -> Awaitable[None] | None:
         nonlocal end
+        record.events += 1
         end = (end + chunk)[-END_BYTES:]
         return client.push(chunk)
 
@@ -116,6 +118,7 @@ async def _send_on(
                 if mark in chunk:
                     break
             else:
+                record.events += 1
                 end = (end + chunk)[-END_BYTES:]
                 return client.push(chunk)
         if rewriter is None:
@@ -137,7 +140,7 @@ async def _send_on(
         await rest(take)
     if rewriter is not None and (pending := rewriter.close()) is not None:
         await pending
-    current().note_usage(b"".join(start.held[:1])[:END_BYTES] + end)
+    record.note_usage(b"".join(start.held[:1])[:END_BYTES] + end)
     may_end = answer.status in BODILESS or ends_well(path, end)
     if client.is_event_stream and not may_end:
         raise UpstreamFailure(

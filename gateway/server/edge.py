@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from html import escape
 from http import HTTPStatus
+from time import perf_counter_ns, time_ns
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote
@@ -30,6 +31,7 @@ from ..observability.record import (
     Tracer,
     start_record,
 )
+from ..observability.traffic import MOST_TEXT, Ended, Traffic
 from ..settings.schema import Settings
 from ..wire.writing import JSON
 from .asgi import (
@@ -79,6 +81,7 @@ class Edge:
         gates_of: Mapping[bytes, Gate] = MappingProxyType({}),
         tracer: Tracer | None = None,
         inspector: Inspector | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         """
         Wrap `inner`; `gates` are called in order, and the first answer ends the request.
@@ -86,7 +89,7 @@ class Edge:
         A gate of `gates_of` is called before them, and only for requests with that header.
 
         `observer` is notified of every request when it has ended, and `tracer` when it begins.
-        `inspector` keeps what passes.
+        `inspector` keeps what passes. `traffic` has the requests that run, and the last ones.
         """
         self._inner = inner
         self._table = table
@@ -96,6 +99,9 @@ class Edge:
         self._observer = observer
         self._tracer = tracer
         self._inspector = inspector
+        self._traffic = traffic
+        self.when_draining: list[Callable[[], None]] = []
+        """Called when nothing new is accepted and running answers are to end."""
         self._log = get_logger()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,6 +119,8 @@ class Edge:
         if self._inspector is not None:
             receive, send = self._inspector.begin(scope, record, receive, send, SERVER_PUSH)
         client = AsgiClient(scope, receive, send, record)
+        if self._traffic is not None:
+            self._traffic.running[record] = scope
         # Stored, because a router may change the scope.
         path: str = scope["path"]
         failed = False
@@ -141,10 +149,17 @@ class Edge:
             if self._observer is not None:
                 self._observer.running_requests -= 1
                 self._observer.running_streams -= record.is_stream
+            if self._traffic is not None:
+                self._traffic.running.pop(record, None)
             outcome = "failed" if failed else client.outcome
             self._note_end(scope, record, client.status, outcome)
             # The scope and the client would hold each other, and the request with them.
             scope.pop(CLIENT, None)
+
+    def drain(self) -> None:
+        """End what would run for ever: the process is about to end."""
+        for end in self.when_draining:
+            end()
 
     def note_refusal(self, scope: Scope, waited_s: float = 0.0) -> bytes:
         """
@@ -175,13 +190,35 @@ class Edge:
             record.grant.end((record.tokens_in or 0) + (record.tokens_out or 0))
         if record.trace is not None:
             record.trace.end(record, scope["method"], status, outcome)
+        path: str = record.route or scope["path"]
+        agent = header(scope, b"user-agent")
+        traffic = self._traffic
+        if traffic is not None and path not in traffic.skipped:
+            traffic.last.append(
+                Ended(
+                    record.id,
+                    scope["method"],
+                    path[:MOST_TEXT],
+                    status,
+                    outcome,
+                    agent[:MOST_TEXT],
+                    record.key,
+                    record.model,
+                    record.host,
+                    record.tokens_in,
+                    record.tokens_out,
+                    record.fault,
+                    time_ns(),
+                    perf_counter_ns() - record.started_ns,
+                )
+            )
         log_request(
             self._log,
             record=record,
             method=scope["method"],
-            path=record.route or scope["path"],
+            path=path,
             status=status,
-            user_agent=header(scope, b"user-agent"),
+            user_agent=agent,
             outcome=outcome,
         )
 

@@ -119,6 +119,7 @@ class _Server(uvicorn.Server):
     ) -> None:
         """Wrap `app`, without opening anything yet."""
         self._settings = settings
+        self._edge = app if isinstance(app, Edge) else None
         self._reload = reload
         self._terminal = find_terminal()
         self._second_signal = asyncio.Event()
@@ -188,6 +189,8 @@ class _Server(uvicorn.Server):
             server.close()
         for each in sockets or ():
             each.close()
+        if self._edge is not None:
+            self._edge.drain()
         for connection in list(self.server_state.connections):
             connection.shutdown()
         if running := len(self.server_state.tasks):

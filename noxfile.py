@@ -188,6 +188,16 @@ def deploy(session: nox.Session) -> None:
     run(session, "pytest", "conformance/tests/deployed", "-rs", *session.posargs)
 
 
+@nox.session(reuse_venv=True, default=False)
+def browser(session: nox.Session) -> None:
+    """Look at the page at /olgate/ in Chromium: `-- --write` makes its pictures in docs/ anew."""
+    install(session, ".[dev,browser]")
+    env = {"WRITE_PICTURES": "1"} if "--write" in session.posargs else {}
+    more = [each for each in session.posargs if each != "--write"]
+    tests = "conformance/tests/gateway/console/test_browser.py"
+    session.run("python", "-m", "pytest", tests, "-rs", *more, env=env)
+
+
 @nox.session(venv_backend="none", requires=["dev"])
 def cluster(session: nox.Session) -> None:
     """Let parts of a fleet fail under load: `nox -s cluster -- --all` or `-- --write`."""

@@ -19,6 +19,8 @@ from litestar.types import ASGIApp as LitestarApp
 from litestar.types import Method
 
 from .catalogue.uploads import Blobs
+from .console.console import COOKIE, Console
+from .console.snapshot import Snapshots
 from .engine.endpoint import Endpoint
 from .engine.model_check import ModelCheck
 from .engine.relay import Relay
@@ -33,6 +35,7 @@ from .lean_imports import hide_modules
 from .observability import journal, metrics
 from .observability.metrics import Metrics
 from .observability.tracing import open_tracer
+from .observability.traffic import Traffic
 from .observability.worker_label import labelled
 from .passthrough.forward import Passthrough
 from .plans.endpoints import ENDPOINTS, PASSED_ON, PASSTHROUGH
@@ -47,7 +50,7 @@ from .server.loops import LoopGate
 from .server.origins import GATES
 from .server.pins import note_pin
 from .server.reloading import Reloads
-from .server.routes import HEALTH, INSPECT, RELOAD, REST, RouteTable
+from .server.routes import CONSOLE_PATHS, HEALTH, INSPECT, RELOAD, REST, RouteTable
 from .server.workers import Worker
 from .settings.live import LiveSettings
 from .settings.schema import Settings
@@ -182,6 +185,20 @@ def create_app(
     if process.metrics is not None:
         handlers.append(_handler(metrics.PATH, _serve_metrics(process.metrics, worker)))
         entries.append(("GET", metrics.PATH))
+    gates_of: dict[bytes, Gate] = {
+        hops.HEADER: LoopGate(process.name),
+        proxies.HEADER: proxies.believe_proxies,
+        HOST: note_pin,
+    }
+    console, traffic = None, None
+    if settings.routes.console:
+        traffic = Traffic((HEALTH, metrics.PATH, *CONSOLE_PATHS))
+        shown = Snapshots(process.fleet, live, traffic, process.store)
+        console = Console(shown, live, keys, is_one_of_several=worker is not None)
+        gates_of[COOKIE] = console.note_session
+        for method, path, serve in console.routes():
+            handlers.append(_handler(path, serve))
+            entries.append((method, path))
     # Litestar would import OpenTelemetry where that is installed, also if no traces are wanted.
     with hide_modules("litestar.plugins.opentelemetry"):
         inner = Litestar(
@@ -189,20 +206,20 @@ def create_app(
         )
     # The last check, because a browser's preflight, which never has a key, is answered before it.
     gates: tuple[Gate, ...] = (*GATES, keys)
-    return Edge(
+    edge = Edge(
         cast("ASGIApp", inner),
         RouteTable(entries, mounts),
         settings,
         gates,
         process.metrics,
-        {
-            hops.HEADER: LoopGate(process.name),
-            proxies.HEADER: proxies.believe_proxies,
-            HOST: note_pin,
-        },
+        gates_of,
         process.tracer,
         inspector,
+        traffic,
     )
+    if console is not None:
+        edge.when_draining.append(console.close)
+    return edge
 
 
 def _route(path: str, endpoints: dict[str, Endpoint], process: Process) -> BaseRouteHandler:

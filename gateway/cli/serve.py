@@ -22,6 +22,7 @@ from .options import (
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ..server.workers import Worker
@@ -51,7 +52,7 @@ def serve(workers: int, **flags: Unpack[Flags]) -> NoReturn:
     if workers > 1:
         sys.exit(run_workers(workers, loaded, flags))
     _begin(loaded, flags)
-    sys.exit(run_gateway(loaded.settings, flags))
+    sys.exit(run_gateway(loaded.settings, flags, sources=loaded.sources))
 
 
 def run_workers(count: int, loaded: "Loaded", flags: Flags) -> int:
@@ -92,13 +93,14 @@ def run_gateway(
     flags: Flags,
     listener: "socket.socket | None" = None,
     worker: "Worker | None" = None,
+    sources: "Mapping[str, str] | None" = None,
 ) -> int:
     """
     Serve the gateway's application until a signal stops it; return the exit code.
 
     A reload reads the flags and all other sources anew. `listener` is a socket from
     `gateway.server.listen.bind`. Without it, the address is bound here. `worker` says which of
-    several processes this is.
+    several processes this is. `sources` says where each setting comes from, for the page.
     """
     from ..app import create_app
     from ..server import process
@@ -106,6 +108,7 @@ def run_gateway(
     from ..settings.live import LiveSettings
 
     live = LiveSettings(settings, lambda: read_settings(flags).settings)
+    live.sources = sources or {}
     reload = Reloads(live).reload
     return process.run(
         settings,

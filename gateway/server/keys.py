@@ -18,7 +18,7 @@ from ..wire.writing import JSON
 from .asgi import ExtraHeaders, Scope, client_of, header
 from .dialects import error_body
 from .edge import EdgeAnswer
-from .routes import HEALTH, RELOAD
+from .routes import CONSOLE_OPEN, HEALTH, RELOAD
 
 SENT_AS_X_API_KEY = "/v1/messages"
 """The path on which Anthropic's clients send their key in another header."""
@@ -43,7 +43,16 @@ class KeyGate:
         self._keys = Keyring(settings)
         self._counts = counts or OwnCounts()
         # A reload is asked for with a key of before or of after it, which `reloading` checks.
-        self._open = (RELOAD, HEALTH) if settings.routes.open_health else (RELOAD,)
+        self._open: tuple[str, ...] = (RELOAD,)
+        if settings.routes.open_health:
+            self._open += (HEALTH,)
+        if settings.routes.console:
+            self._open += CONSOLE_OPEN
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a request must send a key at all."""
+        return not self._keys.is_empty
 
     def prepare(self, settings: Settings) -> Callable[[], None]:
         """Prepare other keys, and return the function that puts them in force."""

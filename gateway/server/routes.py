@@ -83,4 +83,22 @@ OWN = "/olgate/"
 INSPECT = "/olgate/inspect"
 """The path below which the kept exchanges are."""
 
+CONSOLE = "/olgate/"
+"""The page for people (`console`)."""
+
+CONSOLE_EVENTS = "/olgate/events"
+"""The stream of what the page shows."""
+
+CONSOLE_LOGIN = "/olgate/login"
+CONSOLE_LOGOUT = "/olgate/logout"
+CONSOLE_FILES = ("/olgate/console.css", "/olgate/console.js", "/olgate/icon.svg")
+
+CONSOLE_OPEN = (CONSOLE, CONSOLE_LOGIN, CONSOLE_LOGOUT, *CONSOLE_FILES)
+"""
+The paths of the page at which the gate for keys lets everybody in: a browser gets the form for a
+key there. They show nothing of the gateway before the page itself has asked the gate.
+"""
+
+CONSOLE_PATHS = (*CONSOLE_OPEN, CONSOLE_EVENTS)
+
 HEALTH = "/health"

@@ -4,7 +4,7 @@ The settings in force, and the reload that replaces some of them while the gatew
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -40,6 +40,8 @@ class LiveSettings:
     def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
         """`reread` reads all sources anew, or raises SettingsProblem; None never reads anew."""
         self.current = settings
+        self.sources: Mapping[str, str] = {}
+        """Where each setting comes from, by `section.key`, as far as anybody has said."""
         self._reread = reread
         self._watchers: list[Prepare] = []
 
@@ -64,6 +66,7 @@ class LiveSettings:
         for act in put_in_force:
             act()
         self.current = merged
+        self.sources = {**self.sources, **dict.fromkeys(changed, "read anew at a reload")}
         return Change(changed, tuple(path for path in differing if path not in changed))
 
 

@@ -417,6 +417,8 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether `/health` needs no key if keys are set."""
     metrics: bool = True
     """Whether `/metrics` is served, and anything is counted for it."""
+    console: bool = True
+    """Whether the page at `/olgate/` is served: with a key, or without keys on this machine."""
     reload: bool = True
     """Whether callers on this machine may have the settings read anew with `POST /reload`."""
     lmstudio: bool = True

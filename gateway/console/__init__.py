@@ -1,0 +1,1 @@
+"""The page at `/olgate/`: what runs where, as it happens."""

@@ -1,0 +1,103 @@
+"""
+What the page shows, as plain records: no secret, and nothing of what was asked or answered.
+
+Times are seconds since the epoch. Texts are as clients and hosts sent them: `rendering` escapes
+them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A loaded instance; `until` is when it is unloaded, None is never or not known."""
+
+    name: str
+    context: int
+    until: float | None
+
+
+class HostShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A host; `state` is up, suspect, down or unknown, `slots` per loaded model."""
+
+    name: str
+    url: str
+    state: str
+    dialect: str
+    reason: str
+    tier: int
+    slots: int
+    running: int | None
+    waiting: int
+    models: int
+    loaded: tuple[LoadedModel, ...]
+
+
+class RunningRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that runs; `tokens` counts the events of its stream so far."""
+
+    id: str
+    what: str
+    model: str
+    host: str
+    who: str
+    since: float
+    state: str
+    tokens: int
+
+
+class EndedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that has ended."""
+
+    id: str
+    what: str
+    model: str
+    host: str
+    who: str
+    at: float
+    took_s: float
+    result: str
+    is_failed: bool
+    tokens_in: int | None
+    tokens_out: int | None
+
+
+class ModelShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A model under the name that clients use; `hosts` are those that have it."""
+
+    name: str
+    key: str
+    size_bytes: int
+    details: str
+    can: str
+    is_loaded: bool
+    hosts: str
+
+
+class SettingShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting in force and where it comes from; a secret is shown as set or not set."""
+
+    path: str
+    value: str
+    source: str
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway itself; `store` says where it keeps things, or why it can't."""
+
+    version: str
+    started: float
+    store: str
+    is_store_well: bool
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the page shows; each field is a section of it."""
+
+    about: About
+    hosts: tuple[HostShown, ...]
+    running: tuple[RunningRequest, ...]
+    recent: tuple[EndedRequest, ...]
+    models: tuple[ModelShown, ...]
+    settings: tuple[SettingShown, ...]

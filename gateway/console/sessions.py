@@ -1,0 +1,80 @@
+"""
+The sessions of browsers that have shown a key.
+
+A cookie holds a random text and nothing of the key. The key itself stays in this process, because
+it is shown to the gate for keys with each request of the page: a key that is taken back opens
+nothing from then on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from hashlib import sha256
+from secrets import token_urlsafe
+
+NAME = "olgate_session"
+"""The cookie's name."""
+LASTS_S = 12 * 3600
+"""Seconds after which a session ends, whether it was used or not."""
+MOST = 64
+"""How many sessions there are at a time; one more ends the oldest."""
+
+
+class Sessions:
+    """Keys by the digests of the texts in cookies, so that no comparison tells of a text."""
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
+
+    def open(self, key: str) -> str:
+        """Begin a session for a key that was accepted, and return the text for its cookie."""
+        token = token_urlsafe(32)
+        self._keys[_digest(token)] = (key, time.monotonic() + LASTS_S)
+        while len(self._keys) > MOST:
+            self._keys.popitem(last=False)
+        return token
+
+    def key_of(self, token: str) -> str | None:
+        """Return the key of a session; None if there is no such session any more."""
+        known = self._keys.get(_digest(token))
+        if known is None:
+            return None
+        key, until = known
+        if time.monotonic() >= until:
+            self.end(token)
+            return None
+        return key
+
+    def end(self, token: str) -> None:
+        """End a session, if there is one."""
+        self._keys.pop(_digest(token), None)
+
+
+def token_in(cookies: str) -> str | None:
+    """
+    Return the session's text from the header `cookie`.
+
+    >>> token_in("a=b; olgate_session=xyz"), token_in("a=b")
+    ('xyz', None)
+    """
+    for each in cookies.split(";"):
+        name, _, value = each.strip().partition("=")
+        if name == NAME:
+            return value
+    return None
+
+
+def cookie_for(token: str, *, is_secure: bool) -> str:
+    """
+    Return the header `set-cookie` for a session; an empty text ends it.
+
+    Scripts can't read it, and no other site's page sends it.
+    """
+    lasts_s = LASTS_S if token else 0
+    secure = "; Secure" if is_secure else ""
+    return f"{NAME}={token}; Path=/olgate/; Max-Age={lasts_s}; HttpOnly; SameSite=Strict{secure}"
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -15,7 +15,7 @@ from conformance.cluster.checker import check
 from conformance.cluster.clients import PATIENCE_S, open_load
 from conformance.cluster.parts import KEPT, Cluster, open_parts
 from conformance.cluster.report import Row, print_rows, row_of, write_rows
-from conformance.cluster.scenarios import HAS_FAILOVER, SCENARIOS, Scenario
+from conformance.cluster.scenarios import SCENARIOS, Scenario
 from conformance.deploy.balancers import MissingProgramError, find_program
 from conformance.runner.restartable import Server
 
@@ -104,8 +104,6 @@ def why_not(cluster: Cluster, scenario: Scenario) -> str | None:
     """Return why a scenario can't run here, None if it can."""
     if scenario.needs_redis and cluster.redis is None:
         return "the store is a file"
-    if scenario.needs_failover and not HAS_FAILOVER:
-        return "the gateway gives no request to another host"
     if scenario.needs_balancer and cluster.balancer is None:
         return "haproxy not found: install Debian's package haproxy"
     return None

@@ -7,7 +7,6 @@ Nothing here waits for a time: a fault lasts until so many requests have been an
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from conformance.runner.restartable import Server, is_listening
 SOME = 12
 """Whole answers before, during and after a fault."""
 SLOW_S = 0.05
-HAS_FAILOVER = importlib.util.find_spec("gateway.fleet.failover") is not None
-"""Whether the gateway that is tried gives requests of a failing host to another one."""
 WAVE = 12
 
 Act = Callable[[Cluster, Load], Awaitable[None]]
@@ -34,7 +31,6 @@ class Scenario:
     act: Act
     needs_redis: bool = False
     needs_balancer: bool = False
-    needs_failover: bool = False
     is_short: bool = True
     """Whether it belongs to the short run."""
 
@@ -153,8 +149,8 @@ SCENARIOS = (
     Scenario("a gateway killed that has loaded", kill_owner, is_short=False),
     Scenario("a gateway killed behind the balancer", kill_behind_balancer, needs_balancer=True),
     Scenario("all gateways restarted in turn", restart_gateways, needs_balancer=True),
-    Scenario("a host killed, and back with nothing loaded", kill_host, needs_failover=True),
-    Scenario("a host frozen", stop_host, needs_failover=True, is_short=False),
+    Scenario("a host killed, and back with nothing loaded", kill_host),
+    Scenario("a host frozen", stop_host, is_short=False),
     Scenario("Redis killed and restarted", kill_redis, needs_redis=True),
     Scenario("Redis slow", slow_redis, needs_redis=True, is_short=False),
     Scenario("Redis cut off", cut_redis, needs_redis=True),

@@ -11,7 +11,6 @@ import pytest
 
 from conformance.clients.pair import drive, failures_of
 from conformance.clients.roster import chosen
-from conformance.cluster.scenarios import HAS_FAILOVER
 from conformance.runner.restartable import Server, gateway, standin
 from conformance.standin.history import read_history
 from conformance.tests.clients.conftest import required
@@ -55,7 +54,6 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         yield Fleet(hosts, door, tmp_path)
 
 
-@pytest.mark.skipif(not HAS_FAILOVER, reason="the gateway gives no request to another host")
 @pytest.mark.parametrize("key", SCENARIOS)
 def test_clients_go_on_when_a_host_stops(
     fleet: Fleet, key: str, request: pytest.FixtureRequest

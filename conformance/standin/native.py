@@ -36,14 +36,15 @@ async def answer_native(host: Host, request: Request, reply: Reply) -> None:
         else int(number(body, "max_output_tokens") or 0),
     )
     async with host.run(request, instance, ask) as run:
+        if body.get("store") is not False:
+            # Before it is told: whoever has the answer may go on from it at once.
+            host.stored[run.response_id] = [*turns, Turn("assistant", "".join(run.plan.content))]
         if request.wants_stream:
             await stream(request, reply, run, seconds)
         else:
             async for _ in run.speak():
                 pass
             await reply.json(result_of(request, run, seconds))
-        if body.get("store") is not False:
-            host.stored[run.response_id] = [*turns, Turn("assistant", "".join(run.plan.content))]
 
 
 async def find(host: Host, request: Request, reply: Reply) -> tuple[Instance, float | None]:

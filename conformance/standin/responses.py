@@ -22,17 +22,16 @@ async def answer_responses(host: Host, request: Request, reply: Reply) -> None:
     instance = await host.find(request)
     async with host.run(request, instance, ask) as run:
         response = Response(request, run)
+        if request.body.get("store") is not False:
+            # Before it is told: whoever has the answer may go on from it at once.
+            said = Turn("assistant", "".join(run.plan.content))
+            host.stored[run.response_id] = [*ask.turns, said]
         if request.wants_stream:
             await response.stream(reply)
         else:
             async for _ in run.speak():
                 pass
             await reply.json(response.whole(finished=True))
-        if request.body.get("store") is not False:
-            host.stored[run.response_id] = [
-                *ask.turns,
-                Turn("assistant", "".join(run.plan.content)),
-            ]
 
 
 def read_ask(host: Host, request: Request) -> Ask:

@@ -30,13 +30,13 @@ class RedisBoard:
         return sum_of(words)
 
     async def put_session(self, session: str, host: str, lasts_s: float) -> None:
-        """Keep the name of the host that gave an answer its identifier."""
+        """Keep the host that gave an answer its identifier."""
         await self._link.command(
             "SET", self._key(session), host, "PX", max(1, round(lasts_s * 1000))
         )
 
     async def session(self, session: str) -> str | None:
-        """Return the name of the host that gave an identifier, None if it is not known."""
+        """Return the host that gave an identifier, None if it is not known."""
         host = await self._link.command("GET", self._key(session))
         return None if host is None else host.decode()
 

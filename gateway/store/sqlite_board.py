@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
+import sqlite3
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,6 +23,9 @@ from .sqlite_file import SqliteFile
 OLD_S = 60.0
 """Seconds after which the file of a gateway that tells nothing any more is deleted."""
 
+CLEAN_S = 60.0
+"""Seconds between two looks for sessions that are over."""
+
 
 class SqliteBoard:
     """One gateway's way to the board."""
@@ -30,6 +34,7 @@ class SqliteBoard:
         """Use an open store; `path` is its file's, None in memory, which nobody shares."""
         self._file = file
         self._path = path
+        self._cleaned_at = 0.0
 
     async def exchange_requests(
         self, gateway: str, running: Mapping[str, Counts]
@@ -54,17 +59,22 @@ class SqliteBoard:
             self._file_of(gateway).unlink(missing_ok=True)
 
     async def put_session(self, session: str, host: str, lasts_s: float) -> None:
-        """Keep the name of the host that gave an answer its identifier."""
+        """Keep the host that gave an answer its identifier."""
         now = time.time()
-        await self._file.run(
-            lambda db: (
-                db.execute("DELETE FROM session WHERE until_at < ?", (now,)),
-                db.execute("REPLACE INTO session VALUES (?, ?, ?)", (session, host, now + lasts_s)),
-            )
-        )
+        # Looking for old ones reads all, so it is done now and then.
+        must_clean = not self._cleaned_at <= now < self._cleaned_at + CLEAN_S
+        if must_clean:
+            self._cleaned_at = now
+
+        def work(db: sqlite3.Connection) -> None:
+            if must_clean:
+                db.execute("DELETE FROM session WHERE until_at < ?", (now,))
+            db.execute("REPLACE INTO session VALUES (?, ?, ?)", (session, host, now + lasts_s))
+
+        await self._file.run(work)
 
     async def session(self, session: str) -> str | None:
-        """Return the name of the host that gave an identifier, None if it is not known."""
+        """Return the host that gave an identifier, None if it is not known."""
         found = await self._file.read(
             lambda db: db.execute(
                 "SELECT host FROM session WHERE id = ? AND until_at >= ?", (session, time.time())

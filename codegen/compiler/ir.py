@@ -138,6 +138,9 @@ class PassedOn:
     missing: tuple[int, str] | None = None
     lacking: tuple[int, str] | None = None
     home: str = ""
+    session: str = ""
+    session_below: bool = False
+    gives: tuple[tuple[str, ...], ...] = ()
     union: tuple[str, str, str] | None = None
     rewrites: tuple[Rewrite, ...] = ()
 

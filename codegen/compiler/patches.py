@@ -7,7 +7,7 @@ came; what it gives is checked against the member as the description has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, count
 
@@ -104,6 +104,7 @@ class Patches:
         answer = self._side("answer", self._answer_type())
         stream = self._side("stream", self._event_type())
         self._check_named(request, answer)
+        self._check_remembered(request, answer, stream)
         patch = file.patch
         changes = {
             side.name: tuple(self._changes(side, rules))
@@ -139,6 +140,9 @@ class Patches:
                     missing=_refusal(self._passed.missing),
                     lacking=_refusal(self._passed.lacking),
                     home=self._passed.home or "",
+                    session=self._passed.session or "",
+                    session_below=self._passed.session_below and not method,
+                    gives=tuple(tuple(name.split(".")) for name, _ in self._passed.gives),
                     union=self._passed.united,
                 )
             )
@@ -216,6 +220,25 @@ class Patches:
             self._member(answer, passed.union, passed.union_position)
         if passed.home is not None and passed.home not in known and request.holder is not None:
             self._member(request, passed.home, passed.home_position)
+
+    def _check_remembered(self, request: _Side, answer: _Side, stream: _Side) -> None:
+        """What names a thing that a host remembers is in the path, the request or the answer."""
+        passed = self._passed
+        path = self._builder.path
+        known = self._builder.specs.struct(path).fields if path is not None else {}
+        if passed.session is not None and passed.session not in known:
+            found = self._member(request, passed.session, passed.session_position)
+            if found is not None and not is_text(found.type):
+                words = f"`{passed.session}` is {found.type}, no text"
+                self._findings.add("type-mismatch", passed.session_position, words)
+        sides = [side for side in (answer, stream) if side.holder is not None]
+        for name, place in passed.gives:
+            first = name.split(".")[0]
+            if sides and not any(first in self._fields(side) for side in sides):
+                self._member(sides[0], first, place)
+
+    def _fields(self, side: _Side) -> Mapping[str, Field]:
+        return {} if side.holder is None else self._builder.specs.struct(side.holder).fields
 
     # -- changes -------------------------------------------------------------------------------
 

@@ -34,11 +34,13 @@ FIRST = ("check", "need", "do")
         "missing": ("model",),
         "lacking": ("operation",),
         "home": ("operation",),
+        "session": ("operation",),
+        "session_below": ("below",),
         "union": ("operation", "union_by"),
         "union_by": ("union",),
         "union_joins": ("union",),
     },
-    exclusive=(("model", "path_model", "home"),),
+    exclusive=(("model", "path_model", "home"), ("session", "session_below")),
     needs=(Needs(("operation", "below"), "this says nothing of what is passed on"),),
 )
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,18 @@ class Passthrough:
         "several hosts, one that has it serves",
     )
     home_position: Position = place("home")
+    session: str | None = maybe(
+        WORD,
+        "the request's member, or the path's parameter, that names what one host remembers: of "
+        "several hosts, that one serves",
+    )
+    session_position: Position = place("session")
+    session_below: bool = key(FLAG, "the first word of a path below `below` names such a thing")
+    gives: tuple[Named, ...] = key(
+        NAMES,
+        "where an answer, or an event of it, names what the host will remember: a member, or "
+        "members with dots between them, or the first of several that is there",
+    )
     union: str | None = maybe(
         WORD, "the answer's member that is a list: of several hosts, it has the items of all"
     )

@@ -31,6 +31,7 @@ from .host import Host, Names
 from .placement import Needs, rank
 from .pulls import Pulls
 from .retry_budget import RetryBudget
+from .sessions import Sessions
 from .snapshot import facts_of, slots_of, snapshot
 from .ticket import Ticket
 from .union import Homes, Union
@@ -55,6 +56,7 @@ class Fleet:
         self.union.when_late = self.note_late
         self.union.when_changed.append(self._forget_homes)
         self.retries = RetryBudget(settings.placement.retry_percent, settings.placement.retry_least)
+        self.sessions = Sessions(names.store.board, settings.fleet.session_s)
         self._homes: dict[str, ModelHomes] = {}
         self._view: View | None = None
         self._late: set[int] = set()
@@ -108,6 +110,7 @@ class Fleet:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for host in self.hosts:
             await host.aclose()
+        await self.sessions.aclose()
         await self._names.aclose()
 
     def prepare(self, settings: Settings) -> Callable[[], None]:

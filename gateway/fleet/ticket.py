@@ -48,12 +48,14 @@ class Ticket:
         "context",
         "homes",
         "host",
+        "keeper",
         "key",
         "last_failure",
         "mask",
         "pinned",
         "retries",
         "row",
+        "session",
         "tried",
         "warned",
     )
@@ -63,6 +65,10 @@ class Ticket:
         self._seats = seats
         self._has_seat = False
         self.pinned = pinned
+        self.session = ""
+        """What the request goes on from, where the host is known that remembers it."""
+        self.keeper: Host | None = None
+        """That host; `pinned` is its number."""
         self.mask = 0
         """The capabilities that the request needs (`view.BITS`)."""
         self.context = 0

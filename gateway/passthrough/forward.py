@@ -46,6 +46,7 @@ from .answers import look_at, patch_answer
 from .hiding import HIDE_MODELS
 from .json_members import join_members, members_of
 from .large import join_in_steps, read_members
+from .remembered import Remembered
 from .rewriting import EventRewriter
 from .routes import Routes
 from .sending import conclude, refuse
@@ -84,6 +85,7 @@ class Passthrough:
         self._catalogue = services.catalogue
         self._fleet = services.fleet
         self._several = SeveralHosts(services.fleet, settings)
+        self._remembered = Remembered(services.fleet)
         self._check = check
         self._routes = Routes(routes)
         self._failures = Failures(settings)
@@ -138,6 +140,8 @@ class Passthrough:
             came = None if ticket is None else body
             while True:
                 try:
+                    if ticket is not None and (route.session_below or route.session in values):
+                        await self._remembered.pin_by_path(route, values, path, ticket)
                     if route.path_model:
                         await self._name_model(values[route.path_model], context, ticket)
                     if isinstance(body, bytes):
@@ -207,6 +211,7 @@ class Passthrough:
         except BaseException as problem:
             if ticket is not None:
                 ticket.note(problem)
+                problem = self._remembered.explained(problem, ticket, context)
             told = partial(refuse, path=path, client=client)
             if not await self._failures.conclude(problem, client, told, context, path):
                 raise
@@ -275,7 +280,7 @@ class Passthrough:
         Where it names a model, `context.model` is there afterwards. Raises Refusal (400 for more
         than a request may hold, 404 for a model that nobody knows) and UpstreamFailure.
         """
-        if not route.model and not route.request:
+        if not (route.model or route.request or route.session):
             return body
         is_large = len(body) > AT_ONCE
         if is_large:
@@ -289,6 +294,8 @@ class Passthrough:
         context.sent = members
         if ticket is not None:
             note_passed_needs(ticket, members, route.model)
+            if route.session:
+                await self._remembered.pin_by_member(members.get(route.session), ticket)
         if route.model and not await self._find_model(
             members.get(route.model), route, context, ticket
         ):
@@ -362,6 +369,8 @@ class Passthrough:
             if is_inference:
                 row = await self._instead_of(asked, near, context, ticket)
         if row is None:
+            if ticket is not None:
+                self._remembered.refuse_other(asked, ticket)
             headers = [(NEAREST, ", ".join(near))] if near else []
             if is_inference and context.settings.models.unknown == "refuse":
                 headers.append((HINT, UNKNOWN_HINT))
@@ -420,7 +429,8 @@ class Passthrough:
         row = None if lease is None else context.model
         grant = context.grant
         hidden = (HIDE_MODELS,) if grant is not None and row is None and grant.hides_models else ()
-        if changes or hidden:
+        gives = route.gives if ticket is not None else ()
+        if changes or hidden or gives:
             headers = [item for item in headers if item[0] not in _CONDITIONAL]
         may_repeat = isinstance(body, bytes)
         record = current()
@@ -481,6 +491,9 @@ class Passthrough:
                         rewriting,
                         marks,
                         is_ollama=is_ollama,
+                        given=self._remembered.listener(route, host)
+                        if gives and failure is None
+                        else None,
                     )
                     if ticket is not None:
                         ticket.note_end(failure)

@@ -24,6 +24,7 @@ from ..upstream.body import BODILESS, Sink
 from ..wire.writing import JSON, encode
 from .answers import Start
 from .cut_events import LONE_HALF, is_utf8
+from .given import Given
 from .rewriting import EventRewriter
 from .signs_of_life import SignsOfLife
 
@@ -55,12 +56,14 @@ async def conclude(
     marks: tuple[bytes, ...] | None = None,
     *,
     is_ollama: bool = False,
+    given: Given | None = None,
 ) -> None:
     """
     Send an answer on, an error in the caller's dialect. Raises UpstreamFailure.
 
     `rewriting` mends the events of a stream, and changes them: all for None as `marks`, else those
-    in which one of these is. With `is_ollama` an error is written anew in any case.
+    in which one of these is. With `is_ollama` an error is written anew in any case. `given` looks
+    at what is sent before it is.
     """
     failure = start.failure
     if failure is not None and answer.status < 400:
@@ -74,7 +77,7 @@ async def conclude(
                 client.add_header(name.decode("ascii"), value.decode("latin-1"))
         await client.answer(answer.status, JSON, encode(error))
         return
-    await _send_on(answer, start, rest, path, client, sign_of_life_s, rewriting, marks)
+    await _send_on(answer, start, rest, path, client, sign_of_life_s, rewriting, marks, given)
 
 
 async def _send_on(
@@ -86,6 +89,7 @@ async def _send_on(
     sign_of_life_s: float,
     rewriting: Rewriting | None,
     marks: tuple[bytes, ...] | None,
+    given: Given | None,
 ) -> None:
     """Send an answer on as it arrives. Raises UpstreamFailure for a stream that ends too early."""
     await client.start(answer.status, answer.headers)
@@ -126,7 +130,9 @@ async def _send_on(
             rewriter = rewriting(send_chunk)
         return rewriter.take(chunk)
 
-    take = watch if rewriting is not None and client.is_event_stream else send_chunk
+    take: Sink = watch if rewriting is not None and client.is_event_stream else send_chunk
+    if given is not None:
+        take = _looked_at(given, take)
     for chunk in start.held:
         if (pending := take(chunk)) is not None:
             await pending
@@ -138,6 +144,8 @@ async def _send_on(
             signs.close()
     elif rest is not None:
         await rest(take)
+    if given is not None:
+        given.end()
     if rewriter is not None and (pending := rewriter.close()) is not None:
         await pending
     record.note_usage(b"".join(start.held[:1])[:END_BYTES] + end)
@@ -147,6 +155,14 @@ async def _send_on(
             "its stream ended without saying that the answer is complete", fault="closed_mid_stream"
         )
     await client.finish()
+
+
+def _looked_at(given: Given, take: Sink) -> Sink:
+    def look(chunk: bytes) -> Awaitable[None] | None:
+        given.take(chunk)
+        return take(chunk)
+
+    return look
 
 
 async def refuse(refusal: Refusal, path: str, client: AsgiClient) -> None:

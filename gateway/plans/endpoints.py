@@ -26,6 +26,7 @@ from ..plans import (
     native_chat,
     passed_on,
     passed_on_loads,
+    passed_on_responses,
     ps,
     pull,
     push,
@@ -465,6 +466,8 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
             Change("replace", native_chat.request_model),
             Change("add", native_chat.request_temperature),
         ),
+        session="previous_response_id",
+        gives=(("response_id",), ("result", "response_id")),
     ),
     PassedOn(
         method="GET",
@@ -496,11 +499,19 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         method="POST",
         path="/api/v1/models/download",
         changes_models=True,
+        gives=(("job_id",),),
     ),
     PassedOn(
         method="",
         path="/api/v1/models/download/",
         changes_models=True,
+        gives=(("job_id",),),
+    ),
+    PassedOn(
+        method="GET",
+        path="/api/v1/models/download/status/{job_id}",
+        changes_models=True,
+        session="job_id",
     ),
     PassedOn(
         method="",
@@ -508,6 +519,14 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         model="model",
         changes_models=True,
         request=(Change("replace", passed_on_loads.request_model),),
+    ),
+    PassedOn(
+        method="",
+        path="/v1/responses/",
+        model="model",
+        answered_by=("model",),
+        request=(Change("replace", passed_on_responses.request_model),),
+        session_below=True,
     ),
     PassedOn(
         method="POST",
@@ -725,6 +744,8 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
             ),
             Change("replace", v1_responses.request_input),
         ),
+        session="previous_response_id",
+        gives=(("id",), ("response", "id")),
     ),
 )
 """How requests are passed on to each route, and what is changed on the way."""

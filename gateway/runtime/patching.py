@@ -76,9 +76,12 @@ class PassedOn:
     Studio lacks the route. `reads_kept` and `reads_models` are the lists of the context that the
     rules read.
     Where there are several hosts, `home` is the request's member or the path's parameter that names
-    a model or an instance of the host that serves; and `union` makes one list of all hosts' lists:
-    it has the answer's member that is a list, the member by which items are one, and the member of
-    an item that is a list of all hosts' items itself, "" for none.
+    a model or an instance of the host that serves. `session` is the one that names what a host
+    remembers; with `session_below` the first word below the path does. `gives` are ways through
+    members of an answer or event, at the end of one of which it names such a thing. And `union`
+    makes one list of all hosts' lists: it has the answer's member that is a list, the member by
+    which items are one, and the member of an item that is a list of all hosts' items itself, "" for
+    none.
     """
 
     method: str
@@ -100,6 +103,9 @@ class PassedOn:
     missing: Refusal | None = None
     lacking: Refusal | None = None
     home: str = ""
+    session: str = ""
+    session_below: bool = False
+    gives: tuple[tuple[str, ...], ...] = ()
     union: tuple[str, str, str] | None = None
 
 

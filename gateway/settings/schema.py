@@ -138,6 +138,11 @@ class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
     forget_s: Seconds = 600.0
     """Seconds for which the models of a host that is away stay listed."""
+    session_s: Seconds = 86400.0
+    """
+    Seconds for which the host is remembered that gave an answer its identifier, so that a request
+    that goes on from the answer goes there.
+    """
 
 
 class KeySettings(msgspec.Struct, frozen=True, kw_only=True):

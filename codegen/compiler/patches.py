@@ -5,6 +5,8 @@ The members of a request or answer are held as raw JSON by their names. A rule r
 came; what it gives is checked against the member as the description has it.
 """
 
+# Long because all changes of one file share its sides, and what is read and set on each of them.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping

@@ -54,7 +54,8 @@ def move(ticket: Ticket, failure: UpstreamFailure) -> None:
     ticket.tried.add(ticket.host.number)
     ticket.retries += 1
     current().retries += 1
-    get_logger().warning(
+    log = get_logger()
+    log.warning(
         "trying another host",
         host=ticket.host.name,
         fault=failure.fault,

@@ -5,6 +5,8 @@ The docstring below a field is what the user reads of it: `reference` makes the 
 the JSON Schema and the default file of them. They are written anew by `nox -s codegen`.
 """
 
+# Long because every setting has its meaning here, which is what users read.
+
 from __future__ import annotations
 
 from typing import Annotated, Literal

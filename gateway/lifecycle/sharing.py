@@ -37,7 +37,9 @@ class Sharing:
         self._host = host
         self._name = gateway
         self.shown: set[str] = set()
-        """The instances whose use by this gateway is shown to others."""
+        """The instances whose use by this gateway is shown to others, or may be."""
+        self._settled: set[str] = set()
+        """Those of them that were still loaded after the use was shown."""
         self._known: set[str] = set()
         self._must_retry = False
         """Whether the store failed when a use was to be shown."""
@@ -72,20 +74,25 @@ class Sharing:
         an instance that is gone would make LM Studio load the model by its own rules.
         """
         foreign = {one for state in states for one in state.instances.keys() - state.owned.keys()}
-        if foreign <= self.shown:
+        if foreign <= self._settled:
             return set()
         async with self._lock:
             await self.look()
-            new = foreign - self.shown
+            new = foreign - self._settled
             if self.is_alone or not new:
                 return set()
+            # Noted before the write: the request may end during it, and its use is taken back.
+            added = new - self.shown
+            self.shown |= added
             leaving = await self._write(dict.fromkeys(new, True))
             if leaving is None:
+                self.shown -= added
                 self._must_retry = True
                 return set()
+            self.shown -= leaving
             if new - leaving:
                 await refresh()
-                self.shown |= new - leaving
+                self._settled |= new - leaving
             return leaving
 
     def end_soon(self, states: ModelStates) -> None:
@@ -97,6 +104,7 @@ class Sharing:
         """Show all uses anew: others may have taken this gateway for dead, and forgotten them."""
         self.is_alone = False
         self.shown.clear()
+        self._settled.clear()
         self._must_retry = True
         self._in_background(self._update(states))
 
@@ -149,6 +157,7 @@ class Sharing:
             self._must_retry = False
             # Not shown from now on: a request that comes during the write shows its use after it.
             self.shown -= over
+            self._settled -= over
             changed = dict.fromkeys(over, False) | dict.fromkeys(new, True)
             leaving = await self._write(changed) if changed else set()
             if leaving is None:
@@ -156,6 +165,7 @@ class Sharing:
                 self._must_retry = bool(new)
             else:
                 self.shown |= new - leaving
+                self._settled |= new - leaving
         self.end_soon(states)
 
     async def _end_later(self, identifier: str) -> None:

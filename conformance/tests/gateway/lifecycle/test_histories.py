@@ -57,6 +57,21 @@ histories = st.builds(
 )
 
 
+def test_a_use_is_taken_back_when_its_client_leaves_as_it_is_shown() -> None:
+    """In every step of that; the other gateway unloads the model when its keep-alive is over."""
+    for ms in range(30):
+        broken, story = play(
+            History(
+                steps=[
+                    (0.0, Ask(0, NAMES[3], lasts_s=0.0)),
+                    (5.0, Ask(1, NAMES[3], lasts_s=0.0)),
+                    (130.0, Ask(1, NAMES[3], lasts_s=0.0, leaves_after_s=(ms + 0.5) / 1000)),
+                ]
+            )
+        )
+        assert not broken, "\n".join(story)
+
+
 def test_histories_break_no_rule(request: pytest.FixtureRequest) -> None:
     """Nothing is loaded twice, cut, taken from a user, left behind or kept waiting."""
     number = request.config.getoption("--histories")

@@ -73,6 +73,8 @@ class Lease:
         A host without native loading loads with the first request. Raises UpstreamFailure when the
         load fails, and Refusal when too many requests wait already.
         """
+        if self._readiness.lacking_room:
+            await self._readiness.wait_for_turn(self._request)
         self._readiness.join(self._request)
         await self._readiness.make_ready(self._request)
 

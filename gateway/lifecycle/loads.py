@@ -173,20 +173,21 @@ class Loads:
         assert pending is not None
         state.loaded_as = request.row.name
         try:
-            instance = await self._load_with_room(state, pending.request_key, tokens, like, until)
+            instance = await self._load_with_room(state, request, tokens, like, until)
         except UpstreamFailure as failure:
             if is_outcome_unknown(failure):
                 self._instances.note_lost(state, search_time_s(failure))
             raise
         finally:
             state.takes_room = False
+            self._room.leave_queue(state)
         state.requested_context = tokens
         await self._instances.note_loaded(state, pending, instance)
 
     async def _load_with_room(
         self,
         state: ModelState,
-        model: str,
+        request: ModelRequest,
         tokens: int | None,
         like: internal.HostInstance | None,
         until: float,
@@ -195,13 +196,15 @@ class Loads:
         tried: set[str] = set()
         most = self._settings.max_loaded
         while most and self._room.count_loaded(state) >= most:
-            if not await self._room.make(state, tried, until):
+            if not await self._room.make(state, request.place, tried, until):
                 raise UpstreamFailure(
                     f"no room for {state.name}: {most} models are loaded (models.max_loaded), and "
                     "none of them became idle in time",
                     status=503,
                 )
         state.takes_room = True
+        assert state.pending is not None
+        model = state.pending.request_key
         while True:
             try:
                 left_s = max(0.0, until - time.monotonic())
@@ -209,7 +212,7 @@ class Loads:
             except UpstreamFailure as failure:
                 if not self._settings.make_room or not lacks_memory(failure):
                     raise
-                if not await self._room.make(state, tried, until):
+                if not await self._room.make(state, request.place, tried, until):
                     raise
 
     async def search(self, state: ModelState) -> None:

@@ -62,12 +62,27 @@ class Readiness:
         """Work on `states`, which the other parts of the lifecycle share."""
         self.load_timeout_s = settings.load_timeout_s
         """Seconds that a load may take, and that a request waits for one."""
+        self.lacking_room = states.lacking_room
+        """The models whose loads lack memory: while there are some, requests `wait_for_turn`."""
         self._states = states
         self._changes = changes
         self._sharing = sharing
         self._catalogue = catalogue
         self.queue = Queue(settings.max_queue)
         self._log = get_logger()
+
+    async def wait_for_turn(self, request: ModelRequest) -> None:
+        """
+        Wait until no earlier load lacks memory, as Ollama does (docs/facts/ollama.md#queue-order).
+
+        A request that waits here uses no model yet, so that its model can make room for the load.
+        Raises Refusal when too many requests wait already.
+        """
+        if self._states.load_ahead_of(request) is None:
+            return
+        with self.queue.place():
+            while (ahead := self._states.load_ahead_of(request)) is not None:
+                await ahead.wait()
 
     def join(self, request: ModelRequest) -> None:
         """Have a request use its model; no instance of it is unloaded until `leave`."""

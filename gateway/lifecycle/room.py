@@ -1,8 +1,9 @@
 """
 Room for a load: which idle own models are unloaded for it, and how long it waits for one.
 
-Ollama lets a load wait until another model can be unloaded (docs/facts/ollama.md#queue), so a load
-waits here, too, within its own time. The unloads themselves are made in `changes`.
+Ollama lets a load wait until another model can be unloaded, and later requests wait for that load
+(docs/facts/ollama.md#queue-order), so a load waits here, too, within its own time. The unloads
+themselves are made in `changes`, and the requests wait in `readiness`.
 """
 
 from __future__ import annotations
@@ -41,19 +42,23 @@ class Room:
         self._unload = unload
         self._log = get_logger()
 
-    async def make(self, state: ModelState, tried: set[str], until: float) -> bool:
+    async def make(self, state: ModelState, place: int, tried: set[str], until: float) -> bool:
         """
         Unload one idle own model for a load, the least recently used one, or wait for one.
 
         Returns True when some instance is gone, so that the load may be tried again, and False when
-        `until`, a monotonic time, is over or nothing that could be unloaded is left. `tried` holds
-        the names of the models that were unloaded for this load.
+        `until`, a monotonic time, is over, nothing that could be unloaded is left, or no request
+        wants the model any more. `tried` holds the names of the models that were unloaded for this
+        load. From now until `leave_queue`, requests with a place after `place` wait for the load.
         """
         loaded = self._loaded()
+        if state.room_place is None:
+            state.room_place = place
+            self._states.lacking_room.append(state)
         state.waits_for_room = True
         was_hopeless = False
         try:
-            while True:
+            while state.requests:
                 idle = self._least_recently_used(state, tried)
                 if idle is not None:
                     await self._make_of(idle, state, tried)
@@ -65,12 +70,20 @@ class Room:
                     if not may_hope or left <= 0:
                         return False
                     was_hopeless = not hopes
-                    await _wait_for_any(hopes, min(left, LOOK_S))
+                    await _wait_for_any([*hopes, state] if hopes else [], min(left, LOOK_S))
                 before, loaded = loaded, self._loaded()
                 if before - loaded:
                     return True
+            return False
         finally:
             state.waits_for_room = False
+
+    def leave_queue(self, state: ModelState) -> None:
+        """End a load's wait for memory, however the load ended; the requests behind it go on."""
+        if state.room_place is not None:
+            state.room_place = None
+            self._states.lacking_room.remove(state)
+            state.wake()
 
     async def _make_of(self, idle: ModelState, state: ModelState, tried: set[str]) -> None:
         """Unload an idle model for a load, unless another gateway uses it."""

@@ -7,6 +7,7 @@ Nothing here acts: calls to LM Studio are in `changes` and `loader`, timers in `
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from .ownership import OwnInstance
 Change: TypeAlias = Literal["loading", "reloading", "unloading"]
 State: TypeAlias = Literal["absent", "idle", "busy", "stopping", "growing"] | Change
 """The states of docs/lifecycle.md, which has a row for each."""
+
+_next_place = itertools.count().__next__
 
 Warn: TypeAlias = Callable[[str], None]
 
@@ -41,6 +44,8 @@ class ModelRequest:
     warn: Warn
     state: ModelState | None = None
     is_running: bool = False
+    place: int = field(default_factory=_next_place)
+    """Its place in the order in which requests came: a later one has a higher number."""
 
     @property
     def takes_any_variant(self) -> bool:
@@ -101,6 +106,10 @@ class ModelState:
     """Whether a load has begun that counts towards the largest number of loaded models."""
     waits_for_room: bool = False
     """Whether the load waits until another model can be unloaded."""
+    room_place: int | None = None
+    """
+    The place of the request for which a load that lacked memory was made, until that load ends.
+    """
     timer: asyncio.TimerHandle | None = None
     expires_at: float | None = None
     last_used: float = 0.0
@@ -207,6 +216,8 @@ class ModelStates:
     def __init__(self, default_keep_alive_s: float | None) -> None:
         """Start with no model; `default_keep_alive_s` is the setting, None is forever."""
         self.default_keep_alive_s = default_keep_alive_s
+        self.lacking_room: list[ModelState] = []
+        """The models whose load lacked memory and has not ended yet: those with a `room_place`."""
         self._states: dict[str, ModelState] = {}
 
     def __iter__(self) -> Iterator[ModelState]:
@@ -233,6 +244,26 @@ class ModelStates:
     def variants_of(self, state: ModelState) -> list[ModelState]:
         """Return the states of all variants of a state's model, itself included."""
         return [other for other in self._states.values() if other.key == state.key]
+
+    def load_ahead_of(self, request: ModelRequest) -> ModelState | None:
+        """
+        Return a model whose load lacked memory and came before a request, None if there is none.
+
+        A request for an instance that others loaded has none: it takes no memory from that load.
+        """
+        state = self.state_for(request.row)
+        if state.instances and not state.owned:
+            return None
+        return next(
+            (
+                other
+                for other in self.lacking_room
+                if other is not state
+                and other.room_place is not None
+                and other.room_place < request.place
+            ),
+            None,
+        )
 
     def is_in_use(self, state: ModelState) -> bool:
         """

@@ -4,7 +4,8 @@ gateways and of the host, and its other users, on two gateways with one store, i
 
 `play` runs a history and returns what was broken, of the rules of docs/lifecycle.md:
 no second load for one wish, no unload under an answer, nothing unloaded that is not the gateways'
-own, all of that unloaded in the end, and no request without an end.
+own, all of that unloaded in the end, no request without an end, and none before an earlier load
+that lacks memory.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ from gateway.lifecycle.lifecycle import Lifecycle
 from gateway.lifecycle.ownership import Ownership
 from gateway.lifecycle.sharing import Sharing
 from gateway.settings.schema import ModelSettings
+from gateway.types import internal
 
 HOST = "http://played.test"
 GATEWAYS = 2
@@ -102,6 +104,15 @@ def play(history: History) -> tuple[list[str], list[str]]:
     except Stuck:
         host.break_rule("nothing can happen any more, or the same for ever")
     return host.broken, host.story
+
+
+def _loads_ahead(lifecycle: Lifecycle, row: internal.CatalogueRow) -> set[tuple[str, int | None]]:
+    """Return the loads of other models that lack memory, if a row's requests wait for them."""
+    state = lifecycle._states.state_for(row)
+    if state.instances and not state.owned:
+        return set()
+    lacking = lifecycle._states.lacking_room
+    return {(other.name, other.room_place) for other in lacking if other is not state}
 
 
 class _Played:
@@ -226,7 +237,10 @@ class _Played:
                 self.host.break_rule(f"{ask.name} is unknown")
                 return
             lease = gateway.lifecycle.lease(row, keep_alive, ask.num_ctx or UNSET)
+            ahead = _loads_ahead(gateway.lifecycle, row)
             await lease.prepare()
+            if passed := ahead & _loads_ahead(gateway.lifecycle, row):
+                self.host.break_rule(f"{ask} came after a load and before its memory: {passed}")
             while True:
                 with self.host.running_on(lease.row.request_key) as instance:
                     if instance is not None:
@@ -284,6 +298,8 @@ class _Played:
         if any(key[2] in self.shared.alive for key in unloading):
             self.host.break_rule(f"unloading for ever: {unloading}")
         for gateway in self.gateways:
+            if lacking := [state.name for state in gateway.lifecycle._states.lacking_room]:
+                self.host.break_rule(f"lacking memory for ever: {lacking}")
             gateway.catalogue.close()
             await gateway.lifecycle.aclose()
 

@@ -19,6 +19,8 @@ from conformance.tests.gateway.lifecycle.histories import (
 )
 
 USUAL = 150
+LOADING_S = 2.02
+"""How long the first request waits for its model, to some milliseconds: lists and a load."""
 
 gateways = st.integers(0, GATEWAYS - 1)
 asks = st.builds(
@@ -55,6 +57,29 @@ histories = st.builds(
     max_loaded=st.sampled_from([0, 0, 0, 1, 2]),
     keep_alive=st.sampled_from(["0", "10s", "5m"]),
 )
+
+
+@pytest.mark.parametrize("later_s", [-1.0, *(ms / 1000 for ms in range(0, 30, 2)), 0.3, 1.0])
+@pytest.mark.parametrize(("room", "max_loaded"), [(1, 0), (0, 1)], ids=["memory", "number"])
+def test_a_model_that_is_never_idle_makes_room(room: int, max_loaded: int, later_s: float) -> None:
+    """A request for it that comes as an answer ends, or before, waits behind the earlier load."""
+    used, wanted = NAMES[3:5]
+    ends_at = 20.0
+    broken, story = play(
+        History(
+            steps=[
+                (0.0, Ask(0, used, lasts_s=ends_at)),
+                (5.0, Ask(0, wanted, lasts_s=3.0)),
+                *[(pause_s, Ask(0, used, lasts_s=9.0)) for pause_s in (4.0, 4.0, 4.0)],
+                (ends_at + LOADING_S - 17.0 + later_s, Ask(0, used, lasts_s=9.0)),
+            ],
+            room=room,
+            max_loaded=max_loaded,
+        )
+    )
+    assert not broken, "\n".join(story)
+    answers = [line.rsplit(" ", 1)[1] for line in story if "answers from" in line]
+    assert [used, wanted, *[used] * 4] == answers, "\n".join(story)
 
 
 def test_a_use_is_taken_back_when_its_client_leaves_as_it_is_shown() -> None:

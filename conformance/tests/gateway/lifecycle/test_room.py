@@ -65,6 +65,62 @@ async def test_a_load_waits_until_a_busy_model_is_idle() -> None:
         assert [{"instance_id": COLD}] == pair.bodies(UNLOAD)
 
 
+async def test_later_requests_wait_behind_a_load_that_waits() -> None:
+    """Also those for the model that makes room; the others are served."""
+    async with open_pair(max_instances=3) as pair:
+        pair.script({"match": {"path": CHAT}, "hold": "rest", "nth": 1})
+        first = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
+        await pair.until_asked(CHAT)
+        waiting = asyncio.create_task(pair.post("/api/chat", chat(COLD_TOO)))
+        await pair.until_answered(LOAD, 2)
+        later = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
+        await pair.let_pass()
+        assert 200 == (await pair.post("/api/chat", chat(LOADED))).status_code
+        pair.release("rest")
+        answers = await gather_all(first, waiting, later)
+        assert [200] * 3 == [answer.status_code for answer in answers]
+        assert [COLD, LOADED, COLD_TOO, COLD] == [body["model"] for body in pair.bodies(CHAT)]
+
+
+async def test_a_load_that_nobody_wants_any_more_gives_its_place_up() -> None:
+    """The busy model is used at once by those who waited, and is not unloaded."""
+    async with open_pair(max_instances=3) as pair:
+        pair.script({"match": {"path": CHAT}, "hold": "rest", "nth": 1})
+        first = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
+        await pair.until_asked(CHAT)
+        waiting = asyncio.create_task(pair.post("/api/chat", chat(COLD_TOO)))
+        await pair.until_answered(LOAD, 2)
+        later = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
+        await pair.let_pass()
+        waiting.cancel()
+        assert 200 == (await later).status_code
+        pair.release("rest")
+        assert 200 == (await first).status_code
+        assert [] == pair.asked(UNLOAD)
+
+
+async def test_who_waits_behind_a_load_is_in_the_queue() -> None:
+    """Too many are refused in Ollama's words, and one that leaves makes place for another."""
+    async with open_pair({"models": {"max_queue": 1}}, max_instances=3) as pair:
+        pair.script({"match": {"path": CHAT}, "hold": "rest", "nth": 1})
+        first = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
+        await pair.until_asked(CHAT)
+        waiting = asyncio.create_task(pair.post("/api/chat", chat(COLD_TOO)))
+        await pair.until_answered(LOAD, 2)
+        later = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
+        await pair.let_pass()
+        refused = await pair.post("/api/chat", chat(COLD))
+        assert (503, {"error": BUSY}) == (refused.status_code, refused.json())
+        later.cancel()
+        await pair.let_pass()
+        another = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
+        await pair.let_pass()
+        assert not another.done()
+        pair.release("rest")
+        answers = await gather_all(first, waiting, another)
+        assert [200] * 3 == [answer.status_code for answer in answers]
+
+
 async def test_a_load_waits_no_longer_than_a_load_may_take() -> None:
     """Then LM Studio's words are told; the model that was busy all the time stays."""
     async with open_pair({"models": {"load_timeout_s": 0.3}}, max_instances=3) as pair:

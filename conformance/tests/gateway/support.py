@@ -65,6 +65,7 @@ class Pair:
     url: str
     client: httpx.AsyncClient
     hand: httpx.AsyncClient
+    sending: "Sending"
 
     def asked(self, path: str, method: str | None = None) -> list[Exchange]:
         """Return what the gateway asked of a path."""
@@ -137,11 +138,14 @@ class Pair:
 
     async def let_pass(self, path: str = "/api/ps") -> None:
         """
-        Give what was sent before the time to get as far as it can.
+        Give the requests that were begun before the time to get as far as they can.
 
-        That is measured in other requests' whole ways, to LM Studio and back unless another path
-        is given, not in seconds.
+        All of them are sent first. The time is measured in other requests' whole ways, to LM Studio
+        and back unless another path is given, not in seconds.
         """
+        # A task that was made just before begins its request meanwhile.
+        await self.get(path)
+        await self.sending.until_sent()
         for _ in range(3):
             await self.get(path)
 
@@ -149,6 +153,43 @@ class Pair:
         """Return what /api/ps shows, by name."""
         shown: list[dict[str, Any]] = (await self.get("/api/ps"))["models"]
         return {one["name"]: one for one in shown}
+
+
+class Sending(httpx.AsyncHTTPTransport):
+    """A client's way to a server that knows how many requests are begun and not yet sent."""
+
+    def __init__(self) -> None:
+        super().__init__(verify=False, trust_env=False)
+        self._unsent = 0
+        self._all_sent = asyncio.Event()
+        self._all_sent.set()
+
+    async def until_sent(self) -> None:
+        """Wait until every request that was begun is sent, or was given up."""
+        await self._all_sent.wait()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Make a request."""
+        is_sent = False
+
+        def end() -> None:
+            nonlocal is_sent
+            self._unsent -= not is_sent
+            is_sent = True
+            if not self._unsent:
+                self._all_sent.set()
+
+        async def trace(event: str, _: Any) -> None:
+            if event == "http11.send_request_body.complete":
+                end()
+
+        self._unsent += 1
+        self._all_sent.clear()
+        request.extensions = {**request.extensions, "trace": trace}
+        try:
+            return await super().handle_async_request(request)
+        finally:
+            end()
 
 
 @dataclass(eq=False, repr=False)
@@ -185,12 +226,13 @@ async def open_gateway(
 ) -> AsyncIterator[Pair]:
     """Run a gateway in front of a stand-in that may be running or not."""
     app = Noting(make_gateway(standin.url, settings or {}, tells_of_host=tells_of_host))
+    sending = Sending()
     async with (
         serve(app) as url,
-        speak_to(url) as client,
+        speak_to(url, sending) as client,
         speak_to(standin.url) as hand,
     ):
-        yield Pair(standin, app, url, client, hand)
+        yield Pair(standin, app, url, client, hand, sending)
 
 
 @asynccontextmanager
@@ -234,9 +276,9 @@ async def serve(app: AsgiApp, port: int = 0) -> AsyncIterator[str]:
         await server.lifespan.shutdown()
 
 
-def speak_to(url: str) -> httpx.AsyncClient:
+def speak_to(url: str, way: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
     """Return a client for an address."""
-    return httpx.AsyncClient(base_url=url, trust_env=False, verify=False, timeout=10)
+    return httpx.AsyncClient(base_url=url, trust_env=False, verify=False, timeout=10, transport=way)
 
 
 def caching(**models: Any) -> dict[str, Any]:

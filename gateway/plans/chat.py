@@ -214,6 +214,7 @@ class ChatStream:
     __slots__ = (
         "_context",
         "_model",
+        "_most",
         "_policy",
         "_reasons",
         "_request",
@@ -232,6 +233,7 @@ class ChatStream:
     def __init__(self, request: ollama.ChatRequest, context: RequestContext) -> None:
         self._request = request
         self._context = context
+        self._most = context.settings.limits.tool_calls
         self._reasons = context.model.capabilities.thinking
         self._tags = context.settings.answers.think_tags
         self._policy = context.settings.answers.thinking
@@ -283,7 +285,7 @@ class ChatStream:
         else:
             tool_calls = reasoning_content = reasoning = content = UNSET
         if tool_calls is not UNSET and tool_calls is not None:
-            self.tool_calls = transforms.merge_tool_calls(self.tool_calls, tool_calls)
+            self.tool_calls = transforms.merge_tool_calls(self.tool_calls, tool_calls, self._most)
         self.speech = speech = transforms.separate_speech(
             self.speech,
             reasoning_content,

@@ -387,6 +387,7 @@ class TemplatedStream:
     __slots__ = (
         "_context",
         "_model",
+        "_most",
         "_policy",
         "_reasons",
         "_request",
@@ -405,6 +406,7 @@ class TemplatedStream:
     def __init__(self, request: ollama.GenerateRequest, context: RequestContext) -> None:
         self._request = request
         self._context = context
+        self._most = context.settings.limits.tool_calls
         self._reasons = context.model.capabilities.thinking
         self._tags = context.settings.answers.think_tags
         self._policy = context.settings.answers.thinking
@@ -456,7 +458,7 @@ class TemplatedStream:
         else:
             tool_calls = reasoning_content = reasoning = content = UNSET
         if tool_calls is not UNSET and tool_calls is not None:
-            self.tool_calls = transforms.merge_tool_calls(self.tool_calls, tool_calls)
+            self.tool_calls = transforms.merge_tool_calls(self.tool_calls, tool_calls, self._most)
         self.speech = speech = transforms.separate_speech(
             self.speech,
             reasoning_content,

@@ -98,7 +98,7 @@ def request_tools(members: Members, context: RequestContext) -> Values:
 
 def sound_calls(context: RequestContext) -> Rewriter:
     """What `sound_calls` makes for one answer."""
-    return transforms.sound_calls(tools=context.tool_names)
+    return transforms.sound_calls(tools=context.tool_names, most=context.settings.limits.tool_calls)
 
 
 async def first(members: Members, run: Run) -> None:

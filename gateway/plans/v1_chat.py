@@ -137,12 +137,12 @@ def stream_stats(members: Members, context: RequestContext) -> Values:
 
 def sound_calls(context: RequestContext) -> Rewriter:
     """What `sound_calls` makes for one answer."""
-    return transforms.sound_calls(tools=context.tool_names)
+    return transforms.sound_calls(tools=context.tool_names, most=context.settings.limits.tool_calls)
 
 
 def whole_calls(context: RequestContext) -> Rewriter:
     """What `whole_calls` makes for one answer."""
-    return transforms.whole_calls(tools=context.tool_names)
+    return transforms.whole_calls(tools=context.tool_names, most=context.settings.limits.tool_calls)
 
 
 async def first(members: Members, run: Run) -> None:

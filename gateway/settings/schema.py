@@ -404,6 +404,8 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The largest number of messages in a body."""
     images: Bytes = 200
     """The largest number of images in a body."""
+    tool_calls: Bytes = 1000
+    """The largest number of tool calls in an answer of LM Studio, and of pieces in one event."""
     list_s: Seconds = 10.0
     """
     Seconds that LM Studio's model list may take; after them, clients get the list as it was last

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from ..faults import UpstreamFailure
 from ..types import internal, openai
 from ..wire.cut_text import mended
 from ..wire.lenient import UNREADABLE
@@ -122,6 +123,17 @@ class Calls(list[internal.AssembledToolCall]):
         arguments.add(text)
         return call
 
+    def add_all(self, fragments: Sequence[openai.ToolCallFragment], most: int) -> None:
+        """
+        Add fragments to their calls.
+
+        Raises UpstreamFailure (`bad_tool_arguments`) for more than `most` of them, or of calls.
+        """
+        check_number(len(fragments), most)
+        for fragment in fragments:
+            self.add(fragment)
+        check_number(len(self), most)
+
     def arguments_of(self, call: internal.AssembledToolCall) -> str:
         """Return the arguments of a call as far as they have come."""
         return self._arguments[call.index].joined()
@@ -178,6 +190,19 @@ class Calls(list[internal.AssembledToolCall]):
         if arguments.is_whole or (arguments.is_empty and is_elsewhere):
             return None
         return call
+
+
+def check_number(number: int, most: int) -> None:
+    """
+    Raise UpstreamFailure (`bad_tool_arguments`) for a number of tool calls above a limit.
+
+    It is called before the work that grows with the number.
+    """
+    if number > most:
+        raise UpstreamFailure(
+            f"LM Studio sent more than {most} tool calls in one answer (limits.tool_calls)",
+            fault="bad_tool_arguments",
+        )
 
 
 def text_of(raw: Raw | UnsetType) -> str:

@@ -18,7 +18,7 @@ from ..types import internal, openai
 from ..wire.lenient import UNREADABLE
 from ..wire.odd_values import note_odd
 from ..wire.salvage import NotJson, salvage
-from ._calls import Calls, text_of
+from ._calls import Calls, check_number, text_of
 from .rewriter import Chunk, Rewriter
 from .tool_fragments import finished_calls
 
@@ -30,14 +30,15 @@ _NOTHING: Final = (b"", b"null", b'""')
 _NULL: Final = Raw(b"null")
 
 
-def sound_calls(tools: list[str]) -> Rewriter:
+def sound_calls(tools: list[str], most: int) -> Rewriter:
     """
     Return a rewriter that gives clients tool calls which they can join by their indexes.
 
     `tools` are the names that the model was offered. Calls keep coming in fragments. What is sound
-    stays as it came (docs/facts/lmstudio.md#tool-fragments-odd).
+    stays as it came (docs/facts/lmstudio.md#tool-fragments-odd). Taking a chunk raises
+    UpstreamFailure (`bad_tool_arguments`) for more than `most` calls.
 
-    >>> calls = sound_calls([])
+    >>> calls = sound_calls([], 9)
     >>> for fragment in (
     ...     b'{"index":0,"id":"1","function":{"name":"f","arguments":"{"}}',
     ...     b'{"index":0,"id":"2","function":{"name":"","arguments":"}"}}',
@@ -47,25 +48,25 @@ def sound_calls(tools: list[str]) -> Rewriter:
     ['[{"delta":{"tool_calls":[{"index":0,"id":"1","function":{"name":"f","arguments":"{"}}]}}]']
     ['[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"}"}}]}}]']
     """
-    return SoundCalls(tools)
+    return SoundCalls(tools, most)
 
 
-def whole_calls(tools: list[str]) -> Rewriter:
+def whole_calls(tools: list[str], most: int) -> Rewriter:
     """
     Return a rewriter that holds the tool calls of a stream until its choice is finished.
 
     They come whole in one chunk then, as Ollama sends them (docs/facts/ollama.md#v1-chat). `tools`
     are the names that the model was offered. Taking a chunk raises UpstreamFailure
-    (`bad_tool_arguments`) when no call had a name.
+    (`bad_tool_arguments`) when no call had a name, and for more than `most` calls.
 
-    >>> calls = whole_calls([])
+    >>> calls = whole_calls([], 9)
     >>> call = b'{"index":0,"id":"1","function":{"name":"f","arguments":"{}"}}'
     >>> calls.take({"choices": Raw(b'[{"delta":{"tool_calls":[' + call + b']}}]')})
     []
     >>> len(calls.take({"choices": Raw(b'[{"delta":{},"finish_reason":"tool_calls"}]')}))
     2
     """
-    return WholeCalls(tools)
+    return WholeCalls(tools, most)
 
 
 class _Head(NamedTuple):
@@ -97,8 +98,9 @@ class _Begun(NamedTuple):
 class SoundCalls:
     """Repairs the fragments of one answer; what is sound keeps its bytes."""
 
-    def __init__(self, tools: list[str]) -> None:
+    def __init__(self, tools: list[str], most: int) -> None:
         self._tools = tools
+        self._most = most
         self._choices: dict[int, _Choice] = {}
         self._held: Chunk | None = None
         self._begun: dict[tuple[int, int], _Begun] = {}
@@ -115,7 +117,8 @@ class SoundCalls:
         """
         Return the chunks that come in place of one; a list of itself where it is sound.
 
-        Raises UpstreamFailure (`bad_tool_arguments`) when no call of a finished choice has a name.
+        Raises UpstreamFailure (`bad_tool_arguments`) when no call of a finished choice has a name,
+        and for too many calls.
         """
         try:
             choices = _decode_items(chunk["choices"])
@@ -165,6 +168,7 @@ class SoundCalls:
             return {}, None
         if not listed:
             return choice, None
+        check_number(len(listed), self._most)
         if part == "message":
             fragments = self._whole(listed)
         else:
@@ -225,6 +229,7 @@ class SoundCalls:
                 after.append(raw)
             elif text := _text(fragment):
                 after.append({"index": head.place, "function": {"arguments": text}})
+        check_number(len(known.calls), self._most)
         return None if after == listed else after
 
     def _head(
@@ -276,8 +281,9 @@ class WholeCalls:
     is_waiting = True
     """Whether every chunk must be taken."""
 
-    def __init__(self, tools: list[str]) -> None:
+    def __init__(self, tools: list[str], most: int) -> None:
         self._tools = tools
+        self._most = most
         self._calls: Calls | None = None
 
     def take(self, chunk: Chunk) -> list[Chunk]:
@@ -289,10 +295,10 @@ class WholeCalls:
             listed = _decode_items(delta.pop("tool_calls", b"[]"))
         except (*UNREADABLE, LookupError):
             return [chunk]
-        for raw in listed:
-            if (fragment := _read_fragment(raw)) is not None:
-                self._calls = Calls((), self._tools) if self._calls is None else self._calls
-                self._calls.add(fragment)
+        check_number(len(listed), self._most)
+        if fragments := [one for raw in listed if (one := _read_fragment(raw)) is not None]:
+            self._calls = Calls((), self._tools) if self._calls is None else self._calls
+            self._calls.add_all(fragments, self._most)
         is_finished = bytes(choice.get("finish_reason", b"null")) != b"null"
         chunks: list[Chunk] = []
         if is_finished and self._calls is not None:

@@ -18,7 +18,9 @@ from ._calls import Calls
 
 
 def merge_tool_calls(
-    calls: list[internal.AssembledToolCall] | UnsetType, fragments: list[openai.ToolCallFragment]
+    calls: list[internal.AssembledToolCall] | UnsetType,
+    fragments: list[openai.ToolCallFragment],
+    most: int,
 ) -> list[internal.AssembledToolCall]:
     """
     Return the calls with what new fragments add; `finished_calls` makes them whole.
@@ -26,19 +28,19 @@ def merge_tool_calls(
     The index joins fragments, or an id that is known. A fragment without a name never begins a
     call, whatever id it has. A name begins one where its index is new, where it comes with an id of
     its own (LM Studio 0.3.17 got indexes wrong), and where the call before is another or whole.
-    Final indexes are 0, 1, ... in the order of the calls' first fragments.
+    Final indexes are 0, 1, ... in the order of the calls' first fragments. Raises UpstreamFailure
+    (`bad_tool_arguments`) for more than `most` fragments at a time, and for more calls.
 
     >>> from msgspec import Raw
     >>> head = openai.ToolCallFragment(
     ...     index=0, id="1", function=openai.FunctionFragment(name="f", arguments=Raw(b'""')))
     >>> tail = openai.ToolCallFragment(
     ...     index=0, id="2", function=openai.FunctionFragment(name="", arguments=Raw(b'"{}"')))
-    >>> finished_calls(merge_tool_calls(merge_tool_calls(UNSET, [head]), [tail]), UNSET)
+    >>> finished_calls(merge_tool_calls(merge_tool_calls(UNSET, [head], 9), [tail], 9), UNSET)
     [AssembledToolCall(index=0, id='1', name='f', arguments='{}')]
     """
     known = calls if isinstance(calls, Calls) else Calls(calls or ())
-    for fragment in fragments:
-        known.add(fragment)
+    known.add_all(fragments, most)
     return known
 
 

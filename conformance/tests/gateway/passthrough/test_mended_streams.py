@@ -168,6 +168,29 @@ async def test_calls_without_any_name_end_in_an_error(answering: Pair) -> None:
     assert b"[DONE]" not in body
 
 
+@pytest.mark.parametrize("at_once", [True, False], ids=["one event", "several"])
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate", CHAT])
+@pytest.mark.parametrize("openai", ["lmstudio", "ollama"])
+async def test_too_many_calls_end_in_an_error(openai: str, path: str, at_once: bool) -> None:
+    """It names the setting; as many as that are served."""
+    settings = {"limits": {"tool_calls": 3}, "answers": {"openai": openai}}
+    function = {"name": "get_tide", "arguments": "{}"}
+    async with open_pair(settings) as pair:
+        for number in (3, 4):
+            calls = [
+                {"index": n, "id": str(n), "type": "function", "function": function}
+                for n in range(number)
+            ]
+            events = [calls] if at_once else [[call] for call in calls]
+            body = "".join(delta(tool_calls=said) for said in events) + CALLED
+            answer = {"headers": EVENTS, "chunks": [[0, encode(body.encode())]]}
+            await pair.reset()
+            pair.script({"match": {"path": CHAT}, "answer": answer})
+            more = {"prompt": "Why?"} if path == "/api/generate" else {}
+            came = await pair.client.post(path, json={**chat(), "stream": True, **more})
+            assert (number > 3) == ("limits.tool_calls" in came.text), came.text
+
+
 @pytest.mark.parametrize("how", ["whole", "bytes"])
 @pytest.mark.parametrize(
     ("name", "text"),

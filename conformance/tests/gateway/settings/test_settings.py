@@ -114,6 +114,7 @@ EVERY_KEY = {
     "limits.json_depth": ("9", 9),
     "limits.messages": ("8", 8),
     "limits.images": ("7", 7),
+    "limits.tool_calls": ("7", 7),
     "limits.list_s": ("0.5", 0.5),
     "limits.health_s": ("0.5", 0.5),
     "limits.drain_s": ("0", 0.0),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.faults import UpstreamFailure
+from gateway.settings.schema import LimitSettings
 from gateway.transforms import (
     finished_calls,
     merge_tool_calls,
@@ -38,10 +39,15 @@ def made(index: int, id: str, name: str, arguments: str) -> internal.AssembledTo
     return internal.AssembledToolCall(index=index, id=id, name=name, arguments=arguments)
 
 
-def merge(*chunks: list[openai.ToolCallFragment]) -> list[internal.AssembledToolCall]:
+MOST = LimitSettings().tool_calls
+
+
+def merge(
+    *chunks: list[openai.ToolCallFragment], most: int = MOST
+) -> list[internal.AssembledToolCall]:
     calls: list[internal.AssembledToolCall] | UnsetType = UNSET
     for chunk in chunks:
-        calls = merge_tool_calls(calls, chunk)
+        calls = merge_tool_calls(calls, chunk, most)
     finished = finished_calls(calls, UNSET)
     return [] if isinstance(finished, UnsetType) else finished
 
@@ -335,8 +341,8 @@ def test_a_name_in_pieces() -> None:
 
     assert [made(0, "1", "edit_existing_file", "{}")] == merge(*pieces)
     for known, names in ((tools, ["ab"]), (tools[:2], ["a", "b"]), (UNSET, ["ab"])):
-        calls = merge_tool_calls(UNSET, [fragment(0, name="a", arguments="")])
-        finished = finished_calls(merge_tool_calls(calls, [fragment(0, name="b")]), known)
+        calls = merge_tool_calls(UNSET, [fragment(0, name="a", arguments="")], MOST)
+        finished = finished_calls(merge_tool_calls(calls, [fragment(0, name="b")], MOST), known)
         assert not isinstance(finished, UnsetType)
         assert names == [name for name, _ in said(finished)]
 
@@ -393,11 +399,22 @@ def test_without_index_an_id_or_a_name_begins_a_call() -> None:
     )
 
 
+def test_the_number_of_calls_has_a_limit() -> None:
+    """In one event and in all; pieces of a call that come one after the other do not count."""
+    calls = [fragment(n, str(n), "f", "{}") for n in range(3)]
+    pieces = [[fragment(0, arguments=" ")] for _ in range(9)]
+    assert 3 == len(merge(calls, *pieces, most=3))
+    for chunks in ([calls], [calls[:2], calls[2:]], [[calls[0]] * 3]):
+        with pytest.raises(UpstreamFailure, match=r"more than 2 .*limits\.tool_calls") as caught:
+            merge(*chunks, most=2)
+        assert "bad_tool_arguments" == caught.value.fault
+
+
 def test_calls_begun_elsewhere_go_on() -> None:
     """A plain list is as good as one that was returned."""
     calls = [made(0, "1", "f", "{")]
 
-    merged = merge_tool_calls(calls, [fragment(0, arguments="}")])
+    merged = merge_tool_calls(calls, [fragment(0, arguments="}")], MOST)
 
     assert [made(0, "1", "f", "{}")] == finished_calls(merged, UNSET)
 

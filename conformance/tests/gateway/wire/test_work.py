@@ -9,8 +9,9 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from gateway.faults import Refusal
+from gateway.faults import Refusal, UpstreamFailure
 from gateway.transforms.messages import conversation
+from gateway.transforms.passed_calls import sound_calls, whole_calls
 from gateway.transforms.tool_fragments import finished_calls, merge_tool_calls
 from gateway.types import ollama, openai
 from gateway.wire.go_json import first_value
@@ -151,7 +152,9 @@ def many_fragments(calls: int) -> int:
         )
         for n in range(calls)
     ]
-    return steps_of(lambda: finished_calls(merge_tool_calls(msgspec.UNSET, fragments)))
+    return steps_of(
+        lambda: finished_calls(merge_tool_calls(msgspec.UNSET, fragments, len(fragments)))
+    )
 
 
 def one_call_in_pieces(pieces: int) -> int:
@@ -162,7 +165,30 @@ def one_call_in_pieces(pieces: int) -> int:
         )
         for _ in range(pieces)
     ]
-    return steps_of(lambda: finished_calls(merge_tool_calls(msgspec.UNSET, fragments)))
+    return steps_of(
+        lambda: finished_calls(merge_tool_calls(msgspec.UNSET, fragments, len(fragments)))
+    )
+
+
+def test_too_many_calls_in_one_event_take_no_steps() -> None:
+    """They are refused before they are put together, which was work in one turn of the loop."""
+
+    def steps_to_refuse_calls(number: int) -> int:
+        function = openai.FunctionFragment(name="f", arguments=Raw(b'"{}"'))
+        call = openai.ToolCallFragment(index=0, id="1", function=function)
+        raw = Raw(msgspec.json.encode([{"delta": {"tool_calls": [call] * number}}]))
+
+        def refuse() -> None:
+            for rewriter in (sound_calls([], MANY), whole_calls([], MANY)):
+                with pytest.raises(UpstreamFailure):
+                    rewriter.take({"choices": raw})
+            with pytest.raises(UpstreamFailure):
+                merge_tool_calls(msgspec.UNSET, [call] * number, MANY)
+
+        return steps_of(refuse)
+
+    steps_to_refuse_calls(2 * MANY)
+    assert steps_to_refuse_calls(16 * MANY) - steps_to_refuse_calls(2 * MANY) < MANY
 
 
 @pytest.mark.parametrize("work", [calls_and_results, many_fragments, one_call_in_pieces])

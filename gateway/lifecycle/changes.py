@@ -198,8 +198,10 @@ class Changes:
         assert tokens is not None
         old = next(iter(state.instances.values()))
         before = state.context_length
+        # Under its own name: a request for the bare key would get the selected variant instead.
+        name = next(iter(state.owned.values())).request_key
         # Claimed before the unload: no other gateway is to load the model in between.
-        if not await self._instances.claim_load(state, request.row.request_key):
+        if not await self._instances.claim_load(state, name):
             state.is_used_elsewhere = True
             return
         try:

@@ -97,6 +97,22 @@ def test_a_use_is_taken_back_when_its_client_leaves_as_it_is_shown() -> None:
         assert not broken, "\n".join(story)
 
 
+def test_a_variant_that_grows_for_the_bare_key_stays_that_variant() -> None:
+    """Another one in its place would be nobody's, and would never be unloaded."""
+    key, _, variant = NAMES[:3]
+    broken, story = play(
+        History(
+            steps=[
+                (0.0, Ask(0, variant, lasts_s=1.0)),
+                (9.0, Ask(0, key, lasts_s=1.0, num_ctx=8192)),
+            ]
+        )
+    )
+    assert not broken, "\n".join(story)
+    answers = [line.rsplit(" ", 1)[1] for line in story if "answers from" in line]
+    assert [BASES[1]] * 2 == answers, "\n".join(story)
+
+
 def test_histories_break_no_rule(request: pytest.FixtureRequest) -> None:
     """Nothing is loaded twice, cut, taken from a user, left behind or kept waiting."""
     number = request.config.getoption("--histories")

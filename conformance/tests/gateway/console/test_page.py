@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from conformance.standin import StandIn
-from conformance.standin.catalogue import PLAIN
+from conformance.standin.catalogue import GRADED, PLAIN
 from conformance.standin.options import Options
 from conformance.tests.gateway.support import (
     CHAT,
@@ -30,7 +30,7 @@ from gateway.console import feed as feeds
 from gateway.server.edge import Edge
 from gateway.server.workers import Worker
 from gateway.settings.live import LiveSettings
-from gateway.settings.schema import ListenSettings, Settings, UpstreamSettings
+from gateway.settings.schema import HostSettings, ListenSettings, Settings, UpstreamSettings
 
 PAGE, EVENTS, LOGIN, LOGOUT = (
     "/olgate/",
@@ -52,7 +52,7 @@ class Looking:
         self.sections: dict[str, str] = {}
         self._lines = lines
 
-    async def until(self, holds: Callable[[dict[str, str]], bool]) -> None:
+    async def until(self, holds: Callable[[dict[str, str]], object]) -> None:
         """Read events until something is so."""
         async with asyncio.timeout(60):
             while not self.sections or not holds(self.sections):
@@ -183,6 +183,33 @@ async def test_a_host_that_goes_away_is_shown_while_it_is_looked_at(fresh: Pair)
     async with looking(fresh.client) as page:
         await page.until(lambda shown: "state down" in shown["hosts"])
     assert "LM_API_TOKEN" in page.sections["hosts"]
+
+
+async def test_each_host_of_several_is_shown_as_they_change() -> None:
+    """One that nobody answers for is down, and a host that a reload adds appears."""
+    async with (
+        StandIn(Options(models=(PLAIN,))) as near,
+        StandIn(Options(models=(GRADED,))) as other,
+    ):
+        hosts = {
+            "near": HostSettings(url=near.url, slots=7),
+            "far": HostSettings(url="http://127.0.0.1:9"),
+        }
+        live = LiveSettings(Settings(hosts=hosts))
+        app = create_app(live.current, live)
+        async with (
+            serve(app) as url,
+            speak_to(url) as client,
+            looking(client) as page,
+        ):
+            await page.until(lambda shown: "state up" in shown["hosts"])
+            await page.until(lambda shown: re.search(r"(down|suspect)</span> far", shown["hosts"]))
+            assert "7 slots" in page.sections["hosts"]
+            assert GRADED.key not in page.sections["models"]
+            live.use(Settings(hosts={**hosts, "new": HostSettings(url=other.url)}))
+            await page.until(lambda shown: "up</span> new" in shown["hosts"])
+            await page.until(lambda shown: GRADED.key in shown["models"])
+            await page.until(lambda shown: "read anew at a reload" in shown["settings"])
 
 
 async def test_the_pages_own_requests_are_not_shown(fresh: Pair) -> None:

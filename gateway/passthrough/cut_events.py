@@ -70,6 +70,9 @@ class CutEvents:
             return [*self.flush(), event]
         if not self._waiting and not _is_cut(value) and is_utf8(data):
             return [event]
+        if not isinstance(value, dict):
+            # No chunk, so the next event goes on with none of its texts.
+            return [*self.flush(), Event(event.name, mended_json(value))]
         before = {path: half for path, half in self._halves.items() if _text_at(value, path)}
         for path, half in before.items():
             _put(value, path, half.text + _text_at(value, path))

@@ -8,15 +8,18 @@ The exceptions that cross the gateway's rooms, and the closed list of upstream f
     ├── StoreFailure          the store cannot be read or written
     ├── StartProblem          the process cannot start
     │   ├── ListenProblem     the address cannot be bound (server.listen)
-    │   ├── StoreProblem      the store cannot be opened (store.sqlite)
+    │   ├── StoreProblem      the store cannot be opened (store.sqlite_file)
+    │   ├── StoreUrlProblem   the store's address cannot be used (store.redis_client)
     │   ├── TlsProblem        the certificate for clients cannot be used (server.tls)
-    │   └── TrustProblem      the file of trusted certificates cannot be used (upstream.trust)
+    │   ├── TrustProblem      the file of trusted certificates cannot be used (upstream.trust)
+    │   └── WorkersProblem    several processes cannot serve one port (server.workers)
     ├── SettingsProblem       a setting cannot be used (settings.sources)
     ├── TransportFault        a connection failed (upstream.body); becomes an UpstreamFailure
     ├── EventTooLong          an event exceeds its limit (upstream.sse); becomes an UpstreamFailure
     ├── TooMuchToKeep         derived models exceed their limits (catalogue.aliases)
     ├── NoAnswer              no gateway answers a command (cli.own_api)
     ├── CannotEdit            a settings file's text cannot be changed (settings.key_tables)
+    ├── NotExplained          what was given cannot be explained (explain.problems)
     ├── CannotInstall         a service cannot be installed (cli.service.manager)
     ├── Broken                a text is not JSON as Go reads it (wire.go_syntax)
     └── ValueError

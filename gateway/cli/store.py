@@ -91,7 +91,7 @@ def migrate(file: Path | None, config: Path | None) -> None:
     stays as it is, and so do names that are in Redis already.
 
     \b
-    Example: OLGATE_STORE_URL=redis://cache.local olgate store migrate
+    Example: olgate store migrate
     """
     from ..faults import StoreFailure
     from ..store.copying import put_into_redis

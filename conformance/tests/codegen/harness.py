@@ -37,6 +37,7 @@ RUNTIME = (
     "engine/__init__.py",
     "engine/endpoint.py",
     "engine/limits.py",
+    "explain/__init__.py",
     "faults.py",
     "observability/__init__.py",
     "observability/journal.py",
@@ -48,6 +49,7 @@ RUNTIME = (
     "runtime/outcome.py",
     "runtime/patching.py",
     "runtime/values.py",
+    "transforms/rewriter.py",
     *(f"wire/{path.name}" for path in sorted((REPOSITORY / "gateway" / "wire").glob("*.py"))),
 )
 """The gateway's own modules that generated code stands on; the fixture project borrows them."""

@@ -30,6 +30,9 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("conform
 ADDRESS = "127.0.0.1:11434"
 """The address that all pages use."""
 
+SECRETS = '"/run/secrets/'
+"""The folder of files with secrets that all pages use."""
+
 KNOWN = {"sh", "python", "json", "yaml", "toml", "diff", "mermaid", "console", ""}
 PARSED = {"json", "yaml", "toml"}
 WANT_A_MARK = {"sh", "python"}
@@ -171,6 +174,10 @@ def test_data_can_be_read(block: Block, tmp_path: Path) -> None:
             list(YAML(typ="safe").load_all(block.text))
         case _:
             tomllib.loads(block.text)
+            text = block.text.replace(SECRETS, f'"{tmp_path}/')
+            for name in re.findall(f'"{tmp_path}/([^"]+)"', text):
+                (tmp_path / name).write_text("a-secret-of-its-own", "utf-8")
+                (tmp_path / name).chmod(0o600)
             file = tmp_path / "config.toml"
-            file.write_text(block.text, "utf-8")
+            file.write_text(text, "utf-8")
             read({}, {}, file)

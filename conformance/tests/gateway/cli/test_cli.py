@@ -87,7 +87,7 @@ def test_what_config_prints_is_a_settings_file(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(run("config", OLGATE_STORE_PATH=":memory:").stdout)
 
-    assert {*Settings.__struct_fields__} - {"aliases", "pull", "hosts"} == {
+    assert {*Settings.__struct_fields__} - {"aliases", "pull", "hosts", "keys"} == {
         *tomllib.loads(file.read_text())
     }
     assert Settings() == load({}, {}, file)
@@ -246,5 +246,5 @@ def test_what_can_be_set_is_printed_although_the_environment_is_wrong() -> None:
     schema = run("config", "--schema", OLGATE_NONSENSE="1")
 
     assert (0, 0) == (default.returncode, schema.returncode)
-    assert {*Settings.__struct_fields__} - {"hosts"} == {*tomllib.loads(default.stdout)}
+    assert {*Settings.__struct_fields__} - {"hosts", "keys"} == {*tomllib.loads(default.stdout)}
     assert {*Settings.__struct_fields__} == {*json.loads(schema.stdout)["properties"]}

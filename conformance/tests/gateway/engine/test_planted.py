@@ -70,7 +70,7 @@ async def ask_all(pair: Pair) -> list[str]:
         headers = {**key, "cookie": f"session={OTHER_KEY}", "user-agent": "planter/1"}
         try:
             answer = await pair.client.post(
-                path, params={"key": OTHER_KEY}, json={"model": LOADED, **body}, headers=headers
+                path, params={"page": "1"}, json={"model": LOADED, **body}, headers=headers
             )
         except httpx.RemoteProtocolError:
             continue
@@ -102,6 +102,9 @@ async def test_nothing_planted_is_written(rules: list[dict[str, Any]], form: str
             pair.script(*rules)
             answers = await ask_all(pair)
             answers += [(await pair.client.post("/api/chat", headers={"x-api-key": KEY})).text]
+            refused = await pair.client.post("/api/chat", params={"key": OTHER_KEY})
+            assert 401 == refused.status_code
+            answers += [refused.text]
             shown = await pair.client.get("/metrics", headers={"authorization": f"Bearer {KEY}"})
             asked = [f"{one.headers}{one.raw!r}" for one in pair.standin.seen]
     journal_text = stream.getvalue()

@@ -176,7 +176,6 @@ async def test_a_models_time_is_when_it_was_first_seen(pair: Pair) -> None:
         (Raw(b'{"a": true}'), '"{\\"a\\": true}"'),
         (Raw('"\N{SLIGHTLY SMILING FACE}"'.encode()), '"\\"\N{SLIGHTLY SMILING FACE}\\""'),
     ],
-    ids=str,
 )
 def test_a_value_in_an_error_text(value: object, text: str) -> None:
     """Nothing for absence, raw JSON as Go quotes it."""

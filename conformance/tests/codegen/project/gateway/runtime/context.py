@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ class RequestContext:
         self.path = SimpleNamespace()
         self.sent: dict[str, Raw] = {}
         self.warnings: list[str] = []
+        self.conditions: dict[Callable[[RequestContext], bool], bool] = {}
         self.now = "now"
         self.started_ns = 1
         self.shown = "both"

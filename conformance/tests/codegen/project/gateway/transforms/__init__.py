@@ -5,6 +5,7 @@ from .speech import sort_speech as sort_speech
 from .speech import text_or_absent as text_or_absent
 from .words import as_list as as_list
 from .words import count_words as count_words
+from .words import joined_pieces as joined_pieces
 from .words import keep_problem as keep_problem
 from .words import label_text as label_text
 from .words import listed_twice as listed_twice

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType, structs
 
 from ..types import internal, ollama, openai
+from .rewriter import Chunk, Rewriter
 
 
 def keep_problem(keep: str | UnsetType) -> str | UnsetType:
@@ -84,3 +85,32 @@ def plain_form(form: Raw) -> openai.Form | UnsetType:
 def listed_twice(data: Raw) -> list[Raw]:
     """Return a list as its items: `listed_twice(b"[1]")` has one."""
     return msgspec.json.decode(data, type=list[Raw])
+
+
+class Pieces:
+    """Holds each chunk until the next one comes."""
+
+    def __init__(self, most: float | UnsetType) -> None:
+        """Hold at most so many chunks."""
+        self._most = 1 if isinstance(most, UnsetType) else most
+        self._held: list[Chunk] = []
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a chunk is held."""
+        return bool(self._held)
+
+    def take(self, chunk: Chunk) -> list[Chunk]:
+        """Return the chunk that waited."""
+        self._held.append(chunk)
+        return [self._held.pop(0)] if len(self._held) > self._most else []
+
+    def end(self) -> list[Chunk]:
+        """Return what waits."""
+        held, self._held = self._held, []
+        return held
+
+
+def joined_pieces(most: float | UnsetType) -> Rewriter:
+    """Return a rewriter that holds chunks: `joined_pieces(1).take({})` is empty."""
+    return Pieces(most)

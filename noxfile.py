@@ -125,10 +125,12 @@ def drift(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests, except with other programs: `nox -s tests -- -k names`.
 
-    The few that fail are tried once more, and named if they pass then.
+    All of them run in two processes, each file in one of them. The few that fail are tried once
+    more, and named if they pass then.
     """
     apart = [f"--ignore=conformance/tests/{each}" for each in ("clients", "engine", "deployed")]
-    run(session, "conformance.second_try", *apart, *session.posargs)
+    at_once = [] if session.posargs else ["-n", "2", "--dist", "loadfile"]
+    run(session, "conformance.second_try", *apart, *at_once, *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"])

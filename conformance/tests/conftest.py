@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import structlog
 
@@ -25,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="run N random histories of the lifecycle in place of a fixed set",
     )
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a raw value by its bytes: by its place in memory, processes would not find its test."""
+    return bytes(val).decode("ascii", "backslashreplace") if isinstance(val, msgspec.Raw) else None
 
 
 @pytest.fixture(autouse=True)

@@ -126,6 +126,8 @@ EVERY_KEY = {
     "log.level": ("error", "error"),
     "log.format": ("json", "json"),
     "log.bodies": ("true", True),
+    "routes.console": ("false", False),
+    "fleet.session_s": ("60", 60.0),
     "inspect.requests": ("20", 20),
     "inspect.body_bytes": ("4096", 4096),
 }

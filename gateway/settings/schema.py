@@ -112,7 +112,7 @@ class HostSettings(UpstreamSettings, frozen=True, kw_only=True):
     """
     slots: Count = 0
     """
-    How many requests a loaded model of this host runs at a time; 0 is what the host says, or 4.
+    How many requests a loaded model of this host runs at a time; 0 stands for 4.
     """
     weight: Weight = 1.0
     """
@@ -169,8 +169,6 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
     """
     After how many tokens of prompts and answers within a minute the key must wait; 0 is no limit.
     """
-    priority: int = 0
-    """Whose requests come first where requests wait: those of the key with more."""
     admin: bool = False
     """Whether the key may have settings reloaded, and whatever else changes the gateway."""
 

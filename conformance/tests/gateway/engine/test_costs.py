@@ -6,14 +6,23 @@ lowered with the code; raising one means that every request costs more.
 """
 
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 import gateway
-from conformance.tests.gateway.support import LIST, LOADED, LOADED_EMBEDDER, Pair
+from conformance.tests.gateway.support import (
+    LIST,
+    LOADED,
+    LOADED_EMBEDDER,
+    Pair,
+    caching,
+    open_pair,
+)
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 CALLS: list[tuple[str, dict[str, Any], int]] = [
@@ -23,6 +32,13 @@ CALLS: list[tuple[str, dict[str, Any], int]] = [
     ("/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 1),
     ("/api/show", {"model": LOADED}, 0),
 ]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def lasting_kept() -> AsyncIterator[Pair]:
+    """Run a pair of its own: a model that another test had loaded costs a timer a request."""
+    async with open_pair(caching()) as running:
+        yield running
 
 
 @pytest.mark.parametrize(("path", "body", "calls"), CALLS)

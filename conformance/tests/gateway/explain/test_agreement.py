@@ -42,7 +42,8 @@ SHARING = ("chat", "generate", "embed", "embeddings", "v1")
 """Folders whose answers do not depend on what a gateway has seen before."""
 
 CHANGING = re.compile(
-    r"(.*_)?(id|duration|at|created|tokens_per_second|time_to_first_token_seconds)"
+    r"(.*_)?(id|duration|at|created|tokens_per_second|time_to_first_token(_seconds)?|"
+    r"generation_time|load_time_seconds)"
 )
 """Members whose values differ from run to run."""
 

@@ -18,6 +18,7 @@ from msgspec import UNSET, Raw, UnsetType
 from ..faults import Refusal
 from ..transforms.rewriter import Rewriter
 from ..wire.lenient import UNREADABLE
+from ..wire.raw_members import member_of
 from .context import RequestContext
 
 NULL = Raw(b"null")
@@ -200,14 +201,9 @@ def appended(
     else:
         own = listed
     taken = [msgspec.to_builtins(item).get(by) for item in further]
-    return [*(item for item in own if _member(item, by) not in taken), *further]
+    return [*(item for item in own if member_of(item, by) not in taken), *further]
 
 
 def _is_text(raw: Raw, value: object) -> bool:
     """Whether raw JSON is a text, however it is escaped: it is not written anew for its escapes."""
     return isinstance(value, str) and bool(msgspec.json.decode(raw) == value)
-
-
-def _member(raw: Raw, name: str) -> object:
-    value = msgspec.json.decode(raw)
-    return value.get(name) if isinstance(value, dict) else None

@@ -17,6 +17,7 @@ from msgspec import UNSET, Raw, UnsetType
 from ..names import grammar
 from ..types import internal, openai
 from ..wire.lenient import parse_lenient
+from ..wire.raw_members import member_of
 from ._estimate import tokens
 
 _decode_items = msgspec.json.Decoder(list[Raw]).decode
@@ -39,7 +40,7 @@ def any_object_format(response_format: Raw) -> openai.ResponseFormat | UnsetType
     >>> any_object_format(Raw(b'{"type":"text"}'))
     UNSET
     """
-    if _field(response_format, "type") != "json_object":
+    if member_of(response_format, "type") != "json_object":
         return UNSET
     schema = openai.JsonSchemaFormat(name="json", schema=Raw(b'{"type":"object"}'))
     return openai.ResponseFormat(type="json_schema", json_schema=schema)
@@ -237,16 +238,3 @@ def ollama_usage(usage: Raw) -> openai.Usage | UnsetType:
         return UNSET
     sent, made = (counts.get(name) or 0 for name in ("prompt_tokens", "completion_tokens"))
     return openai.Usage(prompt_tokens=sent, completion_tokens=made, total_tokens=sent + made)
-
-
-def _turns(made: internal.MadeModel) -> list[Raw]:
-    return [_turn(turn.role, turn.content) for turn in made.messages]
-
-
-def _turn(role: str, content: str) -> Raw:
-    return Raw(msgspec.json.encode({"role": role, "content": content}))
-
-
-def _field(raw: Raw, name: str) -> Any:
-    value = msgspec.json.decode(raw)
-    return value.get(name) if isinstance(value, dict) else None

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from ..wire.raw_members import member_of
 from ._raw import kind_of
 from ._schemas import cleaned
 
@@ -81,7 +82,7 @@ def known_tools(tools: Raw) -> list[Raw] | UnsetType:
     UNSET
     """
     offered = _decode_items(tools)
-    known = [_sound_tool(tool) for tool in offered if _field(tool, "type") in _RESPONSES_TOOLS]
+    known = [_sound_tool(tool) for tool in offered if member_of(tool, "type") in _RESPONSES_TOOLS]
     return UNSET if known == offered else known
 
 
@@ -108,11 +109,6 @@ def _in_tool(tool: Any) -> Any:
     if "function" in found:
         found["function"] = _in_tool(found["function"])
     return found
-
-
-def _field(raw: Raw, name: str) -> Any:
-    value = msgspec.json.decode(raw)
-    return value.get(name) if isinstance(value, dict) else None
 
 
 def _name_of(tool: Any) -> object:

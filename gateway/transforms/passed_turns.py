@@ -12,6 +12,7 @@ from ..faults import Refusal
 from ..types import internal
 from ..wire.go_json import mend_surrogates
 from ..wire.lenient import UNREADABLE
+from ..wire.raw_members import member_of
 from ._picture_parts import with_pictures
 from ._raw import SEARCHED_BYTES, found_in, kind_of
 from .pictures import may_have_refused_url
@@ -76,7 +77,7 @@ def passed_on_conversation(
         return _with_pictures_apart(_decode_items(messages)) if may_show else UNSET
     own = _with_png(_own_turns(messages), pictures)
     shown = _with_pictures_apart(own) if may_show else UNSET
-    is_told = bool(own) and _field(own[0], "role") in ("system", "developer")
+    is_told = bool(own) and member_of(own[0], "role") in ("system", "developer")
     if told is UNSET or is_told:
         return [*turns, *(shown or own)] if turns or pictures else shown
     return [_turn("system", told), *turns, *(shown or own)]
@@ -130,7 +131,7 @@ def made_instructions(
     if isinstance(made, UnsetType) or made.system is UNSET:
         return UNSET
     items = [] if isinstance(input, UnsetType) or kind_of(input) != "array" else _own_turns(input)
-    is_told = bool(items) and _field(items[0], "role") in ("system", "developer")
+    is_told = bool(items) and member_of(items[0], "role") in ("system", "developer")
     return UNSET if is_told else made.system
 
 
@@ -216,8 +217,3 @@ def _turns(made: internal.MadeModel) -> list[Raw]:
 
 def _turn(role: str, content: Any) -> Raw:
     return Raw(msgspec.json.encode({"role": role, "content": content}))
-
-
-def _field(raw: Raw, name: str) -> Any:
-    value = msgspec.json.decode(raw)
-    return value.get(name) if isinstance(value, dict) else None

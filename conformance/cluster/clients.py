@@ -89,7 +89,7 @@ class Load:
         """Wait for so many more whole answers. Raises TimeoutError when they don't come."""
         wanted = self.whole + more
         async with asyncio.timeout(PATIENCE_S):
-            while self.whole < wanted:  # noqa: ASYNC110
+            while self.whole < wanted:  # noqa: ASYNC110 - clients count in other tasks
                 await asyncio.sleep(PAUSE_S)
 
     async def change_aliases(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -72,6 +73,16 @@ class Browser:
             await self.task
 
 
+def has_got(page: Browser, count: int) -> bool:
+    """Return whether a page has got so many events."""
+    return len(page.events) == count
+
+
+def has_last(page: Browser, text: str) -> bool:
+    """Return whether a text is in a page's last event."""
+    return bool(page.events) and text in str(page.events[-1])
+
+
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look more often than in earnest."""
@@ -96,10 +107,10 @@ async def test_all_pages_share_one_look() -> None:
     source = Source()
     pages = [Browser(source.feed) for _ in range(5)]
     for page in pages:
-        await page.until(lambda page=page: bool(page.events))  # type: ignore[misc]
+        await page.until(partial(has_got, page, 1))
     source.shown.one = "z"
     for page in pages:
-        await page.until(lambda page=page: len(page.events) == 2)  # type: ignore[misc]
+        await page.until(partial(has_got, page, 2))
     late = Browser(source.feed)
     await late.until(lambda: bool(late.events))
     for page in (*pages, late):
@@ -170,7 +181,7 @@ async def test_a_slow_page_gets_the_last_state_and_not_each_one() -> None:
     other = Browser(source.feed)
     for text in ("1", "2", "3"):
         source.shown.one = text
-        await other.until(lambda text=text: bool(other.events) and text in str(other.events[-1]))  # type: ignore[misc]
+        await other.until(partial(has_last, other, text))
     assert 2 == len(held)
     gate.set()
     source.shown.two = "end"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -143,6 +144,10 @@ events = st.tuples(
 )
 
 
+FAILURES: dict[str, Literal["connect", "answer"]] = {"connect": "connect", "answer": "answer"}
+"""The events that are failures, as the kinds of failures."""
+
+
 @given(st.lists(events, max_size=60), st.floats(0, 1, exclude_max=True))
 def test_any_history(history: list[tuple[str, int, float]], drawn: float) -> None:
     """No host is lost: one that is down is probed or opens by itself; half of the tier is kept."""
@@ -153,8 +158,8 @@ def test_any_history(history: list[tuple[str, int, float]], drawn: float) -> Non
         for due in health.due(now):
             health.note_probe(due, now, is_well=False)
             unreachable.add(due)
-        if kind in ("connect", "answer"):
-            health.note_failure(number, kind, now)  # type: ignore[arg-type]
+        if (failure := FAILURES.get(kind)) is not None:
+            health.note_failure(number, failure, now)
         elif kind == "good":
             health.note_answer(number, now)
         else:

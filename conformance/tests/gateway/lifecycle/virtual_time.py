@@ -57,6 +57,7 @@ class _Jumping(selectors.SelectSelector):
             raise Stuck
         if timeout > 0:
             self._loop.steps = 0
+            # asyncio tells no other way when the next timer is due.
             scheduled = self._loop._scheduled  # type: ignore[attr-defined]
             # The exact time of the next timer: sums of differences would drift.
             self._loop.now = max(self._loop.now, heapq.nsmallest(1, scheduled)[0]._when)

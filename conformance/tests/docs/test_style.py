@@ -76,3 +76,11 @@ def test_modules_and_classes_are_of_a_readable_size() -> None:
                     found.append(f"{place}: {node.name} has {len(methods)} methods")
 
     assert [] == found
+
+
+def test_every_decision_has_a_number_of_its_own_which_its_heading_repeats() -> None:
+    pages = sorted(ROOT.glob("docs/decisions/[0-9]*.md"))
+    numbers = [int(page.name[:4]) for page in pages]
+    headings = [page.read_text("utf-8").split(".", 1)[0] for page in pages]
+    assert numbers == list(range(1, len(pages) + 1))
+    assert headings == [f"# {number}" for number in numbers]

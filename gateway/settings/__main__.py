@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None, docs: Path = DOCS) -> int:
         print(f"settings: {len(stale)} files changed")
         return 0
     for path in stale:
-        print(f"{path}: differs from gateway/settings/schema.py", file=sys.stderr)
+        print(f"{path}: differs from gateway/settings/tables", file=sys.stderr)
     if stale:
         print("run `nox -s codegen` and commit the result", file=sys.stderr)
     return 1 if stale else 0

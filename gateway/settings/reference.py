@@ -1,8 +1,8 @@
 """
 What the user reads of the settings: the table, the default file and the JSON Schema.
 
-All three are made from `schema`, whose fields have a docstring each. `python -m gateway.settings`
-writes them.
+All three are made from `schema` and its tables, whose fields have a docstring each.
+`python -m gateway.settings` writes them.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 import textwrap
 from typing import Any, NamedTuple
 
 import msgspec
 
-from . import schema
 from .hints import expectation
 from .live import RELOADED
 from .paths import (
@@ -254,13 +254,15 @@ def _meaning_of(path: str, meanings: dict[tuple[str, str], str]) -> str:
     try:
         return meanings[SECTIONS[section].__name__, key]
     except KeyError:
-        raise LookupError(f"{path} has no docstring in gateway/settings/schema.py") from None
+        raise LookupError(f"{path} has no docstring in gateway/settings/tables") from None
 
 
 def _docstrings() -> dict[tuple[str, str], str]:
     """Return the docstring below each field of the schema, by its class and its name."""
     found: dict[tuple[str, str], str] = {}
-    for node in ast.parse(inspect.getsource(schema)).body:
+    kinds = (Settings, HostSettings, KeySettings, *SECTIONS.values())
+    modules = {kind.__module__ for kind in kinds}
+    for node in (node for name in modules for node in _tree_of(name).body):
         if isinstance(node, ast.ClassDef):
             for field, after in zip(node.body, node.body[1:], strict=False):
                 match field, after:
@@ -270,6 +272,10 @@ def _docstrings() -> dict[tuple[str, str], str]:
                     ):
                         found[node.name, name] = " ".join(text.split())
     return found
+
+
+def _tree_of(module: str) -> ast.Module:
+    return ast.parse(inspect.getsource(sys.modules[module]))
 
 
 def _row(each: Setting) -> str:

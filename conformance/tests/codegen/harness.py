@@ -45,6 +45,10 @@ RUNTIME = (
     "observability/record.py",
     "settings/__init__.py",
     "settings/schema.py",
+    *(
+        f"settings/tables/{path.name}"
+        for path in sorted((REPOSITORY / "gateway" / "settings" / "tables").glob("*.py"))
+    ),
     "runtime/__init__.py",
     "runtime/outcome.py",
     "runtime/patching.py",

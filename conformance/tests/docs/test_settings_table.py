@@ -12,7 +12,7 @@ README = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
 
 
 def test_made_files_are_current(capsys: pytest.CaptureFixture[str]) -> None:
-    """They are what `gateway/settings/schema.py` gives now; `nox -s codegen` writes them."""
+    """They are what the tables in `gateway/settings/` give now; `nox -s codegen` writes them."""
     assert 0 == making.main(["--check"]), capsys.readouterr().err
 
 

@@ -1,0 +1,1 @@
+"""The tables of the settings file, a module for each subject; `schema` joins them."""

@@ -27,6 +27,7 @@ from .engine.relay import Relay
 from .engine.run import Services
 from .engine.turns import Turns
 from .faults import ClientGone, Refusal
+from .fleet.drain_route import DrainRoute
 from .fleet.fleet import Fleet
 from .fleet.host import Names
 from .fleet.news import News
@@ -50,7 +51,16 @@ from .server.loops import LoopGate
 from .server.origins import GATES
 from .server.pins import note_pin
 from .server.reloading import Reloads
-from .server.routes import CONSOLE_PATHS, HEALTH, INSPECT, RELOAD, REST, RouteTable
+from .server.routes import (
+    CONSOLE_PATHS,
+    DRAIN,
+    HEALTH,
+    INSPECT,
+    RELOAD,
+    REST,
+    UNDRAIN,
+    RouteTable,
+)
 from .server.workers import Worker
 from .settings.live import LiveSettings
 from .settings.schema import Settings
@@ -178,6 +188,10 @@ def create_app(
             )
         )
         entries.append(("POST", RELOAD))
+    drains = DrainRoute(process.fleet, live, is_one_of_several=worker is not None)
+    for path, is_drain in ((DRAIN, True), (UNDRAIN, False)):
+        handlers.append(_handler(path, _serve_drain(drains, drains_host=is_drain)))
+        entries.append(("POST", path))
     inspector = make_inspector(live, HEALTH, metrics.PATH)
     if inspector is not None:
         handlers.append(_handler(INSPECT, _serve_kept(Inspections(inspector, live)), is_mount=True))
@@ -303,6 +317,14 @@ def _serve_metrics(counted: Metrics, worker: Worker | None) -> ASGIApp:
 def _serve_kept(kept: Inspections) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         status, body = kept.answer(scope, scope["path"].strip("/"))
+        await client_of(scope).answer(status, JSON, body)
+
+    return serve
+
+
+def _serve_drain(drains: DrainRoute, *, drains_host: bool) -> ASGIApp:
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        status, body = drains.answer(scope, drains=drains_host)
         await client_of(scope).answer(status, JSON, body)
 
     return serve

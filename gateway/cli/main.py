@@ -4,6 +4,7 @@ The `olgate` command itself: its group, `--version`, and the list of commands.
 
 import click
 
+from .acting import drain, load, pull, undrain, unload
 from .config import show_config
 from .doctor import doctor
 from .explain import explain
@@ -41,6 +42,11 @@ cli.add_command(status)
 cli.add_command(models)
 cli.add_command(inspect)
 cli.add_command(ps)
+cli.add_command(load)
+cli.add_command(unload)
+cli.add_command(pull)
+cli.add_command(drain)
+cli.add_command(undrain)
 cli.add_command(service)
 cli.add_command(store)
 cli.add_command(keys)

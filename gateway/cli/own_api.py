@@ -6,11 +6,13 @@ The address and the key come from the same settings with which the gateway was s
 
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from http.client import HTTPConnection
+    from collections.abc import Iterator, Mapping
+    from http.client import HTTPConnection, HTTPResponse
 
     from ..settings.schema import Settings
 
@@ -41,7 +43,7 @@ def url_of(settings: "Settings") -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def _connect(settings: "Settings") -> "HTTPConnection":
+def _connect(settings: "Settings", limit_s: float | None) -> "HTTPConnection":
     """
     Return a connection to the gateway, not opened yet.
 
@@ -52,13 +54,13 @@ def _connect(settings: "Settings") -> "HTTPConnection":
 
     host, port = address_of(settings)
     if settings.listen.tls_certificate is None:
-        return HTTPConnection(host, port, timeout=LIMIT_S)
+        return HTTPConnection(host, port, timeout=limit_s)
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return HTTPSConnection(host, port, timeout=LIMIT_S, context=context)
+    return HTTPSConnection(host, port, timeout=limit_s, context=context)
 
 
 def find_key(settings: "Settings", option: str | None = None) -> str | None:
@@ -81,13 +83,50 @@ def own_key(settings: "Settings") -> str | None:
 
 
 def ask(
-    settings: "Settings", method: str, path: str, key: str | None = None, host: str | None = None
+    settings: "Settings",
+    method: str,
+    path: str,
+    key: str | None = None,
+    host: str | None = None,
+    body: "Mapping[str, object] | None" = None,
+    limit_s: float | None = LIMIT_S,
 ) -> tuple[int, dict[str, Any]]:
     """
     Return the status and the JSON object of an answer; `host` is the only one to answer for.
 
-    Raises NoAnswer if nothing answers, if what answers is not an olgate, and for a missing key.
+    `limit_s` is how many seconds the gateway may be silent; None is no limit. Raises NoAnswer if
+    nothing answers, if what answers is not an olgate, and for a missing key.
     """
+    with _answered(settings, method, path, key, host, body, limit_s) as answer:
+        data = answer.read()
+    return answer.status, _object(data)
+
+
+def follow(
+    settings: "Settings", path: str, key: str | None, body: "Mapping[str, object]"
+) -> "Iterator[dict[str, Any]]":
+    """
+    Post JSON, and yield each JSON object of the answer's lines as it comes, errors too.
+
+    Raises NoAnswer as `ask` does, and if the answer breaks off.
+    """
+    with _answered(settings, "POST", path, key, None, body, None) as answer:
+        for line in answer:
+            if line.strip():
+                yield _object(line)
+
+
+@contextmanager
+def _answered(
+    settings: "Settings",
+    method: str,
+    path: str,
+    key: str | None,
+    host: str | None,
+    body: "Mapping[str, object] | None",
+    limit_s: float | None,
+) -> "Iterator[HTTPResponse]":
+    """Yield the answer to a request, which is an olgate's. Raises NoAnswer."""
     from http.client import HTTPException
 
     from ..wire import hops
@@ -95,7 +134,10 @@ def ask(
     url = url_of(settings)
     # A gateway that gets this header says in its answer who it is.
     headers = {hops.HEADER.decode(): "command"}
-    if method != "GET":
+    data = None if body is None else json.dumps(body).encode()
+    if data is not None:
+        headers["Content-Type"] = "application/json"
+    elif method != "GET":
         headers["Content-Length"] = "0"
     if host:
         headers["x-olgate-host"] = host
@@ -103,13 +145,22 @@ def ask(
         headers["Authorization"] = f"Bearer {key}"
     connection = None
     try:
-        connection = _connect(settings)
-        connection.request(method, path, headers=headers)
+        connection = _connect(settings, limit_s)
+        connection.request(method, path, body=data, headers=headers)
         answer = connection.getresponse()
-        data = answer.read()
+        if answer.getheader(hops.HEADER.decode()) is None:
+            raise NoAnswer(f"what answers at {url} is not an olgate; {HOW_TO_FIND}")
+        if answer.status == 401:
+            raise NoAnswer(
+                f"the gateway at {url} refuses the key; give one with --key or OLLAMA_API_KEY, or "
+                "the settings with listen.keys"
+                if key
+                else f"the gateway at {url} wants a key; give one with --key or OLLAMA_API_KEY"
+            )
+        yield answer
     except TimeoutError:
         raise NoAnswer(
-            f"what listens at {url} did not answer within {LIMIT_S:g} s; see its log"
+            f"what listens at {url} did not answer within {limit_s:g} s; see its log"
         ) from None
     except OSError as problem:
         reason = problem.strerror or str(problem)
@@ -119,21 +170,14 @@ def ask(
     finally:
         if connection is not None:
             connection.close()
-    if answer.getheader(hops.HEADER.decode()) is None:
-        raise NoAnswer(f"what answers at {url} is not an olgate; {HOW_TO_FIND}")
+
+
+def _object(data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(data)
     except ValueError:
-        found = None
-    body = found if isinstance(found, dict) else {}
-    if answer.status == 401:
-        raise NoAnswer(
-            f"the gateway at {url} refuses the key; give one with --key or OLLAMA_API_KEY, or the "
-            "settings with listen.keys"
-            if key
-            else f"the gateway at {url} wants a key; give one with --key or OLLAMA_API_KEY"
-        )
-    return answer.status, body
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def ask_hosts(

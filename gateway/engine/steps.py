@@ -81,6 +81,8 @@ async def acquire(
     run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType = UNSET
 ) -> None:
     """Make the model ready and keep it while this request runs; one load serves all that wait."""
+    if run.ticket is not None:
+        run.services.fleet.draining.refuse(run.host)
     lease = run.host.lifecycle.lease(
         run.context.model, parse_keep_alive(keep_alive), num_ctx, run.warnings.append
     )
@@ -99,8 +101,12 @@ async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetT
 
 
 async def unload(run: Run) -> None:
-    """Unload every instance of the model, on every host, once no request runs on it."""
-    if run.ticket is not None:
+    """
+    Unload every instance of the model, once no request runs on it.
+
+    On every host, unless the request names one.
+    """
+    if run.ticket is not None and run.ticket.pinned is None:
         await everywhere.unload(run.services.fleet, run.context.asked.trimmed)
         return
     await _look_again(run)

@@ -17,7 +17,7 @@ from typing import Any
 from ..catalogue.catalogue import Catalogue
 from ..catalogue.downloads import Downloads
 from ..catalogue.presence import HostState
-from ..faults import Refusal, StartProblem, afresh
+from ..faults import StartProblem, afresh
 from ..observability.journal import get_logger
 from ..observability.record import background, current
 from ..settings.hosts import hosts_of
@@ -26,8 +26,9 @@ from ..settings.schema import HostSettings, Settings
 from ..settings.sources import SettingsProblem
 from ..store.hosts import host_identity
 from ..types import internal
+from .draining import Draining
 from .ejection import EjectionRules, Ejections
-from .host import Host, Names
+from .host import Host, Names, find_host
 from .placement import Needs, rank
 from .pulls import Pulls
 from .retry_budget import RetryBudget
@@ -57,6 +58,7 @@ class Fleet:
         self.union.when_changed.append(self._forget_homes)
         self.retries = RetryBudget(settings.placement.retry_percent, settings.placement.retry_least)
         self.sessions = Sessions(names.store.board, settings.fleet.session_s)
+        self.draining = Draining()
         self._homes: dict[str, ModelHomes] = {}
         self._view: View | None = None
         self._late: set[int] = set()
@@ -90,6 +92,7 @@ class Fleet:
             [host.settings.tier for host in hosts], EjectionRules(), random.random
         )
         self._late = {host.number for host in hosts if host.is_late}
+        self.draining.use(hosts, is_one=self.is_one)
         for host in hosts:
             if host.is_away:
                 self.ejections.note_failure(host.number, "connect", time.monotonic())
@@ -190,10 +193,7 @@ class Fleet:
 
         Raises Refusal (404) for a pinned host that there is not.
         """
-        host = None
-        if pinned is not None and (host := self.named(pinned)) is None:
-            known = ", ".join(host.name for host in self.hosts)
-            raise Refusal(404, f"no host is called {pinned[:64]!r}; the hosts are: {known}")
+        host = None if pinned is None else find_host(self.hosts, pinned)
         if self.is_one:
             return None
         return Ticket(self, None if host is None else host.number)
@@ -240,6 +240,7 @@ class Fleet:
             host = min(
                 self.hosts,
                 key=lambda host: (
+                    host.number in self.draining.numbers,
                     host.number in ticket.tried,
                     self.ejections.shut_until[host.number] > now or host.is_late,
                     host.settings.tier,
@@ -261,10 +262,14 @@ class Fleet:
         view = self._view
         if homes.key not in self._homes:
             self._homes[homes.key] = ModelHomes(facts_of(self.hosts, homes))
-        late = self._late
+        late, tried = self._late, ticket.tried
+        out = tried | self.draining.numbers
+        # A drained home comes last: the model is known there, and a use of it is refused. After a
+        # failure that would hide the reason.
+        last = (out,) if ticket.last_failure is not None else (out, tried)
         # What nobody can do is refused by the request's plan, in Ollama's words.
         for mask in (ticket.mask, 0):
-            for without in (ticket.tried | late, ticket.tried):
+            for without in (out | late, *last):
                 needs = Needs(
                     homes.key,
                     ticket.context,
@@ -326,7 +331,9 @@ class Fleet:
     # -- all hosts ----------------------------------------------------------------------------
 
     def state_of(self, host: Host) -> str:
-        """Return whether a host gets requests: up, suspect or down."""
+        """Return whether a host gets requests: up, suspect, down or drained."""
+        if self.draining.has(host):
+            return "drained"
         return self.ejections.state(host.number, time.monotonic())
 
     async def look(self, limit_s: float) -> list[tuple[Host, HostState]]:

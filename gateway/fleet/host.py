@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from math import inf
 
@@ -19,7 +19,7 @@ from ..catalogue.first_seen import FirstSeen
 from ..catalogue.presence import Presence
 from ..catalogue.pulled_names import PulledNames
 from ..catalogue.rows import CapabilityWords
-from ..faults import StoreFailure, UpstreamFailure, afresh
+from ..faults import Refusal, StoreFailure, UpstreamFailure, afresh
 from ..lifecycle.lifecycle import Lifecycle
 from ..lifecycle.ownership import Ownership
 from ..lifecycle.sharing import Sharing
@@ -182,3 +182,14 @@ class Host:
         await self.downloads.aclose()
         await self.lifecycle.aclose()
         await self.upstream.aclose()
+
+
+def find_host(hosts: Iterable[Host], name: str) -> Host:
+    """Return the host of a name. Raises Refusal (404), which lists the names, if there is none."""
+    names = []
+    for host in hosts:
+        if host.name == name:
+            return host
+        names.append(host.name)
+    known = ", ".join(names)
+    raise Refusal(404, f"no host is called {name[:64]!r}; the hosts are: {known}")

@@ -12,6 +12,7 @@ from typing import Protocol
 from ..catalogue.downloads import NO_DOWNLOADS, Downloads, Job
 from ..faults import Refusal, afresh
 from ..types import internal
+from .draining import Draining
 from .host import Host
 
 
@@ -19,6 +20,7 @@ class Hosts(Protocol):
     """The fleet, as far as a pull needs it."""
 
     hosts: tuple[Host, ...]
+    draining: Draining
 
 
 class Sum:
@@ -104,7 +106,9 @@ class Pulls:
         able = [
             host
             for host in self._fleet.hosts
-            if not host.is_away and host.catalogue.dialect == "v1"
+            if not host.is_away
+            and host.catalogue.dialect == "v1"
+            and not self._fleet.draining.has(host)
         ]
         if "all" in self._to:
             chosen = able

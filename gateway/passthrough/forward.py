@@ -166,6 +166,8 @@ class Passthrough:
                             await self._several.find_home(route, values, body, ticket)
                         host = ticket.host or self._fleet.default(ticket)
                         context.upstream_url, client.served_by = host.upstream.url, host.name
+                        if route.model and not route.changes_models:
+                            self._fleet.draining.refuse(host)
                     changes, on_stream = due(route.answer, context), due(route.stream, context)
                     rewrites = due(route.rewrites, context)
                     # The members are the body once more, which is kept no longer than it is needed.

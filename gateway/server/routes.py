@@ -83,6 +83,9 @@ OWN = "/olgate/"
 INSPECT = "/olgate/inspect"
 """The path below which the kept exchanges are."""
 
+DRAIN, UNDRAIN = "/olgate/drain", "/olgate/undrain"
+"""The paths by which a host is drained and taken back."""
+
 CONSOLE = "/olgate/"
 """The page for people (`console`)."""
 

@@ -30,6 +30,8 @@ WITH_PATHS = {
     "gateway/observability/metrics.py": "answers /metrics, which no client API describes",
     "gateway/observability/tracing.py": "gives calls of LM Studio the conventions' names",
     "gateway/server/dialects.py": "tells the dialects that it speaks by the start of their paths",
+    "gateway/cli/acting.py": "completes names by asking as a client does",
+    "gateway/console/actions.py": "asks the gateway itself, as a client does",
     "gateway/cli/models.py": "asks the running gateway as a client does",
     "gateway/cli/ps.py": "asks the running gateway as a client does",
     "gateway/explain/files.py": "reads cases, whose default path begins with /api/",

@@ -62,22 +62,27 @@ def run_script(session: nox.Session, name: str, *arguments: str, home: str = "de
     )
 
 
-def install(session: nox.Session, requirement: str) -> None:
-    """Install the project into the session's environment, unless it is there as it is asked for."""
-    sources = [Path("pyproject.toml"), Path("constraints.txt")]
+def install(session: nox.Session, requirement: str, *, without: str = "") -> None:
+    """
+    Install the project into the session's environment, unless it is there as it is asked for.
+
+    `without` is a file of packages that are left out. Only uv can do so; to pip, and to a uv too
+    old to know that variable, it says nothing, and they are installed.
+    """
+    sources = [Path(each) for each in ("pyproject.toml", "constraints.txt", without) if each]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
     wanted = f"{requirement} {session.python} {digest.hexdigest()}"
     stamp = Path(session.virtualenv.location, "made-from")
     if stamp.exists() and stamp.read_text("utf-8") == wanted:
         return
-    session.install("-c", "constraints.txt", "-e", requirement)
+    session.install("-c", "constraints.txt", "-e", requirement, env={"UV_EXCLUDE": without})
     stamp.write_text(wanted, "utf-8")
 
 
 @nox.session(reuse_venv=True, default=False)
 def start(session: nox.Session) -> None:
     """Make the environment of `codegen` and `serve`, without what only developers need."""
-    install(session, ".[codegen]")
+    install(session, ".[codegen]", without="start-excludes.txt")
 
 
 @nox.session(reuse_venv=True, default=False)

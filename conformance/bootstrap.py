@@ -20,6 +20,9 @@ HOME = ROOT / ".nox" / "nox"
 
 OLDEST = (3, 11)
 
+VERSIONS = "constraints.txt"
+LEFT_OUT = "start-excludes.txt"
+
 NO_INSTALLER = """\
 This Python can make no environment: it has neither pip nor the module ensurepip.
 On Debian and Ubuntu: sudo apt install python3-venv
@@ -81,27 +84,34 @@ def ready_python() -> Path:
 
 
 def fingerprint() -> str:
-    """Return what the environment depends on: this Python and the versions that are asked for."""
-    constraints = (ROOT / "constraints.txt").read_bytes()
-    return f"{sys.version} {hashlib.sha256(constraints).hexdigest()}"
+    """Return what the environment depends on: this Python and the packages that are asked for."""
+    asked = b"".join((ROOT / name).read_bytes() for name in (VERSIONS, LEFT_OUT))
+    return f"{sys.version} {hashlib.sha256(asked).hexdigest()}"
 
 
 def _install(python: Path) -> None:
-    packages = ["--quiet", "--constraint", str(ROOT / "constraints.txt"), "nox", "uv"]
+    """Get uv, or use the one that is there, and let it install nox: no other means leaves out."""
     uv = shutil.which("uv")
+    versions = ["--quiet", "--constraint", str(ROOT / VERSIONS)]
+    brought: list[str] = []
     if uv:
         _run([uv, "venv", "--quiet", "--python", sys.executable, str(HOME)])
-        _run([uv, "pip", "install", "--python", str(python), *packages])
     elif _has("ensurepip"):
         _run([sys.executable, "-m", "venv", str(HOME)])
-        _run([str(python), "-m", "pip", "install", "--disable-pip-version-check", *packages])
+        brought = ["pip", "setuptools"]
+        pip = [str(python), "-m", "pip", "install"]
+        _run([*pip, "--disable-pip-version-check", *versions, "uv"])
     elif _has("pip"):
         # Debian's Python without python3-venv, but with python3-pip.
         _run([sys.executable, "-m", "venv", "--without-pip", str(HOME)])
         pip = [sys.executable, "-m", "pip", "--python", str(python), "install"]
-        _run([*pip, "--disable-pip-version-check", *packages])
+        _run([*pip, "--disable-pip-version-check", *versions, "uv"])
     else:
         raise CannotInstall(NO_INSTALLER)
+    uv = uv or str(python.with_name("uv"))
+    _run([uv, "pip", "install", "--python", str(python), *versions, "nox", "uv"])
+    if brought:
+        _run([uv, "pip", "uninstall", "--quiet", "--python", str(python), *brought])
 
 
 def _has(module: str) -> bool:
@@ -111,7 +121,9 @@ def _has(module: str) -> bool:
 
 
 def _run(command: "list[str]") -> None:
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    # A uv too old to know this variable installs everything.
+    environment = {**os.environ, "UV_EXCLUDE": str(ROOT / LEFT_OUT)}
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, env=environment)
 
 
 def _wait_for(command: "list[str]") -> int:

@@ -57,6 +57,7 @@ def machine_with(
     monkeypatch.setattr(bootstrap, "_has", machine.has)
     monkeypatch.setattr(bootstrap, "_run", machine.run)
     (tmp_path / "constraints.txt").write_text("nox==1\n", "utf-8")
+    (tmp_path / "start-excludes.txt").write_text("virtualenv\n", "utf-8")
     return machine
 
 
@@ -76,9 +77,12 @@ def test_venv_is_used_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
     python = bootstrap.ready_python()
 
-    made, installed = machine.commands
+    made, got_uv, installed, slimmed = machine.commands
     assert [sys.executable, "-m", "venv", str(machine.home)] == made
-    assert str(python) == installed[0]
+    assert str(python) == got_uv[0]
+    assert str(python.with_name("uv")) == installed[0] == slimmed[0]
+    assert "nox" in installed
+    assert ["pip", "setuptools"] == slimmed[-2:]
 
 
 def test_the_systems_pip_fills_an_environment_without_pip(
@@ -89,9 +93,10 @@ def test_the_systems_pip_fills_an_environment_without_pip(
 
     python = bootstrap.ready_python()
 
-    made, installed = machine.commands
+    made, got_uv, installed = machine.commands
     assert "--without-pip" in made
-    assert ["--python", str(python)] == installed[3:5]
+    assert ["--python", str(python)] == got_uv[3:5]
+    assert str(python.with_name("uv")) == installed[0]
 
 
 def test_a_python_without_means_is_told_what_to_install(
@@ -114,7 +119,7 @@ def test_a_failed_installation_is_told_and_tried_again(
     assert "could not be installed" in capsys.readouterr().err
     machine.fails = False
     bootstrap.ready_python()
-    assert 3 == len(machine.commands)
+    assert 1 + 4 == len(machine.commands)
 
 
 def test_a_current_environment_is_used_again(
@@ -170,3 +175,42 @@ def test_uv_trusts_what_the_machine_trusts(
     bootstrap.prefer_system_certificates()
 
     assert expected == os.environ.get("UV_SYSTEM_CERTS")
+
+
+BLOCKED = """
+import runpy, sys
+for name in sys.argv[1].split(","):
+    sys.modules[name] = None
+del sys.argv[1]
+module = sys.argv.pop(1)
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("codegen", "--check"),
+        ("gateway.settings", "--check"),
+        ("conformance.demo", "--help"),
+        ("gateway.server.process", ""),
+        ("gateway.app", ""),
+        ("conformance.standin.server", ""),
+    ],
+    ids=lambda command: command[0],
+)
+def test_what_the_start_leaves_out_is_not_imported(command: tuple[str, str]) -> None:
+    """A package of the list that is needed after all would stop the first command of a new user."""
+    lines = (ROOT / "start-excludes.txt").read_text("utf-8").splitlines()
+    packages = [line for line in lines if line and not line.startswith("#")]
+    assert packages
+    modules = ",".join(name.removesuffix("-py").replace("-", "_") for name in packages)
+    result = subprocess.run(
+        [sys.executable, "-c", BLOCKED, modules, *command],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert 0 == result.returncode, result.stderr

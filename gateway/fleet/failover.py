@@ -2,10 +2,10 @@
 Failover: whether a request that a host has failed goes to another one.
 
 It does so only while its client has seen nothing, and only after failures that say that the host
-does not work on it: no connection, a connection that the host closed before its answer's head, and
-the answers 429 and 503. The first host's exchange is closed by then, so a generation never runs on
-two hosts at once. A host that took a request and stays silent may be working on it: that is told
-the client as an error.
+does not work on it (`verdicts`): no connection, a connection that the host closed before its
+answer's head, and the answers 429 and 503. The first host's exchange is closed by then, so a
+generation never runs on two hosts at once. A host that took a request and stays silent may be
+working on it: that is told the client as an error.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from ..faults import UpstreamFailure
 from ..observability.journal import get_logger
 from ..observability.record import current
 from .fleet import Fleet
-from .ticket import Ticket, kind_of
-
-_NOT_BEGUN = ("connect", "dns", "tls", "write", "closed_before_headers")
-_BUSY = (429, 503)
+from .ticket import Ticket
+from .verdicts import verdict_on
 
 
 def may_move(fleet: Fleet, ticket: Ticket, failure: UpstreamFailure, started_ns: int) -> bool:
@@ -30,7 +28,7 @@ def may_move(fleet: Fleet, ticket: Ticket, failure: UpstreamFailure, started_ns:
     hosts together as on one: `upstream.first_byte_timeout_s`.
     """
     host = ticket.host
-    if host is None or ticket.pinned is not None or not leaves_host(failure):
+    if host is None or ticket.pinned is not None or not verdict_on(failure).may_move:
         return False
     if not ticket.homes - ticket.tried - {host.number}:
         return False
@@ -38,13 +36,6 @@ def may_move(fleet: Fleet, ticket: Ticket, failure: UpstreamFailure, started_ns:
     if limit_s is not None and time.perf_counter_ns() - started_ns >= limit_s * 1e9:
         return False
     return fleet.may_retry()
-
-
-def leaves_host(failure: UpstreamFailure) -> bool:
-    """Return whether a failure says that its host does not work on the request."""
-    if failure.fault is not None:
-        return failure.fault in _NOT_BEGUN
-    return failure.status in _BUSY
 
 
 def move(ticket: Ticket, failure: UpstreamFailure) -> None:
@@ -60,7 +51,7 @@ def move(ticket: Ticket, failure: UpstreamFailure) -> None:
         host=ticket.host.name,
         fault=failure.fault,
         status=failure.status,
-        kind=kind_of(failure),
+        kind=verdict_on(failure).against_host,
     )
     ticket.leave()
     ticket.host = None

@@ -9,22 +9,9 @@ from typing import Protocol
 
 from ..faults import UpstreamFailure, afresh
 from ..types import internal
-from .ejection import Ejections, Failure
+from .ejection import Ejections
 from .host import Host
-
-_CONNECT = ("connect", "dns", "tls")
-_ANSWER = (
-    "first_byte_timeout",
-    "silence_timeout",
-    "closed_before_headers",
-    "closed_mid_stream",
-    "bad_http",
-    "not_json",
-    "not_sse",
-    "empty",
-)
-"""Faults that say that a host works badly; what it states of a request is no such fault."""
-_BUSY = (429, 503)
+from .verdicts import verdict_on
 
 
 class Seats(Protocol):
@@ -108,7 +95,7 @@ class Ticket:
             return
         # A copy, because one that was raised holds the frames that it left.
         self.last_failure = afresh(problem)
-        kind = kind_of(problem)
+        kind = verdict_on(problem).against_host
         if kind is not None and self.host.number >= 0:
             self._seats.ejections.note_failure(self.host.number, kind, time.monotonic())
 
@@ -123,11 +110,3 @@ class Ticket:
         """Note that the host has answered well."""
         if self.host is not None and self.host.number >= 0:
             self._seats.ejections.note_answer(self.host.number, time.monotonic())
-
-
-def kind_of(failure: UpstreamFailure) -> Failure | None:
-    """Return what a failure says about its host, None for nothing."""
-    if failure.fault in _CONNECT:
-        return "connect"
-    is_bad = failure.fault in _ANSWER or (failure.status or 0) in _BUSY
-    return "answer" if is_bad or (failure.fault is None and (failure.status or 0) >= 500) else None

@@ -105,7 +105,7 @@ async def test_a_fault_of_ours_is_told_in_the_callers_words(
     monkeypatch: pytest.MonkeyPatch, pair: Pair, path: str, family: str
 ) -> None:
     """Where bytes are passed through, too."""
-    monkeypatch.setattr("gateway.passthrough.forward.changed", lambda *_: 1 // 0)
+    monkeypatch.setattr("gateway.passthrough.preparing.changed", lambda *_: 1 // 0)
     answer = await pair.post(path, chat())
     assert 500 == answer.status_code
     body = answer.json()

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from conformance.tests.gateway.support import CHAT, chat, open_pair
 from gateway import transforms
-from gateway.passthrough import forward
+from gateway.passthrough import preparing
 from gateway.runtime import patching
 from gateway.transforms import _raw
 from gateway.transforms._raw import found_in
@@ -33,7 +33,7 @@ async def test_a_large_body_is_looked_through_in_a_thread(
 
     look = noting("look", transforms.may_have_refused_url)
     monkeypatch.setattr(transforms, "may_have_refused_url", look)
-    monkeypatch.setattr(forward, "changed", noting("change", patching.changed))
+    monkeypatch.setattr(preparing, "changed", noting("change", patching.changed))
     text = "x" * (AT_ONCE if is_large else 1)
     async with open_pair() as pair:
         answer = await pair.post(CHAT, chat(text=text))

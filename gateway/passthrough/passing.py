@@ -1,0 +1,60 @@
+"""
+The state of one request that is passed on, which the parts of the passthrough share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..fleet.host import Host
+from ..fleet.ticket import Ticket
+from ..lifecycle.lifecycle import Lease
+from ..runtime.context import RequestContext
+from ..runtime.patching import Change, PassedOn, Rewrite
+from ..server.asgi import AsgiClient, Scope
+
+Body: TypeAlias = bytes | AsyncIterator[bytes] | None
+"""A body: whole, in pieces that can be sent once, or None."""
+
+
+@dataclass(slots=True)
+class Passing:
+    """One request on its way: as it came, and as it goes to the host that serves it."""
+
+    scope: Scope
+    path: str
+    """The decoded path."""
+    client: AsgiClient
+    route: PassedOn
+    values: dict[str, str]
+    """The path's parameters."""
+    context: RequestContext
+    host: Host
+    ticket: Ticket | None = None
+    """Where there are several hosts: how one of them is chosen."""
+    has_body: bool = False
+    came: Body = None
+    """The body as it came, where another host may need other changes of it; else None."""
+    body: Body = None
+    """The body as it is sent."""
+    changes: tuple[Change, ...] = ()
+    """What is changed in a whole answer."""
+    on_stream: tuple[Change, ...] = ()
+    """What is changed in each event of a stream."""
+    rewrites: tuple[Rewrite, ...] = ()
+    lease: Lease | None = None
+    """Keeps the model in memory, where the request uses one."""
+
+    def release(self) -> None:
+        """Use the model no more; a second call does nothing."""
+        if self.lease is not None:
+            self.lease.release()
+            self.lease = None
+
+    def begin_again(self) -> None:
+        """Be as it came, for another host."""
+        self.release()
+        self.body = self.came
+        self.context.warnings.clear()

@@ -93,6 +93,7 @@ class Process:
             self.metrics.watch_hosts(
                 lambda: {host.name: host.presence.is_up() for host in self.fleet.hosts}
             )
+            self.metrics.watch_slots(lambda: {host.name: host.slots() for host in self.fleet.hosts})
         services = self.services = Services(
             self.fleet,
             self.fleet.models,

@@ -32,7 +32,12 @@ async def answer_health(fleet: Fleet, client: Client, limit_s: float, store: Sto
     is_well = len(reachable) == len(looked) and not trouble
     status = "ok" if is_well else "degraded" if reachable else "unavailable"
     hosts = {
-        host.name: {"state": fleet.state_of(host), "tier": host.settings.tier, **_shown(state)}
+        host.name: {
+            "state": fleet.state_of(host),
+            "tier": host.settings.tier,
+            "slots": host.slots(),
+            **_shown(state),
+        }
         for host, state in looked
     }
     shown = _shown(reachable[0] if reachable else looked[0][1])

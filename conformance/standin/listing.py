@@ -146,6 +146,11 @@ def instance_row(instance: Instance) -> dict[str, Any]:
     return row
 
 
+def _shown_slots(instance: Instance) -> int:
+    """Return how many requests an instance runs at once; one without a limit says LM Studio's 4."""
+    return instance.parallel or 4
+
+
 def config_of(instance: Instance) -> dict[str, Any]:
     """Return how an instance was loaded; embedding models tell their context length only."""
     config: dict[str, Any] = {"context_length": instance.context_length}
@@ -154,10 +159,10 @@ def config_of(instance: Instance) -> dict[str, Any]:
     if instance.model.format == "gguf":
         config |= {
             "eval_batch_size": 512,
-            "parallel": 4,
+            "parallel": _shown_slots(instance),
             "flash_attention": True,
             "offload_kv_cache_to_gpu": True,
         }
     else:
-        config["parallel"] = 4
+        config["parallel"] = _shown_slots(instance)
     return {**config, **instance.config, "reasoning_budget_message": ""}

@@ -48,6 +48,8 @@ class Instance:
     context_length: int
     config: dict[str, Any] = field(default_factory=dict)
     ttl_s: int | None = None
+    parallel: int = 0
+    """How many requests it runs at once; 0 is no limit."""
     slots: asyncio.Semaphore | None = None
     last_used: float = field(default_factory=time.monotonic)
     busy: int = 0
@@ -310,6 +312,7 @@ class Table:
             context_length=context_length or model.default_context_length,
             config=config or {},
             ttl_s=ttl_s,
+            parallel=self.options.parallel,
             slots=asyncio.Semaphore(self.options.parallel) if self.options.parallel else None,
         )
         self.instances.append(instance)

@@ -56,6 +56,7 @@ def _v1_instance(source: lmstudio.V1Instance) -> internal.HostInstance:
     flash_attention = config.flash_attention if config else UNSET
     num_experts = config.num_experts if config else UNSET
     offload_kv_cache_to_gpu = config.offload_kv_cache_to_gpu if config else UNSET
+    parallel = config.parallel if config else UNSET
     remaining_ttl_seconds = source.remaining_ttl_seconds
     return internal.HostInstance(
         id=source.id,
@@ -66,6 +67,7 @@ def _v1_instance(source: lmstudio.V1Instance) -> internal.HostInstance:
         offload_kv_cache_to_gpu=UNSET
         if offload_kv_cache_to_gpu is None
         else offload_kv_cache_to_gpu,
+        parallel=UNSET if parallel is None else parallel,
         remaining_ttl_seconds=UNSET if remaining_ttl_seconds is None else remaining_ttl_seconds,
     )
 

@@ -15,11 +15,12 @@ class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     context: int
+    slots: int
     until: float | None
 
 
 class HostShown(msgspec.Struct, frozen=True, kw_only=True):
-    """A host; `state` is up, suspect, down or unknown, `slots` per loaded model."""
+    """A host; `state` is up, suspect, down or unknown."""
 
     name: str
     url: str
@@ -27,7 +28,6 @@ class HostShown(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str
     reason: str
     tier: int
-    slots: int
     running: int | None
     waiting: int
     models: int

@@ -14,10 +14,10 @@ from contextvars import Context
 from datetime import datetime
 from typing import Any
 
+from ..catalogue.slots import slots_of
 from ..catalogue.view import View
 from ..fleet.fleet import Fleet
 from ..fleet.host import Host
-from ..fleet.snapshot import slots_of
 from ..observability.record import Record
 from ..observability.traffic import MOST_TEXT, Ended, Traffic
 from ..observability.version import find_version
@@ -25,7 +25,7 @@ from ..server.asgi import header
 from ..server.routes import OWN
 from ..settings.hosts import serves
 from ..settings.live import LiveSettings
-from ..settings.schema import Settings
+from ..settings.schema import HostSettings, Settings
 from ..settings.written import as_value, describe, shown_url
 from ..store.interface import Store
 from ..types import internal
@@ -135,12 +135,11 @@ class Snapshots:
             dialect=(view.dialect if view is not None else "") or "",
             reason=reason,
             tier=host.settings.tier,
-            slots=slots_of(host.settings),
             # With one host nobody counts: the page has the requests themselves.
             running=None if self._fleet.is_one else host.running + host.elsewhere,
             waiting=host.lifecycle.waiting,
             models=len(rows),
-            loaded=tuple(_loaded(each) for each in host.lifecycle.running(rows)),
+            loaded=tuple(_loaded(each, host.settings) for each in host.lifecycle.running(rows)),
         )
 
     def _running(self) -> Iterable[RunningRequest]:
@@ -222,7 +221,7 @@ def _settings(live: LiveSettings) -> Iterable[SettingShown]:
         yield SettingShown(path=path, value=shown, source=source)
 
 
-def _loaded(running: internal.RunningInstance) -> LoadedModel:
+def _loaded(running: internal.RunningInstance, settings: HostSettings) -> LoadedModel:
     until: float | None
     try:
         until = datetime.fromisoformat(running.expires_at).timestamp()
@@ -231,7 +230,12 @@ def _loaded(running: internal.RunningInstance) -> LoadedModel:
     if until is not None and until - time.time() > FOREVER_S:
         until = None
     rounded = None if until is None else round(until)
-    return LoadedModel(name=running.row.name, context=running.context_length, until=rounded)
+    return LoadedModel(
+        name=running.row.name,
+        context=running.context_length,
+        slots=slots_of(settings, running.row),
+        until=rounded,
+    )
 
 
 def _model_of(record: Record) -> str:

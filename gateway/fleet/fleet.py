@@ -17,6 +17,7 @@ from typing import Any
 from ..catalogue.catalogue import Catalogue
 from ..catalogue.downloads import Downloads
 from ..catalogue.presence import HostState
+from ..catalogue.slots import slots_of
 from ..faults import StartProblem, afresh
 from ..observability.journal import get_logger
 from ..observability.record import background, current
@@ -33,7 +34,7 @@ from .placement import Needs, rank
 from .pulls import Pulls
 from .retry_budget import RetryBudget
 from .sessions import Sessions
-from .snapshot import facts_of, slots_of, snapshot
+from .snapshot import facts_of, snapshot
 from .ticket import Ticket
 from .union import Homes, Union
 from .view import ModelHomes, View
@@ -244,7 +245,7 @@ class Fleet:
                     host.number in ticket.tried,
                     self.ejections.shut_until[host.number] > now or host.is_late,
                     host.settings.tier,
-                    self.running[host.number] / slots_of(host.settings),
+                    self.running[host.number] / slots_of(host.settings, None),
                     host.number,
                 ),
             )

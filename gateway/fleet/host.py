@@ -19,6 +19,7 @@ from ..catalogue.first_seen import FirstSeen
 from ..catalogue.presence import Presence
 from ..catalogue.pulled_names import PulledNames
 from ..catalogue.rows import CapabilityWords
+from ..catalogue.slots import slots_of
 from ..faults import Refusal, StoreFailure, UpstreamFailure, afresh
 from ..lifecycle.lifecycle import Lifecycle
 from ..lifecycle.ownership import Ownership
@@ -140,6 +141,13 @@ class Host:
 
         catalogue.when_fetched, upstream.when_unreachable = note_fetch, note_unreachable
         catalogue.when_changed = changed
+
+    def slots(self) -> int:
+        """Return how many requests its loaded models run at once, all of them together."""
+        view = self.catalogue.view
+        rows = [] if view is None else view.rows
+        loaded = {row.instances_of: row for row in rows if row.instances}
+        return sum(slots_of(self.settings, row) for row in loaded.values())
 
     def note_late(self) -> None:
         """Note that its list was not there in time."""

@@ -7,14 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..catalogue import view as lists
-from ..settings.schema import HostSettings
+from ..catalogue.slots import slots_of
 from ..types import internal
 from .host import Host
 from .union import Homes
 from .view import BITS, LOADED, LOADING, UNLOADED, HomeFacts, HostFacts, ModelHomes, View
-
-SLOTS = 4
-"""How many requests a loaded model is taken to run at once, where nobody says."""
 
 
 def snapshot(
@@ -30,7 +27,9 @@ def snapshot(
         held[number] = sum(1 for row in view.rows if row.instances)
     return View(
         hosts=tuple(
-            HostFacts(host.name, host.settings.tier, slots_of(host.settings), host.settings.weight)
+            HostFacts(
+                host.name, host.settings.tier, slots_of(host.settings, None), host.settings.weight
+            )
             for host in hosts
         ),
         homes=homes,
@@ -45,11 +44,6 @@ def facts_of(hosts: Sequence[Host], homes: Homes) -> dict[int, HomeFacts]:
     return {number: _facts(hosts[number], row) for number, row in homes.rows.items()}
 
 
-def slots_of(settings: HostSettings) -> int:
-    """Return how many requests a loaded model of a host runs at once."""
-    return settings.slots or SLOTS
-
-
 def _facts(host: Host, row: internal.CatalogueRow) -> HomeFacts:
     lacks = sum(
         bit for name, bit in BITS.items() if getattr(row.capabilities, name, "unknown") == "no"
@@ -59,4 +53,4 @@ def _facts(host: Host, row: internal.CatalogueRow) -> HomeFacts:
         return HomeFacts(LOADING if is_loading else UNLOADED, 0, lacks)
     lengths = [one.context_length for one in row.instances]
     most = max((int(each) for each in lengths if isinstance(each, int | float)), default=0)
-    return HomeFacts(LOADED, most, lacks)
+    return HomeFacts(LOADED, most, lacks, slots_of(host.settings, row))

@@ -38,7 +38,7 @@ _MOST_KINDS = 256
 
 class HostFacts(NamedTuple):
     """
-    One host: its name, its tier, how many requests it runs at once, and its weight.
+    One host: its name, its tier, how many requests a model runs there at once, and its weight.
 
     A higher tier is used only when no lower one can serve.
     """
@@ -54,12 +54,14 @@ class HomeFacts(NamedTuple):
     One model on one host: `LOADED`, `LOADING` or `UNLOADED`.
 
     `context` is in tokens, of the instance that is loaded or being loaded; 0 is unknown, and counts
-    as enough. `lacks` has the bits of the capabilities that the host says the model lacks.
+    as enough. `lacks` has the bits of the capabilities that the host says the model lacks. `slots`
+    is how many requests the instance runs at once; 0 stands for the host's number.
     """
 
     state: int
     context: int = 0
     lacks: int = 0
+    slots: int = 0
 
 
 class Part(NamedTuple):
@@ -95,25 +97,31 @@ class Level:
     )
 
     def __init__(
-        self, tier: int, step: int, state: int, numbers: Iterable[int], hosts: Sequence[HostFacts]
+        self,
+        tier: int,
+        step: int,
+        state: int,
+        slots: Mapping[int, int],
+        hosts: Sequence[HostFacts],
     ) -> None:
+        """Have the homes on the hosts that `slots` names, with that many slots each."""
         self.tier = tier
         self.step = step
         self.state = state
-        chosen = list(numbers)
+        chosen = list(slots)
         self.size = len(chosen)
         count = 1 if len(chosen) <= 2 * PART else ceil(len(chosen) / PART)
         cut: list[list[int]] = [[] for _ in range(count)]
         for number in chosen:
             cut[token_of(hosts[number].name) % count].append(number)
-        self.parts = tuple(_part(part, hosts) for part in cut if part)
+        self.parts = tuple(_part(part, slots, hosts) for part in cut if part)
         self._tokens = tuple(token_of(f"part {place}") for place in range(len(self.parts)))
         self._shares = tuple(
-            1 / sum(hosts[number].weight * hosts[number].slots for number in part.numbers)
+            1 / sum(hosts[number].weight * slots[number] for number in part.numbers)
             for part in self.parts
         )
         self._sample = tuple(chosen[:: max(1, len(chosen) // _SAMPLE)])
-        self._slots = sum(hosts[number].slots for number in self._sample)
+        self._slots = sum(slots[number] for number in self._sample)
 
     def parts_for(self, key: int) -> Iterable[Part]:
         """Return the parts in the order in which a key prefers them."""
@@ -132,14 +140,15 @@ class Level:
         return (sum([running[number] for number in self._sample]) + 1) / self._slots
 
 
-def _part(numbers: Sequence[int], hosts: Sequence[HostFacts]) -> Part:
+def _part(numbers: Sequence[int], slots: Mapping[int, int], hosts: Sequence[HostFacts]) -> Part:
     chosen = [hosts[number] for number in numbers]
-    shares = tuple(1 / (host.weight * host.slots) for host in chosen)
+    slots_of = tuple(slots[number] for number in numbers)
+    shares = tuple(1 / (host.weight * has) for host, has in zip(chosen, slots_of, strict=True))
     return Part(
         tuple(numbers),
         tuple(token_of(host.name) for host in chosen),
         shares if len(set(shares)) > 1 else None,
-        tuple(host.slots for host in chosen),
+        slots_of,
         tuple(host.weight for host in chosen),
         tuple(range(len(chosen))),
     )
@@ -167,14 +176,16 @@ class ModelHomes:
         return levels
 
     def _made(self, mask: int, context: int, hosts: Sequence[HostFacts]) -> tuple[Level, ...]:
-        sorted_in: dict[tuple[int, int, int], list[int]] = {}
+        sorted_in: dict[tuple[int, int, int], dict[int, int]] = {}
         for number, home in self.by_host.items():
             if not home.lacks & mask:
                 step = _step_of(home, context)
-                sorted_in.setdefault((hosts[number].tier, step, home.state), []).append(number)
+                host = hosts[number]
+                slots = sorted_in.setdefault((host.tier, step, home.state), {})
+                slots[number] = home.slots or host.slots
         return tuple(
-            Level(tier, step, state, numbers, hosts)
-            for (tier, step, state), numbers in sorted(sorted_in.items())
+            Level(*place, slots, hosts)
+            for place, slots in sorted(sorted_in.items(), key=lambda item: item[0])
         )
 
 

@@ -70,6 +70,7 @@ class Metrics:
         self._keys: set[tuple[str, str]] = set()
         self._models: set[str] = set()
         self._hosts: Callable[[], Mapping[str, bool | None]] = dict
+        self._host_slots: Callable[[], Mapping[str, int]] = dict
         self._waits: dict[str, Callable[[], int]] = {}
         self._log = get_logger()
         registry = self._registry = CollectorRegistry()
@@ -195,6 +196,11 @@ class Metrics:
             "Whether a host answered when it was last asked; absent if it was not asked yet.",
             ["host"],
         )
+        self._slots = gauge(
+            "olgate_slots",
+            "Requests that the loaded models of a host run at once, all of them together.",
+            ["host"],
+        )
         gauge(
             "olgate_build_info", "Always 1; the labels say what runs.", ["version", "python"]
         ).labels(find_version() or "not installed", python_version()).set(1)
@@ -212,6 +218,10 @@ class Metrics:
         """Show whether each host answers, None if that is not known, and its loads from 0 on."""
         self._hosts = hosts
 
+    def watch_slots(self, slots: Callable[[], Mapping[str, int]]) -> None:
+        """Show how many requests the loaded models of each host run at once."""
+        self._host_slots = slots
+
     def text(self) -> bytes:
         """Return all metrics with their current values."""
         lost = lost_lines()
@@ -225,6 +235,9 @@ class Metrics:
                 self._loads[outcome, name] += 0
             if is_up is not None:
                 self._up.labels(name).set(is_up)
+        self._slots.clear()
+        for name, slots in self._host_slots().items():
+            self._slots.labels(name).set(slots)
         return generate_latest(self._registry)
 
     def note_end(self, record: Record, method: str, status: int | None) -> None:

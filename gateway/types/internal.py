@@ -14,6 +14,7 @@ class HostInstance(Struct, gc=False, kw_only=True):
     flash_attention: bool | UnsetType = UNSET
     num_experts: int | float | UnsetType = UNSET
     offload_kv_cache_to_gpu: bool | UnsetType = UNSET
+    parallel: int | float | UnsetType = UNSET
     remaining_ttl_seconds: int | float | UnsetType = UNSET
 
 

@@ -44,6 +44,7 @@ def counted() -> dict[str, set[str]]:
     """Return each sample's name with its labels, of a gateway that has counted everything."""
     metrics = Metrics()
     metrics.watch_hosts(lambda: {"studio": True})
+    metrics.watch_slots(lambda: {"studio": 4})
     metrics.watch_waiting("load", lambda: 0)
     record = Record(metrics)
     record.route, record.model, record.is_model_known = "/api/chat", "tiny", True

@@ -57,7 +57,8 @@ class HostSettings(UpstreamSettings, frozen=True, kw_only=True):
     """
     slots: Count = 0
     """
-    How many requests a loaded model of this host runs at a time; 0 stands for 4.
+    How many requests a loaded model of this host runs at a time; 0 stands for what the host says
+    of it, and for 4 if it says nothing.
     """
     weight: Weight = 1.0
     """

@@ -25,6 +25,8 @@ HEAVY = HostFacts("heavy", weight=2.0)
 
 UP = HomeFacts(LOADED, 8192)
 SMALL = HomeFacts(LOADED, 4096)
+WIDE = HomeFacts(LOADED, 8192, slots=8)
+NARROW = HomeFacts(LOADED, 8192, slots=2)
 COMING = HomeFacts(LOADING, 8192)
 COLD = HomeFacts(UNLOADED)
 BLIND = HomeFacts(LOADED, 8192, lacks=VISION)
@@ -71,6 +73,12 @@ TABLE: list[tuple[str, View, Needs, Spread, tuple[int, ...]]] = [
      "queue", (1, 0, 2)),
     ("the fewest requests per slot", view_of([A, BIG], [UP, UP], [2, 3]), Needs("m"),
      "queue", (1, 0)),
+    ("the fewest requests per slot of the instance", view_of([A, B], [UP, WIDE], [2, 3]),
+     Needs("m"), "queue", (1, 0)),
+    ("a slot of the instance is free", view_of([A, B], [UP, WIDE], [4, 7]), Needs("m"), "queue",
+     (1, 0)),
+    ("the instance has fewer slots than its host", view_of([A, B], [UP, NARROW], [3, 2]),
+     Needs("m"), "queue", (0, 1)),
     ("the weight, of two alike", view_of([A, HEAVY], [UP, UP], [1, 1]), Needs("m"),
      "queue", (1, 0)),
     ("a free slot before a full home", view_of([A, B], [UP, UP], [4, 3]), Needs("m"),

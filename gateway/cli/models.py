@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 import click
 
-from .options import Flags, client_options, load_settings
+from .options import Flags, client_options
 
 
 @click.command()
@@ -18,20 +18,13 @@ def models(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> None:
     \b
     Example: olgate models --json
     """
-    from .own_api import NoAnswer, ask, ask_hosts, find_key
-    from .tables import fail, print_json, print_table, show_size
+    from .lists import fetch_list
+    from .tables import print_table, show_size
 
-    settings = load_settings(flags).settings
-    try:
-        code, found = ask(settings, "GET", "/api/tags", find_key(settings, key))
-        homes = None if as_json else ask_hosts(settings, "/api/tags", find_key(settings, key))
-    except NoAnswer as problem:
-        fail(str(problem))
-    if code != 200:
-        fail(str(found.get("error") or f"the gateway answered with the status {code}"))
-    if as_json:
-        print_json(found)
+    answer = fetch_list("/api/tags", key, flags, as_json=as_json)
+    if answer is None:
         return
+    found, homes = answer
     listed: list[dict[str, Any]] = found.get("models") or []
     rows = []
     for one in listed:

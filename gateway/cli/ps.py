@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 import click
 
-from .options import Flags, client_options, load_settings
+from .options import Flags, client_options
 
 FOREVER_YEARS = 50
 """A time that is further away than this many years is shown as forever."""
@@ -22,20 +22,13 @@ def ps(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> None:
     \b
     Example: olgate ps --json
     """
-    from .own_api import NoAnswer, ask, ask_hosts, find_key
-    from .tables import fail, print_json, print_table, show_size
+    from .lists import fetch_list
+    from .tables import print_table, show_size
 
-    settings = load_settings(flags).settings
-    try:
-        code, found = ask(settings, "GET", "/api/ps", find_key(settings, key))
-        homes = None if as_json else ask_hosts(settings, "/api/ps", find_key(settings, key))
-    except NoAnswer as problem:
-        fail(str(problem))
-    if code != 200:
-        fail(str(found.get("error") or f"the gateway answered with the status {code}"))
-    if as_json:
-        print_json(found)
+    answer = fetch_list("/api/ps", key, flags, as_json=as_json)
+    if answer is None:
         return
+    found, homes = answer
     now = datetime.now(UTC)
     rows = [
         (
@@ -45,8 +38,8 @@ def ps(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> None:
             show_until(str(one.get("expires_at") or ""), now),
             *host,
         )
-        for host, answer in _by_host(found, homes)
-        for one in answer.get("models") or []
+        for host, shown in _by_host(found, homes)
+        for one in shown.get("models") or []
     ]
     columns = ("NAME", "SIZE", "CONTEXT", "UNTIL")
     print_table(columns if homes is None else (*columns, "HOST"), rows)

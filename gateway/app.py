@@ -18,6 +18,7 @@ from litestar.handlers import ASGIRouteHandler, BaseRouteHandler
 from litestar.types import ASGIApp as LitestarApp
 from litestar.types import Method
 
+from .access.shared import KeyCounts
 from .catalogue.uploads import Blobs
 from .console.console import COOKIE, Console
 from .console.snapshot import Snapshots
@@ -79,6 +80,7 @@ class Process:
         self.tracer = open_tracer(os.environ)
         self.store = open_store(settings.store)
         gateway = uuid.uuid4().hex
+        self.counts = KeyCounts(self.store.meter, gateway)
         names = Names(self.store, settings, gateway, self.name, OLLAMA.capabilities)
         self.fleet = Fleet(settings, names)
         self.news = News(self.fleet, names)
@@ -133,6 +135,7 @@ class Process:
         self.turns.close()
         await self.news.aclose()
         await self.fleet.aclose()
+        await self.counts.aclose()
         await self.store.aclose()
         if self.tracer is not None:
             await self.tracer.aclose()
@@ -154,7 +157,7 @@ def create_app(
     """
     live = live or LiveSettings(settings)
     process = Process(settings)
-    keys = KeyGate(settings)
+    keys = KeyGate(settings, process.counts)
     live.watch(process.prepare)
     live.watch(keys.prepare)
 
@@ -342,7 +345,11 @@ def _serve_reload(reloads: Reloads) -> ASGIApp:
 def _serve_health(process: Process, settings: Settings) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         await answer_health(
-            process.fleet, client_of(scope), settings.limits.health_s, process.store
+            process.fleet,
+            client_of(scope),
+            settings.limits.health_s,
+            process.store,
+            process.counts.trouble,
         )
 
     return serve

@@ -11,16 +11,25 @@ from .store.interface import Store
 from .wire.writing import JSON, encode
 
 
-async def answer_health(fleet: Fleet, client: Client, limit_s: float, store: Store) -> None:
+async def answer_health(
+    fleet: Fleet, client: Client, limit_s: float, store: Store, trouble_of_counts: str = ""
+) -> None:
     """
     Answer 200 if a host answers with its models, else 503 with the reason and the next step.
 
     `limit_s` is the time limit in seconds; 0 is no limit. Where there are several hosts, each is
     shown under its name, and `upstream` is the first one that answers. The status is `degraded` if
     only some of them do, or if the store can't be used: the gateway serves, so that is 200.
+    `trouble_of_counts` says why this process counts the limits of keys alone; empty if it does not.
     """
-    trouble = await store.trouble()
-    of_store: dict[str, object] = {"store": {"usable": False, "reason": trouble}} if trouble else {}
+    unusable = await store.trouble()
+    trouble = unusable or trouble_of_counts
+    of_store: dict[str, object] = {}
+    if trouble:
+        shown: dict[str, object] = {"usable": not unusable, "reason": trouble}
+        if trouble_of_counts:
+            shown["limits"] = "each process counts the limits of keys alone"
+        of_store = {"store": shown}
     if fleet.is_one:
         state = await fleet.first.presence.look(limit_s)
         status = "unavailable" if not state.is_reachable else "degraded" if trouble else "ok"
@@ -40,8 +49,8 @@ async def answer_health(fleet: Fleet, client: Client, limit_s: float, store: Sto
         }
         for host, state in looked
     }
-    shown = _shown(reachable[0] if reachable else looked[0][1])
-    body = encode({"status": status, "upstream": shown, "hosts": hosts, **of_store})
+    first = _shown(reachable[0] if reachable else looked[0][1])
+    body = encode({"status": status, "upstream": first, "hosts": hosts, **of_store})
     await client.answer(200 if reachable else 503, JSON, body)
 
 

@@ -1,8 +1,7 @@
 """
-What keys have used within the last minute, and what they use now.
+What keys have used within the last minute, and what they use now, in this process.
 
-Limits are asked for through `Counts`. `OwnCounts` counts what this process serves. Where several
-gateways share a store, another implementation can count for all of them.
+`shared` counts for all gateways on a store, by the same rules.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from math import ceil
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple
 
 from ..settings.schema import KeySettings
 
@@ -30,14 +29,9 @@ class Excess(NamedTuple):
     retry_s: int
 
 
-class Counts(Protocol):
-    """Counts the use of keys, by their names."""
-
-    def begin(self, name: str, limits: KeySettings) -> Excess | None:
-        """Count a request that begins, or return the limit that it exceeds: then it is not."""
-
-    def end(self, name: str, tokens: int) -> None:
-        """Count a request that has ended, with the tokens of its prompt and its answer."""
+def is_limited(limits: KeySettings) -> bool:
+    """Return whether a key has any limit, so that its use must be counted."""
+    return bool(limits.max_running or limits.requests_per_minute or limits.tokens_per_minute)
 
 
 class Window:
@@ -82,12 +76,17 @@ class _Use:
 
 
 class OwnCounts:
-    """Counts what this process serves."""
+    """Counts what this process serves, by the names of keys."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Count by a monotonic clock in seconds."""
         self._clock = clock
         self._used: dict[str, _Use] = {}
+
+    def running(self, name: str) -> int:
+        """Return how many requests of a key are counted as running."""
+        use = self._used.get(name)
+        return 0 if use is None else use.running
 
     def begin(self, name: str, limits: KeySettings) -> Excess | None:
         """Count a request that begins, or return the limit that it exceeds: then it is not."""
@@ -115,3 +114,58 @@ class OwnCounts:
             # What is over goes first, since a key without a limit on tokens is never asked for it.
             use.tokens.wait_s(now, 1)
             use.tokens.add(now, tokens)
+
+    def take_back(self, name: str, limits: KeySettings) -> None:
+        """Undo `begin` for a request that was not served after all."""
+        use = self._used[name]
+        use.running -= 1
+        if limits.requests_per_minute:
+            use.requests.add(self._clock(), -1)
+
+
+class Told(NamedTuple):
+    """
+    What a gateway tells a store of a key: its running requests, how many more it wants to begin,
+    and the tokens that were used since it told the last time.
+    """
+
+    running: int
+    wanted: int
+    tokens: int
+
+
+class Taken(NamedTuple):
+    """How many of the wanted requests may begin, and the limit that the others exceed."""
+
+    granted: int
+    excess: Excess | None = None
+
+
+def judge(
+    limits: KeySettings, told: Told, others: int, requests: Window, tokens: Window, now: float
+) -> Taken:
+    """
+    Return how many requests may begin where all gateways count together, and count those.
+
+    `others` is how many run through other gateways. The windows are those of all gateways, with the
+    told tokens in them.
+    """
+    granted, limit = told.wanted, None
+    if (most := limits.tokens_per_minute) and granted and tokens.wait_s(now, most):
+        granted, limit = 0, "tokens_per_minute"
+    if most := limits.requests_per_minute:
+        requests.wait_s(now, most)
+        if (left := max(0, most - requests.total)) < granted:
+            granted, limit = left, "requests_per_minute"
+    if (most := limits.max_running) and (left := max(0, most - others - told.running)) < granted:
+        granted, limit = left, "max_running"
+    if granted and limits.requests_per_minute:
+        requests.add(now, granted)
+    match limit:
+        case "tokens_per_minute":
+            return Taken(granted, Excess(limit, tokens.wait_s(now, limits.tokens_per_minute)))
+        case "requests_per_minute":
+            return Taken(granted, Excess(limit, requests.wait_s(now, limits.requests_per_minute)))
+        case "max_running":
+            return Taken(granted, Excess(limit, RUNNING_RETRY_S))
+    return Taken(granted)

@@ -13,7 +13,8 @@ from hmac import compare_digest
 
 from ..settings.hosts import serves
 from ..settings.schema import KeySettings, Settings
-from .counting import Counts, Excess
+from .counting import Excess
+from .shared import KeyCounts
 
 
 class Grant:
@@ -21,7 +22,7 @@ class Grant:
 
     __slots__ = ("_counts", "name", "settings")
 
-    def __init__(self, name: str, settings: KeySettings, counts: Counts) -> None:
+    def __init__(self, name: str, settings: KeySettings, counts: KeyCounts) -> None:
         self.name = name
         self.settings = settings
         self._counts = counts
@@ -40,9 +41,9 @@ class Grant:
         """Whether there may be models that do not exist for the key."""
         return bool(self.settings.models)
 
-    def begin(self) -> Excess | None:
+    async def begin(self) -> Excess | None:
         """Count the request, unless it exceeds a limit."""
-        return self._counts.begin(self.name, self.settings)
+        return await self._counts.begin(self.name, self.settings)
 
     def end(self, tokens: int) -> None:
         """Count the end of the request and its tokens."""

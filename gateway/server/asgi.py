@@ -84,6 +84,11 @@ class AsgiClient:
         self.is_event_stream = False
         self.grant: Grant | None = None
         """What its key may do, if the key has a name."""
+        self.admission: Callable[[], Awaitable[Any]] | None = None
+        """
+        What is asked last before the request is served, if its key has limits: returns the
+        EdgeAnswer that refuses it, or None.
+        """
         self.pinned: str | None = None
         """The name of the only host that may serve the request, None for any."""
         self.served_by = ""

@@ -126,6 +126,8 @@ class Edge:
         failed = False
         try:
             answer = self._judge(scope, client)
+            if client.admission is not None and answer is None:
+                answer = await client.admission()
             if answer is None:
                 await self._inner(scope, client.receive, client.send)
             else:

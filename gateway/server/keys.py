@@ -8,11 +8,13 @@ settings decide which texts may be keys, and read them; `access` knows whose a k
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import parse_qsl
 
-from ..access.counting import Counts, Excess, OwnCounts
+from ..access.counting import Excess, is_limited
 from ..access.keyring import Grant, Keyring
-from ..observability.record import current
+from ..access.shared import KeyCounts
+from ..observability.record import Record, current
 from ..settings.schema import KeySettings, Settings
 from ..wire.writing import JSON
 from .asgi import ExtraHeaders, Scope, client_of, header
@@ -38,10 +40,10 @@ _JSON = (b"content-type", JSON)
 class KeyGate:
     """Refuses requests without one of the keys; without keys, it accepts every request."""
 
-    def __init__(self, settings: Settings, counts: Counts | None = None) -> None:
+    def __init__(self, settings: Settings, counts: KeyCounts | None = None) -> None:
         """Count what named keys use in `counts`, those of this process by default."""
         self._keys = Keyring(settings)
-        self._counts = counts or OwnCounts()
+        self._counts = counts or KeyCounts()
         # A reload is asked for with a key of before or of after it, which `reloading` checks.
         self._open: tuple[str, ...] = (RELOAD,)
         if settings.routes.open_health:
@@ -98,10 +100,18 @@ class KeyGate:
             return _refuse(path, 403, "this key may not change the gateway (keys.NAME.admin)")
         if not grant.allows_path(path):
             return _refuse(path, 403, "this key may not use this route (keys.NAME.routes)")
-        if (excess := grant.begin()) is not None:
-            return _too_much(path, excess, settings)
-        client.grant = client.record.grant = grant
+        client.grant = grant
+        if is_limited(settings):
+            client.admission = partial(_count, path, grant, client.record)
         return ()
+
+
+async def _count(path: str, grant: Grant, record: Record) -> EdgeAnswer | None:
+    """Count a request that is about to be served, or refuse it for a limit of its key."""
+    if (excess := await grant.begin()) is not None:
+        return _too_much(path, excess, grant.settings)
+    record.grant = grant
+    return None
 
 
 def shown_keys(scope: Scope, path: str) -> list[str]:

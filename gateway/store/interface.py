@@ -15,6 +15,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from ..access.shared import Meter
+
 FRESH_S = 2.0
 """Seconds for which a gateway's word on its running requests counts; it tells twice a second."""
 
@@ -110,6 +112,11 @@ class Store(Protocol):
     @property
     def board(self) -> Board:
         """What gateways tell each other for placing requests."""
+        ...
+
+    @property
+    def meter(self) -> Meter | None:
+        """What counts the use of keys for all gateways; None if nobody can share the store."""
         ...
 
     def watch(self, watcher: Watcher) -> None:

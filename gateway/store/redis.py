@@ -20,6 +20,7 @@ from .interface import AliasChanges, Watcher
 from .redis_board import RedisBoard
 from .redis_client import check_at_start
 from .redis_link import RedisLink, Renewal
+from .redis_meter import RedisMeter
 from .redis_names import RedisNames
 
 STAYS, NEVER = -2, -1
@@ -45,6 +46,7 @@ class RedisStore:
         self._link.when_renewed = self._renewed
         self._link.when_told = self._told
         self.board = RedisBoard(self._link)
+        self.meter = RedisMeter(self._link)
         self._watcher = Watcher()
         self.names = RedisNames(self._link)
         self._claims: dict[tuple[str, str], str] = {}

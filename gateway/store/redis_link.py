@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -83,14 +83,21 @@ class RedisLink:
         """Return the fencing number of a gateway's lease, empty if it has none."""
         return self._fences.get(gateway, "")
 
-    async def run(self, script: Script, gateway: str, *given: object, host: str = "") -> Any:
+    async def run(
+        self,
+        script: Script,
+        gateway: str,
+        *given: object,
+        host: str = "",
+        keys: Sequence[str] = (),
+    ) -> Any:
         """
-        Run a script, with the keys of a host if one is named, and return its answer.
+        Run a script, with the keys of a host or others if some are named, and return its answer.
 
         Raises StoreFailure, at once while the server is away.
         """
         self._refuse_if_away()
-        return await self._ask(script, gateway, given, host)
+        return await self._ask(script, gateway, given, self.layout.of_host(host) if host else keys)
 
     async def command(self, *words: object) -> Any:
         """Send one command, and return its answer. Raises StoreFailure like `run`."""
@@ -144,9 +151,13 @@ class RedisLink:
     # -- asking -------------------------------------------------------------------------------
 
     async def _ask(
-        self, script: Script, gateway: str, given: tuple[object, ...], host: str = ""
+        self,
+        script: Script,
+        gateway: str,
+        given: tuple[object, ...],
+        more_keys: Sequence[str] = (),
     ) -> Any:
-        keys = self.layout.shared + (self.layout.of_host(host) if host else [])
+        keys = [*self.layout.shared, *more_keys]
         arguments = (gateway, self._lease_ms, int(self._knows), *given)
         return await self._answer(self._evaluate(script, keys, arguments))
 

@@ -381,3 +381,70 @@ end
 return fresh
 """)
 """Tell how many requests run where, and learn it of others."""
+
+TAKE: Final = _script("""
+-- max_running, requests and tokens in a minute (0 is no limit), own running requests, wanted ones,
+-- tokens since the last time -> how many may begin, the limit that the others exceed, and seconds
+local used, running = KEYS[15], KEYS[16]
+local most_running, most_requests = tonumber(ARGV[4]), tonumber(ARGV[5])
+local most_tokens = tonumber(ARGV[6])
+local own, granted, tokens = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local second, limit, retry = math.floor(now / 1000), 0, 0
+
+-- The fields of a second are 'r' and 't' with its number.
+local totals, seconds = {r = 0, t = 0}, {r = {}, t = {}}
+local found = redis.call('HGETALL', used)
+for at = 1, #found, 2 do
+  local kind, when = found[at]:sub(1, 1), tonumber(found[at]:sub(2))
+  if when <= second - 60 then redis.call('HDEL', used, found[at])
+  else
+    local amount = tonumber(found[at + 1])
+    totals[kind] = totals[kind] + amount
+    seconds[kind][#seconds[kind] + 1] = {when, amount}
+  end
+end
+local function add(kind, amount)
+  if amount > 0 then
+    redis.call('HINCRBY', used, kind .. string.format('%.0f', second), amount)
+    redis.call('PEXPIRE', used, 120000)
+    totals[kind] = totals[kind] + amount
+    seconds[kind][#seconds[kind] + 1] = {second, amount}
+  end
+end
+local function wait(kind, most)
+  table.sort(seconds[kind], function(one, other) return one[1] < other[1] end)
+  local left = totals[kind]
+  for _, each in ipairs(seconds[kind]) do
+    left = left - each[2]
+    if left < most then return math.max(1, math.ceil(each[1] + 60 - now / 1000)) end
+  end
+  return 60
+end
+
+add('t', tokens)
+if most_tokens > 0 and totals.t >= most_tokens and granted > 0 then granted, limit = 0, 1 end
+if most_requests > 0 then
+  local left = math.max(0, most_requests - totals.r)
+  if left < granted then granted, limit = left, 2 end
+end
+if most_running > 0 then
+  local others, holders = 0, redis.call('HGETALL', running)
+  for at = 1, #holders, 2 do
+    if holders[at] ~= me then
+      if lives(holders[at]) then others = others + tonumber(holders[at + 1])
+      else redis.call('HDEL', running, holders[at]) end
+    end
+  end
+  local left = math.max(0, most_running - others - own)
+  if left < granted then granted, limit = left, 3 end
+  if own + granted > 0 then
+    redis.call('HSET', running, me, own + granted)
+    redis.call('PEXPIRE', running, 86400000)
+  else redis.call('HDEL', running, me) end
+end
+if most_requests > 0 then add('r', granted) end
+if limit == 1 then retry = wait('t', most_tokens) end
+if limit == 2 then retry = wait('r', most_requests) end
+return {granted, limit, retry}
+""")
+"""Count the use of a key, and let requests of it begin (`access.counting.judge` has the rules)."""

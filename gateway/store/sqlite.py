@@ -15,6 +15,7 @@ from .alive import AliveFiles
 from .interface import AliasChanges, Watcher
 from .sqlite_board import SqliteBoard
 from .sqlite_file import SqliteFile
+from .sqlite_meter import SqliteMeter
 
 
 class SqliteStore:
@@ -25,6 +26,7 @@ class SqliteStore:
         self._file = SqliteFile(path)
         self._alive = AliveFiles(path)
         self.board = SqliteBoard(self._file, path)
+        self.meter = None if path is None else SqliteMeter(path, self._alive)
 
     def watch(self, watcher: Watcher) -> None:
         """Do nothing: a file tells of no change, and what is in it is read often."""
@@ -43,6 +45,8 @@ class SqliteStore:
 
     def close(self) -> None:
         """Finish the work under way and close the file."""
+        if self.meter is not None:
+            self.meter.close()
         self._file.close()
 
     async def aclose(self) -> None:

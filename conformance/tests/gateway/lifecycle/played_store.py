@@ -50,6 +50,10 @@ class PlayedStore:
         self.is_closed = True
 
     @property
+    def meter(self) -> None:
+        """Keys have no part in the histories."""
+
+    @property
     def board(self) -> "PlayedBoard":
         """Tell and learn of requests."""
         return PlayedBoard(self.shared)

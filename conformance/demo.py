@@ -68,7 +68,7 @@ def main(**flags: Unpack[Flags]) -> None:
     url = settings.upstream.url
     try:
         # Before anything else is started: a port that is taken is the likeliest trouble.
-        listener = listen.bind(settings.listen)
+        listeners = listen.bind_all(settings.listen)
     except listen.ListenProblem as problem:
         sys.exit(f"demo: {problem}")
     with contextlib.ExitStack() as started:
@@ -87,7 +87,7 @@ def main(**flags: Unpack[Flags]) -> None:
                 # Names made from a stand-in's models would mean nothing to LM Studio.
                 memory = msgspec.structs.replace(settings.store, path=None)
                 settings = msgspec.structs.replace(settings, store=memory)
-        code = run_gateway(settings, flags, listener)
+        code = run_gateway(settings, flags, listeners)
         sys.exit(1 if standin and standin.has_ended_by_itself else code)
 
 

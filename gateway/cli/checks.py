@@ -27,6 +27,7 @@ from ..fleet.fleet import refuse_twins
 from ..server.listen import bind, refuse_own_upstream
 from ..settings.hosts import hosts_of
 from ..settings.location import platform_file
+from ..settings.more_ports import Address, addresses_of
 from ..settings.schema import Settings, StoreSettings, UpstreamSettings
 from ..store.inspection import inspect_store
 from ..store.redis_inspection import inspect_redis
@@ -109,7 +110,7 @@ async def run_checks(scene: Scene) -> list[Finding]:
     if scene.settings.hosts:
         return await _check_hosts(scene)
     try:
-        return [Finding(check.name, *await check.look(scene)) for check in CHECKS]
+        return [found for check in CHECKS for found in await _look(check, scene)]
     finally:
         await scene.upstream.aclose()
 
@@ -119,7 +120,7 @@ async def _check_hosts(scene: Scene) -> list[Finding]:
     findings: list[Finding] = []
     for check in CHECKS:
         if check not in OF_A_HOST:
-            findings.append(Finding(check.name, *await check.look(scene)))
+            findings += await _look(check, scene)
     findings.append(Finding("hosts", *_hosts(scene)))
     await scene.upstream.aclose()
     for name, settings in scene.settings.hosts.items():
@@ -130,6 +131,17 @@ async def _check_hosts(scene: Scene) -> list[Finding]:
             ]
         finally:
             await of_host.upstream.aclose()
+    return findings
+
+
+async def _look(check: Check, scene: Scene) -> list[Finding]:
+    """Return what a check has found; each further port has a finding of its own after the port."""
+    findings = [Finding(check.name, *await check.look(scene))]
+    if check.look is _port:
+        for address in addresses_of(scene.settings.listen):
+            if address.port is not None:
+                name = f"port {address.port.port}"
+                findings.append(Finding(name, *await _further_port(scene.settings, address)))
     return findings
 
 
@@ -151,8 +163,22 @@ async def _settings(scene: Scene) -> Result:
 
 
 async def _port(scene: Scene) -> Result:
-    settings = scene.settings
-    listen = settings.listen
+    return await _look_at_address(scene.settings, Address(scene.settings.listen))
+
+
+async def _further_port(settings: Settings, address: Address) -> Result:
+    assert address.port is not None
+    name = address.port.key
+    if name not in settings.keys:
+        found = f"it stands for the key {name}, which is not there"
+        return "wrong", found, f"make it with `olgate keys add {name}`, or remove the port"
+    verdict, found, do = await _look_at_address(settings, address)
+    return verdict, f"{found}; it stands for the key {name}", do
+
+
+async def _look_at_address(settings: Settings, address: Address) -> Result:
+    listen = address.listen
+    place = "with --port" if address.port is None else "in [[listen.more]]"
     where = f"{listen.host or '0.0.0.0'}:{listen.port}"
     try:
         for each in hosts_of(settings).values():
@@ -162,7 +188,8 @@ async def _port(scene: Scene) -> Result:
         return "wrong", found, do
     if listen.port == 0:
         return "ok", "any free port", ""
-    there = Upstream(UpstreamSettings(url=url_of(settings), connect_timeout_s=PROBE_S))
+    at = url_of(msgspec.structs.replace(settings, listen=listen))
+    there = Upstream(UpstreamSettings(url=at, connect_timeout_s=PROBE_S))
     try:
         found_there = await identify(there)
     finally:
@@ -170,7 +197,8 @@ async def _port(scene: Scene) -> Result:
     if found_there is not None and found_there.kind in (Kind.OLGATE, Kind.LOOP, Kind.ITSELF):
         return "ok", f"an olgate answers at {where}", ""
     try:
-        await asyncio.to_thread(lambda: bind(listen).close())
+        is_main = address.port is None
+        await asyncio.to_thread(lambda: bind(listen, is_main=is_main).close())
     except StartProblem as problem:
         if found_there is None:
             found, _, do = str(problem).partition(": ")
@@ -180,7 +208,7 @@ async def _port(scene: Scene) -> Result:
         return (
             "wrong",
             f"{where} is taken: {found_there.name} answers there{known}",
-            "stop it, or choose another port with --port"
+            f"stop it, or choose another port {place}"
             + ("" if holder else f"; {how_to_find(listen.port)}"),
         )
     return "ok", f"{where} is free; no gateway runs there", ""

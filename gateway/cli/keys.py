@@ -43,8 +43,7 @@ def add(name: str, config: Path | None, **wanted: object) -> None:
     from secrets import token_urlsafe
 
     from ..settings.key_tables import CannotEdit, with_key
-    from ..settings.keys import is_key_name
-    from ..settings.values import digest_of
+    from ..settings.values import digest_of, is_key_name
 
     if not is_key_name(name):
         sys.exit("olgate: a name begins with a letter and has letters, digits, _ and - only")
@@ -82,6 +81,7 @@ def list_keys(config: Path | None) -> None:
             for each in key.__struct_fields__
             if each != "digest" and (value := getattr(key, each)) != getattr(plain, each)
         ]
+        stated += [f"stands for port {port.port}" for port in found.listen.more if port.key == name]
         rows.append((name, ", ".join(stated) or "everything but admin"))
     if found.listen.keys:
         rows.append(
@@ -111,6 +111,13 @@ def remove(name: str, config: Path | None) -> None:
     except (OSError, CannotEdit) as problem:
         sys.exit(f"olgate: {problem}")
     click.echo(f"the key of {name} is removed; {_THEN}")
+    for port in load_settings(_flags(config)).settings.listen.more:
+        if port.key == name:
+            click.echo(
+                f"port {port.port} (listen.more) stands for it: from then on it refuses every "
+                "request, and a start of the gateway wants the port removed",
+                err=True,
+            )
 
 
 def _file(config: Path | None) -> Path:

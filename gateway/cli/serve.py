@@ -22,7 +22,7 @@ from .options import (
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ..server.workers import Worker
@@ -58,13 +58,14 @@ def serve(workers: int, **flags: Unpack[Flags]) -> NoReturn:
 def run_workers(count: int, loaded: "Loaded", flags: Flags) -> int:
     """Serve with several processes until a signal stops them; return the exit code."""
     from ..faults import StartProblem
-    from ..server.listen import bind
+    from ..server.listen import bind_all, refuse_missing_keys
     from ..server.workers import Supervisor, Worker, check_workers
 
     settings = loaded.settings
     try:
         check_workers(count, settings.store.url or settings.store.path)
-        listener = bind(settings.listen)
+        refuse_missing_keys(settings)
+        listeners = bind_all(settings.listen)
     except StartProblem as problem:
         click.echo(f"olgate: {problem}", err=True)
         return 1
@@ -75,9 +76,9 @@ def run_workers(count: int, loaded: "Loaded", flags: Flags) -> int:
             _begin(loaded, flags)
         else:
             start_journal(loaded)
-        return run_gateway(settings, flags, listener, worker)
+        return run_gateway(settings, flags, listeners, worker)
 
-    return Supervisor(count, listener, work).run()
+    return Supervisor(count, listeners, work).run()
 
 
 def _begin(loaded: "Loaded", flags: Flags) -> None:
@@ -91,16 +92,16 @@ def _begin(loaded: "Loaded", flags: Flags) -> None:
 def run_gateway(
     settings: "Settings",
     flags: Flags,
-    listener: "socket.socket | None" = None,
+    listeners: "Sequence[socket.socket]" = (),
     worker: "Worker | None" = None,
     sources: "Mapping[str, str] | None" = None,
 ) -> int:
     """
     Serve the gateway's application until a signal stops it; return the exit code.
 
-    A reload reads the flags and all other sources anew. `listener` is a socket from
-    `gateway.server.listen.bind`. Without it, the address is bound here. `worker` says which of
-    several processes this is. `sources` says where each setting comes from, for the page.
+    A reload reads the flags and all other sources anew. `listeners` are those of
+    `gateway.server.listen.bind_all`. Without them, the addresses are bound here. `worker` says
+    which of several processes this is. `sources` says where each setting comes from, for the page.
     """
     from ..app import create_app
     from ..server import process
@@ -113,7 +114,7 @@ def run_gateway(
     return process.run(
         settings,
         partial(create_app, live=live, tells_of_host=True, worker=worker),
-        listener,
+        listeners,
         reload,
         live,
     )

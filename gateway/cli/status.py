@@ -3,11 +3,14 @@
 """
 
 import sys
-from typing import Any, NoReturn, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Unpack
 
 import click
 
 from .options import Flags, client_options, load_settings
+
+if TYPE_CHECKING:
+    from ..settings.schema import Settings
 
 
 @click.command()
@@ -31,10 +34,13 @@ def status(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> NoReturn:
     if code == 404:
         fail(f"the gateway at {url_of(settings)} does not serve {HEALTH} (routes.health)")
     upstream = found.get("upstream", {})
+    ports = _look_at_ports(settings)
     if as_json:
-        print_json({"gateway": url_of(settings), **found})
+        shown = {"ports": [each._asdict() for each in ports]} if ports else {}
+        print_json({"gateway": url_of(settings), **found, **shown})
     else:
         rows = [("gateway", f"answers at {url_of(settings)}")]
+        rows += [(f"port {each.port}", each.state) for each in ports]
         if isinstance(hosts := found.get("hosts"), dict):
             rows += [(f"host {name}", _state_of(host)) for name, host in hosts.items()]
             print_table(("WHAT", "STATE"), rows)
@@ -47,6 +53,41 @@ def status(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> NoReturn:
         rows += [(name, str(upstream[name])) for name in ("reason", "advice") if name in upstream]
         print_table(("WHAT", "STATE"), rows)
     sys.exit(0 if code == 200 else 1)
+
+
+class PortState(NamedTuple):
+    """A further port (`listen.more`), the key that it stands for, and what is there."""
+
+    port: int
+    key: str
+    url: str
+    answers: bool
+    state: str
+
+
+def _look_at_ports(settings: "Settings") -> list[PortState]:
+    """Ask at each further port whether the gateway answers there."""
+    import msgspec
+
+    from ..server.routes import HEALTH
+    from ..settings.more_ports import addresses_of
+    from .own_api import NoAnswer, ask, url_of
+
+    states = []
+    for listen, port in addresses_of(settings.listen):
+        if port is None:
+            continue
+        there = msgspec.structs.replace(settings, listen=listen)
+        try:
+            ask(there, "GET", HEALTH)
+            problem = ""
+        except NoAnswer as found:
+            problem = str(found)
+        state = problem or f"answers at {url_of(there)}, with the key {port.key}"
+        if port.key not in settings.keys:
+            state = f"refuses requests: the key {port.key}, for which it stands, is not there"
+        states.append(PortState(port.port, port.key, url_of(there), not problem, state))
+    return states
 
 
 def _state_of(host: dict[str, Any]) -> str:

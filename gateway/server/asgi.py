@@ -48,6 +48,12 @@ runs: nothing that the application sends from there on arrives.
 HOST = b"x-olgate-host"
 """In a request, the host that is to serve it. In its answer, the host that did."""
 
+PORT = "olgate.port"
+"""
+Where the scope has the PortSettings of the further port (`listen.more`) that the request came in
+by; missing for the main port.
+"""
+
 CLIENT = "olgate.client"
 """Where the scope has the AsgiClient. Its `receive` may lead back to the scope."""
 _STREAM_HEADERS = [(b"content-type", NDJSON)]

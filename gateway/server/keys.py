@@ -1,5 +1,6 @@
 """
-The gate that checks access keys, if the settings contain any, and what a key may do.
+The gate that checks access keys, if the settings contain any, and what a key may do. A request by a
+port of `listen.more` has the key that the port stands for, unless it sends another known one.
 
 A client's key is read here and goes nowhere else: not to LM Studio, and not into the log. The
 settings decide which texts may be keys, and read them; `access` knows whose a key is.
@@ -17,7 +18,7 @@ from ..access.shared import KeyCounts
 from ..observability.record import Record, current
 from ..settings.schema import KeySettings, Settings
 from ..wire.writing import JSON
-from .asgi import ExtraHeaders, Scope, client_of, header
+from .asgi import PORT, ExtraHeaders, Scope, client_of, header
 from .dialects import error_body
 from .edge import EdgeAnswer
 from .routes import CONSOLE_OPEN, HEALTH, RELOAD
@@ -69,7 +70,8 @@ class KeyGate:
         """Be the gate."""
         path: str = scope["path"]
         keys = self._keys
-        if keys.is_empty or path in self._open:
+        port = scope.get(PORT)
+        if path in self._open or (keys.is_empty and port is None):
             return ()
         if scope.get("query_string") and _has_key(scope, keys):
             text = "a key in an address ends up in logs: send it in the header `Authorization: "
@@ -82,11 +84,24 @@ class KeyGate:
                 return ()
             if owner is not None:
                 return self._admit(scope, path, owner, keys.named(owner))
+        if port is not None:
+            return self._admit_by_port(scope, path, port.key)
         ways = "in the header `Authorization: Bearer KEY`"
         if path.startswith(SENT_AS_X_API_KEY):
             ways += " or `x-api-key: KEY`"
         what = "this key is not known to it" if shown else "none was sent"
         return _refuse(path, 401, f"this gateway needs a key {ways}, and {what}")
+
+    def _admit_by_port(self, scope: Scope, path: str, name: str) -> EdgeAnswer | ExtraHeaders:
+        """Let in what came by a port that stands for a key, and sends no key of its own."""
+        settings = self._keys.named(name)
+        if settings is None:
+            text = f"this port stands for the key {name} (listen.more), which is not there any more"
+            return _refuse(path, 403, text)
+        if path.startswith(ADMIN):
+            text = "what changes the gateway needs a key that is sent, also on a port that stands"
+            return _refuse(path, 401, f"{text} for one: `Authorization: Bearer KEY`")
+        return self._admit(scope, path, name, settings)
 
     def _admit(
         self, scope: Scope, path: str, name: str, settings: KeySettings | None

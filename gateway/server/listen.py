@@ -9,7 +9,8 @@ import socket
 import sys
 
 from ..faults import StartProblem
-from ..settings.schema import ListenSettings
+from ..settings.more_ports import addresses_of
+from ..settings.schema import ListenSettings, Settings
 from .addresses import is_everywhere, leads_to
 
 
@@ -17,7 +18,29 @@ class ListenProblem(StartProblem):
     """The address cannot be bound; one sentence gives the likely reason and the next step."""
 
 
-def bind(listen: ListenSettings) -> socket.socket:
+def bind_all(listen: ListenSettings) -> list[socket.socket]:
+    """
+    Bind the main address and every further one (`listen.more`), in the order of the settings.
+
+    Raises ListenProblem; then none is bound.
+    """
+    bound: list[socket.socket] = []
+    try:
+        for address, port in addresses_of(listen):
+            if port is not None and (port.port or None, address.host) == (listen.port, listen.host):
+                raise ListenProblem(
+                    f"port {listen.port} is the gateway's own, so it cannot stand for the key "
+                    f"{port.key} as well: choose another port in [[listen.more]]"
+                )
+            bound.append(bind(address, is_main=port is None))
+    except ListenProblem:
+        for each in bound:
+            each.close()
+        raise
+    return bound
+
+
+def bind(listen: ListenSettings, *, is_main: bool = True) -> socket.socket:
     """
     Bind and listen; no host, `::` and `0.0.0.0` are every interface, with IPv6 and IPv4 if both
     exist, as in Go (docs/facts/ollama.md#ollama-host).
@@ -41,10 +64,20 @@ def bind(listen: ListenSettings) -> socket.socket:
     except socket.gaierror:
         raise ListenProblem(
             f"cannot listen on {listen.host}: unknown host; give an address of this machine "
-            "(--host, OLGATE_LISTEN_HOST or OLLAMA_HOST)"
+            f"({'--host, OLGATE_LISTEN_HOST or OLLAMA_HOST' if is_main else 'listen.more'})"
         ) from None
     except OSError as failure:
-        raise ListenProblem(_explain(where, failure)) from None
+        raise ListenProblem(_explain(where, failure, is_main=is_main)) from None
+
+
+def refuse_missing_keys(settings: Settings) -> None:
+    """Raise ListenProblem if a further port stands for a key that is not there."""
+    for port in settings.listen.more:
+        if port.key not in settings.keys:
+            raise ListenProblem(
+                f"port {port.port} (listen.more) stands for the key {port.key}, which is not "
+                f"there: make it with `olgate keys add {port.key}`, or remove the port"
+            )
 
 
 def refuse_own_upstream(listen: ListenSettings, url: str) -> None:
@@ -72,24 +105,24 @@ def _as_tcp(listener: socket.socket) -> socket.socket:
     return socket.socket(family, kind, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
-def _explain(where: str, failure: OSError) -> str:
+def _explain(where: str, failure: OSError, *, is_main: bool) -> str:
+    place = "with --port" if is_main else "in [[listen.more]]"
     if failure.errno == errno.EADDRINUSE:
         return (
             f"{where} is taken, most likely by a running Ollama (or another olgate): "
-            "stop it, or choose another port with --port"
+            f"stop it, or choose another port {place}"
         )
     if failure.errno == errno.EACCES and sys.platform == "win32":
         # WSAEACCES: another program holds the port for itself, or Windows has reserved it.
         return (
-            f"{where} is held by another program or reserved by Windows: choose another port with "
-            "--port (`netsh interface ipv4 show excludedportrange tcp` lists reserved ports)"
+            f"{where} is held by another program or reserved by Windows: choose another port "
+            f"{place} (`netsh interface ipv4 show excludedportrange tcp` lists reserved ports)"
         )
     if failure.errno == errno.EACCES:
-        return f"{where} is not allowed for this user: choose a port above 1023 with --port"
+        return f"{where} is not allowed for this user: choose a port above 1023 {place}"
     if failure.errno == errno.EADDRNOTAVAIL:
-        return (
-            f"{where} is not an address of this machine: "
-            "check --host, OLGATE_LISTEN_HOST and OLLAMA_HOST"
+        return f"{where} is not an address of this machine: " + (
+            "check --host, OLGATE_LISTEN_HOST and OLLAMA_HOST" if is_main else "see listen.more"
         )
     return f"cannot listen on {where}: {failure.strerror or failure}"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ..settings.schema import Settings
 from .addresses import classify_address, is_loopback, own_names
-from .asgi import ExtraHeaders, Scope, header
+from .asgi import PORT, ExtraHeaders, Scope, header
 from .edge import EdgeAnswer, Gate
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "0.0.0.0")
@@ -81,7 +81,8 @@ def check_host(scope: Scope, settings: Settings) -> EdgeAnswer | ExtraHeaders:
     Otherwise an attacker's name that resolves to 127.0.0.1 would count as the gateway's own page. A
     gateway that listens on the network has to accept names that it does not know.
     """
-    if not is_loopback(settings.listen.host):
+    port = scope.get(PORT)
+    if not is_loopback(settings.listen.host if port is None or port.host is None else port.host):
         return ()
     host = _without_port(header(scope, b"host")).lower()
     is_near = classify_address(host)

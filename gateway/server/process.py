@@ -14,7 +14,8 @@ import contextlib
 import gc
 import logging
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -23,10 +24,11 @@ from ..faults import StartProblem
 from ..observability import journal
 from ..settings.hosts import hosts_of
 from ..settings.live import LiveSettings
-from ..settings.schema import Settings
+from ..settings.more_ports import Address, addresses_of
+from ..settings.schema import PortSettings, Settings
 from .addresses import is_loopback
 from .edge import Edge
-from .listen import bind, refuse_own_upstream, shown_address
+from .listen import bind_all, refuse_missing_keys, refuse_own_upstream, shown_address
 from .open_files import FEW_FILES, raise_limit
 from .protocol import ClientHttp
 from .refusals import Noter
@@ -55,42 +57,45 @@ YOUNG_OBJECTS = 10_000
 def run(
     settings: Settings,
     make_app: "Callable[[Settings], ASGIApp]",
-    listener: socket.socket | None = None,
+    listeners: Sequence[socket.socket] = (),
     reload: Callable[[], None] | None = None,
     live: LiveSettings | None = None,
 ) -> int:
     """Do the same as `serve`, on a new event loop: uvloop if it is installed."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(serve(settings, make_app, listener, reload, live))
+        return runner.run(serve(settings, make_app, listeners, reload, live))
 
 
 async def serve(
     settings: Settings,
     make_app: "Callable[[Settings], ASGIApp]",
-    listener: socket.socket | None = None,
+    listeners: Sequence[socket.socket] = (),
     reload: Callable[[], None] | None = None,
     live: LiveSettings | None = None,
 ) -> int:
     """
     Serve until a signal ends it, and return the exit code.
 
-    Prints `listening on http://HOST:PORT` on standard error once connections are accepted.
-    `make_app` is called on the running loop, after the address is bound; `listener` is a socket of
-    `bind`, for a caller that binds before. `reload` is called on the loop for each SIGHUP, and
+    Prints `listening on http://HOST:PORT` on standard error once connections are accepted, and a
+    further line for each port of `listen.more`. `make_app` is called on the running loop, after the
+    addresses are bound; `listeners` are those of `bind_all`, for a caller that binds before.
+    `reload` is called on the loop for each SIGHUP, and
     `live` tells of reloaded certificates. Exit code 1 with a sentence: the address cannot be bound
     or is LM Studio's, the certificate cannot be used, `make_app` raises a StartProblem, or the
     application does not start.
     """
-    bound = listener
+    bound = [*listeners]
     try:
+        refuse_missing_keys(settings)
         for host in hosts_of(settings).values():
-            refuse_own_upstream(settings.listen, host.url)
+            for address, _ in addresses_of(settings.listen):
+                refuse_own_upstream(address, host.url)
         tls = open_tls(settings.listen)
-        bound = bound or bind(settings.listen)
+        bound = bound or bind_all(settings.listen)
         app = make_app(settings)
     except StartProblem as problem:
-        if bound is not None:
-            bound.close()
+        for each in bound:
+            each.close()
         journal.say(f"olgate: {problem}", "error")
         return 1
     if tls is not None and live is not None:
@@ -120,6 +125,7 @@ class _Server(uvicorn.Server):
         """Wrap `app`, without opening anything yet."""
         self._settings = settings
         self._edge = app if isinstance(app, Edge) else None
+        self._noter = _noter_of(app)
         self._reload = reload
         self._terminal = find_terminal()
         self._second_signal = asyncio.Event()
@@ -128,7 +134,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 lifespan="on",
-                http=ClientHttp.limited_by(settings.limits, _noter_of(app)),
+                http=ClientHttp.limited_by(settings.limits, self._noter),
                 ws="none",
                 interface="asgi3",
                 log_config=None,
@@ -141,11 +147,10 @@ class _Server(uvicorn.Server):
             )
         )
 
-    async def run_on(self, listener: socket.socket) -> int:
-        """Serve on one socket until the shutdown, and return the exit code."""
+    async def run_on(self, listeners: list[socket.socket]) -> int:
+        """Serve on the sockets of `bind_all` until the shutdown, and return the exit code."""
         logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
-        self._address = shown_address(self._settings.listen, listener)
-        serving = asyncio.ensure_future(self.serve([listener]))
+        serving = asyncio.ensure_future(self.serve(listeners))
         leaving = asyncio.ensure_future(self._second_signal.wait())
         await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
         leaving.cancel()
@@ -164,24 +169,51 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application and accept connections; a failed start ends the process."""
+        listeners = sockets or []
         try:
-            await super().startup(sockets)
+            await super().startup(listeners[:1])
         except SystemExit:
             # uvicorn exits here. This method returns an exit code, and the caller exits.
             self.should_exit = True
-            for each in sockets or ():
+            for each in listeners:
                 each.close()
             return
-        journal.say(f"listening on {self._address}")
-        listen = self._settings.listen
-        is_open = not listen.keys and not self._settings.keys
-        if is_open and not is_loopback(listen.host):
-            # Written whatever the log level is.
-            journal.say(
-                f"WARNING: everyone who can reach {self._address} may use this gateway and LM "
-                "Studio behind it: set listen.keys (OLGATE_LISTEN_KEYS), or listen on 127.0.0.1",
-                "warning",
+        for address, listener in zip(addresses_of(self._settings.listen), listeners, strict=True):
+            if address.port is not None:
+                await self._open_port(address.port, listener)
+            self._tell_of(address, shown_address(address.listen, listener))
+
+    async def _open_port(self, port: PortSettings, listener: socket.socket) -> None:
+        """Accept connections on a further port; uvicorn would take them for those of the first."""
+        config, limits = self.config, self._settings.limits
+        make = partial(
+            ClientHttp.limited_by(limits, self._noter, port),
+            config=config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        ssl = config.ssl if port.tls else None
+        loop = asyncio.get_running_loop()
+        self.servers.append(
+            await loop.create_server(make, sock=listener, ssl=ssl, backlog=config.backlog)
+        )
+
+    def _tell_of(self, address: Address, url: str) -> None:
+        """Say where the gateway listens, whatever the log level is, and who may use it there."""
+        of_key = "" if address.port is None else f" for the key {address.port.key}"
+        journal.say(f"listening on {url}{of_key}")
+        settings = self._settings
+        is_open = address.port is not None or not (settings.listen.keys or settings.keys)
+        if not is_open or is_loopback(address.listen.host):
+            return
+        if address.port is not None:
+            told = f"may use this gateway with the key {address.port.key} (listen.more)"
+        else:
+            told = (
+                "may use this gateway and LM Studio behind it: set listen.keys "
+                "(OLGATE_LISTEN_KEYS), or listen on 127.0.0.1"
             )
+        journal.say(f"WARNING: everyone who can reach {url} {told}", "warning")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, let running requests finish, cancel the rest, stop the application."""

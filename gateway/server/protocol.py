@@ -18,9 +18,9 @@ from typing import Any, ClassVar, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from ..settings.schema import LimitSettings
+from ..settings.schema import LimitSettings, PortSettings
 from ..wire.writing import JSON
-from .asgi import SERVER_PUSH, Scope
+from .asgi import PORT, SERVER_PUSH, Scope
 from .dialects import error_body, is_mounted
 from .outlet import Outlet, PlainOutlet
 from .refusals import Noter, Refusals, refusal_bytes
@@ -46,6 +46,8 @@ class ClientHttp(HttpToolsProtocol):
 
     limits: ClassVar[LimitSettings] = LimitSettings()
     refusals: ClassVar[Refusals] = Refusals()
+    port: ClassVar[PortSettings | None] = None
+    """The further port that the connection is of; None for the main one."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Accept the arguments that uvicorn gives its protocols."""
@@ -66,13 +68,16 @@ class ClientHttp(HttpToolsProtocol):
         self._refusal = b""
 
     @classmethod
-    def limited_by(cls, limits: LimitSettings, noter: Noter | None = None) -> "type[ClientHttp]":
+    def limited_by(
+        cls, limits: LimitSettings, noter: Noter | None = None, port: PortSettings | None = None
+    ) -> "type[ClientHttp]":
         """
         Return a subclass with other limits: uvicorn creates its protocols from a class.
 
-        `noter` notes every request that is refused here.
+        `noter` notes every request that is refused here. `port` is the further port of connections.
         """
-        return type(cls.__name__, (cls,), {"limits": limits, "refusals": Refusals(noter)})
+        own = {"limits": limits, "refusals": Refusals(noter), "port": port}
+        return type(cls.__name__, (cls,), own)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
         """Start to wait for the first request."""
@@ -176,7 +181,10 @@ class ClientHttp(HttpToolsProtocol):
             kind = PlainOutlet if self.scope["http_version"] == "1.0" else Outlet
             outlet = kind(self.loop, self.transport, self.flow)
             self.cycle.transport = outlet
-            cast("Any", self.scope)["extensions"] = {SERVER_PUSH: outlet.push}
+            scope = cast("Any", self.scope)
+            scope["extensions"] = {SERVER_PUSH: outlet.push}
+            if self.port is not None:
+                scope[PORT] = self.port
             unanswered = self._unanswered
             while unanswered and unanswered[0].response_complete:
                 unanswered.popleft()

@@ -1,6 +1,6 @@
 """
-Several processes of one gateway on one port: they share a listening socket, and a supervisor keeps
-them.
+Several processes of one gateway on its ports: they share the listening sockets, and a supervisor
+keeps them.
 
 A worker is a fork of the supervisor, which has no threads and no event loop. It serves like a
 process of its own; what workers share is in the store. The supervisor starts a worker again that
@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Final, NamedTuple, TypeAlias
@@ -77,10 +77,10 @@ def check_workers(count: int, store: str | None) -> None:
 class Supervisor:
     """Keeps a number of workers until a signal ends them."""
 
-    def __init__(self, count: int, listener: socket.socket, work: Work) -> None:
-        """Start nothing yet; `listener` is open in the supervisor, so no connection is lost."""
+    def __init__(self, count: int, listeners: Sequence[socket.socket], work: Work) -> None:
+        """Start nothing yet; `listeners` are open in the supervisor, so no connection is lost."""
         self._count = count
-        self._listener = listener
+        self._listeners = listeners
         self._work = work
         self._numbers: dict[int, int] = {}
         """The number of each worker that runs, by its process id."""

@@ -23,6 +23,9 @@ NO_LIMIT = {
 }
 """The settings for which 0 is no limit, and the value that stands for it."""
 
+TABLES_OF_PORTS = "tables [[listen.more]], each with a port and the name of a key"
+"""What `listen.more` accepts."""
+
 _TRUE_WORDS = frozenset({"1", "t", "true", "yes", "on"})
 
 _FALSE_WORDS = frozenset({"0", "f", "false", "no", "off"})
@@ -58,7 +61,7 @@ def expectation(hint: object, path: str) -> str:
     if get_origin(kind) is Literal:
         return f"one of {', '.join(get_args(kind))}"
     if get_origin(kind) is tuple:
-        return "a list of texts"
+        return "a list of texts" if get_args(kind)[0] is str else TABLES_OF_PORTS
     if path == "answers.version":
         return "a version of dotted whole numbers, such as 0.34.4"
     words: dict[object, str] = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import stat
 from collections.abc import Callable, Mapping
 
@@ -17,17 +16,9 @@ import msgspec
 from .paths import KEY_HINTS, KEYS, OF_ANY_KEY
 from .schema import KeySettings
 from .settling import Given, SettingsProblem, settle
-from .values import digest_of
-
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-"""A key's name goes into labels of metrics and into log lines; a number is a key without a name."""
+from .values import digest_of, is_key_name
 
 ReadDigest = Callable[[object, Given], str]
-
-
-def is_key_name(text: str) -> bool:
-    """Return whether a text can be a key's name."""
-    return _NAME.fullmatch(text) is not None
 
 
 def keys_given_in(place: str, tables: Mapping[str, object]) -> dict[str, Given]:

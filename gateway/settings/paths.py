@@ -55,7 +55,9 @@ KEY_HINTS: dict[str, object] = {
 """The type of each setting of an access key, likewise."""
 OF_UPSTREAM = tuple(UpstreamSettings.__struct_fields__)
 """The keys that every host takes from `[upstream]` when its own table has none."""
-VARIABLES = {f"OLGATE_{path.replace('.', '_').upper()}": path for path in HINTS}
+MORE = "listen.more"
+"""The setting whose value is tables, so that no variable has it."""
+VARIABLES = {f"OLGATE_{path.replace('.', '_').upper()}": path for path in HINTS if path != MORE}
 """The gateway's own variables, and the setting of each."""
 CONFIG_VARIABLE = "OLGATE_CONFIG"
 """The variable that names the settings file."""

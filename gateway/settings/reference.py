@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from .hints import expectation
+from .hints import TABLES_OF_PORTS, expectation
 from .live import RELOADED
 from .paths import (
     BORROWED,
@@ -26,6 +26,7 @@ from .paths import (
     KEY_HINTS,
     KEYS,
     MAPS,
+    MORE,
     OF_ANY_HOST,
     OF_ANY_KEY,
     OF_UPSTREAM,
@@ -33,13 +34,13 @@ from .paths import (
     SECTIONS,
     TABLES,
 )
-from .schema import SECRETS, HostSettings, KeySettings, Settings
+from .schema import SECRETS, HostSettings, KeySettings, PortSettings, Settings
 from .written import as_value, describe
 
 WIDTH = 98
 """Characters of a comment's line in the default file."""
 
-_OBVIOUS = ("text", "a list of texts", "true or false")
+_OBVIOUS = ("text", "a list of texts", "true or false", TABLES_OF_PORTS)
 """Values that the default shows, or that need no word."""
 _OF_HOSTS = (
     "NAME is your own, and only the file can have it. A host has every key of `[upstream]`, whose "
@@ -239,6 +240,8 @@ def _schema_of_host(upstream: dict[str, Any]) -> dict[str, Any]:
 def _schema_of(path: str) -> dict[str, Any]:
     if path == "models.keep_alive":
         return {"type": ["string", "integer"]}
+    if path == MORE:
+        return {"type": "array", "items": _schema_of_port()}
     made = msgspec.json.schema((HINTS | HOST_HINTS | KEY_HINTS)[path])
     # A file cannot say null: a setting that is not set is left out.
     arms = [arm for arm in made.pop("anyOf", [made]) if arm != {"type": "null"}]
@@ -247,6 +250,20 @@ def _schema_of(path: str) -> dict[str, Any]:
         # Python's end of a text; a JSON Schema has the regular expressions of JavaScript.
         arm["pattern"] = arm["pattern"].replace(r"\Z", "$")
     return {name: value for name, value in arm.items() if name != "default"}
+
+
+def _schema_of_port() -> dict[str, Any]:
+    _, parts = msgspec.json.schema_components([PortSettings])
+    made: dict[str, Any] = parts[PortSettings.__name__]
+    meanings = _docstrings()
+    for key, entry in made["properties"].items():
+        entry["description"] = meanings[PortSettings.__name__, key]
+        arms = [arm for arm in entry.pop("anyOf", []) if arm != {"type": "null"}]
+        for arm in arms:
+            entry |= arm
+        if entry.get("default", ...) is None:
+            del entry["default"]
+    return {name: value for name, value in made.items() if name != "title"}
 
 
 def _meaning_of(path: str, meanings: dict[tuple[str, str], str]) -> str:

@@ -15,7 +15,7 @@ from .tables.hosts import FleetSettings, HostSettings, PlacementSettings, Upstre
 from .tables.keys import KeySettings
 from .tables.kinds import secret_shown
 from .tables.limits import LimitSettings
-from .tables.listen import ListenSettings
+from .tables.listen import ListenSettings, PortSettings
 from .tables.models import DownloadSettings, ModelSettings
 from .tables.process import InspectSettings, LogSettings, RouteSettings
 from .tables.store import StoreSettings
@@ -33,6 +33,7 @@ __all__ = [
     "LogSettings",
     "ModelSettings",
     "PlacementSettings",
+    "PortSettings",
     "RouteSettings",
     "Settings",
     "StoreSettings",

@@ -12,7 +12,8 @@ import msgspec
 
 from ..names import grammar
 from .hints import NO_LIMIT, accepts, expectation, from_text, hint_of_duration
-from .paths import HINTS, HOST_HINTS, KEY_HINTS, OF_ANY_KEY
+from .more_ports import read_ports
+from .paths import HINTS, HOST_HINTS, KEY_HINTS, MORE, OF_ANY_KEY
 from .schema import SECRETS
 from .values import (
     read_digest,
@@ -57,6 +58,7 @@ READERS: dict[str, Callable[..., object]] = {
     "store.url_file": read_file_name,
     "store.prefix": read_prefix,
     "listen.keys_file": read_file_name,
+    MORE: read_ports,
     "upstream.token_file": read_file_name,
     "upstream.ca_file": read_file_name,
     "listen.tls_certificate": read_file_name,
@@ -89,10 +91,10 @@ def settle(path: str, given: Given) -> object:
         typed = msgspec.convert(from_text(hint, value) if isinstance(value, str) else value, hint)
         if path in READERS and typed is not None:
             typed = READERS[path](typed)
-    except msgspec.ValidationError:
-        raise _problem(
-            path, given, expectation(hint, path), hint_of_duration(hint, value)
-        ) from None
+    except msgspec.ValidationError as problem:
+        # A table's own problem is one of its keys, which the whole does not show.
+        more = f" ({problem})" if path == MORE else hint_of_duration(hint, value)
+        raise _problem(path, given, expectation(hint, path), more) from None
     except ValueError as wanted:
         raise _problem(path, given, str(wanted)) from None
     if path in NO_LIMIT and typed in (0, math.inf):

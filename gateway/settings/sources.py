@@ -311,6 +311,10 @@ def _read_variables(environ: Mapping[str, str]) -> dict[str, Given]:
             raise SettingsProblem(
                 f"unknown variable {variable}: only the settings file can have [{section}]"
             )
+        elif variable == "OLGATE_LISTEN_MORE":
+            raise SettingsProblem(
+                f"unknown variable {variable}: only the settings file can have [[listen.more]]"
+            )
         elif not _PLATFORM_VARIABLE.match(f"{variable}={environ[variable]}"):
             known = (CONFIG_VARIABLE, *VARIABLES)
             raise SettingsProblem(f"unknown variable {variable}{_suggest(variable, known)}")

@@ -190,6 +190,15 @@ def read_secret_file(file: Path) -> str:
     return digest_of(secret)
 
 
+_KEY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+"""A key's name goes into labels of metrics and into log lines; a number is a key without a name."""
+
+
+def is_key_name(text: str) -> bool:
+    """Return whether a text can be a key's name."""
+    return _KEY_NAME.fullmatch(text) is not None
+
+
 def digest_of(secret: str) -> str:
     """Return the digest under which a secret is kept: its SHA-256 in hexadecimal."""
     return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

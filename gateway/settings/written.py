@@ -9,6 +9,8 @@ import math
 import re
 from collections.abc import Mapping
 
+import msgspec
+
 from .hints import NO_LIMIT
 from .paths import HINTS, HOSTS, KEYS, MAPS, split_path
 from .schema import SECRETS, HostSettings, KeySettings, Settings, secret_shown
@@ -114,7 +116,13 @@ def as_value(value: object) -> str:
         return "inf"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    if isinstance(value, tuple):
+        return f"[{', '.join(as_value(each) for each in value)}]"
+    if isinstance(value, msgspec.Struct):
+        stated = [(key, getattr(value, key)) for key in value.__struct_fields__]
+        pairs = [f"{key} = {as_value(each)}" for key, each in stated if each is not None]
+        return f"{{ {', '.join(pairs)} }}"
+    text = json.dumps(value, ensure_ascii=False)
     return text.replace("\x7f", "\\u007f")
 
 

@@ -9,6 +9,19 @@ import msgspec
 from .kinds import Port, shown_without
 
 
+class PortSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A further port, at which every caller has one of the keys with names without sending it."""
+
+    port: Port
+    """The port; 0 is any free port."""
+    key: str
+    """The name of the key that the port stands for."""
+    host: str | None = None
+    """The address of the port. If it is not set, it is `listen.host`."""
+    tls: bool = True
+    """Whether the port speaks TLS as the main one does, if `listen.tls_certificate` is set."""
+
+
 class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The address for clients, and who may use it."""
 
@@ -37,6 +50,12 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A file with the certificate's key, in PEM, if the certificate's own file does not have it."""
     keys_file: str | None = None
     """A file with one access key a line; they are added to `listen.keys`."""
+    more: tuple[PortSettings, ...] = ()
+    """
+    Further ports for clients that cannot send a key, each in a table `[[listen.more]]` with its
+    `port` and the name of the `key` that it stands for. It may have a `host` of its own, and
+    `tls = false` if the main port speaks TLS and this one must not. Only the file can have them.
+    """
 
     def __repr__(self) -> str:
         """Show everything except the keys, which are shown as set or not set."""

@@ -228,7 +228,7 @@ async def test_an_application_that_does_not_start_ends_with_code_1() -> None:
     listener = bind(ListenSettings(port=0))
     port = listener.getsockname()[1]
 
-    assert 1 == await serve(Settings(), lambda _: failing, listener)
+    assert 1 == await serve(Settings(), lambda _: failing, [listener])
     with socket.create_server(("127.0.0.1", port)):
         pass
 

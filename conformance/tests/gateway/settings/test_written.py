@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.settings.hints import NO_LIMIT, accepts
 from gateway.settings.paths import HINTS, SECTIONS
-from gateway.settings.schema import SECRETS, Settings
+from gateway.settings.schema import SECRETS, PortSettings, Settings
 from gateway.settings.sources import SettingsProblem, read
 from gateway.settings.written import as_comment, as_toml, as_value
 
@@ -28,6 +28,9 @@ TEXTS: dict[str, st.SearchStrategy[Any]] = {
     "listen.host": st.sampled_from(["", "::", "0.0.0.0", "mac.local"]),
     "listen.origins": st.just(("https://a.test", "app://*")),
     "listen.proxies": st.just(("10.0.0.0/8", "::1/128")),
+    "listen.more": st.sampled_from(
+        [(), (PortSettings(port=1, key="a"), PortSettings(port=0, key="b", host="::1", tls=False))]
+    ),
     "upstream.url": st.sampled_from(["http://h:1", "https://h/x", "http://[::1]:1234"]),
     "answers.version": st.sampled_from(["0.12", "1.2.3.4"]),
     "models.keep_alive": st.sampled_from(["0", "-1", "1h30m", "90"]),

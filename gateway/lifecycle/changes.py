@@ -291,12 +291,17 @@ class Changes:
         Returns False if it stays, also because a request came in the meantime. `retry_at` then says
         when the keep-alive is over again. Raises UpstreamFailure.
         """
-        used_at = await self._sharing.claim_unload(identifier)
+
+        def is_free() -> bool:
+            is_asked_for = state.change == "unloading" and bool(state.requests)
+            return not (is_asked_for or self._states.is_in_use(state))
+
+        used_at = await self._sharing.claim_unload(identifier, is_free)
         if used_at is None:
             self._postpone(state, time.time())
             return False
         try:
-            if self._states.is_in_use(state) or (state.change == "unloading" and state.requests):
+            if not is_free():
                 return False
             if self._is_due_by_time(state) and used_at + (state.keep_alive_s or 0.0) > time.time():
                 self._postpone(state, used_at)

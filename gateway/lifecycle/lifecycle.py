@@ -162,6 +162,7 @@ class Lifecycle:
         self._settings = settings
         self._ownership = ownership
         self._sharing = sharing
+        sharing.refresh = lambda: catalogue.rows(fresh=True)
         self._loader = Loader(upstream, catalogue, settings.load_timeout_s)
         self._states = ModelStates(parse_setting(settings.keep_alive))
         self._instances = Instances(self._states, ownership)

@@ -95,8 +95,6 @@ class Readiness:
         request.state = None
         state.requests.remove(request)
         state.last_used = time.monotonic()
-        if self._sharing.shown:
-            self._sharing.end_soon(self._states)
         for variant in self._states.variants_of(state):
             variant.wake()
             if variant is state:
@@ -217,8 +215,7 @@ class Readiness:
         Then the list is fetched again after a moment.
         """
         used = self._states.variants_of(state) if request.takes_any_variant else [state]
-        leaving = await self._sharing.begin(used, lambda: self._catalogue.rows(fresh=True))
-        self._sharing.end_soon(self._states)
+        leaving = await self._sharing.begin(used)
         if not leaving:
             # The store was asked in the meantime: a change may have begun.
             return state.task is not None or not state.instances

@@ -116,10 +116,13 @@ class Room:
                 await self._evict(other, identifier)
 
     async def _evict(self, other: ModelState, identifier: str) -> None:
-        if await self._sharing.claim_unload(identifier) is None:
+        def is_free() -> bool:
+            return self._states.is_free(other)
+
+        if await self._sharing.claim_unload(identifier, is_free) is None:
             return
         try:
-            if self._states.is_free(other):
+            if is_free():
                 await self._loader.unload(identifier)
                 other.instances.pop(identifier, None)
         except UpstreamFailure as failure:

@@ -20,6 +20,9 @@ from ..access.shared import Meter
 FRESH_S = 2.0
 """Seconds for which a gateway's word on its running requests counts; it tells twice a second."""
 
+WANTED_S = 5.0
+"""Seconds for which an unload is wanted that a use has stopped; it is tried again sooner."""
+
 Counts: TypeAlias = dict[str, int]
 """How many requests run on each model of a host, by LM Studio's keys."""
 
@@ -231,9 +234,17 @@ class Store(Protocol):
         """
         Show that the gateway is unloading an instance, unless another living gateway uses it.
 
-        Returns None if another one uses it, or has it as its own. Else nobody else begins to use it
-        until `end_unload`, and the result is when another gateway used it last, in seconds since
-        the epoch, 0 for never.
+        Returns None if another one uses it, or has it as its own; who uses it learns by
+        `wanted_unloads` that it is waited for. Else nobody else begins to use it until
+        `end_unload`, and the result is when another gateway used it last, in seconds since the
+        epoch, 0 for never.
+        """
+        ...
+
+    async def wanted_unloads(self, host: str, gateway: str) -> set[str]:
+        """
+        Return the instances that another living gateway is unloading, or could not unload for being
+        used, not longer ago than `WANTED_S`.
         """
         ...
 

@@ -16,7 +16,7 @@ from typing import Any
 from ..observability.journal import get_logger
 from ..settings.schema import StoreSettings
 from . import redis_scripts as scripts
-from .interface import AliasChanges, Watcher
+from .interface import WANTED_S, AliasChanges, Watcher
 from .redis_board import RedisBoard
 from .redis_client import check_at_start
 from .redis_link import RedisLink, Renewal
@@ -26,6 +26,7 @@ from .redis_names import RedisNames
 STAYS, NEVER = -2, -1
 
 
+# Large because the interface of a store is: each of its calls is one script.
 class RedisStore:
     """One gateway's way to a Redis that others use, too."""
 
@@ -194,6 +195,12 @@ class RedisStore:
         if age_ms == STAYS:
             return None
         return 0.0 if age_ms == NEVER else time.time() - age_ms / 1000
+
+    async def wanted_unloads(self, host: str, gateway: str) -> set[str]:
+        """Return the instances that another living gateway is unloading, or waits to unload."""
+        wanted_ms = round(WANTED_S * 1000)
+        answer = await self._link.run(scripts.WANTED_UNLOADS, gateway, wanted_ms, host=host)
+        return {identifier.decode() for identifier in answer}
 
     async def end_unload(self, host: str, gateway: str, identifier: str) -> None:
         """Show that the gateway is not unloading an instance any more."""

@@ -321,7 +321,7 @@ return redis.call('ZCOUNT', alive, now, '+inf') - (lives(me) and 1 or 0)
 
 USE: Final = _script("""
 -- milliseconds since the use, then identifier, 'using' or 'used' -> those that are being unloaded
-local at, leaving = now - tonumber(ARGV[4]), {}
+local at, leaving = math.max(0, now - tonumber(ARGV[4])), {}
 for each = 5, #ARGV, 2 do
   local id, state = ARGV[each], ARGV[each + 1]
   local is_leaving = false
@@ -349,8 +349,11 @@ for at = 1, #found, 2 do
   local gateway, of = found[at]:match('^([^|]*)|(.*)$')
   if of == id and gateway ~= me then
     local state, when = found[at + 1]:match('^(%a+) (%d+)$')
-    if state == 'using' and lives(gateway) then return -2 end
-    if state ~= 'unloading' then
+    if state == 'using' and lives(gateway) then
+      redis.call('HSET', usage, me .. '|' .. id, 'waiting ' .. string.format('%.0f', now))
+      return -2
+    end
+    if state ~= 'unloading' and state ~= 'waiting' then
       local since = math.max(0, now - tonumber(when))
       if last < 0 or since < last then last = since end
     end
@@ -362,6 +365,20 @@ redis.call('HSET', usage, me .. '|' .. id, 'unloading 0')
 return last
 """)
 """Show that an instance is being unloaded, unless another gateway uses or owns it."""
+
+WANTED_UNLOADS: Final = _script("""
+-- for how many ms a wish counts -> identifiers
+local wanted, found = {}, redis.call('HGETALL', usage)
+for at = 1, #found, 2 do
+  local gateway, id = found[at]:match('^([^|]*)|(.*)$')
+  local state, when = found[at + 1]:match('^(%a+) (%d+)$')
+  local is_wanted = state == 'unloading'
+    or (state == 'waiting' and now - tonumber(when) <= tonumber(ARGV[4]))
+  if is_wanted and gateway ~= me and lives(gateway) then wanted[#wanted + 1] = id end
+end
+return wanted
+""")
+"""Find the instances that others unload, or want to unload."""
 
 END_UNLOAD: Final = _script("""
 return redis.call('HDEL', usage, me .. '|' .. ARGV[4])

@@ -8,11 +8,12 @@ request is stored.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Collection, Iterable, Mapping
 
 from ..faults import StoreFailure
 from .alive import AliveFiles
-from .interface import AliasChanges, Watcher
+from .interface import WANTED_S, AliasChanges, Watcher
 from .sqlite_board import SqliteBoard
 from .sqlite_file import SqliteFile
 from .sqlite_meter import SqliteMeter
@@ -253,6 +254,10 @@ class SqliteStore:
                 (host, identifier, gateway),
             ).fetchall()
             if any(state == "using" and self._alive.is_alive(other) for other, state, _ in rows):
+                db.execute(
+                    "REPLACE INTO usage VALUES (?, ?, ?, 'waiting', ?)",
+                    (host, identifier, gateway, time.time()),
+                )
                 return None
             owner = db.execute(
                 "SELECT gateway FROM instance WHERE host = ? AND id = ?", (host, identifier)
@@ -262,9 +267,22 @@ class SqliteStore:
             db.execute(
                 "REPLACE INTO usage VALUES (?, ?, ?, 'unloading', 0)", (host, identifier, gateway)
             )
-            return max((float(at) for _, _, at in rows), default=0.0)
+            return max((float(at) for _, state, at in rows if state != "waiting"), default=0.0)
 
         return await self._file.run(work)
+
+    async def wanted_unloads(self, host: str, gateway: str) -> set[str]:
+        """Return the instances that another living gateway is unloading, or waits to unload."""
+
+        def work(db: sqlite3.Connection) -> set[str]:
+            rows = db.execute(
+                "SELECT id, gateway FROM usage WHERE host = ? AND gateway <> ?"
+                " AND (state = 'unloading' OR (state = 'waiting' AND at >= ?))",
+                (host, gateway, time.time() - WANTED_S),
+            ).fetchall()
+            return {identifier for identifier, other in rows if self._alive.is_alive(other)}
+
+        return await self._file.read(work)
 
     async def end_unload(self, host: str, gateway: str, identifier: str) -> None:
         """Show that the gateway is not unloading an instance any more."""

@@ -56,7 +56,7 @@ _SCHEMA = (
         host    TEXT NOT NULL,
         id      TEXT NOT NULL,      -- LM Studio's identifier of the instance
         gateway TEXT NOT NULL,      -- the name of the process that uses or unloads it
-        state   TEXT NOT NULL,      -- using, used, or unloading
+        state   TEXT NOT NULL,      -- using, used, unloading, or waiting to unload
         at      REAL NOT NULL,      -- seconds since the epoch
         PRIMARY KEY (host, id, gateway)
     ) WITHOUT ROWID;

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gateway.faults import StoreFailure
-from gateway.store.interface import AliasChanges, Counts, Watcher, sum_of
+from gateway.store.interface import WANTED_S, AliasChanges, Counts, Watcher, sum_of
 
 T = TypeVar("T")
 
@@ -225,14 +225,32 @@ class PlayedStore:
         def work() -> float | None:
             others = self._others(host, identifier, gateway)
             if any(state == "using" and other in self.shared.alive for other, state, _ in others):
+                now = asyncio.get_running_loop().time()
+                self.shared.usage[host, identifier, gateway] = ("waiting", now)
                 return None
             owner = self.shared.instances.get((host, identifier), (gateway, b""))[0]
             if owner != gateway and owner in self.shared.alive:
                 return None
             self.shared.usage[host, identifier, gateway] = ("unloading", 0.0)
-            return max((at for _, _, at in others), default=0.0)
+            return max((at for _, state, at in others if state != "waiting"), default=0.0)
 
         return await self._write(work)
+
+    async def wanted_unloads(self, host: str, gateway: str) -> set[str]:
+        """Return what others unload, or want to unload."""
+
+        def work() -> set[str]:
+            oldest = asyncio.get_running_loop().time() - WANTED_S
+            return {
+                identifier
+                for (of, identifier, other), (state, at) in self.shared.usage.items()
+                if of == host
+                and other != gateway
+                and other in self.shared.alive
+                and (state == "unloading" or (state == "waiting" and at >= oldest))
+            }
+
+        return await self._do(work)
 
     async def end_unload(self, host: str, gateway: str, identifier: str) -> None:
         """End an unload."""

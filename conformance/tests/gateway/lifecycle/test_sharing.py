@@ -4,6 +4,8 @@ Several gateways on one store: none loads or unloads what another one uses
 """
 
 import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,14 @@ from conformance.tests.gateway.support import (
     gather_all,
     open_gateway,
 )
+from gateway.observability.record import current_id
+from gateway.store.interface import Store
+from gateway.store.sqlite import SqliteStore
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have uses end and unloads be tried again at once."""
-    monkeypatch.setattr("gateway.lifecycle.sharing.LINGER_S", 0.01)
+    """Have unloads be tried again at once."""
     monkeypatch.setattr("gateway.lifecycle.changes.ELSEWHERE_S", 0.05)
 
 
@@ -183,3 +187,76 @@ async def test_an_instance_that_another_gateway_loaded_anew_is_not_unloaded(
         assert [] == first.asked(UNLOAD)
         await second.post("/api/chat", chat(COLD, keep_alive="1ms"))
         await second.until_answered(UNLOAD)
+
+
+@pytest.fixture
+def store_calls(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
+    """Return the calls of the store on the way of requests, and those in the background."""
+    of_requests: list[str] = []
+    others: list[str] = []
+
+    def noting(name: str, method: Callable[..., Awaitable[object]]) -> Callable[..., object]:
+        async def call(*given: object, **named: object) -> object:
+            (of_requests if current_id() else others).append(name)
+            return await method(*given, **named)
+
+        return call
+
+    for name in dir(Store):
+        method = getattr(SqliteStore, name, None)
+        if not name.startswith("_") and inspect.iscoroutinefunction(method):
+            monkeypatch.setattr(SqliteStore, name, noting(name, method))
+    return of_requests, others
+
+
+async def test_a_request_on_another_gateways_instance_asks_the_store_nothing(
+    tmp_path: Path, store_calls: tuple[list[str], list[str]]
+) -> None:
+    """However long after the last one: its use stays shown, which is seen to in the background."""
+    of_requests, others = store_calls
+    store = tmp_path / "olgate.db"
+    async with (
+        open_standin() as standin,
+        open_gateway(standin, settings(store, catalogue_ttl_s=60)) as first,
+        open_gateway(standin, settings(store, catalogue_ttl_s=60)) as second,
+    ):
+        await first.post("/api/chat", chat(COLD, keep_alive="1h"))
+        await second.running()
+        await until_called(others, "wanted_unloads", others.count("wanted_unloads") + 3)
+        shown = others.count("use_instances")
+        for _ in range(3):
+            of_requests.clear()
+            assert 200 == (await second.post("/api/chat", chat(COLD))).status_code
+            assert [] == of_requests
+            await until_called(others, "wanted_unloads", others.count("wanted_unloads") + 3)
+        assert shown == others.count("use_instances")
+        assert 1 == len(first.asked(LOAD))
+
+
+async def test_an_idle_use_is_taken_back_for_an_unload(
+    tmp_path: Path, store_calls: tuple[list[str], list[str]]
+) -> None:
+    """By the gateways that have shown theirs, and the unload does not wait for a second try."""
+    store = tmp_path / "olgate.db"
+    async with (
+        open_standin() as standin,
+        open_gateway(standin, settings(store, catalogue_ttl_s=60)) as first,
+        open_gateway(standin, settings(store, catalogue_ttl_s=60)) as second,
+        open_gateway(standin, settings(store, catalogue_ttl_s=60)) as third,
+    ):
+        await first.post("/api/chat", chat(COLD, keep_alive="1h"))
+        for one in (second, third):
+            await one.post("/api/chat", chat(COLD))
+        await first.post("/api/chat", {"model": COLD, "keep_alive": 0})
+        await first.until_answered(UNLOAD)
+        assert [] == first.instances(COLD)
+        # Each of them loads it by an order, and not by a request to an instance that is gone.
+        assert 200 == (await third.post("/api/chat", chat(COLD))).status_code
+        assert 2 == len(first.asked(LOAD))
+
+
+async def until_called(calls: list[str], name: str, times: int) -> None:
+    """Wait until the store was called so often."""
+    async with asyncio.timeout(60):
+        while calls.count(name) < times:  # noqa: ASYNC110 - work in the background does it
+            await asyncio.sleep(0.01)

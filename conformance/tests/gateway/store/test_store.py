@@ -236,6 +236,40 @@ async def test_an_instance_in_use_is_unloaded_by_nobody_else(opening: Opening) -
     assert set() == await second.use_instances(HOST, "two", {"x": True}, at(9))
 
 
+async def test_a_use_learns_that_an_unload_waits_for_it(opening: Opening) -> None:
+    """And that an instance is being unloaded; a dead gateway wants nothing."""
+    first, second = opening(), opening()
+    await first.announce("one")
+    await second.announce("two")
+    await second.use_instances(HOST, "two", {"x": True, "z": True}, at(5))
+    assert set() == await second.wanted_unloads(HOST, "two")
+    assert None is await first.claim_unload(HOST, "one", "x")
+    assert 0.0 == await first.claim_unload(HOST, "one", "y")
+    assert {"x", "y"} == await second.wanted_unloads(HOST, "two")
+    assert set() == await second.wanted_unloads(OTHER_HOST, "two")
+    assert set() == await first.wanted_unloads(HOST, "one")
+    assert set() == await second.use_instances(HOST, "two", {"x": False}, 0.0)
+    never = await first.claim_unload(HOST, "one", "x")
+    assert never == pytest.approx(0.0, abs=HOUR_S / 2)
+    await first.end_unload(HOST, "one", "x")
+    assert {"y"} == await second.wanted_unloads(HOST, "two")
+    await first.withdraw("one")
+    assert set() == await second.wanted_unloads(HOST, "two")
+
+
+async def test_a_wish_is_no_use(opening: Opening) -> None:
+    """Two gateways that both want to unload an instance don't keep it loaded."""
+    first, second, third = opening(), opening(), opening()
+    for store, name in ((first, "one"), (second, "two"), (third, "three")):
+        await store.announce(name)
+    await third.use_instances(HOST, "three", {"x": True}, at(5))
+    assert None is await first.claim_unload(HOST, "one", "x")
+    assert None is await second.claim_unload(HOST, "two", "x")
+    await third.use_instances(HOST, "three", {"x": False}, at(6))
+    used_at = await first.claim_unload(HOST, "one", "x")
+    assert used_at == pytest.approx(at(6), abs=HOUR_S / 2)
+
+
 async def test_a_dead_gateway_uses_nothing(opening: Opening) -> None:
     """Its uses are forgotten by the one that takes over what it left."""
     first, second = opening(), opening()

@@ -248,10 +248,10 @@ class Edge:
                     return checked
                 return checked._replace(headers=(*checked.headers, _allow(route)))
             client.extra_headers += checked
-        if mount is not None:
-            client.record.route = f"{mount}*"
-        elif route is not None:
+        if route is not None:
             client.record.route = route.template
+        elif mount is not None:
+            client.record.route = f"{mount}*"
         if route is not None:
             if is_wrong_method:
                 return EdgeAnswer(405, _WRONG_METHOD, (_TEXT, _allow(route)))

@@ -334,11 +334,13 @@ async def test_every_request_leaves_one_line() -> None:
         await ask("POST", "/api/chat?key=secret", headers)
         await ask("HEAD", "/api/blobs/sha256:00")
         await ask("GET", "/v1/models/a")
+        await ask("GET", "/v1/files")
         await ask("GET", "/nosuch")
 
     assert [
         ("POST", "/api/chat", 299, "ollama-python/0.6"),
         ("HEAD", "/api/blobs/{digest}", 299, ""),
+        ("GET", "/v1/models/{model}", 299, ""),
         ("GET", "/v1/*", 299, ""),
         ("GET", "/nosuch", 404, ""),
     ] == [(line["method"], line["path"], line["status"], line["agent"]) for line in lines]

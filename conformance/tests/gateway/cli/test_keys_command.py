@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from click import Context, Group
 from click.testing import CliRunner, Result
 
 from gateway.cli.main import cli
@@ -52,6 +53,27 @@ def test_a_key_is_made_listed_and_removed(file: Path) -> None:
     assert "" == file.read_text("utf-8")
     assert "there are no keys" in keys(file, "list").output
     assert [file] == list(file.parent.iterdir())
+
+
+def test_every_setting_of_a_key_is_an_option() -> None:
+    """But its secret, which `add` makes."""
+    command = cli.get_command(Context(cli), "keys")
+    assert isinstance(command, Group)
+    options = {option.name for option in command.commands["add"].params}
+    settings = {*KeySettings.__struct_fields__} - {"secret_file", "digest"}
+    assert settings == options - {"name", "config"}
+
+
+def test_a_key_whose_port_stays_is_told(file: Path) -> None:
+    """The list shows the port, and the end of its key what becomes of it."""
+    keys(file, "add", "home")
+    ports = '[[listen.more]]\nport = 11435\nkey = "home"\n'
+    file.write_text(ports + file.read_text("utf-8"), "utf-8")
+    assert "stands for port 11435" in keys(file, "list").output
+    removed = keys(file, "remove", "home")
+    assert 0 == removed.exit_code, removed.output
+    assert "port 11435 (listen.more) stands for it" in removed.stderr
+    assert ports in file.read_text("utf-8")
 
 
 def test_two_keys_differ_and_the_mode_of_a_file_stays(file: Path) -> None:

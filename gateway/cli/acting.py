@@ -120,7 +120,7 @@ def pull(name: str, key: str | None, as_json: bool, **flags: Unpack[Flags]) -> N
     """
     from ..console import actions
     from .own_api import NoAnswer, find_key, follow
-    from .tables import fail, print_json
+    from .tables import fail, print_json, say
 
     settings = load_settings(flags).settings
     wanted = actions.pull(name)
@@ -138,7 +138,7 @@ def pull(name: str, key: str | None, as_json: bool, **flags: Unpack[Flags]) -> N
     if as_json:
         print_json(last)
     else:
-        click.echo(f"{name} is here")
+        say(f"{name} is here")
 
 
 @click.command("drain")
@@ -192,12 +192,12 @@ def _act(settings: "Settings", key: str | None, action: "Action") -> dict[str, A
 
 
 def _tell(found: dict[str, Any], as_json: bool, sentence: str) -> None:
-    from .tables import print_json
+    from .tables import print_json, say
 
     if as_json:
         print_json(found)
     else:
-        click.echo(sentence)
+        say(sentence)
 
 
 def _where(host: str) -> str:
@@ -213,7 +213,7 @@ class _Bar:
 
     def show(self, line: dict[str, Any]) -> None:
         """Show a line of the answer in place of the one before."""
-        from .tables import show_size
+        from .tables import harmless, show_size
 
         if not self._is_shown:
             return
@@ -222,7 +222,7 @@ class _Bar:
         if total:
             text += f": {show_size(completed)} of {show_size(total)} ({completed / total:.0%})"
         text = text[: max(10, _columns() - 1)]
-        sys.stderr.write("\r" + text.ljust(self._width))
+        sys.stderr.write("\r" + harmless(text).ljust(self._width))
         sys.stderr.flush()
         self._width = len(text)
 

@@ -74,8 +74,10 @@ def examine(flags: Flags) -> "list[Finding]":
 
 
 def _show(findings: "list[Finding]") -> None:
+    from .tables import say
+
     width = max(len(one.check) for one in findings)
     for one in findings:
-        click.echo(f"{MARKS[one.verdict]:<5}  {one.check:<{width}}  {one.found}")
+        say(f"{MARKS[one.verdict]:<5}  {one.check:<{width}}  {one.found}")
         if one.do:
-            click.echo(f"{'':<5}  {'':<{width}}  -> {one.do}")
+            say(f"{'':<5}  {'':<{width}}  -> {one.do}")

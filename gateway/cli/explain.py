@@ -67,7 +67,7 @@ def explain(
     from ..explain.models import read_models
     from ..explain.problems import NotExplained
     from ..faults import StoreFailure
-    from .tables import fail
+    from .tables import fail, say
 
     # What the watched gateway logs would stand between the lines.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
@@ -86,7 +86,7 @@ def explain(
     from ..explain.text import lines_of
 
     for line in lines_of(found, whole=whole):
-        click.echo(line)
+        say(line)
 
 
 def _asked(

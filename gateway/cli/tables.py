@@ -2,6 +2,7 @@
 Output of commands: tables for people, and JSON for programs.
 
 Output never fails because of the console's encoding: what it cannot show is written as an escape.
+So is what would steer a terminal: names of models, texts of errors and headers come from others.
 """
 
 import json
@@ -25,7 +26,7 @@ def allow_any_character() -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows below the names of their columns, as wide as their widest cell."""
-    table = [list(columns), *(list(row) for row in rows)]
+    table = [list(columns), *([harmless(cell) for cell in row] for row in rows)]
     widths = [max(len(row[number]) for row in table) for number in range(len(columns))]
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -39,8 +40,27 @@ def print_json(value: object) -> None:
 
 def fail(sentence: str, code: int = 1) -> NoReturn:
     """End with a sentence on standard error, and an exit code."""
-    click.echo(f"olgate: {sentence}", err=True)
+    click.echo(f"olgate: {harmless(sentence)}", err=True)
     sys.exit(code)
+
+
+def say(text: str) -> None:
+    """Print a line that may quote what came from others."""
+    click.echo(harmless(text))
+
+
+def harmless(text: str) -> str:
+    r"""
+    Return a text with control characters, and those that reorder others, as escapes.
+
+    >>> harmless("tiny\x1b[2J é\u202e\n")
+    'tiny\\x1b[2J é\\u202e\\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 def show_size(size_bytes: float) -> str:

@@ -4,10 +4,13 @@ import json
 import socket
 
 import pytest
+from click.testing import CliRunner
 
 from conformance.standin import StandIn
 from conformance.tests.gateway.cli.test_doctor import free_port, run, says, standing
 from conformance.tests.gateway.support import COLD, Pair, open_pair
+from gateway.cli import own_api
+from gateway.cli.main import cli
 from gateway.cli.tables import allow_any_character
 
 COMMANDS = ("status", "models", "ps")
@@ -42,6 +45,21 @@ async def test_status_is_1_without_lm_studio() -> None:
         assert f"LM Studio  away at {pair.standin.url}\n" in said
         assert "advice     start LM Studio's server" in said
         await pair.standin.start()
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("command", ["models", "ps"])
+def test_what_others_say_does_not_steer_the_terminal(
+    command: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of models and texts of errors are shown with escapes; JSON has its own."""
+    evil = "a\x1b]0;b\x07\u202ec\r"
+    found = {"models": [{"name": evil}]} if status == 200 else {"error": evil}
+    monkeypatch.setattr(own_api, "ask", lambda *_: (status, found))
+    monkeypatch.setattr(own_api, "ask_hosts", lambda *_: None)
+    done = CliRunner().invoke(cli, [command])
+    assert "a\\x1b]0;b\\x07\\u202ec\\r" in done.output
+    assert not [each for each in done.output if not each.isprintable() and each != "\n"]
 
 
 async def test_models_and_ps_are_tables(pair: Pair) -> None:

@@ -24,6 +24,12 @@ from .body import BODILESS, AnswerBody, Headers, TransportFault
 
 MAX_HEAD_BYTES = 64 * 1024
 _PIECE_BYTES = 64 * 1024
+_FULL_READ_BYTES = 128 * 1024
+"""
+Bytes of a read after which others come first: there may be more where so much was.
+
+uvloop reads a connection up to 32 times, 256,000 bytes each, before it looks at any other.
+"""
 _UNPACKED_BYTES = 16 * 1024 * 1024
 """Most bytes that one read of a packed body may hold."""
 _OF_PACKED = (b"content-encoding", b"content-length")
@@ -136,6 +142,7 @@ class Connection(asyncio.Protocol):
         "_head_bytes",
         "_head_waiter",
         "_is_paused",
+        "_lets_others",
         "_loop",
         "_method",
         "_upload",
@@ -165,6 +172,7 @@ class Connection(asyncio.Protocol):
         self._upload: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._is_paused = False
+        self._lets_others = False
         self.is_lost = False
         self.carried = 0
         """Number of requests that were sent on this connection."""
@@ -249,13 +257,15 @@ class Connection(asyncio.Protocol):
         """Stop reading, so that the upstream has to wait."""
         if not self._is_paused:
             self._is_paused = True
-            self.wire.pause_reading()
+            if not self._lets_others:
+                self.wire.pause_reading()
 
     def resume(self) -> None:
         """Read again."""
         if self._is_paused:
             self._is_paused = False
-            self.wire.resume_reading()
+            if not self._lets_others:
+                self.wire.resume_reading()
 
     # -- the loop's callbacks -------------------------------------------------------------------
 
@@ -265,6 +275,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, and pass on those of the body."""
+        if len(data) >= _FULL_READ_BYTES:
+            self._let_others()
         answer, body = self._answer, self._body
         if answer is None or body is None:
             self.wire.abort()
@@ -334,6 +346,19 @@ class Connection(asyncio.Protocol):
         self._writable = None
 
     # -- within ---------------------------------------------------------------------------------
+
+    def _let_others(self) -> None:
+        """Read on in the next step of the loop only."""
+        if not self._lets_others:
+            self._lets_others = True
+            if not self._is_paused:
+                self.wire.pause_reading()
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._lets_others = False
+        if not self._is_paused and not self.wire.is_closing():
+            self.wire.resume_reading()
 
     @property
     def _is_sent(self) -> bool:

@@ -11,7 +11,6 @@ line. The second signal cancels them at once. The exit code is 0 in both cases.
 
 import asyncio
 import contextlib
-import gc
 import logging
 import socket
 from collections.abc import Callable, Generator, Sequence
@@ -29,6 +28,7 @@ from ..settings.schema import PortSettings, Settings
 from .addresses import is_loopback
 from .edge import Edge
 from .listen import bind_all, refuse_missing_keys, refuse_own_upstream, shown_address
+from .memory import tune_memory
 from .open_files import FEW_FILES, raise_limit
 from .protocol import ClientHttp
 from .refusals import Noter
@@ -49,9 +49,6 @@ FAREWELL_S = 5.0
 
 TICK_S = 0.05
 """Seconds between two polls of a condition that cannot be awaited."""
-
-YOUNG_OBJECTS = 10_000
-"""New objects before the garbage collector looks for cycles; Python's default is 700."""
 
 
 def run(
@@ -108,7 +105,7 @@ async def serve(
             reason="each streamed request needs two",
             do="raise the hard limit (`ulimit -Hn`)",
         )
-    _tune_collector()
+    tune_memory()
     return await _Server(settings, app, tls, reload).run_on(bound)
 
 
@@ -306,14 +303,3 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-def _tune_collector() -> None:
-    """
-    Let the garbage collector check only new objects, and seldom.
-
-    What is there at start stays; tokens are freed by counting, and make no cycles.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, 20, 20)

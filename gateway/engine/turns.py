@@ -33,8 +33,11 @@ Bytes of bodies that may be in memory twice at a time, as what is read and as wh
 One body alone may have more.
 """
 
-THREADS: Final = 2
-"""Translations of large requests at a time."""
+THREADS: Final = 1
+"""
+Translations of large requests at a time. Two would not be faster, as there is one interpreter, and
+they would give it to each other when the event loop waits for it.
+"""
 SWITCH_S: Final = 0.0005
 """
 Seconds after which a thread gives the interpreter's lock to the event loop. The loop takes it anew

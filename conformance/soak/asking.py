@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import aiohttp
+from aiohttp.client import _RequestContextManager
 
 from conformance.standin.catalogue import EMBEDDING, PLAIN
 from conformance.standin.faults import FAULTS
@@ -27,6 +29,9 @@ MOST_MB = 20
 """Megabytes of the largest prompts."""
 SLOW_READ_BYTES = 64 * 1024
 SLOW_READ_S = 0.1
+FILLER = "%fill%"
+"""Stands in a prompt for megabytes, which are not encoded for each request."""
+_FILL = b"x" * (64 * 1024)
 IN_TIME = b"did not answer in time"
 """What the gateway says of a time limit."""
 LARGE = "large-answer;"
@@ -66,6 +71,16 @@ class Asking:
     body: dict[str, Any]
     manner: Manner
     fault: str | None = None
+    filled: int = 0
+    """Bytes that stand in its prompt in place of `FILLER`."""
+
+    def encoded(self) -> tuple[list[memoryview], int]:
+        """Return the JSON of its body in pieces, which share what fills it, and its size."""
+        start, _, end = json.dumps(self.body).partition(FILLER)
+        full, rest = divmod(self.filled, len(_FILL))
+        fill = memoryview(_FILL)
+        pieces = [memoryview(start.encode()), *[fill] * full, fill[:rest], memoryview(end.encode())]
+        return [piece for piece in pieces if piece], sum(map(len, pieces))
 
     @property
     def is_stream(self) -> bool:
@@ -89,28 +104,29 @@ def draw(dice: random.Random, tag: str, large: float = 0.0) -> Asking:
         prompt += f"fault={fault};"
     if manner == Manner.READS_SLOWLY:
         prompt += LARGE
+    filled = 0
     if large and dice.random() < large:
-        prompt += " " + "x" * (dice.randint(1, MOST_MB) * 10**6)
+        filled = dice.randint(1, MOST_MB) * 10**6
+        prompt += " " + FILLER
     streamed = manner in (Manner.READS_SLOWLY, Manner.LEAVES_MIDWAY) or dice.random() < 0.7
     messages = [{"role": "user", "content": prompt}]
     kind = dice.choice(("chat", "generate", "passed", "embed" if not streamed else "chat"))
     match kind:
         case "chat":
             body: dict[str, Any] = {"model": PLAIN.key, "messages": messages, "stream": streamed}
-            return Asking(tag, "/api/chat", body, manner, fault)
+            return Asking(tag, "/api/chat", body, manner, fault, filled)
         case "generate":
             body = {"model": PLAIN.key, "prompt": prompt, "stream": streamed}
-            return Asking(tag, "/api/generate", body, manner, fault)
+            return Asking(tag, "/api/generate", body, manner, fault, filled)
         case "embed":
-            return Asking(
-                tag, "/api/embed", {"model": EMBEDDING.key, "input": prompt}, manner, fault
-            )
+            body = {"model": EMBEDDING.key, "input": prompt}
+            return Asking(tag, "/api/embed", body, manner, fault, filled)
         case _:
             body = {"model": PLAIN.key, "messages": messages, "stream": streamed}
             if not streamed:
                 # It answers only when all is there, which must be within the time limits.
                 body["max_tokens"] = 20
-            return Asking(tag, "/v1/chat/completions", body, manner, fault)
+            return Asking(tag, "/v1/chat/completions", body, manner, fault, filled)
 
 
 async def ask(
@@ -122,7 +138,7 @@ async def ask(
             if asking.manner == Manner.LEAVES_EARLY:
                 await _leave_early(session, asking, dice.random() * 0.5)
                 return Outcome.LEFT, ""
-            async with session.post(asking.path, json=asking.body) as answer:
+            async with _post(session, asking) as answer:
                 if asking.manner == Manner.LEAVES_MIDWAY and answer.status == 200:
                     await answer.content.readany()
                     answer.close()
@@ -136,9 +152,20 @@ async def ask(
         return Outcome.CUT, repr(problem)
 
 
+def _post(session: aiohttp.ClientSession, asking: Asking) -> _RequestContextManager:
+    pieces, size = asking.encoded()
+    headers = {"Content-Type": "application/json", "Content-Length": str(size)}
+    return session.post(asking.path, data=_each(pieces), headers=headers)
+
+
+async def _each(pieces: list[memoryview]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield bytes(piece)
+
+
 async def _leave_early(session: aiohttp.ClientSession, asking: Asking, after_s: float) -> None:
     try:
-        async with asyncio.timeout(after_s), session.post(asking.path, json=asking.body) as answer:
+        async with asyncio.timeout(after_s), _post(session, asking) as answer:
             answer.close()
     except TimeoutError:
         return

@@ -1,12 +1,22 @@
 """The soak can fail: what it judges by is held against answers and measures that are wrong."""
 
+import json
 import random
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from conformance.soak.asking import FAULT_IDS, Asking, Manner, Outcome, draw, is_wrong, judge
+from conformance.soak.asking import (
+    FAULT_IDS,
+    FILLER,
+    Asking,
+    Manner,
+    Outcome,
+    draw,
+    is_wrong,
+    judge,
+)
 from conformance.soak.gateway import Measure
 from conformance.soak.run import Left, Report, Soak, Wish
 from conformance.standin.seen import Log
@@ -132,9 +142,19 @@ def test_some_requests_are_large_if_that_is_wished() -> None:
 
     def sizes(large: float) -> list[int]:
         dice = random.Random(7)
-        return [len(str(draw(dice, "1", large).body)) for _ in range(40)]
+        return [draw(dice, "1", large).encoded()[1] for _ in range(40)]
 
     assert max(sizes(0.0)) < 10_000
     large = [size for size in sizes(0.25) if size >= 1_000_000]
     assert 4 <= len(large) <= 16
     assert max(large) < 21_000_000
+
+
+def test_a_large_body_is_whole() -> None:
+    """Its pieces are JSON together, of the size that is told, with all that fills it."""
+    asking = Asking("1", "/api/chat", {"a": f"tag=1; {FILLER}", "b": 1}, Manner.READS, None, 10**6)
+    pieces, size = asking.encoded()
+    body = b"".join(pieces)
+
+    assert size == len(body)
+    assert {"a": "tag=1; " + "x" * 10**6, "b": 1} == json.loads(body)

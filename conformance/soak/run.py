@@ -21,6 +21,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
+from conformance.bench.waits import BOUND_MS, Waits, watched
 from conformance.soak.asking import (
     FAULT_IDS,
     LARGE,
@@ -44,6 +45,11 @@ SETTLES_S = 20.0
 MOST_GROWTH = {"tasks": 1.0, "files": 1.1, "sockets": 1.1, "memory": 1.25}
 """How many times as much as after the warm-up there may be in the end."""
 SWEEP_S = 0.5
+MOST_HELD_MS = 3 * BOUND_MS
+"""
+Milliseconds that a small request may wait, without the wait for a processor. The bound is one for a
+single other request; here many come and go in the steps of the loop that one request takes.
+"""
 MOST_LATE = 0.01
 """Which part of the healthy requests may meet a time limit, because the machine is too busy."""
 
@@ -216,6 +222,17 @@ class Soak:
                     f"more than {MOST_GROWTH[name]} times"
                 )
 
+    def judge_waits(self, waits: list[Waits]) -> None:
+        """Tell what small requests waited, at the gateway and at a server that does nothing."""
+        own, bare = waits
+        self.report.figures["small requests waited"] = own.told()
+        self.report.figures["  at a bare server"] = bare.told()
+        if own.worst_held_ms - bare.worst_held_ms > MOST_HELD_MS:
+            self.report.problems.append(
+                f"a small request waited {own.worst_held_ms:.0f} ms for others, without the wait "
+                f"for a processor; at a server that does nothing {bare.worst_held_ms:.0f} ms"
+            )
+
     def tell(self) -> None:
         """Put what was done among the figures."""
         figures = self.report.figures
@@ -242,7 +259,9 @@ async def soak(wish: Wish) -> Report:
     async with _started(wish) as run:
         await run.load(wish.seconds * WARM_UP)
         before = await run.settle()
-        await run.load(wish.seconds * (1 - WARM_UP))
+        async with watched(run.gateway.url, run.gateway.process.pid) as waits:
+            await run.load(wish.seconds * (1 - WARM_UP))
+        run.judge_waits(waits)
         after = await run.settle()
         run.tell()
         run.judge_cancels()

@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-from gateway.server import memory
 from gateway.server.memory import tune_allocator
 
 CHILD = """
@@ -52,5 +51,5 @@ def test_large_bodies_leave_no_memory_behind() -> None:
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
     """They have other allocators."""
-    monkeypatch.setattr(memory.sys, "platform", platform)
+    monkeypatch.setattr(sys, "platform", platform)
     assert not tune_allocator()

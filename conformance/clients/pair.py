@@ -21,11 +21,19 @@ from conformance.runner.processes import ROOT, START_LIMIT_S, clean_environment,
 CHAT_MODEL = "harbor/lantern-8b"
 """The model of the stand-in that has tools, vision and levels of thinking."""
 EMBEDDING_MODEL = "text-embedding-tiny-v1"
-HELD, BROKEN = "[hold]", "[break]"
-"""What the drivers' questions carry whose answers shall not end, or shall break off."""
+HELD, BROKEN, SLOW = "[hold]", "[break]", "[slow]"
+"""What the drivers' questions carry whose answers shall not end, break off, or come bit by bit."""
+PAUSE_MS = 50
+"""Between events where they shall come bit by bit, as from a model that is not fast."""
 RULES: list[dict[str, Any]] = [
     {"match": {"body_contains": HELD}, "hold": "held", "after": 2},
-    {"match": {"body_contains": BROKEN}, "fault": "closed_mid_stream", "after": 3},
+    {
+        "match": {"body_contains": BROKEN},
+        "fault": "closed_mid_stream",
+        "after": 3,
+        "pause_ms": PAUSE_MS,
+    },
+    {"match": {"body_contains": SLOW}, "pause_ms": PAUSE_MS},
 ]
 
 DRIVER_LIMIT_S = 300.0

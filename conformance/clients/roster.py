@@ -200,6 +200,19 @@ CLIENTS: tuple[Client, ...] = (
         is_default=True,
     ),
     Client(
+        "javascript_openai",
+        "openai (JavaScript) on /v1",
+        partial(locked, "sdks", "openai"),
+        partial(run_node, "sdks", "openai.mjs"),
+        """
+        models chat chat_stream chat_stream_helper options tools_roundtrip tools_stream
+        tools_runner format_schema vision responses completions embed missing_model
+        stream_abort stream_breaks_off
+        """,
+        leaves_one=True,
+        is_default=True,
+    ),
+    Client(
         "python_anthropic",
         "anthropic (Python) on /v1/messages",
         partial(listed, "sdks", "anthropic"),
@@ -264,6 +277,20 @@ CLIENTS: tuple[Client, ...] = (
         chat chat_stream complete complete_stream tools tools_roundtrip vision
         embeddings_legacy missing_model missing_embed_model stream_breaks_off
         """,
+        is_default=True,
+    ),
+    Client(
+        "javascript_genkit",
+        "genkitx-ollama (Genkit)",
+        partial(locked, "sdks", "genkitx-ollama"),
+        partial(run_node, "sdks", "genkit.mjs"),
+        """
+        list generate stream options stop turns tools_roundtrip vision prompt embed
+        missing_model missing_model_stream stream_breaks_off
+        """,
+        deviations={
+            "stop": "Genkit sends the words to stop at as one text, which Ollama refuses as well"
+        },
         is_default=True,
     ),
     Client(

@@ -221,6 +221,7 @@ class App:
         """Carry out a rule; return whether the answer is over."""
         if rule.delay_ms:
             await asyncio.sleep(rule.delay_ms / 1000)
+        reply.pause_s = rule.pause_ms / 1000
         if rule.hold is not None:
             held = self.script.hold(rule.hold, request.received)
             if rule.after is None:

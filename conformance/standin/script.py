@@ -80,7 +80,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     `nth` is the first matching request it is for, counted from 1; `times` how many in a row, by
     default all, with `nth` one. `after` is the number of proper events before a fault, an error or
     a hold. A request under `hold` waits until the name is released. `done` lets a stream end with
-    its mark although an error stands in it.
+    its mark although an error stands in it. `pause_ms` is waited before each event but the first.
     """
 
     match: Match = Match()
@@ -92,6 +92,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     hold: str | None = None
     after: int | None = None
     delay_ms: int = 0
+    pause_ms: int = 0
     done: bool = False
 
     def __post_init__(self) -> None:
@@ -102,8 +103,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError(f"unknown fault {self.fault!r}; known are {', '.join(FAULTS)}")
         if self.error is not None and self.error not in STATED:
             raise ValueError(f"unknown error {self.error!r}; known are {', '.join(STATED)}")
-        if not ways and self.hold is None and not self.delay_ms:
-            raise ValueError("a rule needs one of fault, error, answer, hold and delay_ms")
+        if not ways and self.hold is None and not (self.delay_ms or self.pause_ms):
+            raise ValueError(
+                "a rule needs one of fault, error, answer, hold, delay_ms and pause_ms"
+            )
 
 
 @dataclass

@@ -155,7 +155,8 @@ class Reply:
     """The answer to one request. A stream begins with its first event, never earlier.
 
     `trap` is the number of events after which a fault takes over; None is never. `hold_at` and
-    `held` pause a stream after so many events until released.
+    `held` pause a stream after so many events until released. `pause_s` is waited before each event
+    but the first, and before a fault.
     """
 
     def __init__(
@@ -177,6 +178,7 @@ class Reply:
         self.trap: int | None = None
         self.hold_at: int | None = None
         self.held: asyncio.Event | None = None
+        self.pause_s = 0.0
         self.kept = bytearray()
 
     async def start(self, status: int, headers: Headers) -> None:
@@ -240,6 +242,8 @@ class Reply:
 
     async def event(self, data: Any, name: str = "") -> None:
         """Send one event in one write; text goes as it is, anything else as compact JSON."""
+        if self.pause_s and self.events:
+            await asyncio.sleep(self.pause_s)
         if self.trap is not None and self.events >= self.trap:
             raise Sprung
         if self.held is not None and self.hold_at is not None and self.events >= self.hold_at:

@@ -14,6 +14,8 @@ export const PERSON_QUESTION = "Describe a keeper of a lighthouse named Ada.";
 export const HELD_QUESTION = `[hold] ${QUESTION}`;
 /** A question whose answer breaks off: the tests let the stand-in close its connection. */
 export const BROKEN_QUESTION = `[break] ${QUESTION}`;
+/** A question whose answer comes bit by bit: the tests let the stand-in pause between events. */
+export const SLOW_QUESTION = `[slow] ${QUESTION}`;
 export const MISSING_MODEL = "nobody/has-this-model:7b";
 const TIME_LIMIT_MS = 30_000;
 

@@ -576,6 +576,7 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         answered_by=("model",),
         first=v0_embeddings.first,
         request=(Change("replace", v0_embeddings.request_model),),
+        answer=(Change("replace", v0_embeddings.answer_data),),
     ),
     PassedOn(
         method="GET",

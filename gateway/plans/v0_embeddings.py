@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
+from .. import transforms
+from ..engine import steps
 from ..engine.run import Run
 from ..faults import Refusal
 from ..runtime.context import RequestContext
@@ -15,9 +19,23 @@ def request_model(members: Members, context: RequestContext) -> Values:
     return {"model": context.model.request_key}
 
 
+def answer_data(members: Members, context: RequestContext) -> Values:
+    """Of the answer, replace `data`."""
+    data = members.get("data", UNSET)
+    return {
+        "data": transforms.passed_on_vectors(
+            data=data, count=context.text_count, in_base64=context.in_base64
+        )
+    }
+
+
 async def first(members: Members, run: Run) -> None:
     """What happens before a request is passed on."""
     context = run.context
     # specs/mappings/v0_embeddings.yaml:7: need
     if context.model.capabilities.embedding == "no":
         raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support embeddings")
+    # specs/mappings/v0_embeddings.yaml:10: do
+    input_ = members.get("input", UNSET)
+    encoding_format = members.get("encoding_format", UNSET)
+    await steps.note_vectors(run, input=input_, encoding_format=encoding_format)

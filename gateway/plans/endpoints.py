@@ -548,6 +548,8 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
             Change("replace", v0_chat.request_tools),
         ),
         rewrites=(
+            Rewrite(v0_chat.opened_thinking, when=v0_chat.opened_thinking_when),
+            Rewrite(v0_chat.watched_thinking, marks=(b"think>",)),
             Rewrite(
                 v0_chat.sound_calls,
                 marks=(
@@ -610,6 +612,8 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
             Change("remove", v1_chat.stream_stats, when=v1_chat.answer_model_when),
         ),
         rewrites=(
+            Rewrite(v1_chat.opened_thinking, when=v1_chat.opened_thinking_when),
+            Rewrite(v1_chat.watched_thinking, marks=(b"think>",)),
             Rewrite(
                 v1_chat.sound_calls,
                 marks=(

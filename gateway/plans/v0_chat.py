@@ -96,6 +96,31 @@ def request_tools(members: Members, context: RequestContext) -> Values:
     }
 
 
+def opened_thinking(context: RequestContext) -> Rewriter:
+    """What `opened_thinking` makes for one answer."""
+    return transforms.opened_thinking(template=context.model.template)
+
+
+def opened_thinking_when(context: RequestContext) -> bool:
+    """Whether `opened_thinking` is asked for."""
+    reasoning_effort = context.sent.get("reasoning_effort", UNSET)
+    return transforms.is_thinking_opened(
+        template=context.model.template,
+        reasons=context.model.capabilities.thinking,
+        tags=context.settings.answers.think_tags,
+        effort=reasoning_effort,
+    )
+
+
+def watched_thinking(context: RequestContext) -> Rewriter:
+    """What `watched_thinking` makes for one answer."""
+    return transforms.watched_thinking(
+        template=context.model.template,
+        reasons=context.model.capabilities.thinking,
+        tags=context.settings.answers.think_tags,
+    )
+
+
 def sound_calls(context: RequestContext) -> Rewriter:
     """What `sound_calls` makes for one answer."""
     return transforms.sound_calls(tools=context.tool_names, most=context.settings.limits.tool_calls)

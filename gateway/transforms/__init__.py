@@ -64,6 +64,9 @@ from .passed_on import ollama_usage as ollama_usage
 from .passed_on import owner_of as owner_of
 from .passed_on import tool_choice_word as tool_choice_word
 from .passed_on import unix_seconds as unix_seconds
+from .passed_thinking import is_thinking_opened as is_thinking_opened
+from .passed_thinking import opened_thinking as opened_thinking
+from .passed_thinking import watched_thinking as watched_thinking
 from .passed_tools import known_tools as known_tools
 from .passed_tools import offered_tools as offered_tools
 from .passed_tools import offers_tools as offers_tools

@@ -6,15 +6,13 @@ This is the hot path of the gateway: every token of every stream passes here.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 from msgspec import UNSET, Raw, UnsetType
 
 from ..types import internal
 from ..wire.go_text import BLANKS
-
-_OPENING: Final = "<think>"
-_CLOSING: Final = "</think>"
+from ._tags import CLOSING, OPENING, tail_of_tag
 
 
 def separate_speech(
@@ -77,7 +75,7 @@ def separate_speech(
     thought = reasoning_content or reasoning
     deltas = None
     if speech.tagged == "watched":
-        if content and _CLOSING in content:
+        if content and CLOSING in content:
             _remember(template, opens=True)
             speech.tagged = "no"
     elif speech.tagged != "no" and (thought or content or finish_reason):
@@ -114,7 +112,7 @@ def _first_guess(
 ) -> Literal["unknown", "opened", "undecided", "watched", "no"]:
     """Return how content that begins now is read; unknown while it may begin with a tag."""
     start = (speech.pending + content).lstrip(BLANKS)
-    if _OPENING.startswith(start) or start.startswith(_OPENING):
+    if OPENING.startswith(start) or start.startswith(OPENING):
         return "unknown"
     if isinstance(template, UnsetType) or (isinstance(think, Raw) and bytes(think) == b"false"):
         return "no"
@@ -139,15 +137,15 @@ def _split_tags(
         return "", text
     if speech.tagged == "unknown":
         start = text.lstrip(BLANKS)
-        if not start.startswith(_OPENING):
+        if not start.startswith(OPENING):
             if not is_last:
                 speech.pending = text
                 return "", ""
             speech.tagged = "no"
             return "", text
         speech.tagged = "inside"
-        text = start[len(_OPENING) :]
-    thought, closing, content = text.partition(_CLOSING)
+        text = start[len(OPENING) :]
+    thought, closing, content = text.partition(CLOSING)
     if closing:
         speech.tagged = "no"
         return thought, content
@@ -157,7 +155,7 @@ def _split_tags(
         return "", "".join((*speech.pieces, thought))
     if is_last:
         return thought, ""
-    kept = _tail_of_tag(thought)
+    kept = tail_of_tag(thought)
     speech.pending, thought = thought[kept:], thought[:kept]
     if is_guess:
         speech.pieces.append(thought)
@@ -176,14 +174,14 @@ def _split_whole(
         pieces.append(speech.pending)
     pieces.append(text)
     window = speech.pending + text
-    if _CLOSING not in window and not finish_reason:
-        speech.pending = window[1 - len(_CLOSING) :]
+    if CLOSING not in window and not finish_reason:
+        speech.pending = window[1 - len(CLOSING) :]
         return "", ""
     speech.tagged, speech.pending = "no", ""
     whole = "".join(pieces)
     pieces.clear()
-    thought, closing, content = whole.partition(_CLOSING)
-    if closing and _OPENING not in thought:
+    thought, closing, content = whole.partition(CLOSING)
+    if closing and OPENING not in thought:
         _remember(template, opens=True)
         return thought, content
     opens = isinstance(template, internal.Template) and template.opens_thinking
@@ -196,14 +194,6 @@ def _split_whole(
 def _remember(template: internal.Template | UnsetType, *, opens: bool) -> None:
     if isinstance(template, internal.Template):
         template.opens_thinking = opens
-
-
-def _tail_of_tag(text: str) -> int:
-    """Return the start of an end that may become the closing tag, else the length."""
-    for size in range(min(len(text), len(_CLOSING) - 1), 0, -1):
-        if _CLOSING.startswith(text[-size:]):
-            return len(text) - size
-    return len(text)
 
 
 def _say_thinking(speech: internal.Speech, thought: str, policy: str) -> None:

@@ -426,6 +426,18 @@ CLIENTS: tuple[Client, ...] = (
         left_out="a first build of its 150 crates takes minutes",
     ),
     Client(
+        "rust_openai",
+        "async-openai on /v1",
+        partial(find_version, "rust/Cargo.toml", r'^async-openai = .*"=([^"]+)"'),
+        lambda: [build_rust("openai")],
+        """
+        models chat chat_stream options tools_roundtrip tools_stream format_schema vision embed
+        missing_model stream_abort stream_breaks_off
+        """,
+        leaves_one=True,
+        left_out="a first build of its crates takes minutes",
+    ),
+    Client(
         "java_langchain4j",
         "langchain4j-ollama",
         partial(

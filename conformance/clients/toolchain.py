@@ -197,9 +197,9 @@ def build_ollama(program: Path | None = None, version: str = "") -> Path:
     return program
 
 
-def build_rust() -> Path:
+def build_rust(driver: str = "driver") -> Path:
     """
-    Return the driver in Rust, compiled in a copy; its crates are fixed by Cargo.toml.
+    Return a driver in Rust, compiled in a copy with the others; Cargo.toml fixes their crates.
 
     That all of them are is checked against what cargo took (see `crates`).
     """
@@ -214,7 +214,7 @@ def build_rust() -> Path:
         raise InstallError(
             f"rust/Cargo.toml pins no version of {names}: run python -m conformance.clients.crates"
         )
-    return folder / "target" / "debug" / f"driver{EXE}"
+    return folder / "target" / "debug" / f"{driver}{EXE}"
 
 
 def list_crates(lock: Path) -> set[tuple[str, str]]:

@@ -4,9 +4,6 @@
 //! there. It prints one JSON line per scenario, with `name`, `ok` and `detail`, as the drivers in
 //! Python do.
 
-use std::future::Future;
-use std::pin::Pin;
-
 use ollama_rs::Ollama;
 use ollama_rs::coordinator::Coordinator;
 use ollama_rs::generation::chat::request::ChatMessageRequest;
@@ -18,23 +15,13 @@ use ollama_rs::generation::parameters::{FormatType, JsonStructure, KeepAlive, Th
 use ollama_rs::generation::tools::{Tool, ToolCall};
 use ollama_rs::models::ModelOptions;
 use ollama_rs::models::create::CreateModelRequest;
+use scenarios::{
+    BROKEN_QUESTION, Failure, HELD_QUESTION, MISSING_MODEL, Outcome, PERSON_QUESTION, PNG, QUESTION, Scenario,
+    WEATHER_QUESTION, check,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_stream::StreamExt;
-
-const QUESTION: &str = "What grows in the orchard behind the harbour? Answer in two sentences.";
-const WEATHER_QUESTION: &str = "What is the weather in Lisbon? Use the tool get_weather.";
-const PERSON_QUESTION: &str = "Describe a keeper of a lighthouse named Ada.";
-const HELD_QUESTION: &str = "[hold] What grows in the orchard behind the harbour?";
-const BROKEN_QUESTION: &str = "[break] What grows in the orchard behind the harbour?";
-const MISSING_MODEL: &str = "nobody/has-this-model:7b";
-/// One grey pixel.
-const PNG: &str =
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==";
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-type Outcome = Result<(), Failure>;
-type Scenario = fn(Place) -> Pin<Box<dyn Future<Output = Outcome>>>;
 
 #[derive(Clone)]
 struct Place {
@@ -74,10 +61,6 @@ impl Tool for Weather {
     async fn call(&mut self, asked: City) -> Result<String, Failure> {
         Ok(format!("{}: 17", asked.city))
     }
-}
-
-fn check(holds: bool, what: impl std::fmt::Debug) -> Outcome {
-    if holds { Ok(()) } else { Err(format!("not so: {what:?}").into()) }
 }
 
 fn ask(place: &Place, question: &str) -> ChatMessageRequest {
@@ -325,11 +308,7 @@ async fn stream_breaks_off(place: Place) -> Outcome {
     check(!is_whole, "it passed for a whole answer")
 }
 
-macro_rules! scenarios {
-    ($($name:ident)*) => { &[$((stringify!($name), |place| Box::pin($name(place)))),*] };
-}
-
-const SCENARIOS: &[(&str, Scenario)] = scenarios! {
+const SCENARIOS: &[(&str, Scenario<Place>)] = scenarios::scenarios! {
     list show chat chat_stream chat_options tools tools_stream tools_roundtrip format_schema
     format_json think think_stream vision generate generate_stream embed pull pull_stream
     create_copy_delete load_and_unload missing_model missing_model_embed stream_abort
@@ -338,29 +317,9 @@ const SCENARIOS: &[(&str, Scenario)] = scenarios! {
 
 #[tokio::main]
 async fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [url, chat, embedding, names @ ..] = arguments.as_slice() else {
-        eprintln!("usage: driver URL CHAT EMBEDDING [NAME...]");
-        std::process::exit(2);
-    };
-    let Ok(client) = Ollama::try_new(url.as_str()) else {
-        eprintln!("no URL: {url}");
-        std::process::exit(2);
-    };
-    let place = Place { client, chat: chat.clone(), embedding: embedding.clone() };
-    let known = |name: &String| SCENARIOS.iter().any(|(one, _)| one == name);
-    if let Some(name) = names.iter().find(|name| !known(name)) {
-        eprintln!("no scenario {name}");
-        std::process::exit(2);
-    }
-    let mut held = true;
-    for (name, scenario) in SCENARIOS {
-        if names.is_empty() || names.iter().any(|one| one == name) {
-            let failure = scenario(place.clone()).await.err();
-            let detail = failure.as_ref().map(ToString::to_string).unwrap_or_default();
-            held &= failure.is_none();
-            println!("{}", serde_json::json!({"name": name, "ok": failure.is_none(), "detail": detail}));
-        }
-    }
-    std::process::exit(if held { 0 } else { 1 });
+    scenarios::main(SCENARIOS, |url, chat, embedding| {
+        let client = Ollama::try_new(url).ok()?;
+        Some(Place { client, chat: chat.to_owned(), embedding: embedding.to_owned() })
+    })
+    .await;
 }

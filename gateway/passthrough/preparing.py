@@ -65,11 +65,11 @@ class Preparing:
             return False
         if passing.ticket is not None and await self._is_answered_by_all(passing):
             return False
-        passing.rewrites = due(route.rewrites, context)
-        passing.changes = passing.on_stream = ()
+        passing.changes = passing.on_stream = passing.rewrites = ()
         if not (route.model and row is None):
             passing.changes = due(route.answer, context)
             passing.on_stream = due(route.stream, context)
+            passing.rewrites = due(route.rewrites, context)
         # The members are the body once more, which is kept no longer than it is needed.
         context.sent = NOTHING
         is_asked = not (route.changes_models or route.path_model or route.looked_up)

@@ -1,11 +1,15 @@
-"""The kind of a raw JSON value, by its first byte, and searches in large ones."""
+"""The kind of a raw JSON value, by its first byte, its value, and searches in large ones."""
 
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+import msgspec
 from msgspec import Raw, UnsetType
+
+from ..wire.go_json import first_value
+from ..wire.lenient import UNREADABLE
 
 Kind = Literal["absent", "string", "number", "bool", "array", "object"]
 
@@ -33,6 +37,23 @@ def kind_of(raw: Raw | UnsetType) -> Kind:
     if isinstance(raw, UnsetType):
         return "absent"
     return _KINDS.get(bytes(memoryview(raw)[:1]), "number")
+
+
+def decoded(raw: Raw | UnsetType) -> Any:
+    """
+    Return the value of a client's raw JSON, None for none.
+
+    Bytes that are not UTF-8 and lone surrogates become U+FFFD, as in Go: a raw value may hold them.
+
+    >>> decoded(Raw(bytes([34, 255, 34]))) == chr(0xFFFD)
+    True
+    """
+    if isinstance(raw, UnsetType):
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except UNREADABLE:
+        return first_value(bytes(raw))
 
 
 def found_in(raw: Raw, pattern: re.Pattern[bytes]) -> bool:

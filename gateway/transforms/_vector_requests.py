@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw, UnsetType
 
 from ..wire.lenient import UNREADABLE
-from ._raw import kind_of
+from ._raw import decoded, kind_of
 
 _decode_items: Final = msgspec.json.Decoder(list[Raw]).decode
 
@@ -20,7 +20,7 @@ def wants_base64(encoding_format: Raw | UnsetType) -> bool:
     >>> wants_base64(Raw(b'"BASE64"')), wants_base64(Raw(b'"float"'))
     (True, False)
     """
-    value = None if isinstance(encoding_format, UnsetType) else msgspec.json.decode(encoding_format)
+    value = decoded(encoding_format)
     return isinstance(value, str) and value.lower() == "base64"
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ..wire.go_json import unreadable_number
 from ._media import media_type, without_line_ends
+from ._raw import decoded
 
 _TEXT_BYTES: Final = 64 * 1024
 _WHOLE_BYTES: Final = 32 * 1024 * 1024
@@ -40,10 +40,10 @@ def decision_problem(state: Raw | UnsetType, questions: Raw | UnsetType) -> str 
     >>> decision_problem(Raw(b'"x"'), Raw(b'{"a":{"type":"noul"}}'))
     UNSET
     """
-    asked = UNSET if isinstance(questions, UnsetType) else msgspec.json.decode(questions)
+    asked = decoded(questions)
     if not isinstance(asked, dict) or not 1 <= len(asked) <= _MOST_QUESTIONS:
         return "questions must contain 1–64 fields"  # noqa: RUF001 - Ollama's own dash
-    told = None if isinstance(state, UnsetType) else msgspec.json.decode(state)
+    told = decoded(state)
     if told is None or (isinstance(told, str) and not told.strip()) or told in ([], {}):
         return "state must not be empty"
     if not isinstance(told, str | list | dict):

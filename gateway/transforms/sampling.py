@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ..types import ollama
+from ._raw import decoded
 
 _DEFAULTS: Final = {
     "temperature": 0.8,
@@ -58,7 +59,7 @@ def typical_p_problem(options: Raw | UnsetType) -> str | UnsetType:
     """
     if isinstance(options, UnsetType) or b"typical_p" not in bytes(options):
         return UNSET
-    given = msgspec.json.decode(options)
+    given = decoded(options)
     if not isinstance(given, dict) or given.get("typical_p") is None:
         return UNSET
     return "typical_p is no longer supported"

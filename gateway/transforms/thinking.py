@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ..types import lmstudio, ollama
 from ..wire.go_json import unreadable_number
 from ..wire.go_text import quote
-from ._raw import kind_of
+from ._raw import decoded, kind_of
 
 _WORDS: Final = ("high", "medium", "low", "max")
 _CHOICE: Final = '"high", "medium", "low", "max", true, or false'
@@ -188,9 +187,7 @@ def reasoning_options(
 
 def _value(think: Raw | UnsetType) -> object:
     """Return the decoded value; None if absent or null."""
-    if isinstance(think, UnsetType) or kind_of(think) == "absent":
-        return None
-    return msgspec.json.decode(think)
+    return None if kind_of(think) == "absent" else decoded(think)
 
 
 def _nearest(effort: str, levels: list[str]) -> str:

@@ -162,7 +162,7 @@ def unreadable_number(raw: bytes | Raw) -> str | None:
     try:
         msgspec.json.decode(raw)
         is_readable = LONG_NUMBER.search(raw) is None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         is_readable = False
     if not is_readable:
         for found in _NUMBER.finditer(_TEXT.sub(b'""', bytes(raw))):

@@ -20,7 +20,8 @@ from litestar.types import Method
 
 from .access.shared import KeyCounts
 from .catalogue.uploads import Blobs
-from .console.console import COOKIE, Console
+from .console.admission import COOKIE
+from .console.console import Console
 from .console.snapshot import Snapshots
 from .engine.endpoint import Endpoint
 from .engine.model_check import ModelCheck
@@ -158,6 +159,7 @@ def create_app(
     live = live or LiveSettings(settings)
     process = Process(settings)
     keys = KeyGate(settings, process.counts)
+    console: Console | None = None
     live.watch(process.prepare)
     live.watch(keys.prepare)
 
@@ -167,6 +169,8 @@ def create_app(
         try:
             yield
         finally:
+            if console is not None:
+                await console.aclose()
             await process.aclose()
 
     handlers = [
@@ -208,12 +212,12 @@ def create_app(
         proxies.HEADER: proxies.believe_proxies,
         HOST: note_pin,
     }
-    console, traffic = None, None
+    traffic = None
     if settings.routes.console:
         traffic = Traffic((HEALTH, metrics.PATH, *CONSOLE_PATHS))
         shown = Snapshots(process.fleet, live, traffic, process.store)
         console = Console(shown, live, keys, is_one_of_several=worker is not None)
-        gates_of[COOKIE] = console.note_session
+        gates_of[COOKIE] = console.admission.note_session
         for method, path, serve in console.routes():
             handlers.append(_handler(path, serve))
             entries.append((method, path))
@@ -237,6 +241,7 @@ def create_app(
     )
     if console is not None:
         edge.when_draining.append(console.close)
+        console.act_on(edge)
     return edge
 
 

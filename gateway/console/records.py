@@ -20,7 +20,7 @@ class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostShown(msgspec.Struct, frozen=True, kw_only=True):
-    """A host; `state` is up, suspect, down or unknown."""
+    """A host; `state` is up, suspect, down, drained or unknown."""
 
     name: str
     url: str
@@ -32,6 +32,7 @@ class HostShown(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     models: int
     loaded: tuple[LoadedModel, ...]
+    can_drain: bool
 
 
 class RunningRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +46,22 @@ class RunningRequest(msgspec.Struct, frozen=True, kw_only=True):
     since: float
     state: str
     tokens: int
+
+
+class ActionShown(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What somebody has begun on the page; `state` is running, done or failed.
+
+    `total` and `completed` are bytes of a download, 0 where nobody states them.
+    """
+
+    id: str
+    what: str
+    at: float
+    state: str
+    text: str
+    total: int
+    completed: int
 
 
 class EndedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +114,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     about: About
     hosts: tuple[HostShown, ...]
+    actions: tuple[ActionShown, ...]
     running: tuple[RunningRequest, ...]
     recent: tuple[EndedRequest, ...]
     models: tuple[ModelShown, ...]

@@ -63,11 +63,11 @@ def render_section(name: str, value: object) -> str:
     return _TEMPLATES.get_template(f"{name}.html").render(it=value)
 
 
-def render_page(snapshot: Snapshot, *, has_session: bool) -> bytes:
-    """Return the whole page with its sections as they are now."""
+def render_page(snapshot: Snapshot, *, has_session: bool, token: str) -> bytes:
+    """Return the whole page with its sections as they are now; `token` is for its forms."""
     sections = {name: getattr(snapshot, name) for name in SECTIONS}
     text = _TEMPLATES.get_template("page.html").render(
-        sections=sections, has_session=has_session, now=time.time()
+        sections=sections, has_session=has_session, token=token, now=time.time()
     )
     return text.encode("utf-8", "replace")
 

@@ -8,10 +8,11 @@ nothing from then on.
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections import OrderedDict
 from hashlib import sha256
-from secrets import token_urlsafe
+from secrets import token_bytes, token_urlsafe
 
 NAME = "olgate_session"
 """The cookie's name."""
@@ -26,6 +27,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._keys: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
+        self._secret = token_bytes(32)
 
     def open(self, key: str) -> str:
         """Begin a session for a key that was accepted, and return the text for its cookie."""
@@ -45,6 +47,21 @@ class Sessions:
             self.end(token)
             return None
         return key
+
+    def form_token(self, token: str) -> str:
+        """
+        Return the text that a form of a session's page must bring; `token` is the cookie's.
+
+        "" is the session of who has shown no key: the text tells then that its page is one of this
+        process, which no other site's page can read.
+        """
+        told = token.encode("utf-8", "surrogatepass")
+        return hmac.new(self._secret, told, sha256).hexdigest()
+
+    def is_form_token(self, given: str, token: str) -> bool:
+        """Return whether a form has brought that text; the time tells nothing of it."""
+        sent = given.encode("utf-8", "surrogatepass")
+        return hmac.compare_digest(sent, self.form_token(token).encode("ascii"))
 
     def end(self, token: str) -> None:
         """End a session, if there is one."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from datetime import datetime
 from typing import Any
@@ -31,6 +31,7 @@ from ..store.interface import Store
 from ..types import internal
 from .records import (
     About,
+    ActionShown,
     EndedRequest,
     HostShown,
     LoadedModel,
@@ -62,6 +63,8 @@ class Snapshots:
         self._asked_at: dict[str, float] = {}
         self._looks: set[asyncio.Task[Any]] = set()
         self._trouble = ""
+        self.acts: Callable[[], tuple[ActionShown, ...]] = tuple
+        """Returns what was begun on the page."""
         self._models: tuple[tuple[View | None, ...], tuple[ModelShown, ...]] = ((), ())
         self._settings: tuple[Settings | None, tuple[SettingShown, ...]] = (None, ())
 
@@ -70,6 +73,7 @@ class Snapshots:
         return Snapshot(
             about=self._about(),
             hosts=tuple(self._host(host) for host in self._fleet.hosts),
+            actions=self.acts(),
             running=tuple(self._running()),
             recent=tuple(_ended(each) for each in reversed(self._traffic.last)),
             models=self._known_models(),
@@ -97,6 +101,12 @@ class Snapshots:
         self._asked_at.clear()
         self._models = ((), ())
         self._settings = (None, ())
+
+    async def aclose(self) -> None:
+        """Stop, and wait until nobody is asked any more."""
+        looks = list(self._looks)
+        self.stop()
+        await asyncio.gather(*looks, return_exceptions=True)
 
     def _begin(self, work: Any) -> None:
         # Without the record of the request that looks.
@@ -140,6 +150,7 @@ class Snapshots:
             waiting=host.lifecycle.waiting,
             models=len(rows),
             loaded=tuple(_loaded(each, host.settings) for each in host.lifecycle.running(rows)),
+            can_drain=not self._fleet.is_one,
         )
 
     def _running(self) -> Iterable[RunningRequest]:

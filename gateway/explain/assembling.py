@@ -14,6 +14,7 @@ from msgspec import UNSET
 from ..passthrough.routes import Routes
 from ..plans.endpoints import ENDPOINTS, PASSTHROUGH
 from ..server.dialects import LMSTUDIO_MOUNTS, MOUNTS
+from ..server.own_requests import Sent
 from ..server.routes import RouteTable
 from .asked import Asked
 from .fields import Fates, made_by, unmade_by
@@ -33,7 +34,6 @@ from .report import (
     ModelsPart,
     StepPart,
 )
-from .running import Sent
 from .steps import step_parts
 from .trace import Ran, Trace
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import quote, unquote
 
 import msgspec
 
+from ..server.own_requests import Sent, own_scope, send_own
 from ..settings.schema import Settings
 from ..store.backup import back_up
 from .asked import Asked
@@ -28,16 +27,6 @@ MakeApp: TypeAlias = Callable[[Settings], App]
 """Makes the application that serves, for settings."""
 
 _STORE = "store.sqlite3"
-
-
-@dataclass
-class Sent:
-    """What the client got."""
-
-    status: int = 0
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes = b""
-    is_over: bool = False
 
 
 def settings_for(settings: Settings, url: str, folder: Path) -> Settings:
@@ -102,49 +91,7 @@ async def _alive(app: App) -> AsyncIterator[App]:
 
 async def _send(app: App, asked: Asked, host: Host) -> Sent:
     """Send one request; the client leaves when the host has nothing to answer with."""
-    sent, body = Sent(), [asked.body or b""]
-
-    async def receive() -> dict[str, Any]:
-        if body:
-            return {"type": "http.request", "body": body.pop(), "more_body": False}
-        await host.reached.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            sent.status = int(message["status"])
-            pairs = message.get("headers") or ()
-            sent.headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in pairs]
-        elif message["type"] == "http.response.body":
-            sent.body += message.get("body", b"")
-            sent.is_over = not message.get("more_body", False)
-
-    await app(_scope(asked), receive, send)
+    sent = Sent()
+    scope = own_scope(asked.method, asked.path, asked.headers, asked.body, query=asked.query)
+    await send_own(app, scope, asked.body, host.reached, sent)
     return sent
-
-
-def _scope(asked: Asked) -> dict[str, Any]:
-    headers = {"host": "127.0.0.1:11434", **asked.headers}
-    if asked.body is not None:
-        headers.setdefault("content-type", "application/json")
-        headers["content-length"] = str(len(asked.body))
-    raw = quote(asked.path, safe="/%:@!$&'()*+,;=~-._\\")
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": asked.method,
-        "scheme": "http",
-        "path": unquote(asked.path),
-        "raw_path": raw.encode("ascii"),
-        "query_string": asked.query.encode("latin-1", "replace"),
-        "root_path": "",
-        "headers": [
-            (name.lower().encode("latin-1"), value.encode("latin-1", "replace"))
-            for name, value in headers.items()
-        ],
-        "client": ("127.0.0.1", 0),
-        "server": ("127.0.0.1", 11434),
-        "state": {},
-        "extensions": {},
-    }

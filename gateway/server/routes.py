@@ -92,14 +92,17 @@ CONSOLE = "/olgate/"
 CONSOLE_EVENTS = "/olgate/events"
 """The stream of what the page shows."""
 
+CONSOLE_ACT = "/olgate/act"
+"""Where the page's forms go that load, unload, pull or drain."""
+
 CONSOLE_LOGIN = "/olgate/login"
 CONSOLE_LOGOUT = "/olgate/logout"
 CONSOLE_FILES = ("/olgate/console.css", "/olgate/console.js", "/olgate/icon.svg")
 
-CONSOLE_OPEN = (CONSOLE, CONSOLE_LOGIN, CONSOLE_LOGOUT, *CONSOLE_FILES)
+CONSOLE_OPEN = (CONSOLE, CONSOLE_LOGIN, CONSOLE_LOGOUT, CONSOLE_ACT, *CONSOLE_FILES)
 """
 The paths of the page at which the gate for keys lets everybody in: a browser gets the form for a
-key there. They show nothing of the gateway before the page itself has asked the gate.
+key there. They show and do nothing before the page itself has asked the gate.
 """
 
 CONSOLE_PATHS = (*CONSOLE_OPEN, CONSOLE_EVENTS)

@@ -4,6 +4,9 @@
 // What is inserted was escaped by the gateway; the page's policy runs no script in it in any case.
 
 const told = document.getElementById("status");
+const said = document.getElementById("said");
+const known = new Set(); // the actions of whose end the page has told
+let isLive = false;
 let source = null;
 let ahead = Date.now() / 1000 - Number(document.body.dataset.now); // this clock to the gateway's
 
@@ -44,11 +47,47 @@ function show(event) {
   ahead = Date.now() / 1000 - now;
   for (const [name, html] of Object.entries(sections)) {
     const section = document.getElementById(name);
+    const held = section.contains(document.activeElement) && document.activeElement.dataset.id;
     section.innerHTML = html;
+    // Whoever uses the keyboard goes on where they were.
+    if (held) (section.querySelector(`[data-id="${CSS.escape(held)}"]`) ?? section).focus();
     const input = document.querySelector(`input[data-filters="${name}"]`);
     if (input) filter(input);
   }
   tick();
+  tellOfActions();
+}
+
+// Says what has become of actions, once each; those of before this page are old news.
+function tellOfActions() {
+  for (const ended of document.querySelectorAll("[data-said]")) {
+    if (known.has(ended.dataset.said)) continue;
+    known.add(ended.dataset.said);
+    if (isLive) tell(ended.textContent, !ended.classList.contains("reason"));
+  }
+  isLive = true;
+}
+
+function tell(text, isWell) {
+  said.textContent = text;
+  said.classList.toggle("failed", !isWell);
+}
+
+async function act(event) {
+  event.preventDefault();
+  const form = event.target;
+  const body = new URLSearchParams(new FormData(form, event.submitter));
+  try {
+    const answer = await fetch(form.getAttribute("action"), {
+      method: "POST",
+      headers: { accept: "application/json" },
+      body,
+    });
+    tell((await answer.json()).said, answer.ok);
+    if (answer.ok) form.reset();
+  } catch {
+    tell("The gateway does not answer. Nothing was begun.", false);
+  }
 }
 
 // A browser connects anew by itself while nobody answers, but not after a refusal.
@@ -84,6 +123,7 @@ for (const input of document.querySelectorAll("input[data-filters]")) {
   input.closest(".filter").hidden = false;
   input.addEventListener("input", () => filter(input));
 }
+for (const form of document.querySelectorAll("form.acts")) form.addEventListener("submit", act);
 setInterval(tick, 1000);
 tick();
 connect();

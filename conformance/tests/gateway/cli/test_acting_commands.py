@@ -49,9 +49,9 @@ async def test_a_model_that_only_makes_vectors_is_loaded(fresh: Pair) -> None:
 
 async def test_a_model_is_pulled(fresh: Pair) -> None:
     """A last line says so; one that LM Studio can't find is a sentence."""
-    code, said, complained = await run("pull", "harbor/lantern-8b", *port_of(fresh.url))
-    assert (0, "harbor/lantern-8b is here\n", "") == (code, said, complained)
-    code, said, _ = await run("pull", "harbor/lantern-8b", *port_of(fresh.url), "--json")
+    code, said, complained = await run("pull", "harbor/beacon-9b", *port_of(fresh.url))
+    assert (0, "harbor/beacon-9b is here\n", "") == (code, said, complained)
+    code, said, _ = await run("pull", "harbor/beacon-9b", *port_of(fresh.url), "--json")
     assert (0, "success") == (code, json.loads(said)["status"])
     code, said, complained = await run("pull", "", *port_of(fresh.url))
     assert (1, "") == (code, said)

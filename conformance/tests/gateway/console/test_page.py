@@ -41,7 +41,7 @@ PAGE, EVENTS, LOGIN, LOGOUT = (
 FILES = ("/olgate/console.css", "/olgate/console.js", "/olgate/icon.svg")
 KEY = "a-key-that-nobody-guesses"
 LOCKED: dict[str, Any] = {"listen": {"keys": (KEY, "another")}}
-SECTIONS = {"about", "hosts", "running", "recent", "models", "settings"}
+SECTIONS = {"about", "actions", "hosts", "running", "recent", "models", "settings"}
 SCRIPT = "<script>alert(1)</script>"
 
 

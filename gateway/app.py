@@ -1,5 +1,6 @@
 """
-The application: the generated endpoint table as Litestar routes, inside the edge.
+The application: the generated endpoint table inside the edge, which calls what is asked for most by
+itself, and has Litestar for the rest.
 
 All routes come from the table. No endpoint is named here.
 """
@@ -7,6 +8,7 @@ All routes come from the table. No endpoint is named here.
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -42,6 +44,7 @@ from .observability.traffic import Traffic
 from .observability.worker_label import labelled
 from .passthrough.forward import Passthrough
 from .plans.endpoints import ENDPOINTS, PASSED_ON, PASSTHROUGH
+from .runtime.context import EMPTY
 from .server import proxies
 from .server.asgi import HOST, ASGIApp, Incoming, client_of, header, while_connected
 from .server.bodies import Bodies
@@ -70,6 +73,8 @@ from .store.opening import open_store
 from .wire import hops
 from .wire.client_api import OLLAMA
 from .wire.writing import JSON
+
+_SLASHES = re.compile("//+")
 
 
 class Process:
@@ -173,19 +178,21 @@ def create_app(
                 await console.aclose()
             await process.aclose()
 
-    handlers = [
-        _route(path, {item.method: item for item in items}, process)
-        for path, items in groupby(ENDPOINTS, key=lambda endpoint: endpoint.path)
-    ]
+    handlers: list[BaseRouteHandler] = []
+    apps: dict[str, ASGIApp] = {}
+    for path, items in groupby(ENDPOINTS, key=lambda endpoint: endpoint.path):
+        endpoints = {item.method: item for item in items}
+        if "{" in path:
+            handlers.append(_route(path, endpoints, process))
+        else:
+            apps[path] = _serve_endpoint(endpoints, process)
     entries = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
     # For a path that Ollama has, a wrong method gets Ollama's answer and not LM Studio's error.
     entries += PASSED_ON
     mounts = [*MOUNTS]
     if settings.routes.lmstudio:
         mounts += LMSTUDIO_MOUNTS
-    handlers += [
-        _handler(mount.rstrip("/"), _serve_mount(mount, process), is_mount=True) for mount in mounts
-    ]
+    apps |= {mount: _serve_mount(mount, process) for mount in mounts}
     if settings.routes.health:
         handlers.append(_handler(HEALTH, _serve_health(process, settings)))
         entries.append(("GET", HEALTH))
@@ -230,7 +237,7 @@ def create_app(
     gates: tuple[Gate, ...] = (*GATES, keys)
     edge = Edge(
         cast("ASGIApp", inner),
-        RouteTable(entries, mounts),
+        RouteTable(entries, mounts, apps),
         settings,
         gates,
         process.metrics,
@@ -247,8 +254,6 @@ def create_app(
 
 def _route(path: str, endpoints: dict[str, Endpoint], process: Process) -> BaseRouteHandler:
     app = _serve_endpoint(endpoints, process)
-    if "{" not in path:
-        return _handler(path, app)
     if path.endswith(REST):
         return _handler(path.removesuffix(REST), app, is_mount=True)
     answer = cast("LitestarApp", app)
@@ -269,11 +274,11 @@ def _serve_endpoint(endpoints: dict[str, Endpoint], process: Process) -> ASGIApp
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         client = client_of(scope)
         endpoint = endpoints[scope["method"]]
-        agent, path = header(scope, b"user-agent"), scope["path_params"]
+        agent, path = header(scope, b"user-agent"), scope.get("path_params", EMPTY)
         if endpoint.reads_bytes:
             incoming = Incoming(receive)
             work = process.relay.serve(endpoint, incoming.pieces(), agent, client, path)
-            await while_connected(work, incoming.wait, client.leave)
+            await while_connected(work, client, incoming)
             return
         bodies = process.bodies
         try:
@@ -289,7 +294,7 @@ def _serve_endpoint(endpoints: dict[str, Endpoint], process: Process) -> ASGIApp
                 await client.answer(refusal.status, OLLAMA.answer_type, error)
                 return
             work = process.relay.serve(endpoint, body, agent, client, path)
-            await while_connected(work, receive, client.leave)
+            await while_connected(work, client)
         finally:
             if client.held_bytes:
                 bodies.release(client)
@@ -299,13 +304,16 @@ def _serve_endpoint(endpoints: dict[str, Endpoint], process: Process) -> ASGIApp
 
 def _serve_mount(prefix: str, process: Process) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        # A mount strips its prefix. The raw path still has the path that the client sent.
-        whole = {**scope, "path": prefix + scope["path"].strip("/")}
+        # Slashes that count for nothing. The raw path still has the path that the client sent.
+        path: str = scope["path"]
+        if path.endswith("/") or "//" in path:
+            rest = _SLASHES.sub("/", path.removeprefix(prefix).strip("/"))
+            scope = {**scope, "path": prefix + rest}
         client = client_of(scope)
         incoming = Incoming(receive)
-        work = process.passthrough.serve(whole, incoming.receive, client)
+        work = process.passthrough.serve(scope, incoming.receive, client)
         try:
-            await while_connected(work, incoming.wait, client.leave)
+            await while_connected(work, client, incoming)
         finally:
             if client.held_bytes:
                 process.bodies.release(client)

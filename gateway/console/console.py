@@ -119,7 +119,7 @@ class Console:
         client.add_header("x-accel-buffering", "no")
         add_headers(client)
         await client.start(200, [(b"content-type", _EVENTS)])
-        await while_connected(self._follow(feed, client), receive, client.leave)
+        await while_connected(self._follow(feed, client), client)
 
     async def _follow(self, feed: Feed, client: AsgiClient) -> None:
         await feed.follow(client.push)

@@ -6,8 +6,18 @@ client has left.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    MutableMapping,
+)
+from functools import partial
 from time import perf_counter_ns
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from ..faults import ClientGone
@@ -39,6 +49,23 @@ The layers in between only need the beginning and the end of an answer, so the t
 of a stream bypass them.
 """
 
+Answering: TypeAlias = Callable[[int, list[tuple[bytes, bytes]], bytes], bool]
+"""Sends a whole answer at once, or returns that it must be sent with `send`."""
+
+SERVER_ANSWER = "olgate.answer"
+"""The ASGI extension that holds the server's Answering."""
+
+Leaving: TypeAlias = Callable[[Callable[[], None] | None], None]
+"""Takes the function that is called when the client leaves before its answer is complete."""
+
+SERVER_LEAVING = "olgate.leaving"
+"""
+The ASGI extension that holds the server's Leaving. The application reads no body after it.
+
+A server without it is asked for its next message until it says that nobody is there; that takes a
+task for each request.
+"""
+
 REFUSED = "olgate.refused"
 """
 Where the scope has the status with which the server itself has refused a request whose application
@@ -56,6 +83,7 @@ by; missing for the main port.
 
 CLIENT = "olgate.client"
 """Where the scope has the AsgiClient. Its `receive` may lead back to the scope."""
+_NO_EXTENSIONS: Mapping[str, Any] = MappingProxyType({})
 _STREAM_HEADERS = [(b"content-type", NDJSON)]
 _EVENT_STREAM = b"text/event-stream"
 
@@ -80,7 +108,10 @@ class AsgiClient:
         self.outcome = "cut"
         """`complete`, `left` when the client was gone before that, else `cut`."""
         self._push: Push | None = None
-        self._server_push: Push | None = scope.get("extensions", {}).get(SERVER_PUSH)
+        extensions = scope.get("extensions") or _NO_EXTENSIONS
+        self._server_push: Push | None = extensions.get(SERVER_PUSH)
+        self._server_answer: Answering | None = extensions.get(SERVER_ANSWER)
+        self._server_leaving: Leaving | None = extensions.get(SERVER_LEAVING)
         self._is_head = scope["method"] == "HEAD"
         self._headers: list[tuple[bytes, bytes]] = []
         self.is_started = False
@@ -115,7 +146,12 @@ class AsgiClient:
         Raises RuntimeError for a second start.
         """
         if message["type"] == "http.response.start":
-            self._note_start(message)
+            headers = message.get("headers", ())
+            self._note_start(int(message["status"]), headers)
+            message["headers"] = [
+                *(item for item in headers if item[0] != REQUEST_ID),
+                *self.extra_headers,
+            ]
         elif self.record.first_ns is None and message.get("body"):
             self.record.first_ns = perf_counter_ns()
         await self._send(message)
@@ -136,6 +172,30 @@ class AsgiClient:
     def leave(self) -> None:
         """Note that the client has left: nothing that is sent from here on arrives."""
         self.is_gone = True
+        if self.outcome == "cut":
+            self.outcome = "left"
+
+    def watch(self, end: Callable[[], None], receive: Receive) -> Callable[[], None]:
+        """
+        Have `end` called when the client leaves; return the function that stops this.
+
+        `receive` returns the messages after the body, for a server that does not tell by itself.
+        """
+        leaving = self._server_leaving
+        if leaving is not None:
+            leaving(end)
+            return partial(leaving, None)
+
+        def tell(_: asyncio.Future[None]) -> None:
+            end()
+
+        def stop() -> None:
+            asking.remove_done_callback(tell)
+            asking.cancel()
+
+        asking = asyncio.ensure_future(_gone(receive))
+        asking.add_done_callback(tell)
+        return stop
 
     def add_header(self, name: str, value: str) -> None:
         """Add a header to an answer that has not started yet."""
@@ -145,9 +205,18 @@ class AsgiClient:
         """Send a whole answer."""
         if self._early is not None:
             await self._settle()
-        length = (b"content-length", str(len(body)).encode("ascii"))
-        typed = [(b"content-type", content_type)] if content_type else []
-        await self.start(status, [*typed, length])
+        length = (b"content-length", b"%d" % len(body))
+        headers = [(b"content-type", content_type), length] if content_type else [length]
+        if self._server_answer is not None and not self.is_started:
+            whole = self._told(headers)
+            if self._server_answer(status, [*whole, *self.extra_headers], body):
+                self._note_start(status, whole)
+                if body and self.record.first_ns is None:
+                    self.record.first_ns = perf_counter_ns()
+                if self.outcome == "cut":
+                    self.outcome = "complete"
+                return
+        await self.start(status, headers)
         await self.send(
             {
                 "type": "http.response.body",
@@ -206,30 +275,32 @@ class AsgiClient:
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Start an answer whose body follows with `push` and `finish`."""
-        if self.served_by:
-            self._headers.append((HOST, self.served_by.encode("ascii", "replace")))
         await self.send(
             {
                 "type": "http.response.start",
                 "status": status,
-                "headers": [*headers, *self._headers],
+                "headers": self._told(headers),
             }
         )
 
-    def _note_start(self, message: Message) -> None:
+    def _told(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return the headers of an answer with those that were added to it."""
+        if self.served_by:
+            headers = [*headers, *self._headers, (HOST, self.served_by.encode("ascii", "replace"))]
+        elif self._headers:
+            headers = [*headers, *self._headers]
+        return headers
+
+    def _note_start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         if self.is_started:
             raise RuntimeError("the answer has already started")
         self.is_started = True
-        self.status = int(message["status"])
-        headers: list[tuple[bytes, bytes]] = []
+        self.status = status
         record = self.record
-        for name, value in message.get("headers", ()):
-            if name != REQUEST_ID:
-                headers.append((name, value))
+        for name, value in headers:
             if name == b"content-type":
                 self.is_event_stream = value.startswith(_EVENT_STREAM)
                 record.is_stream = self.is_event_stream or value.startswith(NDJSON)
-        message["headers"] = [*headers, *self.extra_headers]
         if record.observer is not None:
             record.observer.running_streams += record.is_stream
 
@@ -274,47 +345,65 @@ class Incoming:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._body_is_read = asyncio.Event()
+        self._is_read = False
+        self._when_read: Callable[[], None] | None = None
 
     async def receive(self) -> Message:
         """Return the next message of the body."""
         message = await self._receive()
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            self._body_is_read.set()
+            self._is_read = True
+            if self._when_read is not None:
+                self._when_read()
         return message
 
     def pieces(self) -> AsyncIterator[bytes]:
         """Return the pieces of the body, as `body_pieces` yields them."""
         return body_pieces(self.receive)
 
-    async def wait(self) -> Message:
+    def when_read(self, act: Callable[[], None] | None) -> None:
+        """Have a function called when the body is read, or now if it is; None takes it back."""
+        self._when_read = act
+        if act is not None and self._is_read:
+            act()
+
+    async def rest(self) -> Message:
         """Return the next message after the body."""
-        await self._body_is_read.wait()
         return await self._receive()
 
 
 async def while_connected(
-    work: Coroutine[Any, Any, None], receive: Receive, leave: Callable[[], None]
+    work: Coroutine[Any, Any, None],
+    client: AsgiClient,
+    incoming: Incoming | None = None,
 ) -> None:
     """
-    Run `work` and cancel it at once if the client leaves; `leave` is called before that.
+    Run `work` and cancel it at once if the client leaves; the client is told of it before that.
 
-    A server's `send` does not report that a client has left, so the messages are watched while the
-    work runs. The work stays in the request's task: another task would cost more than the watching.
+    A server's `send` does not report that a client has left. The work stays in the request's task:
+    another task would cost more than the watching. Work that reads the body does so from
+    `incoming`, and learns from that whether the client leaves amid it.
     """
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task(loop)
+    task = asyncio.current_task()
     assert task is not None
     has_left = False
+    stop: Callable[[], None] | None = None
 
-    def end(_: asyncio.Future[None]) -> None:
+    def end() -> None:
         nonlocal has_left
         has_left = True
-        leave()
+        client.leave()
         task.cancel()
 
-    watch = loop.create_task(_gone(receive))
-    watch.add_done_callback(end)
+    def start() -> None:
+        nonlocal stop
+        if stop is None:
+            stop = client.watch(end, client.receive if incoming is None else incoming.rest)
+
+    if incoming is None:
+        start()
+    else:
+        incoming.when_read(start)
     try:
         await work
     except asyncio.CancelledError:
@@ -322,8 +411,10 @@ async def while_connected(
         if not has_left or task.cancelling() > 1:
             raise
     finally:
-        watch.remove_done_callback(end)
-        watch.cancel()
+        if incoming is not None:
+            incoming.when_read(None)
+        if stop is not None:
+            stop()
         if has_left:
             task.uncancel()
 

@@ -38,6 +38,7 @@ from .asgi import (
     CLIENT,
     REFUSED,
     REQUEST_ID,
+    SERVER_ANSWER,
     SERVER_PUSH,
     ASGIApp,
     AsgiClient,
@@ -118,6 +119,8 @@ class Edge:
             record.client = address[0]
         if self._inspector is not None:
             receive, send = self._inspector.begin(scope, record, receive, send, SERVER_PUSH)
+            # A whole answer is kept as it is sent.
+            scope.get("extensions", {}).pop(SERVER_ANSWER, None)
         client = AsgiClient(scope, receive, send, record)
         if self._traffic is not None:
             self._traffic.running[record] = scope
@@ -125,13 +128,13 @@ class Edge:
         path: str = scope["path"]
         failed = False
         try:
-            answer = self._judge(scope, client)
-            if client.admission is not None and answer is None:
-                answer = await client.admission()
-            if answer is None:
-                await self._inner(scope, client.receive, client.send)
+            judged = self._judge(scope, client)
+            if client.admission is not None and not isinstance(judged, EdgeAnswer):
+                judged = await client.admission() or judged
+            if isinstance(judged, EdgeAnswer):
+                await _give(judged, scope["method"], client.send)
             else:
-                await _give(answer, scope["method"], client.send)
+                await judged(scope, client.receive, client.send)
         except asyncio.CancelledError:
             # Only the end of the process cancels a request as a whole.
             if REFUSED not in scope:
@@ -157,6 +160,7 @@ class Edge:
             self._note_end(scope, record, client.status, outcome)
             # The scope and the client would hold each other, and the request with them.
             scope.pop(CLIENT, None)
+            scope.pop("extensions", None)
 
     def drain(self) -> None:
         """End what would run for ever: the process is about to end."""
@@ -224,8 +228,8 @@ class Edge:
             outcome=outcome,
         )
 
-    def _judge(self, scope: Scope, client: AsgiClient) -> EdgeAnswer | None:
-        """Return an answer, or None to pass the request on."""
+    def _judge(self, scope: Scope, client: AsgiClient) -> EdgeAnswer | ASGIApp:
+        """Return an answer, or the application to which the request is passed on."""
         if malformed := find_malformed(scope):
             return EdgeAnswer(*malformed)
         if redirect := _redirect_to_clean(scope):
@@ -255,8 +259,13 @@ class Edge:
         if route is not None:
             if is_wrong_method:
                 return EdgeAnswer(405, _WRONG_METHOD, (_TEXT, _allow(route)))
-            return None
-        return _NOT_FOUND if mount is None else _refuse_upgrade(scope)
+            if route.app is not None:
+                return route.app
+        if mount is None:
+            return _NOT_FOUND if route is None else self._inner
+        if route is None and (refusal := _refuse_upgrade(scope)) is not None:
+            return refusal
+        return self._table.app_of(mount) or self._inner
 
     def _redirect_to_sibling(self, scope: Scope) -> EdgeAnswer | None:
         """Redirect a path that differs from a route by its last slash, if its method is served."""

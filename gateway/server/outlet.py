@@ -62,6 +62,11 @@ class Outlet(asyncio.Transport):
             self._head = data
             self._flushing = self._loop.call_soon(self.flush)
 
+    def write_whole(self, answer: bytes) -> None:
+        """Write a whole answer that has its length in its head, before anything else."""
+        if not self._transport.is_closing():
+            self._transport.write(answer)
+
     def push(self, part: bytes) -> bool:
         """
         Write a part of the body at once, without uvicorn's own `send`, which does more than that.

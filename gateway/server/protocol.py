@@ -12,15 +12,18 @@ import re
 import socket
 from array import array
 from collections import deque
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
+from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..settings.schema import LimitSettings, PortSettings
 from ..wire.writing import JSON
-from .asgi import PORT, SERVER_PUSH, Scope
+from .asgi import PORT, SERVER_ANSWER, SERVER_LEAVING, SERVER_PUSH, Scope
+from .cycle import Cycle
 from .dialects import error_body, is_mounted
 from .outlet import Outlet, PlainOutlet
 from .refusals import Noter, Refusals, refusal_bytes
@@ -48,6 +51,8 @@ class ClientHttp(HttpToolsProtocol):
     refusals: ClassVar[Refusals] = Refusals()
     port: ClassVar[PortSettings | None] = None
     """The further port that the connection is of; None for the main one."""
+    cycle: Cycle
+    parser: "_Parser"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Accept the arguments that uvicorn gives its protocols."""
@@ -63,8 +68,10 @@ class ClientHttp(HttpToolsProtocol):
         self._trailers = 0
         self._body_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._unanswered: deque[RequestResponseCycle] = deque()
+        self._unanswered: deque[Cycle] = deque()
         """The request that runs and the ones queued for after it; answered ones leave it late."""
+        self._idle_since: float | None = None
+        """When the last answer was complete, by the loop's clock; None while there is a request."""
         self._refusal = b""
 
     @classmethod
@@ -89,11 +96,17 @@ class ClientHttp(HttpToolsProtocol):
         """Stop the time limits, and tell every request that its client has left."""
         self._stop_timer()
         self.pipeline.clear()
-        # uvicorn tells the newest request only, which may be queued.
         for cycle in self._unanswered:
             if not cycle.response_complete:
-                _tell_of_leaving(cycle)
-        super().connection_lost(exc)
+                cycle.leave()
+        self.connections.discard(self)
+        self.flow.resume_writing()
+        if exc is None:
+            self.transport.close()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+        self.parser = None  # type: ignore[assignment]  # it and this hold each other
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn never keeps it open
         """
@@ -124,7 +137,7 @@ class ClientHttp(HttpToolsProtocol):
             # Go takes any token for a method; httptools a list of some.
             found = _METHOD.match(data)
             method = found[1] if found and found[1] not in _METHODS else b""
-            cast("_Parser", self.parser).own_method = method
+            self.parser.own_method = method
             if method:
                 data = _STAND_IN + data[len(method) :]
         if not self._is_in_head:
@@ -160,7 +173,10 @@ class ClientHttp(HttpToolsProtocol):
         if len(self.headers) + self._trailers >= self.limits.headers:
             self._refuse_head(f"has more than {self.limits.headers} headers")
         elif self._is_in_head:
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
         else:
             self._trailers += 1
 
@@ -168,36 +184,65 @@ class ClientHttp(HttpToolsProtocol):
         """Begin the request, unless its head has to be read anew without an offer to upgrade."""
         if self._refusal:
             return
+        parser = self.parser
         self.has_idle_offer = False
-        if self.parser.should_upgrade():
+        if parser.should_upgrade():
             upgrade = next((value for name, value in self.headers if name == b"upgrade"), b"")
             is_h2c = upgrade.strip().lower() == b"h2c"
             self.has_idle_offer = is_h2c or (upgrade != b"" and not is_mounted(self._path))
         if not self.has_idle_offer:
             self._stop_timer()
-            super().on_headers_complete()
+            self._begin_request(parser)
             self._is_in_head = False
             self._head_bytes = 0
-            kind = PlainOutlet if self.scope["http_version"] == "1.0" else Outlet
-            outlet = kind(self.loop, self.transport, self.flow)
-            self.cycle.transport = outlet
-            scope = cast("Any", self.scope)
-            scope["extensions"] = {SERVER_PUSH: outlet.push}
-            if self.port is not None:
-                scope[PORT] = self.port
-            unanswered = self._unanswered
-            while unanswered and unanswered[0].response_complete:
-                unanswered.popleft()
-            unanswered.append(self.cycle)
-            if 0 < len(self.pipeline) <= QUEUED_REQUESTS:
-                # uvicorn stops to read here, and would not see that the client leaves.
-                self.flow.resume_reading()
+
+    def _begin_request(self, parser: "_Parser") -> None:
+        """Complete the scope, and start the request's application, or queue it."""
+        scope = cast("Any", self.scope)
+        version = scope["http_version"] = parser.get_http_version()
+        scope["method"] = parser.get_method().decode("ascii")
+        url = self.url
+        # A query may hold a secret, which is kept no longer than its request.
+        is_kept = len(url) <= _SHORT_URL and b"?" not in url
+        scope["path"], scope["raw_path"], scope["query_string"] = (
+            _known_url(url) if is_kept else _split_url(url)
+        )
+        kind = PlainOutlet if version == "1.0" else Outlet
+        outlet = kind(self.loop, self.transport, self.flow)
+        last = self.cycle
+        cycle = self.cycle = Cycle(
+            scope,
+            outlet,
+            self.flow,
+            self.server_state.default_headers,
+            self.on_response_complete,
+            expects=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+        )
+        scope["extensions"] = {
+            SERVER_PUSH: outlet.push,
+            SERVER_ANSWER: cycle.answer,
+            SERVER_LEAVING: cycle.when_left,
+        }
+        if self.port is not None:
+            scope[PORT] = self.port
+        unanswered = self._unanswered
+        while unanswered and unanswered[0].response_complete:
+            unanswered.popleft()
+        unanswered.append(cycle)
+        if last is None or last.response_complete:
+            self._start_asgi_task(cycle, self.app)
+            return
+        self.pipeline.appendleft((cycle, self.app))
+        if len(self.pipeline) > QUEUED_REQUESTS:
+            # Otherwise reading goes on, so that a client that leaves is seen.
+            self.flow.pause_reading()
 
     def on_body(self, body: bytes) -> None:
         """Read a part of the body."""
         self._head_bytes = 0
         if not self._refusal:
-            super().on_body(body)
+            self.cycle.take_body(body)
 
     def on_message_complete(self) -> None:
         """End the request, and count anew for the next one on this connection."""
@@ -206,7 +251,40 @@ class ClientHttp(HttpToolsProtocol):
             self._is_in_head = True
             self._last_scope = self.scope
             self._head_bytes = self._trailers = 0
-            super().on_message_complete()
+            self.cycle.end_body()
+
+    def on_response_complete(self) -> None:
+        """Start the request that is next, or wait for one."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._await_next(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Note that the client has sent something. The timer stays: most come long before it."""
+        self._idle_since = None
+
+    def _await_next(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has been idle for too long; wait on for one that has not."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._await_next(left_s)
+        elif not self.transport.is_closing():
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse bytes that are not HTTP."""
@@ -315,7 +393,7 @@ class ClientHttp(HttpToolsProtocol):
             else:
                 identifier = self.refusals.have_noted(scope, status)
             self._unanswered.pop()
-            _tell_of_leaving(refused)
+            refused.leave()
         self._refusal = refusal_bytes(status, kind, text, identifier)
         last = self._unanswered[-1] if self._unanswered else None
         if last is None or last.response_complete:
@@ -356,11 +434,20 @@ def _close_after(steps: int, loop: asyncio.AbstractEventLoop, transport: asyncio
         transport.close()
 
 
-def _tell_of_leaving(cycle: RequestResponseCycle) -> None:
-    """Let the application see a client that has left; nothing more is written for it."""
-    cycle.disconnected = True
-    cycle.waiting_for_100_continue = False
-    cycle.message_event.set()
+def _split_url(url: bytes) -> tuple[str, bytes, bytes]:
+    """
+    Return the path, decoded and as sent, and the query. Raises HttpParserError for no URL.
+
+    Bytes that are not ASCII, which the parser lets through, are no URL either.
+    """
+    parsed = httptools.parse_url(url)
+    raw = parsed.path
+    path = raw.decode("ascii")
+    return unquote(path) if "%" in path else path, raw, parsed.query or b""
+
+
+_SHORT_URL = 64
+_known_url = lru_cache(maxsize=512)(_split_url)
 
 
 _METHOD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ")

@@ -5,26 +5,41 @@ The table of routes that the edge matches paths with.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
+
+from .asgi import ASGIApp
 
 REST = "{rest}"
 """The parameter at the end of a template that stands for the whole rest of a path."""
 
 
 class Route(NamedTuple):
-    """One path template and its methods, in the order of registration."""
+    """
+    One path template and its methods, in the order of registration.
+
+    `app` serves the path, if it has no parameters and needs no framework.
+    """
 
     template: str
     methods: tuple[str, ...]
+    app: ASGIApp | None = None
 
 
 class RouteTable:
-    """The paths that exist, without their handlers."""
+    """The paths that exist, and the applications of those that are asked for most."""
 
-    def __init__(self, entries: Iterable[tuple[str, str]], mounts: Iterable[str]) -> None:
+    def __init__(
+        self,
+        entries: Iterable[tuple[str, str]],
+        mounts: Iterable[str],
+        apps: Mapping[str, ASGIApp] = MappingProxyType({}),
+    ) -> None:
         """
         Take (method, template) pairs in the order of registration, and the mounted prefixes.
+
+        `apps` serve templates without parameters, and prefixes.
 
         A `{name}` segment of a template matches one segment that is not empty. Below a mount
         (`"/v1/"`) every path matches, with every method unless an entry lists the methods. There,
@@ -33,8 +48,11 @@ class RouteTable:
         methods: dict[str, list[str]] = {}
         for method, template in entries:
             methods.setdefault(template, []).append(method)
-        routes = [Route(template, tuple(found)) for template, found in methods.items()]
+        routes = [
+            Route(template, tuple(found), apps.get(template)) for template, found in methods.items()
+        ]
         self._mounts = tuple(mounts)
+        self._apps = apps
         self._fixed = {route.template: route for route in routes if "{" not in route.template}
         self._patterns = [
             (_pattern(route, ".+" if route.template.startswith(self._mounts) else "[^/]+"), route)
@@ -56,6 +74,10 @@ class RouteTable:
             if path.startswith(mount) and len(path) > len(mount):
                 return None if self._leads_out(path) else mount
         return None
+
+    def app_of(self, mount: str) -> ASGIApp | None:
+        """Return the application of a mount, if it needs no framework."""
+        return self._apps.get(mount)
 
     def _leads_out(self, path: str) -> bool:
         """

@@ -40,6 +40,8 @@ FLUSH_S = 2.0
 _SECRET_KEYS = frozenset(
     {"api_key", "authorization", "body", "content", "messages", "prompt", "token", "x_api_key"}
 )
+_WITHOUT_WARNING = tuple(map(structlog.make_filtering_bound_logger, ("error", "critical")))
+_WITHOUT_INFO = (structlog.make_filtering_bound_logger("warning"), *_WITHOUT_WARNING)
 _FIRST = ("timestamp", "level", "event")
 """The fields with which every line begins."""
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@+\-]+")
@@ -156,6 +158,10 @@ def log_request(
     early) or `failed` (an exception in the gateway). `took_s` is the time from the head of the
     request to now, `first_s` the time to the first bytes of the body of a streamed answer.
     """
+    is_bad = outcome == "failed" or (status or 0) >= 500
+    if structlog.get_config()["wrapper_class"] in (_WITHOUT_WARNING if is_bad else _WITHOUT_INFO):
+        # A logger would find out by itself, but is made for each line.
+        return
     first_ns = record.first_ns if record.is_stream else None
     more = {
         "client": record.client,
@@ -171,7 +177,7 @@ def log_request(
         "fault": record.fault,
         "outcome": None if outcome == "complete" else outcome,
     }
-    write = logger.warning if outcome == "failed" or (status or 0) >= 500 else logger.info
+    write = logger.warning if is_bad else logger.info
     write(
         "request",
         method=method,

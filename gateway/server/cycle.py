@@ -3,7 +3,7 @@ One request of a client's connection and its answer: the server's side of ASGI.
 
 It does what uvicorn's own class does, with less work for a request: no event until somebody waits,
 one check of a whole head instead of two for each header, and a whole answer in one step
-(docs/decisions/0035-hot-routes-pass-litestar-by.md). `outlet` joins and frames what is written.
+(docs/decisions/0040-hot-routes-pass-litestar-by.md). `outlet` joins and frames what is written.
 """
 
 from __future__ import annotations

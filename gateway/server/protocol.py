@@ -12,7 +12,7 @@ import re
 import socket
 from array import array
 from collections import deque
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
 from urllib.parse import unquote
@@ -27,6 +27,7 @@ from .cycle import Cycle
 from .dialects import error_body, is_mounted
 from .outlet import Outlet, PlainOutlet
 from .refusals import Noter, Refusals, refusal_bytes
+from .waves import waves_of
 
 SLOWEST_BYTES = 1024
 """Bytes of a body that must arrive in each period of `limits.body_s`."""
@@ -70,6 +71,7 @@ class ClientHttp(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._unanswered: deque[Cycle] = deque()
         """The request that runs and the ones queued for after it; answered ones leave it late."""
+        self._waves = waves_of(self.server_state)
         self._idle_since: float | None = None
         """When the last answer was complete, by the loop's clock; None while there is a request."""
         self._refusal = b""
@@ -231,7 +233,8 @@ class ClientHttp(HttpToolsProtocol):
             unanswered.popleft()
         unanswered.append(cycle)
         if last is None or last.response_complete:
-            self._start_asgi_task(cycle, self.app)
+            start = partial(self._start_asgi_task, cycle, self.app)
+            self._waves.begin(start, self.loop)
             return
         self.pipeline.appendleft((cycle, self.app))
         if len(self.pipeline) > QUEUED_REQUESTS:

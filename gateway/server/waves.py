@@ -1,0 +1,70 @@
+"""
+The order in which requests are begun when many come at once.
+
+Without it, all requests of a wave are begun in one turn of the event loop, and the first answer of
+LM Studio is read after the last of them. With it, few are begun in a turn, and what the loop has
+for the earlier ones comes between: the first tokens of a wave are not behind all of its requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final, TypeAlias
+from weakref import WeakKeyDictionary
+
+AT_ONCE: Final = 4
+"""Requests that are begun in one turn; to begin one takes some tenths of a millisecond."""
+
+Start: TypeAlias = Callable[[], None]
+
+
+class Waves:
+    """Begins requests in the order in which they came, a few in each turn of the loop."""
+
+    def __init__(self) -> None:
+        """Let nobody wait yet."""
+        self._waiting: deque[Start] = deque()
+        self._turn = 0.0
+        self._begun = 0
+
+    def begin(self, start: Start, loop: asyncio.AbstractEventLoop) -> None:
+        """Call `start` now, or in a later turn if this one has begun enough."""
+        # uvloop's clock stands still within a turn. A clock that goes on makes nobody wait.
+        now = loop.time()
+        if now != self._turn:
+            self._turn = now
+            self._begun = 0
+        if self._waiting:
+            self._waiting.append(start)
+        elif self._begun < AT_ONCE:
+            self._begun += 1
+            start()
+        else:
+            self._waiting.append(start)
+            loop.call_soon(self._go_on, loop)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin the next ones, and the rest in the turns after this one."""
+        waiting = self._waiting
+        for _ in range(min(AT_ONCE, len(waiting))):
+            try:
+                waiting.popleft()()
+            except BaseException:
+                if waiting:
+                    loop.call_soon(self._go_on, loop)
+                raise
+        if waiting:
+            loop.call_soon(self._go_on, loop)
+
+
+_of_servers: WeakKeyDictionary[object, Waves] = WeakKeyDictionary()
+
+
+def waves_of(server: object) -> Waves:
+    """Return those of all connections of a server."""
+    found = _of_servers.get(server)
+    if found is None:
+        found = _of_servers[server] = Waves()
+    return found

@@ -82,6 +82,8 @@ class Catalogue:
         self._templates = Templates()
         self.view: View | None = None
         """The last list, however old; None before the first."""
+        self._listed: tuple[View, list[internal.CatalogueRow]] | None = None
+        """The last list that was asked for, with the view that it is of."""
         self._fetching: asyncio.Task[View] | None = None
         self._patient: asyncio.Task[View] | None = None
         """A fetch for loads alone, which may take longer than `list_s`."""
@@ -151,7 +153,8 @@ class Catalogue:
         """
         Return the rows for listings: derived models and those they do not hide, newest first.
 
-        A host that is silent is listed as it was last seen. Raises UpstreamFailure.
+        A host that is silent is listed as it was last seen. The list is kept until something in it
+        changes, so it must not be changed. Raises UpstreamFailure.
         """
         try:
             view = await self._look(self._settings.catalogue_ttl_s)
@@ -160,14 +163,9 @@ class Catalogue:
                 raise
             view = self.view
             self._log.warning("LM Studio is silent; listed as last seen", reason=failure.message)
-        hidden = {row.name.lower() for row in view.made.values()}
-        listed = [
-            *view.made.values(),
-            *(row for row in view.rows if row.name.lower() not in hidden),
-        ]
-        # Seconds are what Ollama sorts by (docs/facts/ollama.md#tags); equal ones keep the host's
-        # order.
-        return sorted(listed, key=lambda row: row.modified_at[:19], reverse=True)
+        if self._listed is None or self._listed[0] is not view:
+            self._listed = (view, _in_order(view))
+        return self._listed[1]
 
     async def made(self) -> list[internal.CatalogueRow]:
         """Return the derived models. Raises UpstreamFailure."""
@@ -396,6 +394,17 @@ class Catalogue:
                 self._without_model.discard(name)
                 made[folded] = msgspec.structs.replace(base, name=name)
         return made
+
+
+def _in_order(view: View) -> list[internal.CatalogueRow]:
+    hidden = {row.name.lower() for row in view.made.values()}
+    listed = [
+        *view.made.values(),
+        *(row for row in view.rows if row.name.lower() not in hidden),
+    ]
+    # Seconds are what Ollama sorts by (docs/facts/ollama.md#tags); equal ones keep the host's
+    # order.
+    return sorted(listed, key=lambda row: row.modified_at[:19], reverse=True)
 
 
 def _listed_name(view: View | None, folded: str) -> str | None:

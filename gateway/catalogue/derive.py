@@ -8,7 +8,7 @@ These are pure functions. `aliases` stores the result.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw, UnsetType
@@ -22,48 +22,50 @@ _LENGTHS = ("context_length", "embedding_length")
 NOTHING = internal.MadeModel(parent="", license=[], parameters={}, messages=[])
 
 
+class Wanted(NamedTuple):
+    """What a request states of the model that it makes; what is absent or empty is inherited."""
+
+    system: str | UnsetType | None
+    template: str | UnsetType | None
+    license: str | list[str] | UnsetType | None
+    parameters: Raw | UnsetType
+    messages: list[ollama.Message] | UnsetType | None
+    requires: str | UnsetType | None
+    info: dict[str, Any] | UnsetType | None
+    capabilities: list[str] | UnsetType | None
+
+
 def copied(row: internal.CatalogueRow, destination: str) -> Alias:
     """Return a second name for a model, with the model's own values."""
     return _alias(row, destination, _own_values(row))
 
 
-def derived(
-    row: internal.CatalogueRow,
-    name: str,
-    *,
-    system: str | UnsetType | None,
-    template: str | UnsetType | None,
-    license: str | list[str] | UnsetType | None,
-    parameters: Raw | UnsetType,
-    messages: list[ollama.Message] | UnsetType | None,
-    requires: str | UnsetType | None,
-    info: dict[str, Any] | UnsetType | None,
-    capabilities: list[str] | UnsetType | None,
-) -> Alias:
+def derived(row: internal.CatalogueRow, name: str, wanted: Wanted) -> Alias:
     """
     Return a model that is derived from another one; stated values replace inherited ones.
 
     Licences are added to those of the source, and parameters replace inherited ones key by key.
     """
     source = _own_values(row)
-    licences = [license] if isinstance(license, str) else license or []
+    stated = wanted.license
+    licences = [stated] if isinstance(stated, str) else stated or []
     made = internal.MadeModel(
         parent=row.name,
-        system=system or source.system,
-        template=template or source.template,
-        requires=requires or source.requires,
+        system=wanted.system or source.system,
+        template=wanted.template or source.template,
+        requires=wanted.requires or source.requires,
         # Each once: a Modelfile that `show` made states those of the source again.
         license=[*dict.fromkeys([*source.license, *(text for text in licences if text)])],
-        parameters={**source.parameters, **_given_options(parameters)},
+        parameters={**source.parameters, **_given_options(wanted.parameters)},
         messages=[
             internal.MadeMessage(
                 role=(message.role or "user").lower(), content=message.content or ""
             )
-            for message in messages
+            for message in wanted.messages
         ]
-        if messages
+        if wanted.messages
         else source.messages,
-        info=_told(source.info, info, capabilities),
+        info=_told(source.info, wanted.info, wanted.capabilities),
     )
     return _alias(row, name, made)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, TypeVar, TypeVarTuple, Unpack
 
 from ..catalogue.catalogue import Catalogue
+from ..catalogue.derive import Wanted
 from ..catalogue.downloads import Downloads
 from ..catalogue.uploads import Blobs
 from ..fleet.fleet import Fleet
@@ -71,6 +72,7 @@ class Run:
         "lease",
         "services",
         "ticket",
+        "wanted",
         "warnings",
     )
 
@@ -87,6 +89,8 @@ class Run:
         self.hints: list[tuple[str, str]] = []
         """Headers for a refusal, with the known names most similar to an unknown one."""
         self.incoming: AsyncIterator[bytes] | None = None
+        self.wanted: Wanted | None = None
+        """What is stated of the model that the request makes."""
         self.warnings: list[str] = []
         self.is_large = False
         """Whether work on the whole request takes so long that others must not wait for it."""

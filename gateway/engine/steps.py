@@ -224,11 +224,9 @@ async def copy(run: Run, *, destination: str | UnsetType | None) -> None:
     await _keep(run, derive.copied(run.context.model, destination))
 
 
-async def create(
+async def note_wanted(
     run: Run,
     *,
-    model: str | UnsetType | None,
-    name: str | UnsetType | None,
     system: str | UnsetType | None,
     template: str | UnsetType | None,
     license: Any | UnsetType,
@@ -237,28 +235,27 @@ async def create(
     requires: str | UnsetType | None,
     info: dict[str, Any] | UnsetType | None,
     capabilities: list[str] | UnsetType | None,
+) -> None:
+    """Note what the request states of the model that `create` makes."""
+    run.wanted = derive.Wanted(
+        system, template, license, parameters, messages, requires, info, capabilities
+    )
+
+
+async def create(
+    run: Run, *, model: str | UnsetType | None, name: str | UnsetType | None
 ) -> AsyncIterator[internal.Progress]:
     """
     Derive a model from the resolved one, and report progress (docs/facts/ollama.md#create).
     """
-    row = run.context.model
-    alias = derive.derived(
-        row,
-        grammar.stated(model, name),
-        system=system,
-        template=template,
-        license=license,
-        parameters=parameters,
-        messages=messages,
-        requires=requires,
-        info=info,
-        capabilities=capabilities,
-    )
+    row, wanted = run.context.model, run.wanted
+    assert wanted is not None, "the plan notes it before"
+    alias = derive.derived(row, grammar.stated(model, name), wanted)
     yield internal.Progress(status=f"using existing layer sha256:{row.digest}")
     for layer in derive.layers(alias.made):
         digest = hashlib.sha256(layer).hexdigest()
         yield internal.Progress(status=f"creating new layer sha256:{digest}")
-    if template:
+    if wanted.template:
         yield internal.Progress(
             status="the template is stored and shown, but LM Studio applies the model's own"
         )
@@ -280,14 +277,6 @@ async def fetch_and_create(
     source: str | UnsetType | None,
     model: str | UnsetType | None,
     name: str | UnsetType | None,
-    system: str | UnsetType | None,
-    template: str | UnsetType | None,
-    license: Any | UnsetType,
-    parameters: Raw | UnsetType,
-    messages: list[ollama.Message] | UnsetType | None,
-    requires: str | UnsetType | None,
-    info: dict[str, Any] | UnsetType | None,
-    capabilities: list[str] | UnsetType | None,
 ) -> AsyncIterator[internal.Progress]:
     """
     Pull the model that another is made from, then derive that one (docs/facts/ollama.md#create).
@@ -298,20 +287,7 @@ async def fetch_and_create(
                 yield progress
     if await run.find_model(str(source)) != "found":
         raise Refusal(500, NOT_FOUND)
-    derived = create(
-        run,
-        model=model,
-        name=name,
-        system=system,
-        template=template,
-        license=license,
-        parameters=parameters,
-        messages=messages,
-        requires=requires,
-        info=info,
-        capabilities=capabilities,
-    )
-    async with _closing(derived) as made:
+    async with _closing(create(run, model=model, name=name)) as made:
         async for progress in made:
             yield progress
 

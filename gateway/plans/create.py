@@ -168,31 +168,30 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
     read_late(request.parameters, DECODE_OPTIONS, ollama.Options(), PARAMETERS_REFUSALS, 400)
     # specs/mappings/create.yaml:48: do
     await steps.look_for_source(run, source=from_)
-    # specs/mappings/create.yaml:50: report
+    # specs/mappings/create.yaml:50: do
     system = request.system
     requires = request.requires
     capabilities = request.capabilities
+    await steps.note_wanted(
+        run,
+        system=system,
+        template=template,
+        license=UNSET if license is None else license,
+        parameters=request.parameters,
+        messages=messages,
+        requires=requires,
+        info=info,
+        capabilities=capabilities,
+    )
+    # specs/mappings/create.yaml:60: report
     stream = request.stream
     if context.is_source_missing is True:
         return Report(
-            steps.fetch_and_create(
-                run,
-                source=from_,
-                model=model,
-                name=name_2,
-                system=system,
-                template=template,
-                license=UNSET if license is None else license,
-                parameters=request.parameters,
-                messages=messages,
-                requires=requires,
-                info=info,
-                capabilities=capabilities,
-            ),
+            steps.fetch_and_create(run, source=from_, model=model, name=name_2),
             translate=fetched_frame,
             streamed=stream if stream is not UNSET and stream is not None else True,
         )
-    # specs/mappings/create.yaml:64: model
+    # specs/mappings/create.yaml:63: model
     name = shown(from_)
     if not name.strip():
         raise Refusal(400, "neither 'from' or 'files' was specified", is_late=True)
@@ -205,21 +204,9 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
         raise Refusal(403, "ollama cloud is disabled: remote model is unavailable")
     if found == "unknown":
         raise Refusal(500, "pull model manifest: file does not exist")
-    # specs/mappings/create.yaml:70: report
+    # specs/mappings/create.yaml:69: report
     return Report(
-        steps.create(
-            run,
-            model=model,
-            name=name_2,
-            system=system,
-            template=template,
-            license=UNSET if license is None else license,
-            parameters=request.parameters,
-            messages=messages,
-            requires=requires,
-            info=info,
-            capabilities=capabilities,
-        ),
+        steps.create(run, model=model, name=name_2),
         translate=create_frame,
         streamed=stream if stream is not UNSET and stream is not None else True,
     )

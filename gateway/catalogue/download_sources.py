@@ -52,6 +52,18 @@ def download_wish(text: str, mapped: Mapping[str, str]) -> internal.DownloadWish
     return internal.DownloadWish(model=f"{parsed.namespace}/{parsed.model}")
 
 
+def download_names(wish: internal.DownloadWish) -> tuple[str, ...]:
+    """
+    Return the names that a download may get in LM Studio, as far as its source tells.
+
+    >>> download_names(internal.DownloadWish(model="qwen/qwen3-8b"))
+    ('qwen/qwen3-8b', 'qwen3-8b')
+    >>> download_names(internal.DownloadWish(model="https://huggingface.co/unsloth/Qwen3-8B-GGUF"))
+    ('unsloth/Qwen3-8B-GGUF', 'qwen3-8b')
+    """
+    return ("/".join(wish.model.split("/")[-2:]), _plain(wish.model))
+
+
 def downloaded_row(
     wish: internal.DownloadWish, rows: Sequence[internal.CatalogueRow], before: Collection[str]
 ) -> internal.CatalogueRow | None:

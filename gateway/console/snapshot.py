@@ -23,7 +23,6 @@ from ..observability.traffic import MOST_TEXT, Ended, Traffic
 from ..observability.version import find_version
 from ..server.asgi import header
 from ..server.routes import OWN
-from ..settings.hosts import serves
 from ..settings.live import LiveSettings
 from ..settings.schema import HostSettings, Settings
 from ..settings.written import as_value, describe, shown_url
@@ -194,9 +193,9 @@ def _models(hosts: Iterable[Host]) -> tuple[ModelShown, ...]:
     """Return the models of all hosts by name, those that a host's patterns leave out not."""
     found: dict[str, tuple[internal.CatalogueRow, list[str], bool]] = {}
     for host in hosts:
-        view, patterns = host.catalogue.view, host.settings.models
+        view = host.catalogue.view
         for row in [] if view is None else [*view.made.values(), *view.rows]:
-            if patterns and not serves(patterns, row.key, row.name):
+            if not host.serves(row):
                 continue
             first, names, is_loaded = found.get(row.name, (row, [], False))
             if _plain(host.name) not in names:

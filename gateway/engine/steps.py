@@ -23,6 +23,7 @@ from ..catalogue.downloads import NO_DOWNLOADS, NOT_FOUND
 from ..faults import Refusal, StoreFailure
 from ..fleet import everywhere
 from ..fleet.host import Host
+from ..fleet.pulls import may_have, not_used_for
 from ..names import grammar
 from ..transforms._media import refused_format
 from ..transforms._picture_parts import refused_data
@@ -45,7 +46,7 @@ SUCCESS: Final = "success"
 async def catalogue(run: Run) -> None:
     """Fill `$context.models` with every model of the hosts and every derived model."""
     if (host := _pinned(run)) is not None:
-        rows = await host.catalogue.listed()
+        rows = [row for row in await host.catalogue.listed() if host.serves(row)]
     else:
         rows = await run.services.catalogue.listed()
     grant = run.context.grant
@@ -57,7 +58,9 @@ async def running(run: Run) -> None:
     if run.ticket is not None and _pinned(run) is None:
         found = await everywhere.list_running(run.services.fleet)
     else:
-        found = run.host.lifecycle.running(await run.host.catalogue.rows(fresh=True))
+        host = run.host
+        rows = await host.catalogue.rows(fresh=True)
+        found = host.lifecycle.running([row for row in rows if host.serves(row)])
     if (grant := run.context.grant) is not None:
         found = [each for each in found if grant.allows_model(each.row.name, each.row.key)]
     run.context.running = found
@@ -218,6 +221,15 @@ async def look_for_name(
     run.context.kept_name = await run.services.catalogue.kept_name(kept)
 
 
+async def find_files(run: Run) -> None:
+    """Fill `$context.on_hosts`: where several hosts are, the ones that have the model's files."""
+    if run.ticket is None:
+        return
+    names = [host.name for host in run.services.fleet.hosts if host.number in run.ticket.homes]
+    known = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    run.context.on_hosts = f" on the host{'s' if len(names) > 1 else ''} {known}"
+
+
 async def copy(run: Run, *, destination: str | UnsetType | None) -> None:
     """Give the model a second name."""
     assert isinstance(destination, str), "the plan checks the name"
@@ -329,7 +341,9 @@ async def pull(
 
     An existing model needs no download. (docs/facts/ollama.md#pull)
     """
-    text, catalogue = grammar.stated(model, name), run.services.catalogue
+    text, host = grammar.stated(model, name), _pinned(run)
+    catalogue = run.services.catalogue if host is None else host.catalogue
+    downloads = run.services.downloads if host is None else host.downloads
     row = await catalogue.find(text)
     if row is None and catalogue.dialect != "v1":
         raise Refusal(501, NO_DOWNLOADS)
@@ -350,8 +364,10 @@ async def pull(
                 "the gateway's settings"
             )
             raise Refusal(500, NOT_FOUND)
+        if host is not None and not may_have(host, wish):
+            raise not_used_for(wish, [host.name])
         before = {each.request_key for each in await catalogue.rows()}
-        async with aclosing(run.services.downloads.follow(wish)) as jobs:
+        async with aclosing(downloads.follow(wish)) as jobs:
             async for job in jobs:
                 completed = job.total if job.is_done else job.completed
                 yield _pulling(job.digest, job.total, completed)

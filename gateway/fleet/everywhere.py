@@ -22,7 +22,7 @@ async def list_running(fleet: Fleet) -> list[internal.RunningInstance]:
     for number, view in fleet.union.views():
         host = fleet.hosts[number]
         if not host.is_away:
-            found += host.lifecycle.running(view.rows)
+            found += host.lifecycle.running([row for row in view.rows if host.serves(row)])
     return sorted(found, key=lambda one: one.expires_at, reverse=True)
 
 

@@ -29,6 +29,7 @@ from ..settings.hosts import serves
 from ..settings.schema import HostSettings, Settings
 from ..store.hosts import host_identity
 from ..store.interface import Store
+from ..types import internal
 from ..upstream.client import Upstream
 from ..wire.hops import Name
 
@@ -141,6 +142,14 @@ class Host:
 
         catalogue.when_fetched, upstream.when_unreachable = note_fetch, note_unreachable
         catalogue.when_changed = changed
+
+    def serves(self, row: internal.CatalogueRow) -> bool:
+        """Return whether its settings let it be used for a model."""
+        return self.serves_name(row.key, row.name)
+
+    def serves_name(self, *names: str) -> bool:
+        """Return whether its settings let it be used for a model of these names."""
+        return not self.settings.models or serves(self.settings.models, *names)
 
     def slots(self) -> int:
         """Return how many requests its loaded models run at once, all of them together."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
+from ..catalogue.download_sources import download_names
 from ..catalogue.downloads import NO_DOWNLOADS, Downloads, Job
 from ..faults import Refusal, afresh
 from ..types import internal
@@ -72,7 +73,7 @@ class Pulls:
 
         Raises Refusal and UpstreamFailure as the first host that fails does.
         """
-        hosts = self._chosen()
+        hosts = self._chosen(wish)
         if len(hosts) == 1:
             async with aclosing(hosts[0].downloads.follow(wish)) as jobs:
                 async for job in jobs:
@@ -102,10 +103,10 @@ class Pulls:
     async def aclose(self) -> None:
         """Do nothing: the hosts close their downloads."""
 
-    def _chosen(self) -> Sequence[Host]:
+    def _chosen(self, wish: internal.DownloadWish) -> Sequence[Host]:
         able = [
             host
-            for host in self._fleet.hosts
+            for host in self._allowed(wish)
             if not host.is_away
             and host.catalogue.dialect == "v1"
             and not self._fleet.draining.has(host)
@@ -126,6 +127,34 @@ class Pulls:
         if not chosen:
             raise Refusal(501, NO_DOWNLOADS)
         return chosen
+
+    def _allowed(self, wish: internal.DownloadWish) -> list[Host]:
+        """
+        Return the hosts that are used for what is to be downloaded.
+
+        Raises Refusal (400) if there is none, or `downloads.to` names another.
+        """
+        refused = [host.name for host in self._fleet.hosts if not may_have(host, wish)]
+        named = [name for name in self._to if name in refused]
+        if named or len(refused) == len(self._fleet.hosts):
+            raise not_used_for(wish, named or refused)
+        return [host for host in self._fleet.hosts if host.name not in refused]
+
+
+def may_have(host: Host, wish: internal.DownloadWish) -> bool:
+    """Return whether a host is used for what is to be downloaded, by `hosts.NAME.models`."""
+    return host.serves_name(*download_names(wish))
+
+
+def not_used_for(wish: internal.DownloadWish, hosts: Sequence[str]) -> Refusal:
+    """Return the refusal of a download to hosts that are not used for the model."""
+    settings = " and ".join(f"hosts.{name}.models" for name in hosts)
+    verb = "leaves" if len(hosts) == 1 else "leave"
+    return Refusal(
+        400,
+        f"{wish.model} is not downloaded, because {settings} {verb} it out: change that, or pull "
+        "a model that fits",
+    )
 
 
 async def _read(

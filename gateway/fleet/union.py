@@ -22,7 +22,6 @@ from ..catalogue.view import Dialect, View, fold
 from ..faults import UpstreamFailure, afresh
 from ..names import grammar, suggestions
 from ..observability.journal import get_logger
-from ..settings.hosts import serves
 from ..settings.schema import Settings
 from ..types import internal
 from .host import Host
@@ -289,8 +288,7 @@ class Union:
         )
 
     def _serves(self, number: int, row: Row) -> bool:
-        patterns = self._hosts()[number].settings.models
-        return not patterns or serves(patterns, row.key, row.name)
+        return self._hosts()[number].serves(row)
 
     def _own_rows(self, number: int, view: View) -> list[Row]:
         return [row for row in view.rows if self._serves(number, row)]

@@ -20,7 +20,6 @@ from ..fleet.host import Host
 from ..fleet.ticket import Ticket
 from ..runtime.context import RequestContext
 from ..runtime.patching import PassedOn, changed, due
-from ..settings.hosts import serves
 from ..settings.schema import Settings
 from ..wire.lenient import UNREADABLE
 from .hiding import HIDE_MODELS
@@ -132,7 +131,7 @@ def _joined(
         for number, item in enumerate(items):
             own = members_of(bytes(item)) or {}
             name = _value(own.get(by))
-            if isinstance(name, str) and not serves(host.settings.models, name):
+            if isinstance(name, str) and not host.serves_name(name):
                 continue
             key = name if isinstance(name, str) else (host.name, number)
             known = found.get(key)

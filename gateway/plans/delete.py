@@ -46,8 +46,10 @@ async def plan(request: ollama.DeleteRequest, run: Run) -> Outcome:
         raise Refusal(
             501, f"{context.asked.text} is named in the gateway's configuration: take it out there"
         )
-    # specs/mappings/delete.yaml:22: refuse
+    # specs/mappings/delete.yaml:22: do
+    await steps.find_files(run)
+    # specs/mappings/delete.yaml:23: refuse
     raise Refusal(
         501,
-        f"LM Studio deletes models only in its own window: remove {context.model.key} under My Models",
+        f"LM Studio deletes models only in its own window: remove {context.model.key} under My Models{context.on_hosts}",
     )

@@ -66,6 +66,7 @@ class RequestContext:
         "model",
         "models",
         "now",
+        "on_hosts",
         "path",
         "pictures",
         "running",
@@ -100,6 +101,7 @@ class RequestContext:
         self.conditions: dict[Callable[[RequestContext], bool], bool] = {}
         self.think_values = ""
         self.pictures: dict[str, str] = EMPTY_PICTURES
+        self.on_hosts = ""
         self.kept_name: Literal["stored", "configured", "none"] = "none"
         self.models: list[internal.CatalogueRow] = []
         self.kept_models: list[internal.CatalogueRow] = []

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from conformance.standin.catalogue import EMBEDDING, GRADED, PLAIN, SWITCHED
-from conformance.tests.gateway.fleet.fleets import open_fleet
+from conformance.tests.gateway.fleet.fleets import Fleet, open_fleet
 from conformance.tests.gateway.support import CHAT, chat, generate
 
 A: dict[str, Any] = {"models": (PLAIN, GRADED)}
@@ -85,6 +85,37 @@ async def test_patterns_leave_models_out() -> None:
 
     assert 3 == len(listed)
     assert 404 == answer.status_code
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-olgate-host": "a"}], ids=["all hosts", "pinned"])
+async def test_lists_leave_out_what_a_host_is_not_used_for(headers: dict[str, str]) -> None:
+    """Also what is loaded there, and if the host is named."""
+    name = f"{PLAIN.key}:latest"
+    of_hosts = {"a": {"models": [f"!{PLAIN.key}"]}}
+
+    async def listed(fleet: Fleet, path: str, **given: str) -> list[str]:
+        return [one["name"] for one in (await fleet.get(path, **given))["models"]]
+
+    async with open_fleet(A, B, of_hosts=of_hosts) as fleet:
+        for path in ("/api/tags", "/api/ps"):
+            on_b = await listed(fleet, path, **{"x-olgate-host": "b"})
+            assert 1 == on_b.count(name)
+            found = await listed(fleet, path, **headers)
+            assert (0 if headers else 1) == found.count(name)
+
+
+@pytest.mark.parametrize(
+    ("model", "where"),
+    [(PLAIN.key, " on the hosts a and b"), (SWITCHED.key, " on the host b")],
+    ids=["on both", "on one"],
+)
+async def test_a_model_that_cannot_be_deleted_says_where_it_is(model: str, where: str) -> None:
+    """Somebody has to go there."""
+    async with open_fleet(A, B) as fleet:
+        answer = await fleet.client.request("DELETE", "/api/delete", json={"model": model})
+
+    assert 501 == answer.status_code
+    assert answer.json()["error"].endswith(f"remove {model} under My Models{where}")
 
 
 async def test_ps_lists_the_instances_of_all_hosts() -> None:

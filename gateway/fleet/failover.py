@@ -22,20 +22,26 @@ from .verdicts import verdict_on
 
 def may_move(fleet: Fleet, ticket: Ticket, failure: UpstreamFailure, started_ns: int) -> bool:
     """
-    Return whether a request may go to another host, and take a retry of the budget if it may.
+    Return whether a request may go to another host, and take a retry of the budget if it needs one.
 
     `started_ns` is when the request came, on the performance counter. It may take as long on all
     hosts together as on one: `upstream.first_byte_timeout_s`.
     """
-    host = ticket.host
-    if host is None or ticket.pinned is not None or not verdict_on(failure).may_move:
+    host, verdict = ticket.host, verdict_on(failure)
+    if host is None or ticket.pinned is not None or not verdict.may_move:
         return False
     if not ticket.homes - ticket.tried - {host.number}:
         return False
     limit_s = host.settings.first_byte_timeout_s
     if limit_s is not None and time.perf_counter_ns() - started_ns >= limit_s * 1e9:
         return False
-    return fleet.may_retry()
+    if verdict.against_host == "connect":
+        # The request ran nowhere, so it is no additional one for the others.
+        return True
+    if not fleet.may_retry():
+        return False
+    ticket.budgeted += 1
+    return True
 
 
 def move(ticket: Ticket, failure: UpstreamFailure) -> None:
@@ -60,6 +66,6 @@ def move(ticket: Ticket, failure: UpstreamFailure) -> None:
 def end(fleet: Fleet, ticket: Ticket) -> None:
     """End a request: give back its seat and its retries."""
     ticket.leave()
-    if ticket.retries:
-        fleet.retries.give_back(ticket.retries)
-        ticket.retries = 0
+    if ticket.budgeted:
+        fleet.retries.give_back(ticket.budgeted)
+        ticket.budgeted = 0

@@ -32,6 +32,7 @@ class Ticket:
     __slots__ = (
         "_has_seat",
         "_seats",
+        "budgeted",
         "context",
         "homes",
         "host",
@@ -68,6 +69,8 @@ class Ticket:
         """The numbers of hosts that could serve it, tried or not."""
         self.retries = 0
         """How many hosts it was moved to, each from one that failed."""
+        self.budgeted = 0
+        """Those of them that the retry budget counts."""
         self.warned: set[str] = set()
         """The warnings that its client has got; they are not repeated by another host."""
         self.host: Host | None = None

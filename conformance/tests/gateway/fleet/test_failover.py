@@ -193,6 +193,19 @@ async def test_without_a_budget_nothing_moves(path: str) -> None:
         assert (503, first) == (answer.status_code, answer.headers["x-olgate-host"])
 
 
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_request_that_reached_no_host_needs_no_budget(path: str) -> None:
+    """Many at a time find out that a host is gone, and none of them ran anywhere."""
+    none = {"placement": {"retry_percent": 0, "retry_least": 0}}
+    async with two_hosts(none) as (fleet, first):
+        await fleet.standins[first].stop()
+        answers = await asyncio.gather(*(fleet.post(path, chat(PLAIN.key)) for _ in range(6)))
+        await fleet.standins[first].start()
+        assert {(200, other(first))} == {
+            (each.status_code, each.headers["x-olgate-host"]) for each in answers
+        }
+
+
 async def test_the_budget_is_given_back() -> None:
     """Each request may move, however many have moved before."""
     one = {"placement": {"retry_percent": 0, "retry_least": 1}}

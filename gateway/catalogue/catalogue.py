@@ -94,6 +94,8 @@ class Catalogue:
         """Called after every fetch, with its failure."""
         self.when_changed: Callable[[], None] | None = None
         """Called when the view has become another one."""
+        self.when_outdated: Callable[[], None] | None = None
+        """Called when the view is not to be believed any more."""
         self._warned: set[str] = set()
         self._without_model: set[str] = set()
         self._log = get_logger()
@@ -128,6 +130,8 @@ class Catalogue:
         self._fetching = self._patient = None
         if self.view is not None:
             self.view = self.view.outdated()
+        if self.when_outdated is not None:
+            self.when_outdated()
 
     async def rows(
         self, *, fresh: bool = False, until: float | None = None

@@ -34,7 +34,7 @@ from .placement import Needs, rank
 from .pulls import Pulls
 from .retry_budget import RetryBudget
 from .sessions import Sessions
-from .snapshot import facts_of, snapshot
+from .snapshot import facts_at, facts_of, snapshot
 from .ticket import Ticket
 from .union import Homes, Union
 from .view import ModelHomes, View
@@ -61,6 +61,8 @@ class Fleet:
         self.sessions = Sessions(names.store.board, settings.fleet.session_s)
         self.draining = Draining()
         self._homes: dict[str, ModelHomes] = {}
+        self._homes_of: dict[str, dict[str, Homes]] = {}
+        """What they were made of, by the model's `instances_of` and by their keys."""
         self._view: View | None = None
         self._late: set[int] = set()
         """The numbers of hosts whose list was not there in time."""
@@ -151,7 +153,7 @@ class Fleet:
                     self._keep(self._drain(host, is_counted=not was_one))
                 elif was_one and not self.is_one:
                     host.presence.start()
-                    host.watch(self._note_host, self.union.note_change)
+                    self._watch(host)
             for host in made.values():
                 self._keep(self._start_host(host, tells=True))
             if was_one and not self.is_one:
@@ -164,7 +166,10 @@ class Fleet:
         if tells:
             host.presence.start()
         if not self.is_one:
-            host.watch(self._note_host, self.union.note_change)
+            self._watch(host)
+
+    def _watch(self, host: Host) -> None:
+        host.watch(self._note_host, self.union.note_change, self.union.note_outdated)
 
     async def _drain(self, host: Host, *, is_counted: bool) -> None:
         """Close a host that is none any more, once its requests have ended or had their time."""
@@ -209,7 +214,7 @@ class Fleet:
         homes = await self.union.homes(name, trust_loaded=trust_loaded)
         if homes is None:
             return None
-        ticket.homes = frozenset(homes.rows)
+        ticket.homes = homes.hosts
         ranked = self._ranked(ticket, homes)
         if ranked and self.ejections.shut_until[ranked[0]] == inf:
             # Every home is away. One may be back since it was last asked.
@@ -258,11 +263,17 @@ class Fleet:
         now = time.monotonic()
         if self._view is None:
             self._view = snapshot(
-                self.hosts, self.union.views(), self._homes, self.running, self.ejections.shut_until
+                self.hosts,
+                [number for number, _ in self.union.views()],
+                self._homes,
+                self.running,
+                self.ejections.shut_until,
             )
         view = self._view
         if homes.key not in self._homes:
             self._homes[homes.key] = ModelHomes(facts_of(self.hosts, homes))
+            for instances_of in {row.instances_of for row in homes.rows.values()}:
+                self._homes_of.setdefault(instances_of, {})[homes.key] = homes
         late, tried = self._late, ticket.tried
         out = tried | self.draining.numbers
         # A drained home comes last: the model is known there, and a use of it is refused. After a
@@ -284,8 +295,16 @@ class Fleet:
         return ()
 
     def _forget_homes(self) -> None:
-        self._homes = {}
+        self._homes, self._homes_of = {}, {}
         self._view = None
+
+    def _note_loading(self, host: Host, instances_of: str) -> None:
+        """Have placement know that a host loads a model now, or does so no more."""
+        for key, homes in self._homes_of.get(instances_of, {}).items():
+            row = homes.rows.get(host.number)
+            if row is not None:
+                by_host = {**self._homes[key].by_host, host.number: facts_at(host, row)}
+                self._homes[key] = ModelHomes(by_host)
 
     # -- seats --------------------------------------------------------------------------------
 
@@ -296,7 +315,7 @@ class Fleet:
             key = row.instances_of
             host.loading[key] = host.loading.get(key, 0) + 1
             if host.loading[key] == 1:
-                self._forget_homes()
+                self._note_loading(host, key)
 
     def give_back(self, host: Host, row: Row | None) -> None:
         """Count it no more."""
@@ -306,7 +325,7 @@ class Fleet:
             host.loading[key] -= 1
             if not host.loading[key]:
                 del host.loading[key]
-                self._forget_homes()
+                self._note_loading(host, key)
 
     def _count(self, host: Host, more: int) -> None:
         host.running += more
@@ -360,6 +379,7 @@ class Fleet:
         self.ejections.note_probe(host.number, now, is_well=is_well)
         after = self.ejections.state(host.number, now)
         if not is_well:
+            self.union.note_outdated()
             host.is_away = True
             self._must_probe.set()
         if before != after:

@@ -7,6 +7,7 @@ keys. A host of twice the weight gets twice as many keys.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from math import log
 
@@ -14,6 +15,7 @@ _MASK = 2**64 - 1
 _WHOLE = log(2.0**64)
 
 
+@lru_cache(8192)
 def token_of(text: str) -> int:
     """
     Return 64 bits for a name, the same in every process.

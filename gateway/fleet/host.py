@@ -20,6 +20,7 @@ from ..catalogue.presence import Presence
 from ..catalogue.pulled_names import PulledNames
 from ..catalogue.rows import CapabilityWords
 from ..catalogue.slots import slots_of
+from ..catalogue.view import View
 from ..faults import Refusal, StoreFailure, UpstreamFailure, afresh
 from ..lifecycle.lifecycle import Lifecycle
 from ..lifecycle.ownership import Ownership
@@ -100,6 +101,9 @@ class Host:
         )
         self.downloads = Downloads(self.upstream, self.catalogue, process.downloads)
 
+        self._held_of: View | None = None
+        self._held = 0
+        """How many models are loaded by the list `_held_of`."""
         self.running = 0
         """The requests of this gateway that run here, where there are several hosts."""
         self.elsewhere = 0
@@ -119,12 +123,18 @@ class Host:
         self._log = get_logger(host=name)
         self._warned: set[str] = set()
 
-    def watch(self, tell: Callable[[Host, bool], None], changed: Callable[[], None]) -> None:
+    def watch(
+        self,
+        tell: Callable[[Host, bool], None],
+        changed: Callable[[], None],
+        outdated: Callable[[], None],
+    ) -> None:
         """
         Follow the host among others, after its presence has begun to.
 
         `tell` is called after each fetch of its list, with whether it is well, and for a request
-        for which no connection could be opened; `changed` when the list is another one.
+        for which no connection could be opened; `changed` when the list is another one, and
+        `outdated` when it is not to be believed any more.
         """
         catalogue, upstream = self.catalogue, self.upstream
         fetched, unreachable = catalogue.when_fetched, upstream.when_unreachable
@@ -141,7 +151,15 @@ class Host:
             tell(self, False)
 
         catalogue.when_fetched, upstream.when_unreachable = note_fetch, note_unreachable
-        catalogue.when_changed = changed
+        catalogue.when_changed, catalogue.when_outdated = changed, outdated
+
+    def held(self) -> int:
+        """Return how many models it has loaded, as of its last list."""
+        view = self.catalogue.view
+        if view is not self._held_of:
+            rows = [] if view is None else view.rows
+            self._held_of, self._held = view, sum(1 for row in rows if row.instances)
+        return self._held
 
     def serves(self, row: internal.CatalogueRow) -> bool:
         """Return whether its settings let it be used for a model."""

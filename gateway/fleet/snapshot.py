@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..catalogue import view as lists
 from ..catalogue.slots import slots_of
 from ..types import internal
 from .host import Host
@@ -16,15 +15,20 @@ from .view import BITS, LOADED, LOADING, UNLOADED, HomeFacts, HostFacts, ModelHo
 
 def snapshot(
     hosts: Sequence[Host],
-    seen: Iterable[tuple[int, lists.View]],
+    seen: Iterable[int],
     homes: Mapping[str, ModelHomes],
     running: Sequence[int],
     shut_until: Sequence[float],
 ) -> View:
-    """Return the snapshot of all hosts; `homes` may get more homes when they are asked for."""
+    """
+    Return the snapshot of all hosts.
+
+    `seen` are the numbers of those that have a list. `homes` may get more homes when they are asked
+    for.
+    """
     held = [0] * len(hosts)
-    for number, view in seen:
-        held[number] = sum(1 for row in view.rows if row.instances)
+    for number in seen:
+        held[number] = hosts[number].held()
     return View(
         hosts=tuple(
             HostFacts(
@@ -41,10 +45,11 @@ def snapshot(
 
 def facts_of(hosts: Sequence[Host], homes: Homes) -> dict[int, HomeFacts]:
     """Return what placement needs to know of each home, by its host's number."""
-    return {number: _facts(hosts[number], row) for number, row in homes.rows.items()}
+    return {number: facts_at(hosts[number], row) for number, row in homes.rows.items()}
 
 
-def _facts(host: Host, row: internal.CatalogueRow) -> HomeFacts:
+def facts_at(host: Host, row: internal.CatalogueRow) -> HomeFacts:
+    """Return what placement needs to know of a model on a host."""
     lacks = sum(
         bit for name, bit in BITS.items() if getattr(row.capabilities, name, "unknown") == "no"
     )

@@ -22,6 +22,7 @@ from ..catalogue.view import Dialect, View, fold
 from ..faults import UpstreamFailure, afresh
 from ..names import grammar, suggestions
 from ..observability.journal import get_logger
+from ..observability.record import background
 from ..settings.schema import Settings
 from ..types import internal
 from .host import Host
@@ -30,6 +31,8 @@ Row = internal.CatalogueRow
 
 _TRUST_FACTOR = 12
 """A loaded model is trusted for this many times the cache time of the list, as on one host."""
+_LOOK_SHARE = 1 / 8
+"""The share of the cache time for which a look at the ages of all lists holds."""
 _AGAIN_S = 1.0
 """Seconds between two searches for a name that no host has."""
 _MOST_NAMES = 4096
@@ -40,11 +43,13 @@ class Homes(NamedTuple):
     """
     The hosts that have the model of a name: the row on each, by the host's number.
 
-    `key` is the same for names of the same models.
+    `key` is the same for names of the same models. `hosts` are the keys of `rows`, made once for
+    all requests.
     """
 
     key: str
     rows: dict[int, Row]
+    hosts: frozenset[int]
 
 
 class Union:
@@ -62,6 +67,10 @@ class Union:
         self._forget_s = settings.fleet.forget_s
         self._resolved: dict[str, Homes | None] = {}
         self._searched_at = -inf
+        self._fresh_until = -inf
+        """Until when no list is too old, on the monotonic clock, as of the last look at all."""
+        self._trusted: dict[str, float] = {}
+        """Until when a model counts as loaded, by `Homes.key`, as of the last look at its homes."""
         self.when_changed: list[Callable[[], None]] = []
         self.when_late: Callable[[Host], None] = Host.note_late
         """Called with a host whose list was not there in time."""
@@ -198,7 +207,9 @@ class Union:
                 if rank == best or each.request_key in keys
             }
             key = row.request_key if len(keys) == 1 else f"{row.request_key}\n{text}"
-            homes = Homes(f"{key}\n{row.name}" if row.made is not msgspec.UNSET else key, rows)
+            if row.made is not msgspec.UNSET:
+                key = f"{key}\n{row.name}"
+            homes = Homes(key, rows, frozenset(rows))
         if len(self._resolved) >= _MOST_NAMES:
             self._resolved.clear()
         self._resolved[text] = homes
@@ -215,8 +226,14 @@ class Union:
     def note_change(self) -> None:
         """Take note that a host's list, or what is kept of names, has become another one."""
         self._resolved.clear()
+        self.note_outdated()
         for act in self.when_changed:
             act()
+
+    def note_outdated(self) -> None:
+        """Take note that a host's list is not to be believed any more, or the host is away."""
+        self._fresh_until = -inf
+        self._trusted.clear()
 
     async def refresh(self, max_age_s: float) -> None:
         """
@@ -226,6 +243,8 @@ class Union:
         all is known, the first answer is waited for. Raises UpstreamFailure if there is none.
         """
         now = time.monotonic()
+        if max_age_s and now < self._fresh_until:
+            return
         asked: dict[asyncio.Task[View], Host] = {}
         for host in self._hosts():
             view = host.catalogue.view
@@ -243,6 +262,9 @@ class Union:
                 self.when_late(asked[task])
         if next(self.views(), None) is None:
             await self._await_first()
+        elif not asked:
+            # The look costs time for each host, and so not every request makes it.
+            self._fresh_until = now + max_age_s * _LOOK_SHARE
 
     async def ask_again(self, numbers: Iterable[int]) -> None:
         """Ask hosts that are away, within the time for a list: one may be back."""
@@ -266,6 +288,20 @@ class Union:
         raise UpstreamFailure("no host answers", fault="connect")
 
     def _is_trusted(self, homes: Homes) -> bool:
+        """Return whether a model is loaded somewhere by a list that is not too old."""
+        holds_s = self.max_age_s * _LOOK_SHARE
+        now, until = time.monotonic(), self._trusted.get(homes.key, -inf)
+        if now < until:
+            return True
+        if now < until + holds_s:
+            # The request does not wait for the look at all homes.
+            self._trusted[homes.key] = now + holds_s
+            asyncio.get_running_loop().call_soon(self._look_at, homes, context=background())
+            return True
+        return self._look_at(homes)
+
+    def _look_at(self, homes: Homes) -> bool:
+        """Look whether a model is loaded somewhere, and have lists that get old fetched."""
         hosts, now = self._hosts(), time.monotonic()
         trusted = False
         for number, row in homes.rows.items():
@@ -277,6 +313,10 @@ class Union:
             trusted = trusted or (bool(row.instances) and age_s <= self.max_age_s * _TRUST_FACTOR)
             if age_s > self.max_age_s / 2:
                 host.catalogue.refresh_later()
+        if trusted:
+            self._trusted[homes.key] = now + self.max_age_s * _LOOK_SHARE
+        else:
+            self._trusted.pop(homes.key, None)
         return trusted
 
     def _best(self) -> list[tuple[int, View]]:

@@ -1,0 +1,96 @@
+"""What it costs to place a request does not grow with the number of hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from gateway.catalogue.view import build_view
+from gateway.fleet.fleet import Fleet
+from gateway.fleet.host import Names
+from gateway.settings.schema import HostSettings, ModelSettings, Settings
+from gateway.store.sqlite import SqliteStore
+from gateway.types import internal
+from gateway.wire.client_api import OLLAMA
+from gateway.wire.hops import new_name
+
+LOADED, COLD = "harbor/lantern-8b", "meadow/thicket-4b"
+
+
+async def open_fleet(hosts: int) -> Fleet:
+    """Return a fleet of hosts of which each has sent its list: one model is loaded on all."""
+    settings = Settings(
+        models=ModelSettings(catalogue_ttl_s=3600.0),
+        hosts={
+            f"h{number}": HostSettings(url=f"http://10.0.{number // 250}.{number % 250 + 1}:1234")
+            for number in range(hosts)
+        },
+    )
+    names = Names(SqliteStore(None), settings, "gateway", new_name(), OLLAMA.capabilities)
+    fleet = Fleet(settings, names)
+    await names.pulled.refresh()
+    for host in fleet.hosts:
+        listed = internal.HostModels(
+            models=[
+                internal.HostModel(
+                    key=LOADED, kind="llm", instances=[internal.HostInstance(id=LOADED)]
+                ),
+                internal.HostModel(key=COLD, kind="llm"),
+            ]
+        )
+        host.catalogue.view = build_view(
+            "v1", time.monotonic(), listed, lambda key: "", (), OLLAMA.capabilities
+        )
+    return fleet
+
+
+async def serve(fleet: Fleet, name: str) -> None:
+    """Place one request, and end it."""
+    ticket = fleet.ticket()
+    assert ticket is not None
+    ticket.key = 12345
+    assert await fleet.choose(ticket, name, trust_loaded=True) is not None
+    ticket.leave()
+
+
+def steps_of(work: Callable[[], None]) -> int:
+    """Return how many instructions of Python some work takes."""
+    steps = 0
+
+    def look(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal steps
+        frame.f_trace_opcodes = True
+        steps += event == "opcode"
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return steps
+
+
+def steps_to_place(hosts: int, name: str) -> int:
+    """Return what a request costs after the first ones, in instructions."""
+    loop = asyncio.new_event_loop()
+    try:
+        fleet = loop.run_until_complete(open_fleet(hosts))
+        for _ in range(2):
+            loop.run_until_complete(serve(fleet, name))
+        steps = steps_of(lambda: loop.run_until_complete(serve(fleet, name)))
+        loop.run_until_complete(fleet.aclose())
+        return steps
+    finally:
+        loop.close()
+
+
+def test_placing_a_request_for_a_loaded_model_costs_the_same_for_any_number_of_hosts() -> None:
+    """From one part of a large pool on; a decision looks at a bounded number of homes."""
+    few, many = steps_to_place(100, LOADED), steps_to_place(800, LOADED)
+    assert many < 1.5 * few

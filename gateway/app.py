@@ -30,6 +30,7 @@ from .engine.model_check import ModelCheck
 from .engine.relay import Relay
 from .engine.run import Services
 from .engine.turns import Turns
+from .explain.jobs import Jobs
 from .faults import ClientGone, Refusal
 from .fleet.drain_route import DrainRoute
 from .fleet.fleet import Fleet
@@ -223,7 +224,14 @@ def create_app(
     if settings.routes.console:
         traffic = Traffic((HEALTH, metrics.PATH, *CONSOLE_PATHS))
         shown = Snapshots(process.fleet, live, traffic, process.store)
-        console = Console(shown, live, keys, is_one_of_several=worker is not None)
+        console = Console(
+            shown,
+            live,
+            keys,
+            explainer=Jobs(),
+            inspector=inspector,
+            is_one_of_several=worker is not None,
+        )
         gates_of[COOKIE] = console.admission.note_session
         for method, path, serve in console.routes():
             handlers.append(_handler(path, serve))

@@ -88,7 +88,9 @@ def inspect(
     from ..calls.host import list_v1
 
     code, models = get(list_v1().path)
-    _print_case(exchange, name or f"inspected/{_word(identifier)}", models if code == 200 else None)
+    from ..explain.exporting import case_name
+
+    _print_case(exchange, name or case_name(identifier), models if code == 200 else None)
 
 
 def _print_case(exchange: dict[str, Any], name: str, models: dict[str, Any] | None) -> None:
@@ -100,13 +102,3 @@ def _print_case(exchange: dict[str, Any], name: str, models: dict[str, Any] | No
         click.echo(case_text(as_case(exchange, name, models)), nl=False)
     except NotExplained as problem:
         fail(str(problem))
-
-
-def _word(text: str) -> str:
-    """
-    Return an id as a part of a case's name.
-
-    >>> _word("3F-a_1")
-    '3f-a-1'
-    """
-    return "".join(letter if letter.isalnum() else "-" for letter in text.lower())

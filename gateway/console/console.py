@@ -12,12 +12,14 @@ from hashlib import sha256
 from typing import Any
 
 from ..faults import ClientGone
+from ..observability.inspector import Inspector
 from ..server.asgi import ASGIApp, AsgiClient, client_of, header, while_connected
 from ..server.keys import KeyGate
 from ..server.routes import (
     CONSOLE,
     CONSOLE_ACT,
     CONSOLE_EVENTS,
+    CONSOLE_EXPLAIN,
     CONSOLE_FILES,
     CONSOLE_LOGIN,
     CONSOLE_LOGOUT,
@@ -26,6 +28,7 @@ from ..settings.live import LiveSettings
 from .acting import Acting, read_order
 from .admission import COOKIE, Admission, read_fields, shown_key
 from .answering import HTML, Refused, add_headers, answer, answer_done, answer_refused
+from .explaining import MOST_BYTES, Explainer, Explaining
 from .feed import MOST_PAGES, Feed
 from .sessions import cookie_for, token_in
 from .snapshot import Snapshots
@@ -48,6 +51,8 @@ class Console:
         live: LiveSettings,
         keys: KeyGate,
         *,
+        explainer: Explainer,
+        inspector: Inspector | None = None,
         is_one_of_several: bool = False,
     ) -> None:
         """Show `snapshots` to those whom `keys` lets in; one of several processes shows nothing."""
@@ -57,7 +62,10 @@ class Console:
         self._feed: Feed | None = None
         self._files: dict[str, tuple[bytes, str]] = {}
         self._is_closed = False
+        self._explaining = Explaining(snapshots, explainer, inspector)
         snapshots.acts = self._acting.shown
+        if inspector is not None:
+            snapshots.kept = inspector.ids
 
     def routes(self) -> Iterator[tuple[str, str, ASGIApp]]:
         """Yield the method, the path and the application of each route."""
@@ -66,6 +74,7 @@ class Console:
         yield "POST", CONSOLE_LOGIN, self._serve_login
         yield "POST", CONSOLE_LOGOUT, self._serve_logout
         yield "POST", CONSOLE_ACT, self._serve_act
+        yield "POST", CONSOLE_EXPLAIN, self._serve_explain
         for path in CONSOLE_FILES:
             yield "GET", path, partial(self._serve_file, path.rpartition("/")[2])
 
@@ -137,6 +146,18 @@ class Console:
             await answer_refused(client, scope, said)
         else:
             await answer_done(client, scope, said, CONSOLE)
+
+    async def _serve_explain(self, scope: Any, receive: Any, send: Any) -> None:
+        client = client_of(scope)
+        try:
+            form = await self.admission.read_form(scope, receive, MOST_BYTES)
+        except ClientGone:
+            return
+        if isinstance(form, Refused):
+            await answer_refused(client, scope, form)
+            return
+        token = self.admission.form_token(scope)
+        await self._explaining.serve(client, scope, form, token)
 
     async def _serve_login(self, scope: Any, receive: Any, send: Any) -> None:
         client, admission = client_of(scope), self.admission

@@ -76,6 +76,8 @@ class EndedRequest(msgspec.Struct, frozen=True, kw_only=True):
     took_s: float
     result: str
     is_failed: bool
+    is_kept: bool
+    """Whether its bodies are kept (`inspect.requests`)."""
     tokens_in: int | None
     tokens_out: int | None
 
@@ -90,6 +92,33 @@ class ModelShown(msgspec.Struct, frozen=True, kw_only=True):
     can: str
     is_loaded: bool
     hosts: str
+
+
+class RouteView(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What one route would make of a model's name; `verdict` is sent, answered or refused.
+
+    `text` says where it would go or why not, `made` which values a derived model brings.
+    """
+
+    route: str
+    verdict: str
+    text: str
+    asked: str
+    name: str
+    key: str
+    host: str
+    context: int
+    can: str
+    made: tuple[str, ...]
+
+
+class Explained(msgspec.Struct, frozen=True, kw_only=True):
+    """An explanation in lines, or of each route of a model, or the reason why there is none."""
+
+    problem: str = ""
+    lines: tuple[str, ...] = ()
+    routes: tuple[RouteView, ...] = ()
 
 
 class SettingShown(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .records import Snapshot
+from .records import Explained, Snapshot
 
 FILES = Path(__file__).parent / "files"
 SECTIONS = Snapshot.__struct_fields__
@@ -70,6 +70,12 @@ def render_page(snapshot: Snapshot, *, has_session: bool, token: str) -> bytes:
         sections=sections, has_session=has_session, token=token, now=time.time()
     )
     return text.encode("utf-8", "replace")
+
+
+def render_explained(explained: Explained, *, notes: tuple[str, ...], **form: str) -> bytes:
+    """Return the page with an explanation; `form` is what was asked for, and the token."""
+    template = _TEMPLATES.get_template("explained.html")
+    return template.render(it=explained, notes=notes, **form).encode("utf-8", "replace")
 
 
 def render_notice(title: str, text: str, *, has_form: bool) -> bytes:

@@ -14,6 +14,8 @@ from contextvars import Context
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from ..catalogue.slots import slots_of
 from ..catalogue.view import View
 from ..fleet.fleet import Fleet
@@ -64,6 +66,8 @@ class Snapshots:
         self._trouble = ""
         self.acts: Callable[[], tuple[ActionShown, ...]] = tuple
         """Returns what was begun on the page."""
+        self.kept: Callable[[], frozenset[str]] = frozenset
+        """Returns the ids of requests whose bodies are kept."""
         self._models: tuple[tuple[View | None, ...], tuple[ModelShown, ...]] = ((), ())
         self._settings: tuple[Settings | None, tuple[SettingShown, ...]] = (None, ())
 
@@ -74,7 +78,7 @@ class Snapshots:
             hosts=tuple(self._host(host) for host in self._fleet.hosts),
             actions=self.acts(),
             running=tuple(self._running()),
-            recent=tuple(_ended(each) for each in reversed(self._traffic.last)),
+            recent=tuple(self._recent()),
             models=self._known_models(),
             settings=self._known_settings(),
         )
@@ -169,6 +173,21 @@ class Snapshots:
                 tokens=record.events,
             )
 
+    def _recent(self) -> Iterable[EndedRequest]:
+        kept = self.kept()
+        for each in reversed(self._traffic.last):
+            yield _ended(each, is_kept=each.id in kept)
+
+    def explained_hosts(self) -> tuple[Settings, tuple[str, ...]]:
+        """Return the settings by which a request is explained now, and what is left out and why."""
+        settings, fleet = self._live.current, self._fleet
+        drained = [host.name for host in fleet.hosts if fleet.draining.has(host)]
+        if not drained or len(drained) == len(fleet.hosts):
+            return settings, ()
+        left = {name: host for name, host in settings.hosts.items() if name not in drained}
+        notes = tuple(f"the host {name} is left out: it is drained" for name in drained)
+        return msgspec.structs.replace(settings, hosts=left), notes
+
     def _known_models(self) -> tuple[ModelShown, ...]:
         hosts = self._fleet.hosts
         views = tuple(host.catalogue.view for host in hosts)
@@ -259,7 +278,7 @@ def _who(agent: str, key: object) -> str:
     return " · ".join(part for part in (agent, f"key {key}" if key is not None else "") if part)
 
 
-def _ended(each: Ended) -> EndedRequest:
+def _ended(each: Ended, *, is_kept: bool) -> EndedRequest:
     status = "no answer" if each.status is None else str(each.status)
     parts = [status]
     if each.outcome != "complete":
@@ -276,6 +295,7 @@ def _ended(each: Ended) -> EndedRequest:
         took_s=round(each.took_ns / 1e9, 2),
         result=", ".join(parts),
         is_failed=each.fault is not None or each.status is None or each.status >= 400,
+        is_kept=is_kept,
         tokens_in=each.tokens_in,
         tokens_out=each.tokens_out,
     )

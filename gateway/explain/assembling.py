@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from ..passthrough.routes import Routes
 from ..plans.endpoints import ENDPOINTS, PASSTHROUGH
+from ..server.asgi import HOST
 from ..server.dialects import LMSTUDIO_MOUNTS, MOUNTS
 from ..server.own_requests import Sent
 from ..server.routes import RouteTable
@@ -147,11 +148,19 @@ class Assembly:
             name=row.name,
             key=row.key,
             request_key=row.request_key,
+            host=self._host(),
             capabilities=msgspec.to_builtins(row.capabilities),
             loaded=[msgspec.to_builtins(one) for one in row.instances],
             max_context_length=longest if isinstance(longest, int) else None,
             derived=row.made is not UNSET,
         )
+
+    def _host(self) -> str:
+        """Return the host that the request got to, or that the answer tells."""
+        if self._main is not None:
+            return self._main.host
+        told = dict(self._sent.headers)
+        return told.get(HOST.decode(), "")
 
     # -- fields and changes -------------------------------------------------------------------
 
@@ -206,6 +215,7 @@ class Assembly:
                 name: "(hidden)" if name in _HIDDEN else value
                 for name, value in request.headers.items()
             },
+            host=request.host,
             body=body,
         )
         origin: Origin | None = None

@@ -36,7 +36,7 @@ def read_curl(line: str, folder: Path | None = None) -> Asked:
     >>> asked.method, asked.path, asked.body
     ('POST', '/api/chat', b'{"model": "m"}')
 
-    `folder` is where the files of `-d @FILE` are. Raises NotExplained.
+    `folder` is where the files of `-d @FILE` are; None if none may be read. Raises NotExplained.
     """
     words = _words(line)
     method, url, headers, data = "", "", dict[str, str](), list[bytes]()
@@ -127,7 +127,12 @@ def _data(value: str, folder: Path | None, *, is_raw: bool, keeps: bool) -> byte
         return value.encode("utf-8", "surrogateescape")
     if value == "@-":
         raise NotExplained("the curl line takes its body from a pipe (@-); put it into a file")
-    path = (folder or Path()) / value[1:]
+    if folder is None:
+        raise NotExplained(
+            f"the curl line takes its body from the file {value[1:]}, and no file is read here; "
+            "paste the body in its place"
+        )
+    path = folder / value[1:]
     try:
         found = path.read_bytes()
     except OSError as problem:

@@ -20,9 +20,10 @@ import msgspec
 from ..settings.schema import Settings
 from .asked import Asked
 from .assembling import Assembly, Way
-from .host import Host, PlayedHost
+from .host import Host
+from .hosts import ONLY, Lists, PlayedHosts, ask_hosts, united
 from .index import load_index
-from .models import Models, ask_models, with_openai
+from .models import Models, with_openai
 from .problems import NotExplained
 from .report import Explanation
 from .running import MakeApp, run_watched, settings_for
@@ -36,13 +37,14 @@ def explain(
     asked: Asked,
     settings: Settings,
     make_app: MakeApp,
-    models: Models | None = None,
+    models: Models | Lists | None = None,
     make_host: MakeHost | None = None,
 ) -> Explanation:
     """
     Return what becomes of a request with these settings, by the application that `make_app` makes.
 
-    Without `models`, LM Studio is asked for its lists. `make_host` replaces the host that is
+    Without `models`, each host is asked for its lists. A list of a file stands for one host;
+    `Lists` have several. `make_host` replaces the host that is
     played. Raises NotExplained for settings of a case that are none.
     """
     wanted = _with(settings, asked)
@@ -56,24 +58,32 @@ async def _explain(
     asked: Asked,
     settings: Settings,
     make_app: MakeApp,
-    models: Models | None,
+    models: Models | Lists | None,
     make_host: MakeHost | None,
 ) -> Explanation:
     if models is None and asked.lists:
         models = Models("file", asked.source, with_openai(dict(asked.lists)))
-    if models is None:
-        models = await ask_models(settings.upstream, _name_in(asked))
+    if isinstance(models, Models):
+        lists = Lists({ONLY: models})
+    else:
+        lists = models or await ask_hosts(settings, name_in(asked))
+    listed = united(lists.there)
     way = Way(asked)
     index = load_index()
     trace = Trace(index)
-    host = make_host(models) if make_host is not None else PlayedHost(models, asked.answer)
+    host: Host = PlayedHosts(lists.there, asked.answer)
+    if make_host is not None:
+        host = make_host(listed)
     with TemporaryDirectory(prefix="olgate-explain-", ignore_cleanup_errors=True) as folder:
         async with host:
-            used = settings_for(settings, host.url, Path(folder))
+            used = settings_for(settings, host.url, Path(folder), host.urls)
             with trace.watching():
                 sent = await run_watched(asked, used, make_app, host, trace)
     assembly = Assembly(asked, way, trace, host.seen, sent, index)
-    return assembly.explanation(models, list(_notes(asked, settings, models)))
+    notes = [*_notes(asked, settings, listed), *lists.left_out]
+    if isinstance(models, Models) and len(settings.hosts) > 1:
+        notes.append("the list stands for one host; the gateway has several")
+    return assembly.explanation(listed, notes)
 
 
 def _with(settings: Settings, asked: Asked) -> Settings:
@@ -93,7 +103,8 @@ def _merge(base: Any, more: Any) -> Any:
     return {**base, **{key: _merge(base.get(key), value) for key, value in more.items()}}
 
 
-def _name_in(asked: Asked) -> str | None:
+def name_in(asked: Asked) -> str | None:
+    """Return the model that a request names, None if it names none."""
     try:
         value = json.loads(asked.body or b"")
     except (ValueError, RecursionError):
@@ -113,7 +124,7 @@ def _notes(asked: Asked, settings: Settings, models: Models) -> list[str]:
         )
     if settings.store.url is not None:
         notes.append("a store in Redis is not read here, so derived models are not known")
-    if settings.listen.keys:
+    if settings.listen.keys or settings.keys:
         notes.append("access keys are not checked here")
     if asked.answer is None:
         notes.append("no answer of LM Studio's was given, so the way back is not shown (--answer)")

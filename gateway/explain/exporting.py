@@ -191,3 +191,14 @@ def _with_pictures(value: Any) -> Any:
 def case_text(case: Mapping[str, Any]) -> str:
     """Return a case as the text of its file: JSON, which is YAML, too."""
     return json.dumps(case, indent=2, ensure_ascii=False) + "\n"
+
+
+def case_name(identifier: str) -> str:
+    """
+    Return the name of the case of an exchange.
+
+    >>> case_name("3F-a_1")
+    'inspected/3f-a-1'
+    """
+    word = "".join(letter if letter.isalnum() else "-" for letter in identifier.lower())
+    return f"inspected/{word}"

@@ -23,11 +23,14 @@ _CURL = re.compile(r"\s*(?:[$%>]\s+)?curl(?:\.exe)?\s")
 _EVENT = re.compile(rb"\s*(?::|data:|event:|id:|retry:)")
 
 
-def read_request(text: str, route: str | None, where: str, folder: Path, case: str | None) -> Asked:
+def read_request(
+    text: str, route: str | None, where: str, folder: Path | None, case: str | None
+) -> Asked:
     """
     Return the request that a text holds: JSON, a curl line, a case or a recorded exchange.
 
-    `where` names the text in sentences. Files that it names are looked for from `folder`. Raises
+    `where` names the text in sentences. Files that it names are looked for from `folder`; None is
+    for texts of which no file may be read, and no setting be taken, so that no case is. Raises
     NotExplained.
     """
     if _CURL.match(text):
@@ -36,6 +39,11 @@ def read_request(text: str, route: str | None, where: str, folder: Path, case: s
     found = value if isinstance(value, list) else [value]
     cases = [one for one in found if isinstance(one, Mapping) and "case" in one]
     if cases:
+        if folder is None:
+            raise NotExplained(
+                "a case names files and settings, which are not read here: explain it with "
+                "`olgate explain FILE`"
+            )
         return _of_case(_chosen(cases, case, where), folder, where)
     if isinstance(value, Mapping) and "client" in value and "upstream" in value:
         return _of_exchange(value, where)

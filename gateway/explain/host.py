@@ -15,6 +15,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
+from ..upstream.identity import GREETING
 from .asked import Answered
 from .models import OPENAI, V0, V1, Models
 
@@ -32,6 +33,8 @@ class Request:
     target: str
     headers: dict[str, str]
     body: bytes
+    host: str = ""
+    """The name of the host that it was made of, where there are several."""
 
     @property
     def path(self) -> str:
@@ -54,10 +57,17 @@ class Request:
 class Host(Protocol):
     """What an explanation is made against."""
 
-    url: str
     seen: list[Request]
     reached: asyncio.Event
     """Set when a request came that nothing was given to answer with."""
+
+    @property
+    def url(self) -> str:
+        """Its address, or that of the first of several."""
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """The addresses by the names in the settings' table of hosts; none without a table."""
 
     async def __aenter__(self) -> Self:
         """Listen."""
@@ -75,6 +85,7 @@ class PlayedHost:
     url: str = ""
     seen: list[Request] = field(default_factory=list)
     reached: asyncio.Event = field(default_factory=asyncio.Event)
+    name: str = ""
 
     def __post_init__(self) -> None:
         self._lists: dict[str, Any] = deepcopy(dict(self.models.lists))
@@ -101,6 +112,11 @@ class PlayedHost:
             with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                 while (request := await read_head(reader)) is not None:
                     request.body = await read_body(reader, request.headers)
+                    if request.path == GREETING:
+                        # Asked in the background, and of no request.
+                        await _send(writer, _said({"lmstudio": True}))
+                        continue
+                    request.host = self.name
                     self.seen.append(request)
                     answer = self._answer(request)
                     if answer is None:

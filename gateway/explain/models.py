@@ -39,8 +39,7 @@ class Models:
     @property
     def count(self) -> int:
         """How many models there are."""
-        lists = [_rows(self.lists[path]) for path in (V1, V0, OPENAI) if path in self.lists]
-        return len(lists[0]) if lists else 0
+        return len(rows_of(self))
 
 
 def read_models(path: Path) -> Models:
@@ -113,6 +112,13 @@ def _json(body: bytes) -> Any:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, Mapping) and isinstance(value.get("models", value.get("data")), list)
+
+
+def rows_of(models: Models) -> list[dict[str, Any]]:
+    """Return the rows of the richest list."""
+    return next(
+        (_rows(models.lists[path]) for path in (V1, V0, OPENAI) if path in models.lists), []
+    )
 
 
 def _rows(value: Any) -> list[dict[str, Any]]:

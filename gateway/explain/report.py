@@ -41,6 +41,8 @@ class ModelPart(Struct, kw_only=True):
     name: str
     key: str
     request_key: str
+    host: str
+    """The host that would serve, "" where there is one."""
     capabilities: dict[str, str]
     loaded: list[dict[str, Any]]
     max_context_length: int | None = None
@@ -119,6 +121,8 @@ class CallPart(Struct, kw_only=True):
     method: str
     path: str
     headers: dict[str, str]
+    host: str = ""
+    """The host that would get it, "" where there is one."""
     body: Any = UNSET
     made: list[Made] = field(default_factory=list)
     """Its fields with their rules, for the request that the answer comes from."""

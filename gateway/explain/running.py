@@ -8,9 +8,10 @@ store (a copy) and the checks of keys differ.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import msgspec
@@ -29,11 +30,15 @@ MakeApp: TypeAlias = Callable[[Settings], App]
 _STORE = "store.sqlite3"
 
 
-def settings_for(settings: Settings, url: str, folder: Path) -> Settings:
+def settings_for(
+    settings: Settings, url: str, folder: Path, urls: Mapping[str, str] = MappingProxyType({})
+) -> Settings:
     """
     Return settings for a run in which nothing of the user's is changed.
 
-    The store is a copy in `folder`, or empty where it is a Redis. Keys are not asked for.
+    `urls` are the addresses of the hosts that take part, by their names, where the settings have a
+    table of hosts. The store is a copy in `folder`, or empty where it is a Redis. Keys are not
+    asked for.
     """
     replace = msgspec.structs.replace
     path = settings.store.path
@@ -44,9 +49,10 @@ def settings_for(settings: Settings, url: str, folder: Path) -> Settings:
     return replace(
         settings,
         upstream=replace(settings.upstream, url=url),
-        hosts={},
+        hosts={name: replace(settings.hosts[name], url=each) for name, each in urls.items()},
+        keys={},
         store=replace(settings.store, path=copied, url=None, url_file=None),
-        listen=replace(settings.listen, keys=(), keys_file=None),
+        listen=replace(settings.listen, keys=(), keys_file=None, more=()),
     )
 
 

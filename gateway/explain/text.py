@@ -157,7 +157,7 @@ def _call(call: CallPart, whole: bool) -> Iterator[str]:
         return
     yield ""
     title = "LM STUDIO WOULD GET" if call.purpose == "answer" else f"BEFORE IT ({call.purpose})"
-    yield f"{title}: {call.method} {call.path}"
+    yield f"{title}: {call.method} {call.path}" + (f" on {call.host}" if call.host else "")
     if whole:
         yield from table((name, value) for name, value in call.headers.items())
     if call.made:

@@ -198,6 +198,10 @@ class Inspector:
 
         return receiving, sending
 
+    def ids(self) -> frozenset[str]:
+        """Return the ids of all exchanges."""
+        return frozenset(one.id for one in self._kept)
+
     def summaries(self) -> list[dict[str, Any]]:
         """Return a line for each exchange, the newest first."""
         return [

@@ -44,7 +44,8 @@ class Inspections:
         A key that is wanted has been checked by then (`keys`).
         """
         address, *_ = scope.get("client") or ("",)
-        has_keys = bool(self._live.current.listen.keys)
+        settings = self._live.current
+        has_keys = bool(settings.listen.keys or settings.keys)
         if header(scope, b"origin") or not (has_keys or is_loopback(address)):
             return 403, encode_error(
                 "kept exchanges are shown to callers on this machine, or with one of the "

@@ -117,11 +117,21 @@ CONSOLE_EVENTS = "/olgate/events"
 CONSOLE_ACT = "/olgate/act"
 """Where the page's forms go that load, unload, pull or drain."""
 
+CONSOLE_EXPLAIN = "/olgate/explain"
+"""Where the page's forms go that ask what becomes of a request, or of a model's name."""
+
 CONSOLE_LOGIN = "/olgate/login"
 CONSOLE_LOGOUT = "/olgate/logout"
 CONSOLE_FILES = ("/olgate/console.css", "/olgate/console.js", "/olgate/icon.svg")
 
-CONSOLE_OPEN = (CONSOLE, CONSOLE_LOGIN, CONSOLE_LOGOUT, CONSOLE_ACT, *CONSOLE_FILES)
+CONSOLE_OPEN = (
+    CONSOLE,
+    CONSOLE_LOGIN,
+    CONSOLE_LOGOUT,
+    CONSOLE_ACT,
+    CONSOLE_EXPLAIN,
+    *CONSOLE_FILES,
+)
 """
 The paths of the page at which the gate for keys lets everybody in: a browser gets the form for a
 key there. They show and do nothing before the page itself has asked the gate.

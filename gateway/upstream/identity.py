@@ -20,6 +20,9 @@ from .stated_errors import describe_body
 PROBE_S = 3.0
 """Seconds that all probes of one host may take together."""
 
+GREETING = "/lmstudio-greeting"
+"""The path at which LM Studio says that it is LM Studio."""
+
 ADVICE = "set --upstream (upstream.url, LMSTUDIO_URL) to the address of LM Studio's server"
 
 
@@ -150,7 +153,7 @@ _ODD_STATUSES = (404, 405, 501, _LOOP_DETECTED)
 
 async def _identify(upstream: Upstream) -> Identity | None:
     url = upstream.url
-    greeting = await upstream.probe("/lmstudio-greeting")
+    greeting = await upstream.probe(GREETING)
     via = hops.names_in(greeting.headers)
     if upstream.name in via:
         return Identity(Kind.ITSELF, url)
@@ -171,7 +174,7 @@ async def _identify(upstream: Upstream) -> Identity | None:
         return Identity(Kind.LLAMA_CPP if is_llama else Kind.OPENAI, url)
     if _states_error(listed) and listed.status in (401, 403):
         return Identity(Kind.OPENAI, url)
-    if upstream.path and _greets(await upstream.probe("/lmstudio-greeting", from_root=True)):
+    if upstream.path and _greets(await upstream.probe(GREETING, from_root=True)):
         return Identity(Kind.WRONG_PATH, url, root=upstream.root)
     page = next((one for one in (front, listed, greeting) if _is_page(one)), None)
     if page is not None:

@@ -21,6 +21,7 @@ class RelayedHost:
     url: str = ""
     seen: list[Request] = field(default_factory=list)
     reached: asyncio.Event = field(default_factory=asyncio.Event)
+    urls: dict[str, str] = field(default_factory=dict)
 
     async def __aenter__(self) -> Self:
         """Listen on a free port."""

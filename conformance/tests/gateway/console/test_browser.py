@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,169 @@ def test_without_a_mouse_and_with_a_key(browser: Any, tmp_path: Path) -> None:
         shown.page.keyboard.press("Tab")
         shown.page.keyboard.press("Enter")
         shown.expect("#key").to_be_focused()
+
+
+def test_a_fleet_changes_while_it_is_looked_at(browser: Any, tmp_path: Path) -> None:
+    """A host that goes away is shown as down, and what it had loaded is gone."""
+    (tmp_path / "b").mkdir()
+    with (
+        standin(tmp_path) as first,
+        ExitStack() as second,
+        # A host that nobody can connect to is known as soon as the page asks for its list.
+        closing(second),
+    ):
+        other = second.enter_context(standin(tmp_path / "b"))
+        with (
+            gateway(first, 0, "", "--upstream", other) as url,
+            window(browser, url) as shown,
+        ):
+            shown.open()
+            playwright.expect(shown.page.locator("#hosts .state.up")).to_have_count(2)
+            second.close()
+            playwright.expect(shown.page.locator("#hosts .state.down")).to_have_count(1)
+            playwright.expect(shown.page.locator("#hosts .state.up")).to_have_count(1)
+
+
+def test_actions_without_a_mouse(browser: Any, tmp_path: Path) -> None:
+    """A host is drained and taken back, a model unloaded and pulled; the focus stays in place."""
+    (tmp_path / "b").mkdir()
+    with (
+        standin(tmp_path) as first,
+        standin(tmp_path / "b") as second,
+        gateway(first, 0, "", "--upstream", second) as url,
+        window(browser, url, viewport={"width": 1280, "height": 900}) as shown,
+    ):
+        shown.open()
+        name = second.removeprefix("http://")
+        shown.page.locator(f'[data-id="drain {name}"]').focus()
+        shown.page.keyboard.press("Enter")
+        shown.expect("#hosts .state.drained").to_be_visible()
+        shown.expect("#said").to_have_text(f"{name} is drained")
+        assert f"drain {name}" == shown.page.evaluate("document.activeElement.dataset.id")
+        shown.page.get_by_label("Pull a model").focus()
+        shown.page.keyboard.type("harbor/beacon-9b")
+        shown.page.keyboard.press("Enter")
+        shown.expect("#actions").to_contain_text("Pull harbor/beacon-9b")
+        shown.expect("#said").to_have_text("harbor/beacon-9b is here")
+        take_picture(shown, "console-actions.png")
+        shown.page.locator(f'[data-id="drain {name}"]').focus()
+        shown.page.keyboard.press("Enter")
+        shown.expect("#said").to_have_text(f"{name} gets requests again")
+        playwright.expect(shown.page.locator("#hosts .state.drained")).to_have_count(0)
+        shown.page.get_by_label(f"Unload {PLAIN.key}:latest from {name}").focus()
+        shown.page.keyboard.press("Enter")
+        shown.expect("#said").to_have_text(f"{PLAIN.key}:latest on {name} is unloaded")
+
+
+def test_an_action_without_scripts(browser: Any, tmp_path: Path) -> None:
+    """The button leads back to the page, which shows what became of it."""
+    with (
+        standin(tmp_path) as upstream,
+        gateway(upstream) as url,
+        window(browser, url, java_script_enabled=False) as shown,
+    ):
+        httpx.get(f"{url}/health", trust_env=False)
+        shown.page.goto(f"{url}/olgate/")
+        shown.page.get_by_label("Pull a model").fill("no such model")
+        shown.page.get_by_role("button", name="Pull").click()
+        assert f"{url}/olgate/" == shown.page.url
+        shown.expect("#actions").to_contain_text("Pull no such model")
+
+
+def test_a_model_is_explained(browser: Any, tmp_path: Path) -> None:
+    """For each route; a pasted request, too, with script in it that does not run."""
+    with (
+        standin(tmp_path) as upstream,
+        gateway(upstream) as url,
+        window(browser, url, viewport={"width": 1280, "height": 900}) as shown,
+    ):
+        shown.open()
+        shown.page.get_by_role("button", name=f"{PLAIN.key}:latest", exact=True).click()
+        shown.expect("h1").to_have_text(f"What each route makes of {PLAIN.key}:latest")
+        shown.expect("table").to_contain_text("POST /api/chat")
+        take_picture(shown, "console-model.png")
+        shown.page.get_by_role("link", name="Back to the page").click()
+        body = {"model": PLAIN.key, "messages": [{"role": "user", "content": SCRIPT}]}
+        shown.page.locator("#text").fill(json.dumps(body))
+        shown.page.get_by_label("Route, for JSON").fill("/api/chat")
+        shown.page.keyboard.press("Enter")
+        shown.expect("pre").to_contain_text("LM STUDIO WOULD GET")
+        shown.expect("pre").to_contain_text("chat.yaml:")
+        shown.expect("textarea").to_have_value(re.compile("onerror"))
+        take_picture(shown, "console-explained.png")
+
+
+def test_a_foreign_page_that_posts_does_nothing(browser: Any, tmp_path: Path) -> None:
+    """A real browser tells where the form comes from; nothing is unloaded."""
+    order = json.dumps({"do": "unload", "model": PLAIN.key})
+    with standin(tmp_path) as upstream, gateway(upstream) as url:
+        page = (
+            f"<form method=post action='{url}/olgate/act'><input name=token value=x>"
+            f"<input name=do value='{order}'></form><script>document.forms[0].submit()</script>"
+        )
+        with (
+            serving(page) as evil,
+            closing(browser.new_context()) as context,
+            httpx.Client(base_url=url, trust_env=False, timeout=LIMIT_S) as client,
+        ):
+            opened = context.new_page()
+            with opened.expect_response(re.compile("/olgate/act")) as posted:
+                opened.goto(evil)
+            assert 403 == posted.value.status
+            loaded = [one["name"] for one in client.get("/api/ps").json()["models"]]
+
+    assert f"{PLAIN.key}:latest" in loaded
+
+
+def test_many_requests_while_it_is_looked_at(browser: Any, tmp_path: Path) -> None:
+    """A thousand of them as fast as they are answered: the page keeps the last ones, and lives."""
+    with (
+        standin(tmp_path) as upstream,
+        gateway(upstream) as url,
+        window(browser, url) as shown,
+    ):
+        shown.open()
+
+        def ask() -> None:
+            with httpx.Client(base_url=url, trust_env=False, timeout=LIMIT_S) as client:
+                for _ in range(250):
+                    client.post("/api/show", json={"model": PLAIN.key})
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        ask_once(url)
+        shown.expect("#recent").to_contain_text("nobody-has-it")
+        playwright.expect(shown.page.locator("#recent tbody tr")).to_have_count(50)
+        shown.expect("#status").to_have_text("Live")
+
+
+@contextmanager
+def serving(page: str) -> Iterator[str]:
+    """Serve one page of HTML from another origin."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = page.encode()
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join(LIMIT_S)
 
 
 def take_picture(shown: Window, name: str) -> None:

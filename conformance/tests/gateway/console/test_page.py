@@ -4,8 +4,9 @@ import asyncio
 import html
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from typing import Any
 
@@ -454,6 +455,23 @@ async def test_one_page_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch) -> 
         async with asyncio.timeout(60):
             while not await has_room():
                 await pair.let_pass()
+
+
+async def test_a_thousand_pages_are_bounded() -> None:
+    """Those beyond the most are refused, each at once, and those that are open live on."""
+    async with open_pair() as pair, AsyncExitStack() as stack:
+        pages = [
+            await stack.enter_async_context(looking(pair.client)) for _ in range(feeds.MOST_PAGES)
+        ]
+        for page in pages:
+            await page.until(bool)
+        refused = Counter(
+            [(await pair.client.get(EVENTS)).status_code for _ in range(1000 - feeds.MOST_PAGES)]
+        )
+        await pair.client.post("/api/show", json={"model": "nobody-has-it"})
+        await pages[-1].until(lambda shown: "nobody-has-it" in shown["recent"])
+
+    assert {503: 1000 - feeds.MOST_PAGES} == refused
 
 
 async def test_the_end_of_the_gateway_ends_open_pages() -> None:

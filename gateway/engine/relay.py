@@ -38,6 +38,9 @@ from .run import Run, Services
 from .shortening import encode_and_shorten
 from .stream import Frames
 
+_ANSWER_AT_ONCE = 64 * 1024
+"""The longest answer, in bytes, that the event loop itself translates: four vectors, 0.5 ms."""
+
 
 class Relay:
     """Serves the generated endpoints from the hosts."""
@@ -194,21 +197,33 @@ class Relay:
         body = None
         if call.body is not None:
             body = encode(call.body) if not run.is_large else await self._encoded(call.body)
+        apart = self._services.turns.apart
         while True:
             try:
-                data = await run.host.upstream.fetch(call.method, call.path, body)
+                upstream = run.host.upstream
+                data = await upstream.fetch_unchecked(call.method, call.path, body)
+                answered_ns = time.perf_counter_ns()
+                is_large = len(data) > _ANSWER_AT_ONCE
+                if is_large:
+                    source = await apart(read_answer, call, data)
+                else:
+                    source = read_answer(call, data)
                 break
             except UpstreamFailure as failure:
                 if not await self._recover(failure, run, client):
                     raise
-        run.context.first_event_ns = time.perf_counter_ns()
+        del data
+        run.context.first_event_ns = answered_ns
         if run.ticket is not None:
             run.ticket.note_answer()
-        source = read_answer(call, data)
         self._check_model(source, run, client)
-        answer = call.translate(source)
+        if is_large:
+            answer, encoded = await apart(_written, call, source, self._api)
+        else:
+            answer = call.translate(source)
+            encoded = self._api.encode(answer)
         current().note_counts(self._api.counts, answer, getattr(source, "usage", None))
-        await client.answer(200, self._api.answer_type, self._api.encode(answer))
+        await client.answer(200, self._api.answer_type, encoded)
 
     # -- a stream -----------------------------------------------------------------------------
 
@@ -326,6 +341,14 @@ class Relay:
             client.add_header(name, value)
         content_type = api.late_error_type if is_streamed else api.answer_type
         await client.answer(refusal.status, content_type, api.encode_error(refusal.error))
+
+
+def _written(
+    call: FetchCall[Any, msgspec.Struct], source: Any, api: ClientApi
+) -> tuple[msgspec.Struct, bytes]:
+    """Return what an answer becomes, and its bytes."""
+    answer = call.translate(source)
+    return answer, api.encode(answer)
 
 
 def _tell_host(run: Run, client: Client) -> None:

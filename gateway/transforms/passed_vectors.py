@@ -5,24 +5,20 @@ from __future__ import annotations
 import sys
 from array import array
 from base64 import b64encode
-from operator import attrgetter
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ..faults import UpstreamFailure
+from ..wire.float32 import is_list_of_numbers
 from ..wire.lenient import UNREADABLE
 
-
-class _Item(msgspec.Struct, gc=False):
-    embedding: list[float] | str
-
-
-_decode_items: Final = msgspec.json.Decoder(list[_Item]).decode
 _decode_members: Final = msgspec.json.Decoder(list[dict[str, Raw]]).decode
-# A function of operator's is not entered as one of Python's would be, once for each vector.
-_embedding: Final = attrgetter("embedding")
+_decode_numbers: Final = msgspec.json.Decoder(list[float]).decode
+_EMBEDDING: Final = "embedding"
+_MOST_BLANK: Final = 64
+"""Bytes of a list that may have nothing but blanks in it."""
 
 
 def passed_on_vectors(data: Raw | UnsetType, count: int, in_base64: bool) -> list[Raw] | UnsetType:
@@ -40,25 +36,31 @@ def passed_on_vectors(data: Raw | UnsetType, count: int, in_base64: bool) -> lis
     b'{"embedding":"AACAPwAAAL8=","index":0}'
     """
     try:
-        found = _decode_items(b"null" if isinstance(data, UnsetType) else data)
-    except UNREADABLE:
-        raise UpstreamFailure("a vector that is no list of numbers", fault="empty") from None
-    vectors = [*map(_embedding, found)]
+        items = _decode_members(b"null" if isinstance(data, UnsetType) else data)
+        vectors = [bytes(item[_EMBEDDING]) for item in items]
+    except (*UNREADABLE, KeyError):
+        raise _not_numbers() from None
     if count and len(vectors) != count:
         raise UpstreamFailure(f"vectors for {len(vectors)} of {count} texts", fault="empty")
-    if not all(vectors):
-        raise UpstreamFailure("a vector without numbers", fault="empty")
-    if not in_base64 or {*map(type, vectors)} <= {str}:
-        return UNSET
-    items = [] if isinstance(data, UnsetType) else _decode_members(data)
+    is_changed = False
     for item, vector in zip(items, vectors, strict=True):
-        if not isinstance(vector, str):
-            item["embedding"] = Raw(b'"' + b64encode(_float32(vector)) + b'"')
-    return [Raw(msgspec.json.encode(item)) for item in items]
+        is_text = vector[:1] == b'"'
+        if not (is_text or is_list_of_numbers(vector)):
+            raise _not_numbers()
+        if vector == b'""' or (len(vector) < _MOST_BLANK and not vector.strip(b"[ \t\r\n]")):
+            raise UpstreamFailure("a vector without numbers", fault="empty")
+        if in_base64 and not is_text:
+            item[_EMBEDDING] = Raw(b'"' + b64encode(_float32(vector)) + b'"')
+            is_changed = True
+    return [Raw(msgspec.json.encode(item)) for item in items] if is_changed else UNSET
 
 
-def _float32(vector: list[float]) -> bytes:
-    packed = array("f", vector)
+def _float32(vector: bytes) -> bytes:
+    packed = array("f", _decode_numbers(vector))
     if sys.byteorder == "big":
         packed.byteswap()
     return packed.tobytes()
+
+
+def _not_numbers() -> UpstreamFailure:
+    return UpstreamFailure("a vector that is no list of numbers", fault="empty")

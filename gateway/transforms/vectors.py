@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from array import array
-from collections.abc import Sequence
+from math import hypot, isfinite
 from operator import attrgetter
 from typing import Any, Final
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from ..faults import UpstreamFailure
 from ..names.grammar import is_lookup_name
 from ..types import openai
+from ..wire import float32
 from ._estimate import stated, tokens
 
 _INVALID_INPUT: Final = "invalid input type"
@@ -98,35 +98,46 @@ def embed_input(input: Any) -> str | list[str]:
 
 def unit_vectors(
     data: list[openai.Embedding], dimensions: int | UnsetType, input: Any | UnsetType | None
-) -> list[list[float]]:
+) -> list[Raw]:
     """
     Return a vector for each text, in order, cut to the wanted dimensions, each of length 1.
 
     Numbers are those of 32 bits, in their shortest text. Dimensions that do not shorten a vector
     are ignored, a zero vector stays one, and a vector that has length 1 already keeps its numbers.
-    Raises UpstreamFailure (`empty`) when a vector is missing or empty.
+    Raises UpstreamFailure (`empty`) when a vector is missing, empty, or not made of numbers.
     (docs/facts/ollama.md#vectors, docs/facts/lmstudio.md#embeddings-errors)
 
-    >>> unit_vectors([openai.Embedding(index=0, embedding=[3.0, 4.0])], UNSET, "a")
-    [[0.6, 0.8]]
+    >>> data = [openai.Embedding(index=0, embedding=Raw(b"[3, 4.0]"))]
+    >>> [bytes(vector) for vector in unit_vectors(data, UNSET, "a")]
+    [b'[0.6,0.8]']
     """
     wanted = 0 if isinstance(dimensions, UnsetType) else dimensions
     vectors = _vectors(data, len(input) if isinstance(input, list) else 1)
-    return [_shortened(_normalised(vector, wanted)) for vector in vectors]
+    try:
+        return [Raw(_unit_vector(vector, wanted)) for vector in vectors]
+    except (ValueError, OverflowError):
+        raise _no_numbers() from None
 
 
 def only_vector(data: list[openai.Embedding]) -> list[float]:
     """
     Return the vector of one text as it came.
 
-    The old route answers one vector, not normalised. Raises UpstreamFailure (`empty`) when it is
-    missing or empty. (docs/facts/ollama.md#embeddings-route,
-    docs/facts/lmstudio.md#embeddings-errors)
+    The old route answers one vector, not normalised, and its numbers of 32 bits as doubles. Raises
+    UpstreamFailure (`empty`) when it is missing, empty, or not made of numbers.
+    (docs/facts/ollama.md#embeddings-route, docs/facts/lmstudio.md#embeddings-errors)
 
-    >>> only_vector([openai.Embedding(embedding=[3.0, 4.0])])
+    >>> only_vector([openai.Embedding(embedding=Raw(b"[3.0, 4]"))])
     [3.0, 4.0]
     """
-    return list(array("f", _vectors(data, 1)[0]))
+    try:
+        numbers, _ = float32.read(bytes(_vectors(data, 1)[0]))
+    except ValueError:
+        raise _no_numbers() from None
+    vector = array("f", numbers).tolist()
+    if not vector or not isfinite(sum(vector)):
+        raise _no_numbers()
+    return vector
 
 
 def input_count(reported: int | float | UnsetType | None, input: Any) -> int:
@@ -147,48 +158,30 @@ def input_count(reported: int | float | UnsetType | None, input: Any) -> int:
     return tokens(len(texts) if isinstance(texts, str) else sum(map(len, texts)))
 
 
-def _shortened(vector: list[float]) -> list[float]:
-    """
-    Return doubles that print as the shortest texts of a vector's 32-bit numbers.
-
-    Each number needs six to nine digits: all are tried with six, and what is then not the same
-    number of 32 bits with one more.
-    """
-    wanted = array("f", vector)
-    found = list(wanted)
-    places: Sequence[int] = range(len(wanted))
-    for digits in ("%.6g ", "%.7g ", "%.8g ", "%.9g "):
-        # In one call for all numbers: one for each would take four times as long.
-        texts = (digits * len(places) % tuple(map(wanted.__getitem__, places))).split()
-        shorter = [*map(float, texts)]
-        rest = []
-        for place, number, back in zip(places, shorter, array("f", shorter), strict=True):
-            if back == wanted[place]:
-                found[place] = number
-            else:
-                rest.append(place)
-        places = rest
-        if not places:
-            break
-    return found
-
-
-def _vectors(data: list[openai.Embedding], count: int) -> list[list[float]]:
+def _vectors(data: list[openai.Embedding], count: int) -> list[Raw]:
     """Return as many vectors as there are texts. Clients pair them by their places."""
     if len(data) != count:
         raise UpstreamFailure(f"vectors for {len(data)} of {count} texts", fault="empty")
     if {*map(type, map(_index, data))} <= {int, float}:
         data = sorted(data, key=_index)
-    vectors = [*map(_embedding, data)]
-    if not all(vectors):
-        raise UpstreamFailure("a vector without numbers", fault="empty")
-    return vectors
+    return [*map(_embedding, data)]
 
 
-def _normalised(vector: list[float], dimensions: int) -> list[float]:
-    if 0 < dimensions < len(vector):
-        vector = vector[:dimensions]
-    length = math.hypot(*vector)
+def _unit_vector(vector: Raw, dimensions: int) -> bytes:
+    """Return one vector as JSON. Raises ValueError when it is not made of numbers."""
+    numbers, write = float32.read(bytes(vector))
+    is_cut = 0 < dimensions < len(numbers)
+    if is_cut:
+        numbers = numbers[:dimensions]
+    if not numbers:
+        raise ValueError("no numbers")
+    length = hypot(*numbers)
     if length == 0 or abs(length - 1) <= _UNIT_TOLERANCE:
-        return vector
-    return [number / length for number in vector]
+        return float32.write([*map(float, numbers)]) if is_cut else write()
+    if not isfinite(length):
+        raise ValueError("a number that is none")
+    return float32.write([number / length for number in numbers])
+
+
+def _no_numbers() -> UpstreamFailure:
+    return UpstreamFailure("a vector without numbers", fault="empty")

@@ -117,7 +117,7 @@ class EmbedRequest(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
 
 class EmbedResponse(Struct, gc=False, kw_only=True):
     model: str
-    embeddings: list[list[float]]
+    embeddings: list[Raw]
     total_duration: int | UnsetType = UNSET
     load_duration: int | UnsetType = UNSET
     prompt_eval_count: int | UnsetType = UNSET

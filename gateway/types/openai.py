@@ -95,7 +95,7 @@ class EmbeddingsRequest(Struct, gc=False, kw_only=True):
 
 class Embedding(Struct, gc=False, kw_only=True):
     object: str | UnsetType | None = UNSET
-    embedding: list[float]
+    embedding: Raw
     index: int | float | UnsetType | None = UNSET
 
 

@@ -6,7 +6,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeAlias, TypeVar
+from functools import lru_cache
+from typing import Any, TypeAlias, TypeVar, cast
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from ..faults import UpstreamFailure
 from ..observability.record import sampled
@@ -34,6 +38,7 @@ DONE = b"[DONE]"
 """The data of the event that ends a stream."""
 
 _SAMPLE_BYTES = 1024
+_ERROR = "error"
 _CORS = b"access-control-"
 
 _HOP_BY_HOP = frozenset(
@@ -333,16 +338,37 @@ def read_answer(call: FetchCall[SourceT, Any], data: bytes) -> SourceT:
     """
     Decode the answer of a call, and look for keys that its description lacks, in a sample of them.
 
-    Values of another type than described are left out and counted. Raises UpstreamFailure
-    (not_json) when what is left is no answer.
+    Values of another type than described are left out and counted. Raises UpstreamFailure: as
+    `check_json` for a body that is no success, and not_json when what is left is no answer.
     """
+    kind: Any = call.decoder.type
     try:
-        answer = call.decoder.decode(data)
+        answer: Any = _decoder_with_error(kind)(data)
+        is_success = getattr(answer, _ERROR, UNSET) is UNSET
     except UNREADABLE:
-        answer = read_odd(data, call.decoder.type)
-    if look := sampled(call.decoder.type):
+        is_success, answer = False, None
+    if not is_success:
+        # Rare enough to be decoded twice.
+        data = check_json(data)
+        if answer is None:
+            answer = read_odd(data, kind)
+    if look := sampled(kind):
         look(data)
-    return answer
+    return cast("SourceT", answer)
+
+
+@lru_cache(maxsize=64)
+def _decoder_with_error(kind: type[msgspec.Struct]) -> Callable[[bytes], Any]:
+    """
+    Return what decodes an answer together with the error that it may hold under status 200.
+
+    A second decode, which only looks for the error, takes a fifth of the time for an answer of
+    vectors.
+    """
+    if _ERROR not in kind.__struct_fields__:
+        fields = [(_ERROR, msgspec.Raw | UnsetType, UNSET)]
+        kind = msgspec.defstruct(kind.__name__, fields, bases=(kind,), kw_only=True)
+    return msgspec.json.Decoder(kind).decode
 
 
 def read_odd(

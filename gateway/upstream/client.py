@@ -129,12 +129,25 @@ class Upstream:
         """
         Return the whole JSON body of a success, a byte order mark removed.
 
+        Raises UpstreamFailure as `fetch_unchecked`, and for a 200 that holds an error
+        (unknown_endpoint, upstream_error_200), a body that is missing (empty) or not JSON
+        (not_json).
+        """
+        return check_json(await self.fetch_unchecked(method, path, body, timeout_s=timeout_s))
+
+    async def fetch_unchecked(
+        self, method: str, path: str, body: bytes | None = None, *, timeout_s: float | None = None
+    ) -> bytes:
+        """
+        Return the whole body of an answer that has the status of a success.
+
+        It may still be an error, or no JSON: `answers.read_answer` tells that while it decodes.
+
         `timeout_s` limits the whole call, in place of the limits between bytes. A GET is
         repeated once when its failure allows it, unless that was a time limit.
 
-        Raises UpstreamFailure: faults of the wire, statuses other than a success, a 200 that
-        holds an error (unknown_endpoint, upstream_error_200), a body that is missing (empty)
-        or not JSON (not_json).
+        Raises UpstreamFailure: faults of the wire, statuses other than a success, events that are
+        errors, and several events in place of one answer (not_json).
         """
         repeats = 1 if method == "GET" else 0
         try:
@@ -164,10 +177,10 @@ class Upstream:
         """
         Make one of the gateway's own calls: fetch, decode, check a sample for keys, translate.
 
-        Raises UpstreamFailure, as `fetch` and `read_answer` do.
+        Raises UpstreamFailure, as `fetch_unchecked` and `read_answer` do.
         """
         body = encode(call.body) if call.body is not None else None
-        data = await self.fetch(call.method, call.path, body, timeout_s=timeout_s)
+        data = await self.fetch_unchecked(call.method, call.path, body, timeout_s=timeout_s)
         return call.translate(read_answer(call, data))
 
     def stream(
@@ -271,7 +284,7 @@ class Upstream:
             await self._send(exchange, method, self._target(path), headers, body)
             if not exchange.is_success:
                 await exchange.raise_stated_error()
-            return check_json(out_of_events(await exchange.read_rest()))
+            return out_of_events(await exchange.read_rest())
         finally:
             exchange.close()
 

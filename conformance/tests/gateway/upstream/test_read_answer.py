@@ -1,0 +1,94 @@
+"""What read_answer makes of a body under a status of a success: an answer, or an error."""
+
+import msgspec
+import pytest
+
+from gateway.calls import host
+from gateway.faults import UpstreamFailure
+from gateway.plans.embed import DECODE_EMBEDDINGS_RESPONSE
+from gateway.runtime.outcome import FetchCall
+from gateway.types import openai
+from gateway.upstream import answers
+
+CALL: FetchCall[openai.EmbeddingsResponse, msgspec.Struct] = FetchCall(
+    method="POST",
+    path="/v1/embeddings",
+    body=None,
+    decoder=DECODE_EMBEDDINGS_RESPONSE,
+    translate=lambda response: response,
+)
+ITEM = b'{"embedding":[1.0],"index":0}'
+
+
+@pytest.mark.parametrize(
+    "error", [b"", b',"error":null', b',"error":""', b',"error":false', b',"errors":["x"]']
+)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_success_is_decoded(error: bytes, mark: bytes) -> None:
+    """Whatever it has in place of an error, and with a byte order mark."""
+    answer = answers.read_answer(CALL, mark + b'{"data":[%b]%b}' % (ITEM, error))
+
+    assert isinstance(answer, openai.EmbeddingsResponse)
+    assert [b"[1.0]"] == [bytes(each.embedding) for each in answer.data]
+
+
+@pytest.mark.parametrize(
+    ("body", "fault", "words"),
+    [
+        (b'{"error":"no model"}', "upstream_error_200", "no model"),
+        (b'{"data":[],"error":{"message":"gone"}}', "upstream_error_200", "gone"),
+        (b'{"error":{"message":"gone"},"data":[%b]}' % ITEM, "upstream_error_200", "gone"),
+        (b'{"err\\u006fr":"no model","data":[]}', "upstream_error_200", "no model"),
+        (b'{"error":"Unexpected endpoint or method."}', "unknown_endpoint", "Unexpected"),
+        (b"", "empty", "empty body"),
+        (b" \r\n", "empty", "empty body"),
+        (b"<html><title>502</title>", "not_json", "HTML"),
+        (b'{"data":[', "not_json", "broken JSON"),
+        (b"[]", "not_json", "can't be read"),
+    ],
+)
+def test_what_is_no_success_is_told(body: bytes, fault: str, words: str) -> None:
+    """In the same words as before a body is decoded."""
+    with pytest.raises(UpstreamFailure, match=words) as caught:
+        answers.read_answer(CALL, body)
+
+    assert fault == caught.value.fault
+
+
+def test_a_success_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for the error is no second decode (4 MB for 256 vectors)."""
+
+    def decode_again(_body: bytes) -> bytes:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(answers, "check_json", decode_again)
+
+    assert 1 == len(answers.read_answer(CALL, b'{"data":[%b]}' % ITEM).data)
+
+
+def test_an_answer_with_an_error_of_its_own_is_decoded() -> None:
+    """A description may have a field of this name; LM Studio's error is found in it, too."""
+
+    class Status(msgspec.Struct):
+        error: str | None = None
+        done: bool = False
+
+    call: FetchCall[Status, Status] = FetchCall(
+        method="GET",
+        path="/x",
+        body=None,
+        decoder=msgspec.json.Decoder(Status),
+        translate=lambda status: status,
+    )
+
+    assert answers.read_answer(call, b'{"error":null,"done":true}').done
+    with pytest.raises(UpstreamFailure, match="no disk"):
+        answers.read_answer(call, b'{"error":"no disk"}')
+
+
+def test_the_gateways_own_calls_are_read_by_it() -> None:
+    """Their types are not changed by the field that is added for the error."""
+    call = host.list_v1()
+
+    assert [] == answers.read_answer(call, b'{"models":[]}').models
+    assert "error" not in call.decoder.type.__struct_fields__

@@ -1,0 +1,195 @@
+"""Lists of 32-bit numbers: what Go writes, with yyjson and without."""
+
+import asyncio
+import struct
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.wire import float32
+
+WAYS = ("yyjson", "python")
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Write numbers with yyjson, or by calculating."""
+    found: str = request.param
+    use(found, monkeypatch)
+    return found
+
+
+def use(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have yyjson or not, whether it is loaded already or not."""
+    compiled = float32._Compiled()
+    if way == "python":
+        monkeypatch.setitem(sys.modules, "yyjson", None)
+    else:
+        pytest.importorskip("yyjson")
+    compiled.load()
+    assert (compiled.document is None) == (way == "python")
+    monkeypatch.setattr(float32, "_compiled", compiled)
+
+
+def bits_of(number: float) -> bytes:
+    return struct.pack("<f", number)
+
+
+def shortest(number: float) -> str:
+    """Return what Go writes, by trying: the oracle, which shares nothing with either way."""
+    if number == 0:
+        return "-0" if str(number).startswith("-") else "0"
+    exact = abs(Fraction(number))
+    sign = "-" if number < 0 else ""
+    power = 0
+    while exact >= 10 ** (power + 1):
+        power += 1
+    while exact < Fraction(10) ** power:
+        power -= 1
+    for places in range(9):
+        unit = Fraction(10) ** (power - places)
+        below = exact // unit
+        for count in sorted((below, below + 1), key=lambda n: (abs(n * unit - exact), n % 2)):
+            near = float(count * unit)
+            if count and near < 2.0**128 - 2.0**103 and bits_of(near) == bits_of(float(exact)):
+                return sign + as_go(str(int(count)), power - places)
+    raise AssertionError(number)
+
+
+def as_go(digits: str, power: int) -> str:
+    """Return digits times a power of ten."""
+    power += len(digits) - 1
+    digits = digits.rstrip("0")
+    if power < -6 or power >= 21:
+        rest = "." + digits[1:] if digits[1:] else ""
+        return f"{digits[0]}{rest}e{'-' if power < 0 else '+'}{abs(power)}"
+    if power < 0:
+        return "0." + "0" * (-power - 1) + digits
+    whole, rest = digits[: power + 1].ljust(power + 1, "0"), digits[power + 1 :]
+    return whole + ("." + rest if rest else "")
+
+
+EDGES = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    1e-6,
+    9.999999e-7,
+    1e-7,
+    1e20,
+    9.999999e20,
+    1e21,
+    3.4028235e38,
+    1e-45,
+]
+POWERS = [2.0**power for power in range(-149, 128) if power != -12]
+"""Below each of them, numbers are twice as near as above. Go rounds 2**-12 up, which is a half."""
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_edges_are_written_as_go_does(way: str, sign: float) -> None:
+    """Where exponents begin, the greatest, the least, integers, and all powers of two."""
+    numbers = [
+        struct.unpack("<f", bits_of(sign * number))[0] for number in (*EDGES, *POWERS, 2.0**-149)
+    ]
+
+    assert "[" + ",".join(map(shortest, numbers)) + "]" == float32.write(numbers).decode()
+
+
+@pytest.mark.parametrize("name", WAYS)
+@given(
+    numbers=st.lists(
+        st.floats(width=32, allow_nan=False, allow_infinity=False)
+        | st.floats(-1, 1, width=32)
+        | st.floats(-1, 1).map(lambda x: struct.unpack("<f", bits_of(x / 28))[0]),
+        min_size=1,
+        max_size=30,
+    ).filter(lambda found: all(abs(number) != 2.0**-12 for number in found))
+)
+def test_numbers_are_written_as_go_does(name: str, numbers: list[float]) -> None:
+    """Each reads back as the same number, and no shorter text would (ollama.md#vectors)."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use(name, monkeypatch)
+
+        assert "[" + ",".join(map(shortest, numbers)) + "]" == float32.write(numbers).decode()
+
+
+def test_what_is_read_can_be_written(way: str) -> None:
+    """With blanks, integers, and doubles that have more than 32 bits."""
+    numbers, write = float32.read(b"[ 0.10000000149011612,\n1, -2.50e-1, 1.0, 1E-3 ]")
+
+    assert [0.10000000149011612, 1, -0.25, 1, 0.001] == numbers
+    assert b"[0.1,1,-0.25,1,0.001]" == write()
+    assert ([], b"[]") == (float32.read(b"[]")[0], float32.read(b"[]")[1]())
+
+
+@pytest.mark.parametrize(
+    "data", [b"null", b"{}", b"1", b'"1"', b"[null]", b"[1,true]", b"[false]", b'["1"]', b"[[1]]"]
+)
+def test_what_is_no_list_of_numbers_is_told(way: str, data: bytes) -> None:
+    """By ValueError, whichever way reads it."""
+    assert not float32.is_list_of_numbers(data)
+    with pytest.raises(ValueError, match="number"):
+        float32.read(data)
+
+
+def test_numbers_of_more_than_32_bits_are_told(way: str) -> None:
+    """An index would take an infinity for a number."""
+    with pytest.raises(ValueError):  # noqa: PT011 - the words are those of yyjson
+        float32.write([1e39])
+    with pytest.raises(ValueError):  # noqa: PT011 - the words are those of yyjson
+        float32.read(b"[1e39]")[1]()
+
+
+@pytest.fixture
+def unloaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[float32._Compiled]:
+    """Nothing of yyjson is loaded, and loading it is noted."""
+    pytest.importorskip("yyjson")
+    compiled = float32._Compiled()
+    monkeypatch.setattr(float32, "_compiled", compiled)
+    yield compiled
+    if compiled._loading is not None:
+        compiled._loading.join()
+
+
+async def test_a_loop_does_not_wait_for_loading(unloaded: float32._Compiled) -> None:
+    """Numbers are calculated meanwhile, and another thread loads it, once."""
+    assert b"[0.1]" == float32.write([0.1])
+    assert unloaded._loading is not None
+    thread = unloaded._loading
+    assert b"[0.1]" == float32.write([0.1])
+    await asyncio.to_thread(thread.join)
+
+    assert unloaded.get() is not None
+    assert thread is unloaded._loading
+
+
+def test_a_thread_loads_it_itself(unloaded: float32._Compiled) -> None:
+    """Nobody waits for that thread."""
+    assert unloaded.get() is not None
+    assert unloaded._loading is None
+
+
+def test_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that ignores the flag would write doubles."""
+
+    class Document:
+        def __init__(self, numbers: list[float]) -> None:
+            self._numbers = numbers
+
+        def dumps(self, flags: int) -> str:
+            assert flags
+            return str(self._numbers)
+
+    module = type(sys)("yyjson")
+    module.Document = Document  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "yyjson", module)
+    compiled = float32._Compiled()
+    compiled.load()
+
+    assert compiled.document is None

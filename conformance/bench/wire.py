@@ -9,6 +9,8 @@ they are sent.
 from __future__ import annotations
 
 import json
+import math
+from array import array
 from typing import Any, Literal
 
 Route = Literal["chat", "completions"]
@@ -82,8 +84,11 @@ def plain_answer(tokens: int) -> bytes:
 
 
 def embeddings(count: int) -> bytes:
-    """Return an answer with `count` vectors."""
-    vector = b"[%b]" % b",".join(b"%.17g" % ((n * 37 % 211 - 105) / 997) for n in range(DIMENSIONS))
+    """Return an answer with `count` vectors: of length 1, numbers of 32 bits printed as doubles."""
+    numbers = [(n * 37 % 211 - 105.5) for n in range(DIMENSIONS)]
+    length = math.hypot(*numbers)
+    doubles = array("f", [number / length for number in numbers])
+    vector = json.dumps(doubles.tolist(), separators=(",", ":")).encode()
     items = (
         b'{"object":"embedding","embedding":%b,"index":%d}' % (vector, n) for n in range(count)
     )

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_EVEN, ROUND_UP, Context
 from functools import partial
 from importlib import import_module
+from math import frexp
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -42,6 +43,7 @@ _LEAST_POWER, _MOST_POWER = -6, 21
 
 _SHIFT: Final = 1.5 * 2**52
 """Added and taken away again, it rounds a number to an integer."""
+_LEAST_NORMAL: Final = 2.0**-126
 _HALF: Final = 2.0**29 + 1
 """
 The factor that splits a double into its upper 24 bits and the rest (Dekker): with `t = n * _HALF`,
@@ -184,8 +186,22 @@ def _shortest(numbers: list[float]) -> list[float]:
 
 def _by_digits(number: float) -> float:
     """Return the double that has the shortest text of one number of 32 bits."""
+    if number == 0:
+        return number
+    if abs(number) < _LEAST_NORMAL or abs(frexp(number)[0]) == 0.5:
+        return _by_all_digits(number)
+    # Six digits never tell two of the same number apart, so fewer are zeros at their end.
+    for digits in ("%.6g", "%.7g", "%.8g"):
+        found = float(digits % number)
+        if (t := found * _HALF) - (t - found) == number:
+            return found
+    return float("%.9g" % number)  # noqa: UP031 - as above
+
+
+def _by_all_digits(number: float) -> float:
+    """Do so for a number that has few bits, or that is nearer to those below it than above it."""
     for digits in range(1, 10):
-        # At a power of two the numbers below it are nearer, so the nearest text may be another's.
+        # At a power of two the nearest text may be another number's, and the next one is not.
         for rounding in (ROUND_HALF_EVEN, ROUND_UP):
             found = float(Context(digits, rounding).create_decimal_from_float(number))
             if array("f", (found,))[0] == number:

@@ -7,7 +7,7 @@ One number differs in its last digit: for 2**-12, which is half-way between two 
 upper one.
 
 yyjson writes such numbers, and is loaded at the first use if it is installed
-(docs/decisions/0036-vectors-are-read-one-by-one.md). Without it Python calculates the same texts,
+(docs/decisions/0038-vectors-are-read-one-by-one.md). Without it Python calculates the same texts,
 which takes some ten times as long.
 """
 

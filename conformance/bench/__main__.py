@@ -1,5 +1,6 @@
 """
-The bench: `python -m conformance.bench [--quick] [--against NAME=URL]... [--write]`.
+The bench: `python -m conformance.bench [--quick] [--against NAME=URL]... [--compare OLD.json]
+[--write]`.
 
 Starts what is measured, measures, and says what came out; results go to `build/bench/`.
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from conformance.bench import instructions, report, servers
+from conformance.bench import instructions, moved, report, servers
 from conformance.bench.instructions import Counted
 from conformance.bench.measures import QUICK, Bench, Results, Size, as_json
 from conformance.bench.servers import StartProblem, Target
@@ -46,6 +47,11 @@ from conformance.bench.servers import StartProblem, Target
     type=click.Path(path_type=Path, exists=True),
     help="Only report a results.json.",
 )
+@click.option(
+    "--compare",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Say what moved since another results.json.",
+)
 @click.option("--write", is_flag=True, help="Write the tables and the picture into docs/.")
 def main(
     quick: bool,
@@ -54,6 +60,7 @@ def main(
     standin_url: str | None,
     out: Path,
     taken: Path | None,
+    compare: Path | None,
     write: bool,
 ) -> None:
     """Measure the gateway, its yardsticks, and any other server of Ollama's API."""
@@ -67,11 +74,15 @@ def main(
             results = measure(size, against, standin_url)
             if not quick:
                 results.instructions = count()
+            results.machine = report.machine()
         except StartProblem as missing:
             sys.exit(f"bench: {missing}")
         out.mkdir(parents=True, exist_ok=True)
         (out / "results.json").write_text(as_json(results), "utf-8")
     click.echo(report.tables(results))
+    if compare is not None:
+        old = msgspec.json.decode(compare.read_bytes(), type=Results)
+        click.echo(report.changes(moved.changes(old, results)))
     report.draw(results, out / "spread.svg")
     if write:
         report.write(results)

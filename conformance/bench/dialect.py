@@ -6,6 +6,7 @@ How a token is found in an answer is the same in all, since the stand-in's token
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from typing import Literal
@@ -13,7 +14,14 @@ from typing import Literal
 from conformance.bench.wire import EMBEDDER, MODEL, STAMP_DIGITS
 
 Dialect = Literal["ollama", "openai"]
-Task = Literal["stream", "chat", "tags", "show", "embed1", "embed256"]
+Task = Literal["stream", "chat", "tags", "show", "embed1", "embed256", "long", "tools", "image"]
+TASKS: tuple[Task, ...] = (
+    *("chat", "tags", "show", "embed1", "embed256"),
+    *("long", "tools", "image"),
+)
+"""One-shot requests in the order of the table."""
+LARGE: frozenset[Task] = frozenset({"embed256", "long", "image"})
+"""Those of a megabyte and more, of which fewer are made."""
 
 STAMP = re.compile(rb'": ?" ?(\d{%d})"' % STAMP_DIGITS)
 """A stamped token in any frame or chunk, with and without blanks before it."""
@@ -38,6 +46,27 @@ def request(dialect: Dialect, task: Task, model: str = MODEL) -> bytes | None:
     return head.encode() + data
 
 
+_TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": f"tool_{n}",
+            "description": f"Looks up the thing with the number {n}.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string", "description": "What it is called."},
+                    "count": {"type": "integer", "minimum": n},
+                },
+                "required": ["name"],
+            },
+        },
+    }
+    for n in range(64)
+]
+_LONG = [{"role": "user", "content": "Count to two hundred, please. " * (1024 * 1024 // 30)}]
+_PICTURE = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(768 * 1024)).decode("ascii")
+_STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 _Row = tuple[str, str, dict[str, object] | None]
 _TEXTS = [f"text number {n}" for n in range(256)]
 _OLLAMA: dict[Task, _Row] = {
@@ -47,17 +76,22 @@ _OLLAMA: dict[Task, _Row] = {
     "show": ("POST", "/api/show", {}),
     "embed1": ("POST", "/api/embed", {"input": _TEXTS[0]}),
     "embed256": ("POST", "/api/embed", {"input": _TEXTS}),
+    "long": ("POST", "/api/chat", {"messages": _LONG, "stream": False}),
+    "tools": ("POST", "/api/chat", {"messages": _MESSAGES, "tools": _TOOLS, "stream": False}),
+    "image": (
+        "POST",
+        "/api/chat",
+        {"messages": [{**_MESSAGES[0], "images": [_PICTURE]}], "stream": False},
+    ),
 }
 _OPENAI: dict[Task, _Row] = {
-    "stream": (
+    "stream": ("POST", "/v1/chat/completions", {"messages": _MESSAGES, **_STREAMED}),
+    "chat": ("POST", "/v1/chat/completions", {"messages": _MESSAGES, **_STREAMED}),
+    "long": ("POST", "/v1/chat/completions", {"messages": _LONG, **_STREAMED}),
+    "tools": (
         "POST",
         "/v1/chat/completions",
-        {"messages": _MESSAGES, "stream": True, "stream_options": {"include_usage": True}},
-    ),
-    "chat": (
-        "POST",
-        "/v1/chat/completions",
-        {"messages": _MESSAGES, "stream": True, "stream_options": {"include_usage": True}},
+        {"messages": _MESSAGES, "tools": _TOOLS, **_STREAMED},
     ),
     "embed1": ("POST", "/v1/embeddings", {"input": _TEXTS[0]}),
     "embed256": ("POST", "/v1/embeddings", {"input": _TEXTS}),

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from conformance.bench import load, servers, stalls, work
-from conformance.bench.dialect import Task, request
+from conformance.bench.dialect import LARGE, TASKS, Task, request
 from conformance.bench.generator import Job, Yield
 from conformance.bench.instructions import Counted
 from conformance.bench.load import PACE_S, TOKENS
@@ -62,6 +62,18 @@ class Paced(msgspec.Struct, frozen=True):
     first_token: Spread
     token: Spread
     cpu_us_per_token: float
+    rounds: list[float] = []
+    """The last value of each round, from which the noise is known."""
+
+
+class Wave(msgspec.Struct, frozen=True):
+    """Streams that all begin at once."""
+
+    target: str
+    streams: int
+    first_token: Spread
+    rounds: list[float] = []
+    """The median of each round in nanoseconds."""
 
 
 class Burst(msgspec.Struct, frozen=True):
@@ -71,6 +83,8 @@ class Burst(msgspec.Struct, frozen=True):
     cpu_us_per_token: float
     tokens_per_cpu_s: float
     tokens_per_wall_s: float
+    rounds: list[float] = []
+    """The microseconds of each round."""
 
 
 class Requests(msgspec.Struct, frozen=True):
@@ -81,6 +95,8 @@ class Requests(msgspec.Struct, frozen=True):
     cpu_us: float
     per_cpu_s: float
     per_wall_s: float
+    rounds: list[float] = []
+    """The microseconds of each round."""
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -104,7 +120,9 @@ class Start(msgspec.Struct, frozen=True):
 class Results(msgspec.Struct):
     """All that one run has found; rounds of one measure are merged."""
 
+    machine: str = ""
     paced: list[Paced] = []
+    waves: list[Wave] = []
     burst: list[Burst] = []
     requests: list[Requests] = []
     memory: list[Memory] = []
@@ -120,6 +138,7 @@ class Size(msgspec.Struct, frozen=True):
 
     streams: tuple[int, ...] = (1, 16, 64, 256)
     rounds: int = 3
+    wave_streams: int = 256
     tokens: int = TOKENS
     burst_cycles: int = 20
     request_cycles: int = 100
@@ -132,6 +151,7 @@ QUICK = Size(
     streams=(1, 16, 64),
     stall_megabytes=2,
     rounds=1,
+    wave_streams=32,
     tokens=50,
     burst_cycles=5,
     request_cycles=15,
@@ -159,9 +179,11 @@ class Bench:
         for streams in self._size.streams:
             self._say(f"paced, {streams} streams")
             self._measure_paced(streams)
+        self._say(f"a wave of {self._size.wave_streams} streams")
+        self._measure_wave()
         self._say("burst")
         self._measure_burst()
-        for task in ("chat", "tags", "show", "embed1", "embed256"):
+        for task in TASKS:
             self._say(f"requests: {task}")
             self._measure_requests(task)
         self._say("memory")
@@ -189,6 +211,7 @@ class Bench:
         # One stream yields few first tokens, and costs little.
         cycles = 3 if streams == 1 else 1
         merged: dict[str, tuple[Yield, int]] = {}
+        each: dict[str, list[float]] = {}
         for number in range(size.rounds):
             for target in self._turns(number):
                 got, cpu_ns = self._drive(
@@ -201,6 +224,7 @@ class Bench:
                 before.token = before.token + got.token
                 before.tokens += got.tokens
                 merged[target.name] = before, used + cpu_ns
+                each.setdefault(target.name, []).append(cpu_ns / max(got.tokens, 1) / 1000)
         for name, (got, cpu_ns) in merged.items():
             if got.tokens:
                 self.results.paced.append(
@@ -210,8 +234,25 @@ class Bench:
                         Spread.of(got.first_token),
                         Spread.of(got.token),
                         cpu_ns / got.tokens / 1000,
+                        each[name],
                     )
                 )
+
+    def _measure_wave(self) -> None:
+        size = self._size
+        streams = size.wave_streams
+        # Few tokens: how long the first ones take is looked at.
+        servers.set_plan(self._standin, Plan(tokens=10, interval_s=PACE_S))
+        waits: dict[str, list[list[int]]] = {}
+        for number in range(size.rounds):
+            for target in self._turns(number):
+                got, _ = self._drive(target, "stream", workers=streams, cycles=1)
+                if got.first_token:
+                    waits.setdefault(target.name, []).append(got.first_token)
+        for name, rounds in waits.items():
+            spread = Spread.of([wait for found in rounds for wait in found])
+            medians = [Spread.of(found).p50 for found in rounds]
+            self.results.waves.append(Wave(name, streams, spread, medians))
 
     def _measure_burst(self) -> None:
         size = self._size
@@ -228,14 +269,18 @@ class Bench:
             if tokens and cpu_ns:
                 self.results.burst.append(
                     Burst(
-                        name, cpu_ns / tokens / 1000, tokens / cpu_ns * 1e9, tokens / wall_ns * 1e9
+                        name,
+                        cpu_ns / tokens / 1000,
+                        tokens / cpu_ns * 1e9,
+                        tokens / wall_ns * 1e9,
+                        [used / each / 1000 for each, used, _ in found if each],
                     )
                 )
 
     def _measure_requests(self, task: Task) -> None:
         size = self._size
         servers.set_plan(self._standin, Plan(tokens=size.tokens))
-        cycles = max(3, size.request_cycles // 10) if task == "embed256" else size.request_cycles
+        cycles = max(3, size.request_cycles // 10) if task in LARGE else size.request_cycles
         rows: dict[str, list[tuple[int, int, int]]] = {}
         for number in range(size.rounds):
             for target in self._turns(number):
@@ -253,6 +298,7 @@ class Bench:
                         cpu_ns / count / 1000,
                         count / cpu_ns * 1e9,
                         count / wall_ns * 1e9,
+                        [used / each / 1000 for each, used, _ in found if each],
                     )
                 )
 

@@ -9,8 +9,10 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from conformance.bench import interpreter
 from conformance.bench.load import TOKENS
 from conformance.bench.measures import Burst, Paced, Results, Spread
+from conformance.bench.moved import Change
 
 DIRECT = "direct"
 OWN = "olgate"
@@ -30,6 +32,8 @@ def tables(results: Results) -> str:
         _target_table(results),
         "### Added time, streams paced at 50 tokens/s (ms: p50 / p90 / p99)",
         _paced_table(results),
+        "### A wave: streams that all begin at once, time to the first token (ms: p50 / p90 / p99)",
+        _wave_table(results),
         "### CPU time of the server",
         _cpu_table(results),
         "### Instructions in user mode, streams of 200 tokens paced at 50 tokens/s",
@@ -83,14 +87,35 @@ def write(results: Results) -> None:
     page = PAGE.read_text("utf-8")
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    machine = (
+    body = f"{BEGIN}\n\nMachine: {results.machine or machine()}\n\n{tables(results)}\n{END}"
+    PAGE.write_text(before + body + after, "utf-8")
+
+
+def machine() -> str:
+    """Return what a run of the bench runs on."""
+    return (
         f"{os.cpu_count()} cores ({platform.machine()}), {platform.system()}, "
-        f"Python {platform.python_version()}; "
+        f"{interpreter.described()}; "
         + ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
         + "."
     )
-    body = f"{BEGIN}\n\nMachine: {machine}\n\n{tables(results)}\n{END}"
-    PAGE.write_text(before + body + after, "utf-8")
+
+
+def changes(found: list[Change]) -> str:
+    """Return what has moved between two runs as a table, and how many figures have not."""
+    rows = [
+        [
+            change.what,
+            f"{change.old:,.2f}",
+            f"{change.new:,.2f}",
+            f"{change.share:+.0%}",
+            f"{change.noise:.0%}",
+        ]
+        for change in found
+        if change.has_moved
+    ]
+    still = f"{len(found) - len(rows)} of {len(found)} figures are within the noise.\n"
+    return (_table(["what", "old", "new", "moved", "noise"], rows) + "\n\n" if rows else "") + still
 
 
 def _stall_table(results: Results) -> str:
@@ -142,6 +167,11 @@ def _paced_table(results: Results) -> str:
             ]
         )
     return _table(["streams", "server", "to the first token", "per token"], rows)
+
+
+def _wave_table(results: Results) -> str:
+    rows = [[str(row.streams), row.target, _added(row.first_token, None)] for row in results.waves]
+    return _table(["streams", "server", "to the first token, in all"], rows)
 
 
 def _added(spread: Spread, base: Spread | None) -> str:

@@ -118,7 +118,7 @@ def models_v1() -> bytes:
         "loaded_instances": [
             {"id": MODEL, "config": {"context_length": CONTEXT, "parallel": 4}},
         ],
-        "capabilities": {"vision": False, "trained_for_tool_use": True},
+        "capabilities": {"vision": True, "trained_for_tool_use": True},
     }
     embedder = {
         "type": "embedding",

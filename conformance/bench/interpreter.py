@@ -1,0 +1,29 @@
+"""
+Which Python runs, and how it was built: a build with profiles is a third to a half faster.
+"""
+
+from __future__ import annotations
+
+import platform
+import sysconfig
+
+_PROFILED = "--enable-optimizations"
+_LINKED = "--with-lto"
+
+
+def described(configured: str | None = None) -> str:
+    """
+    Return the version and the kind of build; `configured` is how it was configured, by default.
+
+    >>> described("'--enable-optimizations' '--with-lto'").partition(" (")[2]
+    'built with profiles and link-time optimisation)'
+    >>> described("'--enable-shared'").partition(" (")[2]
+    'built without profiles)'
+    """
+    if configured is None:
+        configured = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    kind = "with profiles" if _PROFILED in configured else "without profiles"
+    if _LINKED in configured:
+        kind += " and link-time optimisation"
+    name = platform.python_implementation().replace("CPython", "Python")
+    return f"{name} {platform.python_version()} (built {kind})"

@@ -1,0 +1,98 @@
+"""What the bench says of two runs, and of the Python that it runs on."""
+
+import pytest
+
+from conformance.bench import interpreter, report
+from conformance.bench.dialect import LARGE, TASKS, request
+from conformance.bench.measures import Burst, Paced, Requests, Results, Spread, Wave
+from conformance.bench.moved import Change, changes, figures
+
+ONE = Spread(1e6, 2e6, 3e6)
+
+
+def run(cpu_us: float, rounds: list[float]) -> Results:
+    return Results(requests=[Requests("olgate", "chat", cpu_us, 1.0, 1.0, rounds)])
+
+
+@pytest.mark.parametrize(
+    ("new", "rounds", "has_moved"),
+    [
+        (104.0, [104.0], False),
+        (106.0, [106.0], True),
+        (94.0, [94.0], True),
+        (120.0, [100.0, 140.0], False),
+        (130.0, [128.0, 132.0], True),
+    ],
+)
+def test_only_more_than_the_noise_has_moved(
+    new: float, rounds: list[float], has_moved: bool
+) -> None:
+    """The noise is what the rounds of a run lie apart, and a twentieth in any case."""
+    (change,) = changes(run(100.0, [100.0]), run(new, rounds))
+
+    assert ("olgate, chat: CPU, us", has_moved) == (change.what, change.has_moved)
+    assert new / 100 - 1 == pytest.approx(change.share)
+
+
+def test_the_greatest_change_comes_first_and_rows_of_one_run_are_left_out() -> None:
+    """A row that only one run has can't be compared."""
+    old = Results(burst=[Burst("a", 10.0, 1, 1), Burst("b", 10.0, 1, 1), Burst("c", 1.0, 1, 1)])
+    new = Results(burst=[Burst("a", 12.0, 1, 1), Burst("b", 5.0, 1, 1), Burst("d", 1.0, 1, 1)])
+
+    assert ["b, burst: CPU per token, us", "a, burst: CPU per token, us"] == [
+        change.what for change in changes(old, new)
+    ]
+
+
+def test_every_kind_of_row_has_figures() -> None:
+    """Also those of a wave, whose noise is that of its rounds."""
+    found = figures(
+        Results(
+            paced=[Paced("olgate", 16, ONE, ONE, 20.0, [18.0, 22.0])],
+            waves=[Wave("olgate", 256, ONE, [0.5e6, 1.5e6])],
+            work_ns={"framing": 500.0},
+        )
+    )
+
+    assert (20.0, 0.1) == found["olgate, 16 streams: CPU per token, us"]
+    assert (3.0, 0.5) == found["olgate, wave of 256: first token p99, ms"]
+    assert (500.0, 0.0) == found["framing: ns per chunk"]
+
+
+def test_a_table_tells_what_has_moved_and_how_much_has_not() -> None:
+    """Without a change there is no table."""
+    told = report.changes([Change("x", 10.0, 5.0, -0.5, 0.1), Change("y", 1.0, 1.0, 0.0, 0.1)])
+
+    assert "| x    | 10.00 | 5.00 | -50%  | 10%   |" in told
+    assert "1 of 2 figures are within the noise." in told
+    assert report.changes([]).startswith("0 of 0")
+
+
+@pytest.mark.parametrize(
+    ("configured", "kind"),
+    [
+        ("", "built without profiles"),
+        ("'--prefix=/usr' '--enable-optimizations'", "built with profiles"),
+        ("'--with-lto' '--enable-optimizations'", "built with profiles and link-time"),
+    ],
+)
+def test_the_build_of_python_is_told(configured: str, kind: str) -> None:
+    """It changes figures by a third to a half."""
+    assert kind in interpreter.described(configured)
+    assert interpreter.described() in report.machine()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_requests_of_every_kind_are_made(task: str) -> None:
+    """Those that are called large have more than a hundred kilobytes, or get that."""
+    message = request("ollama", task)  # type: ignore[arg-type]
+
+    assert message is not None
+    assert (len(message) > 100_000 or task == "embed256") == (task in LARGE)
+
+
+def test_a_wave_has_its_row() -> None:
+    """In all, as for a single stream."""
+    told = report.tables(Results(waves=[Wave("olgate", 256, ONE)]))
+
+    assert "| 256     | olgate | 1.00 / 2.00 / 3.00" in told

@@ -1,0 +1,1 @@
+"""Requests that wait for a slot of their model: their order, and their waiting (docs/queue.md)."""

@@ -31,6 +31,12 @@ def keys() -> None:
 @click.option("--max-running", type=click.IntRange(0), help="Requests at a time.")
 @click.option("--requests-per-minute", type=click.IntRange(0), help="Requests within a minute.")
 @click.option("--tokens-per-minute", type=click.IntRange(0), help="Tokens within a minute.")
+@click.option(
+    "--weight",
+    type=click.FloatRange(0, min_open=True),
+    help="How much of a busy model it gets; 1 without it.",
+)
+@click.option("--priority", type=int, help="Whose requests come first where requests wait.")
 @click.option("--admin", is_flag=True, help="The key may change the gateway.")
 @_config
 def add(name: str, config: Path | None, **wanted: object) -> None:

@@ -10,13 +10,16 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from .paths import HINTS, HOSTS, KEYS, MAPS, SECTIONS, TABLES
-from .schema import Settings
+from .schema import QueueSettings, Settings
 from .written import value_of
 
 CERTIFICATE = ("listen.tls_certificate", "listen.tls_key")
 """Files that a reload reads again although their names are the same."""
 
-RELOADED = frozenset({"listen.keys", "listen.keys_file", KEYS, "log.level", *CERTIFICATE, *MAPS})
+_OF_QUEUE = tuple(f"queue.{key}" for key in QueueSettings.__struct_fields__)
+RELOADED = frozenset(
+    {"listen.keys", "listen.keys_file", KEYS, "log.level", *CERTIFICATE, *_OF_QUEUE, *MAPS}
+)
 """The settings, and the free-form sections, that a reload puts in force."""
 
 Prepare: TypeAlias = Callable[[Settings], Callable[[], None]]

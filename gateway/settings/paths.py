@@ -74,7 +74,7 @@ BORROWED: dict[str, tuple[str, ...]] = {
     "OLLAMA_KEEP_ALIVE": ("models.keep_alive",),
     "OLLAMA_CONTEXT_LENGTH": ("models.context_length",),
     "OLLAMA_LOAD_TIMEOUT": ("models.load_timeout_s",),
-    "OLLAMA_MAX_QUEUE": ("models.max_queue",),
+    "OLLAMA_MAX_QUEUE": ("models.max_queue", "queue.most"),
     "OLLAMA_MAX_LOADED_MODELS": ("models.max_loaded",),
     "LMSTUDIO_URL": ("upstream.url",),
     "LM_API_TOKEN": ("upstream.token",),

@@ -18,6 +18,7 @@ from .tables.limits import LimitSettings
 from .tables.listen import ListenSettings, PortSettings
 from .tables.models import DownloadSettings, ModelSettings
 from .tables.process import InspectSettings, LogSettings, RouteSettings
+from .tables.queue import QueueSettings
 from .tables.store import StoreSettings
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "ModelSettings",
     "PlacementSettings",
     "PortSettings",
+    "QueueSettings",
     "RouteSettings",
     "Settings",
     "StoreSettings",
@@ -64,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     answers: AnswerSettings = AnswerSettings()
     models: ModelSettings = ModelSettings()
     placement: PlacementSettings = PlacementSettings()
+    queue: QueueSettings = QueueSettings()
     downloads: DownloadSettings = DownloadSettings()
     pull: dict[str, str] = {}
     """

@@ -292,6 +292,9 @@ def _read_borrowed(environ: Mapping[str, str], notes: list[str]) -> dict[str, Gi
             except SettingsProblem as problem:
                 notes.append(f"{problem}; ignored, as in Ollama")
                 del given[path]
+    for variable, (first, *more) in BORROWED.items():
+        if variable not in _WITH_OWN_PARSER and first in given:
+            given |= dict.fromkeys(more, given[first])
     return given
 
 

@@ -57,7 +57,7 @@ class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
     Seconds after which a streamed answer sends its status and headers without content, for
     clients that time out without them. A later failure is an error line. If this is not set, a
-    failure keeps its own status.
+    failure keeps its own status. Below `/v1` only while a request waits for a slot (docs/queue.md).
     """
     sign_of_life_s: Seconds = 15.0
     """

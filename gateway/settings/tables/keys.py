@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .kinds import Count
+from .kinds import Count, Weight
 
 
 class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +30,16 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_minute: Count = 0
     """
     After how many tokens of prompts and answers within a minute the key must wait; 0 is no limit.
+    """
+    weight: Weight = 1.0
+    """
+    How much of a busy model the key gets where requests of several keys wait: twice the weight,
+    twice the requests.
+    """
+    priority: int = 0
+    """
+    Whose requests come first where requests wait: those of the key with more. Others get one slot
+    of `queue.batch_every`.
     """
     admin: bool = False
     """Whether the key may have settings reloaded, and whatever else changes the gateway."""

@@ -41,6 +41,8 @@ def test_a_key_is_read_with_all_that_it_may(tmp_path: Path) -> None:
         max_running = 4
         requests_per_minute = 60
         tokens_per_minute = 10000
+        weight = 1.5
+        priority = 2
         admin = true
         [keys.bob-2]
         digest = "sha256:{OTHER.upper()}"
@@ -48,12 +50,14 @@ def test_a_key_is_read_with_all_that_it_may(tmp_path: Path) -> None:
     )
     alice, bob = loaded.settings.keys["alice"], loaded.settings.keys["bob-2"]
     assert (DIGEST, OTHER) == (alice.digest, bob.digest)
-    assert (("qwen/*",), ("/api/*",), 4, 60, 10000, True) == (
+    assert (("qwen/*",), ("/api/*",), 4, 60, 10000, 1.5, 2, True) == (
         alice.models,
         alice.routes,
         alice.max_running,
         alice.requests_per_minute,
         alice.tokens_per_minute,
+        alice.weight,
+        alice.priority,
         alice.admin,
     )
     assert () == loaded.notes

@@ -1,5 +1,6 @@
 """
-`python -m conformance.simulation`: compares policies of placement in simulated fleets.
+`python -m conformance.simulation`: compares policies of placement in simulated fleets, and orders
+of a queue.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 import click
 
 from . import report
+from .batch import run_batches
 from .policies import POLICIES
 from .simulating import Result, simulate
 from .workload import Plan
@@ -32,9 +34,16 @@ def run_all(counts: tuple[int, ...], seed: int) -> Iterator[Result]:
 @click.command()
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same numbers.")
 @click.option("--hosts", multiple=True, type=click.Choice([str(count) for count in PLANS]))
+@click.option("--queue", "only_queue", is_flag=True, help="Only the queue, which takes a moment.")
 @click.option("--write", is_flag=True, help="Write the table and the picture into docs/.")
-def main(seed: int, hosts: tuple[str, ...], write: bool) -> None:
-    """Compare policies of placement; a decision's time is of this machine, all else of the seed."""
+def main(seed: int, hosts: tuple[str, ...], only_queue: bool, write: bool) -> None:
+    """Compare policies; a decision's time is of this machine, all else of the seed."""
+    outcomes = run_batches(seed)
+    click.echo(report.queue_table(outcomes))
+    if write:
+        report.write_queue(outcomes)
+    if only_queue:
+        return
     counts = tuple(int(count) for count in hosts) or tuple(PLANS)
     results = list(run_all(counts, seed))
     click.echo(report.table(results))

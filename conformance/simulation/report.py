@@ -1,5 +1,5 @@
 """
-The results of simulations as a table and a picture, and their place in docs/fleet.md.
+The results of simulations as tables and a picture, and their places in the docs.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from .batch import Outcome
 from .simulating import Result
 
 PAGE = Path("docs/fleet.md")
@@ -14,6 +15,20 @@ PICTURE = Path("docs/fleet.svg")
 BEGIN = "<!-- simulation: written by `nox -s simulate -- --write` -->"
 END = "<!-- end of the simulation -->"
 
+QUEUE_PAGE = Path("docs/queue.md")
+QUEUE_BEGIN = "<!-- queue: written by `nox -s simulate -- --write` -->"
+QUEUE_END = "<!-- end of the queue -->"
+
+_QUEUE_HEAD = (
+    "slots",
+    "people",
+    "order",
+    "chats",
+    "wait of a chat, p50 (s)",
+    "longest (s)",
+    "one slot's time (s)",
+    "the batch takes (s)",
+)
 _HEAD = (
     "hosts",
     "policy",
@@ -29,25 +44,49 @@ _HEAD = (
 
 def table(results: Sequence[Result]) -> str:
     """Return a Markdown table, one row for each run."""
-    rows = [_HEAD, tuple("-" * len(cell) for cell in _HEAD)]
-    for result in results:
-        rows.append(
-            (
-                f"{result.plan.hosts:,}",
-                result.policy,
-                f"{result.first_token(0.5):.2f}",
-                f"{result.first_token(0.99):.2f}",
-                f"{result.hits:.0%}",
-                f"{result.loads:,}",
-                f"{result.moved:,}",
-                f"{result.failed:,}",
-                f"{result.deciding_us():.0f}",
-            )
+    rows = [
+        (
+            f"{result.plan.hosts:,}",
+            result.policy,
+            f"{result.first_token(0.5):.2f}",
+            f"{result.first_token(0.99):.2f}",
+            f"{result.hits:.0%}",
+            f"{result.loads:,}",
+            f"{result.moved:,}",
+            f"{result.failed:,}",
+            f"{result.deciding_us():.0f}",
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+        for result in results
+    ]
+    return _in_columns(_HEAD, rows)
+
+
+def queue_table(outcomes: Sequence[Outcome]) -> str:
+    """Return a Markdown table of how long chats wait, one row for each run."""
+    rows = [
+        (
+            str(outcome.scene.slots),
+            str(outcome.scene.people),
+            outcome.order,
+            str(len(outcome.waits)),
+            f"{outcome.wait(0.5):.2f}",
+            f"{max(outcome.waits):.2f}",
+            f"{outcome.slot_s:.2f}",
+            f"{outcome.ended_at:.0f}",
+        )
+        for outcome in outcomes
+    ]
+    return _in_columns(_QUEUE_HEAD, rows)
+
+
+def _in_columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, tuple("-" * len(cell) for cell in head), *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in rows
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
     )
 
 
@@ -81,8 +120,18 @@ def draw(results: Sequence[Result], path: Path) -> None:
 
 
 def write(results: Sequence[Result]) -> None:
-    """Put the table and the picture into the docs, between the marks; the rest stays."""
+    """Put the table and the picture of fleets into the docs, between the marks."""
     draw(results, PICTURE)
-    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table(results)}\n\n{END}{after}", "utf-8")
+    _put(PAGE, BEGIN, END, table(results))
+
+
+def write_queue(outcomes: Sequence[Outcome]) -> None:
+    """Put the table of the queue into its page, between the marks."""
+    _put(QUEUE_PAGE, QUEUE_BEGIN, QUEUE_END, queue_table(outcomes))
+
+
+def _put(page: Path, begin: str, end: str, text: str) -> None:
+    """Replace what is between two marks of a page; the rest stays."""
+    before, _, rest = page.read_text("utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", "utf-8")

@@ -99,6 +99,7 @@ class Process:
             self.metrics.watch_waiting(
                 "load", lambda: sum(host.lifecycle.waiting for host in self.fleet.hosts)
             )
+            self.metrics.watch_waiting("slot", lambda: self.fleet.queue.waiting)
             self.metrics.watch_hosts(
                 lambda: {host.name: host.presence.is_up() for host in self.fleet.hosts}
             )
@@ -124,6 +125,7 @@ class Process:
             use_hosts()
             self.services.catalogue = self.fleet.models
             self.services.downloads = self.fleet.downloads
+            self.fleet.queue.use(settings.queue)
             self.aliases.configure(settings.aliases)
             self.fleet.models.update_made()
             self.relay.use(settings)
@@ -254,6 +256,7 @@ def create_app(
         inspector,
         traffic,
     )
+    edge.when_draining.append(process.fleet.queue.close)
     if console is not None:
         edge.when_draining.append(console.close)
         console.act_on(edge)

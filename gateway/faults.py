@@ -4,6 +4,7 @@ The exceptions that cross the gateway's rooms, and the closed list of upstream f
     Exception
     ├── UpstreamFailure       a call of LM Studio failed: a fault, or an error that LM Studio sent
     ├── Refusal               an error answer for the client
+    ├── OtherHost             a request goes on at another host, which has a slot for it
     ├── ClientGone            the client left before its request was complete
     ├── StoreFailure          the store cannot be read or written
     ├── StartProblem          the process cannot start
@@ -162,6 +163,10 @@ class StoreFailure(Exception):
 
 class ClientGone(Exception):
     """The client left before its request was complete."""
+
+
+class OtherHost(Exception):
+    """A request waited for a slot, and has got one of another host, at which it begins anew."""
 
 
 class Refusal(Exception):

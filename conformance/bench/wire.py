@@ -116,7 +116,7 @@ def models_v1() -> bytes:
         "size_bytes": 5_000_000_000,
         "params_string": "8B",
         "loaded_instances": [
-            {"id": MODEL, "config": {"context_length": CONTEXT, "parallel": 4}},
+            {"id": MODEL, "config": {"context_length": CONTEXT, "parallel": 4096}},
         ],
         "capabilities": {"vision": True, "trained_for_tool_use": True},
     }
@@ -127,7 +127,9 @@ def models_v1() -> bytes:
         "display_name": "Bench Embedder",
         "size_bytes": 150_000_000,
         "params_string": None,
-        "loaded_instances": [{"id": EMBEDDER, "config": {"context_length": 2048}}],
+        "loaded_instances": [
+            {"id": EMBEDDER, "config": {"context_length": 2048, "parallel": 4096}}
+        ],
     }
     return _compact({"models": [model, embedder]})
 

@@ -12,6 +12,8 @@ from conformance.standin.wire import Reply, Request, refusal
 
 KINDS = {"embedding": "embeddings"}
 CREATED = 1_767_225_600
+NO_LIMIT = 4096
+"""The slots that an instance without a limit says it has: as many as anybody believes."""
 
 
 async def list_openai(host: Host, request: Request, reply: Reply) -> None:
@@ -147,8 +149,8 @@ def instance_row(instance: Instance) -> dict[str, Any]:
 
 
 def _shown_slots(instance: Instance) -> int:
-    """Return how many requests an instance runs at once; one without a limit says LM Studio's 4."""
-    return instance.parallel or 4
+    """Return how many requests an instance runs at once."""
+    return instance.parallel or NO_LIMIT
 
 
 def config_of(instance: Instance) -> dict[str, Any]:

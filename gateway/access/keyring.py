@@ -41,6 +41,16 @@ class Grant:
         """Whether there may be models that do not exist for the key."""
         return bool(self.settings.models)
 
+    @property
+    def weight(self) -> float:
+        """How much of a busy model the key gets where requests wait."""
+        return self.settings.weight
+
+    @property
+    def priority(self) -> int:
+        """Whose requests come first where requests wait: those of the key with more."""
+        return self.settings.priority
+
     async def begin(self) -> Excess | None:
         """Count the request, unless it exceeds a limit."""
         return await self._counts.begin(self.name, self.settings)

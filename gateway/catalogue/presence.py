@@ -92,7 +92,14 @@ class Presence:
     def start(self) -> None:
         """Look in the background, write what is found to the log, and again when it changes."""
         self._is_started = True
-        self._upstream.when_unreachable = self._doubt
+        unreachable = self._upstream.when_unreachable
+
+        def doubt() -> None:
+            if unreachable is not None:
+                unreachable()
+            self._doubt()
+
+        self._upstream.when_unreachable = doubt
         self._catalogue.when_fetched = self._compare
         self._look_in(0.0)
 

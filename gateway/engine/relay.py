@@ -16,8 +16,8 @@ from typing import Any, cast
 import msgspec
 
 from ..calls.shared import recovery_for
-from ..faults import Refusal, UpstreamFailure
-from ..fleet.failover import end, may_move, move
+from ..faults import OtherHost, Refusal, UpstreamFailure
+from ..fleet.failover import end, go_elsewhere, may_move, move
 from ..fleet.needs import note_needs
 from ..observability.journal import get_logger
 from ..observability.record import current
@@ -106,6 +106,7 @@ class Relay:
                     request = await self._services.turns.run(steps, size)
                 body.clear()
                 check_counts(request, limits)
+            run.request, run.wants_stream = request, endpoint.wants_stream
             if run.ticket is not None:
                 note_needs(run.ticket, request)
             early_s = settings.answers.early_headers_s
@@ -146,9 +147,12 @@ class Relay:
                         raise
                     assert run.ticket is not None
                     move(run.ticket, failure)
-                    if run.lease is not None:
-                        run.lease.release()
-                        run.lease = None
+                except OtherHost:
+                    assert run.ticket is not None
+                    go_elsewhere(run.ticket)
+                if run.lease is not None:
+                    run.lease.release()
+                    run.lease = None
         except BaseException as problem:
             if run.ticket is not None:
                 run.ticket.note(problem)

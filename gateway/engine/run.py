@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Final, Literal, TypeAlias, TypeVar, TypeVarTuple, Unpack
 
 from ..catalogue.catalogue import Catalogue
 from ..catalogue.derive import Wanted
@@ -70,9 +70,11 @@ class Run:
         "incoming",
         "is_large",
         "lease",
+        "request",
         "services",
         "ticket",
         "wanted",
+        "wants_stream",
         "warnings",
     )
 
@@ -86,6 +88,10 @@ class Run:
         self.ticket = ticket
         """Where there are several hosts: how one of them is chosen."""
         self.lease: Lease | None = None
+        self.request: Any = None
+        """The decoded request."""
+        self.wants_stream: Callable[[Any], bool] | None = None
+        """Tells whether a request's answer is frames; None if that is never so."""
         self.hints: list[tuple[str, str]] = []
         """Headers for a refusal, with the known names most similar to an unknown one."""
         self.incoming: AsyncIterator[bytes] | None = None

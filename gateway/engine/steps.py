@@ -38,6 +38,7 @@ from ..wire.lenient import UNREADABLE
 from ..wire.writing import encode
 from .pictures import as_png
 from .run import Run, allowed
+from .slots import hand_over_slot, wait_for_slot
 
 SUCCESS: Final = "success"
 """The status of the last line of a report that went well."""
@@ -83,23 +84,44 @@ async def warn_of_roles(run: Run, *, messages: list[ollama.Message] | UnsetType 
 async def acquire(
     run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType = UNSET
 ) -> None:
-    """Make the model ready and keep it while this request runs; one load serves all that wait."""
-    if run.ticket is not None:
+    """
+    Make the model ready and keep it while this request runs; one load serves all that wait.
+
+    A request waits until the model has a slot for it. Raises OtherHost if another host has one
+    first.
+    """
+    ticket = run.ticket
+    if ticket is not None:
         run.services.fleet.draining.refuse(run.host)
     lease = run.host.lifecycle.lease(
         run.context.model, parse_keep_alive(keep_alive), num_ctx, run.warnings.append
     )
     run.lease = lease
-    await lease.prepare()
+    if ticket is not None and ticket.slot is not None:
+        hand_over_slot(ticket, lease, run.host, run.services.fleet)
+    if not await lease.prepare():
+        is_interactive = run.wants_stream is not None and run.wants_stream(run.request)
+        await wait_for_slot(
+            lease,
+            run.host,
+            run.services.fleet,
+            ticket,
+            run.context.grant,
+            is_interactive=is_interactive,
+        )
     run.context.loaded_ns = time.perf_counter_ns()
 
 
 async def load(run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType) -> None:
     """Load the model without asking it anything, and keep it like the model of a request."""
     await _look_again(run)
-    await acquire(run, keep_alive=keep_alive, num_ctx=num_ctx)
-    assert run.lease is not None
-    await run.lease.warm()
+    if run.ticket is not None:
+        run.services.fleet.draining.refuse(run.host)
+    lease = run.lease = run.host.lifecycle.lease(
+        run.context.model, parse_keep_alive(keep_alive), num_ctx, run.warnings.append
+    )
+    await lease.prepare(takes_slot=False)
+    await lease.warm()
     run.context.loaded_ns = time.perf_counter_ns()
 
 

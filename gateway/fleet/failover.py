@@ -63,9 +63,18 @@ def move(ticket: Ticket, failure: UpstreamFailure) -> None:
     ticket.host = None
 
 
-def end(fleet: Fleet, ticket: Ticket) -> None:
-    """End a request: give back its seat and its retries."""
+def go_elsewhere(ticket: Ticket) -> None:
+    """Leave a host whose slots were taken; the next choice is of the one that has a slot for it."""
     ticket.leave()
+    ticket.host = None
+
+
+def end(fleet: Fleet, ticket: Ticket) -> None:
+    """End a request: give back its seat, its retries, and a slot that it has not come to use."""
+    ticket.leave()
+    if ticket.slot is not None:
+        fleet.queue.give_back(ticket.slot)
+        ticket.slot = None
     if ticket.budgeted:
         fleet.retries.give_back(ticket.budgeted)
         ticket.budgeted = 0

@@ -52,6 +52,8 @@ class Fleet:
         """Make the hosts of the settings; nothing is opened yet. Raises StartProblem."""
         self._settings = settings
         self._names = names
+        self.queue = names.queue
+        """The requests that wait for slots of all hosts."""
         refuse_twins({name: host.url for name, host in hosts_of(settings).items()})
         self.hosts: tuple[Host, ...] = ()
         self.union = Union(settings, names.pulled, lambda: self.hosts)
@@ -215,7 +217,16 @@ class Fleet:
         if homes is None:
             return None
         ticket.homes = homes.hosts
-        ranked = self._ranked(ticket, homes)
+        sent_to = ticket.sent_to
+        if (
+            sent_to is not None
+            and sent_to.number in homes.rows
+            and sent_to.number not in self.draining.numbers
+        ):
+            # It has a slot there.
+            ranked: tuple[int, ...] = (sent_to.number,)
+        else:
+            ranked = self._ranked(ticket, homes)
         if ranked and self.ejections.shut_until[ranked[0]] == inf:
             # Every home is away. One may be back since it was last asked.
             await self.union.ask_again(homes.rows)
@@ -232,6 +243,7 @@ class Fleet:
             return None
         host = self.hosts[ranked[0]]
         row = homes.rows[host.number]
+        ticket.ranked, ticket.rows = ranked, homes.rows
         ticket.take(host, row)
         current().host = host.name
         return row

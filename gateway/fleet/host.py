@@ -19,13 +19,14 @@ from ..catalogue.first_seen import FirstSeen
 from ..catalogue.presence import Presence
 from ..catalogue.pulled_names import PulledNames
 from ..catalogue.rows import CapabilityWords
-from ..catalogue.slots import slots_of
+from ..catalogue.slots import SLOTS, slots_of
 from ..catalogue.view import View
 from ..faults import Refusal, StoreFailure, UpstreamFailure, afresh
 from ..lifecycle.lifecycle import Lifecycle
 from ..lifecycle.ownership import Ownership
 from ..lifecycle.sharing import Sharing
 from ..observability.journal import get_logger
+from ..queueing.waiting import SlotQueue
 from ..settings.hosts import serves
 from ..settings.schema import HostSettings, Settings
 from ..store.hosts import host_identity
@@ -47,6 +48,8 @@ class Names:
         self.pulled = PulledNames(store)
         self.gateway = gateway
         self.hop = hop
+        self.queue = SlotQueue(settings.queue)
+        """The requests that wait for slots of any host."""
         self.capability_words = words
         self._log = get_logger()
 
@@ -98,7 +101,10 @@ class Host:
             process.models,
             Ownership(names.store, self.identity, names.gateway, announces=False),
             Sharing(names.store, self.identity, names.gateway),
+            names.queue,
+            self._count_slots,
         )
+        self.upstream.when_unreachable = self.lifecycle.send_away
         self.downloads = Downloads(self.upstream, self.catalogue, process.downloads)
 
         self._held_of: View | None = None
@@ -205,6 +211,10 @@ class Host:
                 pattern=pattern,
                 do=f"compare hosts.{self.name}.models with `olgate models`",
             )
+
+    def _count_slots(self, row: internal.CatalogueRow | None) -> int:
+        """Return how many requests a model runs at a time, 0 if nobody says."""
+        return slots_of(self.settings, row, SLOTS if self.catalogue.dialect == "v1" else 0)
 
     async def start(self) -> None:
         """Adopt the instances that an earlier process left."""

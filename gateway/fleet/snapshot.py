@@ -48,6 +48,12 @@ def facts_of(hosts: Sequence[Host], homes: Homes) -> dict[int, HomeFacts]:
     return {number: facts_at(hosts[number], row) for number, row in homes.rows.items()}
 
 
+def is_enough(host: Host, row: internal.CatalogueRow, mask: int, context: int) -> bool:
+    """Return whether a home can do what a request needs (`view.BITS`), with enough context."""
+    facts = facts_at(host, row)
+    return not facts.lacks & mask and (not facts.context or facts.context >= context)
+
+
 def facts_at(host: Host, row: internal.CatalogueRow) -> HomeFacts:
     """Return what placement needs to know of a model on a host."""
     lacks = sum(

@@ -5,9 +5,11 @@ The ticket of one request: what placing it needs to know, and the host that serv
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ..faults import UpstreamFailure, afresh
+from ..queueing.order import Home
 from ..types import internal
 from .ejection import Ejections
 from .host import Host
@@ -41,9 +43,13 @@ class Ticket:
         "last_failure",
         "mask",
         "pinned",
+        "ranked",
         "retries",
         "row",
+        "rows",
+        "sent_to",
         "session",
+        "slot",
         "tried",
         "warned",
     )
@@ -67,6 +73,13 @@ class Ticket:
         """The numbers of hosts that have failed it."""
         self.homes: frozenset[int] = frozenset()
         """The numbers of hosts that could serve it, tried or not."""
+        self.ranked: Sequence[int] = ()
+        """The numbers of hosts that could serve it best, as of the last choice."""
+        self.rows: Mapping[int, internal.CatalogueRow] = {}
+        """The model's row on each of its homes, as of the last choice."""
+        self.slot: Home | None = None
+        """The slot of the host `sent_to` that it has got after a wait, until it is placed there."""
+        self.sent_to: Host | None = None
         self.retries = 0
         """How many hosts it was moved to, each from one that failed."""
         self.budgeted = 0

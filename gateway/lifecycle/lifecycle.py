@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 from msgspec import UNSET, UnsetType
 
@@ -18,7 +19,9 @@ from ..catalogue.catalogue import Catalogue
 from ..faults import UpstreamFailure
 from ..names import keys
 from ..observability.journal import get_logger
-from ..settings.schema import ModelSettings
+from ..queueing.order import Home
+from ..queueing.waiting import SlotQueue
+from ..settings.schema import ModelSettings, QueueSettings
 from ..types import internal
 from ..upstream.client import Upstream
 from ..wire.duration import parse_setting
@@ -47,6 +50,14 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 SWEEP_S = 60.0
 """Seconds between two looks for instances of gateways that have died."""
 
+CountSlots: TypeAlias = Callable[[internal.CatalogueRow | None], int]
+"""Returns how many requests a model runs at a time, 0 if nobody knows; None is any model."""
+
+
+def _unknown(_: internal.CatalogueRow | None) -> int:
+    """Know the slots of no model, so that nobody waits for them."""
+    return 0
+
 
 def _no_warning(_: str) -> None:
     """Drop a warning that no client can be given."""
@@ -65,17 +76,49 @@ class Lease:
         self._quiet_since = 0.0
         self._pause_s = 0.0
         self._has_grown = False
+        self.slot: Home | None = None
+        """The home of which it has a slot; it may be set before `prepare` to one that is taken."""
 
-    async def prepare(self) -> None:
+    @property
+    def home(self) -> Home:
+        """The slots of the model, once it is prepared."""
+        assert self._request.state is not None, "it is prepared"
+        return self._request.state.home
+
+    async def prepare(self, *, takes_slot: bool = True) -> bool:
         """
         Begin to use the model, and load it first if it is not loaded and the host has a load call.
 
-        A host without native loading loads with the first request. Raises UpstreamFailure when the
-        load fails, and Refusal when too many requests wait already.
+        A host without native loading loads with the first request. Returns whether the request may
+        begin: it has a slot of the model, or does not need one. Else it waits for one (`waiting`)
+        and calls `go_on`; until then it uses the model and does not run on it. Raises
+        UpstreamFailure when the load fails, and Refusal when too many requests wait already.
         """
+        request = self._request
         if self._readiness.lacking_room:
-            await self._readiness.wait_for_turn(self._request)
-        self._readiness.join(self._request)
+            await self._readiness.wait_for_turn(request)
+        self._readiness.join(request)
+        await self._readiness.make_ready(request)
+        if not takes_slot or self.slot is not None:
+            return True
+        # Here and not in a function of its own: every request passes.
+        assert request.state is not None, "it was joined"
+        home = request.state.home
+        if home.taken < home.slots:
+            home.taken += 1
+            self.slot = home
+            return True
+        # A reload waits for what runs. It must not wait for a request that waits for what it holds.
+        request.is_running = False
+        return False
+
+    async def go_on(self, slot: Home | None) -> None:
+        """
+        Run after a wait, with a slot or without.
+
+        The model may have been unloaded meanwhile. Raises as `prepare`.
+        """
+        self.slot = slot
         await self._readiness.make_ready(self._request)
 
     async def recover(self, failure: UpstreamFailure, how: Literal["load", "grow"]) -> bool:
@@ -138,6 +181,12 @@ class Lease:
     def release(self) -> None:
         """End the use of the model; its keep-alive counts from here. A second call does nothing."""
         self._request.is_running = False
+        slot = self.slot
+        if slot is not None:
+            self.slot = None
+            slot.taken -= 1
+            if slot.lanes:
+                self._lifecycle.queue.fill(slot)
         if self._request.state is not None:
             self._readiness.leave(self._request)
 
@@ -152,19 +201,29 @@ class Lifecycle:
         settings: ModelSettings,
         ownership: Ownership,
         sharing: Sharing,
+        queue: SlotQueue | None = None,
+        count_slots: CountSlots = _unknown,
     ) -> None:
         """
         Follow the list of `catalogue`.
 
-        `ownership` remembers the own instances, `sharing` knows of those that others use.
+        `ownership` remembers the own instances, `sharing` knows of those that others use. Requests
+        wait in `queue`, and `count_slots` returns how many slots a model has on the host, by its
+        row if there is one; 0 is unknown.
         """
+        self.queue = queue or SlotQueue(QueueSettings())
+        self._count_slots = count_slots
+        self._rows: dict[str, internal.CatalogueRow] = {}
+        """The rows of the last list, by `instances_of`."""
         self._catalogue = catalogue
         self._settings = settings
         self._ownership = ownership
         self._sharing = sharing
         sharing.refresh = lambda: catalogue.rows(fresh=True)
         self._loader = Loader(upstream, catalogue, settings.load_timeout_s)
-        self._states = ModelStates(parse_setting(settings.keep_alive))
+        self._states = ModelStates(
+            parse_setting(settings.keep_alive), lambda: Home(self.queue.slots(count_slots(None)))
+        )
         self._instances = Instances(self._states, ownership)
         self._changes = Changes(
             self._states,
@@ -188,6 +247,7 @@ class Lifecycle:
 
     async def start(self) -> None:
         """Adopt the instances of dead gateways, now and from time to time."""
+        self.queue.watch(self.resize)
         await self._ownership.start()
         await self._sharing.look()
         await self._adopt()
@@ -212,6 +272,8 @@ class Lifecycle:
 
     async def aclose(self) -> None:
         """Stop every timer and every change; nothing is unloaded for it, or forgotten."""
+        self.queue.unwatch(self.resize)
+        self.send_away()
         if self._sweeping is not None:
             self._sweeping.cancel()
         await self._changes.aclose()
@@ -275,6 +337,21 @@ class Lifecycle:
         if state.stop_asked_at is not None and self._states.is_free(state):
             await self._changes.unload(state)
 
+    def resize(self) -> None:
+        """Count the slots of every model anew; requests that find one free now go on."""
+        for state in self._states:
+            self.queue.resize(state.home, self._count_slots(self._rows.get(state.name)))
+
+    def send_away(self) -> None:
+        """Have no request wait for the host's models: it can't be reached."""
+        for state in self._states:
+            if state.home.lanes:
+                self.queue.close_home(state.home)
+
+    def home_of(self, row: internal.CatalogueRow) -> Home:
+        """Return the slots of a model."""
+        return self._states.state_for(row).home
+
     def identifier_of(self, row: internal.CatalogueRow) -> str:
         """Return the identifier of a loaded instance of a model, its key where none is loaded."""
         return next(iter(self._states.state_for(row).instances), row.request_key)
@@ -313,6 +390,8 @@ class Lifecycle:
         for state in self._instances.update_from(rows):
             self._changes.after_change(state)
         self._sharing.note_list(self._states)
+        self._rows = {row.instances_of: row for row in rows}
+        self.resize()
 
     async def _adopt(self) -> None:
         for adopted in await self._ownership.adopt():

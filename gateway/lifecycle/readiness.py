@@ -14,15 +14,12 @@ from contextlib import contextmanager, suppress
 from ..catalogue.catalogue import Catalogue
 from ..faults import Refusal
 from ..observability.journal import get_logger
+from ..queueing.waiting import BUSY
 from ..settings.schema import ModelSettings
 from .changes import ELSEWHERE_S, Changes
 from .loads import not_loaded_in_time
 from .sharing import Sharing
 from .state import ModelRequest, ModelState, ModelStates
-
-BUSY = "server busy, please try again.  maximum pending requests exceeded"
-"""Ollama's text, two spaces included (docs/facts/ollama.md#queue)."""
-
 
 LEAVING_S = 0.2
 """Seconds between two looks at a model that another gateway is unloading."""

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import UnsetType
 
+from ..queueing.order import Home
 from ..types import internal
 from .context_length import Wish
 from .ownership import OwnInstance
@@ -110,6 +111,8 @@ class ModelState:
     """
     The place of the request for which a load that lacked memory was made, until that load ends.
     """
+    home: Home = field(default_factory=Home)
+    """The slots of the model, and the requests that wait for them; those do not run yet."""
     timer: asyncio.TimerHandle | None = None
     expires_at: float | None = None
     last_used: float = 0.0
@@ -213,8 +216,15 @@ class ModelState:
 class ModelStates:
     """The states of all models of one host, which the parts of the lifecycle share."""
 
-    def __init__(self, default_keep_alive_s: float | None) -> None:
-        """Start with no model; `default_keep_alive_s` is the setting, None is forever."""
+    def __init__(
+        self, default_keep_alive_s: float | None, make_home: Callable[[], Home] = Home
+    ) -> None:
+        """
+        Start with no model; `default_keep_alive_s` is the setting, None is forever.
+
+        `make_home` makes the slots of a model that has not been loaded yet.
+        """
+        self._make_home = make_home
         self.default_keep_alive_s = default_keep_alive_s
         self.lacking_room: list[ModelState] = []
         """The models whose load lacked memory and has not ended yet: those with a `room_place`."""
@@ -231,7 +241,8 @@ class ModelStates:
         """Return the state of a name, a new one if there is none yet."""
         state = self._states.get(name)
         if state is None:
-            state = self._states[name] = ModelState(name, key, self.default_keep_alive_s)
+            state = ModelState(name, key, self.default_keep_alive_s, home=self._make_home())
+            self._states[name] = state
         return state
 
     def state_for(self, row: internal.CatalogueRow) -> ModelState:

@@ -156,17 +156,20 @@ def log_request(
     `path` is the route's template if there is a route, never with a query. `status` is None if no
     answer was started. `outcome` is `complete`, `left` (the client left), `cut` (the answer ended
     early) or `failed` (an exception in the gateway). `took_s` is the time from the head of the
-    request to now, `first_s` the time to the first bytes of the body of a streamed answer.
+    request to now, `first_s` the time to the first bytes of the body of a streamed answer, and
+    `queued_s` how long it waited for a slot.
     """
     is_bad = outcome == "failed" or (status or 0) >= 500
     if structlog.get_config()["wrapper_class"] in (_WITHOUT_WARNING if is_bad else _WITHOUT_INFO):
         # A logger would find out by itself, but is made for each line.
         return
     first_ns = record.first_ns if record.is_stream else None
+    queued_ns = record.queued_ns
     more = {
         "client": record.client,
         "key": record.key,
         "first_s": None if first_ns is None else round((first_ns - record.started_ns) / 1e9, 6),
+        "queued_s": None if queued_ns is None else round(queued_ns / 1e9, 6),
         "model": record.model,
         "host": record.host,
         "upstream": record.upstream,

@@ -70,6 +70,14 @@ class Grant(Protocol):
     def hides_models(self) -> bool:
         """Whether there may be models that do not exist for the key."""
 
+    @property
+    def weight(self) -> float:
+        """How much of a busy model the key gets."""
+
+    @property
+    def priority(self) -> int:
+        """Whose requests come first: those of the key with more."""
+
     def allows_model(self, *names: str) -> bool:
         """Return whether the key may use a model with these names."""
 

@@ -15,8 +15,8 @@ from functools import partial
 from ..engine.failures import Failures
 from ..engine.model_check import ModelCheck
 from ..engine.run import Services, allowed
-from ..faults import UpstreamFailure
-from ..fleet.failover import end, move
+from ..faults import OtherHost, UpstreamFailure
+from ..fleet.failover import end, go_elsewhere, move
 from ..runtime.context import RequestContext
 from ..runtime.patching import PassedOn
 from ..server.asgi import AsgiClient, Receive, Scope, header
@@ -80,6 +80,9 @@ class Passthrough:
                     if passing.ticket is None or not self._on_host.may_move(failure, passing):
                         raise
                     move(passing.ticket, failure)
+                except OtherHost:
+                    assert passing.ticket is not None
+                    go_elsewhere(passing.ticket)
                 passing.begin_again()
         except BaseException as problem:
             if passing.ticket is not None:

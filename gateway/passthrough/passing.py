@@ -35,6 +35,8 @@ class Passing:
     ticket: Ticket | None = None
     """Where there are several hosts: how one of them is chosen."""
     has_body: bool = False
+    is_streamed: bool = False
+    """Whether its client wants a stream of events."""
     came: Body = None
     """The body as it came, where another host may need other changes of it; else None."""
     body: Body = None

@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from ..engine.limits import check_raw_counts
 from ..engine.run import Run, Services
+from ..engine.slots import hand_over_slot, wait_for_slot
 from ..faults import Refusal, afresh
 from ..fleet.needs import note_passed_needs
 from ..observability.record import current
@@ -30,6 +31,7 @@ from .naming import NAMED_MODEL, Naming
 from .passing import Passing
 from .remembered import Remembered
 from .several import SeveralHosts
+from .signs_of_life import live_while
 
 WARNING: Final = "x-olgate-warning"
 
@@ -70,6 +72,7 @@ class Preparing:
             passing.changes = due(route.answer, context)
             passing.on_stream = due(route.stream, context)
             passing.rewrites = due(route.rewrites, context)
+        passing.is_streamed = bytes(context.sent.get("stream", b"")) == b"true"
         # The members are the body once more, which is kept no longer than it is needed.
         context.sent = NOTHING
         is_asked = not (route.changes_models or route.path_model or route.looked_up)
@@ -160,7 +163,22 @@ class Preparing:
         # The context that a derived model wants, in tokens.
         wanted = UNSET if isinstance(made, UnsetType) else made.parameters.get("num_ctx", UNSET)
         num_ctx = float(wanted) if isinstance(wanted, int | float) else UNSET
-        passing.lease = passing.host.lifecycle.lease(row, num_ctx=num_ctx)
-        await passing.lease.prepare()
+        lease = passing.lease = passing.host.lifecycle.lease(row, num_ctx=num_ctx)
+        ticket, fleet = passing.ticket, self._services.fleet
+        if ticket is not None and ticket.slot is not None:
+            hand_over_slot(ticket, lease, passing.host, fleet)
+        if not await lease.prepare():
+            wait = wait_for_slot(
+                lease,
+                passing.host,
+                fleet,
+                ticket,
+                passing.context.grant,
+                is_interactive=passing.is_streamed,
+            )
+            if not passing.is_streamed:
+                await wait
+            else:
+                await live_while(wait, passing.client, passing.context.settings.answers)
         record.read_ns = passing.context.started_ns
         record.ready_ns = time.perf_counter_ns() - passing.context.started_ns

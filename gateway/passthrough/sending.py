@@ -66,8 +66,10 @@ async def conclude(
     at what is sent before it is.
     """
     failure = start.failure
-    if failure is not None and answer.status < 400:
+    if failure is not None and (answer.status < 400 or client.is_started):
         raise afresh(failure)
+    if client.is_started and not answer.is_event_stream:
+        raise UpstreamFailure("it answered a request for a stream without one", fault="not_sse")
     if failure is not None:
         current().fault = failure.fault or STATED
     if failure is not None and (is_ollama or not is_in_dialect(path, b"".join(start.held))):
@@ -92,7 +94,8 @@ async def _send_on(
     given: Given | None,
 ) -> None:
     """Send an answer on as it arrives. Raises UpstreamFailure for a stream that ends too early."""
-    await client.start(answer.status, answer.headers)
+    if not client.is_started:
+        await client.start(answer.status, answer.headers)
     end = b""
     record = current()
 

@@ -81,6 +81,9 @@ Where the scope has the PortSettings of the further port (`listen.more`) that th
 by; missing for the main port.
 """
 
+QUEUED = b"x-olgate-queued-ms"
+"""In the answer to a request that waited for a slot: how long, in milliseconds."""
+
 CLIENT = "olgate.client"
 """Where the scope has the AsgiClient. Its `receive` may lead back to the scope."""
 _NO_EXTENSIONS: Mapping[str, Any] = MappingProxyType({})
@@ -289,6 +292,9 @@ class AsgiClient:
             headers = [*headers, *self._headers, (HOST, self.served_by.encode("ascii", "replace"))]
         elif self._headers:
             headers = [*headers, *self._headers]
+        if self.record.queued_ns is not None:
+            queued_ms = max(1, self.record.queued_ns // 1_000_000)
+            headers = [*headers, (QUEUED, b"%d" % queued_ms)]
         return headers
 
     def _note_start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:

@@ -224,7 +224,7 @@ async def test_leaving_in_the_middle_of_an_upload_ends_it(pair: Pair) -> None:
 
 async def test_many_who_leave_leave_nothing_behind() -> None:
     """After twenty gone clients the model is idle: its time runs and it goes."""
-    async with open_pair({"models": {"keep_alive": SHORT}}) as pair:
+    async with open_pair({"models": {"keep_alive": SHORT}}, parallel=20) as pair:
         await pair.post("/api/chat", chat(COLD, keep_alive="1h"))
         pair.script({"match": {"path": CHAT}, "hold": "prompt", "nth": 1, "times": 20})
         asking = [

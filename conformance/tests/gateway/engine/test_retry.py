@@ -169,7 +169,7 @@ async def test_every_embedding_route_loads_again(
 @pytest.mark.parametrize("path", ["/api/chat", CHAT])
 async def test_many_requests_share_one_load_again(path: str) -> None:
     """Twenty refused at once, twenty answered, one load (docs/facts/clients.md#one-load)."""
-    async with open_pair(caching(), load_ms=20) as pair:
+    async with open_pair(caching(), load_ms=20, parallel=20) as pair:
         await unload_by_hand(pair, action="unload")
         refusing = {"match": {"path": CHAT}, "nth": 1, "times": 20}
         pair.script({**refusing, "hold": "all", "error": "no_models_loaded"})

@@ -20,7 +20,7 @@ from conformance.tests.gateway.support import (
     gather_all,
     open_pair,
 )
-from gateway.lifecycle.readiness import BUSY
+from gateway.queueing.waiting import BUSY
 
 
 async def test_the_one_used_longest_ago_makes_room() -> None:

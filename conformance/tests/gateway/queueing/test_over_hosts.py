@@ -1,0 +1,142 @@
+"""The queue where there are several hosts: a request gets the first slot of any of them."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import httpx
+
+from conformance.tests.gateway.fleet.fleets import Fleet, open_fleet
+from conformance.tests.gateway.support import CHAT, chat, gather_all
+
+HOST, QUEUED = "x-olgate-host", "x-olgate-queued-ms"
+ONE_SLOT = {"parallel": 1}
+
+
+def hold(fleet: Fleet, name: str, times: int = 1) -> None:
+    """Have a host hold the next requests for an answer."""
+    fleet.script(name, {"match": {"path": CHAT}, "hold": "all", "times": times})
+
+
+def was_asked(fleet: Fleet, name: str) -> bool:
+    """Return whether a host was asked for an answer."""
+    return bool(fleet.asked(name, CHAT))
+
+
+def let_go(fleet: Fleet, name: str) -> None:
+    """Let go of what a host holds."""
+    fleet.standins[name].app.script.release("all")
+
+
+def ask(fleet: Fleet, text: str, **headers: str) -> asyncio.Task[httpx.Response]:
+    """Begin a chat."""
+    return asyncio.ensure_future(fleet.post("/api/chat", chat(text=text), **headers))
+
+
+async def until_waiting(fleet: Fleet, number: int) -> None:
+    """Wait until so many requests wait for a slot."""
+    line = f'olgate_waiting_requests{{reason="slot"}} {number}.0\n'
+    async with asyncio.timeout(30):
+        while line not in (await fleet.client.get("/metrics")).text:
+            # Each look is a whole request.
+            pass
+
+
+async def filled(fleet: Fleet, *names: str) -> dict[str, asyncio.Task[httpx.Response]]:
+    """Take the only slot of each host."""
+    tasks = {}
+    for name in names:
+        hold(fleet, name)
+        tasks[name] = ask(fleet, f"first at {name}", **{HOST: name})
+        assert await fleet.standins[name].log.wait_until(partial(was_asked, fleet, name))
+    return tasks
+
+
+async def test_a_request_goes_where_a_slot_is_free_first() -> None:
+    """Whichever host it was sent to, and the other one never hears of it."""
+    async with open_fleet(ONE_SLOT, ONE_SLOT) as fleet:
+        for name in ("a", "b"):
+            first = await filled(fleet, "a", "b")
+            waits = ask(fleet, "waits")
+            await until_waiting(fleet, 1)
+            let_go(fleet, name)
+            answer = await waits
+            assert (200, name) == (answer.status_code, answer.headers[HOST])
+            assert int(answer.headers[QUEUED]) >= 1
+            for each in ("a", "b"):
+                let_go(fleet, each)
+            await gather_all(*first.values())
+            for standin in fleet.standins.values():
+                standin.log.clear()
+        await until_waiting(fleet, 0)
+
+
+async def test_a_pinned_request_waits_for_its_host_only() -> None:
+    """Though another one has a slot."""
+    async with open_fleet(ONE_SLOT, ONE_SLOT) as fleet:
+        first = await filled(fleet, "a")
+        pinned = ask(fleet, "pinned", **{HOST: "a"})
+        await until_waiting(fleet, 1)
+        assert "b" == (await ask(fleet, "any")).headers[HOST]
+        assert not pinned.done()
+        let_go(fleet, "a")
+        assert "a" == (await pinned).headers[HOST]
+        await first["a"]
+
+
+async def test_who_waits_for_a_host_that_dies_goes_to_another() -> None:
+    """All of them are answered, and none of them is sent twice."""
+    async with open_fleet(ONE_SLOT, ONE_SLOT) as fleet:
+        first = await filled(fleet, "a", "b")
+        tasks = [ask(fleet, str(number)) for number in range(6)]
+        await until_waiting(fleet, 6)
+        await fleet.standins["a"].stop()
+        let_go(fleet, "b")
+        answers = await gather_all(*tasks, first["b"])
+        assert {200} == {answer.status_code for answer in answers}
+        assert {"b"} == {answer.headers[HOST] for answer in answers}
+        assert 7 == len(fleet.asked("b", CHAT))
+        await first["a"]
+        await until_waiting(fleet, 0)
+
+
+async def test_who_leaves_after_a_grant_elsewhere_loses_no_slot() -> None:
+    """The host of that slot serves the next one."""
+    async with open_fleet(ONE_SLOT, ONE_SLOT) as fleet:
+        for _ in range(5):
+            first = await filled(fleet, "a", "b")
+            leaver, stays = ask(fleet, "leaves"), ask(fleet, "stays")
+            await until_waiting(fleet, 2)
+            let_go(fleet, "b")
+            leaver.cancel()
+            await asyncio.wait([stays])
+            let_go(fleet, "a")
+            assert {200} == {one.status_code for one in await gather_all(stays, *first.values())}
+            for standin in fleet.standins.values():
+                standin.log.clear()
+        answers = await gather_all(ask(fleet, "x"), ask(fleet, "y"))
+        assert {200} == {answer.status_code for answer in answers}
+
+
+async def test_the_slots_of_a_host_are_those_of_its_settings() -> None:
+    """They count more than what LM Studio says."""
+    async with open_fleet({"parallel": 1}, of_hosts={"a": {"slots": 3}}) as fleet:
+        hold(fleet, "a", 3)
+        tasks = [ask(fleet, str(number)) for number in range(5)]
+        await until_waiting(fleet, 2)
+        log = fleet.standins["a"].log
+        assert await log.wait_until(lambda: len(fleet.asked("a", CHAT)) == 3)
+        let_go(fleet, "a")
+        assert [200] * 5 == [answer.status_code for answer in await gather_all(*tasks)]
+
+
+async def test_a_server_that_says_nothing_gets_all_at_once() -> None:
+    """Nobody knows how many requests it runs, so nobody waits for it."""
+    async with open_fleet({"host_version": "openai", "parallel": 0}) as fleet:
+        hold(fleet, "a", 8)
+        tasks = [ask(fleet, str(number)) for number in range(8)]
+        log = fleet.standins["a"].log
+        assert await log.wait_until(lambda: len(fleet.asked("a", CHAT)) == 8)
+        let_go(fleet, "a")
+        assert all(QUEUED not in answer.headers for answer in await gather_all(*tasks))

@@ -7,6 +7,7 @@ Only what the parser lets through is judged here (docs/facts/ollama.md#malformed
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ..wire.writing import TEXT
@@ -23,6 +24,8 @@ class Malformed(NamedTuple):
 
 def find_malformed(scope: Scope) -> Malformed | None:
     """Return the answer to a request that Go's server takes for none, None for any other."""
+    if _is_ordinary(scope):
+        return None
     hosts = 0
     has_host, expects, coding = True, b"", b""
     for name, value in scope["headers"]:
@@ -49,6 +52,26 @@ def find_malformed(scope: Scope) -> Malformed | None:
     return None
 
 
+def _is_ordinary(scope: Scope) -> bool:
+    """Return whether one look at the headers shows that nothing is wrong, as for most requests."""
+    headers = scope["headers"]
+    found = dict(headers)
+    # As many names as headers: none comes twice.
+    return (
+        len(found) == len(headers)
+        and scope["http_version"] == "1.1"
+        and found.keys().isdisjoint(_RARE)
+        and _is_sound(found.get(b"host"))
+        and b"%" not in (scope.get("raw_path") or b"")
+    )
+
+
+@lru_cache(maxsize=64)
+def _is_sound(host: bytes | None) -> bool:
+    return host is not None and _HOST.fullmatch(host) is not None
+
+
+_RARE: Final = (b"expect", b"transfer-encoding")
 _VERSIONS: Final = ("1.1", "1.0")
 _HOST: Final = re.compile(rb"[A-Za-z0-9!$%&'()*+,\-.:;=\[\]_~]*")
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")

@@ -25,6 +25,7 @@ from ..wire.writing import JSON
 from .asgi import PORT, SERVER_ANSWER, SERVER_LEAVING, SERVER_PUSH, Scope
 from .cycle import Cycle
 from .dialects import error_body, is_mounted
+from .idle import IdleTime
 from .outlet import Outlet, PlainOutlet
 from .refusals import Noter, Refusals, refusal_bytes
 from .waves import waves_of
@@ -45,6 +46,7 @@ LINGER_S = 0.5
 """Seconds for a refused client to read the reason, before its unread bytes reset the connection."""
 
 
+# Large because uvicorn and the parser call each of its callbacks by name.
 class ClientHttp(HttpToolsProtocol):
     """One connection of a client."""
 
@@ -72,8 +74,6 @@ class ClientHttp(HttpToolsProtocol):
         self._unanswered: deque[Cycle] = deque()
         """The request that runs and the ones queued for after it; answered ones leave it late."""
         self._waves = waves_of(self.server_state)
-        self._idle_since: float | None = None
-        """When the last answer was complete, by the loop's clock; None while there is a request."""
         self._refusal = b""
 
     @classmethod
@@ -92,6 +92,7 @@ class ClientHttp(HttpToolsProtocol):
         """Start to wait for the first request."""
         super().connection_made(transport)
         _send_at_once(transport)
+        self._idle = IdleTime(self.loop, self.timeout_keep_alive, transport.close)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -105,9 +106,7 @@ class ClientHttp(HttpToolsProtocol):
         self.flow.resume_writing()
         if exc is None:
             self.transport.close()
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
+        self._idle.stop()
         self.parser = None  # type: ignore[assignment]  # it and this hold each other
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn never keeps it open
@@ -265,29 +264,11 @@ class ClientHttp(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
-        self._idle_since = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._await_next(self.timeout_keep_alive)
+        self._idle.begin()
 
     def _unset_keepalive_if_required(self) -> None:
-        """Note that the client has sent something. The timer stays: most come long before it."""
-        self._idle_since = None
-
-    def _await_next(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(
-            seconds, self.timeout_keep_alive_handler
-        )
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that has been idle for too long; wait on for one that has not."""
-        self.timeout_keep_alive_task = None
-        if self._idle_since is None:
-            return
-        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left_s > 0:
-            self._await_next(left_s)
-        elif not self.transport.is_closing():
-            self.transport.close()
+        """Note that the client has sent something: uvicorn calls this for every read."""
+        self._idle.end()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse bytes that are not HTTP."""

@@ -1,5 +1,5 @@
 // Drives the official SDK of the OpenAI dialect, below /v1. It asks for vectors in base64 unless it
-// is told otherwise, and makes numbers of them itself (docs/facts/clients.md#vectors-in-base64).
+// is told otherwise, and makes numbers of them itself (docs/facts/lmstudio.md#embeddings-base64).
 
 import OpenAI from "openai";
 

@@ -132,6 +132,15 @@ def _through_sentinels(parts: SplitResult, client: Any, options: dict[str, Any])
     return master
 
 
+async def close(client: Redis | RedisCluster) -> None:
+    """Close a client of `make_client`, with its connections to sentinels."""
+    await client.aclose()
+    # The client of a master closes its own connections only.
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    for sentinel in manager.sentinels if manager is not None else ():
+        await sentinel.aclose()
+
+
 def explain(error: BaseException, url: str) -> Trouble:
     """Return what a failure of the client means, and what to do about it."""
     where, text, kind = f"the store {shown_url(url)}", str(error), type(error).__name__
@@ -243,7 +252,7 @@ def check_at_start(url: str, timeout_s: float, layout: Layout) -> Trouble | None
                     f"{int(version)}): update olgate, or set another store.prefix"
                 )
         finally:
-            await client.aclose()
+            await close(client)
 
     with ThreadPoolExecutor(1, thread_name_prefix="store-check") as thread:
         try:

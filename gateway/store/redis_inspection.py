@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..faults import StartProblem
 from ..settings.schema import StoreSettings
 from ..settings.written import shown_url
-from .redis_client import StoreUrlProblem, explain, is_too_old, look, make_client, try_it
+from .redis_client import StoreUrlProblem, close, explain, is_too_old, look, make_client, try_it
 from .redis_scripts import VERSION, Layout
 
 
@@ -55,7 +55,7 @@ async def inspect_redis(settings: StoreSettings) -> RedisReport:
         text = explain(error, settings.url).text
         return RedisReport(where, server, version, text, gateways)
     finally:
-        await client.aclose()
+        await close(client)
     return RedisReport(where, server, version, "", gateways)
 
 

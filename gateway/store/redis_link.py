@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..faults import StoreFailure
 from ..observability.journal import get_logger
 from . import redis_scripts as scripts
-from .redis_client import Trouble, explain, is_away, make_client
+from .redis_client import Trouble, close, explain, is_away, make_client
 from .redis_scripts import VERSION, Layout, Script
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class RedisLink:
         self._is_closed = True
         await self._stop()
         with suppress(Exception):
-            await self._client.aclose()
+            await close(self._client)
 
     # -- asking -------------------------------------------------------------------------------
 

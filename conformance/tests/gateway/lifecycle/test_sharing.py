@@ -5,12 +5,13 @@ Several gateways on one store: none loads or unloads what another one uses
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conformance.runner.redis_server import MISSING, RedisServer, find_redis
 from conformance.tests.gateway.lifecycle.test_ownership import open_standin, settings
 from conformance.tests.gateway.support import (
     CHAT,
@@ -108,13 +109,29 @@ async def test_growing_waits_for_an_answer_through_another_gateway(tmp_path: Pat
         assert [4096, 8192] == [body["context_length"] for body in first.bodies(LOAD)]
 
 
-async def test_two_gateways_load_a_model_once(tmp_path: Path) -> None:
+@pytest.fixture(params=["sqlite", "redis"])
+def shared(
+    request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Any]]:
+    """Return the settings of gateways on one store, of each kind."""
+    if request.param == "sqlite":
+        yield settings(tmp_path / "olgate.db")
+        return
+    if find_redis() is None:
+        pytest.skip(MISSING)
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    try:
+        yield {"store": {"url": server.url, "path": str(tmp_path / "olgate.db")}, "models": {}}
+    finally:
+        server.kill()
+
+
+async def test_two_gateways_load_a_model_once(shared: dict[str, Any]) -> None:
     """The other one waits for the instance, which is not its own."""
-    store = tmp_path / "olgate.db"
     async with (
         open_standin() as standin,
-        open_gateway(standin, settings(store)) as first,
-        open_gateway(standin, settings(store)) as second,
+        open_gateway(standin, shared) as first,
+        open_gateway(standin, shared) as second,
     ):
         first.script({"match": {"path": LOAD}, "hold": "load"})
         asking = [asyncio.create_task(first.post("/api/chat", chat(COLD)))]
@@ -260,3 +277,24 @@ async def until_called(calls: list[str], name: str, times: int) -> None:
     async with asyncio.timeout(60):
         while calls.count(name) < times:  # noqa: ASYNC110 - work in the background does it
             await asyncio.sleep(0.01)
+
+
+async def test_a_load_that_one_gateway_has_lost_is_no_load_for_another(
+    shared: dict[str, Any],
+) -> None:
+    """What became of it is not known: the other one waits for what appears, and loads nothing."""
+    async with (
+        open_standin() as standin,
+        open_gateway(standin, {**shared, "models": {"load_timeout_s": 0.3}}) as first,
+        open_gateway(standin, shared) as second,
+    ):
+        first.script({"match": {"path": LOAD}, "hold": "load"})
+        lost = await first.post("/api/chat", chat(COLD))
+        assert 504 == lost.status_code
+        asking = asyncio.create_task(second.post("/api/chat", chat(COLD)))
+        await second.let_pass()
+        assert not asking.done()
+        await first.change("load", COLD)
+        first.release("load")
+        assert 200 == (await asking).status_code
+        assert 1 == len(first.asked(LOAD))

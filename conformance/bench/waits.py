@@ -107,7 +107,8 @@ async def watched(url: str, pid: int) -> AsyncIterator[list[Waits]]:
         )
         try:
             yield found
-            said, _ = await asker.communicate()
+            # Some input, if none: without it, the pipe stays open.
+            said, _ = await asker.communicate(b"")
             if asker.returncode:
                 raise RuntimeError("the process that asks has failed: see its standard error")
             found += msgspec.json.decode(said, type=list[Waits])

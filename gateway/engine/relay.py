@@ -118,7 +118,8 @@ class Relay:
                     outcome = await endpoint.plan(request, run)
                     if run.ticket is not None:
                         _tell_host(run, client)
-                    self._send_warnings(run, client)
+                    if run.warnings:
+                        self._send_warnings(run, client)
                     match outcome:
                         case Answer(body=msgspec.Struct() as frame) if client.is_started:
                             await client.finish(api.encode_line(frame))

@@ -69,10 +69,10 @@ COUNTED = tuple(
 """Where the functions of a request are: work that moves from one package to another counts."""
 ASKED = {"role": "user", "content": "Hi"}
 FUNCTIONS: list[tuple[str, str, Any, int]] = [
-    ("GET", "/api/tags", None, 100),
-    ("POST", "/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 296),
-    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED]}, 296),
-    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED], "stream": True}, 422),
+    ("GET", "/api/tags", None, 101),
+    ("POST", "/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 308),
+    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED]}, 310),
+    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED], "stream": True}, 436),
 ]
 
 

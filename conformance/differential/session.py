@@ -25,6 +25,11 @@ SEQUENCE_SHARE = 0.12
 """How much of all requests belongs to sequences."""
 OFFLINE = re.compile(rb"proxyconnect|account unavailable|there was an error signing out|kimi-k2")
 """What Ollama answers where it wanted ollama.com: no difference to judge, but counted."""
+ENGINE_GONE = re.compile(
+    rb"dial tcp 127\.0\.0\.1:\d+: connect: connection refused"
+    rb"|llama-server process no longer running"
+)
+"""What Ollama answers where its engine was unloaded under the request: no difference to judge."""
 MOST_KINDS = 60
 """After so many kinds of difference a session has told enough."""
 
@@ -62,6 +67,7 @@ class Tally:
     findings: dict[str, Finding] = field(default_factory=dict)
     seen: Counter[str] = field(default_factory=Counter)
     offline: int = 0
+    unloaded: int = 0
 
 
 class Session:
@@ -142,6 +148,11 @@ class Session:
             with self._lock:
                 self.tally.requests += count
                 self.tally.offline += count
+            return None
+        if ENGINE_GONE.search(real.body):
+            with self._lock:
+                self.tally.requests += count
+                self.tally.unloaded += count
             return None
         differences = compare(real, ours)
         if steady is False:

@@ -235,6 +235,15 @@ def all_text(call: Call, at: int, mutation: Mutation, got: Got) -> str:
     return ""
 
 
+def same_text(call: Call, at: int, mutation: Mutation, got: Got) -> str:
+    """The text of all other chunks as it came, unless the answer ends in an error with words."""
+    if got.error or got.status != 200:
+        return "" if got.error else "an error without words"
+    pieces = [_text_of(value) for number, value in enumerate(call.answers) if number != at]
+    lost = [piece for piece in pieces if json.dumps(piece)[1:-1] not in got.text]
+    return f"the text {lost[0]!r} was lost" if lost else ""
+
+
 def one_call(call: Call, at: int, mutation: Mutation, got: Got) -> str:
     """Either the call as it was meant, a call without what was odd, or an error with words."""
     if got.error or got.status != 200:
@@ -322,6 +331,7 @@ def _both(
 
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+OLDER_CHAT = "/api/v0/chat/completions"
 CALLS: tuple[Call, ...] = (
     *_both("chat", CHAT, SPOKEN, "/api/chat", {"model": LOADED, "messages": ASKED}, all_text),
     *_both(
@@ -410,7 +420,31 @@ CALLS: tuple[Call, ...] = (
         any_end,
         instead={"/api/v1/models/download": json.dumps(JOB)},
     ),
-    *_both("passed on chat", CHAT, SPOKEN, CHAT, {"model": LOADED, "messages": ASKED}, any_end),
+    *_both("passed on chat", CHAT, SPOKEN, CHAT, {"model": LOADED, "messages": ASKED}, same_text),
+    *_both(
+        "passed on tool call",
+        CHAT,
+        CALLED,
+        CHAT,
+        {"model": LOADED, "messages": ASKED},
+        one_call,
+    ),
+    *_both(
+        "passed on completion",
+        COMPLETIONS,
+        WRITTEN,
+        COMPLETIONS,
+        {"model": LOADED, "prompt": "Why?"},
+        same_text,
+    ),
+    *_both(
+        "passed on older chat",
+        OLDER_CHAT,
+        SPOKEN,
+        OLDER_CHAT,
+        {"model": LOADED, "messages": ASKED},
+        same_text,
+    ),
     Call(
         "passed on message",
         CHAT,
@@ -424,6 +458,14 @@ CALLS: tuple[Call, ...] = (
         "/v1/embeddings",
         (VECTORS,),
         "/v1/embeddings",
+        {"model": EMBEDDER, "input": ["a", "b"]},
+        any_end,
+    ),
+    Call(
+        "passed on older vectors",
+        "/api/v0/embeddings",
+        (VECTORS,),
+        "/api/v0/embeddings",
         {"model": EMBEDDER, "input": ["a", "b"]},
         any_end,
     ),

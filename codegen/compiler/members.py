@@ -9,6 +9,7 @@ from codegen.compiler.expressions import Expressions
 from codegen.compiler.invocations import Invocations
 from codegen.compiler.operand import Body, Scope
 from codegen.compiler.place import Context
+from codegen.compiler.provenance import rewrite_of
 from codegen.compiler.runtime import CONTEXT, REWRITER
 from codegen.compiler.tree import Return
 from codegen.descriptions.types import ArrayType, RawType, ScalarType, StructType, Type, arms
@@ -33,6 +34,7 @@ def rewriter(
         returns=REWRITER,
         doc=f"What `{rule.via}` makes for one answer.",
         body=body.written(),
+        origins=(rewrite_of(rule),),
     )
 
 

@@ -21,6 +21,7 @@ from codegen.rules.model import (
     Instead,
     PathRef,
     Reason,
+    RewriteRule,
     Rule,
     StateRule,
     Step,
@@ -46,7 +47,10 @@ class Origin:
     """What a function, or a part of one, is made of."""
 
     kind: str
-    """`answer`, `request`, `response`, `shape`, `report`, `frame`, `end`, `state` or `change`."""
+    """
+    `answer`, `request`, `response`, `shape`, `report`, `frame`, `end`, `state`, `change` or
+    `rewrite`.
+    """
     name: str
     at: Position
     target: str = ""
@@ -113,6 +117,22 @@ def change_of(side: str, rule: ChangeRule) -> Origin:
         entries=entries_of(rule.members, rule.names)
         + tuple(Entry(name, where, "left out") for name, where in rule.removed),
         verb=rule.verb,
+        why=rule.why,
+        when=said(rule.when) if rule.when is not None else "",
+    )
+
+
+def rewrite_of(rule: RewriteRule) -> Origin:
+    """Return what a rewriter of answers that are passed on is made of."""
+    texts = " or ".join(text for text, _ in rule.marks)
+    how = f"via {rule.via}" + (f", where {texts} is in it" if texts else "")
+    entry = Entry("choices", rule.via_position, how, tuple(_paths(rule.arguments)))
+    return Origin(
+        "rewrite",
+        "answer",
+        rule.position,
+        entries=(entry,),
+        verb="rewrite",
         why=rule.why,
         when=said(rule.when) if rule.when is not None else "",
     )

@@ -201,6 +201,8 @@ class Assembly:
             for origin in origins:
                 if origin.kind == "change" and origin.name == side:
                     found += _changes(origin, ran.get(name))
+                elif origin.kind == "rewrite" and origin.name == side:
+                    found += _rewrites(origin, ran.get(name))
         return found
 
     # -- calls --------------------------------------------------------------------------------
@@ -250,6 +252,8 @@ class Assembly:
             elif (origin := self._module.origin(ran.function, "response", "report")) is not None:
                 given = ran.given.get("response", ran.given.get("source"))
                 parts.append(self._chunk(ran, given, origin, {}))
+            elif (origin := self._module.origin(ran.function, "rewrite")) is not None:
+                parts += _rewritten_events(ran, origin)
             elif ran.members and (origin := self._of_stream(ran.function)) is not None:
                 parts.append(_changed_event(ran, origin))
         return parts
@@ -341,6 +345,35 @@ def _changes(origin: Origin, ran: Ran | None) -> list[ChangedPart]:
             _compare(part, ran)
         parts.append(part)
     return parts
+
+
+def _rewrites(origin: Origin, ran: Ran | None) -> list[ChangedPart]:
+    """Return what a rewriter has done to the answer; the first change that says something."""
+    parts = _changes(origin, ran and Ran(ran.module, ran.function))
+    if ran is None or not ran.rewritten:
+        return parts
+    chunk, after = next((one for one in ran.rewritten if one[1]), ran.rewritten[0])
+    for part in parts:
+        part.verdict = "changed"
+        part.before = (chunk or {}).get(part.path, UNSET)
+        part.after = [one.get(part.path) for one in after]
+    return parts
+
+
+def _rewritten_events(ran: Ran, origin: Origin) -> list[ChunkPart]:
+    """Return the chunks that a rewriter has changed, each with all that came in its place."""
+    return [
+        ChunkPart(
+            chunk=chunk,
+            frame=after[0] if len(after) == 1 else after,
+            made=[
+                Made(path=rule.field, value=one.get(rule.field), at=rule.at, how=rule.how)
+                for rule in origin.rules
+                for one in after
+            ],
+        )
+        for chunk, after in ran.rewritten
+    ]
 
 
 def _compare(part: ChangedPart, ran: Ran) -> None:

@@ -28,6 +28,8 @@ from .index import Module, RuleIndex
 PACKAGE = Path(__file__).parent.parent
 _STEPS = str(PACKAGE / "engine" / "steps.py")
 _CONDITION = "_when"
+_REWRITES = ("take", "end")
+"""What a rewriter is asked (`transforms.rewriter`)."""
 _OUTCOMES = (Answer, FetchCall, Report, StreamCall)
 
 
@@ -56,6 +58,8 @@ class Ran:
     """A JSON value; None when it returned nothing or raised."""
     members: dict[str, bytes] | None = None
     """For a change of what is passed on: the new values, each as JSON."""
+    rewritten: list[tuple[Any, list[Any]]] = field(default_factory=list)
+    """For a rewriter: each chunk that it has changed, and what came in its place."""
     error: BaseException | None = None
     line: int = 0
     state: dict[str, Any] = field(default_factory=dict)
@@ -75,6 +79,10 @@ class Trace:
         self.context: Any = None
         """The RequestContext, once a generated function has it."""
         self._frames: dict[FrameType, Ran] = {}
+        self._rewriters: dict[int, tuple[Any, Ran]] = {}
+        """The rewriters that were made, by their identities, and what made each."""
+        self._taken: dict[FrameType, Any] = {}
+        """The chunks that rewriters are about to change."""
         self._watched: dict[CodeType, tuple[str, Module] | None] = {}
         self._now: int | None = None
 
@@ -104,6 +112,14 @@ class Trace:
         if found is None:
             if code.co_filename == _STEPS:
                 self._note_step_call(frame)
+            # What a rewriter asks itself is a part of what it was asked.
+            elif (
+                code.co_name in _REWRITES
+                and frame.f_back not in self._taken
+                and id(frame.f_locals.get("self")) in self._rewriters
+            ):
+                self._taken[frame] = frame.f_locals.get("chunk")
+                return self._in_rewriter
             return None
         module, one = found
         name = code.co_qualname
@@ -162,6 +178,15 @@ class Trace:
             ran.error = arg[1]
         return self._in_function
 
+    def _in_rewriter(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if event == "return" and frame in self._taken:
+            chunk = self._taken.pop(frame)
+            _, ran = self._rewriters[id(frame.f_locals["self"])]
+            is_same = not arg if chunk is None else len(arg) == 1 and arg[0] is chunk
+            if not is_same:
+                ran.rewritten.append((_members(chunk), [*map(_members, arg)]))
+        return self._in_rewriter
+
     # -- what is noted --------------------------------------------------------------------------
 
     def _leave_step(self, frame: FrameType) -> None:
@@ -207,6 +232,8 @@ class Trace:
             }
         elif isinstance(result, Refusal):
             ran.result = {"status": result.status, "error": result.error}
+        elif hasattr(result, "is_waiting"):
+            self._rewriters[id(result)] = result, ran
         elif result is not None:
             ran.result = plain(result)
         holder = frame.f_locals.get("self")
@@ -217,6 +244,10 @@ class Trace:
                 if not name.startswith("_")
                 and (value := getattr(holder, name, msgspec.UNSET)) is not msgspec.UNSET
             }
+
+
+def _members(chunk: Any) -> Any:
+    return None if chunk is None else {name: plain(raw) for name, raw in chunk.items()}
 
 
 def encoded(value: Any) -> bytes:

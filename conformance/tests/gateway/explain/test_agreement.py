@@ -157,6 +157,24 @@ def _answers(explanation: Explanation, answer: Answer) -> Iterator[str]:
         theirs, shown = _events(theirs), _events(shown)
     if _steady(theirs) != _steady(shown):
         yield f"the client got {theirs}, explained is {shown}"
+    yield from _rewrites(explanation, theirs if isinstance(theirs, list) else [theirs])
+
+
+def _rewrites(explanation: Explanation, got: list[Any]) -> Iterator[str]:
+    """A rewriter made what the client got, unless a later rule has changed that."""
+    if any(
+        one.verdict == "changed" and one.verb != "remove"
+        for one in explanation.changed
+        if one.side == "stream" or (one.side == "answer" and one.verb != "rewrite")
+    ):
+        return
+    sent = [_steady(one["choices"]) for one in got if isinstance(one, dict) and "choices" in one]
+    rewrites = [one for one in explanation.changed if one.verb == "rewrite"]
+    changed = [one for one in rewrites if one.verdict == "changed"]
+    made = [choices for one in changed[-1:] for choices in one.after]
+    for choices in made:
+        if _steady(choices) not in sent:
+            yield f"a rewriter made {choices}, the client got {sent}"
 
 
 def _events(text: str) -> list[Any]:

@@ -189,6 +189,32 @@ async def test_a_case_brings_its_answer_and_its_settings() -> None:
     assert "holds several cases; choose one with --name: chat/tools/one-call" in complained
 
 
+async def test_a_rewriter_is_told_with_its_rule() -> None:
+    """What it made of the chunks that it changed, and which ones saw nothing to change."""
+    file = FIXTURES.parent / "cases" / "v1" / "mended.yaml"
+    code, said, _ = await run(
+        "explain", str(file), "--name", "v1/mended/ids-of-fragments", "--json"
+    )
+    assert 0 == code
+    found = json.loads(said)
+    parts = {one["how"].split(",")[0]: one for one in found["changed"] if one["verb"] == "rewrite"}
+    sound, opened = parts["via sound_calls"], parts["via opened_thinking"]
+
+    assert ("changed", "not asked for") == (sound["verdict"], opened["verdict"])
+    assert "only when via is_thinking_opened" in opened["why"]
+    rule, _, number = sound["at"].partition(":")
+    assert "via:  sound_calls" == line_of(rule, int(number)).strip()
+    # The first chunk waits for the second: the rest of a name may come.
+    held, both = found["way_back"]
+    assert [] == held["frame"]
+    assert held["chunk"] == both["frame"][0]
+    calls = [
+        one["choices"][0]["delta"]["tool_calls"][0] for one in (both["chunk"], both["frame"][1])
+    ]
+    assert ("2", None) == (calls[0]["id"], calls[1].get("id"))
+    assert {sound["at"]} == {made["at"] for made in both["made"]}
+
+
 async def test_without_lm_studio_a_name_is_taken_for_a_model() -> None:
     """And a note says so."""
     code, said, _ = await run(

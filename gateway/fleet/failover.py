@@ -38,7 +38,7 @@ def may_move(fleet: Fleet, ticket: Ticket, failure: UpstreamFailure, started_ns:
     if verdict.against_host == "connect":
         # The request ran nowhere, so it is no additional one for the others.
         return True
-    if not fleet.may_retry():
+    if not fleet.retries.take(sum(each.running for each in fleet.hosts)):
         return False
     ticket.budgeted += 1
     return True

@@ -346,14 +346,6 @@ class Fleet:
         elif not host.running:
             host.is_idle.set()
 
-    def own_running(self) -> dict[str, int]:
-        """Return how many requests of this gateway run on each host, by its name."""
-        return {host.name: host.running for host in self.hosts}
-
-    def may_retry(self) -> bool:
-        """Take a retry of the budget, which counts this gateway's requests; False for none left."""
-        return self.retries.take(sum(host.running for host in self.hosts))
-
     def set_elsewhere(self, counts: Mapping[str, int]) -> None:
         """Say how many requests other gateways run on each host, by its name."""
         for host in self.hosts:

@@ -7,7 +7,7 @@ Twice a second gateways tell each other how many requests they run, if there is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from ..faults import StoreFailure
@@ -102,6 +102,5 @@ class News:
 
 async def exchange(store: Store, gateway: str, fleet: Fleet) -> dict[str, Counts]:
     """Tell the store what runs here, and return what runs through others. Raises StoreFailure."""
-    own: Mapping[str, int] = fleet.own_running()
-    running = {host.identity: {"": own[host.name]} for host in fleet.hosts if own.get(host.name)}
+    running = {host.identity: {"": host.running} for host in fleet.hosts if host.running}
     return await store.board.exchange_requests(gateway, running)

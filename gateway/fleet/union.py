@@ -103,14 +103,15 @@ class Union:
     async def rows(self, *, fresh: bool = False) -> list[Row]:
         """Return a row for each model of any host. Raises UpstreamFailure if no host answers."""
         await self.refresh(0.0 if fresh else self.max_age_s)
-        return _united(
-            (row for row in self._own_rows(number, view)) for number, view in self._best()
-        )
+        return self._own()
 
     async def made(self) -> list[Row]:
         """Return the derived models. Raises UpstreamFailure if no host answers."""
         await self.refresh(self.max_age_s)
-        return _united(self._made_rows(number, view) for number, view in self._best())
+        hosts = self._hosts()
+        return _united(
+            filter(hosts[number].serves, view.made.values()) for number, view in self._best()
+        )
 
     async def listed(self) -> list[Row]:
         """
@@ -121,8 +122,7 @@ class Union:
         """
         made = await self.made()
         hidden = {row.name.lower() for row in made}
-        own = _united(self._own_rows(number, view) for number, view in self._best())
-        listed = [*made, *(row for row in own if row.name.lower() not in hidden)]
+        listed = [*made, *(row for row in self._own() if row.name.lower() not in hidden)]
         return sorted(listed, key=lambda row: row.modified_at[:19], reverse=True)
 
     async def find(self, name: str, *, trust_loaded: bool = False) -> Row | None:
@@ -192,10 +192,11 @@ class Union:
             return self._resolved[text]
         except KeyError:
             pass
+        hosts = self._hosts()
         found = {
             number: (_precedence(view, text, row), row)
             for number, view in self.views()
-            if (row := view.match(text)) is not None and self._serves(number, row)
+            if (row := view.match(text)) is not None and hosts[number].serves(row)
         }
         homes = None
         if found:
@@ -327,14 +328,10 @@ class Union:
             key=lambda item: (hosts[item[0]].is_away, hosts[item[0]].settings.tier, item[0]),
         )
 
-    def _serves(self, number: int, row: Row) -> bool:
-        return self._hosts()[number].serves(row)
-
-    def _own_rows(self, number: int, view: View) -> list[Row]:
-        return [row for row in view.rows if self._serves(number, row)]
-
-    def _made_rows(self, number: int, view: View) -> list[Row]:
-        return [row for row in view.made.values() if self._serves(number, row)]
+    def _own(self) -> list[Row]:
+        """Return the rows that the hosts list themselves, derived models left out."""
+        hosts = self._hosts()
+        return _united(filter(hosts[number].serves, view.rows) for number, view in self._best())
 
 
 def _united(lists: Iterable[Iterable[Row]]) -> list[Row]:

@@ -11,16 +11,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from conformance.clients.toolchain import (
-    CACHE,
-    EXE,
-    GO_FLAGS,
-    GO_HERE,
-    find,
-    make_python,
-    run_tool,
-)
+from conformance.clients.toolchain import make_python
 from conformance.runner.processes import ROOT
+
+from .go_program import build_go_program
 
 CHART = ROOT / "deploy" / "helm" / "olgate"
 HELM = "v3.19.0"
@@ -38,16 +32,7 @@ def build_helm() -> Path:
 
     Raises MissingToolError when there is no Go, and InstallError when it can't be built.
     """
-    (go,) = find("go")
-    folder = CACHE / "golang" / f"helm-{HELM}"
-    program = folder / f"helm{EXE}"
-    if not program.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        flags = [flag for flag in GO_FLAGS if not flag.startswith("-mod")]
-        environment = {**GO_HERE, "GOBIN": str(folder), "CGO_ENABLED": "0"}
-        module = f"helm.sh/helm/v3/cmd/helm@{HELM}"
-        run_tool([go, "install", *flags, module], folder, environment)
-    return program
+    return build_go_program("helm.sh/helm/v3/cmd/helm", HELM)
 
 
 def lint(helm: Path, *flags: str) -> str:

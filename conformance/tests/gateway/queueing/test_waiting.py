@@ -250,6 +250,13 @@ class Machine(RuleBasedStateMachine):
         with self.inside():
             self.queue.give_back(home)
 
+    @precondition(lambda self: self.held and self.tasks)
+    @rule(data=st.data())
+    def leave_as_a_slot_is_given(self, data: st.DataObject) -> None:
+        """Let a request end and a client leave in one turn, perhaps the one that gets the slot."""
+        self.give_back(data)
+        self.leave(data)
+
     @rule(place=st.integers(0, 2), slots=st.integers(1, 4))
     def resize(self, place: int, slots: int) -> None:
         """Have a host say that it has more slots, or fewer."""

@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final, cast
 
-import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ..catalogue import derive
@@ -34,7 +33,6 @@ from ..transforms.thinking import thinking_support
 from ..types import internal, ollama
 from ..wire.duration import parse_keep_alive
 from ..wire.go_text import quote
-from ..wire.lenient import UNREADABLE
 from ..wire.writing import encode
 from .pictures import as_png
 from .run import Run, allowed
@@ -164,12 +162,10 @@ async def convert_passed_pictures(run: Run, *, raw: Raw | UnsetType) -> None:
 
     Raises Refusal (400) for one that can't be converted. (docs/facts/lmstudio.md#refused-content)
     """
-    try:
-        value = None if isinstance(raw, UnsetType) else msgspec.json.decode(raw)
-    except UNREADABLE:
-        # LM Studio reports what is no JSON.
-        return
-    run.context.pictures = await as_png(refused_data(value))
+    if not isinstance(raw, UnsetType):
+        size = len(memoryview(raw)) if run.is_large else 0
+        found = await run.services.turns.run(refused_data(raw), size)
+        run.context.pictures = await as_png(found)
 
 
 async def note_vectors(

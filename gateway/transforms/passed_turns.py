@@ -13,7 +13,7 @@ from ..types import internal
 from ..wire.go_json import mend_surrogates
 from ..wire.lenient import UNREADABLE
 from ..wire.raw_members import member_of
-from ._picture_parts import with_pictures
+from ._picture_parts import read_mended, with_pictures
 from ._raw import SEARCHED_BYTES, found_in, kind_of
 from .pictures import may_have_refused_url
 
@@ -177,7 +177,7 @@ def _own_turns(messages: Raw) -> list[Raw]:
 def _with_png(messages: list[Raw], pictures: dict[str, str]) -> list[Raw]:
     """Return messages with PNG in place of pictures; those without any keep their bytes."""
     return [
-        Raw(msgspec.json.encode(with_pictures(msgspec.json.decode(message), pictures)))
+        Raw(msgspec.json.encode(with_pictures(read_mended(message), pictures)))
         if pictures and may_have_refused_url(message)
         else message
         for message in messages

@@ -6,6 +6,9 @@ taken off in which the server, or the one who asks, was ready to run and had no 
 counts that (`schedstat`). What is left is the server's own: it worked, or one of its threads held
 the interpreter. Beside it a server that does nothing is asked (`bare`): what waits there, waits for
 the machine, and on systems that count nothing it is all there is to compare with.
+
+The system of a virtual machine is itself stopped at times, and counts nothing of it. So a thread
+that only sleeps tells how much too late it woke.
 """
 
 from __future__ import annotations
@@ -59,12 +62,40 @@ class Waits(msgspec.Struct):
 
 def without_processor_s(pid: int) -> float:
     """Return the seconds in which threads of a process were ready to run, and did not, so far."""
-    waited_ns = 0
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(OSError, IndexError):
-                waited_ns += int((task / "schedstat").read_bytes().split()[1])
-    return waited_ns / 1e9
+    try:
+        return sum(map(_thread_without_s, Path(f"/proc/{pid}/task").iterdir()))
+    except OSError:
+        return 0.0
+
+
+def _thread_without_s(task: Path) -> float:
+    with contextlib.suppress(OSError, IndexError):
+        return int((task / "schedstat").read_bytes().split()[1]) / 1e9
+    return 0.0
+
+
+class Sleeper(threading.Thread):
+    """Sleeps again and again, and notes how much too late it woke: the machine was stopped."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.waits = Waits("sleep")
+        self._is_over = threading.Event()
+
+    def run(self) -> None:
+        """Sleep until the end."""
+        task = Path(f"/proc/self/task/{threading.get_native_id()}")
+        while not self._is_over.is_set():
+            without_s, began = _thread_without_s(task), time.perf_counter()
+            time.sleep(PAUSE_S)
+            late_s = time.perf_counter() - began - PAUSE_S
+            self.waits.note(late_s, _thread_without_s(task) - without_s)
+
+    def end(self) -> Waits:
+        """Return what was noted."""
+        self._is_over.set()
+        self.join()
+        return self.waits
 
 
 class _Asker:
@@ -93,7 +124,9 @@ class _Asker:
 @asynccontextmanager
 async def watched(url: str, pid: int) -> AsyncIterator[list[Waits]]:
     """
-    Ask a server and a bare one again and again; the list has both waits when the block is left.
+    Ask a server and a bare one again and again, and only sleep beside that.
+
+    The list has the waits of all three when the block is left.
 
     Raises RuntimeError when the process that asks fails.
     """
@@ -148,11 +181,14 @@ def main(given: list[str]) -> None:
         is_over.set()
 
     threading.Thread(target=wait_for_end, daemon=True).start()
+    sleeper = Sleeper()
+    sleeper.start()
     while not is_over.is_set():
         for asker in askers:
             asker.ask(own_pid)
         time.sleep(PAUSE_S)
-    sys.stdout.write(msgspec.json.encode([asker.waits for asker in askers]).decode())
+    waits = [*(asker.waits for asker in askers), sleeper.end()]
+    sys.stdout.write(msgspec.json.encode(waits).decode())
     sys.stdout.flush()
 
 

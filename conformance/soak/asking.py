@@ -18,11 +18,14 @@ from typing import Any
 import aiohttp
 from aiohttp.client import _RequestContextManager
 
+from conformance.soak.patience import Patience
 from conformance.standin.catalogue import EMBEDDING, PLAIN
 from conformance.standin.faults import FAULTS
 
 PATIENCE_S = 120.0
-"""No answer of the soak takes that long unless something hangs."""
+"""
+Seconds that no answer of the soak takes unless something hangs; a wait for a processor is none.
+"""
 
 LAST_WORDS = 300
 MOST_MB = 20
@@ -130,11 +133,11 @@ def draw(dice: random.Random, tag: str, large: float = 0.0) -> Asking:
 
 
 async def ask(
-    session: aiohttp.ClientSession, asking: Asking, dice: random.Random
+    session: aiohttp.ClientSession, asking: Asking, dice: random.Random, patience: Patience
 ) -> tuple[Outcome, str]:
     """Carry a request out in its client's manner; return what became of it, and its last words."""
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with patience.limit():
             if asking.manner == Manner.LEAVES_EARLY:
                 await _leave_early(session, asking, dice.random() * 0.5)
                 return Outcome.LEFT, ""

@@ -2,11 +2,13 @@
 
 import json
 import random
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from conformance.bench.waits import Sleeper, Waits
 from conformance.soak.asking import (
     FAULT_IDS,
     FILLER,
@@ -18,6 +20,7 @@ from conformance.soak.asking import (
     judge,
 )
 from conformance.soak.gateway import Measure
+from conformance.soak.patience import Patience
 from conformance.soak.run import Left, Report, Soak, Wish
 from conformance.standin.seen import Log
 
@@ -100,7 +103,8 @@ def test_the_dice_give_every_kind() -> None:
 def make_soak() -> Soak:
     """Return a soak that runs nothing."""
     standin = SimpleNamespace(log=Log(), seen=[])
-    return Soak(Wish(1, 1, 1, 1), cast("Any", standin), cast("Any", None), cast("Any", None))
+    none = cast("Any", None)
+    return Soak(Wish(1, 1, 1, 1), cast("Any", standin), none, none, Patience(1, lambda: 0.0))
 
 
 @pytest.mark.parametrize(
@@ -158,3 +162,32 @@ def test_a_large_body_is_whole() -> None:
 
     assert size == len(body)
     assert {"a": "tag=1; " + "x" * 10**6, "b": 1} == json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("own_ms", "bare_ms", "slept_ms", "is_wrong_then"),
+    [(150, 0, 0, False), (151, 0, 0, True), (250, 100, 0, False), (355, 1, 205, False)],
+)
+def test_a_held_request_is_a_problem(
+    own_ms: float, bare_ms: float, slept_ms: float, is_wrong_then: bool
+) -> None:
+    """Unless the machine holds who does nothing for as long."""
+    soak = make_soak()
+    waits = [Waits("server"), Waits("bare"), Waits("sleep")]
+    for each, wait_ms in zip(waits, (own_ms, bare_ms, slept_ms), strict=True):
+        each.worst_held_ms = wait_ms
+    soak.judge_waits(waits)
+
+    assert is_wrong_then == bool(soak.report.problems)
+
+
+def test_a_sleeper_notes_its_sleeps() -> None:
+    """What it notes is what passed beyond its sleep."""
+    sleeper = Sleeper()
+    sleeper.start()
+    while not sleeper.waits.probes:
+        time.sleep(0.001)
+    waits = sleeper.end()
+
+    assert waits.worst_ms >= waits.worst_held_ms >= 0
+    assert not sleeper.is_alive()

@@ -46,6 +46,32 @@ class RunningRequest(msgspec.Struct, frozen=True, kw_only=True):
     since: float
     state: str
     tokens: int
+    queued_s: float | None
+    """Seconds that it has waited for a slot; None if it has not, or waits now."""
+
+
+class QueuedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A request that waits for a slot; `since` is when its wait began.
+
+    `kind` is interactive or batch, and `priority` that of its key.
+    """
+
+    id: str
+    what: str
+    model: str
+    host: str
+    who: str
+    since: float
+    kind: str
+    priority: int
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """The requests that wait, the oldest first; `more` are not shown."""
+
+    requests: tuple[QueuedRequest, ...]
+    more: int
 
 
 class ActionShown(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +100,8 @@ class EndedRequest(msgspec.Struct, frozen=True, kw_only=True):
     who: str
     at: float
     took_s: float
+    queued_s: float | None
+    """Seconds of `took_s` in which it waited for a slot; None if it has not."""
     result: str
     is_failed: bool
     is_kept: bool
@@ -145,6 +173,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[HostShown, ...]
     actions: tuple[ActionShown, ...]
     running: tuple[RunningRequest, ...]
+    queue: Queue
     recent: tuple[EndedRequest, ...]
     models: tuple[ModelShown, ...]
     settings: tuple[SettingShown, ...]

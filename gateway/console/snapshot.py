@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextvars import Context
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,7 @@ from ..fleet.host import Host
 from ..observability.record import Record
 from ..observability.traffic import MOST_TEXT, Ended, Traffic
 from ..observability.version import find_version
+from ..queueing.waiting import Waiting
 from ..server.asgi import header
 from ..server.routes import OWN
 from ..settings.live import LiveSettings
@@ -37,6 +38,8 @@ from .records import (
     HostShown,
     LoadedModel,
     ModelShown,
+    Queue,
+    QueuedRequest,
     RunningRequest,
     SettingShown,
     Snapshot,
@@ -50,6 +53,8 @@ LOOK_LIMIT_S = 5.0
 """Seconds that such a look may take."""
 FOREVER_S = 50 * 365 * 86400
 """A model that is loaded for longer than that is loaded for ever."""
+MOST_QUEUED = 50
+"""How many requests that wait for a slot are shown, the oldest."""
 
 
 class Snapshots:
@@ -78,6 +83,7 @@ class Snapshots:
             hosts=tuple(self._host(host) for host in self._fleet.hosts),
             actions=self.acts(),
             running=tuple(self._running()),
+            queue=self._queue(),
             recent=tuple(self._recent()),
             models=self._known_models(),
             settings=self._known_settings(),
@@ -171,7 +177,16 @@ class Snapshots:
                 since=round(now - (clock_ns - record.started_ns) / 1e9, 0),
                 state="answering" if record.events or record.first_ns else "waiting",
                 tokens=record.events,
+                queued_s=_seconds(record.queued_ns),
             )
+
+    def _queue(self) -> Queue:
+        waiting, now = self._fleet.queue.entries(), time.time()
+        running = {record.id: scope for record, scope in self._traffic.running.items()}
+        return Queue(
+            requests=tuple(_queued(one, running, now) for one in waiting[:MOST_QUEUED]),
+            more=max(0, len(waiting) - MOST_QUEUED),
+        )
 
     def _recent(self) -> Iterable[EndedRequest]:
         kept = self.kept()
@@ -274,6 +289,28 @@ def _model_of(record: Record) -> str:
     return (record.work.asked.display if found is None else found.name)[:MOST_TEXT]
 
 
+def _seconds(span_ns: int | None) -> float | None:
+    return None if span_ns is None else round(span_ns / 1e9, 2)
+
+
+def _queued(
+    one: Waiting, running: Mapping[str, MutableMapping[str, Any]], now: float
+) -> QueuedRequest:
+    """Return a request that waits; what it asks for is in its ASGI scope, if it has one."""
+    scope = running.get(one.about.id)
+    agent = "" if scope is None else header(scope, b"user-agent")[:MOST_TEXT]
+    return QueuedRequest(
+        id=one.about.id,
+        what="" if scope is None else f"{scope['method']} {scope['path'][:MOST_TEXT]}",
+        model=one.about.model[:MOST_TEXT],
+        host=_plain(one.about.host),
+        who=_who(agent, one.bid.owner or None),
+        since=round(now - one.waited_s),
+        kind="interactive" if one.bid.is_interactive else "batch",
+        priority=one.bid.priority,
+    )
+
+
 def _who(agent: str, key: object) -> str:
     return " · ".join(part for part in (agent, f"key {key}" if key is not None else "") if part)
 
@@ -293,6 +330,7 @@ def _ended(each: Ended, *, is_kept: bool) -> EndedRequest:
         who=_who(each.agent, each.key),
         at=round(each.ended_ns / 1e9),
         took_s=round(each.took_ns / 1e9, 2),
+        queued_s=_seconds(each.queued_ns),
         result=", ".join(parts),
         is_failed=each.fault is not None or each.status is None or each.status >= 400,
         is_kept=is_kept,

@@ -36,6 +36,7 @@ class Ended(NamedTuple):
     fault: str | None
     ended_ns: int
     took_ns: int
+    queued_ns: int | None
 
 
 class Traffic:

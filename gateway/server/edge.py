@@ -216,6 +216,7 @@ class Edge:
                     record.fault,
                     time_ns(),
                     perf_counter_ns() - record.started_ns,
+                    record.queued_ns,
                 )
             )
         log_request(

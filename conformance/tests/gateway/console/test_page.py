@@ -42,7 +42,16 @@ PAGE, EVENTS, LOGIN, LOGOUT = (
 FILES = ("/olgate/console.css", "/olgate/console.js", "/olgate/icon.svg")
 KEY = "a-key-that-nobody-guesses"
 LOCKED: dict[str, Any] = {"listen": {"keys": (KEY, "another")}}
-SECTIONS = {"about", "actions", "hosts", "running", "recent", "models", "settings"}
+SECTIONS = {
+    "about",
+    "actions",
+    "hosts",
+    "running",
+    "queue",
+    "recent",
+    "models",
+    "settings",
+}
 SCRIPT = "<script>alert(1)</script>"
 
 

@@ -102,7 +102,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer by path."""
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        # Ollama hands on the bytes of a format as it got them, and they need not be UTF-8.
+        sent = self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}"
+        body = json.loads(sent.decode("utf-8", "replace"))
         match self.path:
             case "/v1/chat/completions":
                 self.play(chat_events, texts_of(body.get("messages")), body.get("n_predict"))

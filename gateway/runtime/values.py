@@ -7,6 +7,7 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from math import inf
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,8 +25,18 @@ _log = get_logger()
 
 
 def value_of(raw: msgspec.Raw) -> Any:
-    """Return the value of raw JSON; None for null."""
-    return msgspec.json.decode(raw)
+    """
+    Return the value of raw JSON; None for null, infinity where a number in it is too large.
+
+    To Go such a value is of no type: neither an object nor a text. (docs/facts/ollama.md#format)
+
+    >>> value_of(msgspec.Raw(b'{"a": 1}')), value_of(msgspec.Raw(b'{"a": -1e400}'))
+    ({'a': 1}, inf)
+    """
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.ValidationError:
+        return inf
 
 
 def path_value(text: str) -> str:

@@ -1,8 +1,9 @@
 """
-Values that are not text: bytes that are not UTF-8, and halves of characters, in any member.
+Values that a decoder refuses, in any member: neither text nor a number that fits 64 bits.
 
-Go makes U+FFFD of each (docs/facts/ollama.md#bodies-json), so none of them is an error by itself,
-and no member of any route may end in an internal one.
+Go makes U+FFFD of bytes that are not UTF-8 and of halves of characters
+(docs/facts/ollama.md#bodies-json), so none of them is an error by itself. A number too large is one
+wherever it is read as a number. No member of any route may end in an internal error.
 """
 
 import pytest
@@ -19,7 +20,20 @@ FORMS = (
     b'[{"type": "function", "function": {"name": "%b", "parameters": {"type": "%b"}}}]',
 )
 """The forms that values have where they are read."""
-VALUES = [form.replace(b"%b", text) for form in FORMS for text in TEXTS]
+NUMBERS = (b"1e400", b"-1e400", b"9" * 400)
+NUMBER_FORMS = (
+    b"%b",
+    b"[%b]",
+    b'{"type": %b}',
+    b'[{"role": "user", "content": "Hi", "x": %b}]',
+    b'[{"type": "function", "function": {"name": "f", "parameters": {"minimum": %b}}}]',
+)
+VALUES = [
+    form.replace(b"%b", value)
+    for forms, values in ((FORMS, TEXTS), (NUMBER_FORMS, NUMBERS))
+    for form in forms
+    for value in values
+]
 SPOKEN = b'"model": "%b", "max_tokens": 3, "messages": [{"role": "user", "content": "Hi"}]'
 CHAT = SPOKEN % LOADED.encode()
 PROMPT = b'"model": "%b", "prompt": "Hi"' % LOADED.encode()
@@ -38,7 +52,8 @@ ROUTES: dict[str, tuple[bytes, str]] = {
     "/api/create": (NAMED, "model from files license messages parameters system template"),
     "/v1/chat/completions": (
         CHAT,
-        "model messages tools tool_choice response_format reasoning_effort stop max_tokens stream",
+        "model messages tools tool_choice response_format reasoning_effort stop max_tokens stream"
+        " max_completion_tokens",
     ),
     "/v1/completions": (PROMPT, "model prompt suffix stop max_tokens stream"),
     "/v1/embeddings": (EMBED, "model input encoding_format dimensions"),

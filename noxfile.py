@@ -34,6 +34,7 @@ nox.options.sessions = [
     "engine",
     "clients",
     "deploy",
+    "browser",
     "cluster",
     "differential",
     "adversary",
@@ -195,12 +196,16 @@ def deploy(session: nox.Session) -> None:
     run(session, "pytest", "conformance/tests/deployed", "-rs", *session.posargs)
 
 
-@nox.session(reuse_venv=True, default=False)
+@nox.session(reuse_venv=True)
 def browser(session: nox.Session) -> None:
-    """Look at the page at /olgate/ in Chromium: `-- --write` makes its pictures in docs/ anew."""
+    """Look at the page at /olgate/ in Chromium, `-- --all` at all of it.
+
+    `-- --write` makes its pictures in docs/ anew. Where there is no Chromium, each test is skipped.
+    """
     install(session, ".[dev,browser]")
-    env = {"WRITE_PICTURES": "1"} if "--write" in session.posargs else {}
-    more = [each for each in session.posargs if each != "--write"]
+    flags = {"--all": "WHOLE_PAGE", "--write": "WRITE_PICTURES"}
+    env = {name: "1" for flag, name in flags.items() if flag in session.posargs}
+    more = [each for each in session.posargs if each not in flags]
     tests = "conformance/tests/gateway/console/test_browser.py"
     session.run("python", "-m", "pytest", tests, "-rs", *more, env=env)
 

@@ -1,7 +1,8 @@
 """
 The page in a real browser: Debian's Chromium, driven by playwright (`nox -s browser`).
 
-With WRITE_PICTURES in the environment, the pictures in docs/ are made anew.
+The few that only a browser can tell run by default, and all with WHOLE_PAGE in the environment.
+With WRITE_PICTURES there, the pictures in docs/ are made anew.
 """
 
 import json
@@ -34,6 +35,11 @@ ONLY_HERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 KEY = "a-key-that-nobody-guesses"
 SCRIPT = "<img src=x onerror=alert(1)>"
 SPEED = ("--rate", "8")
+
+only_whole = pytest.mark.skipif(
+    not {"WHOLE_PAGE", "WRITE_PICTURES"} & os.environ.keys(),
+    reason="not one of the few that always run (nox -s browser -- --all)",
+)
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +196,7 @@ def test_hosts_and_tokens_are_shown_as_they_come(browser: Any, tmp_path: Path) -
         shown.expect("#recent").to_contain_text("the client left")
 
 
+@only_whole
 def test_a_telephone_in_the_dark(browser: Any, tmp_path: Path) -> None:
     """Nothing is wider than the window, and the page takes the system's colours."""
     with (
@@ -229,6 +236,7 @@ def test_a_gateway_goes_away_and_comes_back(browser: Any, tmp_path: Path) -> Non
             shown.expect("#recent").to_contain_text("nobody-has-it")
 
 
+@only_whole
 def test_five_hundred_models_are_found_by_typing(browser: Any, tmp_path: Path) -> None:
     """One of them with a script for a name, which is text."""
     models = [
@@ -279,6 +287,7 @@ def test_without_a_mouse_and_with_a_key(browser: Any, tmp_path: Path) -> None:
         shown.expect("#key").to_be_focused()
 
 
+@only_whole
 def test_a_fleet_changes_while_it_is_looked_at(browser: Any, tmp_path: Path) -> None:
     """A host that goes away is shown as down, and what it had loaded is gone."""
     (tmp_path / "b").mkdir()
@@ -331,6 +340,7 @@ def test_actions_without_a_mouse(browser: Any, tmp_path: Path) -> None:
         shown.expect("#said").to_have_text(f"{PLAIN.key}:latest on {name} is unloaded")
 
 
+@only_whole
 def test_an_action_without_scripts(browser: Any, tmp_path: Path) -> None:
     """The button leads back to the page, which shows what became of it."""
     with (
@@ -346,6 +356,7 @@ def test_an_action_without_scripts(browser: Any, tmp_path: Path) -> None:
         shown.expect("#actions").to_contain_text("Pull no such model")
 
 
+@only_whole
 def test_a_model_is_explained(browser: Any, tmp_path: Path) -> None:
     """For each route; a pasted request, too, with script in it that does not run."""
     with (
@@ -391,6 +402,7 @@ def test_a_foreign_page_that_posts_does_nothing(browser: Any, tmp_path: Path) ->
     assert f"{PLAIN.key}:latest" in loaded
 
 
+@only_whole
 def test_many_requests_while_it_is_looked_at(browser: Any, tmp_path: Path) -> None:
     """A thousand of them as fast as they are answered: the page keeps the last ones, and lives."""
     with (

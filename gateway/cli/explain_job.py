@@ -1,5 +1,5 @@
 """
-The process that makes an explanation for the page (`explain.jobs`): a job comes in, an answer goes.
+The process that makes explanations for the page (`explain.jobs`): jobs come in, answers go out.
 """
 
 from ..explain.job import run

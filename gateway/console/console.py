@@ -93,6 +93,7 @@ class Console:
         """Ask nobody any more, and wait for what still runs."""
         self.close()
         await self._acting.aclose()
+        await self._explaining.aclose()
         await self._snapshots.aclose()
 
     # -- routes -------------------------------------------------------------------------------

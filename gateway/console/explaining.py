@@ -38,6 +38,9 @@ class Explainer(Protocol):
     async def write_case(self, settings: Settings, exchange: dict[str, Any]) -> Explained:
         """Return a kept exchange as the text of a case, in one line of the answer."""
 
+    async def aclose(self) -> None:
+        """End what still runs."""
+
 
 class Explaining:
     """Answers the forms that ask for an explanation."""
@@ -77,6 +80,10 @@ class Explaining:
             found, notes=notes, text=text, route=route, model=model, kept=kept, token=token
         )
         await answer(client, 422 if found.problem else 200, HTML, page)
+
+    async def aclose(self) -> None:
+        """End what still runs."""
+        await self._explainer.aclose()
 
     async def _serve_case(
         self, client: AsgiClient, scope: Scope, settings: Settings, identifier: str

@@ -1,5 +1,5 @@
 """
-The work of the process that makes one explanation for the page: JSON comes in and goes out.
+The work of the process that makes explanations for the page: lines of JSON come in and go out.
 """
 
 from __future__ import annotations
@@ -37,18 +37,22 @@ _SAMPLE = {
 
 
 def run(make_app: MakeApp) -> None:
-    """Make the explanation that standard input asks for, by the application that serves."""
+    """Make each explanation that standard input asks for, by the application that serves."""
     # What the watched gateway logs is nobody's.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    for line in sys.stdin.buffer:
+        done = _answer(msgspec.json.decode(line, type=Job), make_app)
+        sys.stdout.buffer.write(msgspec.json.encode(done) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _answer(job: Job, make_app: MakeApp) -> Explained:
     try:
         if job.exchange is not None:
-            done = _write_case(job)
-        else:
-            done = _view(job, make_app) if job.model else _explain(job, make_app)
+            return _write_case(job)
+        return _view(job, make_app) if job.model else _explain(job, make_app)
     except (NotExplained, StoreFailure) as problem:
-        done = Explained(problem=str(problem))
-    sys.stdout.buffer.write(msgspec.json.encode(done))
+        return Explained(problem=str(problem))
 
 
 def _explain(job: Job, make_app: MakeApp) -> Explained:

@@ -32,6 +32,7 @@ from gateway.observability.unknown_keys import EVERY, Sampler, find_unknown
 from gateway.observability.version import find_version
 from gateway.types import lmstudio, openai
 
+PATIENCE_S = 60.0
 EMBED = {"model": LOADED_EMBEDDER, "input": "Why?"}
 
 
@@ -228,14 +229,15 @@ async def test_requests_are_seen_while_they_are_served_and_wait() -> None:
         asked = [asyncio.create_task(pair.post("/api/chat", chat(COLD))) for _ in range(3)]
         await pair.until_asked(LOAD)
         found: list[Metric] = []
-        while labelled(found, "olgate_waiting_requests") != {"load": 2}:
-            found = await families(pair)
+        async with asyncio.timeout(PATIENCE_S):
+            while labelled(found, "olgate_waiting_requests", reason="load") != {"": 2}:
+                found = await families(pair)
         assert {"": 4} == labelled(found, "olgate_running_requests")
         pair.release("load")
         await asyncio.gather(*asked)
         found = await families(pair)
     assert {"": 1} == labelled(found, "olgate_running_requests")
-    assert {"load": 0} == labelled(found, "olgate_waiting_requests")
+    assert {"load": 0, "slot": 0} == labelled(found, "olgate_waiting_requests")
 
 
 async def test_what_runs_and_whether_its_host_answers_is_told() -> None:

@@ -77,7 +77,7 @@ class Sharing:
         """
         foreign = _foreign(states)
         if foreign - self._known:
-            self.is_alone = False
+            self._forget_look()
         self._known = foreign
         if foreign or self._shown:
             self._follow(states)
@@ -104,7 +104,7 @@ class Sharing:
 
     def show_again(self, states: ModelStates) -> None:
         """Show all uses anew: others may have taken this gateway for dead, and forgotten them."""
-        self.is_alone = False
+        self._forget_look()
         self._shown.clear()
         self._settled.clear()
         self._follow(states)
@@ -160,6 +160,11 @@ class Sharing:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- in the background --------------------------------------------------------------------
+
+    def _forget_look(self) -> None:
+        """Have the next one look anew: others may have started since the last look, however new."""
+        self.is_alone = False
+        self._looked_at = float("-inf")
 
     def _follow(self, states: ModelStates) -> None:
         """Show in the background what is to be shown, and take back what others wait for."""

@@ -235,7 +235,18 @@ def cluster(starting: Starting) -> list[RedisServer]:
         capture_output=True, text=True, check=False, timeout=LONG_S,
     )  # fmt: skip
     assert 0 == made.returncode, made.stdout + made.stderr
+    for node in nodes:
+        _await_cluster(node)
     return nodes
+
+
+def _await_cluster(node: RedisServer) -> None:
+    """Wait until a node takes commands: each learns of the others' slots in its own time."""
+    until = time.monotonic() + LONG_S
+    with redis.Redis(port=node.port) as admin:
+        while b"cluster_state:ok" not in admin.execute_command("CLUSTER", "INFO"):
+            assert time.monotonic() < until, "the cluster does not come up"
+            time.sleep(0.05)
 
 
 async def test_a_cluster_of_which_one_node_is_named(cluster: list[RedisServer]) -> None:

@@ -79,14 +79,20 @@ def test_an_object_goes_with_a_value_that_it_needs() -> None:
     assert [{"id": "b", "config": {"parallel": 4}}] == found["loaded_instances"]
 
 
-def test_no_number_of_a_list_is_left_out() -> None:
-    """A vector that lacks a number is no vector."""
-    data = [{"embedding": [1, None, 2]}, {"embedding": [1, 2]}]
+class Point(msgspec.Struct):
+    at: list[float]
 
-    found, noted = read({"data": data}, openai.EmbeddingsResponse)
+
+class Points(msgspec.Struct):
+    data: list[Point]
+
+
+def test_no_number_of_a_list_is_left_out() -> None:
+    """A list that lacks a number means something else."""
+    found, noted = read({"data": [{"at": [1, None, 2]}, {"at": [1, 2]}]}, Points)
 
     assert ["data[]"] == noted
-    assert [{"embedding": [1.0, 2.0]}] == found["data"]
+    assert [{"at": [1.0, 2.0]}] == found["data"]
 
 
 @pytest.mark.parametrize("body", [b"", b"[1]", b"null", b"{", b'{"a":' * 9999, b'"x"', b"1" * 9999])

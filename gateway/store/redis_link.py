@@ -300,7 +300,12 @@ class _Subscription:
         if hasattr(client, "initialize") and hasattr(client, "get_random_node"):
             await client.initialize()
         self._news = client.pubsub()
-        await self._news.subscribe(self._channel)
+        try:
+            await self._news.subscribe(self._channel)
+        except BaseException:
+            # Who is cancelled here is never left by `__aexit__`.
+            await self.__aexit__()
+            raise
         return self._news
 
     async def __aexit__(self, *_: object) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..faults import StartProblem, StoreFailure
+from . import wal
 from .hosts import host_identity
 
 T = TypeVar("T")
@@ -143,7 +144,9 @@ class SqliteFile:
         try:
             self._connection = self._reader = self._thread.submit(self._open).result()
             if self._path != MEMORY:
-                self._reader = self._read_thread.submit(self._connect, READ_BUSY_S).result()
+                self._reader = self._read_thread.submit(
+                    wal.connect, self._path, READ_BUSY_S
+                ).result()
         except (sqlite3.Error, OSError) as error:
             self._thread.shutdown()
             self._read_thread.shutdown()
@@ -214,9 +217,8 @@ class SqliteFile:
     def _open(self) -> sqlite3.Connection:
         if self._path != MEMORY:
             Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-        connection = self._connect(BUSY_S)
+        connection = wal.connect(self._path, BUSY_S)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
             # A file that is up to date needs no lock, which another process may hold.
             if _version(connection) != len(_SCHEMA):
                 connection.execute("BEGIN IMMEDIATE")
@@ -226,12 +228,6 @@ class SqliteFile:
             connection.close()
             raise
         return connection
-
-    def _connect(self, busy_s: float) -> sqlite3.Connection:
-        # With isolation_level None, transactions begin and end where this module says so.
-        return sqlite3.connect(
-            self._path, timeout=busy_s, isolation_level=None, check_same_thread=False
-        )
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from ..access.counting import WINDOW_S, Taken, Told, Window, judge
 from ..faults import StoreFailure
 from ..settings.schema import KeySettings
+from . import wal
 from .alive import AliveFiles
 
 BUSY_S = 0.5
@@ -83,11 +84,8 @@ class SqliteMeter:
         return taken
 
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(
-            self._file, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-        )
+        db = wal.connect(self._file, BUSY_S)
         try:
-            db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = OFF")
             db.executescript(_SCHEMA)
         except BaseException:

@@ -74,6 +74,9 @@ class RedisLink:
         self._is_away = False
         self._knows = False
         self._is_closed = False
+        self._asking = 0
+        """How many calls are under way."""
+        self._is_idle = asyncio.Event()
         self._poked = asyncio.Event()
         self._renewing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -142,9 +145,17 @@ class RedisLink:
         self._poked.set()
 
     async def aclose(self) -> None:
-        """End the work in the background, and close the connections."""
+        """
+        End the work in the background, and close the connections.
+
+        Calls that are under way end first, within their own limit: the library would open a
+        connection anew for a call whose connection is closed, and nobody would close that one.
+        """
         self._is_closed = True
         await self._stop()
+        while self._asking:
+            self._is_idle.clear()
+            await self._is_idle.wait()
         with suppress(Exception):
             await close(self._client)
 
@@ -172,12 +183,17 @@ class RedisLink:
             return await client.eval(script.text, len(keys), *keys, *given)
 
     async def _answer(self, asking: Awaitable[Any]) -> Any:
+        self._asking += 1
         try:
             # The library's own limit is for each read; a slow network may have many of them.
             async with asyncio.timeout(2 * self._timeout_s):
                 answer = await asking
         except Exception as error:
             raise self._failure(error) from error
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._is_idle.set()
         self._note_answer()
         return answer
 

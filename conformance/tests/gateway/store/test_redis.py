@@ -25,6 +25,7 @@ from gateway.store.interface import Watcher
 from gateway.store.opening import open_store
 from gateway.store.redis import RedisStore
 from gateway.store.redis_client import StoreUrlProblem
+from gateway.store.redis_link import RedisLink
 
 HOST = "http://studio"
 
@@ -371,3 +372,23 @@ def _listeners(server: RedisServer) -> int:
     with redis.Redis(port=server.port) as client:
         ((_, count),) = client.pubsub_numsub("{olgate}:news")
     return int(count)
+
+
+async def test_a_call_under_way_leaves_no_connection_behind(redis_server: RedisServer) -> None:
+    """The library opens one anew for a call whose own is closed, and nobody would close that."""
+    link = RedisLink(redis_server.url, "closing", 60.0, 2.0)
+    waiting = asyncio.create_task(link.command("BLPOP", "closing:nothing", 0.3))
+    client = redis.Redis.from_url(redis_server.url)
+    try:
+
+        async def blocks() -> bool:
+            return any("blpop" == each["cmd"] for each in client.client_list())
+
+        await until(blocks)
+        await link.aclose()
+        assert not await blocks()
+        assert await waiting is None
+    finally:
+        client.close()
+    with pytest.raises(StoreFailure, match="closed"):
+        await link.command("PING")

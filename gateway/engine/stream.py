@@ -20,6 +20,7 @@ from ..runtime.outcome import StreamCall, Translator
 from ..upstream.answers import DONE, EventStream, is_filler, raise_error_event, read_odd
 from ..upstream.exchange import BLANKS
 from ..upstream.sse import Event
+from ..upstream.stated_errors import read_error
 from ..wire.client_api import ClientApi
 from ..wire.cut_text import CutTexts
 from ..wire.lenient import UNREADABLE
@@ -218,8 +219,11 @@ class Frames:
         """Return the last frame. Raises UpstreamFailure for an incomplete stream."""
         if self._translator.complete:
             return self._translator.end()
-        if self._events.one_shot is not None:
-            raise UpstreamFailure("it answered with JSON that is not an answer", fault="not_sse")
+        if (answer := self._events.one_shot) is not None:
+            stated = read_error(answer)
+            words = f": {stated.message}" if stated is not None and stated.message else ""
+            detail = f"it answered with JSON that is not an answer{words}"
+            raise UpstreamFailure(detail, fault="not_sse")
         raise UpstreamFailure(
             "its stream ended without saying that the answer is complete",
             fault="empty" if self._is_first else "closed_mid_stream",

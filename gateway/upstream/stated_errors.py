@@ -38,8 +38,9 @@ def read_error(body: bytes) -> StatedError | None:
     Read any form of LM Studio's errors; None when the body has none of these forms
     (docs/facts/lmstudio.md#error-envelopes).
 
-    Meant for bodies that are known to be errors (by status, or by `event: error`): a lone
-    `message` or `title` counts. Never raises; the message is at most MAX_MESSAGE_CHARS long.
+    Meant for bodies that are known to be errors (by status, or by `event: error`): any member that
+    holds words counts, and a code where there are none. Never raises; the message is at most
+    MAX_MESSAGE_CHARS long.
 
     >>> read_error(b'{"error":"no model"}')
     StatedError(message='no model', code=None)
@@ -82,10 +83,10 @@ def read_event_error(name: str, data: bytes) -> StatedError | None:
     """
     Read the error that an event holds; None when it holds none.
 
-    It may stand under `error`, `error_message` or, where an object says that it is an error,
-    `message`; it may be plain text after `event: error`, or after the word "error"
-    (docs/facts/lmstudio.md#stream-errors). Anything that can be read as a chunk with choices
-    is none, whatever else it holds beside them.
+    It may stand under `error`, `error_message` or, where an object says that it is an error or has
+    nothing of a chunk, under another member that holds words; it may be plain text after
+    `event: error`, or after the word "error" (docs/facts/lmstudio.md#stream-errors). Anything that
+    can be read as a chunk with choices is none, whatever else it holds beside them.
 
     >>> read_event_error("", b"error: out of memory")
     StatedError(message='out of memory', code=None)
@@ -105,7 +106,7 @@ def read_event_error(name: str, data: bytes) -> StatedError | None:
     elif document is None:
         text = data.decode("utf-8", "replace")
     else:
-        text = ""
+        text = _find_message(document) if name == "error" else ""
     if name == "error":
         return StatedError(shorten(_WORD.sub("", text)), None)
     found = _WORD.match(text)
@@ -120,20 +121,16 @@ def _read_unmarked(document: dict[str, Any], *, is_marked: bool) -> StatedError 
     if isinstance(words := document.get("error_message"), str) and words.strip():
         return StatedError(shorten(words), _find_code(document))
     kinds = (document.get("object"), document.get("type"))
-    if not is_marked and "error" not in kinds and not _is_bare_message(document):
-        return None
-    code = document.get("code")
-    message = _find_message(document)
-    if not message and not is_marked and "error" not in kinds:
-        return None
-    return StatedError(shorten(message), None if code is None else _find_code({"code": code}))
+    if not is_marked and "error" not in kinds:
+        if _OF_A_CHUNK & document.keys() or not _WORDS_ALONE & document.keys():
+            return None
+        if not _find_message(document):
+            return None
+    return _stated(document)
 
 
-def _is_bare_message(document: dict[str, Any]) -> bool:
-    """Return whether an object has a message, and nothing of a chunk."""
-    return isinstance(document.get("message"), str) and not _OF_A_CHUNK & document.keys()
-
-
+_WORDS_ALONE = frozenset(("message", "msg", "detail", "errors", "error_description"))
+"""Members that say of an object with nothing of a chunk that it is an error."""
 _OF_A_CHUNK = frozenset(("choices", "usage", "object", "id", "delta", "type"))
 
 
@@ -164,15 +161,41 @@ def describe_body(body: bytes) -> str:
 
 
 def _read_envelope(document: object) -> StatedError | None:
-    if not isinstance(document, dict):
-        return None
-    error = document.get("error")
-    if error is None and not any(
-        isinstance(document.get(key), str) for key in ("message", "title", "detail")
-    ):
-        return None
-    message = _find_message(error) or _find_message(document)
-    return StatedError(shorten(message), _find_code(error) or _find_code(document))
+    if isinstance(document, dict):
+        is_one = any(document.get(key) is not None for key in _WORDS_FIRST)
+        return _stated(document) if is_one else None
+    message = _find_message(document) if isinstance(document, list) else ""
+    return StatedError(shorten(message), None) if message else None
+
+
+def _stated(document: object) -> StatedError:
+    code = _find_code(document)
+    message = ""
+    if isinstance(document, dict):
+        # Beside a description, `error` is no more than a code.
+        for key in ("error_description", "error"):
+            message = message or _find_message(document.get(key))
+    message = message or _find_message(document)
+    if not message and code and not code.isdigit():
+        # A code that is a word says more than nothing.
+        message = code
+    return StatedError(shorten(message), code)
+
+
+_WORDS_FIRST = (
+    "message",
+    "error",
+    "error_message",
+    "error_description",
+    "detail",
+    "details",
+    "msg",
+    "errors",
+    "title",
+    "reason",
+    "text",
+)
+"""Where servers put the words of an error; the first that has some counts."""
 
 
 def _find_message(value: object, depth: int = 0) -> str:
@@ -187,7 +210,7 @@ def _find_message(value: object, depth: int = 0) -> str:
     if isinstance(value, list):
         return next(filter(None, (_find_message(item, depth + 1) for item in value)), "")
     if isinstance(value, dict):
-        for key in ("message", "error", "detail", "title"):
+        for key in _WORDS_FIRST:
             if found := _find_message(value.get(key), depth + 1):
                 return found
     return ""

@@ -13,6 +13,7 @@ from gateway.upstream.stated_errors import (
     describe_body,
     is_unknown_endpoint,
     read_error,
+    read_event_error,
     read_hidden_error,
 )
 
@@ -25,7 +26,9 @@ ENVELOPES = [
     ({"error": {"message": "text", "type": "t", "code": "c"}}, StatedError("text", "c")),
     ({"error": {"message": "text", "code": 404}}, StatedError("text", "404")),
     ({"error": {"message": "text", "code": False}}, StatedError("text", None)),
-    ({"error": {"type": "t"}}, StatedError("", "t")),
+    ({"error": {"type": "t"}}, StatedError("t", "t")),
+    ({"error": {"code": 7}}, StatedError("", "7")),
+    ({"error": "code", "error_description": "text"}, StatedError("text", None)),
     ({"error": {}, "message": "text"}, StatedError("text", None)),
     ({"error": {"error": {"message": "text", "code": "c"}}}, StatedError("text", "c")),
     ({"error": {"message": {"message": "text"}}}, StatedError("text", None)),
@@ -39,6 +42,15 @@ LENIENT = [
     ({"message": "text"}, StatedError("text", None)),
     ({"message": "text", "code": "c"}, StatedError("text", "c")),
     ({"detail": "text"}, StatedError("text", None)),
+    ({"detail": [{"loc": ["body", "model"], "msg": "text"}]}, StatedError("text", None)),
+    ({"errors": ["text"]}, StatedError("text", None)),
+    ({"errors": [{"message": "text", "code": "c"}]}, StatedError("text", None)),
+    ({"msg": "text"}, StatedError("text", None)),
+    ({"error_message": "text"}, StatedError("text", None)),
+    ({"error": None, "reason": "text"}, StatedError("text", None)),
+    ({"error": {"message": {"text": "text"}}}, StatedError("text", None)),
+    ([{"message": "text"}], StatedError("text", None)),
+    (["text"], StatedError("text", None)),
     ({"error": "", "message": "text"}, StatedError("text", None)),
     ({"error": {}}, StatedError("", None)),
 ]
@@ -65,6 +77,46 @@ def test_finds_the_error_in_a_success(body: Any, expected: StatedError) -> None:
     """Under status 200 a filled `error` is an error."""
 
     assert expected == read_hidden_error(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("", {"detail": "text"}, "text"),
+        ("", {"detail": [{"msg": "text"}]}, "text"),
+        ("", {"errors": ["text"]}, "text"),
+        ("", {"msg": "text", "code": 400}, "text"),
+        ("error", {"detail": {"reason": "text"}}, "text"),
+        ("error", {"code": "text"}, "text"),
+        ("error", ["text"], "text"),
+        ("error", "text", "text"),
+        ("error", {}, ""),
+    ],
+)
+def test_an_event_says_its_error_in_any_shape(name: str, data: Any, words: str) -> None:
+    """An object with nothing of a chunk, and whatever an event called "error" holds."""
+    stated = read_event_error(name, json.dumps(data).encode())
+    assert stated is not None
+    assert words == stated.message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"choices": [], "detail": "text"},
+        {"id": "1", "message": "text"},
+        {"type": "message.start", "message": "text"},
+        {"usage": {}, "msg": "text"},
+        {"detail": ""},
+        {"message": None},
+        {"progress": 0.5},
+        ["text"],
+        "text",
+    ],
+)
+def test_an_event_that_may_be_a_chunk_is_no_error(data: Any) -> None:
+    """What has a member of a chunk, and what has no words."""
+    assert read_event_error("", json.dumps(data).encode()) is None
 
 
 @pytest.mark.parametrize(

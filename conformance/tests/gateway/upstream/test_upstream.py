@@ -227,7 +227,7 @@ async def test_json_where_events_were_asked_for(serve: Serve, connect: Connect) 
         (404, b'{"error":{"message":"text","code":"model_not_found"}}', "text", "model_not_found"),
         (500, b'{"title":"text"}', "text", None),
         (500, b"llama_decode returned -1", "llama_decode returned -1", None),
-        (401, b'{"error":{"type":"invalid"}}', "status 401 without a message", "invalid"),
+        (401, b'{"error":{"type":"invalid"}}', "invalid", "invalid"),
         (502, PAGE, 'status 502 with an HTML page titled "502 Bad Gateway"', None),
         (503, b"", "status 503 with an empty body", None),
     ],

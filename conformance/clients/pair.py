@@ -36,7 +36,7 @@ RULES: list[dict[str, Any]] = [
     {"match": {"body_contains": SLOW}, "pause_ms": PAUSE_MS},
 ]
 
-DRIVER_LIMIT_S = 300.0
+DRIVER_LIMIT_S = 600.0
 
 
 class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -43,6 +43,9 @@ NATIVE = "/ollama/api"
 STREAMED: Answer = {"stream": True}
 END = "[DONE]"
 
+SERVED = "--served"
+"""Says that the URL is that of an Open WebUI, which runs on afterwards."""
+
 scenarios = Scenarios()
 
 
@@ -477,6 +480,8 @@ def main() -> int:
     """Run scenarios against an Open WebUI whose only server of models is at the URL given."""
     if len(sys.argv) < 2:
         return scenarios.main()
+    if sys.argv[1] == SERVED:
+        return scenarios.main(sys.argv[2:])
     with serving(sys.argv[1]) as url:
         return scenarios.main([url, *sys.argv[2:]])
 

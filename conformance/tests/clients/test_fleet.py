@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from conformance.clients.open_webui import serving
 from conformance.clients.pair import drive, failures_of
+from conformance.clients.python_open_webui import SERVED
 from conformance.clients.roster import chosen
 from conformance.runner.restartable import Server, gateway, standin
 from conformance.standin.history import read_history
@@ -63,18 +65,23 @@ def test_clients_go_on_when_a_host_stops(
     found = [client for client in clients if client.key == key]
     if not found:
         pytest.skip(f"{key} runs with --all")
-    command = required(found[0].command)
+    command, url = required(found[0].command), fleet.gateway.url
 
     def failures() -> dict[str, str]:
-        return failures_of(drive(command, fleet.gateway.url, *SCENARIOS[key]))
+        return failures_of(drive(command, url, *SCENARIOS[key]))
 
-    before = failures()
-    stopped = fleet.last_host()
-    stopped.kill()
-    without = failures()
-    goes_on = fleet.last_host()
-    stopped.start()
-    after = failures()
+    with contextlib.ExitStack() as stack:
+        if key == "python_open_webui":
+            # One that runs on while the host stops, as a user's does.
+            url = stack.enter_context(serving(url, command[0]))
+            command = [*command, SERVED]
+        before = failures()
+        stopped = fleet.last_host()
+        stopped.kill()
+        without = failures()
+        goes_on = fleet.last_host()
+        stopped.start()
+        after = failures()
 
     assert ({}, {}, {}) == (before, without, after)
     assert goes_on is not stopped

@@ -174,6 +174,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await process.start(tells_of_hosts=tells_of_host)
+        if console is not None:
+            await console.start()
         try:
             yield
         finally:
@@ -232,7 +234,7 @@ def create_app(
             keys,
             explainer=Jobs(),
             inspector=inspector,
-            is_one_of_several=worker is not None,
+            worker=worker,
         )
         gates_of[COOKIE] = console.admission.note_session
         for method, path, serve in console.routes():

@@ -59,6 +59,7 @@ def run_workers(count: int, loaded: "Loaded", flags: Flags) -> int:
     """Serve with several processes until a signal stops them; return the exit code."""
     from ..faults import StartProblem
     from ..server.listen import bind_all, refuse_missing_keys
+    from ..server.meeting import Meeting
     from ..server.workers import Supervisor, Worker, check_workers
 
     settings = loaded.settings
@@ -69,6 +70,12 @@ def run_workers(count: int, loaded: "Loaded", flags: Flags) -> int:
     except StartProblem as problem:
         click.echo(f"olgate: {problem}", err=True)
         return 1
+    try:
+        meeting = Meeting(count)
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        click.echo(f"olgate: the processes can't have ports on 127.0.0.1: {reason}", err=True)
+        return 1
 
     def work(worker: Worker) -> int:
         # Each process has a thread of its own for the log, which no fork takes along.
@@ -78,7 +85,7 @@ def run_workers(count: int, loaded: "Loaded", flags: Flags) -> int:
             start_journal(loaded)
         return run_gateway(settings, flags, listeners, worker)
 
-    return Supervisor(count, listeners, work).run()
+    return Supervisor(meeting, listeners, work).run()
 
 
 def _begin(loaded: "Loaded", flags: Flags) -> None:

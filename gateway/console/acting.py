@@ -157,7 +157,7 @@ class Acting:
     def begin(self, order: Order, scope: Scope) -> str | Refused:
         """Begin an action for the sender of a request, and return a sentence on it, or why not."""
         if order.verb == "stop":
-            return self._stop(order.id)
+            return self.stop(order.id)
         if len(self._tasks) >= MOST_RUNNING:
             return Refused(429, "Too much at once", _FULL)
         self._number += 1
@@ -184,7 +184,8 @@ class Acting:
         self.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _stop(self, identifier: str) -> str | Refused:
+    def stop(self, identifier: str) -> str | Refused:
+        """End an action, and return a sentence on it, or why not."""
         for one in self._known:
             if one.id == identifier and one.state == "running":
                 one.leaving.set()

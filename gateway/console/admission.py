@@ -42,10 +42,6 @@ _QUERY = (
     "Nothing belongs in the address of this page. A key least of all: it ends up in logs and "
     "histories. If there was one, replace it, and open /olgate/ without it."
 )
-_SEVERAL = (
-    "The page shows what one process does, and this gateway has several (--workers). Use /metrics "
-    "and `olgate status`, or run it with one process."
-)
 _OLD = (
     "This form is not one of the page as it is now: the gateway has started anew, or another "
     "session has begun. Load the page again."
@@ -55,12 +51,11 @@ _OLD = (
 class Admission:
     """Decides who is let in."""
 
-    def __init__(self, live: LiveSettings, keys: KeyGate, *, is_one_of_several: bool) -> None:
-        """Ask `keys`, which are those of `live`; one of several processes lets nobody in."""
+    def __init__(self, live: LiveSettings, keys: KeyGate, secret: bytes | None = None) -> None:
+        """Ask `keys`, which are those of `live`; `secret` is shared with other processes."""
         self._live = live
         self._keys = keys
-        self._is_one_of_several = is_one_of_several
-        self.sessions = Sessions()
+        self.sessions = Sessions(secret)
 
     @property
     def needs_key(self) -> bool:
@@ -89,8 +84,6 @@ class Admission:
         """Refuse what no key could open."""
         if scope.get("query_string"):
             return Refused(400, "A key in the address", _QUERY)
-        if self._is_one_of_several:
-            return Refused(501, "Several processes", _SEVERAL)
         if header(scope, b"origin") and not _is_own_origin(scope):
             return Refused(403, "Another origin", _FOREIGN)
         address, *_ = scope.get("client") or ("",)

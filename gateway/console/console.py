@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from hashlib import sha256
+from types import NoneType
 from typing import Any
 
 from ..faults import ClientGone
@@ -24,13 +25,15 @@ from ..server.routes import (
     CONSOLE_LOGIN,
     CONSOLE_LOGOUT,
 )
+from ..server.workers import Worker
 from ..settings.live import LiveSettings
-from .acting import Acting, read_order
+from .acting import Acting, Order, read_order
 from .admission import COOKIE, Admission, read_fields, shown_key
 from .answering import HTML, Refused, add_headers, answer, answer_done, answer_refused
 from .explaining import MOST_BYTES, Explainer, Explaining
 from .feed import MOST_PAGES, Feed
-from .sessions import cookie_for, token_in
+from .peers import EndSession, Find, Found, KeepSession, Look, Peers, Question, Stop, TellSessions
+from .sessions import LASTS_S, cookie_for, digest_of, token_in
 from .snapshot import Snapshots
 
 _EVENTS = b"text/event-stream"
@@ -43,7 +46,7 @@ _FULL = f"{MOST_PAGES} pages are open, which is the most: close one of them"
 
 
 class Console:
-    """The page of one process."""
+    """The page, as one process serves it."""
 
     def __init__(
         self,
@@ -53,17 +56,22 @@ class Console:
         *,
         explainer: Explainer,
         inspector: Inspector | None = None,
-        is_one_of_several: bool = False,
+        worker: Worker | None = None,
     ) -> None:
-        """Show `snapshots` to those whom `keys` lets in; one of several processes shows nothing."""
+        """Show `snapshots` to those whom `keys` lets in, and what other workers do with them."""
         self._snapshots = snapshots
-        self.admission = Admission(live, keys, is_one_of_several=is_one_of_several)
+        meeting = None if worker is None else worker.meeting
+        secret = None if meeting is None else meeting.secret
+        self.admission = Admission(live, keys, secret)
+        self._peers = Peers(0 if worker is None else worker.number, meeting, self._tell)
         self._acting = Acting()
         self._feed: Feed | None = None
         self._files: dict[str, tuple[bytes, str]] = {}
         self._is_closed = False
-        self._explaining = Explaining(snapshots, explainer, inspector)
+        self._inspector = inspector
+        self._explaining = Explaining(snapshots, explainer, self._find)
         snapshots.acts = self._acting.shown
+        snapshots.others = self._peers.others
         if inspector is not None:
             snapshots.kept = inspector.ids
 
@@ -82,6 +90,13 @@ class Console:
         """Have actions send their requests to `app`, which is the whole application."""
         self._acting.app = app
 
+    async def start(self) -> None:
+        """Answer other workers from now on, and learn of their sessions."""
+        await self._peers.start()
+        for sessions in await self._peers.ask(TellSessions(), list[KeepSession]):
+            for one in sessions:
+                self.admission.sessions.keep(one.digest, one.key, one.lasts_s)
+
     def close(self) -> None:
         """End the streams of all pages, and what was begun on them."""
         self._is_closed = True
@@ -95,6 +110,7 @@ class Console:
         await self._acting.aclose()
         await self._explaining.aclose()
         await self._snapshots.aclose()
+        await self._peers.aclose()
 
     # -- routes -------------------------------------------------------------------------------
 
@@ -107,10 +123,13 @@ class Console:
         from .rendering import render_page
 
         self._snapshots.ask_hosts()
+        await self._peers.look_first()
         has_session = token_in(header(scope, COOKIE)) is not None and admission.needs_key
         page = render_page(
             self._snapshots.take(), has_session=has_session, token=admission.form_token(scope)
         )
+        if self._feed is None or not self._feed.pages:
+            self._peers.rest()
         await answer(client, 200, HTML, page)
 
     async def _serve_events(self, scope: Any, receive: Any, send: Any) -> None:
@@ -124,6 +143,7 @@ class Console:
             await answer_refused(client, scope, refused)
             return
         assert feed is not None
+        await self._peers.look_first()
         client.add_header("cache-control", "no-store")
         # A proxy such as nginx would keep events back.
         client.add_header("x-accel-buffering", "no")
@@ -143,6 +163,10 @@ class Console:
             return
         order = form if isinstance(form, Refused) else read_order(form)
         said = order if isinstance(order, Refused) else self._acting.begin(order, scope)
+        if isinstance(order, Order) and order.verb == "stop" and isinstance(said, Refused):
+            # It may run in another process.
+            stopped = await self._peers.ask(Stop(order.id), str)
+            said = next(filter(None, stopped), said)
         if isinstance(said, Refused):
             await answer_refused(client, scope, said)
         else:
@@ -179,7 +203,11 @@ class Console:
         if (refused := admission.refuse_key(asked)) is not None:
             await answer_refused(client, scope, refused)
             return
-        token = admission.sessions.open(key) if admission.needs_key else ""
+        token = ""
+        if admission.needs_key:
+            token = admission.sessions.open(key)
+            # The next request may be another process's.
+            await self._peers.ask(KeepSession(digest_of(token), key, LASTS_S), NoneType)
         await self._redirect(client, cookie_for(token, is_secure=scope["scheme"] == "https"))
 
     async def _serve_logout(self, scope: Any, receive: Any, send: Any) -> None:
@@ -189,7 +217,8 @@ class Console:
             await answer_refused(client, scope, refused)
             return
         if token := token_in(header(scope, COOKIE)):
-            admission.sessions.end(token)
+            admission.sessions.end(digest_of(token))
+            await self._peers.ask(EndSession(digest_of(token)), NoneType)
         await self._redirect(client, cookie_for("", is_secure=scope["scheme"] == "https"))
 
     async def _serve_file(self, name: str, scope: Any, receive: Any, send: Any) -> None:
@@ -214,9 +243,48 @@ class Console:
         if self._feed is None:
             from .rendering import render_section
 
-            shown = self._snapshots
-            self._feed = Feed(shown.take, render_section, shown.ask_hosts, shown.stop)
+            self._feed = Feed(self._snapshots.take, render_section, self._ask, self._rest)
         return self._feed
+
+    def _ask(self) -> None:
+        self._snapshots.ask_hosts()
+        self._peers.look()
+
+    def _rest(self) -> None:
+        self._snapshots.stop()
+        self._peers.rest()
+
+    # -- other processes ----------------------------------------------------------------------
+
+    def _tell(self, question: Question) -> object:
+        """Answer a question of another process."""
+        sessions = self.admission.sessions
+        match question:
+            case Look():
+                return self._snapshots.part()
+            case TellSessions():
+                return [KeepSession(*each) for each in sessions.known()]
+            case KeepSession():
+                sessions.keep(question.digest, question.key, question.lasts_s)
+                return None
+            case EndSession():
+                sessions.end(question.digest)
+                return None
+            case Stop():
+                said = self._acting.stop(question.id)
+                return "" if isinstance(said, Refused) else said
+            case Find():
+                kept = self._inspector
+                return Found(exchange=None if kept is None else kept.find(question.id))
+
+    async def _find(self, identifier: str) -> dict[str, Any] | None:
+        """Return a kept exchange, whichever process keeps it."""
+        if self._inspector is None:
+            return None
+        if (found := self._inspector.find(identifier)) is not None:
+            return found
+        theirs = await self._peers.ask(Find(identifier), Found)
+        return next((one.exchange for one in theirs if one.exchange is not None), None)
 
     async def _redirect(self, client: AsgiClient, cookie: str) -> None:
         client.add_header("location", CONSOLE)

@@ -7,9 +7,9 @@ of.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias
 
-from ..observability.inspector import Inspector
 from ..server.asgi import AsgiClient, Scope
 from ..settings.schema import Settings
 from ..wire.writing import encode
@@ -24,6 +24,10 @@ MOST_BYTES = 1 << 20
 _TEXT = b"text/plain; charset=utf-8"
 _GONE = "This exchange is no longer kept. The setting inspect.requests says how many are."
 _NOTHING = "Paste a request, as JSON with its route, or as a line of curl."
+
+
+Find: TypeAlias = Callable[[str], Awaitable[dict[str, Any] | None]]
+"""Returns a kept exchange by its id, None if nobody keeps it."""
 
 
 class Explainer(Protocol):
@@ -45,13 +49,11 @@ class Explainer(Protocol):
 class Explaining:
     """Answers the forms that ask for an explanation."""
 
-    def __init__(
-        self, snapshots: Snapshots, explainer: Explainer, inspector: Inspector | None
-    ) -> None:
-        """Take settings from `snapshots`, and exchanges from `inspector`, if it keeps any."""
+    def __init__(self, snapshots: Snapshots, explainer: Explainer, find: Find) -> None:
+        """Take settings from `snapshots`, and kept exchanges from `find`."""
         self._snapshots = snapshots
         self._explainer = explainer
-        self._inspector = inspector
+        self._find = find
 
     async def serve(self, client: AsgiClient, scope: Scope, form: Form, token: str) -> None:
         """Answer a form; `token` is for the forms of the answer."""
@@ -65,7 +67,7 @@ class Explaining:
             found = await self._explainer.view(settings, model)
         else:
             if kept:
-                exchange = None if self._inspector is None else self._inspector.find(kept)
+                exchange = await self._find(kept)
                 if exchange is None:
                     await answer_refused(client, scope, Refused(404, "Not kept", _GONE))
                     return
@@ -88,7 +90,7 @@ class Explaining:
     async def _serve_case(
         self, client: AsgiClient, scope: Scope, settings: Settings, identifier: str
     ) -> None:
-        exchange = None if self._inspector is None else self._inspector.find(identifier)
+        exchange = await self._find(identifier)
         if exchange is None:
             await answer_refused(client, scope, Refused(404, "Not kept", _GONE))
             return

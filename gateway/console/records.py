@@ -157,13 +157,40 @@ class SettingShown(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
 
+class ProcessShown(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Another process of the gateway; `silent_s` is 0 for one that answers.
+
+    Requests of one that is silent for too long are not shown.
+    """
+
+    number: int
+    silent_s: int
+    is_shown: bool
+
+
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """The gateway itself; `store` says where it keeps things, or why it can't."""
+    """
+    The gateway itself; `store` says where it keeps things, or why it can't.
+
+    `processes` are the other ones of a gateway that has several.
+    """
 
     version: str
     started: float
     store: str
     is_store_well: bool
+    processes: tuple[ProcessShown, ...] = ()
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """What one of several processes does, for the page that another one shows."""
+
+    hosts: tuple[HostShown, ...]
+    actions: tuple[ActionShown, ...]
+    running: tuple[RunningRequest, ...]
+    queue: Queue
+    recent: tuple[EndedRequest, ...]
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,26 +25,36 @@ MOST = 64
 class Sessions:
     """Keys by the digests of the texts in cookies, so that no comparison tells of a text."""
 
-    def __init__(self) -> None:
+    def __init__(self, secret: bytes | None = None) -> None:
+        """Share `secret` with the other processes of the gateway; None is one of its own."""
         self._keys: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
-        self._secret = token_bytes(32)
+        self._secret = secret or token_bytes(32)
 
     def open(self, key: str) -> str:
         """Begin a session for a key that was accepted, and return the text for its cookie."""
         token = token_urlsafe(32)
-        self._keys[_digest(token)] = (key, time.monotonic() + LASTS_S)
+        self.keep(digest_of(token), key, LASTS_S)
+        return token
+
+    def keep(self, digest: bytes, key: str, lasts_s: float) -> None:
+        """Keep a session, which another process may have opened, for some seconds."""
+        self._keys[digest] = (key, time.monotonic() + lasts_s)
         while len(self._keys) > MOST:
             self._keys.popitem(last=False)
-        return token
+
+    def known(self) -> list[tuple[bytes, str, float]]:
+        """Return the digest, the key and the seconds left of each session, the oldest first."""
+        now = time.monotonic()
+        return [(each, key, until - now) for each, (key, until) in self._keys.items()]
 
     def key_of(self, token: str) -> str | None:
         """Return the key of a session; None if there is no such session any more."""
-        known = self._keys.get(_digest(token))
+        known = self._keys.get(digest_of(token))
         if known is None:
             return None
         key, until = known
         if time.monotonic() >= until:
-            self.end(token)
+            self.end(digest_of(token))
             return None
         return key
 
@@ -63,9 +73,9 @@ class Sessions:
         sent = given.encode("utf-8", "surrogatepass")
         return hmac.compare_digest(sent, self.form_token(token).encode("ascii"))
 
-    def end(self, token: str) -> None:
-        """End a session, if there is one."""
-        self._keys.pop(_digest(token), None)
+    def end(self, digest: bytes) -> None:
+        """End the session whose text has this digest, if there is one."""
+        self._keys.pop(digest, None)
 
 
 def token_in(cookies: str) -> str | None:
@@ -93,5 +103,6 @@ def cookie_for(token: str, *, is_secure: bool) -> str:
     return f"{NAME}={token}; Path=/olgate/; Max-Age={lasts_s}; HttpOnly; SameSite=Strict{secure}"
 
 
-def _digest(token: str) -> bytes:
+def digest_of(token: str) -> bytes:
+    """Return what a session is known by."""
     return sha256(token.encode("utf-8", "surrogatepass")).digest()

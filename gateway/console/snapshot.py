@@ -31,6 +31,8 @@ from ..settings.schema import HostSettings, Settings
 from ..settings.written import as_value, describe, shown_url
 from ..store.interface import Store
 from ..types import internal
+from .merging import cut_queue, together
+from .peers import Other
 from .records import (
     About,
     ActionShown,
@@ -38,6 +40,7 @@ from .records import (
     HostShown,
     LoadedModel,
     ModelShown,
+    Part,
     Queue,
     QueuedRequest,
     RunningRequest,
@@ -53,8 +56,6 @@ LOOK_LIMIT_S = 5.0
 """Seconds that such a look may take."""
 FOREVER_S = 50 * 365 * 86400
 """A model that is loaded for longer than that is loaded for ever."""
-MOST_QUEUED = 50
-"""How many requests that wait for a slot are shown, the oldest."""
 
 
 class Snapshots:
@@ -73,20 +74,34 @@ class Snapshots:
         """Returns what was begun on the page."""
         self.kept: Callable[[], frozenset[str]] = frozenset
         """Returns the ids of requests whose bodies are kept."""
+        self.others: Callable[[], list[Other]] = list
+        """Returns what the other processes do."""
         self._models: tuple[tuple[View | None, ...], tuple[ModelShown, ...]] = ((), ())
         self._settings: tuple[Settings | None, tuple[SettingShown, ...]] = (None, ())
 
     def take(self) -> Snapshot:
         """Return what is known now."""
-        return Snapshot(
+        part = self.part()
+        own = Snapshot(
             about=self._about(),
+            hosts=part.hosts,
+            actions=part.actions,
+            running=part.running,
+            queue=part.queue,
+            recent=part.recent,
+            models=self._known_models(),
+            settings=self._known_settings(),
+        )
+        return together(own, self.others())
+
+    def part(self) -> Part:
+        """Return what this process does now."""
+        return Part(
             hosts=tuple(self._host(host) for host in self._fleet.hosts),
             actions=self.acts(),
             running=tuple(self._running()),
             queue=self._queue(),
             recent=tuple(self._recent()),
-            models=self._known_models(),
-            settings=self._known_settings(),
         )
 
     def ask_hosts(self) -> None:
@@ -183,10 +198,7 @@ class Snapshots:
     def _queue(self) -> Queue:
         waiting, now = self._fleet.queue.entries(), time.time()
         running = {record.id: scope for record, scope in self._traffic.running.items()}
-        return Queue(
-            requests=tuple(_queued(one, running, now) for one in waiting[:MOST_QUEUED]),
-            more=max(0, len(waiting) - MOST_QUEUED),
-        )
+        return cut_queue((_queued(one, running, now) for one in waiting), len(waiting))
 
     def _recent(self) -> Iterable[EndedRequest]:
         kept = self.kept()

@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Final, NamedTuple, TypeAlias
 
 from ..faults import StartProblem
+from .meeting import Meeting
 
 QUICK_S: Final = 5.0
 """A worker that ended sooner after its start is not started again at once."""
@@ -35,10 +36,15 @@ FAILED: Final = 1
 
 
 class Worker(NamedTuple):
-    """What one of several processes knows of itself: its number from 0, and its supervisor."""
+    """
+    What one of several processes knows of itself: its number from 0, and its supervisor.
+
+    By `meeting` it finds the others.
+    """
 
     number: int
     supervisor: int
+    meeting: Meeting
 
     def ask_for_reload(self) -> None:
         """Have the supervisor reload all workers, this one included, unless it is gone."""
@@ -77,11 +83,16 @@ def check_workers(count: int, store: str | None) -> None:
 class Supervisor:
     """Keeps a number of workers until a signal ends them."""
 
-    def __init__(self, count: int, listeners: Sequence[socket.socket], work: Work) -> None:
-        """Start nothing yet; `listeners` are open in the supervisor, so no connection is lost."""
-        self._count = count
+    def __init__(self, meeting: Meeting, listeners: Sequence[socket.socket], work: Work) -> None:
+        """
+        Start nothing yet: as many workers as `meeting` has ports.
+
+        `listeners` are open in the supervisor, so no connection is lost.
+        """
+        self._count = count = len(meeting.ports)
         self._listeners = listeners
         self._work = work
+        self._meeting = meeting
         self._numbers: dict[int, int] = {}
         """The number of each worker that runs, by its process id."""
         self._started: dict[int, float] = {}
@@ -127,7 +138,7 @@ class Supervisor:
         supervisor = os.getpid()
         pid = os.fork()
         if pid == 0:
-            raise SystemExit(self._be_worker(Worker(number, supervisor)))
+            raise SystemExit(self._be_worker(Worker(number, supervisor, self._meeting)))
         self._numbers[pid] = number
         self._started[pid] = time.monotonic()
 

@@ -29,7 +29,6 @@ from conformance.tests.gateway.support import (
 from gateway.app import create_app
 from gateway.console import feed as feeds
 from gateway.server.edge import Edge
-from gateway.server.workers import Worker
 from gateway.settings.live import LiveSettings
 from gateway.settings.schema import HostSettings, ListenSettings, Settings, UpstreamSettings
 
@@ -502,18 +501,6 @@ async def test_it_can_be_switched_off() -> None:
         for path in (PAGE, EVENTS, *FILES):
             assert 404 == (await pair.client.get(path)).status_code
         assert 404 == (await pair.client.post(LOGIN)).status_code
-
-
-async def test_one_of_several_processes_says_that_it_knows_too_little() -> None:
-    """A page of one of them would show a part as the whole."""
-    async with StandIn(Options()) as standin:
-        settings = Settings(upstream=UpstreamSettings(url=standin.url))
-        app = create_app(settings, worker=Worker(0, 1))
-        async with serve(app) as url, speak_to(url) as client:
-            answer = await client.get(PAGE)
-
-    assert 501 == answer.status_code
-    assert "--workers" in answer.text
 
 
 async def test_the_address_without_its_slash_leads_there(fresh: Pair) -> None:

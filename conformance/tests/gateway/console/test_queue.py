@@ -9,7 +9,7 @@ import pytest
 
 from conformance.tests.gateway.console.test_page import PAGE, looking
 from conformance.tests.gateway.support import CHAT, LOADED, Pair, chat, gather_all, open_pair
-from gateway.console import snapshot
+from gateway.console import merging
 
 SCRIPT = "<script>alert(1)</script>"
 NOBODY = "No request waits for a slot"
@@ -111,7 +111,7 @@ async def test_keys_and_priorities_are_shown_and_secrets_are_not() -> None:
 
 async def test_the_list_is_bounded_and_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest are shown, and how many more there are; a program's name is text."""
-    monkeypatch.setattr(snapshot, "MOST_QUEUED", 2)
+    monkeypatch.setattr(merging, "MOST_QUEUED", 2)
     async with open_pair(parallel=1) as pair, looking(pair.client) as page:
         tasks = [await take_the_slot(pair)]
         for number in range(4):

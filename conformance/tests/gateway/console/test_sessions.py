@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.console import sessions
-from gateway.console.sessions import MOST, Sessions, cookie_for, token_in
+from gateway.console.sessions import MOST, Sessions, cookie_for, digest_of, token_in
 
 
 def test_a_session_has_its_key_and_its_text_does_not() -> None:
@@ -32,7 +32,7 @@ def test_a_session_ends_by_itself_and_by_its_owner(monkeypatch: pytest.MonkeyPat
     """After its time, and when it is told to."""
     opened = Sessions()
     first, second = opened.open("key"), opened.open("key")
-    opened.end(first)
+    opened.end(digest_of(first))
     assert None is opened.key_of(first)
 
     assert "key" == opened.key_of(second)

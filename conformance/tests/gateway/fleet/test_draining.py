@@ -15,6 +15,7 @@ from conformance.tests.gateway.fleet.fleets import Fleet, open_fleet
 from conformance.tests.gateway.fleet.test_reload import served
 from conformance.tests.gateway.support import CHAT, chat, generate, open_pair, serve, speak_to
 from gateway.app import create_app
+from gateway.server.meeting import Meeting
 from gateway.server.workers import Worker
 from gateway.settings.schema import Settings, UpstreamSettings
 
@@ -174,7 +175,8 @@ async def test_the_only_host_and_one_of_several_processes_are_not_drained() -> N
         only = await pair.client.post("/olgate/drain", headers={PIN: host})
     async with StandIn(Options()) as standin:
         settings = Settings(upstream=UpstreamSettings(url=standin.url))
-        async with serve(create_app(settings, worker=Worker(0, 1))) as url, speak_to(url) as client:
+        app = create_app(settings, worker=Worker(0, 1, Meeting(1)))
+        async with serve(app) as url, speak_to(url) as client:
             several = await client.post("/olgate/drain", headers={PIN: host})
 
     assert [409, 501] == [only.status_code, several.status_code]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from array import array
 from typing import Any, Literal
 
@@ -84,18 +85,25 @@ def plain_answer(tokens: int) -> bytes:
 
 
 def embeddings(count: int) -> bytes:
-    """Return an answer with `count` vectors: of length 1, numbers of 32 bits printed as doubles."""
-    numbers = [(n * 37 % 211 - 105.5) for n in range(DIMENSIONS)]
+    """
+    Return an answer with `count` vectors: of length 1, numbers of 32 bits printed as doubles.
+
+    Their numbers are spread as a model's are, and no two vectors are equal: a processor learns a
+    vector that it reads again and again by heart, and a vector of few numbers has no tiny ones.
+    """
+    chance = random.Random(count)
+    return (
+        b'{"object":"list","data":[%b],"model":"%b","usage":{"prompt_tokens":0,"total_tokens":0}}'
+        % (b",".join(_embedding(chance, n) for n in range(count)), EMBEDDER.encode())
+    )
+
+
+def _embedding(chance: random.Random, index: int) -> bytes:
+    numbers = [chance.gauss(0, 1) for _ in range(DIMENSIONS)]
     length = math.hypot(*numbers)
     doubles = array("f", [number / length for number in numbers])
     vector = json.dumps(doubles.tolist(), separators=(",", ":")).encode()
-    items = (
-        b'{"object":"embedding","embedding":%b,"index":%d}' % (vector, n) for n in range(count)
-    )
-    return (
-        b'{"object":"list","data":[%b],"model":"%b","usage":{"prompt_tokens":0,"total_tokens":0}}'
-        % (b",".join(items), EMBEDDER.encode())
-    )
+    return b'{"object":"embedding","embedding":%b,"index":%d}' % (vector, index)
 
 
 def models_v1() -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from array import array
 from base64 import b64encode
 from typing import Final
 
@@ -11,11 +9,10 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ..faults import UpstreamFailure
-from ..wire.float32 import is_list_of_numbers
+from ..wire import float32
 from ..wire.lenient import UNREADABLE
 
 _decode_members: Final = msgspec.json.Decoder(list[dict[str, Raw]]).decode
-_decode_numbers: Final = msgspec.json.Decoder(list[float]).decode
 _EMBEDDING: Final = "embedding"
 _MOST_BLANK: Final = 64
 """Bytes of a list that may have nothing but blanks in it."""
@@ -45,21 +42,21 @@ def passed_on_vectors(data: Raw | UnsetType, count: int, in_base64: bool) -> lis
     is_changed = False
     for item, vector in zip(items, vectors, strict=True):
         is_text = vector[:1] == b'"'
-        if not (is_text or is_list_of_numbers(vector)):
+        if not (is_text or float32.is_list_of_numbers(vector)):
             raise _not_numbers()
         if vector == b'""' or (len(vector) < _MOST_BLANK and not vector.strip(b"[ \t\r\n]")):
             raise UpstreamFailure("a vector without numbers", fault="empty")
         if in_base64 and not is_text:
-            item[_EMBEDDING] = Raw(b'"' + b64encode(_float32(vector)) + b'"')
+            item[_EMBEDDING] = Raw(b'"' + b64encode(_packed(vector)) + b'"')
             is_changed = True
     return [Raw(msgspec.json.encode(item)) for item in items] if is_changed else UNSET
 
 
-def _float32(vector: bytes) -> bytes:
-    packed = array("f", _decode_numbers(vector))
-    if sys.byteorder == "big":
-        packed.byteswap()
-    return packed.tobytes()
+def _packed(vector: bytes) -> bytes:
+    try:
+        return float32.read(vector).packed()
+    except ValueError:
+        raise _not_numbers() from None
 
 
 def _not_numbers() -> UpstreamFailure:

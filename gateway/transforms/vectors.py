@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from array import array
-from math import hypot, isfinite
+from math import isfinite
 from operator import attrgetter
 from typing import Any, Final
 
@@ -115,7 +114,7 @@ def unit_vectors(
     vectors = _vectors(data, len(input) if isinstance(input, list) else 1)
     try:
         return [Raw(_unit_vector(vector, wanted)) for vector in vectors]
-    except (ValueError, OverflowError):
+    except ValueError:
         raise _no_numbers() from None
 
 
@@ -131,11 +130,10 @@ def only_vector(data: list[openai.Embedding]) -> list[float]:
     [3.0, 4.0]
     """
     try:
-        numbers, _ = float32.read(bytes(_vectors(data, 1)[0]))
+        vector = float32.read(bytes(_vectors(data, 1)[0])).singles()
     except ValueError:
         raise _no_numbers() from None
-    vector = array("f", numbers).tolist()
-    if not vector or not isfinite(sum(vector)):
+    if not vector:
         raise _no_numbers()
     return vector
 
@@ -169,18 +167,18 @@ def _vectors(data: list[openai.Embedding], count: int) -> list[Raw]:
 
 def _unit_vector(vector: Raw, dimensions: int) -> bytes:
     """Return one vector as JSON. Raises ValueError when it is not made of numbers."""
-    numbers, write = float32.read(bytes(vector))
-    is_cut = 0 < dimensions < len(numbers)
-    if is_cut:
-        numbers = numbers[:dimensions]
-    if not numbers:
+    numbers = float32.read(bytes(vector))
+    count = len(numbers)
+    if not count:
         raise ValueError("no numbers")
-    length = hypot(*numbers)
+    if 0 < dimensions < count:
+        numbers = numbers.first(dimensions)
+    length = numbers.length()
     if length == 0 or abs(length - 1) <= _UNIT_TOLERANCE:
-        return float32.write([*map(float, numbers)]) if is_cut else write()
+        return numbers.text()
     if not isfinite(length):
         raise ValueError("a number that is none")
-    return float32.write([number / length for number in numbers])
+    return numbers.over(length).text()
 
 
 def _no_numbers() -> UpstreamFailure:

@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 from ..faults import UpstreamFailure
 from ..observability.record import sampled
 from ..runtime.outcome import FetchCall
+from ..wire.apart import place_in, put_back, take_out
 from ..wire.lenient import BOM, UNREADABLE
 from ..wire.odd_values import note_odd
 from ..wire.salvage import NotJson, salvage
@@ -38,6 +39,8 @@ DONE = b"[DONE]"
 """The data of the event that ends a stream."""
 
 _SAMPLE_BYTES = 1024
+_LARGE = 32 * 1024
+"""Bytes of an answer from which on it pays to take the lists of numbers out first."""
 _ERROR = "error"
 _CORS = b"access-control-"
 
@@ -342,8 +345,14 @@ def read_answer(call: FetchCall[SourceT, Any], data: bytes) -> SourceT:
     `check_json` for a body that is no success, and not_json when what is left is no answer.
     """
     kind: Any = call.decoder.type
+    answer: Any
+    place = place_in(kind) if len(data) > _LARGE else None
+    rest, lists = take_out(data, place.key) if place else (data, [])
     try:
-        answer: Any = _decoder_with_error(kind)(data)
+        decode = _decoder_with_error(kind)
+        answer = decode(rest)
+        if place and not put_back(answer, place, lists):
+            rest, answer = data, decode(data)
         is_success = getattr(answer, _ERROR, UNSET) is UNSET
     except UNREADABLE:
         is_success, answer = False, None
@@ -353,7 +362,7 @@ def read_answer(call: FetchCall[SourceT, Any], data: bytes) -> SourceT:
         if answer is None:
             answer = read_odd(data, kind)
     if look := sampled(kind):
-        look(data)
+        look(rest)
     return cast("SourceT", answer)
 
 

@@ -6,40 +6,41 @@ nearest one; numbers below 1e-6 and from 1e21 on have an exponent (docs/facts/ol
 One number differs in its last digit: for 2**-12, which is half-way between two texts, Go takes the
 upper one.
 
-yyjson writes such numbers, and is loaded at the first use if it is installed
-(docs/decisions/0038-vectors-are-read-one-by-one.md). Without it Python calculates the same texts,
-which takes some ten times as long.
+numpy and orjson write such numbers, and simdjson reads them. They are loaded at the first use if
+they are installed (docs/decisions/0046-vectors-are-read-without-objects.md). Without them Python
+calculates the same texts, which takes some ten times as long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import threading
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from decimal import ROUND_HALF_EVEN, ROUND_UP, Context
 from functools import partial
 from importlib import import_module
-from math import frexp
-from typing import Any, Final, TypeAlias
+from math import frexp, hypot, isfinite, sqrt
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
 from .lenient import UNREADABLE
 
-Write: TypeAlias = Callable[[], bytes]
-"""Returns a list as JSON. Raises ValueError for a number that 32 bits cannot hold."""
-
-_SINGLE: Final = 1 << 27
-"""yyjson's flag YYJSON_WRITE_FP_TO_FLOAT, which its package passes on and does not name."""
 _numbers_of: Final = msgspec.json.Decoder(list[float]).decode
 _encode: Final = msgspec.json.Encoder().encode
-_QUOTE, _LIST, _OBJECT = b'"[{'
+_QUOTE, _LIST, _OBJECT, _EXPONENT = b'"[{e'
 _WORDS: Final = b"ul"
 """`true` and `null` have the one, `null` and `false` the other; no number has any."""
-_POWER: Final = re.compile(rb"([0-9]+)(?:\.([0-9]+))?e(-?[0-9]+)")
+_POWER: Final = re.compile(rb"([0-9]+)(?:\.([0-9]+))?e([-+]?[0-9]+)")
 _LEAST_POWER, _MOST_POWER = -6, 21
+_MOST: Final = 2.0**128 - 2.0**103
+"""The least number that is rounded to more than 32 bits can hold."""
+_SQUARES_FIT: Final = 1e-100, 1e100
+"""Numbers between these have squares that a double holds with all of its digits."""
 
 _SHIFT: Final = 1.5 * 2**52
 """Added and taken away again, it rounds a number to an integer."""
@@ -51,80 +52,223 @@ The factor that splits a double into its upper 24 bits and the rest (Dekker): wi
 """
 
 
-class _Compiled:
-    """The class of yyjson's documents, once it is loaded, and None without it."""
+class Numbers(Protocol):
+    """The numbers of a vector, as doubles."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def length(self) -> float:
+        """Return the vector's length, perhaps infinity."""
+
+    def first(self, count: int) -> Numbers:
+        """Return the first ones."""
+
+    def over(self, length: float) -> Numbers:
+        """Return each divided by a length."""
+
+    def text(self) -> bytes:
+        """Return them as a JSON list, each with 32 bits. Raises ValueError for a larger one."""
+
+    def singles(self) -> list[float]:
+        """Return each rounded to 32 bits. Raises ValueError for a larger one."""
+
+    def packed(self) -> bytes:
+        """Return each in four bytes, the lowest first; a larger one becomes infinity."""
+
+
+class _Calculated:
+    """Numbers in a list."""
+
+    __slots__ = ("_numbers",)
+
+    def __init__(self, numbers: list[float]) -> None:
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def length(self) -> float:
+        return hypot(*self._numbers)
+
+    def first(self, count: int) -> Numbers:
+        return _Calculated(self._numbers[:count])
+
+    def over(self, length: float) -> Numbers:
+        return _Calculated([number / length for number in self._numbers])
+
+    def text(self) -> bytes:
+        return _in_go_form(_encode(_shortest(self.singles())))
+
+    def singles(self) -> list[float]:
+        found = array("f", self._numbers).tolist()
+        if not isfinite(sum(found)):
+            raise ValueError("a number of more than 32 bits")
+        return found
+
+    def packed(self) -> bytes:
+        numbers = array("f", self._numbers)
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return numbers.tobytes()
+
+
+class _Compiled(NamedTuple):
+    """What the libraries have."""
+
+    from_list: Callable[[list[float]], Any]
+    """Makes an array of doubles."""
+    from_buffer: Callable[[Any], Any]
+    parser: Callable[[], Any] | None
+    """Makes a parser; None without simdjson."""
+    whole: Callable[[Any], Any]
+    """Rounds each number of an array to an integer."""
+    dumps: Callable[[Any], bytes]
+    ignoring_overflow: Callable[[], AbstractContextManager[object]]
+
+
+class _Array:
+    """Numbers in an array of numpy's."""
+
+    __slots__ = ("_compiled", "_largest", "_numbers")
+
+    def __init__(self, numbers: Any, compiled: _Compiled) -> None:
+        self._numbers = numbers
+        self._compiled = compiled
+        self._largest = max(-numbers.min(), numbers.max()) if len(numbers) else 0.0
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def length(self) -> float:
+        if _SQUARES_FIT[0] < self._largest < _SQUARES_FIT[1]:
+            return sqrt(self._numbers.dot(self._numbers))
+        return hypot(*self._numbers.tolist())
+
+    def first(self, count: int) -> Numbers:
+        return _Array(self._numbers[:count], self._compiled)
+
+    def over(self, length: float) -> Numbers:
+        return _Array(self._numbers / length, self._compiled)
+
+    def text(self) -> bytes:
+        compiled = self._compiled
+        if self._largest >= _MOST:
+            raise ValueError("a number of more than 32 bits")
+        numbers = self._numbers.astype("f4")
+        text = compiled.dumps(numbers)
+        # Most vectors have no integers. All numbers with a positive exponent are integers.
+        is_whole = (compiled.whole(numbers) == numbers).any()
+        return _in_go_form(text) if is_whole else text
+
+    def singles(self) -> list[float]:
+        if self._largest >= _MOST:
+            raise ValueError("a number of more than 32 bits")
+        found: list[float] = self._numbers.astype("f4").tolist()
+        return found
+
+    def packed(self) -> bytes:
+        with self._compiled.ignoring_overflow():
+            packed: bytes = self._numbers.astype("<f4").tobytes()
+        return packed
+
+
+class _Libraries:
+    """The libraries, once they are loaded, and None without them."""
 
     def __init__(self) -> None:
-        self.document: Any = None
+        self.compiled: _Compiled | None = None
         self._is_loaded = False
         self._loading: threading.Thread | None = None
 
-    def get(self) -> Any:
+    def get(self) -> _Compiled | None:
         """
-        Return the class; on an event loop None until another thread has loaded it.
+        Return them; on an event loop None until another thread has loaded them.
 
-        Loading takes some 10 ms, and the loop must not wait for it.
+        Loading takes some 0.3 s, and the loop must not wait for it.
         """
         if self._is_loaded:
-            return self.document
+            return self.compiled
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             self.load()
-            return self.document
+            return self.compiled
         if self._loading is None:
             self._loading = threading.Thread(target=self.load, name="float32", daemon=True)
             self._loading.start()
         return None
 
     def load(self) -> None:
-        """Load yyjson, if there is one that writes numbers of 32 bits."""
-        try:
-            document = import_module("yyjson").Document
-            if document([0.1 + 1e-9]).dumps(flags=_SINGLE) == "[0.1]":
-                self.document = document
-        except (ImportError, AttributeError, TypeError, ValueError):
-            pass
+        """Load them, if they write numbers as they are expected to."""
+        with suppress(ImportError, AttributeError, TypeError, ValueError):
+            self.compiled = _load()
         self._is_loaded = True
 
 
-_compiled = _Compiled()
+def _load() -> _Compiled | None:
+    """Return the libraries; None, or what they raise, if they do not write as Go does."""
+    numpy, orjson = import_module("numpy"), import_module("orjson")
+    try:
+        parser = import_module("simdjson").Parser
+        parser().parse(b"[0.5]").as_buffer(of_type="d")
+    except (ImportError, AttributeError, TypeError):
+        parser = None
+    # Functions of C are called as they are: one of Python's around them would take as long.
+    dumps = partial(orjson.dumps, option=orjson.OPT_SERIALIZE_NUMPY)
+    if dumps(numpy.array([0.1, 0.000001, 9.5e-7], "f4")) != b"[0.1,0.000001,9.5e-7]":
+        return None
+    return _Compiled(
+        from_list=partial(numpy.array, dtype="f8"),
+        from_buffer=numpy.frombuffer,
+        parser=parser,
+        whole=numpy.rint,
+        dumps=dumps,
+        ignoring_overflow=partial(numpy.errstate, over="ignore"),
+    )
 
 
-def read(data: bytes) -> tuple[list[float], Write]:
+_libraries = _Libraries()
+
+
+def read(data: bytes) -> Numbers:
     """
-    Return the numbers of a list that is valid JSON, and what writes them with 32 bits.
+    Return the numbers of a list that is valid JSON.
 
     Raises ValueError when it is anything but a list of numbers.
 
-    >>> numbers, write = read(b"[0.10000000149011612, 1, 2.5e-7]")
-    >>> numbers, write()
-    ([0.10000000149011612, 1, 2.5e-07], b'[0.1,1,2.5e-7]')
+    >>> numbers = read(b"[0.10000000149011612, 1, 2.5e-7]")
+    >>> len(numbers), numbers.text()
+    (3, b'[0.1,1,2.5e-7]')
     """
-    document = _compiled.document or _compiled.get()
-    if document is None:
+    compiled = _libraries.compiled or _libraries.get()
+    if compiled is not None and compiled.parser is not None:
+        # It reads lists of lists as one list, and no integers of more than 64 bits.
+        if not is_list_of_numbers(data):
+            raise ValueError("not a list of numbers")
         try:
-            found = _numbers_of(data)
-        except UNREADABLE:
-            raise ValueError("not a list of numbers") from None
-        return found, partial(_calculated, found)
-    if not is_list_of_numbers(data):
-        raise ValueError("not a list of numbers")
-    read_by_it = document(data)
-    return read_by_it.as_obj, partial(_as_go, read_by_it)
+            read_by_it = compiled.parser().parse(data).as_buffer(of_type="d")
+            return _Array(compiled.from_buffer(read_by_it), compiled)
+        except (ValueError, TypeError, AttributeError, RuntimeError):
+            pass
+    try:
+        found = _numbers_of(data)
+    except UNREADABLE:
+        raise ValueError("not a list of numbers") from None
+    return of(found)
 
 
-def write(numbers: list[float]) -> bytes:
+def of(numbers: list[float]) -> Numbers:
     """
-    Return numbers as a JSON list, each with 32 bits.
+    Return the numbers of a list.
 
-    Raises ValueError for a number that 32 bits cannot hold.
-
-    >>> write([0.1, -0.0, 1e-6, 1e21])
+    >>> of([0.1, -0.0, 1e-6, 1e21]).text()
     b'[0.1,-0,0.000001,1e+21]'
     """
-    document = _compiled.document or _compiled.get()
-    return _calculated(numbers) if document is None else _as_go(document(numbers))
+    compiled = _libraries.compiled or _libraries.get()
+    if compiled is None:
+        return _Calculated(numbers)
+    return _Array(compiled.from_list(numbers), compiled)
 
 
 def is_list_of_numbers(data: bytes) -> bool:
@@ -142,18 +286,6 @@ def is_list_of_numbers(data: bytes) -> bool:
         or data.find(b"[", 1) > 0
         or _OBJECT in data
     )
-
-
-def _calculated(numbers: Sequence[float]) -> bytes:
-    try:
-        whole = array("f", numbers)
-    except OverflowError:
-        raise ValueError("a number of more than 32 bits") from None
-    shortest = _shortest(whole.tolist())
-    data = _encode(shortest)
-    if b"null" in data:
-        raise ValueError("a number of more than 32 bits")
-    return _in_go_form(data)
 
 
 def _shortest(numbers: list[float]) -> list[float]:
@@ -209,20 +341,26 @@ def _by_all_digits(number: float) -> float:
     return number
 
 
-def _as_go(document: Any) -> bytes:
-    """Return a document of yyjson's as Go writes it."""
-    data: bytes = document.dumps(flags=_SINGLE).encode()
-    # Most vectors have no integers, and no numbers that are so small.
-    return _in_go_form(data) if 101 in data or b".0," in data or data[-3:] == b".0]" else data
-
-
 def _in_go_form(data: bytes) -> bytes:
     """Return a list of numbers with integers and exponents as Go writes them."""
     if b".0," in data or data[-3:] == b".0]":
         data = data.replace(b".0,", b",")
         if data[-3:] == b".0]":
             data = data[:-3] + b"]"
-    return _POWER.sub(_power_as_go, data) if 101 in data else data
+    if _EXPONENT not in data:
+        return data
+    # A regular expression would look at every number, and takes longer than all the rest.
+    parts: list[bytes] = []
+    done, at = 0, data.find(b"e")
+    while at > 0:
+        start = (data.rfind(b",", done, at) + 1) or 1
+        end = data.find(b",", at)
+        if end < 0:
+            end = len(data) - 1
+        parts += data[done:start], _POWER.sub(_power_as_go, data[start:end])
+        done, at = end, data.find(b"e", end)
+    parts.append(data[done:])
+    return b"".join(parts)
 
 
 def _power_as_go(found: re.Match[bytes]) -> bytes:

@@ -1,5 +1,8 @@
 """What read_answer makes of a body under a status of a success: an answer, or an error."""
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -92,3 +95,35 @@ def test_the_gateways_own_calls_are_read_by_it() -> None:
 
     assert [] == answers.read_answer(call, b'{"models":[]}').models
     assert "error" not in call.decoder.type.__struct_fields__
+
+
+def test_vectors_are_not_decoded_with_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decoder would look at each of their bytes, and hold up everything else meanwhile."""
+    seen: list[bytes] = []
+    real = answers._decoder_with_error
+
+    def watched(kind: type[msgspec.Struct]) -> Callable[[bytes], Any]:
+        def decode(data: bytes) -> Any:
+            seen.append(data)
+            return real(kind)(data)
+
+        return decode
+
+    monkeypatch.setattr(answers, "_decoder_with_error", watched)
+    vector = b"[%b]" % b",".join([b"0.25"] * 768)
+    items = b",".join(b'{"embedding":%b,"index":%d}' % (vector, n) for n in range(9))
+    answer = answers.read_answer(CALL, b'{"data":[%b]}' % items)
+
+    assert [vector] * 9 == [bytes(each.embedding) for each in answer.data]
+    assert 1 == len(seen)
+    assert 300 > len(seen[0])
+
+
+def test_vectors_in_an_unusual_place_are_those_that_were_sent() -> None:
+    """A second decode finds them."""
+    long = b"[%b0]" % (b"0.5," * 10_000)
+    data = rb'{"data":[{"embedding":%b,"index":0},{"embeddin\u0067":[0],"index":1}]}' % long
+
+    answer = answers.read_answer(CALL, data)
+
+    assert [long, b"[0]"] == [bytes(each.embedding) for each in answer.data]

@@ -1,6 +1,7 @@
-"""Lists of 32-bit numbers: what Go writes, with yyjson and without."""
+"""Lists of 32-bit numbers: what Go writes, with libraries and without."""
 
 import asyncio
+import math
 import struct
 import sys
 from collections.abc import Iterator
@@ -12,27 +13,31 @@ from hypothesis import strategies as st
 
 from gateway.wire import float32
 
-WAYS = ("yyjson", "python")
+WAYS = ("simdjson", "numpy", "python")
 
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Write numbers with yyjson, or by calculating."""
+    """Read by simdjson and write by numpy and orjson, or only that, or calculate all."""
     found: str = request.param
     use(found, monkeypatch)
     return found
 
 
 def use(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have yyjson or not, whether it is loaded already or not."""
-    compiled = float32._Compiled()
-    if way == "python":
-        monkeypatch.setitem(sys.modules, "yyjson", None)
+    """Have the libraries or not, whether they are loaded already or not."""
+    libraries = float32._Libraries()
+    if way == "simdjson":
+        pytest.importorskip("simdjson")
     else:
-        pytest.importorskip("yyjson")
-    compiled.load()
-    assert (compiled.document is None) == (way == "python")
-    monkeypatch.setattr(float32, "_compiled", compiled)
+        monkeypatch.setitem(sys.modules, "simdjson", None)
+    if way == "python":
+        monkeypatch.setitem(sys.modules, "orjson", None)
+    libraries.load()
+    compiled = libraries.compiled
+    assert (compiled is None) == (way == "python")
+    assert compiled is None or (compiled.parser is None) == (way == "numpy")
+    monkeypatch.setattr(float32, "_libraries", libraries)
 
 
 def bits_of(number: float) -> bytes:
@@ -98,7 +103,7 @@ def test_edges_are_written_as_go_does(way: str, sign: float) -> None:
         struct.unpack("<f", bits_of(sign * number))[0] for number in (*EDGES, *POWERS, 2.0**-149)
     ]
 
-    assert "[" + ",".join(map(shortest, numbers)) + "]" == float32.write(numbers).decode()
+    assert "[" + ",".join(map(shortest, numbers)) + "]" == float32.of(numbers).text().decode()
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -116,16 +121,40 @@ def test_numbers_are_written_as_go_does(name: str, numbers: list[float]) -> None
     with pytest.MonkeyPatch.context() as monkeypatch:
         use(name, monkeypatch)
 
-        assert "[" + ",".join(map(shortest, numbers)) + "]" == float32.write(numbers).decode()
+        assert "[" + ",".join(map(shortest, numbers)) + "]" == float32.of(numbers).text().decode()
 
 
 def test_what_is_read_can_be_written(way: str) -> None:
     """With blanks, integers, and doubles that have more than 32 bits."""
-    numbers, write = float32.read(b"[ 0.10000000149011612,\n1, -2.50e-1, 1.0, 1E-3 ]")
+    found = float32.read(b"[ 0.10000000149011612,\n1, -2.50e-1, 1.0, 1E-3 ]")
 
-    assert [0.10000000149011612, 1, -0.25, 1, 0.001] == numbers
-    assert b"[0.1,1,-0.25,1,0.001]" == write()
-    assert ([], b"[]") == (float32.read(b"[]")[0], float32.read(b"[]")[1]())
+    assert 5 == len(found)
+    assert [0.10000000149011612, 1, -0.25, 1, 0.0010000000474974513] == found.singles()
+    assert b"[0.1,1,-0.25,1,0.001]" == found.text()
+    assert b"[0.1,1]" == found.first(2).text()
+    assert b"[0.2,2,-0.5,2,0.002]" == found.over(0.5).text()
+    assert struct.pack("<5f", 0.1, 1, -0.25, 1, 0.001) == found.packed()
+    assert (0, b"[]") == (len(float32.read(b"[]")), float32.read(b"[]").text())
+
+
+def test_integers_of_more_than_64_bits_are_read(way: str) -> None:
+    """They are numbers like any others."""
+    assert b"[1e+29,0.5]" == float32.read(b"[1%b,0.5]" % (b"0" * 29)).text()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e-200, 1e30, 1e200])
+def test_a_length_is_that_of_the_numbers(way: str, scale: float) -> None:
+    """Also where the squares are too small or too large for a double."""
+    found = float32.read(b"[%b,%b]" % (str(3 * scale).encode(), str(4 * scale).encode()))
+
+    assert pytest.approx(5 * scale, rel=1e-12) == found.length()
+    assert b"[0.6,0.8]" == found.over(found.length()).text()
+
+
+def test_a_length_may_be_infinite_or_nothing(way: str) -> None:
+    """Neither is a fault of the list."""
+    assert 0 == float32.read(b"[0,-0.0]").length()
+    assert math.inf == float32.read(b"[1.7e308,1.7e308]").length()
 
 
 @pytest.mark.parametrize(
@@ -138,58 +167,52 @@ def test_what_is_no_list_of_numbers_is_told(way: str, data: bytes) -> None:
         float32.read(data)
 
 
-def test_numbers_of_more_than_32_bits_are_told(way: str) -> None:
-    """An index would take an infinity for a number."""
-    with pytest.raises(ValueError):  # noqa: PT011 - the words are those of yyjson
-        float32.write([1e39])
-    with pytest.raises(ValueError):  # noqa: PT011 - the words are those of yyjson
-        float32.read(b"[1e39]")[1]()
+@pytest.mark.parametrize("number", ["3.4028235677973366e38", "-1e39"])
+def test_numbers_of_more_than_32_bits_are_told(way: str, number: str) -> None:
+    """An index would take an infinity for a number. The first one is the least of them."""
+    for found in (float32.of([float(number)]), float32.read(f"[0.5,{number}]".encode())):
+        for act in (found.text, found.singles):
+            with pytest.raises(ValueError, match="more than 32 bits"):
+                act()
+        assert math.inf == abs(struct.unpack("<f", found.packed()[-4:])[0])
 
 
 @pytest.fixture
-def unloaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[float32._Compiled]:
-    """Nothing of yyjson is loaded, and loading it is noted."""
-    pytest.importorskip("yyjson")
-    compiled = float32._Compiled()
-    monkeypatch.setattr(float32, "_compiled", compiled)
-    yield compiled
-    if compiled._loading is not None:
-        compiled._loading.join()
+def unloaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[float32._Libraries]:
+    """No library is loaded, and loading them is noted."""
+    pytest.importorskip("orjson")
+    libraries = float32._Libraries()
+    monkeypatch.setattr(float32, "_libraries", libraries)
+    yield libraries
+    if libraries._loading is not None:
+        libraries._loading.join()
 
 
-async def test_a_loop_does_not_wait_for_loading(unloaded: float32._Compiled) -> None:
-    """Numbers are calculated meanwhile, and another thread loads it, once."""
-    assert b"[0.1]" == float32.write([0.1])
+async def test_a_loop_does_not_wait_for_loading(unloaded: float32._Libraries) -> None:
+    """Numbers are calculated meanwhile, and another thread loads them, once."""
+    assert b"[0.1]" == float32.of([0.1]).text()
     assert unloaded._loading is not None
     thread = unloaded._loading
-    assert b"[0.1]" == float32.write([0.1])
+    assert b"[0.1]" == float32.of([0.1]).text()
     await asyncio.to_thread(thread.join)
 
     assert unloaded.get() is not None
     assert thread is unloaded._loading
 
 
-def test_a_thread_loads_it_itself(unloaded: float32._Compiled) -> None:
+def test_a_thread_loads_them_itself(unloaded: float32._Libraries) -> None:
     """Nobody waits for that thread."""
     assert unloaded.get() is not None
     assert unloaded._loading is None
 
 
 def test_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that ignores the flag would write doubles."""
+    """One that writes other exponents than Go would not be noticed otherwise."""
+    module = type(sys)("orjson")
+    module.OPT_SERIALIZE_NUMPY = 0  # type: ignore[attr-defined]
+    module.dumps = lambda numbers, option: str(numbers.tolist()).encode()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "orjson", module)
+    libraries = float32._Libraries()
+    libraries.load()
 
-    class Document:
-        def __init__(self, numbers: list[float]) -> None:
-            self._numbers = numbers
-
-        def dumps(self, flags: int) -> str:
-            assert flags
-            return str(self._numbers)
-
-    module = type(sys)("yyjson")
-    module.Document = Document  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "yyjson", module)
-    compiled = float32._Compiled()
-    compiled.load()
-
-    assert compiled.document is None
+    assert libraries.compiled is None

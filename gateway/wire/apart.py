@@ -1,0 +1,97 @@
+"""
+The lists of numbers in a large JSON answer, taken out before it is decoded.
+
+A decoder looks at every byte of a list even where it only has to find its end, and does so without
+giving the interpreter's lock back. A search for the bracket that ends the list is many times as
+fast, and one list is one step.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final, NamedTuple, get_args, get_origin
+
+import msgspec
+from msgspec import Raw
+
+from .float32 import is_list_of_numbers
+
+_ESCAPE: Final = ord("\\")
+_LIST_FOLLOWS: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*(?=\[)")
+
+
+class Place(NamedTuple):
+    """Where lists are in a struct: a field that is a list of structs, and a raw field of these."""
+
+    items: str
+    field: str
+    key: bytes
+    """The raw field's name in JSON."""
+
+
+@lru_cache(maxsize=64)
+def place_in(kind: type[msgspec.Struct]) -> Place | None:
+    """Return where a struct has raw values in a list, None where it has not exactly one place."""
+    found = [
+        Place(outer.name, inner.name, inner.encode_name.encode())
+        for outer in msgspec.structs.fields(kind)
+        if get_origin(outer.type) is list
+        for item in get_args(outer.type)
+        if isinstance(item, type) and issubclass(item, msgspec.Struct)
+        for inner in msgspec.structs.fields(item)
+        if inner.type is Raw
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def take_out(data: bytes, key: bytes) -> tuple[bytes, list[bytes]]:
+    r"""
+    Return JSON without the lists of numbers that members of that name have, and these lists.
+
+    A list with the number of the one that was there is in its place. Whether what was taken out is
+    valid JSON is not looked at.
+
+    >>> take_out(b'{"a": [{"n": [0.5, 1]}, {"n": [2]}], "b": "\\"n\\":[3]"}', b"n")
+    (b'{"a": [{"n": [0]}, {"n": [1]}], "b": "\\"n\\":[3]"}', [b'[0.5, 1]', b'[2]'])
+    """
+    name = b'"%b"' % key
+    parts: list[bytes] = []
+    lists: list[bytes] = []
+    done, at = 0, data.find(name)
+    while at >= 0:
+        follows = _LIST_FOLLOWS.match(data, at + len(name))
+        # In valid JSON these bytes are a member, unless the first quote is one within a text.
+        if follows is None or data[at - 1] == _ESCAPE:
+            at = data.find(name, at + len(name))
+            continue
+        start = follows.end()
+        end = data.find(b"]", start) + 1
+        if not end:
+            break
+        found = data[start:end]
+        if is_list_of_numbers(found):
+            parts += data[done:start], b"[%d]" % len(lists)
+            lists.append(found)
+            done = end
+        at = data.find(name, end)
+    parts.append(data[done:])
+    return b"".join(parts), lists
+
+
+def put_back(answer: msgspec.Struct, place: Place, lists: list[bytes]) -> bool:
+    """
+    Give the items of a decoded struct the lists that were taken out.
+
+    Returns False if they are not all there in their order, each once: then other members of that
+    name were lists, or a name was written with escapes, and the answer must be decoded as it came.
+    """
+    due = 0
+    for item in getattr(answer, place.items):
+        number = bytes(getattr(item, place.field))[1:-1]
+        if number.isdigit():
+            if due == len(lists) or number != b"%d" % due:
+                return False
+            setattr(item, place.field, Raw(lists[due]))
+            due += 1
+    return due == len(lists)

@@ -123,6 +123,7 @@ class Process:
 
         def use() -> None:
             use_hosts()
+            self.news.use_hosts()
             self.services.catalogue = self.fleet.models
             self.services.downloads = self.fleet.downloads
             self.fleet.queue.use(settings.queue)
@@ -137,7 +138,7 @@ class Process:
     async def start(self, *, tells_of_hosts: bool) -> None:
         """Adopt the instances that an earlier process left."""
         await self.fleet.start(tells_of_hosts=tells_of_hosts)
-        self.news.start()
+        await self.news.start()
 
     async def aclose(self) -> None:
         """Stop timers and close connections."""
@@ -208,7 +209,7 @@ def create_app(
             )
         )
         entries.append(("POST", RELOAD))
-    drains = DrainRoute(process.fleet, live, is_one_of_several=worker is not None)
+    drains = DrainRoute(process.fleet, live)
     for path, is_drain in ((DRAIN, True), (UNDRAIN, False)):
         handlers.append(_handler(path, _serve_drain(drains, drains_host=is_drain)))
         entries.append(("POST", path))
@@ -354,7 +355,7 @@ def _serve_kept(kept: Inspections) -> ASGIApp:
 
 def _serve_drain(drains: DrainRoute, *, drains_host: bool) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        status, body = drains.answer(scope, drains=drains_host)
+        status, body = await drains.answer(scope, drains=drains_host)
         await client_of(scope).answer(status, JSON, body)
 
     return serve

@@ -7,7 +7,7 @@ then that a key may change the gateway.
 
 from __future__ import annotations
 
-from ..faults import Refusal
+from ..faults import Refusal, StoreFailure
 from ..server.addresses import is_loopback
 from ..server.asgi import Scope, client_of, header
 from ..settings.live import LiveSettings
@@ -18,38 +18,35 @@ _NEAR_ONLY = (
     "without keys (listen.keys), hosts are drained for callers on the gateway's own machine only, "
     "and for no web page"
 )
-_SEVERAL = (
-    "this gateway has several processes (--workers), and each would drain for itself: remove the "
-    "host from the settings file and run `olgate reload`, which lets its requests end"
-)
 _NO_NAME = "name the host in the header x-olgate-host"
 
 
 class DrainRoute:
     """Drains hosts for callers that may."""
 
-    def __init__(self, fleet: Fleet, live: LiveSettings, *, is_one_of_several: bool) -> None:
-        """Change `fleet`; one of several processes changes nothing."""
+    def __init__(self, fleet: Fleet, live: LiveSettings) -> None:
         self._fleet = fleet
         self._live = live
-        self._is_one_of_several = is_one_of_several
 
-    def answer(self, scope: Scope, *, drains: bool) -> tuple[int, bytes]:
+    async def answer(self, scope: Scope, *, drains: bool) -> tuple[int, bytes]:
         """Drain the host that a request names, or take it back; return a status and a body."""
         settings = self._live.current
         address, *_ = scope.get("client") or ("",)
         has_keys = bool(settings.listen.keys or settings.keys)
         if header(scope, b"origin") or not (has_keys or is_loopback(address)):
             return 403, encode_error(_NEAR_ONLY)
-        if self._is_one_of_several:
-            return 501, encode_error(_SEVERAL)
         name = client_of(scope).pinned
         if name is None:
             return 400, encode_error(_NO_NAME)
         draining = self._fleet.draining
         try:
-            host = draining.begin(name) if drains else draining.end(name)
+            host = await (draining.begin(name) if drains else draining.end(name))
         except Refusal as refusal:
             return refusal.status, encode_error(refusal.error)
+        except StoreFailure as failure:
+            return 503, encode_error(
+                f"which hosts are drained is in the store, which can't be used now: {failure}"
+            )
         state = self._fleet.state_of(host)
-        return 200, encode({"host": host.name, "state": state, "running": host.running})
+        running = host.running + host.elsewhere
+        return 200, encode({"host": host.name, "state": state, "running": running})

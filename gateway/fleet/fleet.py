@@ -61,7 +61,7 @@ class Fleet:
         self.union.when_changed.append(self._forget_homes)
         self.retries = RetryBudget(settings.placement.retry_percent, settings.placement.retry_least)
         self.sessions = Sessions(names.store.board, settings.fleet.session_s)
-        self.draining = Draining()
+        self.draining = Draining(names.store.board)
         self._homes: dict[str, ModelHomes] = {}
         self._homes_of: dict[str, dict[str, Homes]] = {}
         """What they were made of, by the model's `instances_of` and by their keys."""

@@ -1,7 +1,8 @@
 """
 What becomes of other gateways' changes: names are read again, and uses are shown again.
 
-Twice a second gateways tell each other how many requests they run, if there is a choice of hosts.
+Twice a second gateways tell each other how many requests they run, and learn which hosts are
+drained, if there is a choice of hosts.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contextlib import suppress
 
 from ..faults import StoreFailure
 from ..observability.journal import get_logger
+from ..observability.record import background
 from ..store.interface import Counts, Store, Watcher
 from .fleet import Fleet
 from .host import Names
@@ -60,10 +62,20 @@ class News:
         self._log = get_logger()
         names.store.watch(Watcher(self._reading.ask, self._showing.ask))
 
-    def start(self) -> None:
-        """Tell others of running requests from now on, if there is a choice of hosts."""
+    async def start(self) -> None:
+        """Learn which hosts are drained, and begin as `use_hosts` does."""
         if not self._fleet.is_one:
-            self._exchanging = asyncio.create_task(self._exchange())
+            await self._read_drained()
+        self.use_hosts()
+
+    def use_hosts(self) -> None:
+        """Tell others of running requests from now on, if there is a choice of hosts."""
+        if not self._fleet.is_one and self._exchanging is None:
+            loop = asyncio.get_running_loop()
+            self._exchanging = loop.create_task(self._exchange(), context=background())
+        elif self._fleet.is_one and self._exchanging is not None:
+            self._exchanging.cancel()
+            self._exchanging = None
 
     async def aclose(self) -> None:
         """Listen no more."""
@@ -83,8 +95,14 @@ class News:
         for host in self._fleet.hosts:
             await host.lifecycle.show_again()
 
+    async def _read_drained(self) -> None:
+        # What is known stays while the store is away.
+        with suppress(StoreFailure):
+            await self._fleet.draining.refresh()
+
     async def _exchange(self) -> None:
         while True:
+            await self._read_drained()
             await asyncio.sleep(EXCHANGE_S)
             # What nobody tells counts as nothing: an old number would keep requests away.
             told: dict[str, Counts] = {}

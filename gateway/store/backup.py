@@ -23,7 +23,7 @@ from .sqlite_file import StoreProblem
 RESTORED = ("alias", "first_seen", "pulled")
 """The tables that a backup brings back."""
 
-LEFT = ("instance", "usage", "session", "alias_change", "alias_count")
+LEFT = ("instance", "usage", "session", "drained", "alias_change", "alias_count")
 """
 The tables that tell what is loaded and in use now, for which a backup's would be out of date, and
 those that count the changes of this store, of which a restored alias is one.

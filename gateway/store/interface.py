@@ -49,7 +49,7 @@ class Board(Protocol):
     """
     What gateways on one store tell each other for placing requests.
 
-    Nothing of it must survive a restart. Every method raises StoreFailure.
+    Of it only the drained hosts must survive a restart. Every method raises StoreFailure.
     """
 
     async def exchange_requests(
@@ -68,6 +68,14 @@ class Board(Protocol):
 
     async def session(self, session: str) -> str | None:
         """Return the host that gave an identifier, None if nobody knows it any more."""
+        ...
+
+    async def put_drained(self, host: str, *, is_drained: bool) -> None:
+        """Keep, by its identity, whether a host is drained for all gateways."""
+        ...
+
+    async def drained(self) -> frozenset[str]:
+        """Return the identities of the drained hosts."""
         ...
 
 

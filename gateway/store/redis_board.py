@@ -1,5 +1,6 @@
 """
-What gateways on one Redis tell each other for placing requests: running requests, and sessions.
+What gateways on one Redis tell each other for placing requests: running requests, sessions,
+and drained hosts.
 """
 
 from __future__ import annotations
@@ -39,6 +40,19 @@ class RedisBoard:
         """Return the host that gave an identifier, None if it is not known."""
         host = await self._link.command("GET", self._key(session))
         return None if host is None else host.decode()
+
+    async def put_drained(self, host: str, *, is_drained: bool) -> None:
+        """Keep whether a host is drained."""
+        await self._link.command("SADD" if is_drained else "SREM", self._drained, host)
+
+    async def drained(self) -> frozenset[str]:
+        """Return the identities of the drained hosts."""
+        found = await self._link.command("SMEMBERS", self._drained)
+        return frozenset(host.decode() for host in found)
+
+    @property
+    def _drained(self) -> str:
+        return self._link.layout.key("drained")
 
     def _key(self, session: str) -> str:
         return self._link.layout.key("session", session)

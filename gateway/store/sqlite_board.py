@@ -1,5 +1,6 @@
 """
-What gateways on one SQLite file tell each other for placing requests: running requests, sessions.
+What gateways on one SQLite file tell each other for placing requests: running requests, sessions,
+drained hosts.
 
 The counts are in small files next to the store's. They change twice a second and need not survive
 anything, so they are no transaction.
@@ -25,6 +26,9 @@ OLD_S = 60.0
 
 CLEAN_S = 60.0
 """Seconds between two looks for sessions that are over."""
+
+
+_UNDRAIN = "DELETE FROM drained WHERE host = ?"
 
 
 class SqliteBoard:
@@ -81,6 +85,16 @@ class SqliteBoard:
             ).fetchone()
         )
         return None if found is None else str(found[0])
+
+    async def put_drained(self, host: str, *, is_drained: bool) -> None:
+        """Keep whether a host is drained."""
+        text = "REPLACE INTO drained VALUES (?)" if is_drained else _UNDRAIN
+        await self._file.run(lambda db: db.execute(text, (host,)))
+
+    async def drained(self) -> frozenset[str]:
+        """Return the identities of the drained hosts."""
+        found = await self._file.read(lambda db: db.execute("SELECT host FROM drained").fetchall())
+        return frozenset(host for (host,) in found)
 
     def _file_of(self, gateway: str) -> Path:
         return Path(f"{self._path}.{gateway}.requests")

@@ -91,6 +91,11 @@ _SCHEMA = (
         until_at REAL NOT NULL      -- seconds since the epoch
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE drained (
+        host TEXT PRIMARY KEY       -- as above
+    ) WITHOUT ROWID;
+    """,
 )
 """One script for each version of the schema, from an empty file on; `user_version` counts them."""
 

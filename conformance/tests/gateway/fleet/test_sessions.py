@@ -24,6 +24,14 @@ class Board:
         """Nothing runs elsewhere."""
         return {}
 
+    async def put_drained(self, host: str, *, is_drained: bool) -> None:
+        """Nobody drains."""
+        raise NotImplementedError
+
+    async def drained(self) -> frozenset[str]:
+        """No host is drained."""
+        return frozenset()
+
     async def put_session(self, session: str, host: str, lasts_s: float) -> None:
         """Keep one."""
         if self.is_away:

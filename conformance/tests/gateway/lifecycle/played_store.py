@@ -33,6 +33,7 @@ class Shared:
     alive: set[str] = field(default_factory=set)
     requests: dict[str, bytes] = field(default_factory=dict)
     sessions: dict[str, tuple[str, float]] = field(default_factory=dict)
+    drained: set[str] = field(default_factory=set)
     is_locked: bool = False
     """Whether every write fails."""
 
@@ -295,6 +296,14 @@ class PlayedBoard:
         """Tell own requests, learn of those of others; a word counts for ever."""
         self._shared.requests[gateway] = json.dumps(running).encode()
         return sum_of(word for name, word in self._shared.requests.items() if name != gateway)
+
+    async def put_drained(self, host: str, *, is_drained: bool) -> None:
+        """Keep whether a host is drained."""
+        (self._shared.drained.add if is_drained else self._shared.drained.discard)(host)
+
+    async def drained(self) -> frozenset[str]:
+        """Return the drained hosts."""
+        return frozenset(self._shared.drained)
 
     async def put_session(self, session: str, host: str, lasts_s: float) -> None:
         """Keep a host for a time."""

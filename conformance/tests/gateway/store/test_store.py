@@ -329,6 +329,19 @@ async def test_a_session_leads_to_its_host_for_a_time(opening: Opening) -> None:
         await first.board.put_session("resp_2", "tower", 0.0)
 
 
+async def test_a_drained_host_is_one_for_all_until_it_is_taken_back(opening: Opening) -> None:
+    """Twice is like once, and who comes later knows it, too."""
+    first, second = opening(), opening()
+    assert frozenset() == await first.board.drained()
+    for _ in range(2):
+        await first.board.put_drained(HOST, is_drained=True)
+    await first.board.put_drained(OTHER_HOST, is_drained=True)
+    assert {HOST, OTHER_HOST} == await second.board.drained()
+    for _ in range(2):
+        await second.board.put_drained(HOST, is_drained=False)
+    assert {OTHER_HOST} == await opening().board.drained()
+
+
 async def test_a_store_that_works_has_no_trouble(opening: Opening) -> None:
     """Whoever asks gets an empty sentence."""
     store = opening()

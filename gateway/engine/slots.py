@@ -42,12 +42,24 @@ async def wait_for_slot(
     )
     own = lease.home
     others: dict[Home, Host] = {}
+
+    def find() -> dict[Home, Host]:
+        if ticket is not None:
+            for each, row in others_for(fleet, ticket):
+                others[each.lifecycle.home_of(row)] = each
+        return others
+
+    def find_again() -> dict[Home, Host]:
+        if ticket is not None:
+            fleet.look_again(ticket)
+        return find()
+
     if ticket is not None:
-        others = {each.lifecycle.home_of(row): each for each, row in others_for(fleet, ticket)}
+        fleet.offers.look(len(fleet.hosts))
     since_ns = time.perf_counter_ns()
     try:
         about = About(record.id, lease.row.name, host.name)
-        slot = await fleet.queue.wait((own, *others), bid, about)
+        slot = await fleet.queue.wait((own, *find()), bid, about, find_again)
     finally:
         record.queued_ns = (record.queued_ns or 0) + time.perf_counter_ns() - since_ns
     if slot is None or slot is own:

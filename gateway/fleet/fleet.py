@@ -30,6 +30,7 @@ from ..types import internal
 from .draining import Draining
 from .ejection import EjectionRules, Ejections
 from .host import Host, Names, find_host
+from .offers import Offers
 from .placement import Needs, rank
 from .pulls import Pulls
 from .retry_budget import RetryBudget
@@ -66,6 +67,12 @@ class Fleet:
         self._homes_of: dict[str, dict[str, Homes]] = {}
         """What they were made of, by the model's `instances_of` and by their keys."""
         self._view: View | None = None
+        self._looked: dict[object, tuple[int, ...]] = {}
+        """What `look_again` has found for requests that are alike, while homes are offered."""
+        self.offers = Offers(self.queue, self.union.refresh)
+        self.offers.when_offering = self._looked.clear
+        self.union.when_changed.append(self.offers.note)
+        self.draining.when_taken_back = self.offers.note
         self._late: set[int] = set()
         """The numbers of hosts whose list was not there in time."""
         self._must_probe = asyncio.Event()
@@ -113,6 +120,7 @@ class Fleet:
 
     async def aclose(self) -> None:
         """Stop timers and close connections."""
+        await self.offers.aclose()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -216,7 +224,7 @@ class Fleet:
         homes = await self.union.homes(name, trust_loaded=trust_loaded)
         if homes is None:
             return None
-        ticket.homes = homes.hosts
+        ticket.name, ticket.homes = name, homes.hosts
         sent_to = ticket.sent_to
         if (
             sent_to is not None
@@ -247,6 +255,19 @@ class Fleet:
         ticket.take(host, row)
         current().host = host.name
         return row
+
+    def look_again(self, ticket: Ticket) -> None:
+        """Note in the ticket of a request that waits which hosts could serve it best now."""
+        homes = self.union.resolve(ticket.name.strip())
+        if homes is None:
+            return
+        # Many requests that wait are alike; the order of their hosts does not matter here.
+        tried = frozenset(ticket.tried)
+        alike = (homes.key, ticket.mask, ticket.context, ticket.pinned, tried)
+        ranked = self._looked.get(alike)
+        if ranked is None:
+            ranked = self._looked[alike] = self._ranked(ticket, homes)
+        ticket.homes, ticket.rows, ticket.ranked = homes.hosts, homes.rows, ranked
 
     def default(self, ticket: Ticket) -> Host:
         """Choose the host of a request that names no model."""
@@ -388,6 +409,7 @@ class Fleet:
             self._must_probe.set()
         if before != after:
             self._log.info("a host's state has changed", host=host.name, before=before, now=after)
+            self.offers.note()
 
     async def _probe(self) -> None:
         """Ask hosts that are away whether they are back, each in its own pauses."""

@@ -42,6 +42,7 @@ class Ticket:
         "key",
         "last_failure",
         "mask",
+        "name",
         "pinned",
         "ranked",
         "retries",
@@ -63,6 +64,8 @@ class Ticket:
         """What the request goes on from, where the host is known that remembers it."""
         self.keeper: Host | None = None
         """That host; `pinned` is its number."""
+        self.name = ""
+        """The model's name as of the last choice, in the client's words."""
         self.mask = 0
         """The capabilities that the request needs (`view.BITS`)."""
         self.context = 0

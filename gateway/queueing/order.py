@@ -174,10 +174,7 @@ class Order:
         entry.rank = self._rank_of(bid)
         self.entries[entry] = None
         for home in entry.homes:
-            lane = home.lanes.get(entry.rank)
-            if lane is None:
-                lane = home.lanes[entry.rank] = Lane()
-            lane.add(entry)
+            self._lane_of(home, entry).add(entry)
         return False
 
     def remove(self, entry: Entry) -> None:
@@ -201,6 +198,14 @@ class Order:
             entry.home = home
             filled.append(entry)
         return filled
+
+    def offer(self, home: Home, entries: Iterable[Entry]) -> list[Entry]:
+        """Let requests wait for one more home; return who has got a slot of it at once."""
+        for entry in entries:
+            if entry in self.entries and home not in entry.homes:
+                entry.homes.append(home)
+                self._lane_of(home, entry).add(entry)
+        return self.fill(home)
 
     def close(self, home: Home) -> list[Entry]:
         """Have nobody wait for a home; return who waited for no other one, the oldest first."""
@@ -236,6 +241,13 @@ class Order:
         else:
             is_better = rank < last
         return newest if is_better else None
+
+    @staticmethod
+    def _lane_of(home: Home, entry: Entry) -> Lane:
+        lane = home.lanes.get(entry.rank)
+        if lane is None:
+            lane = home.lanes[entry.rank] = Lane()
+        return lane
 
     def _rank_of(self, bid: Bid) -> Rank:
         is_later = self.rules.interactive_first and not bid.is_interactive

@@ -9,12 +9,12 @@ to the next.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import count
 from math import ceil
 from time import perf_counter_ns
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from ..faults import GOING_DOWN, Refusal, afresh
 from ..settings.schema import QueueSettings
@@ -34,6 +34,10 @@ class About(NamedTuple):
     host: str = ""
 
 
+Find: TypeAlias = Callable[[], Iterable[Home]]
+"""Returns the homes that a request may wait for now."""
+
+
 class Waiting(NamedTuple):
     """A request that waits. `waited_s` is how long it has, in seconds."""
 
@@ -50,11 +54,14 @@ class _Waiter(Entry):
     exception: nobody may be left to retrieve it.
     """
 
-    __slots__ = ("about", "ended", "since_ns")
+    __slots__ = ("about", "ended", "find", "since_ns")
 
-    def __init__(self, bid: Bid, homes: Sequence[Home], place: int, about: About) -> None:
+    def __init__(
+        self, bid: Bid, homes: Sequence[Home], place: int, about: About, find: Find | None
+    ) -> None:
         super().__init__(bid, homes, place)
         self.about = about
+        self.find = find
         self.since_ns = perf_counter_ns()
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[Home | Refusal | None] = loop.create_future()
@@ -97,9 +104,13 @@ class SlotQueue:
         """Return how many requests a home with so many slots gets at a time; 0 is unknown."""
         return known if known and self._settings.at == "gateway" else UNBOUNDED
 
-    async def wait(self, homes: Sequence[Home], bid: Bid, about: About) -> Home | None:
+    async def wait(
+        self, homes: Sequence[Home], bid: Bid, about: About, find: Find | None = None
+    ) -> Home | None:
         """
         Wait for a slot of one of some homes, and return the home of which one is taken.
+
+        It may get one of a home that `find` returns later, when `offer` is called.
 
         Returns None if it has to be tried without a slot: nobody can be waited for. Raises Refusal
         (503) if too many requests wait, if this one has waited for too long or has to make room for
@@ -107,7 +118,7 @@ class SlotQueue:
         """
         if self._is_closed:
             raise Refusal(503, GOING_DOWN)
-        waiter = _Waiter(bid, homes, next(self._place), about)
+        waiter = _Waiter(bid, homes, next(self._place), about, find)
         is_full = len(self._order.entries) >= self._settings.most
         if is_full and not any(home.taken < home.slots for home in homes):
             self._make_room(bid)
@@ -129,6 +140,18 @@ class SlotQueue:
         if isinstance(how, Refusal):
             raise afresh(how)
         return how
+
+    def offer(self) -> None:
+        """Let those that wait wait for homes, too, that have come since, in their order."""
+        found: dict[Home, list[Entry]] = {}
+        for entry in self._order.entries:
+            waiter = _waiter(entry)
+            for home in () if waiter.find is None else waiter.find():
+                if home not in waiter.homes:
+                    found.setdefault(home, []).append(waiter)
+        for home, entries in found.items():
+            for entry in self._order.offer(home, entries):
+                _waiter(entry).end(home)
 
     def give_back(self, home: Home) -> None:
         """Give a slot back; the next request gets it."""

@@ -240,3 +240,27 @@ def test_shares_stay_near_weights(steps: list[tuple[str, int]], weight: float) -
         had.update(owners(line.serve(times)))
         apart = abs(had["a"] / weights["a"] - had["b"] / weights["b"])
         assert apart <= 1 / weights["a"] + 1 / weights["b"]
+
+
+def test_a_home_that_comes_later_is_offered_in_the_order_of_the_queue() -> None:
+    """Its free slots go to those who are next, and the others wait for it, too."""
+    line, late = Line(), Home(2)
+    batch, chats = line.add(BATCH, BATCH), line.add(CHAT)
+    assert [chats[0], batch[0]] == line.order.offer(late, [*batch, *chats])
+    assert (late, late) == (chats[0].home, batch[0].home)
+    assert 2 == late.taken
+    assert [batch[1]] == list(line.order.entries)
+    assert [] == line.order.offer(late, batch)
+    assert [batch[1]] == line.order.give_back(late)
+    assert late is batch[1].home
+    assert not line.home.lanes
+    assert not late.lanes
+
+
+def test_a_request_that_has_a_slot_is_offered_nothing() -> None:
+    """It would get two."""
+    line, late = Line(), Home(1)
+    (entry,) = line.add(CHAT)
+    assert [entry] == line.serve(1)
+    assert [] == line.order.offer(late, [entry])
+    assert (0, {}) == (late.taken, late.lanes)

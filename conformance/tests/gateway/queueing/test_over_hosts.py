@@ -7,8 +7,9 @@ from functools import partial
 
 import httpx
 
+from conformance.standin.catalogue import GRADED
 from conformance.tests.gateway.fleet.fleets import Fleet, open_fleet
-from conformance.tests.gateway.support import CHAT, chat, gather_all
+from conformance.tests.gateway.support import CHAT, LIST, LOAD, chat, gather_all
 
 HOST, QUEUED = "x-olgate-host", "x-olgate-queued-ms"
 ONE_SLOT = {"parallel": 1}
@@ -32,6 +33,11 @@ def let_go(fleet: Fleet, name: str) -> None:
 def ask(fleet: Fleet, text: str, **headers: str) -> asyncio.Task[httpx.Response]:
     """Begin a chat."""
     return asyncio.ensure_future(fleet.post("/api/chat", chat(text=text), **headers))
+
+
+def ask_of(fleet: Fleet, model: str, text: str, **headers: str) -> asyncio.Task[httpx.Response]:
+    """Begin a chat with a model."""
+    return asyncio.ensure_future(fleet.post("/api/chat", chat(model, text), **headers))
 
 
 async def until_waiting(fleet: Fleet, number: int) -> None:
@@ -140,3 +146,86 @@ async def test_a_server_that_says_nothing_gets_all_at_once() -> None:
         assert await log.wait_until(lambda: len(fleet.asked("a", CHAT)) == 8)
         let_go(fleet, "a")
         assert all(QUEUED not in answer.headers for answer in await gather_all(*tasks))
+
+
+async def test_a_model_that_is_loaded_on_another_host_meanwhile_serves_who_waits() -> None:
+    """In the order of the queue, though that host was none when they began to wait."""
+    settings = {"placement": {"spread": "queue"}}
+    cold = {**ONE_SLOT, "models": (GRADED,)}
+    async with open_fleet(cold, cold, settings=settings) as fleet:
+        hold(fleet, "a")
+        first = ask_of(fleet, GRADED.key, "first", **{HOST: "a"})
+        assert await fleet.standins["a"].log.wait_until(partial(was_asked, fleet, "a"))
+        waits = ask_of(fleet, GRADED.key, "waits")
+        await until_waiting(fleet, 1)
+        assert not fleet.asked("b", LOAD)
+        loaded = await fleet.post("/api/generate", {"model": GRADED.key}, **{HOST: "b"})
+        assert 200 == loaded.status_code
+        answer = await waits
+        assert (200, "b") == (answer.status_code, answer.headers[HOST])
+        assert not first.done()
+        let_go(fleet, "a")
+        assert 200 == (await first).status_code
+
+
+async def test_what_somebody_else_loads_on_another_host_is_found() -> None:
+    """Nobody asks this gateway for anything, so it looks by itself."""
+    settings = {"placement": {"spread": "queue"}, "models": {"catalogue_ttl_s": 60}}
+    cold = {**ONE_SLOT, "models": (GRADED,)}
+    async with open_fleet(cold, cold, settings=settings) as fleet:
+        hold(fleet, "a")
+        first = ask_of(fleet, GRADED.key, "first", **{HOST: "a"})
+        assert await fleet.standins["a"].log.wait_until(partial(was_asked, fleet, "a"))
+        waits = ask_of(fleet, GRADED.key, "waits")
+        await until_waiting(fleet, 1)
+        async with httpx.AsyncClient(base_url=fleet.standins["b"].url) as person:
+            assert 200 == (await person.post(LOAD, json={"model": GRADED.key})).status_code
+        answer = await waits
+        assert (200, "b") == (answer.status_code, answer.headers[HOST])
+        let_go(fleet, "a")
+        assert 200 == (await first).status_code
+
+
+async def test_a_host_that_is_taken_back_serves_who_waits() -> None:
+    """They began to wait while it was drained."""
+    async with open_fleet(ONE_SLOT, ONE_SLOT) as fleet:
+        await fleet.client.post("/olgate/drain", headers={HOST: "b"})
+        first = await filled(fleet, "a")
+        waits = ask(fleet, "waits")
+        await until_waiting(fleet, 1)
+        await fleet.client.post("/olgate/undrain", headers={HOST: "b"})
+        answer = await waits
+        assert (200, "b") == (answer.status_code, answer.headers[HOST])
+        let_go(fleet, "a")
+        await gather_all(*first.values())
+
+
+async def test_a_host_that_is_back_serves_who_waits() -> None:
+    """They began to wait while its list could not be had."""
+    async with open_fleet(ONE_SLOT, ONE_SLOT) as fleet:
+        fleet.script("b", {"match": {"path": LIST}, "fault": "closed_before_headers"})
+        await fleet.client.get("/health")
+        first = await filled(fleet, "a")
+        waits = ask(fleet, "waits")
+        await until_waiting(fleet, 1)
+        fleet.standins["b"].app.script.clear()
+        answer = await waits
+        assert (200, "b") == (answer.status_code, answer.headers[HOST])
+        let_go(fleet, "a")
+        await gather_all(*first.values())
+
+
+async def test_who_waits_for_a_host_by_name_is_offered_no_other() -> None:
+    """It may only go there."""
+    async with open_fleet(ONE_SLOT, ONE_SLOT) as fleet:
+        await fleet.client.post("/olgate/drain", headers={HOST: "b"})
+        first = await filled(fleet, "a")
+        pinned = ask(fleet, "pinned", **{HOST: "a"})
+        waits = ask(fleet, "waits")
+        await until_waiting(fleet, 2)
+        await fleet.client.post("/olgate/undrain", headers={HOST: "b"})
+        assert "b" == (await waits).headers[HOST]
+        await until_waiting(fleet, 1)
+        let_go(fleet, "a")
+        assert "a" == (await pinned).headers[HOST]
+        await gather_all(*first.values())

@@ -320,3 +320,21 @@ class Machine(RuleBasedStateMachine):
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+async def test_who_waits_is_offered_homes_that_come() -> None:
+    """As long as there is nothing new, it waits for what it knows."""
+    queue, home, late = SlotQueue(QueueSettings()), full_home(), Home(1)
+    found = [home]
+    task = asyncio.ensure_future(queue.wait([home], CHAT, ABOUT, lambda: found))
+    plain = waiting(queue, home)
+    await turn()
+    queue.offer()
+    await turn()
+    assert (2, False) == (queue.waiting, task.done())
+    found.append(late)
+    queue.offer()
+    assert late is await task
+    assert (1, 1) == (late.taken, queue.waiting)
+    queue.give_back(home)
+    assert home is await plain

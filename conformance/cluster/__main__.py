@@ -16,7 +16,7 @@ from conformance.cluster.clients import PATIENCE_S, open_load
 from conformance.cluster.parts import KEPT, Cluster, open_parts
 from conformance.cluster.report import Row, print_rows, row_of, write_rows
 from conformance.cluster.scenarios import SCENARIOS, Scenario
-from conformance.deploy.balancers import MissingProgramError, find_program
+from conformance.runner.redis_server import MISSING, find_redis
 from conformance.runner.restartable import Server
 
 
@@ -39,11 +39,7 @@ def main() -> int:
     ]
     rows: list[Row] = []
     for store in (flags.store,) if flags.store else ("sqlite", "redis"):
-        try:
-            if store == "redis":
-                need_package("redis")
-                find_program("redis-server")
-        except MissingProgramError as missing:
+        if store == "redis" and (missing := missing_for_redis()):
             print(f"skipped: everything with Redis: {missing}")
             continue
         with tempfile.TemporaryDirectory(prefix="olgate-cluster") as temporary:
@@ -87,10 +83,11 @@ async def run(cluster: Cluster, chosen: list[Scenario], clients: int) -> list[Ro
     ]
 
 
-def need_package(name: str) -> None:
-    """Raise MissingProgramError when a Python package is not installed."""
-    if importlib.util.find_spec(name) is None:
-        raise MissingProgramError(f"the Python package {name} is not installed")
+def missing_for_redis() -> str:
+    """Return what a store in Redis needs and is not installed, empty if all is there."""
+    if importlib.util.find_spec("redis") is None:
+        return "the Python package redis is not installed"
+    return "" if find_redis() else MISSING
 
 
 def load_by_hand(host: Server) -> None:

@@ -18,9 +18,9 @@ from conformance.cluster.link import Link
 from conformance.deploy.balancers import (
     Balancer,
     MissingProgramError,
-    find_program,
     open_haproxy,
 )
+from conformance.runner.redis_server import RedisServer
 from conformance.runner.restartable import Server, gateway, standin
 from conformance.standin.history import CALLER, Event, History, read_history
 
@@ -47,7 +47,7 @@ class Cluster:
     hosts: list[Server]
     gateways: list[Server]
     history: History
-    redis: Server | None = None
+    redis: RedisServer | None = None
     link: Link | None = None
     balancer: Balancer | None = None
     away: set[str] = field(default_factory=set)
@@ -109,16 +109,16 @@ def open_parts(folder: Path, hosts: int, gateways: int, with_redis: bool) -> Ite
     """
     Make the parts, and end them with the block; nothing but the store and the balancer runs yet.
 
-    Raises MissingProgramError when there is no Redis and it is wanted. Without HAProxy there is no
-    balancer.
+    A Redis must be installed if one is wanted. Without HAProxy there is no balancer.
     """
     with contextlib.ExitStack() as stack:
         machines = [make_host(f"host-{number}", folder) for number in range(1, hosts + 1)]
         variables, redis, link = dict(SETTINGS), None, None
         if with_redis:
-            redis = make_redis(folder)
+            # As the files of deploy/ have it.
+            kept = ("--appendonly", "yes", "--maxmemory-policy", "noeviction")
+            redis = RedisServer(folder, *kept, keeps=False)
             stack.callback(redis.close)
-            redis.start()
             link = stack.enter_context(Link.opened(redis.port))
             variables["OLGATE_STORE_URL"] = f"redis://127.0.0.1:{link.port}/0"
             variables["OLGATE_STORE_PATH"] = ""
@@ -157,11 +157,3 @@ def make_gateway(
     for key in unset:
         made.environment.pop(key, None)
     return made
-
-
-def make_redis(folder: Path) -> Server:
-    """Return a Redis that keeps what it is told, as the files of deploy/ have it."""
-    program = find_program("redis-server")
-    flags = ["--port", "{port}", "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-    flags += ["--appendonly", "yes", "--maxmemory-policy", "noeviction"]
-    return Server("redis", [program, *flags], folder / "redis.log")

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
 import socket
-import subprocess
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
+
+from conformance.runner.processes import clean_environment
+from conformance.runner.restartable import Server, wait_until
 
 NAMES = ("redis-server", "valkey-server")
 MISSING = (
@@ -18,90 +20,43 @@ MISSING = (
 )
 """Why a test that needs one is skipped."""
 
-START_S = 20.0
-"""Seconds that a server may take to start."""
-
 
 def find_redis() -> str | None:
     """Return the program of a server, None if there is none."""
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
-class RedisServer:
+class RedisServer(Server):
     """
-    One server on 127.0.0.1, which can be killed, paused and started again on its port.
+    One server on 127.0.0.1, which can be killed, frozen and started again on its port.
 
-    With `keeps` its changes are on the disk when it answers; else a start finds nothing.
+    With `keeps` its changes are on the disk when it answers; else a start finds nothing, unless
+    `given`, which are further options, say otherwise.
     """
 
     def __init__(self, folder: Path, *given: str, keeps: bool = True) -> None:
-        """Start a server; `given` are further options. Raises RuntimeError if it does not start."""
-        self._folder = folder
-        self._given = (*given, "--appendonly", "yes", "--appendfsync", "always") if keeps else given
-        self._process: subprocess.Popen[bytes] | None = None
-        self.port = 0
-        for _ in range(5):
-            # Another process may take the port in between; then the next one is tried.
-            self.port = _free_port()
-            if self.start():
-                return
-        raise RuntimeError(f"no Redis started in {folder}: {self._log()}")
-
-    @property
-    def url(self) -> str:
-        """The URL of its first database."""
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    @property
-    def pid(self) -> int:
-        """The id of its process."""
-        assert self._process is not None
-        return self._process.pid
-
-    def start(self) -> bool:
-        """Start it on its port, and wait until it answers; return whether it does."""
+        """Start a server. Raises RuntimeError with its words if it does not start."""
         program = find_redis()
         assert program is not None, MISSING
-        with (self._folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
-                 "--dir", str(self._folder), *self._given],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
-        until = time.monotonic() + START_S
-        while self._process.poll() is None and time.monotonic() < until:
-            if _answers(self.port):
-                return True
-            time.sleep(0.02)
-        self.kill()
-        return False
+        kept = ("--appendonly", "yes", "--appendfsync", "always") if keeps else ()
+        flags = ("--port", "{port}", "--bind", "127.0.0.1", "--save", "", "--dir", str(folder))
+        super().__init__(
+            "redis", [program, *flags, *given, *kept], folder / "redis.log", clean_environment()
+        )
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        """The URL of its first database."""
+        self.start()
 
-    def pause(self) -> None:
-        """Stop it without ending it: it takes connections and answers nothing."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        """Let it go on after a pause."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """End it as a crash would; a second call does nothing."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-
-    def _log(self) -> str:
-        with contextlib.suppress(OSError):
-            return (self._folder / "redis.log").read_text(errors="replace")[-500:]
-        return ""
+    def start(self) -> None:
+        """Start it, and wait until it answers: while it reads its files it only listens."""
+        super().start()
+        wait_until(lambda: not self.is_running or _answers(self.port), "Redis answers")
+        if not self.is_running:
+            raise RuntimeError(f"Redis ended, it said:\n{self.log.read_text('utf-8', 'replace')}")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+Starting: TypeAlias = Callable[..., RedisServer]
+"""Starts a server that ends with a test; it takes the options of `RedisServer`."""
 
 
 def _answers(port: int) -> bool:

@@ -1,16 +1,17 @@
 """
-Fixtures: a gateway in front of a stand-in, both in their default state.
+Fixtures: a gateway in front of a stand-in, both in their default state, and real Redis servers.
 
 All tests here run in one loop, so that a pair can outlive a test: making a gateway takes longer
 than most of what is asked of it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from conformance.runner.redis_server import MISSING, RedisServer, Starting, find_redis
 from conformance.tests.gateway.support import Pair, caching, open_pair
 
 HERE = Path(__file__).parent
@@ -72,3 +73,35 @@ async def fresh() -> AsyncIterator[Pair]:
     """Run a pair for one test."""
     async with open_pair() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One server for all tests that share it by prefixes; they are skipped where there is none."""
+    if find_redis() is None:
+        pytest.skip(MISSING)
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def starting(tmp_path: Path) -> Iterator[Starting]:
+    """Start servers for one test, which may kill them; they end with it."""
+    if find_redis() is None:
+        pytest.skip(MISSING)
+    servers: list[RedisServer] = []
+
+    def start(*given: str, keeps: bool = True) -> RedisServer:
+        folder = tmp_path / f"redis-{len(servers)}"
+        folder.mkdir()
+        servers.append(RedisServer(folder, *given, keeps=keeps))
+        return servers[-1]
+
+    try:
+        yield start
+    finally:
+        for server in servers:
+            server.close()

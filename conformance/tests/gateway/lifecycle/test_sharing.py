@@ -5,13 +5,13 @@ Several gateways on one store: none loads or unloads what another one uses
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conformance.runner.redis_server import MISSING, RedisServer, find_redis
+from conformance.runner.redis_server import RedisServer
 from conformance.tests.gateway.lifecycle.test_ownership import open_standin, settings
 from conformance.tests.gateway.support import (
     CHAT,
@@ -110,20 +110,13 @@ async def test_growing_waits_for_an_answer_through_another_gateway(tmp_path: Pat
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def shared(
-    request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Any]]:
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """Return the settings of gateways on one store, of each kind."""
     if request.param == "sqlite":
-        yield settings(tmp_path / "olgate.db")
-        return
-    if find_redis() is None:
-        pytest.skip(MISSING)
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    try:
-        yield {"store": {"url": server.url, "path": str(tmp_path / "olgate.db")}, "models": {}}
-    finally:
-        server.kill()
+        return settings(tmp_path / "olgate.db")
+    server: RedisServer = request.getfixturevalue("redis_server")
+    store = {"url": server.url, "prefix": tmp_path.name, "path": str(tmp_path / "olgate.db")}
+    return {"store": store, "models": {}}
 
 
 async def test_two_gateways_load_a_model_once(shared: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conformance.runner.redis_server import MISSING, RedisServer, find_redis
+from conformance.runner.redis_server import RedisServer, Starting
 from conformance.runner.restartable import gateway, running, wait_until
 from conformance.standin import StandIn
 from conformance.standin.script import Match, Rule
@@ -28,18 +28,6 @@ from gateway.store.sqlite_meter import SqliteMeter
 
 STORES = ["sqlite", "redis"]
 PATIENCE_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """One server for the tests that share it by prefixes."""
-    if find_redis() is None:
-        pytest.skip(MISSING)
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    try:
-        yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture(params=STORES)
@@ -152,34 +140,30 @@ async def test_a_key_without_limits_asks_no_store(
     assert ["alice"] == asked
 
 
-async def test_each_counts_alone_while_the_store_is_away(tmp_path: Path) -> None:
+async def test_each_counts_alone_while_the_store_is_away(
+    starting: Starting,
+) -> None:
     """It serves, logs it once, and `/health` says it; then they count together again."""
-    if find_redis() is None:
-        pytest.skip(MISSING)
-    server = RedisServer(tmp_path)
+    server = starting()
     store = {"url": server.url, "lease_s": 0.5, "timeout_s": 0.5}
     ask: dict[str, Any] = {"json": chat(), "headers": bearer()}
-    try:
-        async with two(settings_of(store, requests_per_minute=2)) as (first, second):
-            server.kill()
-            with written(format="json") as lines:
-                for gateway_ in (first, second):
-                    found = [
-                        (await gateway_.client.post("/api/chat", **ask)).status_code
-                        for _ in range(3)
-                    ]
-                    assert [200, 200, 429] == found
-                health = (await first.client.get("/health")).json()
-            events = lines_of(lines, event="each process counts the limits of keys alone")
-            assert 2 == len(events)
-            assert "degraded" == health["status"]
-            assert "each process counts the limits of keys alone" == health["store"]["limits"]
-            assert server.start()
-            async with asyncio.timeout(PATIENCE_S):
-                while "store" in (await first.client.get("/health")).json():
-                    pass
-    finally:
+    async with two(settings_of(store, requests_per_minute=2)) as (first, second):
         server.kill()
+        with written(format="json") as lines:
+            for gateway_ in (first, second):
+                found = [
+                    (await gateway_.client.post("/api/chat", **ask)).status_code for _ in range(3)
+                ]
+                assert [200, 200, 429] == found
+            health = (await first.client.get("/health")).json()
+        events = lines_of(lines, event="each process counts the limits of keys alone")
+        assert 2 == len(events)
+        assert "degraded" == health["status"]
+        assert "each process counts the limits of keys alone" == health["store"]["limits"]
+        server.start()
+        async with asyncio.timeout(PATIENCE_S):
+            while "store" in (await first.client.get("/health")).json():
+                pass
 
 
 def test_a_gateway_that_is_killed_gives_its_running_requests_back(

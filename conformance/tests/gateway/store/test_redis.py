@@ -12,13 +12,12 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import redis
 
-from conformance.runner.redis_server import RedisServer
+from conformance.runner.redis_server import RedisServer, Starting
 from gateway.faults import StoreFailure
 from gateway.settings.schema import StoreSettings
 from gateway.store.interface import Watcher
@@ -32,26 +31,7 @@ HOST = "http://studio"
 LONG_S = 60.0
 """How long a test waits for what must come; no test is about how soon."""
 
-Starting = Callable[..., RedisServer]
 Opening = Callable[..., RedisStore]
-
-
-@pytest.fixture
-def starting(redis_server: RedisServer, tmp_path: Path) -> Iterator[Starting]:
-    """Start servers for one test, which may kill them; they end with it."""
-    servers: list[RedisServer] = []
-
-    def start(*given: str, keeps: bool = True) -> RedisServer:
-        folder = tmp_path / f"redis-{len(servers)}"
-        folder.mkdir()
-        servers.append(RedisServer(folder, *given, keeps=keeps))
-        return servers[-1]
-
-    try:
-        yield start
-    finally:
-        for server in servers:
-            server.kill()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -211,7 +191,7 @@ async def test_a_server_that_is_away_is_waited_for_by_nobody(
     with pytest.raises(StoreFailure, match="can't be reached"):
         await store.put_alias("b", b"2")
     names, instances = watched(store)
-    assert server.start()
+    server.start()
     async with asyncio.timeout(LONG_S):
         await names.wait()
         await instances.wait()
@@ -232,7 +212,7 @@ async def test_a_server_that_lost_everything_gets_the_names_again(
     await one.put_pulled("p", b"3")
     await one.delete_alias("gone")
     server.kill()
-    assert server.start()
+    server.start()
     # The one that knows less comes first.
     await two.announce("two")
     await one.announce("one")
@@ -254,7 +234,7 @@ async def test_nothing_is_claimed_on_a_server_that_was_just_restarted(
     await two.announce("two")
     assert await one.claim_load(HOST, "one", "pending x", b"1")
     server.kill()
-    assert server.start()
+    server.start()
     one._link.poke()
     two._link.poke()
 

@@ -6,13 +6,13 @@ import asyncio
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
-from conformance.runner.redis_server import MISSING, RedisServer, find_redis
+from conformance.runner.redis_server import MISSING, RedisServer, Starting
 from conformance.runner.restartable import free_port
 from gateway.faults import StoreFailure
 from gateway.settings.schema import StoreSettings
@@ -22,28 +22,6 @@ from gateway.store.redis_client import StoreUrlProblem
 HOST = "http://studio"
 LONG_S = 60.0
 """How long a test waits for what must come; no test is about how soon."""
-
-Starting = Callable[..., RedisServer]
-
-
-@pytest.fixture
-def starting(tmp_path: Path) -> Iterator[Starting]:
-    """Start servers for one test; they end with it."""
-    if find_redis() is None:
-        pytest.skip(MISSING)
-    servers: list[RedisServer] = []
-
-    def start(*given: str) -> RedisServer:
-        folder = tmp_path / f"redis-{len(servers)}"
-        folder.mkdir()
-        servers.append(RedisServer(folder, *given, keeps=False))
-        return servers[-1]
-
-    try:
-        yield start
-    finally:
-        for server in servers:
-            server.kill()
 
 
 async def use(url: str) -> None:
@@ -94,12 +72,12 @@ def with_user(server: RedisServer, *rules: str) -> str:
 
 async def test_a_user_with_what_the_sentence_says_can_do_all(starting: Starting) -> None:
     """Keys and channels of the prefix, and no dangerous commands."""
-    await use(with_user(starting(), *ALLOWED))
+    await use(with_user(starting(keeps=False), *ALLOWED))
 
 
 def test_a_user_that_may_not_is_told_what_to_give(starting: Starting) -> None:
     """Waiting would not help."""
-    url = with_user(starting(), "~other:*", "+@all")
+    url = with_user(starting(keeps=False), "~other:*", "+@all")
     with pytest.raises(StoreUrlProblem, match=r"give the user all keys and channels") as raised:
         open_store(StoreSettings(url=url))
     assert "secret" not in str(raised.value)
@@ -135,7 +113,7 @@ async def test_tls_with_the_certificate_to_check_with(
 ) -> None:
     """And without it the sentence says what is missing."""
     port = free_port()
-    starting(*tls_of(certificate, str(port)))
+    starting(*tls_of(certificate, str(port)), keeps=False)
     await use(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate[0]}")
     with pytest.raises(StoreUrlProblem, match="ssl_ca_certs=FILE"):
         open_store(StoreSettings(url=f"rediss://127.0.0.1:{port}/0"))
@@ -143,7 +121,7 @@ async def test_tls_with_the_certificate_to_check_with(
 
 async def test_tls_to_a_server_without_it(starting: Starting) -> None:
     """It may get it in a moment, or the scheme is wrong: the sentence names both."""
-    server = starting()
+    server = starting(keeps=False)
     told = await trouble_of(StoreSettings(url=f"rediss://127.0.0.1:{server.port}/0"))
     assert "rediss://" in told
 
@@ -157,8 +135,8 @@ def sentinel(starting: Starting, tmp_path: Path) -> Iterator[tuple[int, RedisSer
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip(MISSING)
-    master = starting()
-    replica = starting("--replicaof", "127.0.0.1", str(master.port))
+    master = starting(keeps=False)
+    replica = starting("--replicaof", "127.0.0.1", str(master.port), keeps=False)
     port = free_port()
     settings = tmp_path / "sentinel.conf"
     settings.write_text(
@@ -228,7 +206,10 @@ def cluster(starting: Starting) -> list[RedisServer]:
     if command is None:
         pytest.skip("redis-cli is not installed (Debian's package redis-tools has it)")
     flags = ("--cluster-enabled", "yes", "--cluster-node-timeout", "3000")
-    nodes = [starting(*flags, "--cluster-config-file", f"nodes-{each}.conf") for each in range(3)]
+    nodes = [
+        starting(*flags, "--cluster-config-file", f"nodes-{each}.conf", keeps=False)
+        for each in range(3)
+    ]
     made = subprocess.run(
         [command, "--cluster", "create", *(f"127.0.0.1:{node.port}" for node in nodes),
          "--cluster-replicas", "0", "--cluster-yes"],

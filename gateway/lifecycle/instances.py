@@ -13,16 +13,15 @@ from collections.abc import Iterable
 from msgspec import UnsetType, structs
 
 from ..names import keys
+from ..store.interface import LOAD_S
 from ..types import internal
 from .ownership import Ownership, OwnInstance
 from .state import ModelState, ModelStates
 
-PENDING_S = 600.0
-"""Seconds after its begin for which a load without a known end may still be running."""
 BROKEN_S = 120.0
 """
-The same after a connection broke or a process ended: then it is likely that the host has ended,
-too, and a model that nobody loads can't be used.
+The same as `LOAD_S` after a connection broke or a process ended: then it is likely that the host
+has ended, too, and a model that nobody loads can't be used.
 """
 
 
@@ -73,7 +72,7 @@ class Instances:
         state.keep_alive_s = instance.keep_alive_s
         if instance.is_pending:
             state.pending = instance
-            state.lost_until = min(instance.begun_at + PENDING_S, time.time() + BROKEN_S)
+            state.lost_until = min(instance.begun_at + LOAD_S, time.time() + BROKEN_S)
         else:
             state.owned[instance.id] = instance
             state.instances.setdefault(instance.id, internal.HostInstance(id=instance.id))

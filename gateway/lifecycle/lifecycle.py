@@ -262,6 +262,7 @@ class Lifecycle:
         for state in self._states:
             for instance in (*state.owned.values(), *filter(None, [state.pending])):
                 self._ownership.note(instance)
+        self._ownership.write_again()
         await self._ownership.written()
         theirs = await self._ownership.others()
         for state in self._states:

@@ -18,9 +18,10 @@ from ..catalogue.catalogue import Catalogue
 from ..faults import UpstreamFailure
 from ..observability.journal import get_logger
 from ..observability.record import note_load
+from ..store.interface import LOAD_S
 from ..types import internal
 from ..upstream.client import Upstream
-from .instances import BROKEN_S, PENDING_S
+from .instances import BROKEN_S
 
 _NO_MEMORY: Final = (
     "insufficient system resources",
@@ -60,7 +61,7 @@ def search_time_s(failure: UpstreamFailure) -> float:
     most likely goes on; a connection that broke may mean that it has ended.
     """
     is_broken = failure.status is None and failure.fault != "first_byte_timeout"
-    return BROKEN_S if is_broken else PENDING_S
+    return BROKEN_S if is_broken else LOAD_S
 
 
 class Loader:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 
 import msgspec
 
@@ -71,6 +73,9 @@ class Ownership:
         self._changed: dict[str, OwnInstance | None] = {}
         self._loaded: set[str] = set()
         self._writing: asyncio.Task[None] | None = None
+        self._must_write = asyncio.Event()
+        self._late_claims: dict[str, asyncio.Future[bool]] = {}
+        """Claims of loads for whose answer nobody waits any more."""
         self._failed = False
         self._log = get_logger()
 
@@ -118,6 +123,7 @@ class Ownership:
         or another gateway is the one that loads meanwhile. The record is written later then.
         """
         self._changed.pop(pending.id, None)
+        self._late_claims.pop(pending.id, None)
         await self.written()
         document = msgspec.json.encode(pending)
         claim = asyncio.ensure_future(
@@ -131,6 +137,7 @@ class Ownership:
             self._warn(failure)
         else:
             claim.add_done_callback(_drop)
+            self._late_claims[pending.id] = claim
         if pending.id in await self.others():
             return False
         if not await self._store.may_load_unclaimed(self._host, self._name, pending.id):
@@ -151,6 +158,13 @@ class Ownership:
     def forget(self, identifier: str) -> None:
         """Write that an instance is not this gateway's own any more; `written` waits for that."""
         self._change(identifier, None)
+        late = self._late_claims.get(identifier)
+        if late is not None:
+            late.add_done_callback(partial(self._end_late_claim, identifier))
+
+    def write_again(self) -> None:
+        """Write at once what could not be written: the store can be used again."""
+        self._must_write.set()
 
     async def written(self) -> None:
         """Wait until everything that was noted is in the store, but not for long."""
@@ -176,12 +190,22 @@ class Ownership:
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
 
+    def _end_late_claim(self, identifier: str, claim: asyncio.Future[bool]) -> None:
+        """Write the end of a load once more: the store may have got its claim only afterwards."""
+        if self._late_claims.get(identifier) is claim:
+            del self._late_claims[identifier]
+            if not claim.cancelled():
+                self._change(identifier, None)
+
     async def _write(self) -> None:
         # Changes that come during a write go into the next one together.
         try:
             while self._changed:
+                self._must_write.clear()
                 if not await self._write_once():
-                    await asyncio.sleep(WRITE_RETRY_S)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(WRITE_RETRY_S):
+                            await self._must_write.wait()
         finally:
             self._writing = None
 

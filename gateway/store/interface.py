@@ -20,6 +20,9 @@ from ..access.shared import Meter
 FRESH_S = 2.0
 """Seconds for which a gateway's word on its running requests counts; it tells twice a second."""
 
+LOAD_S = 600.0
+"""Seconds after its begin for which a load without a known end may still be running."""
+
 WANTED_S = 5.0
 """Seconds for which an unload is wanted that a use has stopped; it is tried again sooner."""
 
@@ -142,7 +145,8 @@ class Store(Protocol):
         """
         Return whether a gateway may load what it could not claim, since the store failed.
 
-        Of several gateways that can't ask each other only one may.
+        Of several gateways that can't ask each other only one may: the one that had claimed the
+        load before, if any had, else one that all of them choose alike.
         """
         ...
 

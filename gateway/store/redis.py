@@ -11,12 +11,13 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Collection, Coroutine, Iterable, Mapping
+from math import inf
 from typing import Any
 
 from ..observability.journal import get_logger
 from ..settings.schema import StoreSettings
 from . import redis_scripts as scripts
-from .interface import WANTED_S, AliasChanges, Watcher
+from .interface import LOAD_S, WANTED_S, AliasChanges, Watcher
 from .redis_board import RedisBoard
 from .redis_client import check_at_start
 from .redis_link import RedisLink, Renewal
@@ -24,6 +25,9 @@ from .redis_meter import RedisMeter
 from .redis_names import RedisNames
 
 STAYS, NEVER = -2, -1
+
+OTHERS = b"other"
+"""What a claim is answered with that another gateway has."""
 
 
 # Large because the interface of a store is: each of its calls is one script.
@@ -52,6 +56,11 @@ class RedisStore:
         self.names = RedisNames(self._link)
         self._claims: dict[tuple[str, str], str] = {}
         """The fence with which each load under way was claimed."""
+        self._loading: dict[tuple[str, str], float] = {}
+        """
+        The loads that other gateways have claimed, by the key of the host's owners and the
+        identifier: until when each may be under way, on the monotonic clock.
+        """
         self._own: dict[str, set[str]] = {}
         """The identifiers of each host that the gateway knows as its own."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -66,7 +75,16 @@ class RedisStore:
         return trouble.text if trouble is not None else ""
 
     async def may_load_unclaimed(self, host: str, gateway: str, identifier: str) -> bool:
-        """Return whether this one of the gateways that were alive is to load, by a hash."""
+        """
+        Return whether this one of the gateways that were alive is to load.
+
+        A claim stands while the server is away, so who has it loads; what nobody has claimed is
+        loaded by the gateway that a hash chooses.
+        """
+        if (host, identifier) in self._claims:
+            return True
+        if self._loading.get((self._owners_of(host), identifier), -inf) > time.monotonic():
+            return False
         rivals = {gateway, *self._link.others}
         return gateway == max(
             rivals, key=lambda each: hashlib.sha256(f"{host}|{identifier}|{each}".encode()).digest()
@@ -159,13 +177,25 @@ class RedisStore:
         answer = await self._link.run(scripts.OTHERS_INSTANCES, gateway, host=host)
         theirs = {identifier.decode() for identifier in answer}
         self._own.setdefault(host, set()).difference_update(theirs)
+        owners, until = self._owners_of(host), time.monotonic() + LOAD_S
+        self._loading = {each: at for each, at in self._loading.items() if each[0] != owners}
+        self._loading |= {(owners, identifier): until for identifier in theirs}
         return theirs
 
     async def claim_load(self, host: str, gateway: str, identifier: str, document: bytes) -> bool:
-        """Keep a document under an identifier, unless another gateway has one there."""
-        fence = await self._link.run(scripts.CLAIM_LOAD, gateway, identifier, document, host=host)
-        if not fence:
+        """
+        Keep a document under an identifier, unless another gateway has one there.
+
+        A server that was away may not know yet what was loaded meanwhile, and has to be told first.
+        """
+        if self._link.is_settling():
             return False
+        fence = await self._link.run(scripts.CLAIM_LOAD, gateway, identifier, document, host=host)
+        if not fence or fence == OTHERS:
+            if fence:
+                self._note_load(self._owners_of(host), identifier)
+            return False
+        self._loading.pop((self._owners_of(host), identifier), None)
         self._claims[host, identifier] = fence.decode()
         self._own.setdefault(host, set()).add(identifier)
         return True
@@ -209,12 +239,33 @@ class RedisStore:
     # -- inside -------------------------------------------------------------------------------
 
     def _told(self, word: str) -> None:
-        what, _, number = word.partition(" ")
+        """Act on a word of a gateway, which may be this one."""
+        what, _, said = word.partition(" ")
+        gateway, *place = said.split(" ", 2)
         if what == "names":
-            if int(number) != self.names.count:
+            if int(said) != self.names.count:
                 self._watcher.names_changed()
-        elif what == "instances" or (what == "joined" and not self._link.fence_of(number)):
+        elif what == "instances":
             self._watcher.instances_changed()
+        elif self._link.fence_of(gateway):
+            pass
+        elif what == "claimed":
+            self._note_load(*place)
+        elif what == "ended":
+            self._loading.pop((place[0], place[1]), None)
+        elif what in ("joined", "left"):
+            # Who the others are decides who loads while the server is away.
+            self._link.poke()
+            if what == "joined":
+                self._watcher.instances_changed()
+
+    def _note_load(self, owners: str, identifier: str) -> None:
+        """Note that another gateway has claimed a load."""
+        self._loading[owners, identifier] = time.monotonic() + LOAD_S
+
+    def _owners_of(self, host: str) -> str:
+        """Return the key of a host's owners, by which scripts name the host to other gateways."""
+        return self._link.layout.of_host(host)[0]
 
     def _renewed(self, found: Renewal) -> None:
         """Write again what the server has lost, and have read again what others have changed."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..faults import StoreFailure
@@ -72,6 +74,11 @@ class RedisLink:
         self._announced: Counter[str] = Counter()
         """How often each gateway was announced and not withdrawn yet: once for each host."""
         self._is_away = False
+        self._settled_at = -inf
+        """When half a lease is over since the server was away, on the monotonic clock."""
+        self._has_missed = False
+        """Whether words of other gateways may have been lost since the last renewal."""
+        self._has_listened = False
         self._knows = False
         self._is_closed = False
         self._asking = 0
@@ -81,6 +88,15 @@ class RedisLink:
         self._renewing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._log = get_logger()
+
+    def is_settling(self) -> bool:
+        """
+        Return whether the server was away a moment ago.
+
+        It may be the same one as before, and then knows of no absence (`look_at_server`); gateways
+        get the same time to tell it what they did meanwhile.
+        """
+        return time.monotonic() < self._settled_at
 
     def fence_of(self, gateway: str) -> str:
         """Return the fencing number of a gateway's lease, empty if it has none."""
@@ -264,11 +280,14 @@ class RedisLink:
             )
         _, fence, lapsed, changes, others, base, floor = answer
         was_away, self._is_away = self._is_away, False
+        if was_away:
+            self._settled_at = time.monotonic() + self._lease_ms / 2000
+        has_missed, self._has_missed = self._has_missed, False
         self._note_answer()
         self._knows = True
         self._fences[gateway] = fence.decode()
         self.others = frozenset(other.decode() for other in others)
-        self.when_renewed(Renewal(bool(lapsed) or was_away, changes, base, floor))
+        self.when_renewed(Renewal(bool(lapsed) or was_away or has_missed, changes, base, floor))
 
     async def _stop(self) -> None:
         running, self._tasks = set(self._tasks), []
@@ -286,6 +305,8 @@ class RedisLink:
         while self._tasks:
             try:
                 async with self._subscribed() as news:
+                    self._has_missed = self._has_listened
+                    self._has_listened = True
                     self.poke()
                     pause_s = FIRST_PAUSE_S
                     while self._tasks:

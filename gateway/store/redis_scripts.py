@@ -236,6 +236,7 @@ for at = 5, #ARGV, 3 do
     if holder == me then
       redis.call('HDEL', owner, id)
       redis.call('HDEL', document, id)
+      tell('ended ' .. me .. ' ' .. owner .. ' ' .. id)
     end
   else
     if what == 'loaded' and is_current and holder and holder ~= me then
@@ -255,14 +256,16 @@ return foreign
 """Write own instances."""
 
 CLAIM_LOAD: Final = _script("""
--- identifier, document -> the fence, '' if it is another's or must wait
+-- identifier, document -> the fence, 'other' if another gateway has it, '' if it must wait
 look_at_server()
 local holder = redis.call('HGET', owner, ARGV[4])
-if holder ~= me and (holder or held() > 0) then return '' end
+if holder and holder ~= me then return 'other' end
+if not holder and held() > 0 then return '' end
 local mine = redis.call('HGET', fence, me)
 if not mine or not lives(me) then return '' end
 redis.call('HSET', owner, ARGV[4], me)
 redis.call('HSET', document, ARGV[4], ARGV[5])
+tell('claimed ' .. me .. ' ' .. owner .. ' ' .. ARGV[4])
 return mine
 """)
 """Write that a load starts. A gateway without a lease can't: others would take it for dead."""

@@ -15,6 +15,7 @@ import pytest
 
 from conformance.standin import StandIn
 from conformance.standin.options import Options
+from conformance.tests.gateway.lifecycle.played_store import PlayedStore, Shared
 from conformance.tests.gateway.lifecycle.test_keep_alive import lifetime
 from conformance.tests.gateway.support import (
     CHAT,
@@ -29,6 +30,7 @@ from conformance.tests.gateway.support import (
     open_pair,
     speak_to,
 )
+from gateway.lifecycle.ownership import Ownership, OwnInstance
 
 
 @asynccontextmanager
@@ -298,3 +300,47 @@ async def test_a_host_that_was_restarted_is_loaded_anew() -> None:
         assert 200 == answer.status_code
         assert 1 == len(pair.asked(LOAD))
         assert lifetime((await pair.running())[f"{COLD}:latest"]) < timedelta(minutes=6)
+
+
+class LateStore(PlayedStore):
+    """A store that gets a claim late."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self.may_claim, self.has_claimed = asyncio.Event(), asyncio.Event()
+
+    async def claim_load(self, host: str, gateway: str, identifier: str, document: bytes) -> bool:
+        """Claim when it may."""
+        await self.may_claim.wait()
+        try:
+            return await super().claim_load(host, gateway, identifier, document)
+        finally:
+            self.has_claimed.set()
+
+
+async def test_a_claim_that_comes_after_the_end_of_its_load_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else no other gateway could load the model while this one lives."""
+    monkeypatch.setattr("gateway.lifecycle.ownership.WRITE_WAIT_S", 0.05)
+    store = LateStore(Shared())
+    ownership = Ownership(store, "http://studio", "one")
+    await ownership.start()
+    pending = OwnInstance(
+        id="pending x",
+        state="x",
+        key="x",
+        request_key="x",
+        keep_alive_s=None,
+        expires_at=None,
+        begun_at=0.0,
+        is_pending=True,
+    )
+    assert await ownership.claim_load(pending)
+    ownership.forget(pending.id)
+    await ownership.written()
+    store.may_claim.set()
+    await store.has_claimed.wait()
+    await asyncio.sleep(0)
+    await ownership.aclose()
+    assert {} == store.shared.instances

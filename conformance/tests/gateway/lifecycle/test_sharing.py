@@ -6,12 +6,14 @@ Several gateways on one store: none loads or unloads what another one uses
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
-from conformance.runner.redis_server import RedisServer
+from conformance.runner.redis_server import RedisServer, Starting
 from conformance.tests.gateway.lifecycle.test_ownership import open_standin, settings
 from conformance.tests.gateway.support import (
     CHAT,
@@ -35,6 +37,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have unloads be tried again at once."""
     monkeypatch.setattr("gateway.lifecycle.changes.ELSEWHERE_S", 0.05)
 
+
+LONG_S = 60.0
+"""How long a test waits for what must come; no test is about how soon."""
 
 STREAM: dict[str, Any] = {"match": {"path": CHAT, "body_contains": "slow"}, "hold": "rest"}
 
@@ -134,6 +139,50 @@ async def test_two_gateways_load_a_model_once(shared: dict[str, Any]) -> None:
         first.release("load")
         assert [200, 200] == [one.status_code for one in await gather_all(*asking)]
         assert 1 == len(first.asked(LOAD))
+        assert [COLD] == first.instances(COLD)
+
+
+@pytest.mark.parametrize("has_asked", [True, False], ids=["asked before", "asks afterwards"])
+async def test_a_load_under_way_is_waited_for_when_the_store_dies(
+    starting: Starting, monkeypatch: pytest.MonkeyPatch, *, has_asked: bool
+) -> None:
+    """By all other gateways, also by the one that loads what nobody has claimed."""
+    monkeypatch.setattr("gateway.lifecycle.loads.FIRST_LOOK_S", 0.01)
+    monkeypatch.setattr("gateway.lifecycle.loads.LONGEST_LOOK_S", 0.01)
+    server = starting()
+    store = {"store": {"url": server.url}, "models": {}}
+    async with AsyncExitStack() as stack:
+        standin = await stack.enter_async_context(open_standin())
+        first, *others = [
+            await stack.enter_async_context(open_gateway(standin, store)) for _ in range(6)
+        ]
+        with redis.Redis(port=server.port) as client:
+            async with asyncio.timeout(LONG_S):
+                while client.pubsub_numsub("{olgate}:news") != [(b"{olgate}:news", 6)]:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        first.script({"match": {"path": LOAD}, "hold": "load"})
+        asking = [asyncio.create_task(first.post("/api/chat", chat(COLD)))]
+        await first.until_asked(LOAD)
+
+        async def ask_others() -> None:
+            asking.extend(
+                asyncio.create_task(each.post("/api/chat", chat(COLD))) for each in others
+            )
+            for each in others:
+                await each.let_pass()
+
+        if has_asked:
+            await ask_others()
+        server.kill()
+        if not has_asked:
+            await ask_others()
+        for each in others:
+            while "store" not in (await each.client.get("/health")).json():
+                await each.let_pass()
+            await each.let_pass()
+        assert 1 == len(first.asked(LOAD))
+        first.release("load")
+        assert [200] * 6 == [one.status_code for one in await gather_all(*asking)]
         assert [COLD] == first.instances(COLD)
 
 

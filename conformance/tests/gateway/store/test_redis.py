@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 import redis
 
+from conformance.cluster.link import Link
 from conformance.runner.redis_server import RedisServer, Starting
 from gateway.faults import StoreFailure
 from gateway.settings.schema import StoreSettings
@@ -275,6 +276,97 @@ async def test_one_of_the_gateways_loads_while_the_server_is_away(
 
 async def _knows_two(store: RedisStore) -> bool:
     return len(store._link.others) == 2
+
+
+async def test_a_claim_stands_while_the_server_is_away(
+    starting: Starting, opening: Opening
+) -> None:
+    """Who has claimed a load may load; nobody else, even one that the hash would choose."""
+    server = starting()
+    one, two = opening(server), opening(server)
+    await one.announce("one")
+    await two.announce("two")
+
+    async def listen() -> bool:
+        return _listeners(server) == 2
+
+    await until(listen)
+    loads = [
+        load
+        for load in (f"pending {number}" for number in range(64))
+        if await two.may_load_unclaimed(HOST, "two", load)
+    ]
+    heard, refused, ended, never = loads[:4]
+    for load in (heard, refused, ended):
+        assert await one.claim_load(HOST, "one", load, b"1")
+    assert not await two.claim_load(HOST, "two", refused, b"2")
+    await one.update_instances(HOST, "one", {ended: None})
+
+    async def may() -> list[bool]:
+        return [await two.may_load_unclaimed(HOST, "two", load) for load in loads[:4]]
+
+    async def has_heard() -> bool:
+        return await may() == [False, False, True, True]
+
+    await until(has_heard)
+    server.kill()
+    assert [False, False, True, True] == await may()
+    assert [True, True] == [
+        await one.may_load_unclaimed(HOST, "one", load) for load in (heard, refused)
+    ]
+    assert not await one.may_load_unclaimed(HOST, "one", never)
+
+
+async def test_who_has_come_and_gone_counts_at_once(starting: Starting, opening: Opening) -> None:
+    """All gateways must choose the same one that loads while the server is away."""
+    server = starting()
+    one, two = opening(server, 3600.0), opening(server, 3600.0)
+    await one.announce("one")
+
+    async def listens() -> bool:
+        return _listeners(server) == 1
+
+    await until(listens)
+    for change, others in ((two.announce, {"two"}), (two.withdraw, set())):
+        await change("two")
+
+        async def knows(others: set[str] = others) -> bool:
+            return one._link.others == others
+
+        await until(knows)
+
+
+async def test_nothing_is_claimed_on_a_server_that_was_out_of_reach(
+    starting: Starting, opening: Opening
+) -> None:
+    """It was not restarted, and learns in half a lease what was loaded meanwhile."""
+    server = starting()
+    with Link.opened(server.port) as link:
+        settings = StoreSettings(
+            url=f"redis://127.0.0.1:{link.port}/0", lease_s=6.0, timeout_s=20.0
+        )
+        store = RedisStore(settings)
+        try:
+            await store.announce("one")
+            _, instances = watched(store)
+            link.cut()
+
+            async def is_away() -> bool:
+                return bool(await store.trouble())
+
+            await until(is_away)
+            instances.clear()
+            link.mend()
+            async with asyncio.timeout(LONG_S):
+                await instances.wait()
+            assert not await store.claim_load(HOST, "one", "pending x", b"1")
+
+            async def claims() -> bool:
+                return await store.claim_load(HOST, "one", "pending x", b"1")
+
+            await until(claims)
+        finally:
+            await store.aclose()
 
 
 # -- a gateway that stands still ------------------------------------------------------------------

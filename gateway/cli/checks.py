@@ -25,7 +25,7 @@ from ..catalogue.pulled_names import PulledNames
 from ..faults import StartProblem, UpstreamFailure
 from ..fleet.fleet import refuse_twins
 from ..server.listen import bind, refuse_own_upstream
-from ..settings.hosts import hosts_of
+from ..settings.hosts import address_key, hosts_of
 from ..settings.location import platform_file
 from ..settings.more_ports import Address, addresses_of
 from ..settings.schema import Settings, StoreSettings, UpstreamSettings
@@ -181,8 +181,8 @@ async def _look_at_address(settings: Settings, address: Address) -> Result:
     place = "with --port" if address.port is None else "in [[listen.more]]"
     where = f"{listen.host or '0.0.0.0'}:{listen.port}"
     try:
-        for each in hosts_of(settings).values():
-            refuse_own_upstream(listen, each.url)
+        for name, each in hosts_of(settings).items():
+            refuse_own_upstream(listen, each.url, address_key(settings, name))
     except StartProblem as problem:
         found, _, do = str(problem).partition("; ")
         return "wrong", found, do

@@ -1,23 +1,43 @@
 """
 The gate that stops a request which has come back to the gateway that sent it.
 
-That happens if `upstream.url` leads to the gateway itself, or to another gateway that leads back.
+That happens if the address of a host leads to the gateway itself, or to another gateway that leads
+back.
 Without this gate each such request would cause the next one until no file can be opened.
 """
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
+from ..settings.hosts import URL, address_key, hosts_of
 from ..settings.schema import Settings
 from ..wire import hops
 from ..wire.writing import JSON
-from .asgi import ExtraHeaders, Scope
+from .asgi import ExtraHeaders, Scope, header
 from .dialects import error_body
 from .edge import EdgeAnswer
 
-LOOP = (
-    "this request has come back to the gateway that sent it: upstream.url leads to the gateway "
-    "itself; set it to the address of LM Studio (--upstream, LMSTUDIO_URL)"
-)
+WAYS = "--upstream, LMSTUDIO_URL"
+"""Other ways to say `upstream.url`."""
+
+
+def loop_text(settings: Settings, authority: str) -> str:
+    """
+    Return what a request is told that came back, with the setting that leads to the gateway.
+
+    `authority` is whom the request is for by its header `Host`: most likely as that setting has it.
+    """
+    hosts = hosts_of(settings)
+    leading = [
+        name for name, host in hosts.items() if urlsplit(host.url).netloc == authority
+    ] or hosts
+    keys = " or ".join(dict.fromkeys(address_key(settings, name) for name in leading))
+    ways = f" ({WAYS})" if keys == URL else ""
+    return (
+        f"this request has come back to the gateway that sent it: {keys} leads to the gateway "
+        f"itself; set it to the address of LM Studio{ways}"
+    )
 
 
 class LoopGate:
@@ -38,5 +58,6 @@ class LoopGate:
         self._name.note_caller(names)
         if not hops.is_loop(names, self._name):
             return (own,)
-        body = error_body(scope["path"], 508, LOOP)
+        text = loop_text(settings, header(scope, b"host"))
+        body = error_body(scope["path"], 508, text)
         return EdgeAnswer(508, body, ((b"content-type", JSON), own))

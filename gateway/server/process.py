@@ -21,7 +21,7 @@ import uvicorn
 
 from ..faults import StartProblem
 from ..observability import journal
-from ..settings.hosts import hosts_of
+from ..settings.hosts import address_key, hosts_of
 from ..settings.live import LiveSettings
 from ..settings.more_ports import Address, addresses_of
 from ..settings.schema import PortSettings, Settings
@@ -84,9 +84,9 @@ async def serve(
     bound = [*listeners]
     try:
         refuse_missing_keys(settings)
-        for host in hosts_of(settings).values():
+        for name, host in hosts_of(settings).items():
             for address, _ in addresses_of(settings.listen):
-                refuse_own_upstream(address, host.url)
+                refuse_own_upstream(address, host.url, address_key(settings, name))
         tls = open_tls(settings.listen)
         bound = bound or bind_all(settings.listen)
         app = make_app(settings)

@@ -44,6 +44,18 @@ def name_of(url: str) -> str:
     return f"{parts.netloc}{parts.path.rstrip('/').replace('/', ':')}"[:64]
 
 
+def address_key(settings: Settings, name: str) -> str:
+    """
+    Return the setting with the address of a host, to be changed if that is wrong.
+
+    >>> address_key(Settings(hosts={"den": HostSettings(url="http://a")}), "den")
+    'hosts.den.url'
+    """
+    host = settings.hosts.get(name)
+    # Addresses from a flag or a variable have no tables.
+    return URL if host is None or name == name_of(host.url) else f"{HOSTS}.{name}.url"
+
+
 def given_in(place: str, tables: Mapping[str, object]) -> dict[str, Given]:
     """Return what the tables of hosts give, by `hosts.NAME.key`. Raises SettingsProblem."""
     given: dict[str, Given] = {}

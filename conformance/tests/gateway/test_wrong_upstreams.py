@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
 import pytest
 
 from conformance.runner.runner import make_gateway
@@ -22,7 +23,8 @@ from conformance.tests.gateway.support import (
     speak_to,
     written,
 )
-from gateway.server.loops import LOOP
+from gateway.server.loops import loop_text
+from gateway.settings.schema import Settings
 
 ADVICE = "set --upstream (upstream.url, LMSTUDIO_URL) to the address of LM Studio's server"
 PAGE = "<!doctype html>\n<html><head><title>Router  login</title></head></html>"
@@ -197,6 +199,9 @@ async def test_a_silent_host_gets_504_within_a_bound() -> None:
         assert (503, "restart LM Studio's server") == (status, shown["advice"])
 
 
+LOOP = loop_text(Settings(), "")
+
+
 async def test_a_silent_host_is_listed_as_it_was_last_seen() -> None:
     """What is known is better than nothing, and the log says so."""
     async with open_pair({"limits": {"list_s": 1.0}}) as pair:
@@ -234,9 +239,25 @@ async def test_a_gateway_that_calls_itself_stops_at_the_first_hop() -> None:
         passed = await client.get("/v1/models")
         assert (502, wanted) == (passed.status_code, passed.json()["error"]["message"])
         passed = await client.get("/api/v1/models")
+        assert "upstream.url leads to the gateway itself" in LOOP
         assert (508, LOOP) == (passed.status_code, passed.json()["error"]["message"])
         shown = (await client.get("/health")).json()["upstream"]
         assert wanted == shown["reason"]
+
+
+async def test_of_several_hosts_the_one_is_named_that_leads_back() -> None:
+    """By its key in the settings; a loop through a proxy can be due to any of them."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    hosts = {"hosts": {"den": {"url": "http://127.0.0.1:9"}, "attic": {"url": url}}}
+    async with serve(make_gateway(url, hosts), port), speak_to(url) as client:
+        pinned = {"x-olgate-host": "attic"}
+        answer = await client.get("/api/v1/models", headers=pinned)
+        assert 508 == answer.status_code
+        told = answer.json()["error"]["message"]
+        assert ": hosts.attic.url leads to the gateway itself; set it to the address of" in told
+    both = loop_text(msgspec.convert(hosts, Settings), "proxy.local")
+    assert "hosts.den.url or hosts.attic.url leads" in both
 
 
 async def test_two_gateways_that_lead_to_each_other_stop() -> None:

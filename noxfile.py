@@ -38,6 +38,7 @@ nox.options.sessions = [
     "cluster",
     "differential",
     "adversary",
+    "instructions",
 ]
 
 SITE = ["-c", "docs/site", "-d", "build/doctrees", ".", "build/site"]
@@ -256,3 +257,9 @@ def simulate(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure the gateway and its yardsticks: `nox -s bench -- --quick`."""
     run(session, "conformance.bench", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["dev"])
+def instructions(session: nox.Session) -> None:
+    """Count the gateway's instructions, and compare them: `-- --write` writes them anew."""
+    run(session, "conformance.bench.counts", *session.posargs)

@@ -10,15 +10,24 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import click
 import msgspec
 
 from conformance.bench import instructions, moved, report, servers
+from conformance.bench.dialect import Dialect
 from conformance.bench.instructions import Counted
 from conformance.bench.measures import QUICK, Bench, Results, Size, as_json
 from conformance.bench.servers import StartProblem, Target
+
+YARDSTICKS: tuple[tuple[str, str, Dialect], ...] = (
+    (report.FLOOR, "passthrough", "openai"),
+    (report.HANDLER, "handler", "handler"),
+    (report.PLAIN, "straightforward", "ollama"),
+)
+"""What the gateway is measured against: its name, its module, and what it answers."""
 
 
 @click.command()
@@ -107,33 +116,25 @@ def measure(size: Size, against: tuple[str, ...], standin_url: str | None) -> Re
             )
         )
         targets = [standin, gateway]
-        for name, module, dialect in (
-            ("bare pass-through", "passthrough", "openai"),
-            ("straightforward", "straightforward", "ollama"),
-        ):
-            targets.append(
-                stack.enter_context(
-                    servers.started(
-                        name,
-                        "openai" if dialect == "openai" else "ollama",
-                        *servers.yardstick_arguments(module, standin.url),
-                    )
-                )
-            )
+        for name, module, dialect in YARDSTICKS:
+            arguments = servers.yardstick_arguments(module, standin.url)
+            targets.append(stack.enter_context(servers.started(name, dialect, *arguments)))
         targets += [_other(item) for item in against]
         return Bench(standin, targets, size, _say).run()
 
 
 def count() -> list[Counted]:
-    """Count instructions of the gateway and of the pass-through. Raises StartProblem."""
-    if not instructions.can_count():
-        _say(f"no instructions are counted: that needs {' and '.join(instructions.TOOLS)}")
+    """Count instructions of the gateway and of its floors. Raises StartProblem."""
+    if missing := instructions.missing():
+        _say(f"no instructions are counted: that needs {' and '.join(missing)}")
         return []
     _say("instructions, under valgrind")
     return [
         instructions.count(report.OWN, "ollama", servers.gateway_arguments),
-        instructions.count(
-            report.FLOOR, "openai", lambda url: servers.yardstick_arguments("passthrough", url)
+        *(
+            instructions.count(name, dialect, partial(servers.yardstick_arguments, module))
+            for name, module, dialect in YARDSTICKS
+            if name != report.PLAIN
         ),
     ]
 

@@ -13,10 +13,14 @@ from typing import Literal
 
 from conformance.bench.wire import EMBEDDER, MODEL, STAMP_DIGITS
 
-Dialect = Literal["ollama", "openai"]
-Task = Literal["stream", "chat", "tags", "show", "embed1", "embed256", "long", "tools", "image"]
+Dialect = Literal["ollama", "openai", "handler"]
+"""What a server answers; a handler has only one answer, and no models behind it."""
+Task = Literal[
+    "stream", "chat", "tags", "models", "show", "embed1", "embed256", "long", "tools", "image"
+]
+"""`models` is the OpenAI dialect's list, `chat` a whole answer."""
 TASKS: tuple[Task, ...] = (
-    *("chat", "tags", "show", "embed1", "embed256"),
+    *("chat", "tags", "models", "show", "embed1", "embed256"),
     *("long", "tools", "image"),
 )
 """One-shot requests in the order of the table."""
@@ -30,7 +34,7 @@ _MESSAGES = [{"role": "user", "content": "Count to two hundred, please."}]
 
 def request(dialect: Dialect, task: Task, model: str = MODEL) -> bytes | None:
     """Return a whole HTTP request, None where the dialect has no such thing."""
-    found = (_OLLAMA if dialect == "ollama" else _OPENAI).get(task)
+    found = _ROWS[dialect].get(task)
     if found is None:
         return None
     method, path, body = found
@@ -73,6 +77,7 @@ _OLLAMA: dict[Task, _Row] = {
     "stream": ("POST", "/api/chat", {"messages": _MESSAGES, "stream": True}),
     "chat": ("POST", "/api/chat", {"messages": _MESSAGES, "stream": False}),
     "tags": ("GET", "/api/tags", None),
+    "models": ("GET", "/v1/models", None),
     "show": ("POST", "/api/show", {}),
     "embed1": ("POST", "/api/embed", {"input": _TEXTS[0]}),
     "embed256": ("POST", "/api/embed", {"input": _TEXTS}),
@@ -93,6 +98,11 @@ _OPENAI: dict[Task, _Row] = {
         "/v1/chat/completions",
         {"messages": _MESSAGES, "tools": _TOOLS, **_STREAMED},
     ),
+    "models": ("GET", "/v1/models", None),
     "embed1": ("POST", "/v1/embeddings", {"input": _TEXTS[0]}),
     "embed256": ("POST", "/v1/embeddings", {"input": _TEXTS}),
 }
+_HANDLER: dict[Task, _Row] = {
+    task: row for task, row in _OLLAMA.items() if task in ("tags", "models", "show")
+}
+_ROWS = {"ollama": _OLLAMA, "openai": _OPENAI, "handler": _HANDLER}

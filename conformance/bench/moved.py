@@ -81,7 +81,7 @@ def _all(results: Results) -> Iterator[tuple[str, float, list[float]]]:
     for memory in results.memory:
         yield f"{memory.target}: MiB with {memory.streams} streams", memory.late, []
     for counted in results.instructions:
-        yield f"{counted.target}: instructions a token", counted.per_token, []
-        yield f"{counted.target}: instructions a request", counted.per_request, []
+        for label, each in counted.with_token().items():
+            yield f"{counted.target}, {label}: instructions", each, []
     for name, took_ns in results.work_ns.items():
         yield f"{name}: ns per chunk", took_ns, []

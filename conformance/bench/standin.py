@@ -31,11 +31,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     How the next streams are sent.
 
     With an interval every token is an event, a network chunk and a write of its own, and its text
-    is the time at which it is sent; without one, all is written as fast as it is taken.
+    is the time at which it is sent; without one, all is written as fast as it is taken. In steps,
+    the interval is the least one: a token waits until the one before it has been read, so that no
+    two of them are read at once, however slow the reader is (Linux only).
     """
 
     tokens: int = 200
     interval_s: float = 0.0
+    in_steps: bool = False
 
 
 class _Asked(msgspec.Struct):
@@ -96,6 +99,18 @@ _ROUTES: dict[bytes, wire.Route] = {
     b"/api/v0/completions": "completions",
 }
 _UNKNOWN = b'{"error":"Unexpected endpoint or method."}'
+
+
+def unread_bytes(transport: asyncio.Transport) -> int:
+    """Return how much of what was sent the reader's system holds for it (IPv4, both ends here)."""
+    ends = [transport.get_extra_info(end)[1] for end in ("peername", "sockname")]
+    ports = [b"%04X" % port for port in ends]
+    with open("/proc/net/tcp", "rb") as table:
+        for line in table:
+            words = line.split()
+            if [word[-4:] for word in words[1:3]] == ports:
+                return int(words[4].partition(b":")[2], 16)
+    return 0
 
 
 def _set_plan(plan: Plan) -> None:
@@ -186,14 +201,22 @@ class _Connection(asyncio.Protocol):
         self._paced(route, plan, 1, self._loop.time())
 
     def _paced(self, route: wire.Route, plan: Plan, sent: int, started_s: float) -> None:
-        if sent == plan.tokens:
+        if sent == plan.tokens and not plan.in_steps:
             self.transport.write(_end_of_stream(route, plan.tokens))
             return
-        self._timer = self._loop.call_at(
-            started_s + sent * plan.interval_s, self._tick, route, plan, sent, started_s
-        )
+        due_s = started_s + sent * plan.interval_s
+        if plan.in_steps:
+            due_s = self._loop.time() + plan.interval_s
+        self._timer = self._loop.call_at(due_s, self._tick, route, plan, sent, started_s)
 
     def _tick(self, route: wire.Route, plan: Plan, sent: int, started_s: float) -> None:
+        if plan.in_steps:
+            if unread_bytes(self.transport):
+                self._paced(route, plan, sent, started_s)
+                return
+            if sent == plan.tokens:
+                self.transport.write(_end_of_stream(route, plan.tokens))
+                return
         before, after = _NEXT[route]
         self.transport.write(before + b"%020d" % time.monotonic_ns() + after)
         self._paced(route, plan, sent + 1, started_s)

@@ -4,13 +4,18 @@ That the bench sees what there is: tokens, their times, and answers that are wro
 
 from __future__ import annotations
 
+import select
+import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from conformance.bench import instructions, report, servers, stalls
+from conformance.bench import counts, instructions, report, servers, stalls
+from conformance.bench.dialect import STAMP, request
 from conformance.bench.instructions import Counted
 from conformance.bench.measures import Bench, Paced, Results, Size, Spread
 from conformance.bench.servers import Target
@@ -77,21 +82,46 @@ def test_every_kind_of_large_body_is_answered_and_others_are_watched(standin: Ta
     assert "| odd  | olgate | 1.0 | 200    | 9    | 2.0      | 3.0 | 8.0  | 4" in told
 
 
-def test_tells_what_a_token_takes_with_its_share_of_the_request() -> None:
-    """Of a stream of 200 tokens; without valgrind there is nothing to tell, and that is said."""
-    results = Results(instructions=[Counted("olgate", 40_000.0, 1_000_000.0)])
-    assert "45,000" in report.tables(results)
+def test_tells_the_instructions_of_each_request_and_of_a_token() -> None:
+    """A token's are told of two streams; without valgrind there is nothing to tell, says a line."""
+    each = {instructions.ONE: 1_000_000.0, instructions.MANY: 3_520_000.0}
+    results = Results(instructions=[Counted("olgate", each), Counted("floor", {"a": 7.0})])
+    told = report.tables(results)
+    assert "| one more token of a stream | 40,000    |       |" in told
+    assert "| a                          |           | 7     |" in told
     assert "that needs valgrind" in report.tables(Results())
 
 
-@pytest.mark.parametrize(
-    ("dump", "total"),
-    [
-        (b"fn=(1) f\n1 20\n\ntotals: 4711\n", 4711),
-        (b"summary: 12\nfn=(1) f\n1 12\n", 12),
-        (b"fn=(1) f\n1 20\n", None),
-    ],
-)
-def test_a_dump_that_is_not_whole_has_no_total(dump: bytes, total: int | None) -> None:
-    """Valgrind writes the total at the end, or before a short one."""
-    assert total == instructions.total_of(dump)
+def test_a_token_waits_until_the_one_before_it_is_read(standin: Target) -> None:
+    """Of a stream in steps, so that a slow reader reads each of them for itself."""
+    servers.set_plan(standin, Plan(tokens=3, interval_s=0.001, in_steps=True))
+    sent = request("openai", "stream")
+    assert sent is not None
+    place = urlsplit(standin.url)
+    with socket.create_connection((place.hostname or "", place.port or 80)) as line:
+        line.sendall(sent)
+        pieces: list[bytes] = []
+        while not pieces or not pieces[-1].endswith(b"0\r\n\r\n"):
+            # As long as several tokens would take, if they did not wait.
+            assert select.select([line], [], [], 10)[0]
+            time.sleep(0.05)
+            pieces.append(line.recv(65536))
+    assert [1, 1, 1, 0] == [len(STAMP.findall(piece)) for piece in pieces]
+
+
+def test_a_figure_differs_if_it_moved_or_is_not_in_both() -> None:
+    """Within a few hundredths it has not moved, whether it is greater or less."""
+    committed = {"same": 1000, "more": 1000, "less": 1000, "gone": 1000}
+    counted = Counted("olgate", {"same": 1029.0, "more": 1031.0, "less": 969.0, "new": 1.0})
+    told, moved = counts.compared(committed, counted)
+    assert ["more", "less", "gone", "new"] == moved
+    assert "+2.90%" in told
+
+
+def test_committed_figures_are_of_the_rows_that_are_counted() -> None:
+    """Else a row that was renamed would be compared with nothing."""
+    committed = counts.read()
+    assert committed
+    for figures in committed.values():
+        assert set(instructions.ROWS) == set(figures)
+        assert min(figures.values()) > 0

@@ -12,6 +12,7 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import groupby
 from typing import Any, cast
 
@@ -65,6 +66,7 @@ from .server.routes import (
     RELOAD,
     REST,
     UNDRAIN,
+    Kept,
     RouteTable,
 )
 from .server.workers import Worker
@@ -186,12 +188,15 @@ def create_app(
 
     handlers: list[BaseRouteHandler] = []
     apps: dict[str, ASGIApp] = {}
+    kept: dict[str, Kept] = {}
     for path, items in groupby(ENDPOINTS, key=lambda endpoint: endpoint.path):
         endpoints = {item.method: item for item in items}
         if "{" in path:
             handlers.append(_route(path, endpoints, process))
         else:
             apps[path] = _serve_endpoint(endpoints, process)
+            if (asked := endpoints.get("GET")) is not None and asked.keeps:
+                kept[path] = partial(process.relay.kept.find, asked)
     entries = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
     # For a path that Ollama has, a wrong method gets Ollama's answer and not LM Studio's error.
     entries += PASSED_ON
@@ -246,18 +251,18 @@ def create_app(
         inner = Litestar(
             route_handlers=handlers, lifespan=[lifespan], openapi_config=None, logging_config=None
         )
-    # The last check, because a browser's preflight, which never has a key, is answered before it.
-    gates: tuple[Gate, ...] = (*GATES, keys)
     edge = Edge(
         cast("ASGIApp", inner),
-        RouteTable(entries, mounts, apps),
+        RouteTable(entries, mounts, apps, kept),
         settings,
-        gates,
+        GATES,
         process.metrics,
         gates_of,
         process.tracer,
         inspector,
         traffic,
+        # The last check: a browser's preflight, which never has a key, is answered before it.
+        callers=keys,
     )
     edge.when_draining.append(process.fleet.queue.close)
     if console is not None:

@@ -94,6 +94,8 @@ class Endpoint:
     streams: bool = False
     reads_bytes: bool = False
     reports: bool = False
+    keeps: str = ""
+    """What alone its answer depends on: `settings`, `models` (and settings), or "" for more."""
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,17 @@ from codegen.compiler.tree import (
     Name,
     Return,
     assign,
+    attributes_read,
     names_read,
     without_unread,
 )
 from codegen.descriptions.types import RawType, StructType
 from codegen.rules.model import SHARED, CallRule, Refusal, Rule, Step
+
+_LISTS_MODELS = "catalogue"
+"""The step that lists the models: what it fills changes only with them."""
+_KEPT = frozenset({"models", "settings"})
+"""What an answer may read of the context that is kept for other requests."""
 
 
 class Plans:
@@ -161,6 +167,7 @@ class Plans:
 
     def _note_endpoints(self, streams: bool) -> None:
         builder, request = self._builder, self._builder.request
+        keeps = self._keeps()
         fields = builder.specs.struct(request).fields.values() if request is not None else ()
         for operation in builder.operations:
             builder.module.endpoints.append(
@@ -168,6 +175,7 @@ class Plans:
                     streams=streams,
                     reports=any(step.kind == "report" for step in builder.file.plan),
                     reads_bytes=operation.takes_bytes,
+                    keeps="" if request is not None or "{" in operation.path else keeps,
                     method=operation.method.upper(),
                     path=operation.path,
                     module=builder.file.name,
@@ -180,6 +188,19 @@ class Plans:
                     },
                 )
             )
+
+    def _keeps(self) -> str:
+        """Return what alone the answer depends on, if it can be kept until that changes."""
+        plan = self._builder.file.plan
+        *before, last = plan
+        if last.kind != "answer" or any(step.when is not None for step in plan):
+            return ""
+        if any(step.kind != "do" or step.name != _LISTS_MODELS for step in before):
+            return ""
+        read = attributes_read(
+            (node for each in self._builder.module.functions for node in each.nodes), CONTEXT.id
+        )
+        return ("models" if before else "settings") if read <= _KEPT else ""
 
     # -- checks -------------------------------------------------------------------------------
 

@@ -357,6 +357,16 @@ def names_read(nodes: Iterable[Node]) -> set[str]:
     return found
 
 
+def attributes_read(nodes: Iterable[Node], name: str) -> set[str]:
+    """Return the attributes that trees read of a variable."""
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, Attribute) and node.value == Name(name):
+            found.add(node.name)
+        found |= attributes_read(children(node), name)
+    return found
+
+
 def may_refuse(nodes: Iterable[Node]) -> bool:
     """Whether trees hold an error that is raised: they must not stand before their condition."""
     return any(isinstance(node, Raise) or may_refuse(children(node)) for node in nodes)

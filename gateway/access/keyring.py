@@ -37,6 +37,11 @@ class Grant:
         return not patterns or serves(patterns, *names)
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """The patterns of the models' names that the key may use; none for all models."""
+        return self.settings.models
+
+    @property
     def hides_models(self) -> bool:
         """Whether there may be models that do not exist for the key."""
         return bool(self.settings.models)

@@ -29,6 +29,7 @@ from ..upstream.client import Upstream
 from ..upstream.identity import explain
 from .aliases import Alias, Aliases, alias_row
 from .first_seen import FirstSeen
+from .name_warnings import NameWarnings
 from .pulled_names import PulledNames
 from .rows import CapabilityWords
 from .templates import Templates
@@ -48,8 +49,6 @@ triggered it.
 """
 _SILENT = ("first_byte_timeout", "silence_timeout")
 """The faults of a host that took the request and does not answer it."""
-_MAX_WARNED = 1000
-"""Number of names that a warning was logged for and that are kept in memory."""
 
 
 class Catalogue:
@@ -96,7 +95,7 @@ class Catalogue:
         """Called when the view has become another one."""
         self.when_outdated: Callable[[], None] | None = None
         """Called when the view is not to be believed any more."""
-        self._warned: set[str] = set()
+        self._warnings = NameWarnings()
         self._without_model: set[str] = set()
         self._log = get_logger()
 
@@ -167,9 +166,20 @@ class Catalogue:
                 raise
             view = self.view
             self._log.warning("LM Studio is silent; listed as last seen", reason=failure.message)
+        if self.view is not None and self.view.rows is view.rows:
+            # After a fetch, the names that there are now are added to the view that it returns.
+            view = self.view
         if self._listed is None or self._listed[0] is not view:
             self._listed = (view, _in_order(view))
         return self._listed[1]
+
+    def listed_now(self) -> list[internal.CatalogueRow] | None:
+        """Return what `listed` returned last if it still holds, and is not to be asked for soon."""
+        view, listed = self.view, self._listed
+        if view is None or listed is None or listed[0] is not view:
+            return None
+        is_young = time.monotonic() - view.taken_at <= self._settings.catalogue_ttl_s / 2
+        return listed[1] if is_young else None
 
     async def made(self) -> list[internal.CatalogueRow]:
         """Return the derived models. Raises UpstreamFailure."""
@@ -229,7 +239,7 @@ class Catalogue:
         """
         text = name.strip()
         if trust_loaded and (row := self._loaded(text)) is not None:
-            self._warn_of(text, row)
+            self._warnings.look_at(text, row)
             return row
         if grammar.parse(text) is None:
             try:
@@ -245,7 +255,7 @@ class Catalogue:
         if row is None:
             self._log.info("unknown model", asked=text, nearest=self.nearest(text))
         else:
-            self._warn_of(text, row)
+            self._warnings.look_at(text, row)
         return row
 
     def _loaded(self, text: str) -> internal.CatalogueRow | None:
@@ -259,19 +269,6 @@ class Catalogue:
         if age_s > ttl_s / 2:
             self.refresh_later()
         return row
-
-    def _warn_of(self, text: str, row: internal.CatalogueRow) -> None:
-        """Log once that a name is probably not the one that its sender meant."""
-        if text in self._warned or len(self._warned) >= _MAX_WARNED:
-            return
-        warning = suggestions.looks_suspicious(text)
-        if warning is None and text != row.key and grammar.differ_in_case(text, row.name):
-            warning = f"the model name {text!r} differs from {row.name!r} in letter case only"
-        if warning is not None:
-            self._warned.add(text)
-            self._log.warning(
-                "suspicious model name", asked=text, served_by=row.name, reason=warning
-            )
 
     def key_for(self, identifier: str) -> str | None:
         """

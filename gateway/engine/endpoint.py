@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -99,6 +99,8 @@ class Endpoint:
     """Whether its body is a file, which a step of its plan reads as it arrives."""
     reports: bool = False
     """Whether it reports progress; its late errors then have a stream's form, streamed or not."""
+    keeps: Literal["", "settings", "models"] = ""
+    """What alone its answer depends on, if it can be kept; `models` includes the settings."""
 
     def is_late_streamed(self, request: Any) -> bool:
         """Whether Ollama has already set up a stream for a request when it finds a late error."""

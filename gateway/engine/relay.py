@@ -32,6 +32,7 @@ from ..wire.writing import encode, encode_in_steps
 from .client import Client
 from .endpoint import Endpoint, read_in_steps
 from .failures import Failures
+from .kept import KeptAnswers
 from .limits import check_counts, check_depth
 from .model_check import ModelCheck
 from .run import Run, Services
@@ -57,11 +58,13 @@ class Relay:
         self._services = services
         self._check = check
         self._failures = Failures(settings)
+        self.kept = KeptAnswers(services)
         self._log = get_logger()
 
     def use(self, settings: Settings) -> None:
         """Use other settings for the requests to come."""
         self._settings = settings
+        self.kept.clear()
 
     async def serve(
         self,
@@ -112,6 +115,10 @@ class Relay:
             early_s = settings.answers.early_headers_s
             if early_s is not None and endpoint.wants_stream and endpoint.wants_stream(request):
                 client.start_after(early_s)
+            keeps = endpoint.keeps != "" and client.pinned is None
+            if keeps and (kept := self.kept.find(endpoint, context.grant)) is not None:
+                await client.answer(200, *kept)
+                return
             while True:
                 outcome = None
                 try:
@@ -127,13 +134,15 @@ class Relay:
                             await client.finish(api.encode_line(frame))
                         case Answer(body=None, status=status):
                             await client.answer(status, api.bodiless_type, b"")
-                        case Answer(body=str() as text, status=status):
-                            await client.answer(status, api.text_type, text.encode())
-                        case Answer(
-                            body=msgspec.Struct() as answer, status=status, is_late=is_late
-                        ):
-                            kind = api.report_type if is_late else api.answer_type
-                            await client.answer(status, kind, api.encode(answer))
+                        case Answer(body=answer, status=status, is_late=is_late):
+                            if isinstance(answer, str):
+                                kind, data = api.text_type, answer.encode()
+                            else:
+                                kind = api.report_type if is_late else api.answer_type
+                                data = api.encode(answer)
+                            if keeps and status == 200:
+                                self.kept.keep(endpoint, context.grant, kind, data)
+                            await client.answer(status, kind, data)
                         case Report():
                             is_streamed = True
                             await self._tell(outcome, client)

@@ -67,6 +67,8 @@ class Union:
         self._forget_s = settings.fleet.forget_s
         self._resolved: dict[str, Homes | None] = {}
         self._searched_at = -inf
+        self._listed: tuple[list[tuple[int, int]], list[tuple[int, View]], list[Row]] | None = None
+        """The last list, and what it is of."""
         self._fresh_until = -inf
         """Until when no list is too old, on the monotonic clock, as of the last look at all."""
         self._trusted: dict[str, float] = {}
@@ -103,27 +105,35 @@ class Union:
     async def rows(self, *, fresh: bool = False) -> list[Row]:
         """Return a row for each model of any host. Raises UpstreamFailure if no host answers."""
         await self.refresh(0.0 if fresh else self.max_age_s)
-        return self._own()
+        return _own(self._hosts(), self._best())
 
     async def made(self) -> list[Row]:
         """Return the derived models. Raises UpstreamFailure if no host answers."""
         await self.refresh(self.max_age_s)
-        hosts = self._hosts()
-        return _united(
-            filter(hosts[number].serves, view.made.values()) for number, view in self._best()
-        )
+        return _made(self._hosts(), self._best())
 
     async def listed(self) -> list[Row]:
         """
         Return the rows for listings: derived models and those they do not hide, newest first.
 
         A name has one row: the details are those of the best home, and it can what any home can.
+        The list is kept until something in it changes, so it must not be changed.
         Raises UpstreamFailure if no host answers.
         """
-        made = await self.made()
-        hidden = {row.name.lower() for row in made}
-        listed = [*made, *(row for row in self._own() if row.name.lower() not in hidden)]
-        return sorted(listed, key=lambda row: row.modified_at[:19], reverse=True)
+        await self.refresh(self.max_age_s)
+        hosts, best = self._hosts(), self._best()
+        of = _identities(hosts, best)
+        if self._listed is None or self._listed[0] != of:
+            # The views are held, so that no other one is taken for one of them.
+            self._listed = (of, best, _in_order(hosts, best))
+        return self._listed[2]
+
+    def listed_now(self) -> list[Row] | None:
+        """Return what `listed` returned last if it still holds, and no host is to be asked now."""
+        if self._listed is None or time.monotonic() >= self._fresh_until:
+            return None
+        of = _identities(self._hosts(), self._best())
+        return self._listed[2] if self._listed[0] == of else None
 
     async def find(self, name: str, *, trust_loaded: bool = False) -> Row | None:
         """Return the row of a name at its best home, None if no host has it."""
@@ -328,10 +338,26 @@ class Union:
             key=lambda item: (hosts[item[0]].is_away, hosts[item[0]].settings.tier, item[0]),
         )
 
-    def _own(self) -> list[Row]:
-        """Return the rows that the hosts list themselves, derived models left out."""
-        hosts = self._hosts()
-        return _united(filter(hosts[number].serves, view.rows) for number, view in self._best())
+
+def _identities(hosts: Sequence[Host], best: list[tuple[int, View]]) -> list[tuple[int, int]]:
+    """Return which views of hosts with which settings a list is of, in their order."""
+    return [(id(hosts[number].settings), id(view)) for number, view in best]
+
+
+def _own(hosts: Sequence[Host], best: Iterable[tuple[int, View]]) -> list[Row]:
+    """Return the rows that the hosts list themselves, derived models left out."""
+    return _united(filter(hosts[number].serves, view.rows) for number, view in best)
+
+
+def _made(hosts: Sequence[Host], best: Iterable[tuple[int, View]]) -> list[Row]:
+    return _united(filter(hosts[number].serves, view.made.values()) for number, view in best)
+
+
+def _in_order(hosts: Sequence[Host], best: list[tuple[int, View]]) -> list[Row]:
+    made = _made(hosts, best)
+    hidden = {row.name.lower() for row in made}
+    listed = [*made, *(row for row in _own(hosts, best) if row.name.lower() not in hidden)]
+    return sorted(listed, key=lambda row: row.modified_at[:19], reverse=True)
 
 
 def _united(lists: Iterable[Iterable[Row]]) -> list[Row]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, Token
 from itertools import count
 from secrets import token_hex
 from time import perf_counter_ns
@@ -65,6 +65,10 @@ class Observer(Protocol):
 
 class Grant(Protocol):
     """What a key with a name may do, and what counts its requests."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The patterns of the models' names that the key may use; none for all models."""
 
     @property
     def hides_models(self) -> bool:
@@ -291,6 +295,16 @@ def start_record(observer: Observer | None, wanted_id: str = "") -> Record:
     record = Record(observer, wanted_id)
     _current.set(record)
     return record
+
+
+def enter(record: Record) -> Token[Record | None]:
+    """Make a record the current one until `leave`, in a step that belongs to no task."""
+    return _current.set(record)
+
+
+def leave(token: Token[Record | None]) -> None:
+    """Make the record current that was so before `enter`."""
+    _current.reset(token)
 
 
 def current() -> Record:

@@ -18,12 +18,13 @@ from collections.abc import (
 from functools import partial
 from time import perf_counter_ns
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from ..faults import ClientGone
 from ..observability.record import Grant, Record
 from ..wire.writing import NDJSON
 from .eager_start import start_now
+from .heads import Head
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -54,6 +55,19 @@ Answering: TypeAlias = Callable[[int, list[tuple[bytes, bytes]], bytes], bool]
 
 SERVER_ANSWER = "olgate.answer"
 """The ASGI extension that holds the server's Answering."""
+
+
+class Starting(Protocol):
+    """Starts an answer with its first part, and maybe its last one, at once."""
+
+    def __call__(
+        self, status: int, headers: list[tuple[bytes, bytes]], part: bytes, *, is_last: bool = False
+    ) -> bool:
+        """Return False if the answer must be sent with `send`."""
+
+
+SERVER_STREAM = "olgate.stream"
+"""The ASGI extension that holds the server's Starting, and a Push for the last part."""
 
 Leaving: TypeAlias = Callable[[Callable[[], None] | None], None]
 """Takes the function that is called when the client leaves before its answer is complete."""
@@ -87,6 +101,7 @@ QUEUED = b"x-olgate-queued-ms"
 CLIENT = "olgate.client"
 """Where the scope has the AsgiClient. Its `receive` may lead back to the scope."""
 _NO_EXTENSIONS: Mapping[str, Any] = MappingProxyType({})
+_NO_STREAM = (None, None)
 _STREAM_HEADERS = [(b"content-type", NDJSON)]
 _EVENT_STREAM = b"text/event-stream"
 
@@ -114,6 +129,9 @@ class AsgiClient:
         extensions = scope.get("extensions") or _NO_EXTENSIONS
         self._server_push: Push | None = extensions.get(SERVER_PUSH)
         self._server_answer: Answering | None = extensions.get(SERVER_ANSWER)
+        self._server_start: Starting | None
+        self._server_finish: Push | None
+        self._server_start, self._server_finish = extensions.get(SERVER_STREAM, _NO_STREAM)
         self._server_leaving: Leaving | None = extensions.get(SERVER_LEAVING)
         self._is_head = scope["method"] == "HEAD"
         self._headers: list[tuple[bytes, bytes]] = []
@@ -208,18 +226,17 @@ class AsgiClient:
         """Send a whole answer."""
         if self._early is not None:
             await self._settle()
-        length = (b"content-length", b"%d" % len(body))
-        headers = [(b"content-type", content_type), length] if content_type else [length]
+        headers = [(b"content-type", content_type)] if content_type else []
         if self._server_answer is not None and not self.is_started:
-            whole = self._told(headers)
-            if self._server_answer(status, [*whole, *self.extra_headers], body):
-                self._note_start(status, whole)
+            told = self._told(headers)
+            if self._server_answer(status, [*told, *self.extra_headers], body):
+                self._note_start(status, told)
                 if body and self.record.first_ns is None:
                     self.record.first_ns = perf_counter_ns()
                 if self.outcome == "cut":
                     self.outcome = "complete"
                 return
-        await self.start(status, headers)
+        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self.send(
             {
                 "type": "http.response.body",
@@ -235,7 +252,10 @@ class AsgiClient:
         The caller must await a returned awaitable before it sends anything more.
         """
         push = self._push
-        if push is not None and push(part):
+        if push is not None:
+            if push(part):
+                return None
+        elif not self.is_started and self._early is None and self._start_with(part):
             return None
         return start_now(self._send_part(part))
 
@@ -252,8 +272,30 @@ class AsgiClient:
         if self._early is not None:
             await self._settle()
         if not self.is_started:
+            if self._start_with(lines, is_last=True):
+                self.outcome = "complete"
+                return
             await self.start(200, _STREAM_HEADERS)
+        if self._server_finish is not None and self._server_finish(lines):
+            if lines and self.record.first_ns is None:
+                self.record.first_ns = perf_counter_ns()
+            if self.outcome == "cut":
+                self.outcome = "complete"
+            return
         await self.send({"type": "http.response.body", "body": lines, "more_body": False})
+
+    def _start_with(self, part: bytes, *, is_last: bool = False) -> bool:
+        """Start an NDJSON answer with its first part at once, or return that it must be sent."""
+        if self._server_start is None:
+            return False
+        told = self._told(_STREAM_HEADERS)
+        if not self._server_start(200, [*told, *self.extra_headers], part, is_last=is_last):
+            return False
+        self._note_start(200, told)
+        if part and self.record.first_ns is None:
+            self.record.first_ns = perf_counter_ns()
+        self._push = self._server_push
+        return True
 
     async def _send_part(self, part: bytes) -> None:
         if self._early is not None:
@@ -319,7 +361,10 @@ def client_of(scope: Scope) -> AsgiClient:
 
 def header(scope: Scope, name: bytes) -> str:
     """Return a request header, "" if it is missing."""
-    for key, value in scope["headers"]:
+    headers = scope["headers"]
+    if type(headers) is Head:
+        return headers.text(name)
+    for key, value in headers:
         if key == name:
             text: str = value.decode("latin-1")
             return text

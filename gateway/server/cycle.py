@@ -28,6 +28,15 @@ _MOST_NAMES: Final = 1000
 """Names of headers that are known to be sound and kept in memory."""
 _sound_names: set[bytes] = set()
 
+_OFTEN: Final = frozenset((b"content-type", b"vary", b"cache-control", b"x-olgate-host"))
+"""Headers with few values, which other ones are not."""
+_MOST_LINES: Final = 500
+"""Lines of headers that are kept as they are written."""
+_lines: dict[tuple[bytes, bytes], bytes] = {}
+
+_FRAMING: Final = (b"content-length:", b"transfer-encoding:", b"connection:")
+_CLOSE: Final = b"connection: close\r\n"
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODILESS: Final = (204, 304)
 
@@ -65,12 +74,14 @@ class Cycle(RequestResponseCycle):
         *,
         expects: bool,
         keep_alive: bool,
+        body: bytes | None = None,
     ) -> None:
         """
         Take a request whose head is read.
 
         `defaults` are headers of every answer. `expects` is whether the client waits for the word
-        to send its body. `on_response` is called when the answer is complete.
+        to send its body. `on_response` is called when the answer is complete. `body` is the whole
+        body if it is there already.
         """
         self.scope = scope
         self.transport = outlet
@@ -79,7 +90,10 @@ class Cycle(RequestResponseCycle):
         self.on_response = on_response
         self.waiting_for_100_continue = expects
         self.keep_alive = keep_alive
-        self.body: bytes | bytearray = b""  # type: ignore[assignment]  # most bodies are one piece
+        self.body: bytes | bytearray = body or b""  # type: ignore[assignment]  # mostly one piece
+        if body is not None:
+            self.more_body = False
+            self._has_news = True
 
     # -- the request ------------------------------------------------------------------------------
 
@@ -151,24 +165,57 @@ class Cycle(RequestResponseCycle):
 
     def answer(self, status: int, headers: _Headers, body: bytes) -> bool:
         """
-        Send a whole answer at once, in one write; `headers` have its length.
+        Send a whole answer at once, in one write; `headers` say nothing of how the body is framed.
 
         Returns False if the caller must use `send`: the answer has begun, the client is slow or has
         left, or it asked for the head only.
         """
-        if (
-            self.response_started
-            or self.disconnected
-            or self.flow.write_paused
-            or self.scope["method"] == "HEAD"
-        ):
+        if self._must_send() or self.response_started:
             return False
-        head = self._begin(status, headers)
-        if self.chunked_encoding or self.expected_content_length != len(body):
-            raise RuntimeError("The answer's length is not the one in its head")
-        self.transport.write_whole(head + body)  # type: ignore[attr-defined]  # an Outlet
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        parts = [STATUS_LINE[status], _written(self.default_headers)]
+        parts += [_lines.get(item) or _line_of(item) for item in headers]
+        if not self.keep_alive:
+            parts.append(_CLOSE)
+        parts.append(b"content-length: %d\r\n\r\n" % len(body))
+        parts.append(body)
+        self.transport.write_whole(b"".join(parts))  # type: ignore[attr-defined]  # an Outlet
         self._complete()
         return True
+
+    def start(self, status: int, headers: _Headers, part: bytes, *, is_last: bool = False) -> bool:
+        """
+        Start an answer of unknown length with its first part at once, in one write.
+
+        Returns False if the caller must use `send`, as for `answer`, or for a client of HTTP/1.0.
+        """
+        if self._must_send() or self.response_started or self.scope["http_version"] == "1.0":
+            return False
+        head = self._begin(status, headers)
+        chunk = _in_chunk(part)
+        if is_last:
+            chunk += _LAST_CHUNK
+        self.transport.write_first(head, chunk)  # type: ignore[attr-defined]  # an Outlet
+        if is_last:
+            self._complete()
+        return True
+
+    def finish(self, part: bytes) -> bool:
+        """
+        End an answer of unknown length with its last part at once.
+
+        Returns False if the caller must use `send`: the client is slow or has left, or there is no
+        such answer.
+        """
+        if self._must_send() or not self.chunked_encoding or self.response_complete:
+            return False
+        self.transport.write(_in_chunk(part) + _LAST_CHUNK)
+        self._complete()
+        return True
+
+    def _must_send(self) -> bool:
+        return self.disconnected or self.flow.write_paused or self.scope["method"] == "HEAD"
 
     async def send(self, message: Any) -> None:
         """Send one message of the answer: ASGI's `send`."""
@@ -190,29 +237,15 @@ class Cycle(RequestResponseCycle):
         """Return the head of the answer. Raises RuntimeError for a header that can't be sent."""
         self.response_started = True
         self.waiting_for_100_continue = False
-        if self.default_headers is not _Defaults.listed:
-            _Defaults.written = b"".join(b"%b: %b\r\n" % item for item in self.default_headers)
-            _Defaults.listed = self.default_headers
-        parts = [STATUS_LINE[status], _Defaults.written]
+        parts = [STATUS_LINE[status], _written(self.default_headers)]
         is_closed = False
-        for name, value in headers:
-            if name not in _sound_names:
-                name = _sound(name)
-            if name == b"content-length":
-                if self.chunked_encoding is None:
-                    self.expected_content_length = int(value)
-                    self.chunked_encoding = False
-            elif name == b"transfer-encoding":
-                if value.lower() == b"chunked":
-                    self.expected_content_length = 0
-                    self.chunked_encoding = True
-            elif name == b"connection":
-                is_closed = b"close" in [token.strip() for token in value.lower().split(b",")]
-                if is_closed:
-                    self.keep_alive = False
-            parts.append(b"%b: %b\r\n" % (name, value))
+        for item in headers:
+            line = _lines.get(item) or _line_of(item)
+            if line.startswith(_FRAMING):
+                is_closed = self._note_framing(*item) or is_closed
+            parts.append(line)
         if not self.keep_alive and not is_closed:
-            parts.append(b"connection: close\r\n")
+            parts.append(_CLOSE)
         if (
             self.chunked_encoding is None
             and self.scope["method"] != "HEAD"
@@ -221,23 +254,31 @@ class Cycle(RequestResponseCycle):
             self.chunked_encoding = True
             parts.append(b"transfer-encoding: chunked\r\n")
         parts.append(b"\r\n")
-        head = b"".join(parts)
-        ends = len(parts) - 1 + len(self.default_headers)
-        if (
-            head.count(b"\n") != ends
-            or head.count(b"\r") != ends
-            or len(head.translate(None, _CONTROLS)) != len(head)
-        ):
-            raise RuntimeError("Invalid HTTP header value")
-        return head
+        return b"".join(parts)
+
+    def _note_framing(self, name: bytes, value: bytes) -> bool:
+        """Note what a header says of the body's end; return whether it closes the connection."""
+        name = name.lower()
+        if name == b"content-length":
+            if self.chunked_encoding is None:
+                self.expected_content_length = int(value)
+                self.chunked_encoding = False
+        elif name == b"transfer-encoding":
+            if value.lower() == b"chunked":
+                self.expected_content_length = 0
+                self.chunked_encoding = True
+        elif name == b"connection" and b"close" in map(bytes.strip, value.lower().split(b",")):
+            self.keep_alive = False
+            return True
+        return False
 
     def _write_body(self, message: Any) -> None:
         body, is_last = message.get("body", b""), not message.get("more_body", False)
         if self.scope["method"] == "HEAD":
             self.expected_content_length = 0
         elif self.chunked_encoding:
-            data = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-            self.transport.write(data + b"0\r\n\r\n" if is_last else data)
+            data = _in_chunk(body)
+            self.transport.write(data + _LAST_CHUNK if is_last else data)
         elif len(body) > self.expected_content_length:
             raise RuntimeError("Response content longer than Content-Length")
         else:
@@ -255,6 +296,31 @@ class Cycle(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+def _in_chunk(part: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(part), part) if part else b""
+
+
+def _written(defaults: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the server's own headers as they are written."""
+    if defaults is not _Defaults.listed:
+        _Defaults.written = b"".join(b"%b: %b\r\n" % item for item in defaults)
+        _Defaults.listed = defaults
+    return _Defaults.written
+
+
+def _line_of(item: tuple[bytes, bytes]) -> bytes:
+    """Return the line of a header. Raises RuntimeError for one that can't be sent."""
+    name, value = item
+    if name not in _sound_names:
+        name = _sound(name)
+    line = b"%b: %b\r\n" % (name, value)
+    if line.count(b"\n") != 1 or line.count(b"\r") != 1 or line.translate(None, _CONTROLS) != line:
+        raise RuntimeError("Invalid HTTP header value")
+    if name in _OFTEN and len(_lines) < _MOST_LINES:
+        _lines[item] = line
+    return line
 
 
 def _sound(name: bytes) -> bytes:

@@ -17,7 +17,7 @@ from html import escape
 from http import HTTPStatus
 from time import perf_counter_ns, time_ns
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
 from ..faults import GOING_DOWN
@@ -29,6 +29,8 @@ from ..observability.record import (
     Observer,
     Record,
     Tracer,
+    enter,
+    leave,
     start_record,
 )
 from ..observability.traffic import MOST_TEXT, Ended, Traffic
@@ -36,10 +38,13 @@ from ..settings.schema import Settings
 from ..wire.writing import JSON
 from .asgi import (
     CLIENT,
+    PORT,
     REFUSED,
     REQUEST_ID,
     SERVER_ANSWER,
     SERVER_PUSH,
+    SERVER_STREAM,
+    Answering,
     ASGIApp,
     AsgiClient,
     ExtraHeaders,
@@ -49,8 +54,9 @@ from .asgi import (
     header,
 )
 from .dialects import error_body
+from .heads import Head
 from .malformed import find_malformed
-from .routes import Route, RouteTable
+from .routes import Kept, Route, RouteTable
 
 
 class EdgeAnswer(NamedTuple):
@@ -69,6 +75,35 @@ ends the request, or headers for any later answer (mostly none).
 """
 
 
+class Callers(Protocol):
+    """The gate that knows who may call."""
+
+    def __call__(self, scope: Scope, settings: Settings) -> EdgeAnswer | ExtraHeaders:
+        """Be a gate."""
+
+    def lets_everybody_in(self, scope: Scope) -> bool:
+        """Return whether a request is let in, whoever sends it."""
+
+
+class _Judgement(NamedTuple):
+    """
+    What an edge says of a head, but for its caller: an answer, or an application.
+
+    `headers` are for any later answer. `kept` has the answer where it is kept. `is_final` is
+    whether the caller does not matter. `judge` and `port` are those that it is of.
+    """
+
+    answer: EdgeAnswer | ASGIApp
+    headers: ExtraHeaders
+    route: Route | None
+    template: str | None
+    kept: Kept | None
+    is_wrong_method: bool
+    is_final: bool
+    judge: object
+    port: object
+
+
 class Edge:
     """The application for the server: `inner` inside all layers that come before routing."""
 
@@ -83,11 +118,14 @@ class Edge:
         tracer: Tracer | None = None,
         inspector: Inspector | None = None,
         traffic: Traffic | None = None,
+        callers: "Callers | None" = None,
     ) -> None:
         """
         Wrap `inner`; `gates` are called in order, and the first answer ends the request.
 
-        A gate of `gates_of` is called before them, and only for requests with that header.
+        What they say depends on nothing but the head and the port, so it is kept with a head that
+        comes again. `callers` is asked after them, for each request. A gate of `gates_of` is called
+        before them, and only for requests with that header.
 
         `observer` is notified of every request when it has ended, and `tracer` when it begins.
         `inspector` keeps what passes. `traffic` has the requests that run, and the last ones.
@@ -96,6 +134,7 @@ class Edge:
         self._table = table
         self._settings = settings
         self._gates = gates
+        self._callers = callers
         self._gates_of = dict(gates_of)
         self._observer = observer
         self._tracer = tracer
@@ -120,7 +159,8 @@ class Edge:
         if self._inspector is not None:
             receive, send = self._inspector.begin(scope, record, receive, send, SERVER_PUSH)
             # A whole answer is kept as it is sent.
-            scope.get("extensions", {}).pop(SERVER_ANSWER, None)
+            for extension in (SERVER_ANSWER, SERVER_STREAM):
+                scope.get("extensions", {}).pop(extension, None)
         client = AsgiClient(scope, receive, send, record)
         if self._traffic is not None:
             self._traffic.running[record] = scope
@@ -161,6 +201,42 @@ class Edge:
             # The scope and the client would hold each other, and the request with them.
             scope.pop(CLIENT, None)
             scope.pop("extensions", None)
+
+    def answer_now(self, scope: Scope, answer: Answering) -> bool:
+        """
+        Answer a request without a body at once, in no task, if its head and its answer are kept.
+
+        Returns False for any other one, and if somebody looks closely at each request.
+        """
+        head = scope["headers"]
+        judged: _Judgement | None = head.judged if type(head) is Head else None
+        if (
+            judged is None
+            or judged.kept is None
+            or judged.judge is not self
+            or judged.port is not scope.get(PORT)
+            or self._tracer is not None
+            or self._inspector is not None
+            or not (self._callers is None or self._callers.lets_everybody_in(scope))
+        ):
+            return False
+        if (kept := judged.kept()) is None:
+            return False
+        content_type, body = kept
+        record = Record(self._observer)
+        identifier = (REQUEST_ID, record.id.encode("ascii"))
+        headers = [(b"content-type", content_type), *judged.headers, identifier]
+        if not answer(200, headers, body):
+            return False
+        record.route = judged.template
+        if (address := scope["client"]) is not None:
+            record.client = address[0]
+        token = enter(record)
+        try:
+            self._note_end(scope, record, 200, "complete")
+        finally:
+            leave(token)
+        return True
 
     def drain(self) -> None:
         """End what would run for ever: the process is about to end."""
@@ -231,32 +307,69 @@ class Edge:
 
     def _judge(self, scope: Scope, client: AsgiClient) -> EdgeAnswer | ASGIApp:
         """Return an answer, or the application to which the request is passed on."""
-        if malformed := find_malformed(scope):
-            return EdgeAnswer(*malformed)
-        if redirect := _redirect_to_clean(scope):
-            return redirect
-        path: str = scope["path"]
-        route = self._table.find(path)
-        mount = self._table.mount_of(path)
-        # Ollama's router redirects before it asks who may call, and notes which methods there are.
-        if route is None and mount is None and (redirect := self._redirect_to_sibling(scope)):
-            return redirect
-        is_wrong_method = route is not None and scope["method"] not in route.methods
-        gates = self._gates
-        for name, _ in scope["headers"]:
+        head = scope["headers"]
+        judged: _Judgement | None = head.judged if type(head) is Head else None
+        if judged is None or judged.judge is not self or judged.port is not scope.get(PORT):
+            judged = self._judge_head(scope)
+        client.extra_headers += judged.headers
+        if judged.is_final:
+            return judged.answer
+        if self._callers is not None:
+            checked = self._callers(scope, self._settings)
+            if isinstance(checked, EdgeAnswer):
+                return _with_methods(checked, judged.route, is_wrong_method=judged.is_wrong_method)
+            client.extra_headers += checked
+        client.record.route = judged.template
+        return judged.answer
+
+    def _judge_head(self, scope: Scope) -> _Judgement:
+        """Judge a head; keep the judgement if nothing else matters for the next one like it."""
+        port, route = scope.get(PORT), None
+        headers: ExtraHeaders = ()
+        template: str | None = None
+        is_wrong_method, is_final = False, True
+        gates, head = self._gates, scope["headers"]
+        for name, _ in head:
             if (of_header := self._gates_of.get(name)) is not None and of_header not in gates:
                 gates = (of_header, *gates)
-        for gate in gates:
-            checked = gate(scope, self._settings)
-            if isinstance(checked, EdgeAnswer):
-                if route is None or not is_wrong_method:
-                    return checked
-                return checked._replace(headers=(*checked.headers, _allow(route)))
-            client.extra_headers += checked
-        if route is not None:
-            client.record.route = route.template
-        elif mount is not None:
-            client.record.route = f"{mount}*"
+        path: str = scope["path"]
+        answer: EdgeAnswer | ASGIApp | None = None
+        if malformed := find_malformed(scope):
+            answer = EdgeAnswer(*malformed)
+        else:
+            answer = _redirect_to_clean(scope)
+        if answer is None:
+            route, mount = self._table.find(path), self._table.mount_of(path)
+            # Ollama's router redirects before it asks who may call, and notes which methods are.
+            if route is None and mount is None:
+                answer = self._redirect_to_sibling(scope)
+        if answer is None:
+            is_wrong_method = route is not None and scope["method"] not in route.methods
+            for gate in gates:
+                checked = gate(scope, self._settings)
+                if isinstance(checked, EdgeAnswer):
+                    answer = _with_methods(checked, route, is_wrong_method=is_wrong_method)
+                    break
+                headers += checked
+        if answer is None:
+            is_final = False
+            if route is not None:
+                template = route.template
+            elif mount is not None:
+                template = f"{mount}*"
+            answer = self._app_for(scope, route, mount, is_wrong_method=is_wrong_method)
+        has_kept = route is not None and not is_final and scope["method"] == "GET"
+        kept = route.kept if route is not None and has_kept else None
+        judged = _Judgement(
+            answer, headers, route, template, kept, is_wrong_method, is_final, self, port
+        )
+        if type(head) is Head and gates is self._gates:
+            head.judged = judged
+        return judged
+
+    def _app_for(
+        self, scope: Scope, route: Route | None, mount: str | None, *, is_wrong_method: bool
+    ) -> EdgeAnswer | ASGIApp:
         if route is not None:
             if is_wrong_method:
                 return EdgeAnswer(405, _WRONG_METHOD, (_TEXT, _allow(route)))
@@ -290,6 +403,13 @@ _NO_UPGRADE = (
     "protocol upgrades (WebSocket and others) are not served here: send a plain HTTP request"
 )
 _PATH_SAFE = "/:@!$&'()*+,;=~-._"
+
+
+def _with_methods(answer: EdgeAnswer, route: Route | None, *, is_wrong_method: bool) -> EdgeAnswer:
+    """Return a gate's answer, with the methods that there are if the request has another one."""
+    if route is None or not is_wrong_method:
+        return answer
+    return answer._replace(headers=(*answer.headers, _allow(route)))
 
 
 def _allow(route: Route) -> tuple[bytes, bytes]:

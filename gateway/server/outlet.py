@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
@@ -28,19 +29,20 @@ class Outlet(asyncio.Transport):
     """
 
     _flushing: asyncio.Handle
+    _extra: ClassVar[dict[str, Any]] = {}
+    _head = b""
+    _has_head = False
+    _is_chunked = False
+    _is_lines = False
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, flow: FlowControl
     ) -> None:
         """Write to `transport`; `flow` says when a client reads too slowly."""
-        super().__init__()
+        # asyncio's own would make a dictionary for facts that nobody asks for.
         self._loop = loop
         self._transport = transport
         self._flow = flow
-        self._head = b""
-        self._has_head = False
-        self._is_chunked = False
-        self._is_lines = False
 
     def write(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn writes nothing else
         """Write uvicorn's bytes: the first are the head, unless they only ask for the body."""
@@ -66,6 +68,13 @@ class Outlet(asyncio.Transport):
         """Write a whole answer that has its length in its head, before anything else."""
         if not self._transport.is_closing():
             self._transport.write(answer)
+
+    def write_first(self, head: bytes, chunk: bytes) -> None:
+        """Write a head and the first chunk of the body, maybe the last one with it."""
+        self._has_head = self._is_chunked = True
+        self._is_lines = _LINES in head
+        if not self._transport.is_closing():
+            self._transport.write(head + (_by_lines(chunk) if self._is_lines else chunk))
 
     def push(self, part: bytes) -> bool:
         """

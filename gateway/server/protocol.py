@@ -8,25 +8,23 @@ itself.
 
 import asyncio
 import contextlib
-import re
 import socket
-from array import array
 from collections import deque
-from functools import lru_cache, partial
+from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
-from urllib.parse import unquote
 
-import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..settings.schema import LimitSettings, PortSettings
 from ..wire.writing import JSON
-from .asgi import PORT, SERVER_ANSWER, SERVER_LEAVING, SERVER_PUSH, Scope
+from .asgi import PORT, SERVER_ANSWER, SERVER_LEAVING, SERVER_PUSH, SERVER_STREAM, Scope
 from .cycle import Cycle
 from .dialects import error_body, is_mounted
+from .heads import Head, Known, heads_of
 from .idle import IdleTime
 from .outlet import Outlet, PlainOutlet
+from .parsing import METHOD, METHODS, SHORT_URL, STAND_IN, Parser, known_url, split_url
 from .refusals import Noter, Refusals, refusal_bytes
 from .waves import waves_of
 
@@ -55,12 +53,12 @@ class ClientHttp(HttpToolsProtocol):
     port: ClassVar[PortSettings | None] = None
     """The further port that the connection is of; None for the main one."""
     cycle: Cycle
-    parser: "_Parser"
+    parser: Parser
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Accept the arguments that uvicorn gives its protocols."""
         super().__init__(*args, **kwargs)
-        self.parser = _Parser(self)
+        self.parser = Parser(self)
         self.url = b""
         self.has_idle_offer = False
         self._is_in_head = True
@@ -74,7 +72,11 @@ class ClientHttp(HttpToolsProtocol):
         self._unanswered: deque[Cycle] = deque()
         """The request that runs and the ones queued for after it; answered ones leave it late."""
         self._waves = waves_of(self.server_state)
+        self._heads = heads_of(self.server_state)
+        self._asgi = {"version": self.asgi_version, "spec_version": "2.3"}
         self._refusal = b""
+        self._body_left = 0
+        """Bytes that are still to come of a body whose head was not parsed, and so it is not."""
 
     @classmethod
     def limited_by(
@@ -133,14 +135,21 @@ class ClientHttp(HttpToolsProtocol):
         """Parse bytes, of which those of heads and trailers are limited."""
         if self._refusal:
             return
+        if self._body_left:
+            self._take_rest(data)
+            return
         is_first = self._is_in_head and self.scope is self._last_scope
+        method = b""
         if is_first:
+            if (known := self._heads.find(data)) is not None:
+                self._begin_known(*known)
+                return
             # Go takes any token for a method; httptools a list of some.
-            found = _METHOD.match(data)
-            method = found[1] if found and found[1] not in _METHODS else b""
+            found = METHOD.match(data)
+            method = found[1] if found and found[1] not in METHODS else b""
             self.parser.own_method = method
             if method:
-                data = _STAND_IN + data[len(method) :]
+                data = STAND_IN + data[len(method) :]
         if not self._is_in_head:
             self._body_bytes += len(data)
         if self._head_bytes + len(data) <= self.limits.header_bytes:
@@ -151,7 +160,10 @@ class ClientHttp(HttpToolsProtocol):
         # Most requests arrive in one read, so there is no time to limit.
         if self._refusal:
             return
-        if not self._is_in_head and self._timer is None:
+        if is_first and self._is_in_head and self.scope is self._last_scope:
+            if not method and self.cycle is not None and self.cycle.keep_alive:
+                self._heads.keep(data, self.scope, self.url)
+        elif not self._is_in_head and self._timer is None:
             self._await_body()
         elif is_first and self._is_in_head and self.scope is not self._last_scope:
             self._await_head()
@@ -169,15 +181,36 @@ class ClientHttp(HttpToolsProtocol):
             self._head_bytes += len(part)
             super().data_received(part)
 
+    def on_message_begin(self) -> None:
+        """Begin the scope of a request."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = Head()
+        self.scope = cast("Any", self._new_scope(self.headers))
+
+    def _new_scope(self, head: Head) -> dict[str, Any]:
+        return {
+            "type": "http",
+            "asgi": self._asgi,
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "headers": head,
+            "state": self.app_state.copy(),
+        }
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Read a header, up to the limit on their number; a trailer is counted and dropped."""
-        if len(self.headers) + self._trailers >= self.limits.headers:
+        headers = self.headers
+        if len(headers) + self._trailers >= self.limits.headers:
             self._refuse_head(f"has more than {self.limits.headers} headers")
         elif self._is_in_head:
             name = name.lower()
             if name == b"expect" and value.lower() == b"100-continue":
                 self.expect_100_continue = True
-            self.headers.append((name, value))
+            headers.append((name, value))
         else:
             self._trailers += 1
 
@@ -197,18 +230,61 @@ class ClientHttp(HttpToolsProtocol):
             self._is_in_head = False
             self._head_bytes = 0
 
-    def _begin_request(self, parser: "_Parser") -> None:
+    def _begin_request(self, parser: Parser) -> None:
         """Complete the scope, and start the request's application, or queue it."""
         scope = cast("Any", self.scope)
         version = scope["http_version"] = parser.get_http_version()
         scope["method"] = parser.get_method().decode("ascii")
         url = self.url
         # A query may hold a secret, which is kept no longer than its request.
-        is_kept = len(url) <= _SHORT_URL and b"?" not in url
+        is_kept = len(url) <= SHORT_URL and b"?" not in url
         scope["path"], scope["raw_path"], scope["query_string"] = (
-            _known_url(url) if is_kept else _split_url(url)
+            known_url(url) if is_kept else split_url(url)
         )
-        kind = PlainOutlet if version == "1.0" else Outlet
+        self._take_request(
+            expects=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+        )
+
+    def _begin_known(self, known: Known, body: bytes) -> None:
+        """Begin a request with a head that was read before, and with what is there of its body."""
+        self._stop_timer()
+        self._idle.end()
+        self.has_idle_offer = False
+        head = self.headers = known.head
+        self.url = known.url
+        scope = self._new_scope(head)
+        scope["method"] = known.method
+        scope["path"] = known.path
+        scope["raw_path"] = known.raw_path
+        scope["query_string"] = known.query
+        self.scope = cast("Any", scope)
+        self._body_left = known.length - len(body)
+        if not self._body_left:
+            self._last_scope = self.scope
+            self._take_request(expects=False, keep_alive=True, body=body)
+            return
+        self._is_in_head = False
+        self._take_request(expects=False, keep_alive=True)
+        if body:
+            self.cycle.take_body(body)
+        self._await_body()
+
+    def _take_rest(self, data: bytes) -> None:
+        """Take what has arrived of a body that is not parsed."""
+        self._body_bytes += len(data)
+        piece, rest = data[: self._body_left], data[self._body_left :]
+        self._body_left -= len(piece)
+        self.cycle.take_body(piece)
+        if not self._body_left:
+            self.on_message_complete()
+        if rest:
+            self.data_received(rest)
+
+    def _take_request(self, *, expects: bool, keep_alive: bool, body: bytes | None = None) -> None:
+        """Start the request of the scope, or queue it; `body` is its whole body if it is there."""
+        scope = cast("Any", self.scope)
+        kind = PlainOutlet if scope["http_version"] == "1.0" else Outlet
         outlet = kind(self.loop, self.transport, self.flow)
         last = self.cycle
         cycle = self.cycle = Cycle(
@@ -217,12 +293,14 @@ class ClientHttp(HttpToolsProtocol):
             self.flow,
             self.server_state.default_headers,
             self.on_response_complete,
-            expects=self.expect_100_continue,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            expects=expects,
+            keep_alive=keep_alive,
+            body=body,
         )
         scope["extensions"] = {
             SERVER_PUSH: outlet.push,
             SERVER_ANSWER: cycle.answer,
+            SERVER_STREAM: (cycle.start, cycle.finish),
             SERVER_LEAVING: cycle.when_left,
         }
         if self.port is not None:
@@ -232,13 +310,20 @@ class ClientHttp(HttpToolsProtocol):
             unanswered.popleft()
         unanswered.append(cycle)
         if last is None or last.response_complete:
-            start = partial(self._start_asgi_task, cycle, self.app)
-            self._waves.begin(start, self.loop)
+            # A body that is there is whole.
+            start = self._start_asgi_task if body is None or body else self._answer_now
+            self._waves.begin(partial(start, cycle, self.app), self.loop)
             return
         self.pipeline.appendleft((cycle, self.app))
         if len(self.pipeline) > QUEUED_REQUESTS:
             # Otherwise reading goes on, so that a client that leaves is seen.
             self.flow.pause_reading()
+
+    def _answer_now(self, cycle: Cycle, app: Any) -> None:
+        """Have a request without a body answered in this step, or start a task for it."""
+        answer_now = getattr(app, "answer_now", None)
+        if answer_now is None or not answer_now(cycle.scope, cycle.answer):
+            self._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Read a part of the body."""
@@ -273,18 +358,6 @@ class ClientHttp(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse bytes that are not HTTP."""
         self._refuse(HTTPStatus.BAD_REQUEST, b"text/plain; charset=utf-8", msg.encode("ascii"))
-
-    def head_without_offer(self) -> bytes:
-        """Write the head that was just read as if no other protocol had been offered."""
-        version = self.parser.get_http_version().encode("ascii")
-        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
-        for name, value in self.headers:
-            if name == b"connection":
-                tokens = [token.strip() for token in value.split(b",")]
-                value = b", ".join(t for t in tokens if t.lower() not in _OFFER)
-            if name not in _OFFER and (value or name != b"connection"):
-                lines.append(name + b": " + value)
-        return b"\r\n".join([*lines, b"", b""])
 
     def _await_head(self) -> None:
         """Start the timer for a head, at the connection's start and at the head's first byte."""
@@ -416,64 +489,3 @@ def _close_after(steps: int, loop: asyncio.AbstractEventLoop, transport: asyncio
         loop.call_soon(_close_after, steps - 1, loop, transport)
     else:
         transport.close()
-
-
-def _split_url(url: bytes) -> tuple[str, bytes, bytes]:
-    """
-    Return the path, decoded and as sent, and the query. Raises HttpParserError for no URL.
-
-    Bytes that are not ASCII, which the parser lets through, are no URL either.
-    """
-    parsed = httptools.parse_url(url)
-    raw = parsed.path
-    path = raw.decode("ascii")
-    return unquote(path) if "%" in path else path, raw, parsed.query or b""
-
-
-_SHORT_URL = 64
-_known_url = lru_cache(maxsize=512)(_split_url)
-
-
-_METHOD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ")
-_METHODS = frozenset(
-    b"GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT PROPFIND PROPPATCH MKCOL COPY MOVE "
-    b"LOCK UNLOCK SEARCH REPORT".split()
-)
-"""Methods that httptools is given as they are; what another is, it need not know."""
-_STAND_IN = b"REPORT"
-"""The method that replaces one that httptools does not know; httptools gives it no meaning."""
-_OFFER = frozenset({b"upgrade", b"http2-settings"})
-
-
-class _Parser(httptools.HttpRequestParser):
-    """
-    Goes on after an offer to upgrade, which httptools takes for the end of HTTP, and takes methods
-    that httptools does not know.
-
-    httptools skips the body of every request with an `Upgrade` header, wanted or not. Java's HTTP
-    client sends one with its first request, body and all, and Ollama takes that for what it is.
-    """
-
-    own_method = b""
-    """The method of the request, if httptools was given another one that it knows."""
-
-    def __init__(self, protocol: ClientHttp) -> None:
-        super().__init__(protocol)
-        self._protocol = protocol
-        self.set_dangerous_leniencies(lenient_data_after_close=True)
-
-    def get_method(self) -> bytes:
-        """Return the method as the client wrote it."""
-        return self.own_method or super().get_method()
-
-    def feed_data(self, data: "bytes | bytearray | memoryview | array[int]") -> None:
-        """Parse bytes; if an offer of HTTP/2 ends the head, continue after it with a new parser."""
-        try:
-            super().feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            protocol = self._protocol
-            if not protocol.has_idle_offer:
-                raise
-            head = protocol.head_without_offer()
-            protocol.parser = _Parser(protocol)
-            protocol.parser.feed_data(head + bytes(data[upgrade.args[0] :]))

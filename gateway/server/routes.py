@@ -5,9 +5,9 @@ The table of routes that the edge matches paths with.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from .asgi import ASGIApp
 
@@ -15,16 +15,22 @@ REST = "{rest}"
 """The parameter at the end of a template that stands for the whole rest of a path."""
 
 
+Kept: TypeAlias = Callable[[], tuple[bytes, bytes] | None]
+"""Returns the content type and the body of an answer that is kept, None if there is none now."""
+
+
 class Route(NamedTuple):
     """
     One path template and its methods, in the order of registration.
 
-    `app` serves the path, if it has no parameters and needs no framework.
+    `app` serves the path, if it has no parameters and needs no framework. `kept` has what GET would
+    be answered.
     """
 
     template: str
     methods: tuple[str, ...]
     app: ASGIApp | None = None
+    kept: Kept | None = None
 
 
 class RouteTable:
@@ -35,11 +41,12 @@ class RouteTable:
         entries: Iterable[tuple[str, str]],
         mounts: Iterable[str],
         apps: Mapping[str, ASGIApp] = MappingProxyType({}),
+        kept: Mapping[str, Kept] = MappingProxyType({}),
     ) -> None:
         """
         Take (method, template) pairs in the order of registration, and the mounted prefixes.
 
-        `apps` serve templates without parameters, and prefixes.
+        `apps` serve templates without parameters, and prefixes; `kept` has answers of templates.
 
         A `{name}` segment of a template matches one segment that is not empty. Below a mount
         (`"/v1/"`) every path matches, with every method unless an entry lists the methods. There,
@@ -49,7 +56,8 @@ class RouteTable:
         for method, template in entries:
             methods.setdefault(template, []).append(method)
         routes = [
-            Route(template, tuple(found), apps.get(template)) for template, found in methods.items()
+            Route(template, tuple(found), apps.get(template), kept.get(template))
+            for template, found in methods.items()
         ]
         self._mounts = tuple(mounts)
         self._apps = apps

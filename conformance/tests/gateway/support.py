@@ -206,6 +206,10 @@ class Noting:
             self.tasks[scope["path"]] = task
         await self.inner(scope, receive, send)
 
+    def answer_now(self, scope: Any, answer: Any) -> bool:
+        """Hand on."""
+        return bool(cast("Any", self.inner).answer_now(scope, answer))
+
 
 @asynccontextmanager
 async def open_pair(settings: Mapping[str, Any] | None = None, **host: Any) -> AsyncIterator[Pair]:

@@ -90,10 +90,10 @@ COUNTED = tuple(
 """Where the functions of a request are: work that moves from one package to another counts."""
 ASKED = {"role": "user", "content": "Hi"}
 FUNCTIONS: list[tuple[str, str, Any, int]] = [
-    ("GET", "/api/tags", None, 101),
-    ("POST", "/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 308),
-    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED]}, 310),
-    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED], "stream": True}, 436),
+    ("GET", "/api/tags", None, 35),
+    ("POST", "/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 302),
+    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED]}, 286),
+    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED], "stream": True}, 408),
 ]
 
 

@@ -126,11 +126,7 @@ def check_reasons(project: Project, facts: Facts) -> None:
     """Have what is changed of what is passed on cite the fact that makes it necessary."""
     for file in project.files.values():
         patch, instead = file.patch, file.instead
-        changes = (
-            (*patch.first, *patch.request, *patch.answer, *patch.stream, *patch.rewrite)
-            if patch is not None
-            else ()
-        )
+        changes = patch.reasoned if patch is not None else ()
         for one in (*changes, *((instead,) if instead is not None else ())):
             _check_proof(facts, project.findings, one.why, one.why_position, "reason")
 

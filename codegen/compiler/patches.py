@@ -54,6 +54,7 @@ from codegen.rules.model import (
     FirstStep,
     Instead,
     Passthrough,
+    Patch,
     PathRef,
     Refusal,
     RewriteRule,
@@ -107,19 +108,15 @@ class Patches:
         stream = self._side("stream", self._event_type())
         self._check_named(request, answer)
         self._check_remembered(request, answer, stream)
-        patch = file.patch
+        patch = file.patch or Patch()
         changes = {
-            side.name: tuple(self._changes(side, rules))
-            for side, rules in (
-                (request, patch.request if patch is not None else ()),
-                (answer, patch.answer if patch is not None else ()),
-                (stream, patch.stream if patch is not None else ()),
-            )
+            side.name: tuple(self._changes(side, patch.sides[side.name]))
+            for side in (request, answer, stream)
         }
-        rewrites = tuple(self._rewrites(answer, patch.rewrite)) if patch is not None else ()
+        rewrites = tuple(self._rewrites(answer, patch.rewrite))
         instead = self._instead(file.instead, request) if file.instead is not None else None
         warning = file.instead.warning if file.instead is not None else None
-        first = self._first(request, patch.first) if patch is not None and patch.first else None
+        first = self._first(request, patch.first) if patch.first else None
         for method, path in self._routes():
             module.passed_on.append(
                 ir.PassedOn(

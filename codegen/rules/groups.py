@@ -1,5 +1,5 @@
 """
-Groups: fields, reasons, remembered values, fold entries and refusals that several places include.
+Groups: fields, reasons, remembered values, changes and so on that several places include.
 
 A group is put in where it is included, before the including construct is read, so that nothing
 else knows of groups. What it puts in keeps its own position, with a note of where it is included.
@@ -14,11 +14,12 @@ from pathlib import PurePosixPath
 from codegen.descriptions.problem import Findings, Position, did_you_mean, nearest
 from codegen.descriptions.source import Key, Mapping, Scalar, Sequence, Value
 from codegen.rules.model import FOLD, INCLUDE, SHARED
+from codegen.rules.passing import LISTS
 
 
 @dataclass(frozen=True)
 class _Item:
-    """One entry of a group: a field, a reason, or a path of a fold's list."""
+    """One entry of a group: a field, a reason, a path of a fold's list, or a change."""
 
     group: str
     part: str
@@ -29,8 +30,13 @@ class _Item:
 
     @property
     def name(self) -> tuple[str, str]:
-        """What two items have in common that can't both be put in."""
+        """What two items have in common that can't both be put in; each change has its own."""
         return self.part, self.key.text
+
+    @property
+    def shown(self) -> str:
+        """What it is called in a problem."""
+        return self.part if self.part in LISTS else self.key.text
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class Groups:
                         self.findings.add(
                             "unused-group-entry",
                             item.key.position,
-                            f"nothing takes `{item.key.text}` of the group `{name}`",
+                            f"nothing takes `{item.shown}` of the group `{name}`",
                             hint="what includes the group says it itself, or has no place for it",
                         )
 
@@ -167,6 +173,9 @@ def _names(node: Mapping) -> Iterator[Scalar]:
 def _items_of(group: str, body: Mapping) -> Iterator[_Item]:
     """Yield what a group holds itself."""
     for part, held in body.items():
+        for item in held if part.text in LISTS and isinstance(held, Sequence) else ():
+            # A change has no name; its place tells it from others, however it is included.
+            yield _Item(group, part.text, "", Key(str(item.position), item.position), item)
         for key, value in held.items() if isinstance(held, Mapping) else ():
             if part.text != FOLD:
                 yield _Item(group, part.text, "", key, value)
@@ -194,7 +203,7 @@ def _filled(node: Mapping, items: list[_Item], part: str) -> Mapping:
             entries |= {item.key.text: (item.key, item.value) for item in mine}
             continue
         key, own = entries.get(name, (Key(name, place), None))
-        if part:
+        if part or name in LISTS:
             rest = own.items if isinstance(own, Sequence) else ()
             position = own.position if own is not None else place
             entries[name] = key, Sequence((*(item.value for item in mine), *rest), position)

@@ -34,7 +34,16 @@ from codegen.rules.forms import (
     MapOf,
     Reading,
 )
-from codegen.rules.passing import ChangeRule, FirstStep, Instead, Passthrough, Patch, RewriteRule
+from codegen.rules.passing import (
+    LISTS,
+    ChangeRule,
+    Changes,
+    FirstStep,
+    Instead,
+    Passthrough,
+    Patch,
+    RewriteRule,
+)
 from codegen.rules.plan import REFUSAL, Step
 from codegen.rules.translations import (
     REASONS,
@@ -101,7 +110,17 @@ __all__ = [
 
 INCLUDE = "include"
 FOLD = "fold"
-GROUP_PARTS = ("include", "fields", "state", "ignored", "omitted", "fold", "refusals", "add")
+GROUP_PARTS = (
+    INCLUDE,
+    "fields",
+    "state",
+    "ignored",
+    "omitted",
+    FOLD,
+    "refusals",
+    "add",
+    *LISTS,
+)
 
 SHARED = "shared"
 """The mapping file whose shapes, tables and streams may be named from every file."""
@@ -219,12 +238,11 @@ class Refusals:
     needs=(Needs(GROUP_PARTS, "the group `{name}` holds nothing", unless_misspelt=True),),
 )
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class Group(Changes):
     """What several places include; each takes the parts that it has a place for."""
 
     name: str = text_of_key()
     position: Position = place_of_key()
-    include: tuple[Named, ...] = key(NAMES, "groups that this one holds as well")
     fields: dict[str, Rule] = key(RULES, "fields of a target or of a frame")
     state: dict[str, StateRule] = key(STATES, "what a stream remembers")
     ignored: dict[str, Reason] = key(REASONS, "source fields left out on purpose, and why")

@@ -228,16 +228,11 @@ class RewriteRule:
     )
 
 
-@construct(
-    "patch",
-    needs=(
-        Needs(("first", "request", "answer", "stream", "rewrite"), "this patch changes nothing"),
-    ),
-)
 @dataclass(frozen=True, kw_only=True)
-class Patch:
-    """What is changed in a request on its way to LM Studio, and in its answer on the way back."""
+class Changes:
+    """What a patch and a group hold: steps and changes, in lists."""
 
+    include: tuple[Named, ...] = key(NAMES, "groups that are put in here, before what it says")
     first: tuple[FirstStep, ...] = key(
         ListOf(one(lambda: FirstStep)), "what happens before, in order, where a model is named"
     )
@@ -251,10 +246,42 @@ class Patch:
         ListOf(one(lambda: ChangeRule)),
         "changes of each event's members",
     )
+    both: tuple[ChangeRule, ...] = key(
+        ListOf(one(lambda: ChangeRule)), "changes of an answer's members and of each event's"
+    )
     rewrite: tuple[RewriteRule, ...] = key(
         ListOf(one(lambda: RewriteRule)),
         "changes of whole events, and of a whole answer, before those of their members",
     )
+
+
+LISTS = ("first", "request", "answer", "stream", "both", "rewrite")
+"""The keys of `Changes` that hold lists, whose order counts."""
+
+
+@construct(
+    "patch",
+    includes="",
+    needs=(Needs(LISTS, "this patch changes nothing"),),
+)
+@dataclass(frozen=True, kw_only=True)
+class Patch(Changes):
+    """What is changed in a request on its way to LM Studio, and in its answer on the way back."""
+
+    @property
+    def sides(self) -> dict[str, tuple[ChangeRule, ...]]:
+        """The changes of members by what has them; `both` comes last in each of its two."""
+        return {
+            "request": self.request,
+            "answer": (*self.answer, *self.both),
+            "stream": (*self.stream, *self.both),
+        }
+
+    @property
+    def reasoned(self) -> tuple[FirstStep | ChangeRule | RewriteRule, ...]:
+        """Everything in it that has a reason."""
+        members = (*self.request, *self.answer, *self.stream, *self.both)
+        return (*self.first, *members, *self.rewrite)
 
 
 @construct("instead", includes="")

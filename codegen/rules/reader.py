@@ -61,7 +61,9 @@ class Reader:
         """Return a construct, having checked its keys."""
         declared = construct_of(made)
         if declared.includes is not None and INCLUDE in node:
-            node = self._groups.fill(node, self._file, declared.entries, declared.includes)
+            # What a change in a group includes is named where the group stands.
+            file = node.position.file
+            node = self._groups.fill(node, file, declared.entries, declared.includes)
         self._check_keys(declared, node)
         self._check_together(declared, node)
         for needs in declared.needs:

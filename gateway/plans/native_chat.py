@@ -44,10 +44,10 @@ def request_temperature(members: Members, context: RequestContext) -> Values:
 async def first(members: Members, run: Run) -> None:
     """What happens before a request is passed on."""
     context = run.context
-    # specs/mappings/native_chat.yaml:14: need
+    # specs/mappings/shared.yaml:292: need
     if context.model.capabilities.completion == "no":
         raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support chat")
-    # specs/mappings/native_chat.yaml:17: check
+    # specs/mappings/native_chat.yaml:15: check
     problem = transforms.native_chat_problem(made=context.model.made)
     if problem is not UNSET:
         raise Refusal(400, problem)

@@ -463,3 +463,23 @@ def test_an_empty_answer_is_a_status(
     assert endpoint.reads_bytes
     assert (answer.body, answer.status) == (None, status)
     assert run.deeds == [f"keep {deed}" for deed in deeds]
+
+
+def test_changes_of_groups_come_before_those_that_include_them(gateway: Modules) -> None:
+    """
+    A group that two others include changes once; `both` changes answers and events alike.
+
+    What a change of a group includes is a group of the file that has the change.
+    """
+    (row,) = (one for one in gateway["endpoints"].PASSTHROUGH if one.path == "/v1/models/fetch")
+
+    changes = {
+        side: [change.values.__name__ for change in getattr(row, side)]
+        for side in ("request", "answer", "stream")
+    }
+
+    assert changes == {
+        "request": ["request_id", "request_force"],
+        "answer": ["answer_id", "answer_kind", "answer_bytes"],
+        "stream": ["stream_id", "stream_kind", "stream_bytes"],
+    }

@@ -8,7 +8,7 @@ takes of several constructs alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from codegen.descriptions.problem import Position
@@ -91,18 +91,7 @@ class Shape:
     @cached_property
     def block(self) -> Block:
         """The translation without its name."""
-        return Block(
-            position=self.body,
-            source=self.source,
-            source_position=self.source_position,
-            target=self.target,
-            target_position=self.target_position,
-            fields=self.fields,
-            names=self.names,
-            ignored=self.ignored,
-            ignored_position=self.ignored_position,
-            omitted=self.omitted,
-        )
+        return replace(_types_of(self, self.body), fields=self.fields, names=self.names)
 
 
 @construct("table")
@@ -235,16 +224,21 @@ class Stream:
     @cached_property
     def block(self) -> Block:
         """The types, and what is left out of them."""
-        return Block(
-            position=self.position,
-            source=self.source,
-            source_position=self.source_position,
-            target=self.target,
-            target_position=self.target_position,
-            ignored=self.ignored,
-            ignored_position=self.ignored_position,
-            omitted=self.omitted,
-        )
+        return _types_of(self, self.position)
+
+
+def _types_of(part: Shape | Stream, position: Position) -> Block:
+    """Return the types of a translation and what is left out of them, without its fields."""
+    return Block(
+        position=position,
+        source=part.source,
+        source_position=part.source_position,
+        target=part.target,
+        target_position=part.target_position,
+        ignored=part.ignored,
+        ignored_position=part.ignored_position,
+        omitted=part.omitted,
+    )
 
 
 @construct("upstream")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
+from conformance.tests.gateway.interpreter import steps_of
 from gateway.catalogue.view import build_view
 from gateway.fleet.fleet import Fleet
 from gateway.fleet.host import Names
@@ -55,25 +52,6 @@ async def serve(fleet: Fleet, name: str) -> None:
     ticket.key = 12345
     assert await fleet.choose(ticket, name, trust_loaded=True) is not None
     ticket.leave()
-
-
-def steps_of(work: Callable[[], None]) -> int:
-    """Return how many instructions of Python some work takes."""
-    steps = 0
-
-    def look(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal steps
-        frame.f_trace_opcodes = True
-        steps += event == "opcode"
-        return look
-
-    before = sys.gettrace()
-    sys.settrace(look)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return steps
 
 
 def steps_to_place(hosts: int, name: str) -> int:

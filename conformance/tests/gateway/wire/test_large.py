@@ -2,14 +2,13 @@
 
 import json
 import random
-import sys
 from collections.abc import Callable, Generator
-from types import FrameType
 from typing import Any
 
 import msgspec
 import pytest
 
+from conformance.tests.gateway.interpreter import Steps
 from conformance.tests.gateway.wire.steps import SIZES, counted, done, in_small_steps
 from gateway.engine.endpoint import BodyReader
 from gateway.engine.limits import check_depth
@@ -118,15 +117,15 @@ def test_steps_change_nothing(seed: int) -> None:
         reader = READERS[path]
         given: dict[str, Any] = {"rules": reader.rules, "objects": reader.objects}
         at_once = outcome(
-            lambda: read_slowly(body, reader.kind, reader.decoder, reader.go_name, **given)  # noqa: B023
+            lambda: read_slowly(body, reader.kind, reader.decoder, reader.go_name, **given)  # noqa: B023 - called at once
         )
         window, small = dice.choice([(7, 12), (16, 24), (40, 20), (64, 64), (300, 100)])
         in_steps = outcome(
             lambda: in_small_steps(
-                window,  # noqa: B023
-                small,  # noqa: B023
+                window,  # noqa: B023 - called at once
+                small,  # noqa: B023 - called at once
                 lambda: done(
-                    read_in_steps(body, reader.kind, reader.go_name, sizes=SIZES, **given)  # noqa: B023
+                    read_in_steps(body, reader.kind, reader.go_name, sizes=SIZES, **given)  # noqa: B023 - called at once
                 ),
             )
         )
@@ -143,7 +142,7 @@ KINDS: dict[str, tuple[str, bytes, bytes, bytes]] = {
     "deep and flat": ("/api/chat", b'{"x":[', b"[[[[[]]]]]," * 200, b"1]}"),
     "escapes": ("/api/generate", b'{"prompt":"\\ud83d', b"\\n" * 1000, b'"}'),
     "plain text": ("/api/generate", b'{"prompt":"', b"fog " * 1000, b'"}'),
-    "messages": ("/api/chat", b'{"messages":[', b'{"role":"user","foo":1},' * 100, b'{"role":"u"}]}'),  # noqa: E501
+    "messages": ("/api/chat", b'{"messages":[', b'{"role":"user","foo":1},' * 100, b'{"role":"u"}]}'),  # noqa: E501 - a row of a table
     "tokens": ("/api/generate", b'{"extra":1,"context":[', b"1," * 1000, b"1]}"),
     "members": ("/api/chat", b"{", b'"k":1,' * 300, b'"model":"m"}'),
     "images": ("/api/generate", b'{"images":["', b"QUJD" * 1000, b'"]}'),
@@ -154,26 +153,15 @@ KINDS: dict[str, tuple[str, bytes, bytes, bytes]] = {
 
 def longest_step(steps: Generator[None, None, Any]) -> tuple[int, int]:
     """Return the number of steps, and the most that the interpreter does in one of them."""
-    work, most, number = 0, 0, 0
-
-    def note(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal work
-        frame.f_trace_opcodes = True
-        work += event == "opcode"
-        return note
-
-    before = sys.gettrace()
-    sys.settrace(note)
-    try:
+    most, number = 0, 0
+    with Steps() as work:
         while True:
-            work = 0
+            work.taken = 0
             try:
                 next(steps)
             except (StopIteration, Refusal):
-                return number, max(most, work)
-            most, number = max(most, work), number + 1
-    finally:
-        sys.settrace(before)
+                return number, max(most, work.taken)
+            most, number = max(most, work.taken), number + 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -226,7 +214,7 @@ def test_depth_is_found_in_steps(seed: int) -> None:
                 mark = b'"%b"' % b"".join(dice.choice(inside) for _ in range(dice.randrange(6)))
             body += mark
         window = dice.choice([1, 2, 3, 7])
-        found = in_small_steps(window, 1, lambda: done(is_deeper_in_steps(body, 3)))  # noqa: B023
+        found = in_small_steps(window, 1, lambda: done(is_deeper_in_steps(body, 3)))  # noqa: B023 - called at once
         assert found == (most > 3), body
 
 

@@ -1,14 +1,12 @@
 """Work that grows with a body's size alone: counted in steps of the interpreter, not in time."""
 
-import sys
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
 import msgspec
 import pytest
 from msgspec import Raw
 
+from conformance.tests.gateway.interpreter import steps_of
 from gateway.faults import Refusal, UpstreamFailure
 from gateway.transforms.messages import conversation
 from gateway.transforms.passed_calls import sound_calls, whole_calls
@@ -18,25 +16,6 @@ from gateway.wire.go_json import first_value
 from gateway.wire.reading import read_slowly
 
 MANY = 300
-
-
-def steps_of(work: Callable[[], Any]) -> int:
-    """Return how many steps of the interpreter some work takes."""
-    steps = 0
-
-    def note(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal steps
-        frame.f_trace_opcodes = True
-        steps += event == "opcode"
-        return note
-
-    before = sys.gettrace()
-    sys.settrace(note)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return steps
 
 
 def steps_to_refuse(body: bytes) -> int:

@@ -93,7 +93,7 @@ def _generate(document: dict[str, Any], header: str, options: dict[str, Any]) ->
             extra_template_data=cast("Any", options) or None,
         )
     finally:
-        msgspec_model.Struct.order_fields_for_construction = original  # type: ignore[method-assign]
+        msgspec_model.Struct.order_fields_for_construction = original  # type: ignore[method-assign]  # as above
     assert isinstance(text, str)
     return text
 

@@ -39,6 +39,7 @@ class Load:
     whole: int = 0
     numbers: itertools.count[int] = field(default_factory=itertools.count)
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
+    _came: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def ask(self, model: str, keep_alive: str = "1s", via: Server | None = None) -> str:
         """Ask one question, streamed; return what became of it."""
@@ -64,6 +65,7 @@ class Load:
             how, said = "broken", repr(error)
         cluster.history.note("answered", part="", ask=mark, how=how, by="", names=(said[:SHOWN],))
         self.whole += how == "whole"
+        self._came.set()
         return how
 
     async def _chat(self, url: str, body: object) -> tuple[str, str]:
@@ -89,8 +91,9 @@ class Load:
         """Wait for so many more whole answers. Raises TimeoutError when they don't come."""
         wanted = self.whole + more
         async with asyncio.timeout(PATIENCE_S):
-            while self.whole < wanted:  # noqa: ASYNC110 - clients count in other tasks
-                await asyncio.sleep(PAUSE_S)
+            while self.whole < wanted:
+                self._came.clear()
+                await self._came.wait()
 
     async def change_aliases(self) -> None:
         """Make and delete aliases through one gateway after the other, and list them there."""

@@ -34,6 +34,7 @@ from .report import (
     ModelPart,
     ModelsPart,
     StepPart,
+    WayKind,
 )
 from .steps import step_parts
 from .trace import Ran, Trace
@@ -54,7 +55,7 @@ class Way:
         table = RouteTable(entries, mounts)
         route = table.find(asked.path)
         method = "GET" if asked.method == "HEAD" else asked.method
-        self.kind = "edge"
+        self.kind: WayKind = "edge"
         self.route, self.module, self.source = asked.path, "", ""
         if route is not None and method in route.methods:
             endpoint = next(
@@ -114,7 +115,7 @@ class Assembly:
                 body=self._body,
                 body_bytes=len(asked.body or b""),
             ),
-            way=way.kind,  # type: ignore[arg-type]
+            way=way.kind,
             route=way.route,
             mapping=self._module.mapping,
             models=ModelsPart(source=models.source, where=models.where, count=models.count),
@@ -210,7 +211,7 @@ class Assembly:
     def _call(self, request: Request) -> CallPart:
         body = as_json(request.body) if request.body else UNSET
         part = CallPart(
-            purpose=request.purpose,  # type: ignore[arg-type]
+            purpose=request.purpose,
             method=request.method,
             path=request.target,
             headers={

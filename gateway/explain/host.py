@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self
 from ..upstream.identity import GREETING
 from .asked import Answered
 from .models import OPENAI, V0, V1, Models
+from .report import Purpose
 
 LOAD, UNLOAD, DOWNLOAD = f"{V1}/load", f"{V1}/unload", f"{V1}/download"
 LISTS = (V1, V0, OPENAI)
@@ -42,9 +43,9 @@ class Request:
         return self.target.partition("?")[0]
 
     @property
-    def purpose(self) -> str:
+    def purpose(self) -> Purpose:
         """What it is for, as far as the route and the body tell."""
-        known = {LOAD: "load", UNLOAD: "unload"}
+        known: dict[str, Purpose] = {LOAD: "load", UNLOAD: "unload"}
         if self.method == "GET" and self.path in LISTS:
             return "list"
         if self.method == "POST" and self.path in known:

@@ -11,6 +11,9 @@ from typing import Any, Literal
 from msgspec import UNSET, Struct, UnsetType, field
 
 FieldVerdict = Literal["sent", "read", "not sent", "ignored", "refused", "unknown", "passed on"]
+Purpose = Literal["list", "load", "unload", "download", "warm", "answer"]
+WayKind = Literal["plan", "passed on", "edge"]
+"""`edge`: it is answered before any rule is looked at, such as a 404."""
 StepVerdict = Literal["done", "passed", "skipped", "refused", "ended", "not reached"]
 
 
@@ -117,7 +120,7 @@ class ChangedPart(Struct, kw_only=True):
 class CallPart(Struct, kw_only=True):
     """One request that LM Studio would get."""
 
-    purpose: Literal["list", "load", "unload", "download", "warm", "answer"]
+    purpose: Purpose
     method: str
     path: str
     headers: dict[str, str]
@@ -160,8 +163,7 @@ class Explanation(Struct, kw_only=True):
     """The whole explanation."""
 
     request: AskedPart
-    way: Literal["plan", "passed on", "edge"]
-    """`edge`: it is answered before any rule is looked at, such as a 404."""
+    way: WayKind
     route: str
     mapping: str
     models: ModelsPart

@@ -38,7 +38,7 @@ from .unknown_keys import Sampler, find_unknown
 from .version import find_version
 
 # Its series of creation times say nothing that Prometheus needs, and double those of counters.
-disable_created_metrics()  # type: ignore[no-untyped-call]
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types there
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))

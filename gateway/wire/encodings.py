@@ -205,10 +205,10 @@ def _has_zlib_header(data: bytes) -> bool:
 def _zstd() -> ModuleType | None:
     """Return the library for zstd, loaded at its first use; None where Python lacks it."""
     try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]
+        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # Python 3.14 has it
     except ImportError:
         try:
-            from backports import zstd  # type: ignore[no-redef,unused-ignore]
+            from backports import zstd  # type: ignore[no-redef,unused-ignore]  # and others do not
         except ImportError:
             return None
     library: ModuleType = zstd

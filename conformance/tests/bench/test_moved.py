@@ -85,7 +85,7 @@ def test_the_build_of_python_is_told(configured: str, kind: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_requests_of_every_kind_are_made(task: str) -> None:
     """Those that are called large have more than a hundred kilobytes, or get that."""
-    message = request("ollama", task)  # type: ignore[arg-type]
+    message = request("ollama", task)  # type: ignore[arg-type]  # a text of a parametrized test
 
     assert message is not None
     assert (len(message) > 100_000 or task == "embed256") == (task in LARGE)

@@ -42,7 +42,7 @@ def make_frames(request: Frame, flaw: Flaw) -> list[Frame]:
     ]
     if calls and flaw == "string_arguments":
         for call in calls:
-            call["function"]["arguments"] = json.dumps(call["function"]["arguments"])  # type: ignore[index]
+            call["function"]["arguments"] = json.dumps(call["function"]["arguments"])  # type: ignore[index]  # JSON
     pieces: list[Frame] = [{"content": "", "tool_calls": calls}] if calls else []
     pieces += [] if calls else [{"content": text} for text in ("Figs ", "and ", "limes.")]
     frames = [frame_of(request, piece, done=False) for piece in pieces]

@@ -260,7 +260,7 @@ async def test_memory_may_run_out() -> None:
 async def test_an_unload_cuts_what_the_instance_is_saying() -> None:
     """The stream ends with an error event and without its mark."""
     async with StandIn(rate=30) as standin, speak_to(standin) as client:
-        await standin.app.host.table.load(standin.app.host.table.find_model(SILENT)[0])  # type: ignore[index]
+        await standin.app.host.table.load(standin.app.host.table.find_model(SILENT)[0])  # type: ignore[index]  # it has it
         asking = asyncio.create_task(stream(client, ask(SILENT)))
         assert await standin.log.wait_until(lambda: bool(standin.seen and standin.seen[0].status))
         await client.post("/api/v1/models/unload", json={"instance_id": SILENT})

@@ -117,7 +117,7 @@ async def test_the_list_is_bounded_and_escaped(monkeypatch: pytest.MonkeyPatch) 
         for number in range(4):
             tasks.append(begin(pair, f"agent-{number}{SCRIPT}"))
             seen = f"agent-{number}" if number < 2 else f"{number - 1} more wait"
-            await page.until(lambda shown, seen=seen: seen in shown["queue"])  # type: ignore[misc]
+            await page.until(lambda shown, seen=seen: seen in shown["queue"])  # type: ignore[misc]  # a default has no type
         at_first = (await pair.client.get(PAGE)).text
         for shown in (page.sections["queue"], at_first[at_first.index('id="queue"') :]):
             assert "agent-0&lt;script&gt;" in shown

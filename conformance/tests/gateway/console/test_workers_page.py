@@ -64,7 +64,7 @@ class Gateway:
 
     def pid(self, client: httpx.Client) -> int:
         """Return the process that serves a client's connection."""
-        stream = client._transport._pool.connections[0]._connection  # type: ignore[attr-defined]
+        stream = client._transport._pool.connections[0]._connection  # type: ignore[attr-defined]  # httpx shows it nowhere else
         port = stream._network_stream.get_extra_info("client_addr")[1]
         for child in psutil.Process(self.server.pid).children():
             if any(each.raddr and each.raddr.port == port for each in child.net_connections()):

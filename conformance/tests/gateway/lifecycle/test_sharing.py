@@ -158,7 +158,7 @@ async def test_a_load_under_way_is_waited_for_when_the_store_dies(
         ]
         with redis.Redis(port=server.port) as client:
             async with asyncio.timeout(LONG_S):
-                while client.pubsub_numsub("{olgate}:news") != [(b"{olgate}:news", 6)]:  # noqa: ASYNC110
+                while client.pubsub_numsub("{olgate}:news") != [(b"{olgate}:news", 6)]:  # noqa: ASYNC110 - Redis tells nobody
                     await asyncio.sleep(0.02)
         first.script({"match": {"path": LOAD}, "hold": "load"})
         asking = [asyncio.create_task(first.post("/api/chat", chat(COLD)))]
@@ -248,15 +248,35 @@ async def test_an_instance_that_another_gateway_loaded_anew_is_not_unloaded(
         await second.until_answered(UNLOAD)
 
 
+class Calls(list[str]):
+    """The names of calls of the store, as they come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._came = asyncio.Event()
+
+    def note(self, name: str) -> None:
+        """Add a call."""
+        self.append(name)
+        self._came.set()
+
+    async def until(self, name: str, more: int) -> None:
+        """Wait until the store was called so many times more."""
+        wanted = self.count(name) + more
+        async with asyncio.timeout(60):
+            while self.count(name) < wanted:
+                self._came.clear()
+                await self._came.wait()
+
+
 @pytest.fixture
-def store_calls(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
+def store_calls(monkeypatch: pytest.MonkeyPatch) -> tuple[Calls, Calls]:
     """Return the calls of the store on the way of requests, and those in the background."""
-    of_requests: list[str] = []
-    others: list[str] = []
+    of_requests, others = Calls(), Calls()
 
     def noting(name: str, method: Callable[..., Awaitable[object]]) -> Callable[..., object]:
         async def call(*given: object, **named: object) -> object:
-            (of_requests if current_id() else others).append(name)
+            (of_requests if current_id() else others).note(name)
             return await method(*given, **named)
 
         return call
@@ -269,7 +289,7 @@ def store_calls(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
 
 
 async def test_a_request_on_another_gateways_instance_asks_the_store_nothing(
-    tmp_path: Path, store_calls: tuple[list[str], list[str]]
+    tmp_path: Path, store_calls: tuple[Calls, Calls]
 ) -> None:
     """However long after the last one: its use stays shown, which is seen to in the background."""
     of_requests, others = store_calls
@@ -281,19 +301,19 @@ async def test_a_request_on_another_gateways_instance_asks_the_store_nothing(
     ):
         await first.post("/api/chat", chat(COLD, keep_alive="1h"))
         await second.running()
-        await until_called(others, "wanted_unloads", others.count("wanted_unloads") + 3)
+        await others.until("wanted_unloads", more=3)
         shown = others.count("use_instances")
         for _ in range(3):
             of_requests.clear()
             assert 200 == (await second.post("/api/chat", chat(COLD))).status_code
             assert [] == of_requests
-            await until_called(others, "wanted_unloads", others.count("wanted_unloads") + 3)
+            await others.until("wanted_unloads", more=3)
         assert shown == others.count("use_instances")
         assert 1 == len(first.asked(LOAD))
 
 
 async def test_an_idle_use_is_taken_back_for_an_unload(
-    tmp_path: Path, store_calls: tuple[list[str], list[str]]
+    tmp_path: Path, store_calls: tuple[Calls, Calls]
 ) -> None:
     """By the gateways that have shown theirs, and the unload does not wait for a second try."""
     store = tmp_path / "olgate.db"
@@ -312,13 +332,6 @@ async def test_an_idle_use_is_taken_back_for_an_unload(
         # Each of them loads it by an order, and not by a request to an instance that is gone.
         assert 200 == (await third.post("/api/chat", chat(COLD))).status_code
         assert 2 == len(first.asked(LOAD))
-
-
-async def until_called(calls: list[str], name: str, times: int) -> None:
-    """Wait until the store was called so often."""
-    async with asyncio.timeout(60):
-        while calls.count(name) < times:  # noqa: ASYNC110 - work in the background does it
-            await asyncio.sleep(0.01)
 
 
 async def test_a_load_that_one_gateway_has_lost_is_no_load_for_another(

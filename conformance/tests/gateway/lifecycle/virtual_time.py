@@ -98,9 +98,9 @@ def _clocks(loop: VirtualLoop) -> Iterator[None]:
         if name.startswith(ROOMS) and getattr(module, "time", None) is time
     ]
     for module in modules:
-        module.time = clock  # type: ignore[attr-defined]
+        module.time = clock  # type: ignore[attr-defined]  # it imports `time`
     try:
         yield
     finally:
         for module in modules:
-            module.time = time  # type: ignore[attr-defined]
+            module.time = time  # type: ignore[attr-defined]  # as above

@@ -26,7 +26,7 @@ LINE = "x" * 199
 def pipe() -> Iterator[tuple[int, TextIO]]:
     """Lend both ends of a pipe, the second as a stream that does not buffer."""
     reading, writing = os.pipe()
-    stream = open(writing, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    stream = open(writing, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - lent until the test ends
     try:
         yield reading, stream
     finally:

@@ -76,7 +76,7 @@ async def ask(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await Edge(app, TABLE, Settings(), gates)(scope, receive, send)  # type: ignore[arg-type]
+    await Edge(app, TABLE, Settings(), gates)(scope, receive, send)  # type: ignore[arg-type]  # scope is a dict
     start = {name.decode(): value.decode() for name, value in sent[0].get("headers", [])}
     assert start.pop("x-request-id")
     return Seen(sent[0]["status"], start, b"".join(each.get("body", b"") for each in sent[1:]))
@@ -392,7 +392,7 @@ async def test_a_lifespan_is_handed_on() -> None:
         return {}
 
     with capture_logs() as lines:
-        await Edge(app, TABLE, Settings())({"type": "lifespan"}, nothing, nothing)  # type: ignore[arg-type]
+        await Edge(app, TABLE, Settings())({"type": "lifespan"}, nothing, nothing)  # type: ignore[arg-type]  # all are dicts
 
     assert [{"type": "lifespan"}] == handed_on
     assert [] == lines

@@ -27,7 +27,7 @@ async def test_tokens_are_not_held_back_on_a_socket_that_does_not_name_tcp() -> 
     connected: asyncio.Future[asyncio.Transport] = asyncio.get_running_loop().create_future()
 
     class Noting(ClientHttp):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
             super().connection_made(transport)
             connected.set_result(transport)
 

@@ -152,7 +152,7 @@ def test_who_may_ask_with_keys(scope: dict[str, Any], status: int) -> None:
 def test_who_may_ask_without_keys() -> None:
     """Any caller on this machine if there are none before or none after."""
     for before, after in ((settings_with(), settings_with("a")), (settings_with("a"), Settings())):
-        live = LiveSettings(before, lambda after=after: after)  # type: ignore[misc]
+        live = LiveSettings(before, lambda after=after: after)  # type: ignore[misc]  # a default has no type
         assert 200 == Reloads(live).answer(scope_of("127.0.0.1"))[0]
 
 

@@ -22,7 +22,9 @@ async def serve() -> AsyncIterator[Serve]:
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             server.connections += 1
-            tasks.add(asyncio.current_task())  # type: ignore[arg-type]
+            task = asyncio.current_task()
+            assert task is not None
+            tasks.add(task)
             try:
                 while True:
                     head = await reader.readuntil(b"\r\n\r\n")

@@ -37,7 +37,7 @@ async def serving(issued: trustme.LeafCert) -> AsyncIterator[str]:
 
 async def fetched(url: str, **settings: str | bool) -> bytes | str:
     """Return the body, or the words of the failure, which is `tls`."""
-    upstream = Upstream(UpstreamSettings(url=url, **settings))  # type: ignore[arg-type]
+    upstream = Upstream(UpstreamSettings(url=url, **settings))  # type: ignore[arg-type]  # of any key
     try:
         return await upstream.fetch("GET", "/v1/models")
     except UpstreamFailure as failure:

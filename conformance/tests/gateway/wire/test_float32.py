@@ -209,8 +209,8 @@ def test_a_thread_loads_them_itself(unloaded: float32._Libraries) -> None:
 def test_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that writes other exponents than Go would not be noticed otherwise."""
     module = type(sys)("orjson")
-    module.OPT_SERIALIZE_NUMPY = 0  # type: ignore[attr-defined]
-    module.dumps = lambda numbers, option: str(numbers.tolist()).encode()  # type: ignore[attr-defined]
+    module.OPT_SERIALIZE_NUMPY = 0  # type: ignore[attr-defined]  # a made module
+    module.dumps = lambda numbers, option: str(numbers.tolist()).encode()  # type: ignore[attr-defined]  # a made module
     monkeypatch.setitem(sys.modules, "orjson", module)
     libraries = float32._Libraries()
     libraries.load()

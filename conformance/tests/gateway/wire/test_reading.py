@@ -267,7 +267,9 @@ def test_null_is_absent(reader: Reader) -> None:
     assert ChatRequest() == read("null", reader)
     request = read('{"model":null,"tools":[null],"context":[null],"files":{"a":null}}', reader)
     assert ChatRequest(model=None, tools=[Tool()], context=[0], files={"a": ""}) == request
-    assert UNSET is read('{"tools":[{"type":null}]}', reader).tools[0].type  # type: ignore[index]
+    tools = read('{"tools":[{"type":null}]}', reader).tools
+    assert tools
+    assert UNSET is tools[0].type
 
 
 def test_null_options_stay_raw() -> None:
@@ -308,7 +310,10 @@ def test_keys_inside_open_values_keep_their_case() -> None:
     assert '{"Model":1,"STREAM":2}' == raw_text(request.format)
     assert {"Model": "f"} == request.files
     assert {"Role": [{"Content": 1}]} == request.extra
-    function = request.messages[0].tool_calls[0].function  # type: ignore[index]
+    assert request.messages
+    calls = request.messages[0].tool_calls
+    assert calls
+    function = calls[0].function
     assert isinstance(function, Function)
     assert ("f", '{"B":1.50,"a":{"Name":1e2}}') == (function.name, raw_text(function.arguments))
 

@@ -122,8 +122,8 @@ def test_vectors_are_not_decoded_with_the_answer(monkeypatch: pytest.MonkeyPatch
 def test_vectors_in_an_unusual_place_are_those_that_were_sent() -> None:
     """A second decode finds them."""
     long = b"[%b0]" % (b"0.5," * 10_000)
-    data = rb'{"data":[{"embedding":%b,"index":0},{"embeddin\u0067":[0],"index":1}]}' % long
+    data = rb'{"data":[{"embeddin\u0067":[0],"index":0},{"embedding":%b,"index":1}]}' % long
 
     answer = answers.read_answer(CALL, data)
 
-    assert [long, b"[0]"] == [bytes(each.embedding) for each in answer.data]
+    assert [b"[0]", long] == [bytes(each.embedding) for each in answer.data]

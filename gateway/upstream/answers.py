@@ -237,11 +237,12 @@ async def open_events(exchange: Exchange, joiner: Joiner | None = None) -> Event
     sample = start
     left = b""
     if joiner is not None:
-        opening, blank, left = start.partition(b"\n\n")
-        start = opening + blank
+        start, left = _cut_after_event(start)
     events = stream.decode(start)
     while not events:
         data, left = left or await exchange.read(), b""
+        if joiner is not None:
+            data, left = _cut_after_event(data)
         events = stream.decode(data)
         if len(sample) < _SAMPLE_BYTES:
             sample += data
@@ -254,6 +255,12 @@ async def open_events(exchange: Exchange, joiner: Joiner | None = None) -> Event
     if joiner is not None:
         joiner.hold(left)
     return stream
+
+
+def _cut_after_event(data: bytes) -> tuple[bytes, bytes]:
+    """Return the bytes up to the first blank line, and the others: they begin with an event."""
+    event, blank, left = data.partition(b"\n\n")
+    return event + blank, left
 
 
 def _no_event(sample: bytes) -> UpstreamFailure:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.tests.bench.test_work import count_calls
 from gateway.upstream.joining import Joiner
 from gateway.upstream.sse import SseDecoder
 
@@ -85,7 +86,7 @@ def test_an_empty_piece_is_not_counted() -> None:
     words = ["", "a", "", "b", ""]
     data, count = joined(b"".join(event({"content": word}) for word in words))
 
-    assert ["ab"] == texts(data)
+    assert ["", "ab"] == texts(data)
     assert 1 == count
 
 
@@ -157,3 +158,21 @@ def test_no_text_is_lost(said: list[tuple[str, str]], at: list[int]) -> None:
     assert sum(bool(text) for _, text in said) == joiner.joined + sum(
         bool(text) for name in ("content", "reasoning_content") for text in texts(got, name)
     )
+
+
+def test_a_token_that_is_gathered_costs_one_call() -> None:
+    """Nothing is looked at before the end, or before many have come."""
+    joiner = Joiner(NAMES)
+    one = event({"content": "word "})
+
+    assert 1 == count_calls(lambda: joiner.feed(one)) - count_calls(lambda: None)
+
+
+def test_more_alike_events_cost_few_more_calls() -> None:
+    """The end of a row is searched in halves, and the row is joined as a whole."""
+
+    def calls(number: int) -> int:
+        data = event({"content": "word "}) * number + b"data: [DONE]\n\n"
+        return count_calls(lambda: Joiner(NAMES).feed(data))
+
+    assert calls(10) == calls(200)

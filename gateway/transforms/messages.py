@@ -90,7 +90,19 @@ def _with_tool_call_ids(messages: list[ollama.Message]) -> list[internal.Identif
     >>> told.tool_call_id == asked.tool_calls[0].id
     True
     """
-    turns = _Pairing(messages).turns
+    turns = [
+        _Turn(
+            message=message,
+            role=sent_role(message.role),
+            calls=_calls(message) if message.tool_calls else [],
+            sent_id=message.tool_call_id or "",
+        )
+        for message in messages
+    ]
+    if not any(turn.calls for turn in turns):
+        # There is nothing to pair, as in most conversations.
+        return [_identified(turn) for turn in turns]
+    _Pairing(turns)
     taken = {turn.sent_id for turn in turns if turn.sent_id}
     taken.update(call.id for turn in turns for call in turn.calls if call.id)
     for place, turn in enumerate(turns):
@@ -270,23 +282,14 @@ class _Pending:
 
 
 class _Pairing:
-    """Walks a conversation once and finds the tool call of every tool result."""
+    """Walks a conversation once and notes the tool call that every tool result answers."""
 
-    def __init__(self, messages: list[ollama.Message]) -> None:
-        self.turns = [
-            _Turn(
-                message=message,
-                role=sent_role(message.role),
-                calls=_calls(message),
-                sent_id=message.tool_call_id or "",
-            )
-            for message in messages
-        ]
-        self._ids_of_calls = {call.id for turn in self.turns for call in turn.calls if call.id}
+    def __init__(self, turns: list[_Turn]) -> None:
+        self._ids_of_calls = {call.id for turn in turns for call in turn.calls if call.id}
         self._known: dict[str, _Call] = {}
         self._pending = _Pending()
         role_before = ""
-        for turn in self.turns:
+        for turn in turns:
             if turn.calls:
                 joins = turn.role == role_before == "assistant"
                 if not joins:

@@ -17,7 +17,14 @@ from ..faults import UpstreamFailure
 from ..observability.record import current, sampled
 from ..runtime.context import RequestContext
 from ..runtime.outcome import StreamCall, Translator
-from ..upstream.answers import DONE, EventStream, is_filler, raise_error_event, read_odd
+from ..upstream.answers import (
+    DONE,
+    EventStream,
+    is_filler,
+    may_be_error,
+    raise_error_event,
+    read_odd,
+)
 from ..upstream.exchange import BLANKS
 from ..upstream.sse import Event
 from ..upstream.stated_errors import read_error
@@ -150,7 +157,8 @@ class Frames:
                     if (chunk := self._read_odd(event)) is None:
                         continue
                 # An error may come without its event line (docs/facts/lmstudio.md#stream-errors).
-                if not chunk.choices or (
+                # Nearly every stream has one chunk that has nothing but `usage`.
+                if (not chunk.choices and (not chunk.usage or may_be_error(event))) or (
                     chunk.error is not UNSET and bytes(chunk.error) != b"null"
                 ):
                     raise_error_event(event)

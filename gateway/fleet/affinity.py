@@ -3,8 +3,7 @@ The hash of a request's beginning: LM Studio keeps the prompt's cache of what be
 
 A beginning is the model, the system text, the tools, and the messages up to the first one of the
 user. All requests of one conversation have the same beginning, and so have conversations that share
-a long system text and a first question. Which members of a request these are is said by the rules
-of each operation (`begins`); nothing here knows an operation.
+a long system text and a first question. Which members of a request these are is said in `needs`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ async def list_running(fleet: Fleet) -> list[internal.RunningInstance]:
     """
     await fleet.union.refresh(0.0)
     found: list[internal.RunningInstance] = []
-    for number, view in fleet.union.views():
+    for number, view in fleet.union.names.views():
         host = fleet.hosts[number]
         if not host.is_away:
             found += host.lifecycle.running([row for row in view.rows if host.serves(row)])
@@ -33,7 +33,7 @@ async def unload(fleet: Fleet, name: str) -> None:
     Raises the first failure, after all hosts were asked.
     """
     await fleet.union.refresh(fleet.union.max_age_s)
-    homes = fleet.union.resolve(name.strip())
+    homes = fleet.union.names.resolve(name.strip())
     if homes is None:
         return
     work = [

@@ -17,7 +17,6 @@ from typing import Any
 from ..catalogue.catalogue import Catalogue
 from ..catalogue.downloads import Downloads
 from ..catalogue.presence import HostState
-from ..catalogue.slots import slots_of
 from ..faults import StartProblem, afresh
 from ..observability.journal import get_logger
 from ..observability.record import background, current
@@ -31,14 +30,12 @@ from .draining import Draining
 from .ejection import EjectionRules, Ejections
 from .host import Host, Names, find_host
 from .offers import Offers
-from .placement import Needs, rank
+from .placing import Placing
 from .pulls import Pulls
 from .retry_budget import RetryBudget
 from .sessions import Sessions
-from .snapshot import facts_at, facts_of, snapshot
 from .ticket import Ticket
-from .union import Homes, Union
-from .view import ModelHomes, View
+from .union import Union
 
 GONE = -1
 """The number of a host that was removed."""
@@ -59,22 +56,15 @@ class Fleet:
         self.hosts: tuple[Host, ...] = ()
         self.union = Union(settings, names.pulled, lambda: self.hosts)
         self.union.when_late = self.note_late
-        self.union.when_changed.append(self._forget_homes)
         self.retries = RetryBudget(settings.placement.retry_percent, settings.placement.retry_least)
         self.sessions = Sessions(names.store.board, settings.fleet.session_s)
         self.draining = Draining(names.store.board)
-        self._homes: dict[str, ModelHomes] = {}
-        self._homes_of: dict[str, dict[str, Homes]] = {}
-        """What they were made of, by the model's `instances_of` and by their keys."""
-        self._view: View | None = None
         self._looked: dict[object, tuple[int, ...]] = {}
         """What `look_again` has found for requests that are alike, while homes are offered."""
         self.offers = Offers(self.queue, self.union.refresh)
         self.offers.when_offering = self._looked.clear
         self.union.when_changed.append(self.offers.note)
         self.draining.when_taken_back = self.offers.note
-        self._late: set[int] = set()
-        """The numbers of hosts whose list was not there in time."""
         self._must_probe = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = get_logger()
@@ -103,11 +93,18 @@ class Fleet:
         self.ejections = Ejections(
             [host.settings.tier for host in hosts], EjectionRules(), random.random
         )
-        self._late = {host.number for host in hosts if host.is_late}
         self.draining.use(hosts, is_one=self.is_one)
         for host in hosts:
             if host.is_away:
                 self.ejections.note_failure(host.number, "connect", time.monotonic())
+        self._placing = Placing(
+            hosts,
+            self.union.names.changed,
+            self.running,
+            self.ejections,
+            self.draining,
+            self._settings.placement.spread,
+        )
         self.union.note_change()
 
     async def start(self, *, tells_of_hosts: bool) -> None:
@@ -179,7 +176,7 @@ class Fleet:
             self._watch(host)
 
     def _watch(self, host: Host) -> None:
-        host.watch(self._note_host, self.union.note_change, self.union.note_outdated)
+        host.watch(self._note_host, lambda: self._note_list(host), self.union.note_outdated)
 
     async def _drain(self, host: Host, *, is_counted: bool) -> None:
         """Close a host that is none any more, once its requests have ended or had their time."""
@@ -234,12 +231,12 @@ class Fleet:
             # It has a slot there.
             ranked: tuple[int, ...] = (sent_to.number,)
         else:
-            ranked = self._ranked(ticket, homes)
+            ranked = self._placing.rank(ticket, homes)
         if ranked and self.ejections.shut_until[ranked[0]] == inf:
             # Every home is away. One may be back since it was last asked.
             await self.union.ask_again(homes.rows)
-            homes = self.union.resolve(name.strip()) or homes
-            ranked = self._ranked(ticket, homes)
+            homes = self.union.names.resolve(name.strip()) or homes
+            ranked = self._placing.rank(ticket, homes)
             if ranked and self.ejections.shut_until[ranked[0]] == inf:
                 failure = self.hosts[ranked[0]].failure
                 ticket.host = self.hosts[ranked[0]]
@@ -258,7 +255,7 @@ class Fleet:
 
     def look_again(self, ticket: Ticket) -> None:
         """Note in the ticket of a request that waits which hosts could serve it best now."""
-        homes = self.union.resolve(ticket.name.strip())
+        homes = self.union.names.resolve(ticket.name.strip())
         if homes is None:
             return
         # Many requests that wait are alike; the order of their hosts does not matter here.
@@ -266,78 +263,16 @@ class Fleet:
         alike = (homes.key, ticket.mask, ticket.context, ticket.pinned, tried)
         ranked = self._looked.get(alike)
         if ranked is None:
-            ranked = self._looked[alike] = self._ranked(ticket, homes)
+            ranked = self._looked[alike] = self._placing.rank(ticket, homes)
         ticket.homes, ticket.rows, ticket.ranked = homes.hosts, homes.rows, ranked
 
     def default(self, ticket: Ticket) -> Host:
         """Choose the host of a request that names no model."""
         ticket.homes = frozenset(range(len(self.hosts)))
-        if ticket.pinned is not None:
-            host = self.hosts[ticket.pinned]
-        else:
-            now = time.monotonic()
-            host = min(
-                self.hosts,
-                key=lambda host: (
-                    host.number in self.draining.numbers,
-                    host.number in ticket.tried,
-                    self.ejections.shut_until[host.number] > now or host.is_late,
-                    host.settings.tier,
-                    self.running[host.number] / slots_of(host.settings, None),
-                    host.number,
-                ),
-            )
+        host = self.hosts[self._placing.rank_any(ticket)]
         ticket.take(host, None)
         current().host = host.name
         return host
-
-    def _ranked(self, ticket: Ticket, homes: Homes) -> tuple[int, ...]:
-        """Return the numbers of the hosts that may serve, best first."""
-        now = time.monotonic()
-        if self._view is None:
-            self._view = snapshot(
-                self.hosts,
-                [number for number, _ in self.union.views()],
-                self._homes,
-                self.running,
-                self.ejections.shut_until,
-            )
-        view = self._view
-        if homes.key not in self._homes:
-            self._homes[homes.key] = ModelHomes(facts_of(self.hosts, homes))
-            for instances_of in {row.instances_of for row in homes.rows.values()}:
-                self._homes_of.setdefault(instances_of, {})[homes.key] = homes
-        late, tried = self._late, ticket.tried
-        out = tried | self.draining.numbers
-        # A drained home comes last: the model is known there, and a use of it is refused. After a
-        # failure that would hide the reason.
-        last = (out,) if ticket.last_failure is not None else (out, tried)
-        # What nobody can do is refused by the request's plan, in Ollama's words.
-        for mask in (ticket.mask, 0):
-            for without in (out | late, *last):
-                needs = Needs(
-                    homes.key,
-                    ticket.context,
-                    ticket.key,
-                    mask,
-                    ticket.pinned,
-                    frozenset(without),
-                )
-                if ranked := rank(needs, view, now, self._settings.placement.spread):
-                    return ranked
-        return ()
-
-    def _forget_homes(self) -> None:
-        self._homes, self._homes_of = {}, {}
-        self._view = None
-
-    def _note_loading(self, host: Host, instances_of: str) -> None:
-        """Have placement know that a host loads a model now, or does so no more."""
-        for key, homes in self._homes_of.get(instances_of, {}).items():
-            row = homes.rows.get(host.number)
-            if row is not None:
-                by_host = {**self._homes[key].by_host, host.number: facts_at(host, row)}
-                self._homes[key] = ModelHomes(by_host)
 
     # -- seats --------------------------------------------------------------------------------
 
@@ -348,7 +283,7 @@ class Fleet:
             key = row.instances_of
             host.loading[key] = host.loading.get(key, 0) + 1
             if host.loading[key] == 1:
-                self._note_loading(host, key)
+                self._placing.note_loading(host, key)
 
     def give_back(self, host: Host, row: Row | None) -> None:
         """Count it no more."""
@@ -358,7 +293,7 @@ class Fleet:
             host.loading[key] -= 1
             if not host.loading[key]:
                 del host.loading[key]
-                self._note_loading(host, key)
+                self._placing.note_loading(host, key)
 
     def _count(self, host: Host, more: int) -> None:
         host.running += more
@@ -392,13 +327,19 @@ class Fleet:
         """Note that a host's list was not there in time: others come first until it is."""
         host.note_late()
         if host.number != GONE:
-            self._late.add(host.number)
+            self._placing.late.add(host.number)
+
+    def _note_list(self, host: Host) -> None:
+        if host.number != GONE:
+            self.union.note_change(host)
 
     def _note_host(self, host: Host, is_well: bool) -> None:
         if host.number == GONE:
             return
         if is_well:
-            self._late.discard(host.number)
+            self._placing.late.discard(host.number)
+        if self.union.names.is_news(host):
+            self.union.note_change(host)
         now = time.monotonic()
         before = self.ejections.state(host.number, now)
         self.ejections.note_probe(host.number, now, is_well=is_well)

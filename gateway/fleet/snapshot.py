@@ -4,43 +4,30 @@ The snapshot that placement decides on, made of what the hosts' lists say.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ..catalogue.slots import slots_of
 from ..types import internal
+from .homes import Homes
 from .host import Host
-from .union import Homes
 from .view import BITS, LOADED, LOADING, UNLOADED, HomeFacts, HostFacts, ModelHomes, View
 
 
-def snapshot(
+def view_of(
     hosts: Sequence[Host],
-    seen: Iterable[int],
     homes: Mapping[str, ModelHomes],
     running: Sequence[int],
     shut_until: Sequence[float],
+    held: Sequence[int],
 ) -> View:
-    """
-    Return the snapshot of all hosts.
-
-    `seen` are the numbers of those that have a list. `homes` may get more homes when they are asked
-    for.
-    """
-    held = [0] * len(hosts)
-    for number in seen:
-        held[number] = hosts[number].held()
-    return View(
-        hosts=tuple(
-            HostFacts(
-                host.name, host.settings.tier, slots_of(host.settings, None), host.settings.weight
-            )
-            for host in hosts
-        ),
-        homes=homes,
-        running=running,
-        shut_until=shut_until,
-        held=tuple(held),
+    """Return the snapshot of all hosts, which follows what it is given if that changes."""
+    facts = tuple(
+        HostFacts(
+            host.name, host.settings.tier, slots_of(host.settings, None), host.settings.weight
+        )
+        for host in hosts
     )
+    return View(facts, homes, running, shut_until, held)
 
 
 def facts_of(hosts: Sequence[Host], homes: Homes) -> dict[int, HomeFacts]:

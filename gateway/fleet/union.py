@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
 from ..catalogue.aliases import Alias
 from ..catalogue.pulled_names import PulledNames
-from ..catalogue.view import Dialect, View, fold
+from ..catalogue.view import Dialect, View
 from ..faults import UpstreamFailure, afresh
 from ..names import grammar, suggestions
 from ..observability.journal import get_logger
 from ..observability.record import background
 from ..settings.schema import Settings
 from ..types import internal
+from .homes import Homes, HomesOfNames
 from .host import Host
 
 Row = internal.CatalogueRow
@@ -35,21 +36,6 @@ _LOOK_SHARE = 1 / 8
 """The share of the cache time for which a look at the ages of all lists holds."""
 _AGAIN_S = 1.0
 """Seconds between two searches for a name that no host has."""
-_MOST_NAMES = 4096
-"""Names whose homes are remembered until a list changes."""
-
-
-class Homes(NamedTuple):
-    """
-    The hosts that have the model of a name: the row on each, by the host's number.
-
-    `key` is the same for names of the same models. `hosts` are the keys of `rows`, made once for
-    all requests.
-    """
-
-    key: str
-    rows: dict[int, Row]
-    hosts: frozenset[int]
 
 
 class Union:
@@ -64,15 +50,18 @@ class Union:
         self.max_age_s = settings.models.catalogue_ttl_s
         """Seconds for which a list is believed."""
         self._wait_s = settings.fleet.list_wait_s
-        self._forget_s = settings.fleet.forget_s
-        self._resolved: dict[str, Homes | None] = {}
+        self.names = HomesOfNames(hosts, settings.fleet.forget_s)
+        """Finds the homes of names in the lists."""
         self._searched_at = -inf
         self._listed: tuple[list[tuple[int, int]], list[tuple[int, View]], list[Row]] | None = None
         """The last list, and what it is of."""
         self._fresh_until = -inf
         """Until when no list is too old, on the monotonic clock, as of the last look at all."""
-        self._trusted: dict[str, float] = {}
-        """Until when a model counts as loaded, by `Homes.key`, as of the last look at its homes."""
+        self._trusted: dict[str, tuple[float, int]] = {}
+        """
+        Until when a model counts as loaded, by `Homes.key`, as of the last look at its homes, and
+        the number of a host where it is loaded.
+        """
         self.when_changed: list[Callable[[], None]] = []
         self.when_late: Callable[[Host], None] = Host.note_late
         """Called with a host whose list was not there in time."""
@@ -94,7 +83,7 @@ class Union:
 
     def nearest(self, name: str) -> list[str]:
         """Return the listed names most similar to an unknown one, without asking the hosts."""
-        names = dict.fromkeys(row.name for _, view in self.views() for row in view.rows)
+        names = dict.fromkeys(row.name for _, view in self.names.views() for row in view.rows)
         return suggestions.nearest(name, list(names))
 
     def invalidate(self) -> None:
@@ -149,7 +138,7 @@ class Union:
 
     async def keep(self, alias: Alias) -> None:
         """Store a derived model, for all hosts. Raises StoreFailure."""
-        homes = self.resolve(alias.name)
+        homes = self.names.resolve(alias.name)
         first = 0 if homes is None else min(homes.rows)
         # A name that a model has in other letters stays as that model has it.
         await self._hosts()[first].catalogue.keep(alias)
@@ -175,69 +164,33 @@ class Union:
         Raises UpstreamFailure if no host has ever answered.
         """
         text = name.strip()
-        found = self.resolve(text)
+        found = self.names.resolve(text)
         if found is not None and trust_loaded and self._is_trusted(found):
             return found
         await self.refresh(self.max_age_s)
-        found = self.resolve(text)
+        found = self.names.resolve(text)
         if found is None and grammar.parse(text) is not None:
             now = time.monotonic()
             if now - self._searched_at > _AGAIN_S:
                 # The model may be new. Asking at most once a second is cheap enough.
                 self._searched_at = now
                 await self.refresh(0.0 if self.max_age_s else inf)
-                found = self.resolve(text)
+                found = self.names.resolve(text)
         if found is None:
             self._log.info("unknown model", asked=text, nearest=self.nearest(text))
         return found
 
-    def resolve(self, text: str) -> Homes | None:
-        """
-        Return the homes of a name as the hosts were last seen.
-
-        The better a name fits, the more it counts: a host where it is an exact key comes before one
-        where it is that only in other letters. Hosts that have the very same model are homes, too.
-        """
-        try:
-            return self._resolved[text]
-        except KeyError:
-            pass
-        hosts = self._hosts()
-        found = {
-            number: (_precedence(view, text, row), row)
-            for number, view in self.views()
-            if (row := view.match(text)) is not None and hosts[number].serves(row)
-        }
-        homes = None
-        if found:
-            best, row = min(found.values(), key=lambda item: item[0])
-            keys = {each.request_key for rank, each in found.values() if rank == best}
-            rows = {
-                number: each
-                for number, (rank, each) in found.items()
-                if rank == best or each.request_key in keys
-            }
-            key = row.request_key if len(keys) == 1 else f"{row.request_key}\n{text}"
-            if row.made is not msgspec.UNSET:
-                key = f"{key}\n{row.name}"
-            homes = Homes(key, rows, frozenset(rows))
-        if len(self._resolved) >= _MOST_NAMES:
-            self._resolved.clear()
-        self._resolved[text] = homes
-        return homes
-
-    def views(self) -> Iterator[tuple[int, View]]:
-        """Yield the last list of each host that has one and is not forgotten, by its number."""
-        oldest = time.monotonic() - self._forget_s
-        for host in self._hosts():
-            view = host.catalogue.view
-            if view is not None and (not host.is_away or host.seen_at >= oldest):
-                yield host.number, view
-
-    def note_change(self) -> None:
-        """Take note that a host's list, or what is kept of names, has become another one."""
-        self._resolved.clear()
-        self.note_outdated()
+    def note_change(self, host: Host | None = None) -> None:
+        """Take note that a host has another list; with None that all have, or other names."""
+        self.names.note_change(host)
+        if host is None:
+            self.note_outdated()
+        else:
+            # The new list is younger than the old one, so only what it said before has to be
+            # looked at again.
+            loaded_there = [key for key, at in self._trusted.items() if at[1] == host.number]
+            for key in loaded_there:
+                del self._trusted[key]
         for act in self.when_changed:
             act()
 
@@ -271,7 +224,7 @@ class Union:
             _, pending = await asyncio.wait(asked, timeout=self._wait_s)
             for task in pending:
                 self.when_late(asked[task])
-        if next(self.views(), None) is None:
+        if next(self.names.views(), None) is None:
             await self._await_first()
         elif not asked:
             # The look costs time for each host, and so not every request makes it.
@@ -301,12 +254,13 @@ class Union:
     def _is_trusted(self, homes: Homes) -> bool:
         """Return whether a model is loaded somewhere by a list that is not too old."""
         holds_s = self.max_age_s * _LOOK_SHARE
-        now, until = time.monotonic(), self._trusted.get(homes.key, -inf)
+        now = time.monotonic()
+        until, number = self._trusted.get(homes.key, (-inf, -1))
         if now < until:
             return True
         if now < until + holds_s:
             # The request does not wait for the look at all homes.
-            self._trusted[homes.key] = now + holds_s
+            self._trusted[homes.key] = now + holds_s, number
             asyncio.get_running_loop().call_soon(self._look_at, homes, context=background())
             return True
         return self._look_at(homes)
@@ -314,27 +268,29 @@ class Union:
     def _look_at(self, homes: Homes) -> bool:
         """Look whether a model is loaded somewhere, and have lists that get old fetched."""
         hosts, now = self._hosts(), time.monotonic()
-        trusted = False
+        trusted = None
         for number, row in homes.rows.items():
             host = hosts[number]
             view = host.catalogue.view
             if view is None or host.is_away:
                 continue
             age_s = now - view.taken_at
-            trusted = trusted or (bool(row.instances) and age_s <= self.max_age_s * _TRUST_FACTOR)
+            is_young = age_s <= self.max_age_s * _TRUST_FACTOR
+            if trusted is None and row.instances and is_young:
+                trusted = number
             if age_s > self.max_age_s / 2:
                 host.catalogue.refresh_later()
-        if trusted:
-            self._trusted[homes.key] = now + self.max_age_s * _LOOK_SHARE
-        else:
+        if trusted is None:
             self._trusted.pop(homes.key, None)
-        return trusted
+            return False
+        self._trusted[homes.key] = now + self.max_age_s * _LOOK_SHARE, trusted
+        return True
 
     def _best(self) -> list[tuple[int, View]]:
         """Return hosts and their lists, the best homes first: there, of a low tier, in order."""
         hosts = self._hosts()
         return sorted(
-            self.views(),
+            self.names.views(),
             key=lambda item: (hosts[item[0]].is_away, hosts[item[0]].settings.tier, item[0]),
         )
 
@@ -392,12 +348,3 @@ def _most_capable(
             for name in internal.Capabilities.__struct_fields__
         }
     )
-
-
-def _precedence(view: View, text: str, row: Row) -> int:
-    """Return how well a name fits a row that it stands for, 0 for the best (`View.match`)."""
-    if view.made.get(folded := fold(text)) is row:
-        return 0
-    if view.exact.get(text) is row:
-        return 1
-    return 2 if view.folded.get(folded) is row else 3

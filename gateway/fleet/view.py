@@ -1,20 +1,25 @@
 """
 The snapshot that placement decides on: hosts, and which models each of them has.
 
-A view is not changed: a host's new list makes a new view, which shares with the old one what is the
-same. Only the counts of running requests and the times until which hosts are shut are live: a
-decision reads them and waits for nothing, so they don't change while it is made.
+The homes of a model are not changed: a host's new list makes new ones, which share with the old
+ones what is the same, and cost the same for any number of hosts. What a view refers to may be live:
+a decision reads it and waits for nothing, so it does not change while the decision is made.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
-from math import ceil
-from typing import Final, NamedTuple
+from math import ceil, inf
+from operator import mul
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from .hashing import scores, token_of
+
+T = TypeVar("T")
 
 LOADED: Final = 0
 LOADING: Final = 1
@@ -85,6 +90,8 @@ class Level:
     """
 
     __slots__ = (
+        "_by_host",
+        "_places",
         "_sample",
         "_shares",
         "_slots",
@@ -108,20 +115,41 @@ class Level:
         self.tier = tier
         self.step = step
         self.state = state
-        chosen = list(slots)
-        self.size = len(chosen)
-        count = 1 if len(chosen) <= 2 * PART else ceil(len(chosen) / PART)
-        cut: list[list[int]] = [[] for _ in range(count)]
-        for number in chosen:
-            cut[token_of(hosts[number].name) % count].append(number)
+        cut: list[list[int]] = [[] for _ in range(_count_parts(len(slots)))]
+        for number in sorted(slots):
+            cut[token_of(hosts[number].name) % len(cut)].append(number)
         self.parts = tuple(_part(part, slots, hosts) for part in cut if part)
+        places = iter(range(len(self.parts)))
+        self._places = [next(places) if part else None for part in cut]
+        """Where the part stands that a host's name belongs to."""
         self._tokens = tuple(token_of(f"part {place}") for place in range(len(self.parts)))
-        self._shares = tuple(
-            1 / sum(hosts[number].weight * slots[number] for number in part.numbers)
-            for part in self.parts
-        )
-        self._sample = tuple(chosen[:: max(1, len(chosen) // _SAMPLE)])
-        self._slots = sum(slots[number] for number in self._sample)
+        self._shares = tuple(map(_share_of, self.parts))
+        self._count(slots)
+
+    def _count(self, slots: Mapping[int, int]) -> None:
+        self._by_host = slots
+        self.size = len(slots)
+        self._sample = tuple(sorted(slots)[:: max(1, len(slots) // _SAMPLE)])
+        self._slots = sum([slots[number] for number in self._sample])
+
+    def with_host(self, number: int, slots: int, hosts: Sequence[HostFacts]) -> Level | None:
+        """Return the level with another number of slots on a host; 0 for none. None if empty."""
+        by_host = dict(self._by_host)
+        by_host.pop(number, None)
+        if slots:
+            by_host[number] = slots
+        place = self._places[token_of(hosts[number].name) % len(self._places)]
+        part = () if place is None else self.parts[place].numbers
+        numbers = sorted({*part, number} if slots else {*part} - {number})
+        if not by_host:
+            return None
+        if place is None or not numbers or _count_parts(len(by_host)) != len(self._places):
+            return Level(self.tier, self.step, self.state, by_host, hosts)
+        made = copy(self)
+        made.parts = _replaced(self.parts, place, _part(numbers, by_host, hosts))
+        made._shares = _replaced(self._shares, place, _share_of(made.parts[place]))
+        made._count(by_host)
+        return made
 
     def parts_for(self, key: int) -> Iterable[Part]:
         """Return the parts in the order in which a key prefers them."""
@@ -138,6 +166,19 @@ class Level:
     def mean_load(self, running: Sequence[int]) -> float:
         """Return the requests per slot with one more request; of many homes, of a sample."""
         return (sum([running[number] for number in self._sample]) + 1) / self._slots
+
+
+def _count_parts(homes: int) -> int:
+    return 1 if homes <= 2 * PART else ceil(homes / PART)
+
+
+def _share_of(part: Part) -> float:
+    total: float = sum(map(mul, part.weights, part.slots))
+    return 1 / total
+
+
+def _replaced(items: tuple[T, ...], place: int, item: T) -> tuple[T, ...]:
+    return (*items[:place], item, *items[place + 1 :])
 
 
 def _part(numbers: Sequence[int], slots: Mapping[int, int], hosts: Sequence[HostFacts]) -> Part:
@@ -157,12 +198,43 @@ def _part(numbers: Sequence[int], slots: Mapping[int, int], hosts: Sequence[Host
 class ModelHomes:
     """The homes of one model, and its levels for each kind of needs that was asked for."""
 
-    __slots__ = ("_contexts", "_levels", "by_host")
+    __slots__ = ("_contexts", "_counts", "_levels", "by_host")
 
     def __init__(self, by_host: Mapping[int, HomeFacts]) -> None:
         self.by_host = by_host
-        self._contexts = sorted({home.context for home in by_host.values() if home.context})
+        self._counts = Counter(home.context for home in by_host.values() if home.context)
+        """How many homes have each context."""
+        self._contexts = sorted(self._counts)
         self._levels: dict[tuple[int, int], tuple[Level, ...]] = {}
+
+    def with_home(
+        self, number: int, home: HomeFacts | None, hosts: Sequence[HostFacts]
+    ) -> ModelHomes:
+        """Return the homes after one is another or, with None, gone; these if nothing changes."""
+        before = self.by_host.get(number)
+        if before == home:
+            return self
+        made = copy(self)
+        by_host = made.by_host = dict(self.by_host)
+        counts = made._counts = Counter(self._counts)
+        if before is not None:
+            del by_host[number]
+            if before.context:
+                counts[before.context] -= 1
+        if home is not None:
+            by_host[number] = home
+            if home.context:
+                counts[home.context] += 1
+        made._counts = +counts
+        made._contexts = sorted(made._counts)
+        made._levels = {}
+        # Other contexts make other kinds.
+        if made._contexts == self._contexts:
+            for kind, levels in self._levels.items():
+                was = _place_of(before, kind, self._contexts, hosts[number])
+                now = _place_of(home, kind, self._contexts, hosts[number])
+                made._levels[kind] = _moved(levels, number, was, now, hosts)
+        return made
 
     def levels_for(self, mask: int, context: int, hosts: Sequence[HostFacts]) -> tuple[Level, ...]:
         """Return the levels of the homes that can do what a request needs, best first."""
@@ -172,24 +244,60 @@ class ModelHomes:
         if levels is None:
             if len(self._levels) >= _MOST_KINDS:
                 self._levels.clear()
-            levels = self._levels[kind] = self._made(mask, context, hosts)
+            levels = self._levels[kind] = self._made(kind, hosts)
         return levels
 
-    def _made(self, mask: int, context: int, hosts: Sequence[HostFacts]) -> tuple[Level, ...]:
+    def _made(self, kind: tuple[int, int], hosts: Sequence[HostFacts]) -> tuple[Level, ...]:
         sorted_in: dict[tuple[int, int, int], dict[int, int]] = {}
         for number, home in self.by_host.items():
-            if not home.lacks & mask:
-                step = _step_of(home, context)
-                host = hosts[number]
-                slots = sorted_in.setdefault((host.tier, step, home.state), {})
-                slots[number] = home.slots or host.slots
+            found = _place_of(home, kind, self._contexts, hosts[number])
+            if found is not None:
+                sorted_in.setdefault(found[0], {})[number] = found[1]
         return tuple(
             Level(*place, slots, hosts)
             for place, slots in sorted(sorted_in.items(), key=lambda item: item[0])
         )
 
 
-def _step_of(home: HomeFacts, context: int) -> int:
+_Place: TypeAlias = tuple[tuple[int, int, int], int]
+"""The tier, step and state of the level that a home is in, and its slots."""
+
+
+def _place_of(
+    home: HomeFacts | None, kind: tuple[int, int], contexts: Sequence[int], host: HostFacts
+) -> _Place | None:
+    """Return where a home belongs for a kind of needs, None if it can't serve them."""
+    mask, wish = kind
+    if home is None or home.lacks & mask:
+        return None
+    # What is enough for one wish of a kind is enough for all of them.
+    context = contexts[wish] if wish < len(contexts) else inf
+    return (host.tier, _step_of(home, context), home.state), home.slots or host.slots
+
+
+def _moved(
+    levels: tuple[Level, ...],
+    number: int,
+    before: _Place | None,
+    after: _Place | None,
+    hosts: Sequence[HostFacts],
+) -> tuple[Level, ...]:
+    """Return the levels after a home has gone from one place to another."""
+    if before == after:
+        return levels
+    found = {(level.tier, level.step, level.state): level for level in levels}
+    changes = [] if before is None else [(before[0], 0)]
+    changes += [] if after is None else [after]
+    for place, slots in changes:
+        level = found.pop(place, None)
+        if level is None:
+            found[place] = Level(*place, {number: slots}, hosts)
+        elif (made := level.with_host(number, slots, hosts)) is not None:
+            found[place] = made
+    return tuple(found[place] for place in sorted(found))
+
+
+def _step_of(home: HomeFacts, context: float) -> int:
     """Return 0 for enough context, 1 for less, 2 for a home that is not loaded."""
     if home.state == UNLOADED:
         return 2
@@ -210,7 +318,7 @@ class View:
     homes: Mapping[str, ModelHomes]
     running: Sequence[int]
     shut_until: Sequence[float]
-    held: tuple[int, ...]
+    held: Sequence[int]
 
     @classmethod
     def of(
@@ -226,37 +334,20 @@ class View:
             for number, home in by_host.items():
                 held[number] += home.state != UNLOADED
         made = {model: ModelHomes(dict(by_host)) for model, by_host in homes.items()}
-        return cls(tuple(hosts), made, running, shut_until, tuple(held))
-
-    def with_host(self, number: int, models: Mapping[str, HomeFacts]) -> View:
-        """Return the view after a host was asked what it has; this view if nothing has changed."""
-        changed: dict[str, HomeFacts | None] = {}
-        for model, homes in self.homes.items():
-            if homes.by_host.get(number) != models.get(model):
-                changed[model] = models.get(model)
-        for model, home in models.items():
-            if model not in self.homes:
-                changed[model] = home
-        return self._with(number, changed) if changed else self
+        return cls(tuple(hosts), made, running, shut_until, held)
 
     def with_home(self, model: str, number: int, home: HomeFacts | None) -> View:
         """Return the view after one home has changed, or is gone."""
-        return self._with(number, {model: home})
-
-    def _with(self, number: int, changed: Mapping[str, HomeFacts | None]) -> View:
         all_homes = dict(self.homes)
-        holds = self.held[number]
-        for model, home in changed.items():
-            homes = all_homes.get(model)
-            by_host = {} if homes is None else dict(homes.by_host)
-            before = by_host.pop(number, None)
-            holds -= before is not None and before.state != UNLOADED
-            if home is not None:
-                by_host[number] = home
-                holds += home.state != UNLOADED
-            if by_host:
-                all_homes[model] = ModelHomes(by_host)
-            else:
-                all_homes.pop(model, None)
-        held = (*self.held[:number], holds, *self.held[number + 1 :])
+        homes = all_homes.pop(model, None) or ModelHomes({})
+        before = homes.by_host.get(number)
+        homes = homes.with_home(number, home, self.hosts)
+        if homes.by_host:
+            all_homes[model] = homes
+        held = list(self.held)
+        held[number] += _is_held(home) - _is_held(before)
         return replace(self, homes=all_homes, held=held)
+
+
+def _is_held(home: HomeFacts | None) -> bool:
+    return home is not None and home.state != UNLOADED

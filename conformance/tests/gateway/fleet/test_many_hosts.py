@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from conformance.tests.gateway.interpreter import steps_of
 from gateway.catalogue.view import build_view
 from gateway.fleet.fleet import Fleet
-from gateway.fleet.host import Names
+from gateway.fleet.host import Host, Names
 from gateway.settings.schema import HostSettings, ModelSettings, Settings
 from gateway.store.sqlite import SqliteStore
 from gateway.types import internal
@@ -31,18 +33,25 @@ async def open_fleet(hosts: int) -> Fleet:
     fleet = Fleet(settings, names)
     await names.pulled.refresh()
     for host in fleet.hosts:
-        listed = internal.HostModels(
-            models=[
-                internal.HostModel(
-                    key=LOADED, kind="llm", instances=[internal.HostInstance(id=LOADED)]
-                ),
-                internal.HostModel(key=COLD, kind="llm"),
-            ]
-        )
-        host.catalogue.view = build_view(
-            "v1", time.monotonic(), listed, lambda key: "", (), OLLAMA.capabilities
-        )
+        send_list(host, LOADED)
     return fleet
+
+
+def send_list(host: Host, *loaded: str) -> None:
+    """Have a host list both models, with these loaded."""
+    listed = internal.HostModels(
+        models=[
+            internal.HostModel(
+                key=key,
+                kind="llm",
+                instances=[internal.HostInstance(id=key)] if key in loaded else [],
+            )
+            for key in (LOADED, COLD)
+        ]
+    )
+    host.catalogue.view = build_view(
+        "v1", time.monotonic(), listed, lambda key: "", (), OLLAMA.capabilities
+    )
 
 
 async def serve(fleet: Fleet, name: str) -> None:
@@ -54,13 +63,20 @@ async def serve(fleet: Fleet, name: str) -> None:
     ticket.leave()
 
 
-def steps_to_place(hosts: int, name: str) -> int:
-    """Return what a request costs after the first ones, in instructions."""
+def steps_to_place(hosts: int, name: str, *loaded: str) -> int:
+    """
+    Return what a request costs after the first ones, in instructions.
+
+    If `loaded` are given, a host has just sent another list: that it has these loaded.
+    """
     loop = asyncio.new_event_loop()
     try:
         fleet = loop.run_until_complete(open_fleet(hosts))
         for _ in range(2):
             loop.run_until_complete(serve(fleet, name))
+        if loaded:
+            send_list(fleet.hosts[hosts // 2], *loaded)
+            fleet.union.note_change(fleet.hosts[hosts // 2])
         steps = steps_of(lambda: loop.run_until_complete(serve(fleet, name)))
         loop.run_until_complete(fleet.aclose())
         return steps
@@ -71,4 +87,40 @@ def steps_to_place(hosts: int, name: str) -> int:
 def test_placing_a_request_for_a_loaded_model_costs_the_same_for_any_number_of_hosts() -> None:
     """From one part of a large pool on; a decision looks at a bounded number of homes."""
     few, many = steps_to_place(100, LOADED), steps_to_place(800, LOADED)
+    assert many < 1.5 * few
+
+
+@pytest.mark.parametrize("loaded", [(LOADED, COLD), (COLD,)], ids=["one more", "another one"])
+def test_the_first_request_after_a_new_list_costs_the_same_for_any_number_of_hosts(
+    loaded: tuple[str, ...],
+) -> None:
+    """Only the host with the new list is looked at, not all of them."""
+    few, many = steps_to_place(100, LOADED, *loaded), steps_to_place(1000, LOADED, *loaded)
+    assert many < 1.5 * few
+
+
+def steps_of_default(hosts: int) -> int:
+    """Return what the choice of a host costs for a request that names no model."""
+    loop = asyncio.new_event_loop()
+    try:
+        fleet = loop.run_until_complete(open_fleet(hosts))
+
+        def choose() -> None:
+            ticket = fleet.ticket()
+            assert ticket is not None
+            ticket.key = 12345
+            fleet.default(ticket)
+            ticket.leave()
+
+        choose()
+        steps = steps_of(choose)
+        loop.run_until_complete(fleet.aclose())
+        return steps
+    finally:
+        loop.close()
+
+
+def test_a_request_without_a_model_costs_the_same_for_any_number_of_hosts() -> None:
+    """One part of them is looked at."""
+    few, many = steps_of_default(100), steps_of_default(1000)
     assert many < 1.5 * few

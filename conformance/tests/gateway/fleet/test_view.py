@@ -5,11 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.fleet.view import LOADED, LOADING, UNLOADED, HomeFacts, HostFacts, View
+from gateway.fleet.view import LOADED, LOADING, UNLOADED, HomeFacts, HostFacts, ModelHomes, View
 
 HOSTS = [HostFacts(name) for name in "abc"]
-homes = st.builds(HomeFacts, st.sampled_from([LOADED, LOADING, UNLOADED]), st.sampled_from([0, 9]))
-lists = st.dictionaries(st.sampled_from(["x", "y", "z"]), homes)
+homes = st.builds(
+    HomeFacts,
+    st.sampled_from([LOADED, LOADING, UNLOADED]),
+    st.sampled_from([0, 5, 9]),
+    st.sampled_from([0, 2]),
+    st.sampled_from([0, 8]),
+)
 
 
 def view_of(by_host: list[dict[str, HomeFacts]]) -> View:
@@ -21,29 +26,50 @@ def view_of(by_host: list[dict[str, HomeFacts]]) -> View:
     return View.of(HOSTS, models, [0] * 3, [0.0] * 3)
 
 
-def shown(view: View) -> object:
-    """Return what a view says, to compare it with another."""
-    return {model: homes.by_host for model, homes in view.homes.items()}, view.held
-
-
-@given(st.lists(lists, min_size=3, max_size=3), st.integers(0, 2), lists)
-def test_a_new_list_of_one_host(
-    before: list[dict[str, HomeFacts]], number: int, listed: dict[str, HomeFacts]
+@given(
+    st.integers(1, 60),
+    st.lists(st.tuples(st.integers(0, 59), st.none() | homes), max_size=40),
+    st.lists(st.tuples(st.sampled_from([0, 2]), st.sampled_from([0, 5, 9, 12]))),
+)
+def test_homes_that_change_one_by_one(
+    count: int,
+    changes: list[tuple[int, HomeFacts | None]],
+    kinds: list[tuple[int, int]],
 ) -> None:
-    """It is as if the view had been made of all lists; the old view stays as it was."""
-    view = view_of(before)
-    was = shown(view)
-    after = view.with_host(number, listed)
+    """The levels are as if they had been made of all homes; those of before stay as they were."""
+    facts = [HostFacts(f"host {n}", 1 + n % 2, 1 + n % 3, 1.0 + n % 2) for n in range(60)]
+    by_host = {number: HomeFacts(LOADED, 9) for number in range(count)}
+    known = first = ModelHomes(dict(by_host))
+    before = [levels_of(first, kind, facts) for kind in kinds]
+    for number, home in changes:
+        by_host.pop(number, None)
+        if home is not None:
+            by_host[number] = home
+        known = known.with_home(number, home, facts)
+        made = ModelHomes(dict(by_host))
+        assert made.by_host == known.by_host
+        for kind in kinds:
+            assert levels_of(made, kind, facts) == levels_of(known, kind, facts)
+    assert before == [levels_of(first, kind, facts) for kind in kinds]
 
-    assert shown(view_of([*before[:number], listed, *before[number + 1 :]])) == shown(after)
-    assert was == shown(view)
+
+def levels_of(homes: ModelHomes, kind: tuple[int, int], facts: list[HostFacts]) -> object:
+    """Return all that a decision reads of the levels for a kind of needs."""
+    running = list(range(len(facts)))
+    return [
+        (
+            (level.tier, level.step, level.state, level.size, level.mean_load(running)),
+            level.parts,
+            [part.numbers for part in level.parts_for(7)],
+        )
+        for level in homes.levels_for(*kind, facts)
+    ]
 
 
-@given(st.lists(lists, min_size=3, max_size=3), st.integers(0, 2))
-def test_the_same_list_changes_nothing(before: list[dict[str, HomeFacts]], number: int) -> None:
+def test_the_same_home_changes_nothing() -> None:
     """What was prepared for decisions is kept while lists say the same."""
-    view = view_of(before)
-    assert view is view.with_host(number, before[number])
+    homes = ModelHomes({0: HomeFacts(LOADED)})
+    assert homes is homes.with_home(0, HomeFacts(LOADED), HOSTS)
 
 
 def test_other_models_are_shared() -> None:
@@ -52,7 +78,7 @@ def test_other_models_are_shared() -> None:
     after = view.with_home("x", 1, HomeFacts(LOADING))
 
     assert view.homes["y"] is after.homes["y"]
-    assert (2, 1, 0) == after.held
+    assert [2, 1, 0] == after.held
 
 
 def test_kinds_of_needs_are_few() -> None:

@@ -8,6 +8,7 @@ Starts what is measured, measures, and says what came out; results go to `build/
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import tempfile
 from functools import partial
@@ -19,9 +20,11 @@ import msgspec
 from conformance.bench import instructions, moved, report, servers
 from conformance.bench.dialect import Dialect
 from conformance.bench.instructions import Counted
-from conformance.bench.measures import QUICK, Bench, Results, Size, as_json
+from conformance.bench.measures import Bench
+from conformance.bench.results import QUICK, Results, Size, as_json
 from conformance.bench.servers import StartProblem, Target
 
+WORKERS = 2
 YARDSTICKS: tuple[tuple[str, str, Dialect], ...] = (
     (report.FLOOR, "passthrough", "openai"),
     (report.HANDLER, "handler", "handler"),
@@ -116,6 +119,14 @@ def measure(size: Size, against: tuple[str, ...], standin_url: str | None) -> Re
             )
         )
         targets = [standin, gateway]
+        if hasattr(os, "fork"):
+            shared = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            words = [*servers.gateway_arguments(standin.url), "--workers", str(WORKERS)]
+            workers = servers.started(
+                f"{report.OWN}, {WORKERS} workers", "ollama", *words, state=shared
+            )
+            target = stack.enter_context(workers)
+            targets.append(msgspec.structs.replace(target, processes=WORKERS))
         for name, module, dialect in YARDSTICKS:
             arguments = servers.yardstick_arguments(module, standin.url)
             targets.append(stack.enter_context(servers.started(name, dialect, *arguments)))

@@ -20,10 +20,10 @@ Task = Literal[
 ]
 """`models` is the OpenAI dialect's list, `chat` a whole answer."""
 TASKS: tuple[Task, ...] = (
-    *("chat", "tags", "models", "show", "embed1", "embed256"),
+    *("chat", "tags", "show", "embed1", "embed256"),
     *("long", "tools", "image"),
 )
-"""One-shot requests in the order of the table."""
+"""One-shot requests in the order of the table; not every server of Ollama's API has `models`."""
 LARGE: frozenset[Task] = frozenset({"embed256", "long", "image"})
 """Those of a megabyte and more, of which fewer are made."""
 

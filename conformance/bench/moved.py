@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from conformance.bench.measures import Results
+from conformance.bench.results import Results
 
 LEAST = 0.05
 """Runs differ by this share also where their rounds do not."""
@@ -75,7 +75,7 @@ def _all(results: Results) -> Iterator[tuple[str, float, list[float]]]:
         yield f"{name}: first token p50, ms", wave.first_token.p50 / 1e6, rounds
         yield f"{name}: first token p99, ms", wave.first_token.p99 / 1e6, rounds
     for burst in results.burst:
-        yield f"{burst.target}, burst: CPU per token, us", burst.cpu_us_per_token, burst.rounds
+        yield f"{burst.target}, burst: CPU per token, us", burst.cpu_us, burst.rounds
     for row in results.requests:
         yield f"{row.target}, {row.task}: CPU, us", row.cpu_us, row.rounds
     for memory in results.memory:
@@ -83,5 +83,7 @@ def _all(results: Results) -> Iterator[tuple[str, float, list[float]]]:
     for counted in results.instructions:
         for label, each in counted.with_token().items():
             yield f"{counted.target}, {label}: instructions", each, []
+    for first in results.fleet:
+        yield f"{first.target}: first token p50, ms", first.p50_ms, []
     for name, took_ns in results.work_ns.items():
         yield f"{name}: ns per chunk", took_ns, []

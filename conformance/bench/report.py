@@ -9,9 +9,9 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from conformance.bench import interpreter
-from conformance.bench.measures import Burst, Paced, Results, Spread
+from conformance.bench import fleet, interpreter
 from conformance.bench.moved import Change
+from conformance.bench.results import Results, Spread
 
 DIRECT = "direct"
 OWN = "olgate"
@@ -44,6 +44,8 @@ def tables(results: Results) -> str:
         _memory_table(results),
         "### What other requests wait while one large body is served (ms)",
         _stall_table(results),
+        f"### {fleet.HOSTS} hosts, one stream at a time, time to the first token (ms)",
+        _fleet_table(results),
         "### The gateway alone",
         _alone_table(results),
     ]
@@ -137,6 +139,16 @@ def _stall_table(results: Results) -> str:
     return _table(head, rows)
 
 
+def _fleet_table(results: Results) -> str:
+    rows = []
+    for row in results.fleet:
+        added = fleet.added_ms(results.fleet, row.target)
+        told = "" if added is None or row.target == fleet.DIRECT else f"{added:+.2f}"
+        rows.append([row.target, f"{row.p50_ms:.2f}", f"{row.p90_ms:.2f}", told])
+    table = _table(["server", "p50", "p90", "p50 more than with one host"], rows)
+    return "\n\n".join([table, *(f"Skipped: {why}." for why in results.skipped)])
+
+
 def _names(results: Results) -> list[str]:
     return list(dict.fromkeys(row.target for row in results.paced))
 
@@ -181,22 +193,22 @@ def _added(spread: Spread, base: Spread | None) -> str:
 
 
 def _cpu_table(results: Results) -> str:
-    def paced(name: str, streams: int) -> Paced | None:
-        return next(
-            (row for row in results.paced if (row.target, row.streams) == (name, streams)), None
-        )
+    found = {(row.target, row.streams): row.cpu_us_per_token for row in results.paced}
+
+    def paced(name: str, streams: int) -> float | None:
+        return found.get((name, streams))
 
     counts = [n for n in sorted({row.streams for row in results.paced}) if n > 1]
     bursts = {row.target: row for row in results.burst}
+    floor_burst = bursts[FLOOR].cpu_us if FLOOR in bursts else None
     rows = []
     for name in _names(results):
         cells = [name + (" (the stand-in's own)" if name == DIRECT else "")]
         for streams in counts:
-            own, floor = paced(name, streams), paced(FLOOR, streams)
-            cells.append(_ratio(own, floor))
-        burst, floor_burst = bursts.get(name), bursts.get(FLOOR)
-        cells.append(_ratio(burst, floor_burst))
-        cells.append(f"{burst.tokens_per_cpu_s:,.0f}" if burst else "")
+            cells.append(_ratio(paced(name, streams), paced(FLOOR, streams)))
+        burst = bursts.get(name)
+        cells.append(_ratio(burst.cpu_us if burst else None, floor_burst))
+        cells.append(f"{burst.per_cpu_s:,.0f}" if burst else "")
         rows.append(cells)
     head = ["server"] + [f"µs/token, {n} paced" for n in counts]
     return _table([*head, "µs/token, burst", "burst tokens/s on one core"], rows)
@@ -219,10 +231,10 @@ def _target_table(results: Results) -> str:
             ratio = own.cpu_us_per_token / floor.cpu_us_per_token
             add(f"CPU per paced token, {streams} streams, of the pass-through's", ratio, 1.1)
     if OWN in burst and FLOOR in burst:
-        ratio = burst[OWN].cpu_us_per_token / burst[FLOOR].cpu_us_per_token
+        ratio = burst[OWN].cpu_us / burst[FLOOR].cpu_us
         add("CPU per burst token, of the pass-through's", ratio, 2.5)
     if OWN in burst and PLAIN in burst:
-        ratio = burst[OWN].tokens_per_cpu_s / burst[PLAIN].tokens_per_cpu_s
+        ratio = burst[OWN].per_cpu_s / burst[PLAIN].per_cpu_s
         add("burst tokens/s, times the straightforward way's", ratio, 3, is_least=True)
     for streams, share, limit in ((1, "p50", 2.0), (64, "p99", 20.0)):
         own, base = paced.get((OWN, streams)), paced.get((DIRECT, streams))
@@ -236,6 +248,8 @@ def _target_table(results: Results) -> str:
     for row in results.memory:
         if row.target == OWN:
             add(f"MiB resident, {row.streams} open streams", max(row.early, row.late), 150)
+    if (more := fleet.added_ms(results.fleet, fleet.SHARED)) is not None:
+        add(f"added by {fleet.HOSTS} hosts and Redis, p50, ms", more, fleet.MOST_MS)
     if results.start is not None:
         add("start to first answer, s", results.start.first_answer_s, 1)
     return _table(["what", "target", "this run", ""], rows)
@@ -253,11 +267,10 @@ def _instruction_table(results: Results) -> str:
     return _table(["a request", *found], rows)
 
 
-def _ratio(own: Paced | Burst | None, floor: Paced | Burst | None) -> str:
-    if own is None:
+def _ratio(cost: float | None, floor: float | None) -> str:
+    if cost is None:
         return ""
-    cost = own.cpu_us_per_token
-    return f"{cost:.1f}" + (f" ({cost / floor.cpu_us_per_token:.2f}x)" if floor else "")
+    return f"{cost:.1f}" + (f" ({cost / floor:.2f}x)" if floor else "")
 
 
 def _request_table(results: Results) -> str:

@@ -29,12 +29,17 @@ _SIGN = "listening on "
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Something that answers; `pid` is the process whose CPU time and memory are looked at."""
+    """
+    Something that answers; `pid` is the process whose CPU time and memory are looked at.
+
+    Of several `processes` it is the one that started the others.
+    """
 
     name: str
     url: str
     dialect: Dialect
     pid: int
+    processes: int = 1
 
 
 class StartProblem(Exception):
@@ -167,15 +172,15 @@ def first_answer_s(target_url: str, path: str, began: float) -> float:
 
 
 class Usage:
-    """CPU time and memory of one process."""
+    """CPU time of a process and of those that it started, and its own memory."""
 
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)
 
     def cpu_ns(self) -> int:
         """Return user and system time used so far."""
-        times = self._process.cpu_times()
-        return int((times.user + times.system) * 1e9)
+        found = [each.cpu_times() for each in (self._process, *self._process.children())]
+        return int(sum(times.user + times.system for times in found) * 1e9)
 
     def rss_bytes(self) -> int:
         """Return the resident memory now."""

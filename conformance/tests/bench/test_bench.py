@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import select
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,10 +16,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from conformance.bench import counts, instructions, report, servers, stalls
+from conformance.bench import counts, fleet, instructions, report, servers, stalls
 from conformance.bench.dialect import STAMP, request
+from conformance.bench.fleet import FirstToken
 from conformance.bench.instructions import Counted
-from conformance.bench.measures import Bench, Paced, Results, Size, Spread
+from conformance.bench.measures import Bench
+from conformance.bench.results import Paced, Results, Size, Spread
 from conformance.bench.servers import Target
 from conformance.bench.stalls import Stall
 from conformance.bench.standin import Plan
@@ -49,15 +53,22 @@ def test_an_answer_without_tokens_counts_none(standin: Target) -> None:
     assert 0 == got.tokens
 
 
+def paced(target: str, spread: Spread, cpu_us: float) -> Paced:
+    """Return a row of 16 streams."""
+    return Paced(
+        target=target, streams=16, first_token=spread, token=spread, cpu_us_per_token=cpu_us
+    )
+
+
 def test_tells_what_a_server_adds() -> None:
     """Times are told against those of the stand-in itself, percentile by percentile."""
     direct = Spread(1e6, 2e6, 3e6)
     slow = Spread(2e6, 4e6, 7e6)
     results = Results(
         paced=[
-            Paced("direct", 16, direct, direct, 10.0),
-            Paced("bare pass-through", 16, direct, direct, 20.0),
-            Paced("olgate", 16, slow, slow, 30.0),
+            paced("direct", direct, 10.0),
+            paced("bare pass-through", direct, 20.0),
+            paced("olgate", slow, 30.0),
         ]
     )
     told = report.tables(results)
@@ -125,3 +136,43 @@ def test_committed_figures_are_of_the_rows_that_are_counted() -> None:
     for figures in committed.values():
         assert set(instructions.ROWS) == set(figures)
         assert min(figures.values()) > 0
+
+
+def test_tells_what_hosts_add_and_what_was_skipped() -> None:
+    """Against one host, and not of the stand-in itself."""
+    rows = [
+        FirstToken(name, p50, 9.0)
+        for name, p50 in ((fleet.DIRECT, 0.5), (fleet.ONE, 1.0), (fleet.SHARED, 2.5))
+    ]
+    told = report.tables(Results(fleet=rows, skipped=["x: no y"]))
+    assert "| 4 hosts, Redis   | 2.50 | 9.00 | +1.50 " in told
+    assert "| direct           | 0.50 | 9.00 |   " in told
+    assert "Skipped: x: no y." in told
+    assert "| added by 4 hosts and Redis, p50, ms | <= 1   | 1.50     | missed |" in told
+    assert fleet.added_ms(rows, fleet.MANY) is None
+
+
+def test_many_hosts_are_measured() -> None:
+    """Each target answers; Redis is left out by name where there is none."""
+    found, skipped = fleet.measure(20)
+    assert [fleet.DIRECT, fleet.ONE, fleet.MANY] == [row.target for row in found][:3]
+    assert len(found) + len(skipped) == 4
+    assert all(0 < row.p50_ms <= row.p90_ms for row in found)
+
+
+def test_time_of_processes_that_a_server_started_is_its_own() -> None:
+    """Workers do what their supervisor is asked for."""
+    code = "import sys; print('up', flush=True); sys.stdin.read()"
+    child = "import time\nwhile time.process_time() < 0.5: pass\nprint('up', flush=True)\n"
+    child += "import sys; sys.stdin.read()"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    for command, least in ((code, 0.0), (outer, 0.5e9)):
+        with subprocess.Popen(
+            [sys.executable, "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdin is not None
+            process.stdout.readline()
+            used = servers.Usage(process.pid).cpu_ns()
+            process.stdin.close()
+        assert least <= used

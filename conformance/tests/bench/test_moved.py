@@ -3,15 +3,26 @@
 import pytest
 
 from conformance.bench import interpreter, report
-from conformance.bench.dialect import LARGE, TASKS, request
-from conformance.bench.measures import Burst, Paced, Requests, Results, Spread, Wave
+from conformance.bench.dialect import LARGE, TASKS, Task, request
 from conformance.bench.moved import Change, changes, figures
+from conformance.bench.results import Cost, Paced, Results, Spread, Wave
 
 ONE = Spread(1e6, 2e6, 3e6)
 
 
 def run(cpu_us: float, rounds: list[float]) -> Results:
-    return Results(requests=[Requests("olgate", "chat", cpu_us, 1.0, 1.0, rounds)])
+    return Results(requests=[cost("olgate", cpu_us, rounds)])
+
+
+def cost(target: str, cpu_us: float, rounds: list[float] | None = None) -> Cost:
+    return Cost(
+        target=target,
+        task="chat",
+        cpu_us=cpu_us,
+        per_cpu_s=1.0,
+        per_wall_s=1.0,
+        rounds=rounds or [],
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,8 +47,8 @@ def test_only_more_than_the_noise_has_moved(
 
 def test_the_greatest_change_comes_first_and_rows_of_one_run_are_left_out() -> None:
     """A row that only one run has can't be compared."""
-    old = Results(burst=[Burst("a", 10.0, 1, 1), Burst("b", 10.0, 1, 1), Burst("c", 1.0, 1, 1)])
-    new = Results(burst=[Burst("a", 12.0, 1, 1), Burst("b", 5.0, 1, 1), Burst("d", 1.0, 1, 1)])
+    old = Results(burst=[cost("a", 10.0), cost("b", 10.0), cost("c", 1.0)])
+    new = Results(burst=[cost("a", 12.0), cost("b", 5.0), cost("d", 1.0)])
 
     assert ["b, burst: CPU per token, us", "a, burst: CPU per token, us"] == [
         change.what for change in changes(old, new)
@@ -48,8 +59,17 @@ def test_every_kind_of_row_has_figures() -> None:
     """Also those of a wave, whose noise is that of its rounds."""
     found = figures(
         Results(
-            paced=[Paced("olgate", 16, ONE, ONE, 20.0, [18.0, 22.0])],
-            waves=[Wave("olgate", 256, ONE, [0.5e6, 1.5e6])],
+            paced=[
+                Paced(
+                    target="olgate",
+                    streams=16,
+                    first_token=ONE,
+                    token=ONE,
+                    cpu_us_per_token=20.0,
+                    rounds=[18.0, 22.0],
+                )
+            ],
+            waves=[Wave(target="olgate", streams=256, first_token=ONE, rounds=[0.5e6, 1.5e6])],
             work_ns={"framing": 500.0},
         )
     )
@@ -83,9 +103,9 @@ def test_the_build_of_python_is_told(configured: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_requests_of_every_kind_are_made(task: str) -> None:
+def test_requests_of_every_kind_are_made(task: Task) -> None:
     """Those that are called large have more than a hundred kilobytes, or get that."""
-    message = request("ollama", task)  # type: ignore[arg-type]  # a text of a parametrized test
+    message = request("ollama", task)
 
     assert message is not None
     assert (len(message) > 100_000 or task == "embed256") == (task in LARGE)
@@ -93,6 +113,6 @@ def test_requests_of_every_kind_are_made(task: str) -> None:
 
 def test_a_wave_has_its_row() -> None:
     """In all, as for a single stream."""
-    told = report.tables(Results(waves=[Wave("olgate", 256, ONE)]))
+    told = report.tables(Results(waves=[Wave(target="olgate", streams=256, first_token=ONE)]))
 
     assert "| 256     | olgate | 1.00 / 2.00 / 3.00" in told

@@ -44,6 +44,9 @@ nox.options.sessions = [
 SITE = ["-c", "docs/site", "-d", "build/doctrees", ".", "build/site"]
 """Where the site's settings are, and what is read and written."""
 
+LONG = ["--timeout", "1200"]
+"""Seconds for a test that may first make environments or models."""
+
 BIN = "Scripts" if os.name == "nt" else "bin"
 
 
@@ -182,13 +185,13 @@ def clients(session: nox.Session) -> None:
     if {"--matrix", "--write"} & set(session.posargs):
         run(session, "conformance.clients", *session.posargs)
     else:
-        run(session, "pytest", "conformance/tests/clients", *session.posargs)
+        run(session, "pytest", "conformance/tests/clients", *LONG, *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"])
 def engine(session: nox.Session) -> None:
     """Run the gateway in front of a real llama.cpp with tiny models."""
-    run(session, "pytest", "conformance/tests/engine", *session.posargs)
+    run(session, "pytest", "conformance/tests/engine", *LONG, *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"])

@@ -105,7 +105,7 @@ class Bench:
         tokens = self._size.tokens
         servers.set_plan(self._standin, Plan(tokens=tokens, interval_s=PACE_S))
         # One stream yields few first tokens, and costs little.
-        cycles = 3 if streams == 1 else 1
+        cycles = 2 if streams == 1 else 1
         found = self._rounds(
             self._several(streams), "stream", workers=streams, cycles=cycles, stagger_s=PACE_S * 7.5
         )

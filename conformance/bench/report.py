@@ -257,7 +257,7 @@ def _target_table(results: Results) -> str:
 
 def _instruction_table(results: Results) -> str:
     if not results.instructions:
-        return "Not counted: that needs valgrind."
+        return "Not counted: that needs valgrind, and a run that is not quick."
     found = {counted.target: counted.with_token() for counted in results.instructions}
     labels = list(dict.fromkeys(label for each in found.values() for label in each))
     rows = [

@@ -115,7 +115,7 @@ class Size(msgspec.Struct, frozen=True):
     burst_cycles: int = 20
     request_cycles: int = 100
     memory_streams: int = 1000
-    start_tries: int = 5
+    start_tries: int = 3
     stall_megabytes: int = 16
     fleet_turns: int = 400
 

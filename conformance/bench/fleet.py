@@ -11,14 +11,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.client
-import os
-import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import quantiles
 from urllib.parse import urlsplit
@@ -28,6 +24,7 @@ import msgspec
 from conformance.bench import servers
 from conformance.bench.dialect import request
 from conformance.bench.servers import Target
+from conformance.runner.redis_server import MISSING, RedisServer, find_redis
 
 HOSTS = 4
 MOST_MS = 1.0
@@ -81,11 +78,14 @@ def measure(turns: int) -> tuple[list[FirstToken], list[str]]:
         ]
         more = [word for host in hosts[1:] for word in ("--upstream", host.url)]
         gateways: list[tuple[str, list[str], dict[str, str]]] = [(ONE, [], {}), (MANY, more, {})]
-        if shutil.which("redis-server") is None:
-            skipped.append(f"{SHARED}: no redis-server: install Debian's package redis-server")
+        if find_redis() is None:
+            skipped.append(f"{SHARED}: {MISSING}")
         else:
-            redis = stack.enter_context(_redis(folder))
-            gateways.append((SHARED, more, {"OLGATE_STORE_URL": redis}))
+            (folder / "redis").mkdir()
+            redis = stack.enter_context(
+                contextlib.closing(RedisServer(folder / "redis", keeps=False))
+            )
+            gateways.append((SHARED, more, {"OLGATE_STORE_URL": redis.url}))
         targets = [hosts[0]]
         for name, words, variables in gateways:
             state = folder / name
@@ -128,27 +128,6 @@ def first_token_ms(target: Target) -> float:
         took = time.perf_counter() - began
         answer.read()
     return 1e3 * took
-
-
-@contextlib.contextmanager
-def _redis(folder: Path) -> Iterator[str]:
-    """Run a Redis that keeps nothing; yield its address."""
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
-    flags = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with subprocess.Popen(
-        ["redis-server", *flags], stdout=subprocess.DEVNULL, env=dict(os.environ)
-    ) as process:
-        try:
-            deadline = time.monotonic() + servers.START_S
-            while time.monotonic() < deadline:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                    break
-                time.sleep(0.02)
-            yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            process.terminate()
 
 
 if __name__ == "__main__":

@@ -88,9 +88,9 @@ def put_back(answer: msgspec.Struct, place: Place, lists: list[bytes]) -> bool:
     """
     due = 0
     for item in getattr(answer, place.items):
-        number = bytes(getattr(item, place.field))[1:-1]
-        if number.isdigit():
-            if due == len(lists) or number != b"%d" % due:
+        value = bytes(getattr(item, place.field))
+        if value[:1] == b"[" and value[1:-1].isdigit():
+            if due == len(lists) or value != b"[%d]" % due:
                 return False
             setattr(item, place.field, Raw(lists[due]))
             due += 1

@@ -80,6 +80,8 @@ def test_an_answer_is_what_it_is_when_it_is_decoded_as_it_came(
         rb'{"embedding":[0.5],"more":{"embedding":[0.25]}}',
         rb'{"embedding":[0.5],"embedding":[0.25]}',
         rb'{"embedding":{"embedding":[0.25]}}',
+        rb'{"embedding":100,"more":{"embedding":[0.25]}}',
+        rb'{"embedding":"0","more":{"embedding":[0.25]}}',
     ],
 )
 def test_a_list_is_not_taken_for_the_place_of_another(items: bytes) -> None:

@@ -237,6 +237,7 @@ class Relay:
             answer = call.translate(source)
             encoded = self._api.encode(answer)
         current().note_counts(self._api.counts, answer, getattr(source, "usage", None))
+        _leave_host(run)
         await client.answer(200, self._api.answer_type, encoded)
 
     # -- a stream -----------------------------------------------------------------------------
@@ -271,6 +272,7 @@ class Relay:
                         lambda chunk: self._check_model(chunk, run, client),
                     )
                     lines, whole = await frames.run()
+                    _leave_host(run)
                     if call.streamed:
                         await client.finish(lines)
                     else:
@@ -363,6 +365,16 @@ def _written(
     """Return what an answer becomes, and its bytes."""
     answer = call.translate(source)
     return answer, api.encode(answer)
+
+
+def _leave_host(run: Run) -> None:
+    """
+    Let others use the host: its answer is here, and the client may take its time to read it.
+    """
+    if run.lease is not None:
+        run.lease.release()
+    if run.ticket is not None:
+        run.ticket.leave()
 
 
 def _tell_host(run: Run, client: Client) -> None:

@@ -72,6 +72,7 @@ class OnHost:
             client=client,
             sign_of_life_s=context.settings.answers.sign_of_life_s,
             is_ollama=context.settings.answers.openai == "ollama" and path.startswith(MOUNTS),
+            when_whole=passing.leave_host,
         )
         while True:
             exchange = passing.host.upstream.forward(scope["method"], target, headers, passing.body)

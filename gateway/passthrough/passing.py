@@ -55,6 +55,12 @@ class Passing:
             self.lease.release()
             self.lease = None
 
+    def leave_host(self) -> None:
+        """Let others use the host: its answer is here, and the client may take its time."""
+        self.release()
+        if self.ticket is not None:
+            self.ticket.leave()
+
     def begin_again(self) -> None:
         """Be as it came, for another host."""
         self.release()

@@ -57,9 +57,12 @@ async def conclude(
     *,
     is_ollama: bool = False,
     given: Given | None = None,
+    when_whole: Callable[[], None],
 ) -> None:
     """
     Send an answer on, an error in the caller's dialect. Raises UpstreamFailure.
+
+    `when_whole` is called when the host has nothing more to do for it, before the client has read.
 
     `rewriting` mends the events of a stream, and changes them: all for None as `marks`, else those
     in which one of these is. With `is_ollama` an error is written anew in any case. `given` looks
@@ -77,9 +80,14 @@ async def conclude(
         for name, value in answer.headers:
             if name in _OF_REPEATING:
                 client.add_header(name.decode("ascii"), value.decode("latin-1"))
+        when_whole()
         await client.answer(answer.status, JSON, encode(error))
         return
-    await _send_on(answer, start, rest, path, client, sign_of_life_s, rewriting, marks, given)
+    if start.is_whole or rest is None:
+        when_whole()
+    await _send_on(
+        answer, start, rest, path, client, sign_of_life_s, rewriting, marks, given, when_whole
+    )
 
 
 async def _send_on(
@@ -92,6 +100,7 @@ async def _send_on(
     rewriting: Rewriting | None,
     marks: tuple[bytes, ...] | None,
     given: Given | None,
+    when_whole: Callable[[], None],
 ) -> None:
     """Send an answer on as it arrives. Raises UpstreamFailure for a stream that ends too early."""
     if not client.is_started:
@@ -147,6 +156,7 @@ async def _send_on(
             signs.close()
     elif rest is not None:
         await rest(take)
+    when_whole()
     if given is not None:
         given.end()
     if rewriter is not None and (pending := rewriter.close()) is not None:

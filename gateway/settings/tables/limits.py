@@ -37,6 +37,11 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds in which the head of a request must arrive; 0 is no limit."""
     body_s: Seconds = 60.0
     """Seconds in which at least each further KiB of a body must arrive; 0 is no limit."""
+    write_s: Seconds = 300.0
+    """
+    Seconds for which a client may take nothing of an answer that waits for it; then its connection
+    is closed. 0 is no limit.
+    """
     json_depth: Bytes = 200
     """The number of levels to which the values of a body may nest."""
     messages: Bytes = 10_000

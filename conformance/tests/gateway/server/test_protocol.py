@@ -42,6 +42,10 @@ class Wire(asyncio.Transport):
         self.has_closed = asyncio.Event()
         self.protocol: ClientHttp | None = None
 
+    def get_write_buffer_size(self) -> int:
+        """Return that nothing waits here, as every write is kept at once."""
+        return 0
+
     def write(self, data: Any) -> None:
         assert not self.is_closed, "who has hung up gets nothing"
         self.writes.append(bytes(data))

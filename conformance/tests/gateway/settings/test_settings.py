@@ -116,6 +116,7 @@ EVERY_KEY = {
     "limits.headers": ("9", 9),
     "limits.header_s": ("0", 0.0),
     "limits.body_s": ("2.5", 2.5),
+    "limits.write_s": ("7.5", 7.5),
     "limits.json_depth": ("9", 9),
     "limits.messages": ("8", 8),
     "limits.images": ("7", 7),

@@ -7,6 +7,7 @@ from __future__ import annotations
 from .catalogue.presence import HostState
 from .engine.client import Client
 from .fleet.fleet import Fleet
+from .queueing.waiting import SlotQueue
 from .store.interface import Store
 from .wire.writing import JSON, encode
 
@@ -33,7 +34,9 @@ async def answer_health(
     if fleet.is_one:
         state = await fleet.first.presence.look(limit_s)
         status = "unavailable" if not state.is_reachable else "degraded" if trouble else "ok"
-        body = encode({"status": status, "upstream": _shown(state), **of_store})
+        body = encode(
+            {"status": status, "upstream": _shown(state), "queue": _queue(fleet.queue), **of_store}
+        )
         await client.answer(200 if state.is_reachable else 503, JSON, body)
         return
     looked = await fleet.look(limit_s)
@@ -45,13 +48,33 @@ async def answer_health(
             "state": fleet.state_of(host),
             "tier": host.settings.tier,
             "slots": host.slots(),
+            "running": host.running + host.elsewhere,
             **_shown(state),
         }
         for host, state in looked
     }
     first = _shown(reachable[0] if reachable else looked[0][1])
-    body = encode({"status": status, "upstream": first, "hosts": hosts, **of_store})
+    body = encode(
+        {
+            "status": status,
+            "upstream": first,
+            "queue": _queue(fleet.queue),
+            "hosts": hosts,
+            **of_store,
+        }
+    )
     await client.answer(200 if reachable else 503, JSON, body)
+
+
+def _queue(queue: SlotQueue) -> dict[str, object]:
+    """Return how many requests of this process wait for a slot, and of which classes they are."""
+    waiting = queue.entries()
+    interactive = sum(one.bid.is_interactive for one in waiting)
+    return {
+        "waiting": len(waiting),
+        "interactive": interactive,
+        "batch": len(waiting) - interactive,
+    }
 
 
 def _shown(state: HostState) -> dict[str, object]:

@@ -24,7 +24,7 @@ def models(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> None:
     answer = fetch_list("/api/tags", key, flags, as_json=as_json)
     if answer is None:
         return
-    found, homes = answer
+    found, homes, _ = answer
     listed: list[dict[str, Any]] = found.get("models") or []
     rows = []
     for one in listed:

@@ -181,17 +181,15 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 def ask_hosts(
-    settings: "Settings", path: str, key: str | None = None
+    settings: "Settings", path: str, key: str | None, health: "Mapping[str, Any]"
 ) -> dict[str, dict[str, Any]] | None:
     """
     Return the answer of each host that is there, by its name; None where there is only one host.
 
+    `health` is what `/health` says of them.
     Raises NoAnswer as `ask` does.
     """
-    from ..server.routes import HEALTH
-
-    _, found = ask(settings, "GET", HEALTH, key)
-    hosts = found.get("hosts")
+    hosts = health.get("hosts")
     if not isinstance(hosts, dict):
         return None
     answers: dict[str, dict[str, Any]] = {}

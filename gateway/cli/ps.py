@@ -23,12 +23,13 @@ def ps(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> None:
     Example: olgate ps --json
     """
     from .lists import fetch_list
+    from .queue import queue_text
     from .tables import print_table, show_size
 
     answer = fetch_list("/api/ps", key, flags, as_json=as_json)
     if answer is None:
         return
-    found, homes = answer
+    found, homes, health = answer
     now = datetime.now(UTC)
     rows = [
         (
@@ -43,6 +44,8 @@ def ps(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> None:
     ]
     columns = ("NAME", "SIZE", "CONTEXT", "UNTIL")
     print_table(columns if homes is None else (*columns, "HOST"), rows)
+    if health.get("queue", {}).get("waiting"):
+        click.echo(queue_text(health))
 
 
 def _by_host(

@@ -24,6 +24,7 @@ def status(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> NoReturn:
     """
     from ..server.routes import HEALTH
     from .own_api import NoAnswer, ask, find_key, url_of
+    from .queue import queue_text
     from .tables import fail, print_json, print_table
 
     settings = load_settings(flags).settings
@@ -41,6 +42,8 @@ def status(key: str | None, as_json: bool, **flags: Unpack[Flags]) -> NoReturn:
     else:
         rows = [("gateway", f"answers at {url_of(settings)}")]
         rows += [(f"port {each.port}", each.state) for each in ports]
+        if queue := queue_text(found):
+            rows.append(("queue", queue))
         if isinstance(hosts := found.get("hosts"), dict):
             rows += [(f"host {name}", _state_of(host)) for name, host in hosts.items()]
             print_table(("WHAT", "STATE"), rows)
@@ -96,7 +99,7 @@ def _state_of(host: dict[str, Any]) -> str:
     if host.get("reachable"):
         where += (
             f": {host.get('server')}, dialect {host.get('dialect')}, {host.get('models')} models, "
-            f"{host.get('loaded')} loaded"
+            f"{host.get('loaded')} loaded, {host.get('running')} of {host.get('slots')} slots used"
         )
     said = "; ".join(str(host[name]) for name in ("reason", "advice") if name in host)
     return f"{where}: {said}" if said else where

@@ -28,6 +28,7 @@ async def test_status_says_what_health_says(pair: Pair) -> None:
     assert (
         "WHAT       STATE\n"
         f"gateway    answers at {pair.url}\n"
+        "queue      no request waits for a slot\n"
         f"LM Studio  answers at {pair.standin.url}\n"
         "server     lmstudio, dialect v1\n"
         "models     8, 2 loaded\n"

@@ -26,7 +26,8 @@ async def test_status_shows_each_host() -> None:
         await fleet.standins["b"].start()
 
     assert 0 == code
-    assert f"host a   up at {url}, tier 1: lmstudio, dialect v1, 2 models, 1 loaded\n" in said
+    of_a = f"host a   up at {url}, tier 1: lmstudio, dialect v1, 2 models, 1 loaded"
+    assert f"{of_a}, 0 of 4 slots used\n" in said
     assert "host b   down at " in said
     assert "can't connect to" in said
 

@@ -26,7 +26,7 @@ from .idle import IdleTime
 from .outlet import Outlet, PlainOutlet
 from .parsing import METHOD, METHODS, SHORT_URL, STAND_IN, Parser, known_url, split_url
 from .refusals import Noter, Refusals, refusal_bytes
-from .stalled import Stalled
+from .stalled import WatchedFlow
 from .waves import waves_of
 
 SLOWEST_BYTES = 1024
@@ -78,7 +78,6 @@ class ClientHttp(HttpToolsProtocol):
         self._refusal = b""
         self._body_left = 0
         """Bytes that are still to come of a body whose head was not parsed, and so it is not."""
-        self._stalled = Stalled(self.loop, self.limits.write_s)
 
     @classmethod
     def limited_by(
@@ -95,24 +94,14 @@ class ClientHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
         """Start to wait for the first request."""
         super().connection_made(transport)
+        self.flow = WatchedFlow(transport, self.loop, self.limits.write_s)
         _send_at_once(transport)
         self._idle = IdleTime(self.loop, self.timeout_keep_alive, transport.close)
         self._await_head()
 
-    def pause_writing(self) -> None:
-        """Write nothing more until the client has read, for which it has a time."""
-        super().pause_writing()
-        self._stalled.begin(self.transport)
-
-    def resume_writing(self) -> None:
-        """Write on."""
-        super().resume_writing()
-        self._stalled.end()
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the time limits, and tell every request that its client has left."""
         self._stop_timer()
-        self._stalled.end()
         self.pipeline.clear()
         for cycle in self._unanswered:
             if not cycle.response_complete:

@@ -34,7 +34,7 @@ from .engine.turns import Turns
 from .explain.jobs import Jobs
 from .faults import ClientGone, Refusal
 from .fleet.drain_route import DrainRoute
-from .fleet.fleet import Fleet
+from .fleet.fleet import Fleet, refuse_twins
 from .fleet.host import Names
 from .fleet.news import News
 from .health import answer_health
@@ -70,6 +70,7 @@ from .server.routes import (
     RouteTable,
 )
 from .server.workers import Worker
+from .settings.hosts import hosts_of
 from .settings.live import LiveSettings
 from .settings.schema import Settings
 from .store.opening import open_store
@@ -84,6 +85,8 @@ class Process:
     """The services that all requests of a process share; created when the application starts."""
 
     def __init__(self, settings: Settings) -> None:
+        """Open the store, which `aclose` closes. Raises StartProblem before that, or for it."""
+        refuse_twins({name: host.url for name, host in hosts_of(settings).items()})
         self.name = hops.new_name()
         self.metrics = Metrics() if settings.routes.metrics else None
         self.tracer = open_tracer(os.environ)

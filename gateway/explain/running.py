@@ -60,7 +60,7 @@ async def run_watched(
     asked: Asked, settings: Settings, make_app: MakeApp, host: Host, trace: Trace
 ) -> Sent:
     """Send the requests before, and then the one that is watched; return what its client got."""
-    async with _alive(make_app(settings)) as app:
+    async with alive(make_app(settings)) as app:
         for earlier in asked.before:
             await _send(app, earlier, host)
             host.reached.clear()
@@ -73,7 +73,7 @@ async def run_watched(
 
 
 @asynccontextmanager
-async def _alive(app: App) -> AsyncIterator[App]:
+async def alive(app: App) -> AsyncIterator[App]:
     """Start an application by ASGI's lifespan, and end it."""
     incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     outgoing: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()

@@ -47,12 +47,11 @@ class Fleet:
     """All hosts, in the order of the settings."""
 
     def __init__(self, settings: Settings, names: Names) -> None:
-        """Make the hosts of the settings; nothing is opened yet. Raises StartProblem."""
+        """Make the hosts of the settings, which no two of may be one; nothing is opened yet."""
         self._settings = settings
         self._names = names
         self.queue = names.queue
         """The requests that wait for slots of all hosts."""
-        refuse_twins({name: host.url for name, host in hosts_of(settings).items()})
         self.hosts: tuple[Host, ...] = ()
         self.union = Union(settings, names.pulled, lambda: self.hosts)
         self.union.when_late = self.note_late

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -139,6 +140,7 @@ class SqliteFile:
     def __init__(self, path: str | None) -> None:
         """Open the file; None is memory only. Raises StoreProblem when that is not possible."""
         self._path = path or MEMORY
+        self._is_open = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         # A second connection to a store in memory would be a second store.
         self._read_thread = (
@@ -160,8 +162,18 @@ class SqliteFile:
                 "another file with OLGATE_STORE_PATH"
             ) from error
 
+        self._is_open = True
+
+    def __del__(self) -> None:
+        """Tell whoever runs with warnings of a file that nobody has closed."""
+        if getattr(self, "_is_open", False):
+            warnings.warn(
+                f"unclosed store {self._path}", ResourceWarning, stacklevel=1, source=self
+            )
+
     def close(self) -> None:
         """Finish the work under way and close the file."""
+        self._is_open = False
         if self._reader is not self._connection:
             self._read_thread.submit(self._reader.close).result()
             self._read_thread.shutdown()

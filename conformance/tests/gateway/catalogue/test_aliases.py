@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -16,16 +18,25 @@ from gateway.types import internal
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+@pytest.fixture
+def store() -> Iterator[SqliteStore]:
+    """Open a store in memory."""
+    with closing(SqliteStore(MEMORY)) as opened:
+        yield opened
+
+
 def alias(name: str, system: str = "") -> Alias:
     made = internal.MadeModel(parent="", system=system, license=[], parameters={}, messages=[])
     return Alias(name=name, request_key="k", modified_at="2026-01-01T00:00:00Z", made=made)
 
 
-async def test_what_a_store_takes_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_store_takes_has_bounds(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All aliases are read again and again, and held."""
     monkeypatch.setattr(aliases, "MAX_MODELS", 2)
     monkeypatch.setattr(aliases, "MAX_BYTES", 1000)
-    kept = Aliases(SqliteStore(MEMORY), {})
+    kept = Aliases(store, {})
     await kept.keep(alias("a:latest"))
     await kept.keep(alias("b:latest"))
 
@@ -37,9 +48,8 @@ async def test_what_a_store_takes_has_bounds(monkeypatch: pytest.MonkeyPatch) ->
     assert "y" == kept.kept[next(key for key in kept.kept if "/a:" in key)].made.system
 
 
-async def test_only_what_has_changed_is_decoded() -> None:
+async def test_only_what_has_changed_is_decoded(store: SqliteStore) -> None:
     """The aliases that stay are the same objects; a gateway on the same store sees the others."""
-    store = SqliteStore(MEMORY)
     kept, other = Aliases(store, {}), Aliases(store, {})
     await kept.keep(alias("a:latest"))
     await kept.keep(alias("b:latest"))
@@ -54,9 +64,10 @@ async def test_only_what_has_changed_is_decoded() -> None:
     assert "new" == kept.kept[b].made.system
 
 
-async def test_only_what_has_changed_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_what_has_changed_is_read(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A refresh with every list must not read the documents of all models each time."""
-    store = SqliteStore(MEMORY)
     kept, other = Aliases(store, {}), Aliases(store, {})
     read: list[dict[str, bytes] | None] = []
     changed_aliases = store.changed_aliases
@@ -80,9 +91,10 @@ async def test_only_what_has_changed_is_read(monkeypatch: pytest.MonkeyPatch) ->
     assert ["new"] == [one.made.system for one in kept.kept.values()]
 
 
-async def test_a_model_that_is_kept_during_a_refresh_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_model_that_is_kept_during_a_refresh_stays(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the refresh has read is older."""
-    store = SqliteStore(MEMORY)
     kept = Aliases(store, {})
     await kept.keep(alias("a:latest"))
     has_read, go_on = asyncio.Event(), asyncio.Event()

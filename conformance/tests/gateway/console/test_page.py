@@ -28,6 +28,7 @@ from conformance.tests.gateway.support import (
 )
 from gateway.app import create_app
 from gateway.console import feed as feeds
+from gateway.explain.running import alive
 from gateway.server.edge import Edge
 from gateway.settings.live import LiveSettings
 from gateway.settings.schema import HostSettings, ListenSettings, Settings, UpstreamSettings
@@ -426,9 +427,10 @@ async def test_a_form_is_bounded() -> None:
 async def ask_from(address: str, host: str, **listen: Any) -> httpx.Response:
     """Ask for the page from an address, by a name of the gateway."""
     app = create_app(Settings(listen=ListenSettings(host="0.0.0.0", **listen)))
-    transport = httpx.ASGITransport(app=app, client=(address, 50000))
-    async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
-        return await client.get(PAGE)
+    async with alive(app):
+        transport = httpx.ASGITransport(app=app, client=(address, 50000))
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
+            return await client.get(PAGE)
 
 
 async def test_without_keys_it_is_shown_on_this_machine_only() -> None:

@@ -13,6 +13,7 @@ from conformance.tests.gateway.fleet.fleets import Fleet, open_fleet
 from conformance.tests.gateway.fleet.test_reload import served
 from conformance.tests.gateway.support import CHAT, chat, generate, open_pair
 from gateway.app import create_app
+from gateway.explain.running import alive
 from gateway.settings.schema import Settings
 
 BOTH: dict[str, Any] = {"models": (PLAIN,)}
@@ -192,7 +193,10 @@ async def test_a_key_must_be_one_that_may() -> None:
     hosts = {name: {"url": f"http://127.0.0.1:{port}"} for name, port in (("a", 9), ("b", 10))}
     app = create_app(msgspec.convert({"hosts": hosts, "listen": {"host": "0.0.0.0"}}, Settings))
     transport = httpx.ASGITransport(app=app, client=("192.0.2.7", 50000))
-    async with httpx.AsyncClient(transport=transport, base_url="http://192.0.2.1") as client:
+    async with (
+        alive(app),
+        httpx.AsyncClient(transport=transport, base_url="http://192.0.2.1") as client,
+    ):
         far = await client.post("/olgate/drain", headers={PIN: "b"})
 
     assert [403, 401, 200] == found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 
@@ -32,11 +31,8 @@ changes = st.lists(
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Fleet]:
     """Make some hosts, which are asked nothing."""
-    loop = asyncio.new_event_loop()
-    made = loop.run_until_complete(open_fleet(HOSTS))
-    yield made
-    loop.run_until_complete(made.aclose())
-    loop.close()
+    with open_fleet(HOSTS) as (made, _):
+        yield made
 
 
 def send_list(host: Host, models: dict[str, bool] | None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -12,6 +14,7 @@ from gateway.catalogue.view import build_view
 from gateway.fleet.fleet import Fleet
 from gateway.fleet.host import Host, Names
 from gateway.settings.schema import HostSettings, ModelSettings, Settings
+from gateway.store.interface import Store
 from gateway.store.sqlite import SqliteStore
 from gateway.types import internal
 from gateway.wire.client_api import OLLAMA
@@ -20,8 +23,17 @@ from gateway.wire.hops import new_name
 LOADED, COLD = "harbor/lantern-8b", "meadow/thicket-4b"
 
 
-async def open_fleet(hosts: int) -> Fleet:
-    """Return a fleet of hosts of which each has sent its list: one model is loaded on all."""
+@contextmanager
+def open_fleet(hosts: int) -> Iterator[tuple[Fleet, asyncio.AbstractEventLoop]]:
+    """Make hosts of which each has sent its list: one model is loaded on all."""
+    with closing(asyncio.new_event_loop()) as loop, closing(SqliteStore(None)) as store:
+        fleet = loop.run_until_complete(make_fleet(hosts, store))
+        yield fleet, loop
+        loop.run_until_complete(fleet.aclose())
+
+
+async def make_fleet(hosts: int, store: Store) -> Fleet:
+    """Return the fleet of `open_fleet`."""
     settings = Settings(
         models=ModelSettings(catalogue_ttl_s=3600.0),
         hosts={
@@ -29,7 +41,7 @@ async def open_fleet(hosts: int) -> Fleet:
             for number in range(hosts)
         },
     )
-    names = Names(SqliteStore(None), settings, "gateway", new_name(), OLLAMA.capabilities)
+    names = Names(store, settings, "gateway", new_name(), OLLAMA.capabilities)
     fleet = Fleet(settings, names)
     await names.pulled.refresh()
     for host in fleet.hosts:
@@ -69,19 +81,13 @@ def steps_to_place(hosts: int, name: str, *loaded: str) -> int:
 
     If `loaded` are given, a host has just sent another list: that it has these loaded.
     """
-    loop = asyncio.new_event_loop()
-    try:
-        fleet = loop.run_until_complete(open_fleet(hosts))
+    with open_fleet(hosts) as (fleet, loop):
         for _ in range(2):
             loop.run_until_complete(serve(fleet, name))
         if loaded:
             send_list(fleet.hosts[hosts // 2], *loaded)
             fleet.union.note_change(fleet.hosts[hosts // 2])
-        steps = steps_of(lambda: loop.run_until_complete(serve(fleet, name)))
-        loop.run_until_complete(fleet.aclose())
-        return steps
-    finally:
-        loop.close()
+        return steps_of(lambda: loop.run_until_complete(serve(fleet, name)))
 
 
 def test_placing_a_request_for_a_loaded_model_costs_the_same_for_any_number_of_hosts() -> None:
@@ -101,9 +107,7 @@ def test_the_first_request_after_a_new_list_costs_the_same_for_any_number_of_hos
 
 def steps_of_default(hosts: int) -> int:
     """Return what the choice of a host costs for a request that names no model."""
-    loop = asyncio.new_event_loop()
-    try:
-        fleet = loop.run_until_complete(open_fleet(hosts))
+    with open_fleet(hosts) as (fleet, _):
 
         def choose() -> None:
             ticket = fleet.ticket()
@@ -113,11 +117,7 @@ def steps_of_default(hosts: int) -> int:
             ticket.leave()
 
         choose()
-        steps = steps_of(choose)
-        loop.run_until_complete(fleet.aclose())
-        return steps
-    finally:
-        loop.close()
+        return steps_of(choose)
 
 
 def test_a_request_without_a_model_costs_the_same_for_any_number_of_hosts() -> None:

@@ -20,7 +20,7 @@ ONLY_IN = {
     "httpx": {"gateway/upstream/httpx_transport.py"},
     "aiohappyeyeballs": {"gateway/upstream/dialing.py"},
     "opentelemetry": {"gateway/observability/tracing.py"},
-    "httptools": {"gateway/upstream/connection.py", "gateway/server/protocol.py"},
+    "httptools": {"gateway/upstream/connection.py", "gateway/server/parsing.py"},
 }
 """Libraries that one layer wraps, so that exchanging one stays a matter of that layer."""
 

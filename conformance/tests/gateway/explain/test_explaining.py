@@ -125,7 +125,7 @@ async def test_what_is_passed_on_is_told_member_by_member() -> None:
         model["before"],
         model["after"],
     )
-    assert model["at"].startswith("specs/mappings/v1_chat.yaml:")
+    assert model["at"].startswith("specs/mappings/shared.yaml:")
     assert "as it came" == {one["path"]: one["why"] for one in found["fields"]}["top_k"]
 
 

@@ -11,6 +11,7 @@ from msgspec import UNSET, Raw, UnsetType
 from ..faults import UpstreamFailure
 from ..wire import float32
 from ..wire.lenient import UNREADABLE
+from .vectors import DIFFER
 
 _decode_members: Final = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _EMBEDDING: Final = "embedding"
@@ -24,7 +25,8 @@ def passed_on_vectors(data: Raw | UnsetType, count: int, in_base64: bool) -> lis
 
     `count` is how many there must be, 0 for any number. A vector that is a text is in base64
     already; of numbers it is made of little-endian float32. Raises UpstreamFailure (`empty`) when a
-    vector is missing, empty, or not made of numbers. (docs/facts/lmstudio.md#embeddings-errors)
+    vector is missing, empty, of another length than the others, or not made of numbers.
+    (docs/facts/lmstudio.md#embeddings-errors)
 
     >>> data = Raw(b'[{"embedding":[1,-0.5],"index":0}]')
     >>> passed_on_vectors(data, 1, False)
@@ -49,6 +51,9 @@ def passed_on_vectors(data: Raw | UnsetType, count: int, in_base64: bool) -> lis
         if in_base64 and not is_text:
             item[_EMBEDDING] = Raw(b'"' + b64encode(_packed(vector)) + b'"')
             is_changed = True
+    # A list of numbers has nothing within that has commas of its own.
+    if len({vector.count(b",") for vector in vectors if vector[:1] != b'"'}) > 1:
+        raise UpstreamFailure(DIFFER, fault="empty")
     return [Raw(msgspec.json.encode(item)) for item in items] if is_changed else UNSET
 
 

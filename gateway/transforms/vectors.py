@@ -19,6 +19,7 @@ _ITEM_KEYS: Final = frozenset({"text", "image", "audio"})
 # A function of operator's is not entered as one of Python's would be, once for each vector.
 _index: Final = attrgetter("index")
 _embedding: Final = attrgetter("embedding")
+DIFFER: Final = "vectors of different lengths"
 _UNIT_TOLERANCE: Final = 1e-6
 """A normalised vector of 32-bit numbers can differ from length 1 by this much."""
 
@@ -103,7 +104,8 @@ def unit_vectors(
 
     Numbers are those of 32 bits, in their shortest text. Dimensions that do not shorten a vector
     are ignored, a zero vector stays one, and a vector that has length 1 already keeps its numbers.
-    Raises UpstreamFailure (`empty`) when a vector is missing, empty, or not made of numbers.
+    Raises UpstreamFailure (`empty`) when a vector is missing, empty, of another length than the
+    others, or not made of numbers.
     (docs/facts/ollama.md#vectors, docs/facts/lmstudio.md#embeddings-errors)
 
     >>> data = [openai.Embedding(index=0, embedding=Raw(b"[3, 4.0]"))]
@@ -113,7 +115,11 @@ def unit_vectors(
     wanted = 0 if isinstance(dimensions, UnsetType) else dimensions
     vectors = _vectors(data, len(input) if isinstance(input, list) else 1)
     try:
-        return [Raw(_unit_vector(vector, wanted)) for vector in vectors]
+        numbers = [float32.read(bytes(vector)) for vector in vectors]
+        lengths = {*map(len, numbers)}
+        if len(lengths) > 1 and 0 not in lengths:
+            raise UpstreamFailure(DIFFER, fault="empty")
+        return [Raw(_unit_vector(each, wanted)) for each in numbers]
     except ValueError:
         raise _no_numbers() from None
 
@@ -165,9 +171,8 @@ def _vectors(data: list[openai.Embedding], count: int) -> list[Raw]:
     return [*map(_embedding, data)]
 
 
-def _unit_vector(vector: Raw, dimensions: int) -> bytes:
+def _unit_vector(numbers: float32.Numbers, dimensions: int) -> bytes:
     """Return one vector as JSON. Raises ValueError when it is not made of numbers."""
-    numbers = float32.read(bytes(vector))
     count = len(numbers)
     if not count:
         raise ValueError("no numbers")

@@ -2,9 +2,8 @@
 // (docs/facts/clients.md#strictest-schemas), and it sends options at top level that no Ollama knows
 // (docs/facts/clients.md#top-level-options).
 
-import { embedMany, generateText, jsonSchema, Output, stepCountIs, streamText, tool } from "ai";
+import { embedMany, generateText, jsonSchema, Output, stepCountIs, streamText } from "ai";
 import { createOllama } from "ollama-ai-provider-v2";
-import { z } from "zod";
 
 import {
   BROKEN_QUESTION,
@@ -12,54 +11,22 @@ import {
   MISSING_MODEL,
   PERSON_QUESTION,
   QUESTION,
-  TRADES,
   WEATHER_QUESTION,
   check,
   checkPerson,
   equal,
   isCount,
   main,
-  makePng,
   refusalOf,
 } from "./scenarios.mjs";
-
-globalThis.AI_SDK_LOG_WARNINGS = false;
+import { PERSON, checkThinkingFirst, makeTools, picturedMessages, readParts } from "./vercel.mjs";
 
 const connect = (place) => createOllama({ baseURL: `${place.url}/api` });
 const chatOf = (place) => ({ model: connect(place)(place.chat), maxRetries: 0 });
 
-const PERSON = z.object({
-  name: z.string(),
-  age: z.int(),
-  trade: z.enum(TRADES),
-  friends: z.array(z.string()),
-});
-
-function makeTools(calls) {
-  return {
-    get_weather: tool({
-      description: "The weather in a city.",
-      inputSchema: z.object({ city: z.string(), days: z.int().optional() }),
-      execute: async (input) => {
-        calls.push(input);
-        return { degrees: 17 };
-      },
-    }),
-  };
-}
-
 function checkUsage(usage) {
   check(isCount(usage.inputTokens), `inputTokens ${usage.inputTokens}`);
   check(isCount(usage.outputTokens), `outputTokens ${usage.outputTokens}`);
-}
-
-async function readParts(result) {
-  const parts = [];
-  for await (const part of result.fullStream) {
-    if (part.type === "error") throw part.error;
-    parts.push(part);
-  }
-  return parts;
 }
 
 const textOf = (parts) =>
@@ -152,19 +119,12 @@ await main({
   async think_stream(place) {
     const providerOptions = { ollama: { think: true } };
     const result = streamText({ ...chatOf(place), prompt: QUESTION, providerOptions });
-    const kinds = (await readParts(result)).map((part) => part.type);
-    const lastThought = kinds.lastIndexOf("reasoning-delta");
-    check(0 <= lastThought && lastThought < kinds.indexOf("text-delta"), kinds.join(" "));
+    checkThinkingFirst(await readParts(result));
   },
 
   async vision(place) {
-    const image = makePng().toString("base64");
-    const content = [
-      { type: "text", text: QUESTION },
-      { type: "image", image, mediaType: "image/png" },
-    ];
     const without = await generateText({ ...chatOf(place), prompt: QUESTION });
-    const messages = [{ role: "user", content }];
+    const messages = picturedMessages();
     const answer = await generateText({ ...chatOf(place), messages });
     check(answer.text, "text");
     check(answer.usage.inputTokens > without.usage.inputTokens, "the picture counts");

@@ -1,52 +1,26 @@
 // Drives ai-sdk-ollama beneath the Vercel AI SDK: it stands on the official client.
 // An abort ends its own stream but not its request, so no scenario leaves an answer.
 
-import { embedMany, generateText, Output, stepCountIs, streamText, tool } from "ai";
+import { embedMany, generateText, Output, stepCountIs, streamText } from "ai";
 import { createOllama } from "ai-sdk-ollama";
-import { z } from "zod";
 
 import {
   BROKEN_QUESTION,
   MISSING_MODEL,
   PERSON_QUESTION,
   QUESTION,
-  TRADES,
   WEATHER_QUESTION,
   check,
   checkPerson,
   equal,
   isCount,
   main,
-  makePng,
   refusalOf,
 } from "./scenarios.mjs";
-
-globalThis.AI_SDK_LOG_WARNINGS = false;
+import { PERSON, checkThinkingFirst, makeTools, picturedMessages, readParts } from "./vercel.mjs";
 
 const connect = (place) => createOllama({ baseURL: place.url });
 const chatOf = (place, settings) => ({ model: connect(place)(place.chat, settings), maxRetries: 0 });
-
-function makeTools(calls) {
-  return {
-    get_weather: tool({
-      description: "The weather in a city.",
-      inputSchema: z.object({ city: z.string() }),
-      execute: async (input) => {
-        calls.push(input);
-        return { degrees: 17 };
-      },
-    }),
-  };
-}
-
-async function readParts(result) {
-  const parts = [];
-  for await (const part of result.fullStream) {
-    if (part.type === "error") throw part.error;
-    parts.push(part);
-  }
-  return parts;
-}
 
 await main({
   async generateText(place) {
@@ -83,13 +57,7 @@ await main({
   },
 
   async structured(place) {
-    const schema = z.object({
-      name: z.string(),
-      age: z.int(),
-      trade: z.enum(TRADES),
-      friends: z.array(z.string()),
-    });
-    const output = Output.object({ schema });
+    const output = Output.object({ schema: PERSON });
     checkPerson((await generateText({ ...chatOf(place), prompt: PERSON_QUESTION, output })).output);
   },
 
@@ -100,18 +68,11 @@ await main({
 
   async think_stream(place) {
     const result = streamText({ ...chatOf(place, { think: true }), prompt: QUESTION });
-    const kinds = (await readParts(result)).map((part) => part.type);
-    const lastThought = kinds.lastIndexOf("reasoning-delta");
-    check(0 <= lastThought && lastThought < kinds.indexOf("text-delta"), kinds.join(" "));
+    checkThinkingFirst(await readParts(result));
   },
 
   async vision(place) {
-    const image = makePng().toString("base64");
-    const content = [
-      { type: "text", text: QUESTION },
-      { type: "image", image, mediaType: "image/png" },
-    ];
-    check((await generateText({ ...chatOf(place), messages: [{ role: "user", content }] })).text, "text");
+    check((await generateText({ ...chatOf(place), messages: picturedMessages() })).text, "text");
   },
 
   async embed(place) {

@@ -20,7 +20,7 @@ from ..faults import OtherHost, Refusal, UpstreamFailure
 from ..fleet.failover import end, go_elsewhere, may_move, move
 from ..fleet.needs import note_needs
 from ..observability.journal import get_logger
-from ..observability.record import current
+from ..observability.record import Record, current
 from ..runtime.context import EMPTY, RequestContext
 from ..runtime.outcome import Answer, FetchCall, Outcome, Report, StreamCall
 from ..settings.schema import Settings
@@ -30,7 +30,7 @@ from ..wire.client_api import ClientApi
 from ..wire.reading import AT_ONCE, IN_STEPS
 from ..wire.writing import encode, encode_in_steps
 from .client import Client
-from .endpoint import Endpoint, read_in_steps
+from .endpoint import BodyReader, Endpoint, UnreadBody, read_in_steps
 from .failures import Failures
 from .kept import KeptAnswers
 from .limits import check_counts, check_depth
@@ -86,7 +86,6 @@ class Relay:
         context = RequestContext(settings, user_agent, path)
         context.grant = client.grant
         run = Run(context, self._services)
-        api = self._api
         is_streamed = False
         request: Any = None
         record = current()
@@ -97,18 +96,7 @@ class Relay:
             if not isinstance(body, list):
                 run.incoming = body
             elif endpoint.reader is not None:
-                limits = settings.limits
-                request = IN_STEPS
-                if len(body[0]) <= AT_ONCE:
-                    check_depth(body[0], limits)
-                    request = endpoint.reader.read(body[0])
-                if request is IN_STEPS:
-                    run.is_large = True
-                    size = len(body[0])
-                    steps = read_in_steps(endpoint.reader, body.pop(), limits)
-                    request = await self._services.turns.run(steps, size)
-                body.clear()
-                check_counts(request, limits)
+                request = await self._read(endpoint.reader, body, run)
             run.request, run.wants_stream = request, endpoint.wants_stream
             if run.ticket is not None:
                 note_needs(run.ticket, request)
@@ -128,21 +116,8 @@ class Relay:
                     if run.warnings:
                         self._send_warnings(run, client)
                     match outcome:
-                        case Answer(body=msgspec.Struct() as frame) if client.is_started:
-                            await client.finish(api.encode_line(frame))
-                        case Answer(body=msgspec.Struct() as frame, is_streamed=True):
-                            await client.finish(api.encode_line(frame))
-                        case Answer(body=None, status=status):
-                            await client.answer(status, api.bodiless_type, b"")
-                        case Answer(body=answer, status=status, is_late=is_late):
-                            if isinstance(answer, str):
-                                kind, data = api.text_type, answer.encode()
-                            else:
-                                kind = api.report_type if is_late else api.answer_type
-                                data = api.encode(answer)
-                            if keeps and status == 200:
-                                self.kept.keep(endpoint, context.grant, kind, data)
-                            await client.answer(status, kind, data)
+                        case Answer():
+                            await self._answer(outcome, run, client, endpoint if keeps else None)
                         case Report():
                             is_streamed = True
                             await self._tell(outcome, client)
@@ -174,19 +149,53 @@ class Relay:
                 raise
         finally:
             client.stop_waiting()
-            row = context.resolved
             record.work = None
-            record.is_model_known = row is not None
-            record.model = context.asked.display or None if row is None else row.name
-            if context.loaded_ns != context.started_ns:
-                record.read_ns = context.started_ns
-                record.ready_ns = context.loaded_ns - context.started_ns
-            if context.first_event_ns != context.started_ns:
-                record.first_token_ns = context.first_event_ns
+            _note(context, record)
             if run.lease is not None:
                 run.lease.release()
             if run.ticket is not None:
                 end(self._services.fleet, run.ticket)
+
+    async def _read(self, reader: BodyReader | UnreadBody, body: list[bytes], run: Run) -> Any:
+        """Take the whole body from the list, and return the request that it is."""
+        limits = run.context.settings.limits
+        request: Any = IN_STEPS
+        if len(body[0]) <= AT_ONCE:
+            check_depth(body[0], limits)
+            request = reader.read(body[0])
+        if request is IN_STEPS:
+            run.is_large = True
+            size = len(body[0])
+            steps = read_in_steps(reader, body.pop(), limits)
+            request = await self._services.turns.run(steps, size)
+        body.clear()
+        check_counts(request, limits)
+        return request
+
+    async def _answer(
+        self, outcome: Answer, run: Run, client: Client, kept_for: Endpoint | None
+    ) -> None:
+        """Send an answer of the plan's own; keep its bytes for an endpoint, if one is given."""
+        api, answer = self._api, outcome.body
+        if answer is None:
+            await client.answer(outcome.status, api.bodiless_type, b"")
+        elif isinstance(answer, str):
+            data = answer.encode()
+            self._keep(outcome, kept_for, run, api.text_type, data)
+            await client.answer(outcome.status, api.text_type, data)
+        elif client.is_started or outcome.is_streamed:
+            await client.finish(api.encode_line(answer))
+        else:
+            kind = api.report_type if outcome.is_late else api.answer_type
+            data = api.encode(answer)
+            self._keep(outcome, kept_for, run, kind, data)
+            await client.answer(outcome.status, kind, data)
+
+    def _keep(
+        self, outcome: Answer, endpoint: Endpoint | None, run: Run, kind: bytes, data: bytes
+    ) -> None:
+        if endpoint is not None and outcome.status == 200:
+            self.kept.keep(endpoint, run.context.grant, kind, data)
 
     # -- progress -----------------------------------------------------------------------------
 
@@ -381,3 +390,15 @@ def _tell_host(run: Run, client: Client) -> None:
     """Have the answer say which of several hosts serves the request, if one does."""
     if run.ticket is not None and run.ticket.host is not None:
         client.served_by = run.host.name
+
+
+def _note(context: RequestContext, record: Record) -> None:
+    """Have the record say which model served a request, and when it was ready and answered."""
+    row = context.resolved
+    record.is_model_known = row is not None
+    record.model = context.asked.display or None if row is None else row.name
+    if context.loaded_ns != context.started_ns:
+        record.read_ns = context.started_ns
+        record.ready_ns = context.loaded_ns - context.started_ns
+    if context.first_event_ns != context.started_ns:
+        record.first_token_ns = context.first_event_ns

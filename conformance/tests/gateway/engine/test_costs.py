@@ -92,9 +92,9 @@ ASKED = {"role": "user", "content": "Hi"}
 FUNCTIONS: list[tuple[str, str, Any, int]] = [
     ("GET", "/api/tags", None, 35),
     ("POST", "/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 302),
-    ("POST", "/api/chat", {"model": LOADED, "messages": [ASKED], "stream": False}, 467),
-    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED]}, 286),
-    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED], "stream": True}, 408),
+    ("POST", "/api/chat", {"model": LOADED, "messages": [ASKED], "stream": False}, 471),
+    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED]}, 290),
+    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED], "stream": True}, 410),
 ]
 
 

@@ -228,6 +228,8 @@ class Edge:
         headers = [(b"content-type", content_type), *judged.headers, identifier]
         if not answer(200, headers, body):
             return False
+        # They hold the request, and the scope them.
+        scope.pop("extensions", None)
         record.route = judged.template
         if (address := scope["client"]) is not None:
             record.client = address[0]

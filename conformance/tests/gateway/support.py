@@ -208,7 +208,8 @@ class Noting:
 
     def answer_now(self, scope: Any, answer: Any) -> bool:
         """Hand on."""
-        return bool(cast("Any", self.inner).answer_now(scope, answer))
+        answer_now = getattr(self.inner, "answer_now", None)
+        return answer_now is not None and bool(answer_now(scope, answer))
 
 
 @asynccontextmanager

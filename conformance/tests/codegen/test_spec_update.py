@@ -28,10 +28,9 @@ OF_CHAT = "    include: [generation, structured_output]\n    fields:\n"
 """Where the group of chat's own fields begins, which chat and generate include."""
 OF_MADE = "      min_p:             $context.model.made.parameters.min_p\n"
 """The rule of the group that puts a derived model's values into what is passed on."""
-CHATS = ("specs/mappings/v1_chat.yaml", "specs/mappings/v0_chat.yaml")
-INCLUDED = "      include: made_completion\n"
-ADDED = "      add:\n"
-"""Where a route below /v1 includes that group."""
+PASSED_ON = "  passed_chat:\n"
+"""Where the group begins of what chat's routes of LM Studio change, which includes that one."""
+ADDED = "        include: made_completion\n        add:\n"
 UNTEMPLATED = "      include: generation\n      fields:\n"
 """Where the fields of generate's other request begin."""
 UNUSED = "      ignored:\n        think: "
@@ -110,7 +109,7 @@ def test_a_retyped_field_is_asked_about_and_then_sent_so(real: Path, tmp_path: P
     old = field_of(real, "min_p")
     new = spec_with(real, old, old.replace("type: number", "type: string"))
     rule = OF_CHAT + "      min_p: {from: options.min_p, via: as_text}\n"
-    passed_on = "        min_p: {from: $context.model.made.parameters.min_p, via: as_text}\n"
+    passed_on = "          min_p: {from: $context.model.made.parameters.min_p, via: as_text}\n"
     transform = '''
 
 def as_text(number: float) -> str:
@@ -125,12 +124,9 @@ def as_text(number: float) -> str:
     with edited(real, {SPEC: new}):
         assert {("type-mismatch", SHARED)} == told(real, "min_p")
         imported = "from gateway.transforms.sampling import as_text as as_text\n"
+        before, group, after = replaced(real, SHARED, OF_CHAT, rule).partition(PASSED_ON)
         texts = {
-            SHARED: replaced(real, SHARED, OF_CHAT, rule),
-            **{
-                file: replaced(real, file, INCLUDED + ADDED, f"{INCLUDED}{ADDED}{passed_on}")
-                for file in CHATS
-            },
+            SHARED: before + group + after.replace(ADDED, ADDED + passed_on, 1),
             SAMPLING: (real / SAMPLING).read_text("utf-8") + transform,
             TRANSFORMS: (real / TRANSFORMS).read_text("utf-8") + imported,
         }

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+
+from .of_servers import OfServers
 
 MOST_BYTES: Final = 2048
 """The longest head that is kept."""
@@ -154,12 +155,5 @@ def _may_keep(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     )
 
 
-_of_servers: WeakKeyDictionary[object, Heads] = WeakKeyDictionary()
-
-
-def heads_of(server: object) -> Heads:
-    """Return those of all connections of a server."""
-    found = _of_servers.get(server)
-    if found is None:
-        found = _of_servers[server] = Heads()
-    return found
+heads_of = OfServers(Heads).of
+"""Returns those of all connections of a server."""

@@ -12,7 +12,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeAlias
-from weakref import WeakKeyDictionary
+
+from .of_servers import OfServers
 
 AT_ONCE: Final = 4
 """Requests that are begun in one turn; to begin one takes some tenths of a millisecond."""
@@ -59,12 +60,5 @@ class Waves:
             loop.call_soon(self._go_on, loop)
 
 
-_of_servers: WeakKeyDictionary[object, Waves] = WeakKeyDictionary()
-
-
-def waves_of(server: object) -> Waves:
-    """Return those of all connections of a server."""
-    found = _of_servers.get(server)
-    if found is None:
-        found = _of_servers[server] = Waves()
-    return found
+waves_of = OfServers(Waves).of
+"""Returns those of all connections of a server."""

@@ -27,7 +27,6 @@ from ..upstream.answers import (
 )
 from ..upstream.exchange import BLANKS
 from ..upstream.sse import Event
-from ..upstream.stated_errors import read_error
 from ..wire.client_api import ClientApi
 from ..wire.cut_text import CutTexts
 from ..wire.lenient import UNREADABLE
@@ -227,11 +226,9 @@ class Frames:
         """Return the last frame. Raises UpstreamFailure for an incomplete stream."""
         if self._translator.complete:
             return self._translator.end()
-        if (answer := self._events.one_shot) is not None:
-            stated = read_error(answer)
-            words = f": {stated.message}" if stated is not None and stated.message else ""
-            detail = f"it answered with JSON that is not an answer{words}"
-            raise UpstreamFailure(detail, fault="not_sse")
+        if self._events.one_shot is not None:
+            # It is not quoted: what it says may be the model's.
+            raise UpstreamFailure("it answered with JSON that is not an answer", fault="not_sse")
         raise UpstreamFailure(
             "its stream ended without saying that the answer is complete",
             fault="empty" if self._is_first else "closed_mid_stream",

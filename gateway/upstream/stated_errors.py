@@ -95,12 +95,9 @@ def read_event_error(name: str, data: bytes) -> StatedError | None:
     """
     document = parse_lenient(data)
     if isinstance(document, dict):
-        stated = _read_envelope(document) if document.get("error") else None
-        if stated is None:
-            stated = _read_unmarked(document, is_marked=name == "error")
-        if stated is not None or name != "error":
-            return stated
-        return StatedError("", None)
+        if document.get("error"):
+            return _read_envelope(document)
+        return _read_unmarked(document, is_marked=name == "error")
     if isinstance(document, str):
         text = document
     elif document is None:
@@ -108,12 +105,12 @@ def read_event_error(name: str, data: bytes) -> StatedError | None:
     else:
         text = _find_message(document) if name == "error" else ""
     if name == "error":
-        return StatedError(shorten(_WORD.sub("", text)), None)
-    found = _WORD.match(text)
+        return StatedError(shorten(_PREFIX.sub("", text)), None)
+    found = _PREFIX.match(text)
     return StatedError(shorten(text[found.end() :]), None) if found else None
 
 
-_WORD = re.compile(r"\s*error\s*:\s*", re.IGNORECASE)
+_PREFIX = re.compile(r"\s*error\s*:\s*", re.IGNORECASE)
 
 
 def _read_unmarked(document: dict[str, Any], *, is_marked: bool) -> StatedError | None:
@@ -121,12 +118,10 @@ def _read_unmarked(document: dict[str, Any], *, is_marked: bool) -> StatedError 
     if isinstance(words := document.get("error_message"), str) and words.strip():
         return StatedError(shorten(words), _find_code(document))
     kinds = (document.get("object"), document.get("type"))
-    if not is_marked and "error" not in kinds:
-        if _OF_A_CHUNK & document.keys() or not _WORDS_ALONE & document.keys():
-            return None
-        if not _find_message(document):
-            return None
-    return _stated(document)
+    is_bare = bool(_WORDS_ALONE & document.keys()) and not _OF_A_CHUNK & document.keys()
+    if is_marked or "error" in kinds or (is_bare and _find_message(document)):
+        return _stated(document)
+    return None
 
 
 _WORDS_ALONE = frozenset(("message", "msg", "detail", "errors", "error_description"))
@@ -162,7 +157,7 @@ def describe_body(body: bytes) -> str:
 
 def _read_envelope(document: object) -> StatedError | None:
     if isinstance(document, dict):
-        is_one = any(document.get(key) is not None for key in _WORDS_FIRST)
+        is_one = any(document.get(key) is not None for key in _WORDS_UNDER)
         return _stated(document) if is_one else None
     message = _find_message(document) if isinstance(document, list) else ""
     return StatedError(shorten(message), None) if message else None
@@ -182,7 +177,7 @@ def _stated(document: object) -> StatedError:
     return StatedError(shorten(message), code)
 
 
-_WORDS_FIRST = (
+_WORDS_UNDER = (
     "message",
     "error",
     "error_message",
@@ -210,7 +205,7 @@ def _find_message(value: object, depth: int = 0) -> str:
     if isinstance(value, list):
         return next(filter(None, (_find_message(item, depth + 1) for item in value)), "")
     if isinstance(value, dict):
-        for key in _WORDS_FIRST:
+        for key in _WORDS_UNDER:
             if found := _find_message(value.get(key), depth + 1):
                 return found
     return ""

@@ -9,13 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.tests.gateway.fleet.test_many_hosts import open_fleet
-from gateway.catalogue.view import build_view
+from conformance.tests.gateway.fleet.silent_fleets import open_fleet, send_list
 from gateway.fleet.fleet import Fleet
 from gateway.fleet.homes import Homes, HomesOfNames
 from gateway.fleet.host import Host
-from gateway.types import internal
-from gateway.wire.client_api import OLLAMA
 
 KEYS = ("qwen/qwen3-8b", "Qwen/Qwen3-8B", "other/qwen3-8b", "x")
 NAMES = ("qwen/qwen3-8b", "QWEN/qwen3-8b", "qwen3-8b", "x", "x:latest", "none")
@@ -35,25 +32,12 @@ def fleet() -> Iterator[Fleet]:
         yield made
 
 
-def send_list(host: Host, models: dict[str, bool] | None) -> None:
+def change(host: Host, models: dict[str, bool] | None) -> None:
     """Have a host list these models, of which some are loaded; None is a host that is forgotten."""
     host.is_away = models is None
     host.seen_at = time.monotonic() - (2 * FORGET_S if models is None else 0.0)
-    if models is None:
-        return
-    listed = internal.HostModels(
-        models=[
-            internal.HostModel(
-                key=key,
-                kind="llm",
-                instances=[internal.HostInstance(id=key)] if is_loaded else [],
-            )
-            for key, is_loaded in models.items()
-        ]
-    )
-    host.catalogue.view = build_view(
-        "v1", time.monotonic(), listed, lambda key: "", (), OLLAMA.capabilities
-    )
+    if models is not None:
+        send_list(host, models)
 
 
 def shown(homes: Homes | None) -> object:
@@ -67,10 +51,10 @@ def test_homes_after_changes(
 ) -> None:
     """Whichever names were asked for in between; what a request holds stays as it was."""
     for host in fleet.hosts:
-        send_list(host, {})
+        change(host, {})
     names = HomesOfNames(lambda: fleet.hosts, FORGET_S)
     for number, models, asked in changes:
-        send_list(fleet.hosts[number], models)
+        change(fleet.hosts[number], models)
         names.note_change(fleet.hosts[number])
         for name in asked:
             held = names.resolve(name)
@@ -86,10 +70,10 @@ def test_homes_after_changes(
 def test_who_has_missed_many_changes_looks_at_all(fleet: Fleet) -> None:
     """Only the last ones are remembered."""
     for host in fleet.hosts:
-        send_list(host, {})
+        change(host, {})
     names = HomesOfNames(lambda: fleet.hosts, FORGET_S)
     assert None is names.resolve("x")
-    send_list(fleet.hosts[1], {"x": True})
+    change(fleet.hosts[1], {"x": True})
     names.note_change(fleet.hosts[1])
     for _ in range(1000):
         names.note_change(fleet.hosts[0])
@@ -101,14 +85,14 @@ def test_who_has_missed_many_changes_looks_at_all(fleet: Fleet) -> None:
 def test_a_host_that_is_forgotten_is_news_once(fleet: Fleet) -> None:
     """And one that is back, though its list is as it was."""
     for each in fleet.hosts:
-        send_list(each, {})
+        change(each, {})
     host = fleet.hosts[2]
-    send_list(host, {"x": True})
+    change(host, {"x": True})
     names = HomesOfNames(lambda: fleet.hosts, FORGET_S)
     names.note_change(None)
     for models in (None, {"x": True}):
         assert not names.is_news(host)
-        send_list(host, models)
+        change(host, models)
         assert names.is_news(host)
         names.note_change(host)
         assert (names.resolve("x") is None) == (models is None)

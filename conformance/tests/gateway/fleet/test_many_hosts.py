@@ -2,68 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-
 import pytest
 
+from conformance.tests.gateway.fleet.silent_fleets import COLD, LOADED, open_fleet, send_list
 from conformance.tests.gateway.interpreter import steps_of
-from gateway.catalogue.view import build_view
 from gateway.fleet.fleet import Fleet
-from gateway.fleet.host import Host, Names
-from gateway.settings.schema import HostSettings, ModelSettings, Settings
-from gateway.store.interface import Store
-from gateway.store.sqlite import SqliteStore
-from gateway.types import internal
-from gateway.wire.client_api import OLLAMA
-from gateway.wire.hops import new_name
-
-LOADED, COLD = "harbor/lantern-8b", "meadow/thicket-4b"
-
-
-@contextmanager
-def open_fleet(hosts: int) -> Iterator[tuple[Fleet, asyncio.AbstractEventLoop]]:
-    """Make hosts of which each has sent its list: one model is loaded on all."""
-    with closing(asyncio.new_event_loop()) as loop, closing(SqliteStore(None)) as store:
-        fleet = loop.run_until_complete(make_fleet(hosts, store))
-        yield fleet, loop
-        loop.run_until_complete(fleet.aclose())
-
-
-async def make_fleet(hosts: int, store: Store) -> Fleet:
-    """Return the fleet of `open_fleet`."""
-    settings = Settings(
-        models=ModelSettings(catalogue_ttl_s=3600.0),
-        hosts={
-            f"h{number}": HostSettings(url=f"http://10.0.{number // 250}.{number % 250 + 1}:1234")
-            for number in range(hosts)
-        },
-    )
-    names = Names(store, settings, "gateway", new_name(), OLLAMA.capabilities)
-    fleet = Fleet(settings, names)
-    await names.pulled.refresh()
-    for host in fleet.hosts:
-        send_list(host, LOADED)
-    return fleet
-
-
-def send_list(host: Host, *loaded: str) -> None:
-    """Have a host list both models, with these loaded."""
-    listed = internal.HostModels(
-        models=[
-            internal.HostModel(
-                key=key,
-                kind="llm",
-                instances=[internal.HostInstance(id=key)] if key in loaded else [],
-            )
-            for key in (LOADED, COLD)
-        ]
-    )
-    host.catalogue.view = build_view(
-        "v1", time.monotonic(), listed, lambda key: "", (), OLLAMA.capabilities
-    )
 
 
 async def serve(fleet: Fleet, name: str) -> None:
@@ -85,7 +28,7 @@ def steps_to_place(hosts: int, name: str, *loaded: str) -> int:
         for _ in range(2):
             loop.run_until_complete(serve(fleet, name))
         if loaded:
-            send_list(fleet.hosts[hosts // 2], *loaded)
+            send_list(fleet.hosts[hosts // 2], {key: key in loaded for key in (LOADED, COLD)})
             fleet.union.note_change(fleet.hosts[hosts // 2])
         return steps_of(lambda: loop.run_until_complete(serve(fleet, name)))
 

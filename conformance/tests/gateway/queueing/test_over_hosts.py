@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import httpx
@@ -186,18 +187,24 @@ async def test_what_somebody_else_loads_on_another_host_is_found() -> None:
         assert 200 == (await first).status_code
 
 
+async def serves_who_waits(fleet: Fleet, comes: Callable[[], Awaitable[object]]) -> None:
+    """Check that a host, b, serves who waits for a slot of the other one, once it comes."""
+    first = await filled(fleet, "a")
+    waits = ask(fleet, "waits")
+    await until_waiting(fleet, 1)
+    await comes()
+    answer = await waits
+    assert (200, "b") == (answer.status_code, answer.headers[HOST])
+    let_go(fleet, "a")
+    await gather_all(*first.values())
+
+
 async def test_a_host_that_is_taken_back_serves_who_waits() -> None:
     """They began to wait while it was drained."""
     async with open_fleet(ONE_SLOT, ONE_SLOT) as fleet:
         await fleet.client.post("/olgate/drain", headers={HOST: "b"})
-        first = await filled(fleet, "a")
-        waits = ask(fleet, "waits")
-        await until_waiting(fleet, 1)
-        await fleet.client.post("/olgate/undrain", headers={HOST: "b"})
-        answer = await waits
-        assert (200, "b") == (answer.status_code, answer.headers[HOST])
-        let_go(fleet, "a")
-        await gather_all(*first.values())
+        undrain = partial(fleet.client.post, "/olgate/undrain", headers={HOST: "b"})
+        await serves_who_waits(fleet, undrain)
 
 
 async def test_a_host_that_is_back_serves_who_waits() -> None:
@@ -205,14 +212,11 @@ async def test_a_host_that_is_back_serves_who_waits() -> None:
     async with open_fleet(ONE_SLOT, ONE_SLOT) as fleet:
         fleet.script("b", {"match": {"path": LIST}, "fault": "closed_before_headers"})
         await fleet.client.get("/health")
-        first = await filled(fleet, "a")
-        waits = ask(fleet, "waits")
-        await until_waiting(fleet, 1)
-        fleet.standins["b"].app.script.clear()
-        answer = await waits
-        assert (200, "b") == (answer.status_code, answer.headers[HOST])
-        let_go(fleet, "a")
-        await gather_all(*first.values())
+
+        async def come_back() -> None:
+            fleet.standins["b"].app.script.clear()
+
+        await serves_who_waits(fleet, come_back)
 
 
 async def test_who_waits_for_a_host_by_name_is_offered_no_other() -> None:

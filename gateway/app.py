@@ -100,15 +100,17 @@ class Process:
         self.turns = Turns()
         self.bodies = Bodies(settings.limits)
         if self.metrics is not None:
-            self.metrics.watch_bodies(lambda: self.bodies.used, lambda: self.bodies.waiting)
-            self.metrics.watch_waiting(
+            self.metrics.gauges.watch_bodies(lambda: self.bodies.used, lambda: self.bodies.waiting)
+            self.metrics.gauges.watch_waiting(
                 "load", lambda: sum(host.lifecycle.waiting for host in self.fleet.hosts)
             )
-            self.metrics.watch_waiting("slot", lambda: self.fleet.queue.waiting)
-            self.metrics.watch_hosts(
+            self.metrics.gauges.watch_waiting("slot", lambda: self.fleet.queue.waiting)
+            self.metrics.gauges.watch_hosts(
                 lambda: {host.name: host.presence.is_up() for host in self.fleet.hosts}
             )
-            self.metrics.watch_slots(lambda: {host.name: host.slots() for host in self.fleet.hosts})
+            self.metrics.gauges.watch_slots(
+                lambda: {host.name: host.slots() for host in self.fleet.hosts}
+            )
         services = self.services = Services(
             self.fleet,
             self.fleet.models,

@@ -10,12 +10,10 @@ called for a frame.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cache, partial
-from platform import python_version
 from time import perf_counter_ns
 from typing import get_args
 
@@ -23,7 +21,6 @@ import msgspec
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    Gauge,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
@@ -31,11 +28,12 @@ from prometheus_client import (
 
 from ..faults import FaultId
 from ..wire.lenient import UNREADABLE
+from . import series
+from .gauges import Gauges
 from .journal import get_logger, lost_lines
 from .record import INTERNAL_FAULT, SHUTDOWN_FAULT, STATED, Look, Record
 from .tallies import Labels, Spread, Tallies, Tally
 from .unknown_keys import Sampler, find_unknown
-from .version import find_version
 
 # Its series of creation times say nothing that Prometheus needs, and double those of counters.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types there
@@ -49,13 +47,6 @@ MOST_KEYS = 100
 """Number of keys that have their own label; later ones share one."""
 MOST_MODELS = 50
 """Number of models that have their own label; later ones, and names without a model, share one."""
-SERVED = ("model", "host", "key")
-"""The labels that say by what a request was served, and for whom."""
-TOTALS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-TOKENS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5)
-READY_S = (0.001, 0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-WAITS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-LASTS_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 _FAULTS = (*get_args(FaultId), STATED, INTERNAL_FAULT, SHUTDOWN_FAULT)
 _PLAIN = re.compile(r"[A-Za-z0-9_.\[\]\-]{1,100}")
 
@@ -69,175 +60,45 @@ class Metrics:
         self._sampler = Sampler()
         self._keys: set[tuple[str, str]] = set()
         self._models: set[str] = set()
-        self._hosts: Callable[[], Mapping[str, bool | None]] = dict
-        self._host_slots: Callable[[], Mapping[str, int]] = dict
-        self._waits: dict[str, Callable[[], int]] = {}
         self._log = get_logger()
         registry = self._registry = CollectorRegistry()
-        counter = partial(_counter, registry)
         ProcessCollector(registry=registry)
-        self._requests = Tally(
-            "olgate_requests",
-            "Requests that have ended; status 0 means no answer.",
-            ("route", "method", "status"),
-        )
-        self._durations = Spread(
-            "olgate_request_duration_seconds",
-            "Time from a request's head to the end of its answer, whatever the answer was.",
-            ("route", *SERVED),
-            TOTALS_S,
-        )
-        self._tokens = Tally(
-            "olgate_tokens",
-            "Tokens of prompts (in) and answers (out).",
-            ("route", "direction", *SERVED),
-        )
-        self._estimated = Tally(
-            "olgate_estimated_counts",
-            "Token counts that LM Studio left out and the gateway estimated.",
-            ("direction",),
-        )
-        self._first_frames = Spread(
-            "olgate_time_to_first_frame_seconds",
-            "Time from a request's head to the first bytes of its streamed answer.",
-            ("route",),
-            WAITS_S,
-        )
-        self._first_tokens = Spread(
-            "olgate_time_to_first_token_seconds",
-            "Time from a request's head to LM Studio's first event of its answer.",
-            ("model", "host"),
-            WAITS_S,
-        )
-        self._per_token = Spread(
-            "olgate_time_per_output_token_seconds",
-            "Time for each token of an answer after its first one.",
-            ("model", "host"),
-            TOKENS_S,
-        )
-        self._streams = Spread(
-            "olgate_stream_duration_seconds",
-            "Time from a request's head to the end of its streamed answer.",
-            ("route",),
-            LASTS_S,
-        )
-        self._queued = Spread(
-            "olgate_queue_time_seconds",
-            "Time that a request waited for its turn, for requests that waited.",
-            ("host", "key"),
-            WAITS_S,
-        )
-        self._ready = Spread(
-            "olgate_model_ready_seconds",
-            "Time until a request's model was ready, its load included.",
-            ("model", "host"),
-            READY_S,
-        )
-        self._loads = Tally(
-            "olgate_loads",
-            "Loads that the gateway requested from LM Studio and that have ended.",
-            ("outcome", "host"),
-        )
-        self._load_times = Spread(
-            "olgate_load_duration_seconds",
-            "Time that a load took in LM Studio.",
-            ("outcome", "host"),
-            WAITS_S,
-        )
-        self._retries = Tally("olgate_retries", "Calls that were repeated.", ("route",))
-        self._faults = Tally(
-            "olgate_faults",
-            "Requests that failed: a fault upstream, `stated` for an error that LM Studio sent, "
-            "`shutdown` for the gateway's end, `internal` for an error of the gateway.",
-            ("fault",),
-        )
+        self._requests = Tally(*series.REQUESTS)
+        self._durations = Spread(*series.DURATIONS)
+        self._tokens = Tally(*series.TOKENS)
+        self._estimated = Tally(*series.ESTIMATED)
+        self._first_frames = Spread(*series.FIRST_FRAMES)
+        self._first_tokens = Spread(*series.FIRST_TOKENS)
+        self._per_token = Spread(*series.PER_TOKEN)
+        self._streams = Spread(*series.STREAMS)
+        self._queued = Spread(*series.QUEUED)
+        self._ready = Spread(*series.READY)
+        self._loads = Tally(*series.LOADS)
+        self._load_times = Spread(*series.LOAD_TIMES)
+        self._retries = Tally(*series.RETRIES)
+        self._faults = Tally(*series.FAULTS)
         # Prometheus sees a counter grow only if it saw it before.
         self._faults.update(dict.fromkeys(zip(_FAULTS), 0.0))
         registry.register(
             Tallies(each for each in vars(self).values() if isinstance(each, Tally | Spread))
         )
-        self._unknown = counter(
-            "olgate_unknown_upstream_keys",
-            "JSON keys in sampled answers of LM Studio that its description does not have.",
-            "type",
-            "key",
-        )
-        self._odd = counter(
-            "olgate_odd_upstream_values",
-            "Values in LM Studio's answers that could not be read and were left out.",
-            "type",
-            "key",
-        )
-        self._lost_lines = Counter(
-            "olgate_lost_log_lines",
-            "Log lines that were lost since nobody read standard error.",
-            registry=registry,
-        )
+        self._unknown = _counter(registry, series.UNKNOWN_KEYS)
+        self._odd = _counter(registry, series.ODD_VALUES)
+        self._lost_lines = Counter(*series.LOST_LINES, registry=registry)
         self._lost_before = 0
-        gauge = partial(Gauge, registry=registry)
-        gauge(
-            "olgate_running_tasks", "Tasks of the event loop, also when the gateway is idle."
-        ).set_function(lambda: len(asyncio.all_tasks()))
-        gauge(
-            "olgate_running_requests", "Requests that are served now, this one included."
-        ).set_function(lambda: self.running_requests)
-        gauge("olgate_running_streams", "Streamed answers that are being sent now.").set_function(
-            lambda: self.running_streams
-        )
-        self._bodies = gauge("olgate_bodies_bytes", "Bytes of request bodies that are held now.")
-        self._waiting_bodies = gauge(
-            "olgate_waiting_bodies", "Request bodies that wait for room in memory."
-        )
-        self._waiting = gauge(
-            "olgate_waiting_requests", "Requests that wait now, by what they wait for.", ["reason"]
-        )
-        self._up = gauge(
-            "olgate_upstream_up",
-            "Whether a host answered when it was last asked; absent if it was not asked yet.",
-            ["host"],
-        )
-        self._slots = gauge(
-            "olgate_slots",
-            "Requests that the loaded models of a host run at once, all of them together.",
-            ["host"],
-        )
-        gauge(
-            "olgate_build_info", "Always 1; the labels say what runs.", ["version", "python"]
-        ).labels(find_version() or "not installed", python_version()).set(1)
-
-    def watch_bodies(self, held: Callable[[], int], waiting: Callable[[], int]) -> None:
-        """Show the bytes of bodies that are held, and the number of bodies that wait for room."""
-        self._bodies.set_function(held)
-        self._waiting_bodies.set_function(waiting)
-
-    def watch_waiting(self, reason: str, waiting: Callable[[], int]) -> None:
-        """Show how many requests wait for something: `load`, or `slot`."""
-        self._waits[reason] = waiting
-
-    def watch_hosts(self, hosts: Callable[[], Mapping[str, bool | None]]) -> None:
-        """Show whether each host answers, None if that is not known, and its loads from 0 on."""
-        self._hosts = hosts
-
-    def watch_slots(self, slots: Callable[[], Mapping[str, int]]) -> None:
-        """Show how many requests the loaded models of each host run at once."""
-        self._host_slots = slots
+        self.gauges = Gauges(registry)
+        self.gauges.watch_running(lambda: self.running_requests, lambda: self.running_streams)
 
     def text(self) -> bytes:
         """Return all metrics with their current values."""
         lost = lost_lines()
         self._lost_lines.inc(lost - self._lost_before)
         self._lost_before = lost
-        for reason, waiting in self._waits.items():
-            self._waiting.labels(reason).set(waiting())
-        self._up.clear()
-        for name, is_up in self._hosts().items():
+        # The loads of a host are there from 0 on.
+        for name in self.gauges.host_names():
             for outcome in ("loaded", "failed"):
                 self._loads[outcome, name] += 0
-            if is_up is not None:
-                self._up.labels(name).set(is_up)
-        self._slots.clear()
-        for name, slots in self._host_slots().items():
-            self._slots.labels(name).set(slots)
+        self.gauges.refresh()
         return generate_latest(self._registry)
 
     def note_end(self, record: Record, method: str, status: int | None) -> None:
@@ -324,8 +185,6 @@ class Metrics:
                 self._log.warning("unknown key in LM Studio's answer", type=name, key=key)
 
 
-def _counter(
-    registry: CollectorRegistry, name: str, text: str, *labels: str
-) -> Callable[..., Counter]:
+def _counter(registry: CollectorRegistry, counts: series.Counts) -> Callable[..., Counter]:
     """Create a counter; return a cached lookup by labels, which takes longer than counting."""
-    return cache(Counter(name, text, labels, registry=registry).labels)
+    return cache(Counter(*counts, registry=registry).labels)

@@ -43,9 +43,9 @@ def promtool(*arguments: object) -> None:
 def counted() -> dict[str, set[str]]:
     """Return each sample's name with its labels, of a gateway that has counted everything."""
     metrics = Metrics()
-    metrics.watch_hosts(lambda: {"studio": True})
-    metrics.watch_slots(lambda: {"studio": 4})
-    metrics.watch_waiting("load", lambda: 0)
+    metrics.gauges.watch_hosts(lambda: {"studio": True})
+    metrics.gauges.watch_slots(lambda: {"studio": 4})
+    metrics.gauges.watch_waiting("load", lambda: 0)
     record = Record(metrics)
     record.route, record.model, record.is_model_known = "/api/chat", "tiny", True
     record.host, record.fault, record.retries, record.is_stream = "studio", "connect", 1, True

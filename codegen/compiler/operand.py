@@ -193,6 +193,9 @@ class Kept:
 
     def hold(self, operand: Operand, name: str) -> Operand:
         """Put a value of the start into a slot; return how it is read from there."""
+        if any(operand.code == own(slot) for slot in self.slots):
+            # An earlier use has put it there.
+            return operand
         known = self.body.hoisted.get(operand.code)
         if known is None:
             slot = self.body.fresh(f"_{name}")

@@ -225,6 +225,7 @@ class ChatStream:
         "cached_tokens",
         "eval_tokens",
         "finish_reason",
+        "function_call",
         "prompt_tokens",
         "speech",
         "tool_calls",
@@ -249,6 +250,7 @@ class ChatStream:
         self.cached_tokens: int | float | UnsetType = UNSET
         self.eval_tokens: int | float | UnsetType = UNSET
         self.tool_calls: list[internal.AssembledToolCall] | UnsetType = UNSET
+        self.function_call: list[internal.AssembledToolCall] | UnsetType = UNSET
         self.speech: internal.Speech | UnsetType = UNSET
 
     def chunk(self, chunk: openai.ChatCompletionChunk) -> ollama.ChatResponse | None:
@@ -279,13 +281,18 @@ class ChatStream:
         delta_or_message = delta or message
         if delta_or_message:
             tool_calls = delta_or_message.tool_calls
+            function_call = delta_or_message.function_call
             reasoning_content = delta_or_message.reasoning_content
             reasoning = delta_or_message.reasoning
             content = delta_or_message.content
         else:
-            tool_calls = reasoning_content = reasoning = content = UNSET
+            tool_calls = function_call = reasoning_content = reasoning = content = UNSET
         if tool_calls is not UNSET and tool_calls is not None:
             self.tool_calls = transforms.merge_tool_calls(self.tool_calls, tool_calls, self._most)
+        if function_call:
+            self.function_call = transforms.merge_function_call(
+                self.function_call, function_call, self._most
+            )
         self.speech = speech = transforms.separate_speech(
             self.speech,
             reasoning_content,
@@ -325,7 +332,10 @@ class ChatStream:
     def end(self) -> ollama.ChatResponse:
         """Return the last frame."""
         tool_calls = self.tool_calls
-        items = transforms.finished_calls(calls=tool_calls, tools=self._request.tools)
+        function_call = self.function_call
+        items = transforms.finished_calls(
+            calls=tool_calls, tools=self._request.tools, older=function_call
+        )
         finish_reason = self.finish_reason
         prompt_tokens = self.prompt_tokens
         cached_tokens = self.cached_tokens
@@ -492,7 +502,14 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
         if run.is_large
         else chat_request(request, options, context),
         chunks=DECODE_CHAT_COMPLETION_CHUNK,
-        pieces=("content", "logprobs", "reasoning", "reasoning_content", "tool_calls"),
+        pieces=(
+            "content",
+            "function_call",
+            "logprobs",
+            "reasoning",
+            "reasoning_content",
+            "tool_calls",
+        ),
         translator=lambda: ChatStream(request, context),
         fold=ChatFold,
         streamed=stream if stream is not UNSET and stream is not None else True,

@@ -569,7 +569,8 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
             Rewrite(
                 v0_chat.sound_calls,
                 marks=(
-                    b'"function"',
+                    b'"function',
+                    b'"arguments"',
                     b"[null",
                     b"null]",
                 ),
@@ -633,7 +634,8 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
             Rewrite(
                 v1_chat.sound_calls,
                 marks=(
-                    b'"function"',
+                    b'"function',
+                    b'"arguments"',
                     b"[null",
                     b"null]",
                 ),

@@ -398,6 +398,7 @@ class TemplatedStream:
         "cached_tokens",
         "eval_tokens",
         "finish_reason",
+        "function_call",
         "prompt_tokens",
         "speech",
         "tool_calls",
@@ -422,6 +423,7 @@ class TemplatedStream:
         self.cached_tokens: int | float | UnsetType = UNSET
         self.eval_tokens: int | float | UnsetType = UNSET
         self.tool_calls: list[internal.AssembledToolCall] | UnsetType = UNSET
+        self.function_call: list[internal.AssembledToolCall] | UnsetType = UNSET
         self.speech: internal.Speech | UnsetType = UNSET
 
     def chunk(self, chunk: openai.ChatCompletionChunk) -> ollama.GenerateResponse | None:
@@ -452,13 +454,18 @@ class TemplatedStream:
         delta_or_message = delta or message
         if delta_or_message:
             tool_calls = delta_or_message.tool_calls
+            function_call = delta_or_message.function_call
             reasoning_content = delta_or_message.reasoning_content
             reasoning = delta_or_message.reasoning
             content = delta_or_message.content
         else:
-            tool_calls = reasoning_content = reasoning = content = UNSET
+            tool_calls = function_call = reasoning_content = reasoning = content = UNSET
         if tool_calls is not UNSET and tool_calls is not None:
             self.tool_calls = transforms.merge_tool_calls(self.tool_calls, tool_calls, self._most)
+        if function_call:
+            self.function_call = transforms.merge_function_call(
+                self.function_call, function_call, self._most
+            )
         self.speech = speech = transforms.separate_speech(
             self.speech,
             reasoning_content,
@@ -501,7 +508,8 @@ class TemplatedStream:
         eval_tokens = self.eval_tokens
         speech = self.speech
         tool_calls = self.tool_calls
-        items = transforms.finished_calls(tool_calls)
+        function_call = self.function_call
+        items = transforms.finished_calls(calls=tool_calls, older=function_call)
         return ollama.GenerateResponse(
             model=self._request.model
             if self._request.model is not UNSET and self._request.model is not None
@@ -696,7 +704,14 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         if run.is_large
         else templated_request(request, options, context),
         chunks=DECODE_CHAT_COMPLETION_CHUNK,
-        pieces=("content", "logprobs", "reasoning", "reasoning_content", "tool_calls"),
+        pieces=(
+            "content",
+            "function_call",
+            "logprobs",
+            "reasoning",
+            "reasoning_content",
+            "tool_calls",
+        ),
         translator=lambda: TemplatedStream(request, context),
         fold=TemplatedFold,
         streamed=stream if stream is not UNSET and stream is not None else True,

@@ -44,7 +44,7 @@ def request_temperature(members: Members, context: RequestContext) -> Values:
 async def first(members: Members, run: Run) -> None:
     """What happens before a request is passed on."""
     context = run.context
-    # specs/mappings/shared.yaml:292: need
+    # specs/mappings/shared.yaml:296: need
     if context.model.capabilities.completion == "no":
         raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support chat")
     # specs/mappings/native_chat.yaml:15: check

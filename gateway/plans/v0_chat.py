@@ -129,10 +129,10 @@ def sound_calls(context: RequestContext) -> Rewriter:
 async def first(members: Members, run: Run) -> None:
     """What happens before a request is passed on."""
     context = run.context
-    # specs/mappings/shared.yaml:292: need
+    # specs/mappings/shared.yaml:296: need
     if context.model.capabilities.completion == "no":
         raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support chat")
-    # specs/mappings/shared.yaml:298: do
+    # specs/mappings/shared.yaml:302: do
     messages = members.get("messages", UNSET)
     if (
         await run.apart(lambda: transforms.may_have_refused_url(raw=messages))
@@ -140,7 +140,7 @@ async def first(members: Members, run: Run) -> None:
         else transforms.may_have_refused_url(raw=messages)
     ):
         await steps.convert_passed_pictures(run, raw=messages)
-    # specs/mappings/shared.yaml:306: do
+    # specs/mappings/shared.yaml:310: do
     tools = members.get("tools", UNSET)
     if (transforms.offers_tools(tools=tools) if tools is not UNSET else UNSET) is True:
         await steps.note_tools(run, tools=tools)

@@ -55,6 +55,6 @@ def request_temperature(members: Members, context: RequestContext) -> Values:
 async def first(members: Members, run: Run) -> None:
     """What happens before a request is passed on."""
     context = run.context
-    # specs/mappings/shared.yaml:342: need
+    # specs/mappings/shared.yaml:346: need
     if context.model.capabilities.completion == "no":
         raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support generate")

@@ -42,10 +42,10 @@ def answer_model_when(context: RequestContext) -> bool:
 async def first(members: Members, run: Run) -> None:
     """What happens before a request is passed on."""
     context = run.context
-    # specs/mappings/shared.yaml:352: need
+    # specs/mappings/shared.yaml:356: need
     if context.model.capabilities.embedding == "no":
         raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support embeddings")
-    # specs/mappings/shared.yaml:355: do
+    # specs/mappings/shared.yaml:359: do
     input_ = members.get("input", UNSET)
     encoding_format = members.get("encoding_format", UNSET)
     await steps.note_vectors(run, input=input_, encoding_format=encoding_format)

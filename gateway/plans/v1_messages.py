@@ -57,10 +57,10 @@ def request_tools(members: Members, context: RequestContext) -> Values:
 async def first(members: Members, run: Run) -> None:
     """What happens before a request is passed on."""
     context = run.context
-    # specs/mappings/shared.yaml:292: need
+    # specs/mappings/shared.yaml:296: need
     if context.model.capabilities.completion == "no":
         raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support chat")
-    # specs/mappings/shared.yaml:298: do
+    # specs/mappings/shared.yaml:302: do
     messages = members.get("messages", UNSET)
     if (
         await run.apart(lambda: transforms.may_have_refused_url(raw=messages))

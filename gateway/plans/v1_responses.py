@@ -73,7 +73,7 @@ def request_input(members: Members, context: RequestContext) -> Values:
 async def first(members: Members, run: Run) -> None:
     """What happens before a request is passed on."""
     context = run.context
-    # specs/mappings/shared.yaml:292: need
+    # specs/mappings/shared.yaml:296: need
     if context.model.capabilities.completion == "no":
         raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support chat")
     # specs/mappings/v1_responses.yaml:15: do

@@ -106,6 +106,7 @@ from .thinking import think_level_problem as think_level_problem
 from .thinking import think_type_problem as think_type_problem
 from .thinking import thinking_support as thinking_support
 from .tool_fragments import finished_calls as finished_calls
+from .tool_fragments import merge_function_call as merge_function_call
 from .tool_fragments import merge_tool_calls as merge_tool_calls
 from .tools import to_arguments as to_arguments
 from .tools import to_json_text as to_json_text
@@ -176,6 +177,7 @@ __all__ = [
     "lists_tool_use",
     "made_instructions",
     "may_have_refused_url",
+    "merge_function_call",
     "merge_tool_calls",
     "message_content",
     "model_info",

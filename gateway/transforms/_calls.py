@@ -97,10 +97,9 @@ class Calls(list[internal.AssembledToolCall]):
         """Add a fragment to its call, which may be a new one; return it, None for no call."""
         place = None if isinstance(fragment.index, UnsetType) else fragment.index
         identity = fragment.id or ""
-        name = text = ""
-        if isinstance(fragment.function, openai.FunctionFragment):
-            name = fragment.function.name or ""
-            text = text_of(fragment.function.arguments)
+        function = function_of(fragment)
+        name = function.name or ""
+        text = text_of(function.arguments)
         if not (identity or name or text):
             return None
         call = self._named(place, identity, name) if name else self._next(place, identity)
@@ -190,6 +189,18 @@ class Calls(list[internal.AssembledToolCall]):
         if arguments.is_whole or (arguments.is_empty and is_elsewhere):
             return None
         return call
+
+
+def function_of(
+    fragment: openai.ToolCallFragment,
+) -> openai.FunctionFragment | openai.ToolCallFragment:
+    """
+    Return what has the name and the arguments of a fragment: its function, or itself.
+
+    Some servers send them beside the id (docs/facts/lmstudio.md#other-calls).
+    """
+    function = fragment.function
+    return function if isinstance(function, openai.FunctionFragment) else fragment
 
 
 def check_number(number: int, most: int) -> None:

@@ -18,7 +18,7 @@ from ..types import internal, openai
 from ..wire.lenient import UNREADABLE
 from ..wire.odd_values import note_odd
 from ..wire.salvage import NotJson, salvage
-from ._calls import Calls, check_number, text_of
+from ._calls import Calls, check_number, function_of, text_of
 from .rewriter import Chunk, Rewriter
 from .tool_fragments import finished_calls
 
@@ -27,6 +27,7 @@ _decode_members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_fragment: Final = msgspec.json.Decoder(openai.ToolCallFragment).decode
 _SAID: Final = ("content", "reasoning_content", "reasoning", "refusal")
 _NOTHING: Final = (b"", b"null", b'""')
+_OLDER_FINISH: Final = Raw(b'"function_call"')
 _NULL: Final = Raw(b"null")
 
 
@@ -86,6 +87,8 @@ class _Choice:
         """The heads that were sent, by the places of their calls in `calls`."""
         self.taken: set[str] = set()
         """The ids that calls have."""
+        self.is_newer = False
+        """Whether calls came in the form that a list of tools is answered with."""
 
 
 class _Begun(NamedTuple):
@@ -163,9 +166,12 @@ class SoundCalls:
             choice = _decode_members(raw)
             part = "delta" if "delta" in choice else "message"
             said = _decode_members(choice.get(part, b"{}"))
-            listed = _decode_items(said.get("tool_calls", b"[]"))
+            listed = _listed(said)
+            older = said.get("function_call", _NULL)
         except UNREADABLE:
             return {}, None
+        if self._tools and (older != _NULL or choice.get("finish_reason") == _OLDER_FINISH):
+            return self._newer(choice, part, said, place, begun)
         if not listed:
             return choice, None
         check_number(len(listed), self._most)
@@ -180,6 +186,29 @@ class SoundCalls:
         if not fragments:
             del changed["tool_calls"]
         return choice, {**choice, part: changed}
+
+    def _newer(
+        self,
+        choice: Chunk,
+        part: str,
+        said: Chunk,
+        place: int,
+        begun: dict[tuple[int, int], _Begun],
+    ) -> tuple[Chunk, dict[str, Any]]:
+        """Return a choice in the older form of a call, as a request with `tools` knows it."""
+        older = said.get("function_call", _NULL)
+        said = {name: raw for name, raw in said.items() if name != "function_call"}
+        known = self._choices.setdefault(place, _Choice(self._tools))
+        # A server that sends both forms says the same in them.
+        known.is_newer = known.is_newer or bool(_listed(said))
+        if older != _NULL and not known.is_newer:
+            said["tool_calls"] = Raw(b'[{"function":%b}]' % bytes(older))
+        finish = choice.get("finish_reason")
+        if finish == _OLDER_FINISH:
+            choice = {**choice, "finish_reason": Raw(b'"tool_calls"')}
+        choice = {**choice, part: Raw(msgspec.json.encode(said))}
+        _, after = self._choice(Raw(msgspec.json.encode(choice)), place, begun)
+        return choice, after or {**choice, part: said}
 
     def _check_names(self, place: int) -> None:
         """Look for calls of a finished choice without a name, which were not sent."""
@@ -320,6 +349,12 @@ class WholeCalls:
         return []
 
 
+def _listed(said: Chunk) -> list[Raw]:
+    """Return the calls in a message or a delta. Raises msgspec.DecodeError for no list."""
+    raw = said.get("tool_calls", _NULL)
+    return [] if raw == _NULL else _decode_items(raw)
+
+
 def _read_fragment(raw: Raw) -> openai.ToolCallFragment | None:
     """Return a fragment without its odd values, which are counted; None if nothing is left."""
     try:
@@ -360,8 +395,7 @@ def _begin(head: _Head, arguments: str) -> dict[str, Any]:
 
 
 def _text(fragment: openai.ToolCallFragment) -> str:
-    function = fragment.function
-    return text_of(function.arguments) if isinstance(function, openai.FunctionFragment) else ""
+    return text_of(function_of(fragment).arguments)
 
 
 def _is_text(raw: Raw | UnsetType) -> bool:
@@ -382,7 +416,8 @@ def _says_nothing(choice: dict[str, Any]) -> bool:
 
 
 def _function(call: internal.AssembledToolCall) -> dict[str, str]:
-    return {"name": call.name, "arguments": call.arguments}
+    # A client reads it as JSON, which nothing is not.
+    return {"name": call.name, "arguments": call.arguments or "{}"}
 
 
 def _call(call: internal.AssembledToolCall) -> dict[str, Any]:

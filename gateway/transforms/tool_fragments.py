@@ -44,20 +44,43 @@ def merge_tool_calls(
     return known
 
 
+def merge_function_call(
+    calls: list[internal.AssembledToolCall] | UnsetType,
+    fragment: openai.FunctionFragment,
+    most: int,
+) -> list[internal.AssembledToolCall]:
+    """
+    Return the calls with what a piece of an answer's `function_call` adds.
+
+    It is the call of an API that has one at most (docs/facts/lmstudio.md#other-calls). Raises
+    UpstreamFailure (`bad_tool_arguments`) for more than `most` calls.
+
+    >>> from msgspec import Raw
+    >>> calls = merge_function_call(UNSET, openai.FunctionFragment(name="f"), 9)
+    >>> piece = openai.FunctionFragment(arguments=Raw(b'"{}"'))
+    >>> finished_calls(UNSET, older=merge_function_call(calls, piece, 9))[0].arguments
+    '{}'
+    """
+    return merge_tool_calls(calls, [openai.ToolCallFragment(function=fragment)], most)
+
+
 def finished_calls(
     calls: list[internal.AssembledToolCall] | UnsetType,
     tools: list[ollama.Tool] | UnsetType | None = UNSET,
+    older: list[internal.AssembledToolCall] | UnsetType = UNSET,
 ) -> list[internal.AssembledToolCall] | UnsetType:
     """
     Return the calls of a finished answer, each with its whole arguments and an id of its own.
 
     What never got a name is left out and counted; a name in pieces is joined, unless each piece
-    names one of `tools` and the whole does not. Raises UpstreamFailure (`bad_tool_arguments`) when
+    names one of `tools` and the whole does not. `older` are calls of the API's older form, which
+    count where there are no others. Raises UpstreamFailure (`bad_tool_arguments`) when
     no call had a name.
 
     >>> finished_calls([internal.AssembledToolCall(index=0, id="1", name="f", arguments="")], UNSET)
     [AssembledToolCall(index=0, id='1', name='f', arguments='')]
     """
+    calls = calls or older
     if isinstance(calls, UnsetType):
         return UNSET
     if isinstance(calls, Calls):

@@ -160,6 +160,8 @@ class ToolCallFragment(Struct, gc=False, kw_only=True):
     id: str | UnsetType | None = UNSET
     type: str | UnsetType | None = UNSET
     function: FunctionFragment | UnsetType | None = UNSET
+    name: str | UnsetType | None = UNSET
+    arguments: Raw | UnsetType = UNSET
 
 
 class TokenLogprob(Struct, gc=False, kw_only=True):
@@ -209,6 +211,7 @@ class Delta(Struct, gc=False, kw_only=True):
     reasoning_content: str | UnsetType | None = UNSET
     reasoning: str | UnsetType | None = UNSET
     tool_calls: list[ToolCallFragment] | UnsetType | None = UNSET
+    function_call: FunctionFragment | UnsetType | None = UNSET
 
 
 class ChoiceLogprobs(Struct, gc=False, kw_only=True):

@@ -99,7 +99,7 @@ def read(body: bytes) -> tuple[str, list[tuple[str, Any]]]:
                 assert function.get("name") in (None, "", call["name"])
                 call["arguments"] += function.get("arguments") or ""
     assert len({call["id"] for call in calls}) == len(calls)
-    return text, [(call["name"], json.loads(call["arguments"] or "null")) for call in calls]
+    return text, [(call["name"], json.loads(call["arguments"] or "{}")) for call in calls]
 
 
 @pytest.mark.parametrize("how", ["whole", "bytes"])
@@ -129,11 +129,37 @@ STREAMS = {
     ),
     "two names of tools": (
         fragment(0, "get_wind", "", "1") + fragment(0, "get_tide", '{"place":"Wick"}'),
-        [("get_wind", None), WICK],
+        [("get_wind", {}), WICK],
     ),
     "an index that begins at one": (fragment(1, "get_wind", "{}", "1"), [("get_wind", {})]),
     "no name and a call": (
         fragment(0, "", "{}", "1") + fragment(1, "get_wind", "{}", "2"),
+        [("get_wind", {})],
+    ),
+    "no function around": (
+        delta(tool_calls=[{"index": 0, "id": "1", "name": "get_tide", "arguments": ""}])
+        + delta(tool_calls=[{"index": 0, "arguments": '{"place":'}])
+        + delta(tool_calls=[{"index": 0, "arguments": '"Wick"}'}]),
+        [WICK],
+    ),
+    "no function around an object": (
+        delta(tool_calls=[{"id": "1", "name": "get_tide", "arguments": {"place": "Wick"}}]),
+        [WICK],
+    ),
+    "the older form": (
+        delta(function_call={"name": "get_tide", "arguments": ""})
+        + delta(function_call={"arguments": '{"place":'})
+        + delta("function_call", function_call={"arguments": '"Wick"}'}),
+        [WICK],
+    ),
+    "both forms": (
+        delta(
+            function_call={"name": "get_wind", "arguments": "{}"},
+            tool_calls=[
+                {"index": 0, "id": "1", "function": {"name": "get_wind", "arguments": "{}"}}
+            ],
+        )
+        + delta("function_call"),
         [("get_wind", {})],
     ),
     "a text as index": (
@@ -151,6 +177,46 @@ async def test_odd_fragments_become_calls(answering: Pair, name: str, how: str) 
     """A fragment without a name begins none; two names are two calls."""
     came, calls = STREAMS[name]
     assert ("", calls) == read(await asked(answering, (came + CALLED).encode(), how))
+
+
+@pytest.mark.parametrize("path", [CHAT, "/api/chat"])
+@pytest.mark.parametrize("arguments", ['{"place":"Wick"}', {"place": "Wick"}, "", None, {}])
+@pytest.mark.parametrize("form", ["flat", "older"])
+async def test_calls_of_other_servers_in_whole_answers(
+    answering: Pair, form: str, arguments: Any, path: str
+) -> None:
+    """They are calls as LM Studio sends them: a client that reads no other form would lose them."""
+    function = {"name": "get_tide", "arguments": arguments}
+    calls = [{"id": "1", **function}, {"id": "2", "type": "function", **function}]
+    said = {"tool_calls": calls} if form == "flat" else {"function_call": function}
+    message = {"role": "assistant", "content": None, **said}
+    choice = {"index": 0, "message": message, "finish_reason": "function_call"}
+    await answering.reset()
+    body = json.dumps({"id": "c-1", "model": LOADED, "choices": [choice]})
+    sent_as = {"headers": {"content-type": "application/json"}, "chunks": [[0, body]]}
+    answering.script({"match": {"path": CHAT}, "answer": sent_as})
+    answer = await answering.client.post(path, json={**chat(), **(OFFERED if path == CHAT else {})})
+    told = answer.json()
+    found = (told if path == "/api/chat" else told["choices"][0])["message"]["tool_calls"]
+    values = [call["function"]["arguments"] for call in found]
+    read = [json.loads(value) if path == CHAT else value for value in values]
+
+    assert (["get_tide"] * len(found), 2 if form == "flat" else 1) == (
+        [call["function"]["name"] for call in found],
+        len(found),
+    )
+    assert [{"place": "Wick"} if arguments else {}] * len(found) == read
+    if path == CHAT:
+        assert "tool_calls" == told["choices"][0]["finish_reason"]
+        assert "function_call" not in told["choices"][0]["message"]
+
+
+async def test_the_older_form_stays_for_who_asks_in_it() -> None:
+    """A request with `functions` has no `tools`, and its client reads `function_call`."""
+    body = (delta(function_call={"name": "f", "arguments": "{}"}) + delta("function_call")).encode()
+    body += b"data: [DONE]\n\n"
+    async with open_pair() as pair:
+        assert body == await asked(pair, body, tools=None, functions=[{"name": "f"}])
 
 
 async def test_sound_calls_keep_their_bytes() -> None:

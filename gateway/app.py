@@ -202,6 +202,9 @@ def create_app(
             apps[path] = _serve_endpoint(endpoints, process)
             if (asked := endpoints.get("GET")) is not None and asked.keeps:
                 kept[path] = partial(process.relay.kept.find, asked)
+    kept |= {
+        row.path: partial(process.passthrough.kept.find, row) for row in PASSTHROUGH if row.is_kept
+    }
     entries = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
     # For a path that Ollama has, a wrong method gets Ollama's answer and not LM Studio's error.
     entries += PASSED_ON

@@ -9,7 +9,7 @@ to another host if one fails it, and ends. Errors of the gateway have the caller
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from ..engine.failures import Failures
@@ -21,6 +21,7 @@ from ..runtime.context import RequestContext
 from ..runtime.patching import PassedOn
 from ..server.asgi import AsgiClient, Receive, Scope, header
 from ..settings.schema import Settings
+from .kept_lists import KeptList, KeptLists
 from .on_host import OnHost
 from .passing import Passing
 from .preparing import Preparing
@@ -49,10 +50,13 @@ class Passthrough:
         self._receiving = Receiving(services.turns, services.bodies)
         self._preparing = Preparing(services, settings, self._remembered)
         self._on_host = OnHost(services.fleet, check, self._remembered)
+        self.kept = KeptLists(services)
+        """The lists of models that need no call of LM Studio."""
 
     def use(self, settings: Settings) -> None:
         """Use other settings for the requests to come."""
         self._settings = settings
+        self.kept.clear()
 
     async def serve(self, scope: Scope, receive: Receive, client: AsgiClient) -> None:
         """Forward one request. `receive` is given up once the body is read."""
@@ -67,6 +71,16 @@ class Passthrough:
             if route.reads_kept or route.reads_models:
                 await self._list_models(passing)
             await self._receiving.receive(passing, receive)
+            if (
+                route.reads_models
+                and route.is_kept
+                and passing.ticket is None
+                and not (scope["query_string"] or passing.has_body)
+            ):
+                if (kept := self.kept.find(route, context.grant)) is not None:
+                    await client.answer(200, *kept)
+                    return
+                passing.keep = self._keeper(route, context)
             while True:
                 try:
                     if not await self._preparing.prepare(passing):
@@ -97,6 +111,15 @@ class Passthrough:
                 end(self._fleet, passing.ticket)
             if route.changes_models:
                 self._services.catalogue.invalidate()
+
+    def _keeper(self, route: PassedOn, context: RequestContext) -> Callable[[bytes, bytes], None]:
+        """Return what keeps an answer to a request that has the list of models by now."""
+        rows = self.kept.begin()
+
+        def keep(content_type: bytes, body: bytes) -> None:
+            self.kept.keep(route, context.grant, rows, KeptList(content_type, body))
+
+        return keep
 
     async def _list_models(self, passing: Passing) -> None:
         """Give the context the lists of models that the route's rules read."""

@@ -97,6 +97,9 @@ class OnHost:
                         )
                     if start.is_whole and hidden:
                         start = patch_answer(answer, start, hidden, (), context)
+                    if passing.keep is not None and start.is_whole and failure is None:
+                        # Only what has status 200 is read whole.
+                        passing.may_keep(answer.content_type, b"".join(start.held))
                     for text in context.warnings:
                         client.add_header(WARNING, text)
                     given = None

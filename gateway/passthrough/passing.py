@@ -4,7 +4,7 @@ The state of one request that is passed on, which the parts of the passthrough s
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -46,8 +46,15 @@ class Passing:
     on_stream: tuple[Change, ...] = ()
     """What is changed in each event of a stream."""
     rewrites: tuple[Rewrite, ...] = ()
+    keep: Callable[[bytes, bytes], None] | None = None
+    """Keeps the answer by its content type and its body, where that may be done."""
     lease: Lease | None = None
     """Keeps the model in memory, where the request uses one."""
+
+    def may_keep(self, content_type: bytes, body: bytes) -> None:
+        """Keep an answer with status 200 that is sent as it is to whoever asks for the same."""
+        if self.keep is not None and not (self.context.warnings or self.route.warning):
+            self.keep(content_type, body)
 
     def release(self) -> None:
         """Use the model no more; a second call does nothing."""

@@ -134,7 +134,9 @@ class Preparing:
             return False
         if route.warning:
             passing.client.add_header(WARNING, route.warning)
-        await passing.client.answer(200, JSON, msgspec.json.encode(made))
+        body = msgspec.json.encode(made)
+        passing.may_keep(JSON, body)
+        await passing.client.answer(200, JSON, body)
         return True
 
     async def _is_answered_by_all(self, passing: Passing) -> bool:

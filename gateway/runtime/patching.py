@@ -109,6 +109,11 @@ class PassedOn:
     gives: tuple[tuple[str, ...], ...] = ()
     union: tuple[str, str, str] | None = None
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether its answer is made from the list of models too, and of nothing in a request."""
+        return self.reads_models and self.method == "GET" and "{" not in self.path
+
 
 DueT = TypeVar("DueT", Change, Rewrite)
 

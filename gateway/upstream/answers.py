@@ -160,6 +160,8 @@ class RawAnswer:
 
     status: int
     headers: Headers
+    content_type: bytes
+    """Empty where none is stated."""
     is_event_stream: bool
     is_json: bool
 
@@ -170,7 +172,7 @@ class RawAnswer:
             for name, value in drop_hop_by_hop(exchange.headers, frozenset())
             if not (key := name.lower()).startswith(_CORS)
         ]
-        kind = dict(self.headers).get(b"content-type", b"")
+        kind = self.content_type = dict(self.headers).get(b"content-type", b"")
         self.is_event_stream = kind.startswith(b"text/event-stream")
         self.is_json = b"json" in kind
         if self.status in BODILESS or self.is_event_stream:

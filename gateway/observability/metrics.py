@@ -3,15 +3,14 @@ The metrics, for `/metrics` in Prometheus' text format.
 
 Every application has its own registry. Labels have few values, which clients cannot choose: a route
 is its template, a method is one that HTTP defines, a fault is one of the closed list, a model is
-one of the first that a list had, hosts and keys are the operator's. A request or a load is counted
-when it has ended. Only the gauges of running requests and streams change earlier; nothing here is
-called for a frame.
+one of the first that a list had, hosts and keys are the operator's. A request or a load is noted
+when it has ended, and counted when somebody looks. Only the gauges of running requests and streams
+change earlier; nothing here is called for a frame.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from time import perf_counter_ns
@@ -32,7 +31,8 @@ from . import series
 from .gauges import Gauges
 from .journal import get_logger, lost_lines
 from .record import INTERNAL_FAULT, SHUTDOWN_FAULT, STATED, Look, Record
-from .tallies import Labels, Spread, Tallies, Tally
+from .tallies import Spread, Tallies, Tally
+from .uncounted import MOST_UNCOUNTED, Of, Uncounted
 from .unknown_keys import Sampler, find_unknown
 
 # Its series of creation times say nothing that Prometheus needs, and double those of counters.
@@ -57,6 +57,9 @@ class Metrics:
     def __init__(self) -> None:
         self.running_requests = 0
         self.running_streams = 0
+        self._uncounted: dict[Of, Uncounted] = {}
+        self._number = 0
+        """How many requests are in `_uncounted`."""
         self._sampler = Sampler()
         self._keys: set[tuple[str, str]] = set()
         self._models: set[str] = set()
@@ -91,6 +94,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return all metrics with their current values."""
+        self._count()
         lost = lost_lines()
         self._lost_lines.inc(lost - self._lost_before)
         self._lost_before = lost
@@ -104,7 +108,6 @@ class Metrics:
     def note_end(self, record: Record, method: str, status: int | None) -> None:
         """Count a request that has ended."""
         # One function, because every request passes here and each function call costs time.
-        route = record.route or OTHER
         ended_ns, started_ns = perf_counter_ns(), record.started_ns
         model = record.model or ""
         if model and (not record.is_model_known or model not in self._models):
@@ -112,48 +115,68 @@ class Metrics:
                 self._models.add(model)
             else:
                 model = OTHER
-        host = record.host or record.upstream or ""
-        key = record.key or ""
-        self._requests[route, method if method in METHODS else OTHER, str(status or 0)] += 1
-        for direction, number in (("in", record.tokens_in), ("out", record.tokens_out)):
-            if number:
-                self._tokens[route, direction, model, host, key] += number
-        for direction in record.estimated:
-            self._estimated[(direction,)] += 1
-        if record.retries:
-            self._retries[(route,)] += record.retries
-        if record.fault is not None:
-            self._faults[(record.fault,)] += 1
-        observed: list[tuple[Spread, Labels, int]] = [
-            (self._durations, (route, model, host, key), ended_ns - started_ns)
-        ]
+        of = (
+            record.route or OTHER,
+            method if method in METHODS else OTHER,
+            status or 0,
+            model,
+            record.host or record.upstream or "",
+            record.key or "",
+        )
+        added = self._uncounted.get(of)
+        if added is None:
+            added = self._uncounted[of] = Uncounted()
+        took_ns = ended_ns - started_ns
+        added.took.append(took_ns)
+        if record.tokens_in:
+            added.tokens_in += record.tokens_in
         first_ns = record.first_token_ns
         if record.is_stream and record.first_ns is not None:
-            observed.append((self._first_frames, (route,), record.first_ns - started_ns))
-            observed.append((self._streams, (route,), ended_ns - started_ns))
+            added.first_frames.append(record.first_ns - started_ns)
+            added.streams.append(took_ns)
             first_ns = first_ns or record.first_ns
-        if record.tokens_out and first_ns is not None:
-            observed.append((self._first_tokens, (model, host), first_ns - started_ns))
-            if record.tokens_out > 1:
-                took_ns = (ended_ns - first_ns) // (record.tokens_out - 1)
-                observed.append((self._per_token, (model, host), took_ns))
-        if record.queued_ns is not None:
-            observed.append((self._queued, (host, key), record.queued_ns))
+        if tokens_out := record.tokens_out:
+            added.tokens_out += tokens_out
+            if first_ns is not None:
+                added.first_tokens.append(first_ns - started_ns)
+                if tokens_out > 1:
+                    added.per_token.append((ended_ns - first_ns) // (tokens_out - 1))
         if record.ready_ns is not None:
-            observed.append((self._ready, (model, host), record.ready_ns))
-        for spread, labels, nanoseconds in observed:
-            seconds = nanoseconds / 1e9
-            row = spread[labels]
-            row[bisect_left(spread.bounds, seconds)] += 1
-            row[-1] += seconds
+            added.ready.append(record.ready_ns)
+        if record.estimated:
+            for direction in record.estimated:
+                self._estimated[(direction,)] += 1
+        if record.retries:
+            self._retries[(of[0],)] += record.retries
+        if record.fault is not None:
+            self._faults[(record.fault,)] += 1
+        if record.queued_ns is not None:
+            self._queued.add(of[4:], (record.queued_ns,))
+        self._number += 1
+        if self._number >= MOST_UNCOUNTED:
+            self._count()
+
+    def _count(self) -> None:
+        """Count what requests have added since the last time."""
+        uncounted, self._uncounted, self._number = self._uncounted, {}, 0
+        for (route, method, status, model, host, key), added in uncounted.items():
+            self._requests[route, method, str(status)] += len(added.took)
+            served, at = (model, host, key), (model, host)
+            for direction, number in (("in", added.tokens_in), ("out", added.tokens_out)):
+                if number:
+                    self._tokens[route, direction, *served] += number
+            self._durations.add((route, *served), added.took)
+            self._first_frames.add((route,), added.first_frames)
+            self._streams.add((route,), added.streams)
+            self._first_tokens.add(at, added.first_tokens)
+            self._per_token.add(at, added.per_token)
+            self._ready.add(at, added.ready)
 
     def note_load(self, record: Record, outcome: str, took_s: float) -> None:
         """Count a load that has ended, and the time in seconds that it took."""
         labels = (outcome, record.host or record.upstream or "")
         self._loads[labels] += 1
-        row = self._load_times[labels]
-        row[bisect_left(self._load_times.bounds, took_s)] += 1
-        row[-1] += took_s
+        self._load_times.add(labels, (round(took_s * 1e9),))
 
     def note_odd(self, kind: str, keys: Iterable[str]) -> None:
         """Count values that could not be read, and log each kind of value once."""

@@ -7,6 +7,7 @@ prometheus_client enter several functions for each number, which every request w
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -39,10 +40,7 @@ class Tally(defaultdict[Labels, float]):
 
 class Spread(dict[Labels, list[float]]):
     """
-    A histogram: add 1 to `spread[labels][bisect_left(spread.bounds, value)]`, and `value` to
-    `spread[labels][-1]`.
-
-    A row has one count for each bound, one for what is above all of them, and the sum.
+    A histogram. A row has one count for each bound, one for what is above all of them, and the sum.
     """
 
     def __init__(
@@ -58,6 +56,22 @@ class Spread(dict[Labels, list[float]]):
         """Return a new row."""
         row = self[labels] = [0.0] * (len(self.bounds) + 2)
         return row
+
+    def add(self, labels: Labels, nanoseconds: Sequence[int]) -> None:
+        """Count times; no time makes no row."""
+        if not nanoseconds:
+            return
+        row, counted = self[labels], 0
+        values = sorted(each / 1e9 for each in nanoseconds)
+        # A bucket that holds nothing of a few values is not looked at.
+        for at in range(bisect_left(self.bounds, values[0]), len(self.bounds)):
+            below = bisect_right(values, self.bounds[at])
+            row[at] += below - counted
+            counted = below
+            if below == len(values):
+                break
+        row[-2] += len(values) - counted
+        row[-1] += sum(values)
 
     def family(self) -> Metric:
         """Return the counts of now; those of Prometheus' buckets include the buckets below."""

@@ -7,12 +7,13 @@ import logging
 import re
 from collections.abc import Iterator
 from time import perf_counter_ns
+from typing import Literal
 
 import pytest
 import structlog
 
 from gateway.observability import journal
-from gateway.observability.record import Record, start_record
+from gateway.observability.record import Record, enter, leave, start_record
 from gateway.settings.schema import LogSettings
 
 
@@ -100,6 +101,44 @@ def test_a_json_line_is_one_object() -> None:
         "fault": "stated",
     } == line
     assert 2.0 <= line["took_s"] < 60
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("status", [None, 200, 503])
+@pytest.mark.parametrize("is_full", [False, True], ids=["bare", "full"])
+def test_a_requests_line_is_as_structlog_writes_it(
+    form: Literal["text", "json"], status: int | None, is_full: bool
+) -> None:
+    """It is made without structlog unless somebody else has set that up."""
+    stream = written(LogSettings(format=form))
+    record = Record()
+    token = enter(record)
+    if is_full:
+        record.client, record.key, record.model = "::1", "a key", "m" * 301
+        record.host, record.upstream, record.upstream_status = "one", "host:1", 404
+        record.is_stream, record.first_ns = True, record.started_ns + 1
+        record.queued_ns, record.tokens_in, record.tokens_out = 5_000_000, 0, 7
+        record.retries, record.fault = 2, "stated"
+    lines = []
+    for _ in range(2):
+        journal.log_request(
+            journal.get_logger(),
+            method="GET",
+            path="/" + "é" * 300,
+            status=status,
+            record=record,
+            user_agent="a b" * 150 if is_full else "",
+            outcome="left" if is_full else "complete",
+        )
+        line = stream.getvalue().splitlines()[-1]
+        lines.append(re.sub(r"(took_s\W+)[\d.e-]+|[\d-]{10}T[\d:.]+Z", r"\1", line))
+        # The same steps, but not the journal's own list of them.
+        structlog.configure(processors=[*structlog.get_config()["processors"]])
+
+    leave(token)
+    assert 2 == len(stream.getvalue().splitlines())
+    assert lines[0] == lines[1]
+    assert record.id in lines[0]
 
 
 def test_levels_below_the_set_one_are_not_written() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from bisect import bisect_left
 from platform import python_version
 from typing import Any, get_args
 
@@ -28,6 +27,7 @@ from gateway.faults import FaultId
 from gateway.observability.metrics import MOST_MODELS, Metrics
 from gateway.observability.record import INTERNAL_FAULT, SHUTDOWN_FAULT, STATED, Record
 from gateway.observability.tallies import Spread
+from gateway.observability.uncounted import MOST_UNCOUNTED
 from gateway.observability.unknown_keys import EVERY, Sampler, find_unknown
 from gateway.observability.version import find_version
 from gateway.types import lmstudio, openai
@@ -265,13 +265,39 @@ async def test_nothing_tells_when_it_was_created() -> None:
     assert "_created" not in text
 
 
+async def test_requests_are_counted_also_if_nobody_looks() -> None:
+    """What they add is held for a bounded number of requests only, and none is counted twice."""
+    metrics = Metrics()
+    for number in range(3 * MOST_UNCOUNTED + 5):
+        record = Record(metrics)
+        record.route = f"/{number % 3}"
+        record.tokens_out = 2
+        record.first_token_ns = record.started_ns
+        metrics.note_end(record, "GET", 200)
+    held = vars(metrics)["_uncounted"]
+    assert 5 == sum(len(added.took) for added in held.values())
+    for _ in range(2):
+        text = metrics.text().decode()
+        samples = [
+            sample for family in text_string_to_metric_families(text) for sample in family.samples
+        ]
+        for name in (
+            "olgate_requests_total",
+            "olgate_request_duration_seconds_count",
+            "olgate_time_per_output_token_seconds_count",
+        ):
+            counted = [sample.value for sample in samples if sample.name == name]
+            assert 3 * MOST_UNCOUNTED + 5 == sum(counted), name
+        tokens = [sample.value for sample in samples if sample.name == "olgate_tokens_total"]
+        assert 2 * (3 * MOST_UNCOUNTED + 5) == sum(tokens)
+
+
 def test_a_spread_counts_as_prometheus_does() -> None:
     """A value on a bound is in its bucket, and each bucket has those below."""
     spread = Spread("waits", "How long.", ("who",), (0.5, 1))
-    for value in (0.1, 0.5, 0.7, 3):
-        row = spread[("me",)]
-        row[bisect_left(spread.bounds, value)] += 1
-        row[-1] += value
+    for nanoseconds in ([700_000_000, 100_000_000], [], [500_000_000], [3_000_000_000]):
+        spread.add(("me",), nanoseconds)
+    spread.add(("you",), [])
     theirs = Histogram("waits", "How long.", ("who",), buckets=(0.5, 1), registry=None)
     for value in (0.1, 0.5, 0.7, 3):
         theirs.labels("me").observe(value)

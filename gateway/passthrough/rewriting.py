@@ -19,8 +19,9 @@ from ..transforms.rewriter import Chunk, Rewriter
 from ..upstream.answers import DONE, is_filler, may_be_error
 from ..upstream.body import Sink
 from ..upstream.exchange import BLANKS
-from ..upstream.sse import Event, SseDecoder
+from ..upstream.sse import Event, SseDecoder, is_whole_object
 from ..upstream.stated_errors import read_event_error
+from ..wire.lenient import BOM
 from ..wire.odd_values import note_odd
 from .cut_events import CutEvents
 from .json_members import join_members, members_of
@@ -28,8 +29,13 @@ from .json_members import join_members, members_of
 MOST_BYTES: Final = 64 * 1024 * 1024
 """Bytes of one event that are held until it is whole."""
 
-_END: Final = re.compile(rb"\n\n|\r\n\r\n|\r\r")
-_END_BYTES: Final = 4
+_BLANK_LINE: Final = re.compile(rb"\n\n|\r\n\r\n|\r\r")
+_END: Final = re.compile(rb"\n\n|\r\n\r\n|\r\r|(?<=\})(?:\r\n|\n|\r)(?=data:|event:)")
+"""What may end an event; without a blank line only if the event is a line with a whole object."""
+_END_BYTES: Final = 9
+"""Bytes of the longest match, with what it looks at around it."""
+_LINE_ENDS: Final = (b"\n", b"\r\n", b"\r")
+_ONE_LINE: Final = re.compile(rb"(event:[^\r\n]*+(?:\r\n|\n|\r))?data: ?(\{[^\r\n]*+)")
 _DONE_EVENT: Final = b"data: [DONE]\n\n"
 _NAMELESS: Final = ("", "message")
 _OF_CHUNKS: Final = (*_NAMELESS, "error")
@@ -57,6 +63,8 @@ class EventRewriter:
         self._pieces: list[bytes] = []
         self._size = 0
         self._last = b""
+        self._end = _END
+        """What is looked for: a blank line only, in an event of several lines."""
         self.is_idle = False
         """Whether nothing waits, so that sound bytes may pass by."""
 
@@ -68,7 +76,7 @@ class EventRewriter:
         """
         seam = self._last + data
         self._pieces.append(data)
-        if _END.search(seam) is None:
+        if self._end.search(seam) is None:
             self._last = seam[1 - _END_BYTES :]
             self._size += len(data)
             self.is_idle = False
@@ -78,11 +86,21 @@ class EventRewriter:
             return None
         whole = b"".join(self._pieces)
         written, at = [], 0
-        for found in _END.finditer(whole):
-            written.append(self._block(whole[at : found.end()]))
+        while (found := self._end.search(whole, at)) is not None:
+            block = whole[at : found.end()]
+            if found[0] in _LINE_ENDS:
+                # No blank line: the event is whole, or goes on after this line.
+                block = whole[at : found.start()]
+                if not _is_whole_line(block, names_next=whole.startswith(b"event:", found.end())):
+                    self._end = _BLANK_LINE
+                    continue
+                block += b"\n\n"
+            self._end = _END
+            written.append(self._block(block))
             at = found.end()
         rest = whole[at:]
-        self._pieces, self._size, self._last = [rest] if rest else [], len(rest), rest[-3:]
+        self._pieces, self._size = [rest] if rest else [], len(rest)
+        self._last = rest[1 - _END_BYTES :]
         self.is_idle = not (rest or self._changes or self._is_waiting)
         return self._send(written)
 
@@ -164,6 +182,16 @@ class EventRewriter:
             members = one if after is None else after
             written.append(block if is_same else b"data: %b\n\n" % join_members(members))
         return b"".join(written)
+
+
+def _is_whole_line(block: bytes, *, names_next: bool) -> bool:
+    """
+    Return whether bytes are an event of one line, whose blank line is missing.
+
+    With `names_next` a name follows, which may be this event's if it has none yet.
+    """
+    found = _ONE_LINE.fullmatch(block.removeprefix(BOM))
+    return found is not None and bool(found[1] or not names_next) and is_whole_object(found[2])
 
 
 def _concerns(made: Rewriter, marks: tuple[bytes, ...], chunk: Chunk) -> bool:

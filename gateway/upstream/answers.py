@@ -22,6 +22,7 @@ from ..wire.salvage import NotJson, salvage
 from .body import BODILESS, Headers, Sink
 from .exchange import BLANKS, MAX_ERROR_BYTES, Exchange
 from .joining import Joiner
+from .sse import DONE as DONE
 from .sse import FIELD_STARTS, Event, EventTooLong, SseDecoder
 from .stated_errors import (
     describe_body,
@@ -34,9 +35,6 @@ SourceT = TypeVar("SourceT")
 
 TakeEvents: TypeAlias = Callable[[list[Event]], Awaitable[None] | None]
 """Takes events at once. The caller must await a returned awaitable before it passes more."""
-
-DONE = b"[DONE]"
-"""The data of the event that ends a stream."""
 
 _SAMPLE_BYTES = 1024
 _LARGE = 32 * 1024

@@ -122,8 +122,12 @@ class Joiner:
         parts: list[bytes] = []
         at = misses = 0
         while at < len(data) and misses < _MISSES:
-            next_at = data.find(_END, at) + len(_END)
-            kind = self._kind_of(data[at : next_at - len(_END)])
+            event_end = data.find(_END, at)
+            if event_end < 0:
+                # A third line end was behind the last event.
+                break
+            next_at = event_end + len(_END)
+            kind = self._kind_of(data[at:event_end])
             if kind is not None:
                 end = _guess_end(data, at, kind)
                 joined = self._in_one(data, at, end, kind)

@@ -4,9 +4,11 @@ Server-sent events: bytes in, events out.
 This module only frames: it does no I/O, parses no JSON, and does not interpret events.
 """
 
+from typing import Final
+
 import msgspec
 
-from ..wire.lenient import BOM
+from ..wire.lenient import BOM, UNREADABLE
 
 FIELD_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
 """
@@ -14,7 +16,11 @@ How a line of an event stream begins. The colon belongs to it: a sentence may be
 A field's name without a colon is such a line too, but no server is known to send one first.
 """
 
+DONE: Final = b"[DONE]"
+"""The data of the event that ends a stream."""
+
 _LF, _CR = b"\n\r"  # as numbers: looking for one is ten times as fast
+_whole = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -26,6 +32,22 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     name: str
     data: bytes
+
+
+def is_whole_object(data: bytes) -> bool:
+    """
+    Return whether data is a whole JSON object: a line after it can't belong to the same value.
+
+    >>> is_whole_object(b'{"a":{}}'), is_whole_object(b'{"a":{}'), is_whole_object(b"{}}")
+    (True, False, False)
+    """
+    if data[:1] != b"{" or data[-1:] != b"}":
+        return False
+    try:
+        _whole(data)
+    except UNREADABLE:
+        return False
+    return True
 
 
 class EventTooLong(Exception):
@@ -42,6 +64,8 @@ class SseDecoder:
 
     Takes LF, CRLF and CR line ends, a byte order mark, comments, `data` with and without a
     blank, and several `data` lines in one event; `id` and `retry` have no meaning here.
+    Some servers end events with one line end and no blank line (docs/facts/lmstudio.md#sse-lines):
+    a line after a whole JSON object is an event of its own, and so is `[DONE]`.
     The work is linear in the bytes fed, also for one large event fed byte by byte.
 
     >>> SseDecoder().feed(b'data: {}\n\nevent: error\ndata: 1\ndata: 2\n\ndata: unfinished')
@@ -181,12 +205,20 @@ class SseDecoder:
             if field == b"data":
                 if value[:1] == b" ":
                     value = value[1:]
+                if self._data and (value == DONE or self._is_whole()):
+                    self._dispatch(events)
                 self._data.append(value)
                 self._size += len(value) + 1
                 if self._size - 1 > self._limit:
                     raise EventTooLong(self._limit)
             elif field == b"event":
+                if self._name and self._data and self._is_whole():
+                    self._dispatch(events)
                 self._name = value[1:] if value[:1] == b" " else value
+
+    def _is_whole(self) -> bool:
+        """Return whether the lines so far are one line that is a whole JSON object."""
+        return len(self._data) == 1 and is_whole_object(self._data[0])
 
     def _dispatch(self, events: list[Event]) -> None:
         if self._data:

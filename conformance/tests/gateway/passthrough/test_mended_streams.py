@@ -353,3 +353,41 @@ async def test_cut_characters_of_named_events() -> None:
     ]
     assert ["a", "\U0001f600b", "\ufffd"] == told
     assert 3 == answer.text.count("event: response.output_text.delta\n")
+
+
+WORDS = [delta(content="a"), delta(content="b"), delta(content="c"), delta("stop")]
+SHAPES = {
+    "a line each": "".join(word[:-1] for word in WORDS) + "data: [DONE]\n",
+    "two in one": WORDS[0][:-1] + WORDS[1] + WORDS[2][:-1] + WORDS[3] + "data: [DONE]\n\n",
+    "the end in one": "".join(WORDS)[:-1] + "data: [DONE]\n\n",
+    "one over lines": "".join(
+        "".join(
+            f"data: {line}\n" for line in json.dumps(json.loads(word[6:]), indent=1).split("\n")
+        )
+        + "\n"
+        for word in WORDS
+    )
+    + "data: [DONE]\n\n",
+    "three line ends": "".join(word + "\n" for word in WORDS) + "data: [DONE]\n\n",
+}
+
+
+@pytest.mark.parametrize("how", ["whole", "bytes"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["lf", "crlf", "cr"])
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_events_without_blank_lines_are_read(
+    answering: Pair, shape: str, end: str, how: str
+) -> None:
+    """A client gets standard events below /v1, and all of the text on every route."""
+    body = SHAPES[shape].replace("\n", end).encode()
+    text = (await asked(answering, body, how)).decode().replace("\r\n", "\n").replace("\r", "\n")
+    events = ["".join(line[5:] for line in block.split("\n")) for block in text.split("\n\n")]
+    *chunks, done = [event for event in events if event.strip()]
+    assert " [DONE]" == done
+    said = [json.loads(chunk)["choices"][0]["delta"].get("content", "") for chunk in chunks]
+    assert "abc" == "".join(said)
+    for stream in (True, False):
+        answer = await answering.client.post("/api/chat", json={**chat(), "stream": stream})
+        lines = [json.loads(line) for line in answer.text.splitlines()]
+        assert "abc" == "".join(line["message"]["content"] for line in lines)
+        assert lines[-1]["done"]

@@ -176,3 +176,21 @@ def test_more_alike_events_cost_few_more_calls() -> None:
         return count_calls(lambda: Joiner(NAMES).feed(data))
 
     assert calls(10) == calls(200)
+
+
+@pytest.mark.parametrize(
+    "end", ["\n\n", "\n\n\n", "\n\n\n\n", "\n", "\r\n\r\n", "\r\n", "\r\r", "\r"]
+)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_no_line_end_doubles_or_loses_a_piece(mark: str, end: str) -> None:
+    """Whatever is between events, in pieces of any size."""
+    words = [event({"content": word}).decode().rstrip() for word in ("a", "b", "c", "d")]
+    data = (mark + "".join(word + end for word in words)).encode()
+    for size in range(1, len(data) + 1):
+        joiner, decoder = Joiner(NAMES), SseDecoder()
+        events = []
+        for at in range(0, len(data), size):
+            events += decoder.feed(joiner.feed(data[at : at + size]))
+        events += decoder.feed(joiner.rest()) + decoder.close()
+        deltas = [json.loads(each.data)["choices"][0]["delta"] for each in events]
+        assert "abcd" == "".join(delta["content"] for delta in deltas), size

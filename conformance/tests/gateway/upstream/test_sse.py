@@ -200,3 +200,45 @@ def test_a_longer_event_is_refused(stream: bytes, size: int) -> None:
 
     with pytest.raises(EventTooLong, match=str(LIMIT)):
         collections.deque(map(decoder.feed, pieces), maxlen=0)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            [b'data: {"n":1}', b'data:{"n":{}}', b"data: [DONE]"],
+            [b'{"n":1}', b'{"n":{}}', b"[DONE]"],
+        ),
+        ([b"data: {", b'data: "n":{}', b"data: }", b""], [b'{\n"n":{}\n}']),
+        ([b'data: {"n":', b"data: {}}", b"", b"data: [DONE]"], [b'{"n":\n{}}', b"[DONE]"]),
+        (
+            [b'data: {"n":1}', b"", b'data: {"n":2}', b'data: {"n":3}'],
+            [b'{"n":1}', b'{"n":2}', b'{"n":3}'],
+        ),
+        ([b"data: {}}", b"data: {}"], [b"{}}\n{}"]),
+    ],
+    ids=["a line each", "one over lines", "one over two", "both", "no object"],
+)
+def test_a_line_after_a_whole_object_is_another_event(
+    lines: list[bytes], expected: list[bytes], end: bytes
+) -> None:
+    """Some servers write no blank lines; JSON over several lines stays one event."""
+    stream = end.join([*lines, b""])
+    for size in range(1, len(stream) + 1):
+        pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+        assert expected == [event.data for event in read_all(pieces)]
+
+
+def test_a_whole_object_does_not_wait_for_the_end() -> None:
+    """The next line shows that it was an event."""
+    decoder = SseDecoder()
+    assert [] == decoder.feed(b'data: {"n":1}\n')
+    assert [Event("", b'{"n":1}')] == decoder.feed(b'data: {"n":2}\n')
+
+
+def test_names_without_blank_lines() -> None:
+    """A name before the next object is that object's; one behind a nameless object is its own."""
+    named = b'event: a\ndata: {"n":1}\nevent: b\ndata: {"n":2}\n'
+    assert [Event("a", b'{"n":1}'), Event("b", b'{"n":2}')] == read_all([named])
+    assert [Event("error", b'{"n":1}')] == read_all([b'data: {"n":1}\nevent: error\n\n'])

@@ -9,7 +9,7 @@ import time
 from ..faults import OtherHost
 from ..fleet.fleet import Fleet
 from ..fleet.host import Host
-from ..fleet.other_slots import others_for
+from ..fleet.other_slots import others_for, takes_requests
 from ..fleet.ticket import Ticket
 from ..lifecycle.lifecycle import Lease
 from ..observability.record import Grant, current
@@ -31,7 +31,8 @@ async def wait_for_slot(
 
     Raises Refusal (503) if there is no place in the queue, or after too long a wait, and OtherHost
     if a slot of another host is free first: the ticket has it then, and the request has to be
-    placed anew. Raises what `Lease.go_on` raises.
+    placed anew. So it has without a slot, if its host was drained meanwhile. Raises what
+    `Lease.go_on` raises.
     """
     record = current()
     bid = Bid(
@@ -44,15 +45,19 @@ async def wait_for_slot(
     others: dict[Home, Host] = {}
 
     def find() -> dict[Home, Host]:
-        if ticket is not None:
-            for each, row in others_for(fleet, ticket):
-                others[each.lifecycle.home_of(row)] = each
-        return others
+        if ticket is None:
+            return {}
+        # One that was found before may be drained now.
+        found = {each.lifecycle.home_of(row): each for each, row in others_for(fleet, ticket)}
+        others.update(found)
+        return found
 
     def find_again() -> dict[Home, Host]:
         if ticket is not None:
             fleet.look_again(ticket)
-        return find()
+        # Its own host may have been away, or drained, and be back.
+        back = {own: host} if ticket is not None and takes_requests(fleet, host) else {}
+        return {**back, **find()}
 
     if ticket is not None:
         fleet.offers.look(len(fleet.hosts))
@@ -62,6 +67,8 @@ async def wait_for_slot(
         slot = await fleet.queue.wait((own, *find()), bid, about, find_again)
     finally:
         record.queued_ns = (record.queued_ns or 0) + time.perf_counter_ns() - since_ns
+    if slot is None and ticket is not None and fleet.draining.has(host):
+        raise OtherHost
     if slot is None or slot is own:
         await lease.go_on(slot)
         return

@@ -30,6 +30,8 @@ class Draining:
         """The numbers of the drained hosts."""
         self.when_taken_back: Callable[[], None] = lambda: None
         """Called when a host gets requests again."""
+        self.when_drained: Callable[[Host], None] = lambda host: None
+        """Called with a host that gets none any more."""
         self._board = board
         self._known: frozenset[str] = frozenset()
         """The identities of the drained hosts, those of other gateways included."""
@@ -101,6 +103,7 @@ class Draining:
         for host in self._hosts:
             if host.identity in drained - before and not self._is_one:
                 self._log.info("the host is drained", host=host.name, running=host.running)
+                self.when_drained(host)
             elif host.identity in before - drained and not self._is_one:
                 self._log.info("the host is drained no more", host=host.name)
         if before - drained:

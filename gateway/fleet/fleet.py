@@ -64,6 +64,7 @@ class Fleet:
         self.offers.when_offering = self._looked.clear
         self.union.when_changed.append(self.offers.note)
         self.draining.when_taken_back = self.offers.note
+        self.draining.when_drained = lambda host: host.lifecycle.send_away()
         self._must_probe = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = get_logger()

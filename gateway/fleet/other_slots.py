@@ -13,13 +13,23 @@ from .snapshot import is_enough
 from .ticket import Ticket
 
 
+def takes_requests(fleet: Fleet, host: Host) -> bool:
+    """Return whether a request that waits may get a slot of a host: it is there and not drained."""
+    number = host.number
+    return (
+        number != GONE
+        and number not in fleet.draining.numbers
+        and fleet.ejections.shut_until[number] <= time.monotonic()
+    )
+
+
 def others_for(fleet: Fleet, ticket: Ticket) -> list[tuple[Host, internal.CatalogueRow]]:
     """
     Return these hosts, the best one first, each with its row of the request's model.
 
     They are of the same tier, are there, and have the model loaded as the request needs it.
     """
-    own, now = ticket.host, time.monotonic()
+    own = ticket.host
     if own is None or own.number == GONE:
         return []
     found: list[tuple[Host, internal.CatalogueRow]] = []
@@ -30,10 +40,9 @@ def others_for(fleet: Fleet, ticket: Ticket) -> list[tuple[Host, internal.Catalo
         host, row = fleet.hosts[number], ticket.rows[number]
         if (
             host is not own
-            and number not in fleet.draining.numbers
             and host.settings.tier == own.settings.tier
             and row.instances
-            and fleet.ejections.shut_until[number] <= now
+            and takes_requests(fleet, host)
             and is_enough(host, row, ticket.mask, ticket.context)
         ):
             found.append((host, row))

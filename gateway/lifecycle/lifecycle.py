@@ -344,7 +344,7 @@ class Lifecycle:
             self.queue.resize(state.home, self._count_slots(self._rows.get(state.name)))
 
     def send_away(self) -> None:
-        """Have no request wait for the host's models: it can't be reached."""
+        """Have no request wait for the host's models: it can't be reached, or is drained."""
         for state in self._states:
             if state.home.lanes:
                 self.queue.close_home(state.home)

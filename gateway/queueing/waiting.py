@@ -190,9 +190,10 @@ class SlotQueue:
 
     def close_home(self, home: Home) -> None:
         """
-        Have nobody wait for a home whose host can't be reached.
+        Have nobody wait for a home whose host can't be reached, or is drained.
 
-        Who waits for no other home is let go without a slot, so that the client gets the reason.
+        Who waits for no other home is let go without a slot, so that the client gets the reason, or
+        goes to another host.
         """
         for entry in self._order.close(home):
             _waiter(entry).end(None)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import httpx
+import pytest
 
 from conformance.standin.catalogue import GRADED
 from conformance.tests.gateway.fleet.fleets import Fleet, open_fleet
@@ -232,4 +233,60 @@ async def test_who_waits_for_a_host_by_name_is_offered_no_other() -> None:
         await until_waiting(fleet, 1)
         let_go(fleet, "a")
         assert "a" == (await pinned).headers[HOST]
+        await gather_all(*first.values())
+
+
+DRAIN, UNDRAIN = "/olgate/drain", "/olgate/undrain"
+
+
+@pytest.mark.parametrize("path", ["/api/chat", CHAT])
+async def test_who_waits_for_a_host_that_is_drained_goes_to_another(path: str) -> None:
+    """Also to one that has to load the model, and what runs on the drained host ends there."""
+    cold = {**ONE_SLOT, "models": (GRADED,)}
+    async with open_fleet(cold, cold, settings={"placement": {"spread": "queue"}}) as fleet:
+        hold(fleet, "a")
+        first = ask_of(fleet, GRADED.key, "first", **{HOST: "a"})
+        assert await fleet.standins["a"].log.wait_until(partial(was_asked, fleet, "a"))
+        asked = [fleet.post(path, chat(GRADED.key, str(number))) for number in range(3)]
+        tasks = [asyncio.ensure_future(one) for one in asked]
+        await until_waiting(fleet, 3)
+        await fleet.client.post(DRAIN, headers={HOST: "a"})
+        answers = await gather_all(*tasks)
+        assert {(200, "b")} == {(one.status_code, one.headers[HOST]) for one in answers}
+        assert not first.done()
+        let_go(fleet, "a")
+        assert (200, "a") == ((await first).status_code, (await first).headers[HOST])
+        assert 1 == len(fleet.asked("a", CHAT))
+
+
+@pytest.mark.parametrize("path", ["/api/chat", CHAT])
+async def test_who_may_go_nowhere_else_is_told_at_once_that_its_host_is_drained(path: str) -> None:
+    """A request that names the host, and one for a model that no other host has."""
+    async with open_fleet(ONE_SLOT, {**ONE_SLOT, "models": (GRADED,)}) as fleet:
+        first = await filled(fleet, "a")
+        pinned = asyncio.ensure_future(fleet.post(path, chat(text="p"), **{HOST: "a"}))
+        only = asyncio.ensure_future(fleet.post(path, chat(text="o")))
+        await until_waiting(fleet, 2)
+        await fleet.client.post(DRAIN, headers={HOST: "a"})
+        for answer in await gather_all(pinned, only):
+            assert 503 == answer.status_code
+            assert "the host a is drained" in answer.text
+        let_go(fleet, "a")
+        assert 200 == (await first["a"]).status_code
+        assert 1 == len(fleet.asked("a", CHAT))
+
+
+async def test_who_waits_elsewhere_gets_its_own_host_again_once_that_is_taken_back() -> None:
+    """It had waited for both hosts."""
+    async with open_fleet(ONE_SLOT, ONE_SLOT) as fleet:
+        first = await filled(fleet, "a", "b")
+        waits = [ask(fleet, str(number)) for number in range(2)]
+        await until_waiting(fleet, 2)
+        for name in ("a", "b"):
+            await fleet.client.post(DRAIN, headers={HOST: name})
+            await fleet.client.post(UNDRAIN, headers={HOST: name})
+        await until_waiting(fleet, 2)
+        let_go(fleet, "a")
+        assert {"a"} == {answer.headers[HOST] for answer in await gather_all(*waits)}
+        let_go(fleet, "b")
         await gather_all(*first.values())

@@ -27,20 +27,26 @@ class Gauges:
             "Tasks of the event loop, also when the gateway is idle.",
             lambda: len(asyncio.all_tasks()),
         )
-        self._waiting = self._labelled(
+        self._bodies = self._made(
+            "olgate_bodies_bytes", "Bytes of request bodies that are held now."
+        )
+        self._waiting_bodies = self._made(
+            "olgate_waiting_bodies", "Request bodies that wait for room in memory."
+        )
+        self._waiting = self._made(
             "olgate_waiting_requests", "Requests that wait now, by what they wait for.", "reason"
         )
-        self._up = self._labelled(
+        self._up = self._made(
             "olgate_upstream_up",
             "Whether a host answered when it was last asked; absent if it was not asked yet.",
             "host",
         )
-        self._slots = self._labelled(
+        self._slots = self._made(
             "olgate_slots",
             "Requests that the loaded models of a host run at once, all of them together.",
             "host",
         )
-        self._labelled(
+        self._made(
             "olgate_build_info", "Always 1; the labels say what runs.", "version", "python"
         ).labels(find_version() or "not installed", python_version()).set(1)
 
@@ -55,8 +61,8 @@ class Gauges:
 
     def watch_bodies(self, held: Callable[[], int], waiting: Callable[[], int]) -> None:
         """Show the bytes of bodies that are held, and the number of bodies that wait for room."""
-        self._show("olgate_bodies_bytes", "Bytes of request bodies that are held now.", held)
-        self._show("olgate_waiting_bodies", "Request bodies that wait for room in memory.", waiting)
+        self._bodies.set_function(held)
+        self._waiting_bodies.set_function(waiting)
 
     def watch_waiting(self, reason: str, waiting: Callable[[], int]) -> None:
         """Show how many requests wait for something: `load`, or `slot`."""
@@ -87,7 +93,7 @@ class Gauges:
             self._slots.labels(name).set(slots)
 
     def _show(self, name: str, text: str, value: Callable[[], float]) -> None:
-        Gauge(name, text, registry=self._registry).set_function(value)
+        self._made(name, text).set_function(value)
 
-    def _labelled(self, name: str, text: str, *labels: str) -> Gauge:
+    def _made(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(name, text, labels, registry=self._registry)

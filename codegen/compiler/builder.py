@@ -38,6 +38,8 @@ class Project:
     used_transforms: set[str] = field(default_factory=set)
     used_steps: set[str] = field(default_factory=set)
     used_shared: set[str] = field(default_factory=set)
+    asked: list[tuple[str, tuple[Field, ...]]] = field(default_factory=list)
+    """The APIs of requests that run a model, each with the way to one of their fields."""
 
 
 class Builder:

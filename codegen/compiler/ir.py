@@ -82,6 +82,18 @@ class Constant:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """How a request tells what it needs of a host; `gateway/runtime/needs.py` says what each is."""
+
+    model: tuple[str, ...] = ()
+    begins: tuple[str, ...] = ()
+    until: tuple[str, str] | None = None
+    filled: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    words: tuple[tuple[str, str, str, tuple[str, ...]], ...] = ()
+    context: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """One row of the endpoint table."""
 
@@ -96,6 +108,7 @@ class Endpoint:
     reports: bool = False
     keeps: str = ""
     """What alone its answer depends on: `settings`, `models` (and settings), or "" for more."""
+    needs: Needs | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +158,7 @@ class PassedOn:
     gives: tuple[tuple[str, ...], ...] = ()
     union: tuple[str, str, str] | None = None
     rewrites: tuple[Rewrite, ...] = ()
+    needs: Needs | None = None
 
 
 @dataclass

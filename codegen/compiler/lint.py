@@ -13,6 +13,7 @@ from referencing.exceptions import Unresolvable
 
 from codegen.compiler.builder import Project
 from codegen.compiler.declared import declared
+from codegen.compiler.needs import check_marks
 from codegen.descriptions.facts import CITATION, FOLDER, Facts
 from codegen.descriptions.problem import Findings, Position, did_you_mean
 from codegen.descriptions.signatures import Signature
@@ -84,6 +85,7 @@ def check_project(project: Project) -> None:
                         f"unused-{kind}", item.position, f"no mapping uses the {kind} `{name}`"
                     )
     _check_served(project)
+    check_marks(project)
 
 
 def _check_annotations(project: Project) -> None:

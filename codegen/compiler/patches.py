@@ -19,6 +19,7 @@ from codegen.compiler.builder import REQUEST_CONTEXT, Builder
 from codegen.compiler.coverage import Passage, Usage
 from codegen.compiler.expressions import Expressions
 from codegen.compiler.members import holds, is_raw, is_text, rewriter, safe
+from codegen.compiler.needs import needs_of_members
 from codegen.compiler.operand import Body, Operand, Scope
 from codegen.compiler.place import Context
 from codegen.compiler.provenance import change_of, instead_of, step_of
@@ -117,6 +118,7 @@ class Patches:
         instead = self._instead(file.instead, request) if file.instead is not None else None
         warning = file.instead.warning if file.instead is not None else None
         first = self._first(request, patch.first) if patch.first else None
+        needs = needs_of_members(self._builder, self._passed, request.holder)
         for method, path in self._routes():
             module.passed_on.append(
                 ir.PassedOn(
@@ -143,6 +145,7 @@ class Patches:
                     session_below=self._passed.session_below and not method,
                     gives=tuple(tuple(name.split(".")) for name, _ in self._passed.gives),
                     union=self._passed.united,
+                    needs=needs,
                 )
             )
             route = f"`{method} {path}`" if method else f"other routes below `{path}`"

@@ -12,6 +12,7 @@ from codegen.compiler.builder import Builder
 from codegen.compiler.calls import Calls, CompiledCall
 from codegen.compiler.coverage import Usage
 from codegen.compiler.expressions import Expressions
+from codegen.compiler.needs import needs_of_struct
 from codegen.compiler.operand import Body, Operand, Scope
 from codegen.compiler.place import Context
 from codegen.compiler.provenance import step_of
@@ -169,9 +170,11 @@ class Plans:
         builder, request = self._builder, self._builder.request
         keeps = self._keeps()
         fields = builder.specs.struct(request).fields.values() if request is not None else ()
+        needs = needs_of_struct(builder)
         for operation in builder.operations:
             builder.module.endpoints.append(
                 ir.Endpoint(
+                    needs=needs,
                     streams=streams,
                     reports=any(step.kind == "report" for step in builder.file.plan),
                     reads_bytes=operation.takes_bytes,

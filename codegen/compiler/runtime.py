@@ -63,6 +63,7 @@ CHANGE = Global("gateway.runtime.patching", "Change")
 REWRITE = Global("gateway.runtime.patching", "Rewrite")
 REWRITER = Global("gateway.transforms.rewriter", "Rewriter")
 PASSED_ON = Global("gateway.runtime.patching", "PassedOn")
+NEEDS = Global("gateway.runtime.needs", "Needs")
 SHARED_RULES = Global(f"gateway.{CALLS}", "shared")
 
 ENDPOINT = Global("gateway.engine.endpoint", "Endpoint")

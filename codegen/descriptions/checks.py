@@ -15,9 +15,12 @@ from codegen.descriptions.spec import METHODS, Specs
 
 NOTES = {
     "x-appends": "a field that holds a piece of a whole, of which every chunk adds one",
+    "x-asks-context": "a field that asks for a context of so many tokens",
+    "x-begins-prompt": "a field that a prompt begins with",
     "x-changes": "a field of a request's context whose value differs from reading to reading",
     "x-decode": "`raw` for a field kept as it was sent, `any` for one that takes any JSON value",
     "x-deviations": "where answers differ from the real server's, and why",
+    "x-ends-beginning": "the value with which an item is the last one of a prompt's beginning",
     "x-go-bytes": "a text that Go takes as base64, or as an array of numbers",
     "x-go-check": "a transform that names what is wrong with a value",
     "x-go-shape": "the component that a raw value must fit",
@@ -26,6 +29,7 @@ NOTES = {
     "x-keys": "the component, as `api:Name`, whose fields are the known keys of an object",
     "x-known": "words that are known of an open vocabulary",
     "x-late": "the component that a raw value is decoded into",
+    "x-needs": "the capability that a filled field needs, or that some of its words need",
     "x-passed-on": "routes that are passed on to LM Studio",
     "x-read-by": "the module that reads a field which no mapping reads",
     "x-refusal": "what a client is told of a value of a wrong type",

@@ -223,6 +223,10 @@ class Specs:
                     read_by=_word(value, "x-read-by"),
                     changes=_is_set(value, "x-changes"),
                     appends=_is_set(value, "x-appends"),
+                    begins_prompt=_is_set(value, "x-begins-prompt"),
+                    ends_beginning=_word(value, "x-ends-beginning"),
+                    needs=_needs(value),
+                    asks_context=_is_set(value, "x-asks-context"),
                 )
         return Struct(type_, schema.position, fields)
 
@@ -355,6 +359,14 @@ def _enum(schema: Mapping) -> tuple[str, ...] | None:
     if isinstance(constant, Scalar):
         return (str(constant.value),)
     return tuple(word for word in _words(values)) if isinstance(values, Sequence) else None
+
+
+def _needs(value: Value) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the capabilities that a field needs, with the words of it that need them."""
+    stated = value.get("x-needs") if isinstance(value, Mapping) else None
+    if isinstance(stated, Mapping):
+        return tuple((key.text, _words(words)) for key, words in stated.items())
+    return () if (word := _word(value, "x-needs")) is None else ((word, ()),)
 
 
 def _descend(value: Value | None, *names: str) -> Value | None:

@@ -121,6 +121,14 @@ class Field:
     """Whether reading it twice in one request may give two values."""
     appends: bool = False
     """Whether its values in a stream's chunks are pieces of one whole."""
+    begins_prompt: bool = False
+    """Whether a prompt begins with it."""
+    ends_beginning: str | None = None
+    """The value with which the object that has it is the last one of a prompt's beginning."""
+    needs: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """The capabilities that it needs with one of these words; without words, where it is filled."""
+    asks_context: bool = False
+    """Whether it asks for a context of so many tokens."""
 
     @property
     def attribute(self) -> str:

@@ -74,6 +74,9 @@ class Printer:
         changing += [row for row in passthrough if row.instead is not None]
         references |= {runtime.plan(row.module) for row in changing}
         references |= {runtime.plan(endpoint.module) for endpoint in endpoints}
+        needs = [row.needs for row in endpoints] + [row.needs for row in passthrough]
+        if any(needs):
+            references.add(runtime.NEEDS)
         if rules.checks:
             references.add(runtime.TRANSFORMS)
         if any(endpoint.request is not None for endpoint in endpoints):

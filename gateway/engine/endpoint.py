@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..runtime.needs import Needs
 from ..runtime.outcome import Outcome
 from ..settings.schema import LimitSettings
 from ..wire import large
@@ -101,6 +102,8 @@ class Endpoint:
     """Whether it reports progress; its late errors then have a stream's form, streamed or not."""
     keeps: Literal["", "settings", "models"] = ""
     """What alone its answer depends on, if it can be kept; `models` includes the settings."""
+    needs: Needs | None = None
+    """What tells which hosts could serve its requests; None if they name no model."""
 
     def is_late_streamed(self, request: Any) -> bool:
         """Whether Ollama has already set up a stream for a request when it finds a late error."""

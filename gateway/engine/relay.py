@@ -99,7 +99,7 @@ class Relay:
                 request = await self._read(endpoint.reader, body, run)
             run.request, run.wants_stream = request, endpoint.wants_stream
             if run.ticket is not None:
-                note_needs(run.ticket, request)
+                note_needs(run.ticket, request, endpoint.needs)
             early_s = settings.answers.early_headers_s
             if early_s is not None and endpoint.wants_stream and endpoint.wants_stream(request):
                 client.start_after(early_s)

@@ -108,7 +108,7 @@ class Preparing:
             return
         context.sent = members
         if passing.ticket is not None:
-            note_passed_needs(passing.ticket, members, route.model)
+            note_passed_needs(passing.ticket, members, route.needs)
             if route.session:
                 await self._remembered.pin_by_member(members.get(route.session), passing.ticket)
         if route.model and not await self._naming.find(members.get(route.model), passing):

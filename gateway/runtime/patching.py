@@ -20,6 +20,7 @@ from ..transforms.rewriter import Rewriter
 from ..wire.lenient import UNREADABLE
 from ..wire.raw_members import member_of
 from .context import RequestContext
+from .needs import Needs
 
 NULL = Raw(b"null")
 Members: TypeAlias = Mapping[str, Raw]
@@ -108,6 +109,8 @@ class PassedOn:
     session_below: bool = False
     gives: tuple[tuple[str, ...], ...] = ()
     union: tuple[str, str, str] | None = None
+    needs: Needs | None = None
+    """What tells which hosts could serve its requests; None if they name no model."""
 
     @property
     def is_kept(self) -> bool:

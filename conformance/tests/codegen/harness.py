@@ -51,6 +51,7 @@ RUNTIME = (
     ),
     "runtime/__init__.py",
     "runtime/outcome.py",
+    "runtime/needs.py",
     "runtime/patching.py",
     "runtime/values.py",
     "transforms/rewriter.py",

@@ -28,7 +28,7 @@ def test_a_conversation_keeps_its_beginning(form: Any) -> None:
     """Later turns don't change it; another question, system text, model or tool does."""
 
     def begins(turns: list[Any], model: str = "m", tools: Any = UNSET) -> int:
-        return beginning_of(model, [tools, form(turns)])
+        return beginning_of(model, [tools, form(turns)], ("role", "user"))
 
     first = begins([SYSTEM, ASKED])
     assert first == begins([SYSTEM, ASKED, ANSWER, AGAIN])

@@ -13,6 +13,8 @@ from gateway.fleet.host import Host
 from gateway.fleet.needs import note_needs, note_passed_needs
 from gateway.fleet.ticket import Ticket
 from gateway.fleet.view import BITS
+from gateway.plans.endpoints import ENDPOINTS, PASSTHROUGH
+from gateway.runtime.needs import Needs
 from gateway.types import internal, ollama
 
 TURN = {"role": "user", "content": "Hi"}
@@ -34,16 +36,25 @@ def decoded(**members: Any) -> Ticket:
     """Return the ticket of a chat request of Ollama's API."""
     ticket = Ticket(NoSeats())
     body = {"model": "m", "messages": [TURN], **members}
-    note_needs(ticket, msgspec.json.decode(msgspec.json.encode(body), type=ollama.ChatRequest))
+    request = msgspec.json.decode(msgspec.json.encode(body), type=ollama.ChatRequest)
+    note_needs(ticket, request, needs_of("/api/chat"))
     return ticket
 
 
-def passed(**members: Any) -> Ticket:
+def needs_of(path: str) -> Needs:
+    """Return the record of a served route."""
+    of_plans = {row.path: row.needs for row in ENDPOINTS}
+    found = of_plans.get(path) or next(row.needs for row in PASSTHROUGH if row.path == path)
+    assert found is not None
+    return found
+
+
+def passed(path: str = "/v1/chat/completions", **members: Any) -> Ticket:
     """Return the ticket of a request that is passed on."""
     ticket = Ticket(NoSeats())
     body = {"model": "m", "messages": [TURN], **members}
     raw = {name: Raw(msgspec.json.encode(value)) for name, value in body.items()}
-    note_passed_needs(ticket, raw, "model")
+    note_passed_needs(ticket, raw, needs_of(path))
     return ticket
 
 
@@ -63,7 +74,14 @@ def test_pictures() -> None:
     assert 0 == decoded(messages=[{**TURN, "images": []}]).mask
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     assert BITS["vision"] == passed(messages=[{"role": "user", "content": [part]}]).mask
-    assert BITS["vision"] == passed(input=[{"type": "input_image", "image_url": "x"}]).mask
+    item = {"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}
+    assert BITS["vision"] == passed("/v1/responses", input=[item]).mask
+    native = {"type": "image", "data_url": "data:image/png;base64,AAAA"}
+    assert BITS["vision"] == passed("/api/v1/chat", input=[native]).mask
+    block = {"type": "image", "source": {"type": "base64", "data": "AAAA"}}
+    turn = {"role": "user", "content": [block]}
+    assert BITS["vision"] == passed("/v1/messages", messages=[turn]).mask
+    assert 0 == passed(messages=[{"role": "user", "content": "an image"}]).mask
 
 
 @pytest.mark.parametrize(
@@ -83,6 +101,21 @@ def test_context(options: Any, tokens: int) -> None:
     assert tokens == decoded(options=options).context
 
 
+def test_context_of_what_is_passed_on() -> None:
+    """LM Studio's own chat route asks for it in a member of its own."""
+    assert 8192 == passed("/api/v1/chat", context_length=8192).context
+    assert 0 == passed("/api/v1/chat", context_length="many").context
+
+
+def test_a_suffix_is_filled_in() -> None:
+    """It needs a model that can insert."""
+    for suffix, mask in (("end", BITS["insert"]), ("", 0)):
+        ticket = Ticket(NoSeats())
+        request = ollama.GenerateRequest(model="m", prompt="begin", suffix=suffix)
+        note_needs(ticket, request, needs_of("/api/generate"))
+        assert mask == ticket.mask
+
+
 @pytest.mark.parametrize("ticket_of", [decoded, passed])
 def test_beginnings(ticket_of: Any) -> None:
     """Two turns of one conversation have one key, and another question has another."""
@@ -95,5 +128,5 @@ def test_beginnings(ticket_of: Any) -> None:
 def test_no_body() -> None:
     """A request without one has no needs."""
     ticket = Ticket(NoSeats())
-    note_needs(ticket, None)
+    note_needs(ticket, None, needs_of("/api/chat"))
     assert (0, 0, 0) == (ticket.key, ticket.mask, ticket.context)

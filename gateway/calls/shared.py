@@ -151,7 +151,7 @@ def refusal_for(failure: UpstreamFailure, context: RequestContext) -> Refusal:
     if failure.code == "model_load_failed":
         return Refusal(500, failure.message)
     if failure.status in (401, 403):
-        return Refusal(502, "LM Studio refused the gateway's token: set LM_API_TOKEN")
+        return Refusal(502, f"LM Studio refused the gateway's token: set {context.token_setting}")
     if failure.status in (404,):
         return Refusal(404, failure.message)
     if failure.status in (429,):

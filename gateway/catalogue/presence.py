@@ -18,6 +18,7 @@ from ..faults import UpstreamFailure
 from ..observability.journal import get_logger
 from ..upstream.client import Upstream
 from ..upstream.identity import Identity, Kind, identify
+from .advice import GET_A_MODEL, RESTART_IT, advise
 from .catalogue import Catalogue
 from .view import Dialect
 
@@ -25,18 +26,6 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 30.0
 """Pauses in seconds between two looks for a host that is away; each is twice the one before."""
 SOON_S = 0.25
 """Seconds before a look that a request caused, so that it does not compete with the request."""
-
-START_IT = (
-    "start LM Studio's server (`lms server start`, or in its Developer tab), or set --upstream "
-    "(upstream.url, LMSTUDIO_URL) to where it runs"
-)
-SET_TOKEN = "set LM_API_TOKEN (upstream.token) to an API token of LM Studio"
-RENEW_TOKEN = "set LM_API_TOKEN (upstream.token) to a token that is valid in LM Studio"
-CHECK_NAME = "check the host name in --upstream (upstream.url, LMSTUDIO_URL)"
-CHECK_SCHEME = "check http and https in upstream.url: LM Studio itself speaks http"
-RESTART_IT = "restart LM Studio's server"
-GET_A_MODEL = "download one in LM Studio, or with `ollama pull`"
-_ADVICE = {"connect": START_IT, "dns": CHECK_NAME, "tls": CHECK_SCHEME, "wrong_server": ""}
 
 
 class HostState(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,13 +49,6 @@ class HostState(msgspec.Struct, frozen=True, kw_only=True):
     def sentence(self) -> str:
         """The reason and the next step as one sentence."""
         return "; ".join(part for part in (self.reason, self.advice) if part)
-
-
-def advise(failure: UpstreamFailure, *, has_token: bool) -> str:
-    """Return the next step after a failure to list a host's models, empty if its text has one."""
-    if failure.status in (401, 403):
-        return RENEW_TOKEN if has_token else SET_TOKEN
-    return _ADVICE.get(failure.fault or "", RESTART_IT)
 
 
 class Presence:
@@ -134,7 +116,7 @@ class Presence:
             reason = f"no answer within {limit_s:g} s"
             return HostState(url=url, is_reachable=False, reason=reason, advice=RESTART_IT)
         except UpstreamFailure as failure:
-            advice = advise(failure, has_token=self._upstream.has_token)
+            advice = advise(failure, self._upstream.keys, has_token=self._upstream.has_token)
             return HostState(url=url, is_reachable=False, reason=failure.message, advice=advice)
         self._identity = known
         is_plain = known is None or known.kind == Kind.LMSTUDIO

@@ -17,15 +17,17 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from ..calls import host
+from ..catalogue.advice import advise, renew_token, set_token, start_it
 from ..catalogue.aliases import Aliases
 from ..catalogue.catalogue import Catalogue
 from ..catalogue.first_seen import FirstSeen
-from ..catalogue.presence import START_IT, HostState, Presence, advise
+from ..catalogue.presence import HostState, Presence
 from ..catalogue.pulled_names import PulledNames
 from ..faults import StartProblem, UpstreamFailure
 from ..fleet.fleet import refuse_twins
 from ..server.listen import bind, refuse_own_upstream
-from ..settings.hosts import address_key, hosts_of
+from ..settings.host_keys import UPSTREAM_KEYS, HostKeys, keys_of
+from ..settings.hosts import hosts_of
 from ..settings.location import platform_file
 from ..settings.more_ports import Address, addresses_of
 from ..settings.schema import Settings, StoreSettings, UpstreamSettings
@@ -64,11 +66,17 @@ class Finding(NamedTuple):
 class Scene:
     """What the checks look at, and what they have found so far."""
 
-    def __init__(self, settings: Settings, file: str | None) -> None:
-        """Look with `settings`, which came from a file with the name `file` if there was one."""
+    def __init__(
+        self, settings: Settings, file: str | None, keys: HostKeys = UPSTREAM_KEYS
+    ) -> None:
+        """
+        Look with `settings`, which came from a file with the name `file` if there was one.
+
+        `keys` are the names of the settings that `settings.upstream` was made of.
+        """
         self.settings = settings
         self.file = file
-        self.upstream = Upstream(settings.upstream)
+        self.upstream = Upstream(settings.upstream, keys=keys)
         self.greeting: Probe | None = None
         self.identity: Identity | None = None
         self.state: HostState | None = None
@@ -124,7 +132,11 @@ async def _check_hosts(scene: Scene) -> list[Finding]:
     findings.append(Finding("hosts", *_hosts(scene)))
     await scene.upstream.aclose()
     for name, settings in scene.settings.hosts.items():
-        of_host = Scene(msgspec.structs.replace(scene.settings, upstream=settings), scene.file)
+        of_host = Scene(
+            msgspec.structs.replace(scene.settings, upstream=settings),
+            scene.file,
+            keys_of(scene.settings, name),
+        )
         try:
             findings += [
                 Finding(f"{name}: {check.name}", *await check.look(of_host)) for check in OF_A_HOST
@@ -182,7 +194,7 @@ async def _look_at_address(settings: Settings, address: Address) -> Result:
     where = f"{listen.host or '0.0.0.0'}:{listen.port}"
     try:
         for name, each in hosts_of(settings).items():
-            refuse_own_upstream(listen, each.url, address_key(settings, name))
+            refuse_own_upstream(listen, each.url, keys_of(settings, name))
     except StartProblem as problem:
         found, _, do = str(problem).partition("; ")
         return "wrong", found, do
@@ -222,7 +234,8 @@ async def _reachable(scene: Scene) -> Result:
     except TimeoutError:
         return "wrong", f"{url} takes a request and does not answer", "restart LM Studio's server"
     except UpstreamFailure as failure:
-        return "wrong", failure.message, advise(failure, has_token=False) or START_IT
+        keys = scene.upstream.keys
+        return "wrong", failure.message, advise(failure, keys, has_token=False) or start_it(keys)
     return "ok", f"something answers at {url}", ""
 
 
@@ -245,7 +258,7 @@ async def _token(scene: Scene) -> Result:
     has_token = scene.upstream.has_token
     if state.is_reachable:
         return "ok", "the token is accepted" if has_token else "no token is needed", ""
-    if "TOKEN" in state.advice:
+    if state.advice in (set_token(scene.upstream.keys), renew_token(scene.upstream.keys)):
         found = "LM Studio refuses the token" if has_token else "LM Studio wants a token"
         return "wrong", found, state.advice
     return "skipped", "not known, since there is no list of models", ""

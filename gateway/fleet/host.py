@@ -27,6 +27,7 @@ from ..lifecycle.ownership import Ownership
 from ..lifecycle.sharing import Sharing
 from ..observability.journal import get_logger
 from ..queueing.waiting import SlotQueue
+from ..settings.host_keys import keys_of
 from ..settings.hosts import serves
 from ..settings.schema import HostSettings, Settings
 from ..store.hosts import host_identity
@@ -81,7 +82,7 @@ class Host:
         self.number = number
         """Its place among the hosts."""
         self.settings = settings
-        self.upstream = Upstream(settings, names.hop)
+        self.upstream = Upstream(settings, names.hop, keys_of(process, name))
         self.identity = host_identity(self.upstream.url)
         """Its name in the store."""
         self.catalogue = Catalogue(

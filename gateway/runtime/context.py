@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from ..observability.record import Grant
+from ..settings.host_keys import keys_at
 from ..settings.schema import Settings
 from ..types import internal
 from ..wire.times import utc_text
@@ -122,6 +123,11 @@ class RequestContext:
     def monotonic_ns(self) -> int:
         """The current time of the monotonic clock."""
         return time.perf_counter_ns()
+
+    @property
+    def token_setting(self) -> str:
+        """The setting that has LM Studio's token, of the host that serves."""
+        return keys_at(self.settings, self.upstream_url).token
 
     @property
     def resolved(self) -> internal.CatalogueRow | None:

@@ -9,7 +9,7 @@ import socket
 import sys
 
 from ..faults import StartProblem
-from ..settings.hosts import URL
+from ..settings.host_keys import HostKeys
 from ..settings.more_ports import addresses_of
 from ..settings.schema import ListenSettings, Settings
 from .addresses import is_everywhere, leads_to
@@ -81,19 +81,19 @@ def refuse_missing_keys(settings: Settings) -> None:
             )
 
 
-def refuse_own_upstream(listen: ListenSettings, url: str, key: str) -> None:
+def refuse_own_upstream(listen: ListenSettings, url: str, keys: HostKeys) -> None:
     """
     Raise ListenProblem if LM Studio's address is the one on which the gateway is to listen.
 
-    `key` is the setting that has the address.
+    `keys` are the names of that host's settings.
 
     Only what can be seen without a lookup is refused here; `LoopGate` stops what cannot.
     """
     if listen.port and leads_to(url, listen.host, listen.port):
         raise ListenProblem(
-            f"the gateway would call itself: {url} ({key}) is LM Studio's address, and port "
-            f"{listen.port} is where the gateway is to listen; choose another port with --port, or "
-            f"set {'--upstream' if key == URL else key} to where LM Studio runs"
+            f"the gateway would call itself: {url} ({keys.key('url')}) is LM Studio's address, and "
+            f"port {listen.port} is where the gateway is to listen; choose another port with "
+            f"--port, or set {keys.address} to where LM Studio runs"
         )
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from ..settings.hosts import URL, address_key, hosts_of
+from ..settings.host_keys import UPSTREAM_KEYS, keys_of
+from ..settings.hosts import hosts_of
 from ..settings.schema import Settings
 from ..wire import hops
 from ..wire.writing import JSON
@@ -32,8 +33,9 @@ def loop_text(settings: Settings, authority: str) -> str:
     leading = [
         name for name, host in hosts.items() if urlsplit(host.url).netloc == authority
     ] or hosts
-    keys = " or ".join(dict.fromkeys(address_key(settings, name) for name in leading))
-    ways = f" ({WAYS})" if keys == URL else ""
+    found = list(dict.fromkeys(keys_of(settings, name) for name in leading))
+    keys = " or ".join(each.key("url") for each in found)
+    ways = f" ({WAYS})" if found == [UPSTREAM_KEYS] else ""
     return (
         f"this request has come back to the gateway that sent it: {keys} leads to the gateway "
         f"itself; set it to the address of LM Studio{ways}"

@@ -21,7 +21,8 @@ import uvicorn
 
 from ..faults import StartProblem
 from ..observability import journal
-from ..settings.hosts import address_key, hosts_of
+from ..settings.host_keys import keys_of
+from ..settings.hosts import hosts_of
 from ..settings.live import LiveSettings
 from ..settings.more_ports import Address, addresses_of
 from ..settings.schema import PortSettings, Settings
@@ -86,7 +87,7 @@ async def serve(
         refuse_missing_keys(settings)
         for name, host in hosts_of(settings).items():
             for address, _ in addresses_of(settings.listen):
-                refuse_own_upstream(address, host.url, address_key(settings, name))
+                refuse_own_upstream(address, host.url, keys_of(settings, name))
         tls = open_tls(settings.listen)
         bound = bound or bind_all(settings.listen)
         app = make_app(settings)

@@ -10,10 +10,10 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from urllib.parse import urlsplit
 
 import msgspec
 
+from .host_keys import name_of
 from .paths import HINTS, HOST_HINTS, HOSTS, OF_ANY_HOST, OF_UPSTREAM
 from .schema import HostSettings, Settings, UpstreamSettings
 from .settling import Given, SettingsProblem, settle
@@ -31,29 +31,6 @@ def hosts_of(settings: Settings) -> Mapping[str, HostSettings]:
     upstream = settings.upstream
     own = {key: getattr(upstream, key) for key in OF_UPSTREAM}
     return {name_of(upstream.url): HostSettings(**own)}
-
-
-def name_of(url: str) -> str:
-    """
-    Return the name of a host that has none: where it is.
-
-    >>> name_of("http://studio.local:1234"), name_of("http://[::1]:1234/lm")
-    ('studio.local:1234', '[::1]:1234:lm')
-    """
-    parts = urlsplit(url)
-    return f"{parts.netloc}{parts.path.rstrip('/').replace('/', ':')}"[:64]
-
-
-def address_key(settings: Settings, name: str) -> str:
-    """
-    Return the setting with the address of a host, to be changed if that is wrong.
-
-    >>> address_key(Settings(hosts={"den": HostSettings(url="http://a")}), "den")
-    'hosts.den.url'
-    """
-    host = settings.hosts.get(name)
-    # Addresses from a flag or a variable have no tables.
-    return URL if host is None or name == name_of(host.url) else f"{HOSTS}.{name}.url"
 
 
 def given_in(place: str, tables: Mapping[str, object]) -> dict[str, Given]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from ..faults import UpstreamFailure
 from ..observability.record import current
 from ..runtime.outcome import FetchCall
+from ..settings.host_keys import UPSTREAM_KEYS, HostKeys
 from ..wire import hops
 from ..wire.writing import encode
 from .address import read_address
@@ -33,7 +34,7 @@ from .body import Headers, TransportFault
 from .exchange import Exchange, may_repeat, translate
 from .joining import Joiner
 from .pool import ConnectionPool, write_head
-from .trust import trusting
+from .trust import TrustProblem, trusting
 
 if TYPE_CHECKING:
     from ..settings.schema import UpstreamSettings
@@ -91,8 +92,18 @@ class Upstream:
     shown: str
     """The host and the port of `url`, as log lines and metrics show them."""
 
-    def __init__(self, settings: UpstreamSettings, name: hops.Name | None = None) -> None:
-        """Call the host of `settings` as the gateway `name`; nothing is opened yet."""
+    def __init__(
+        self,
+        settings: UpstreamSettings,
+        name: hops.Name | None = None,
+        keys: HostKeys = UPSTREAM_KEYS,
+    ) -> None:
+        """
+        Call the host of `settings` as the gateway `name`; nothing is opened yet.
+
+        `keys` are the names of these settings, for what is said of them.
+        """
+        self.keys = keys
         self.url = settings.url.rstrip("/")
         self.name = name or hops.new_name()
         self._hop = (hops.HEADER, self.name.encode("ascii"))
@@ -111,9 +122,13 @@ class Upstream:
             self._token.append((b"authorization", b"Bearer " + settings.token.encode()))
         if settings.ca_file is not None:
             # A file that cannot be used is told at the start.
-            trusting(settings.ca_file, settings.verify)
+            try:
+                trusting(settings.ca_file, settings.verify)
+            except TrustProblem as problem:
+                raise TrustProblem(f"{keys.key('ca_file')}: {problem}") from None
         self._connections = ConnectionPool(
             tls=partial(trusting, settings.ca_file, settings.verify),
+            keys=keys,
             max_connections=settings.max_connections,
             idle_connection_s=settings.idle_connection_s,
         )
@@ -198,7 +213,7 @@ class Upstream:
         Raises UpstreamFailure on entering: as `fetch`, and not_sse, empty (the body ended
         without any event), upstream_error_200 (the first event is an error).
         """
-        exchange = Exchange(self._first_byte_s, self._silence_s)
+        exchange = Exchange(self._first_byte_s, self._silence_s, self.keys)
         return Opened(exchange, self._open_stream(exchange, method, path, body, joiner))
 
     @asynccontextmanager
@@ -219,7 +234,7 @@ class Upstream:
 
         Raises UpstreamFailure for faults of the wire only, on entering and while reading.
         """
-        exchange = Exchange(self._first_byte_s, self._silence_s)
+        exchange = Exchange(self._first_byte_s, self._silence_s, self.keys)
         kept = drop_hop_by_hop(headers, _NOT_FORWARDED)
         content: bytes | AsyncIterator[bytes] | None = body
         length = [item for item in headers if item[0].lower() == _CONTENT_LENGTH][:1]
@@ -237,7 +252,7 @@ class Upstream:
                 if method != "GET" or content or not may_repeat(failure):
                     raise
                 exchange.close()
-                exchange = Exchange(self._first_byte_s, self._silence_s)
+                exchange = Exchange(self._first_byte_s, self._silence_s, self.keys)
                 current().retries += 1
                 await self._send(exchange, method, target, kept, content)
             yield RawAnswer(exchange)
@@ -251,7 +266,7 @@ class Upstream:
         With `from_root` a path in `url` is left out. The caller limits the time. Raises
         UpstreamFailure for faults of the wire.
         """
-        exchange = Exchange(None, None)
+        exchange = Exchange(None, None, self.keys)
         target = path.encode("latin-1") if from_root else self._target(path)
         try:
             await self._send(exchange, "GET", target, self._headers(None), None)
@@ -278,7 +293,7 @@ class Upstream:
         self, method: str, path: str, body: bytes | None, timeout_s: float | None
     ) -> bytes:
         limits = (self._first_byte_s, self._silence_s) if timeout_s is None else (None, None)
-        exchange = Exchange(*limits)
+        exchange = Exchange(*limits, self.keys)
         headers = [(b"accept", b"application/json"), *self._headers(body)]
         try:
             await self._send(exchange, method, self._target(path), headers, body)

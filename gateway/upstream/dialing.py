@@ -14,6 +14,7 @@ from collections.abc import Callable
 import aiohappyeyeballs
 
 from ..faults import FaultId, shorten
+from ..settings.host_keys import UPSTREAM_KEYS, HostKeys
 from .address import Origin
 from .body import TransportFault
 from .connection import Connection
@@ -28,6 +29,7 @@ async def dial(
     when_lost: Callable[[Connection], None],
     limit_s: float | None,
     tls: Callable[[], ssl.SSLContext] = trusting,
+    keys: HostKeys = UPSTREAM_KEYS,
 ) -> Connection:
     """
     Return a new connection; `limit_s` covers the name, TCP and TLS together.
@@ -37,7 +39,7 @@ async def dial(
     try:
         async with asyncio.timeout(limit_s):
             wire = await _connect(origin, await _resolve(origin))
-            return await _secure(origin, wire, when_lost, tls)
+            return await _secure(origin, wire, when_lost, tls, keys)
     except TimeoutError as problem:
         detail = f"no connection to {origin} within the time limit"
         raise TransportFault("connect", detail, repeatable=True, timed_out=True) from _cut(problem)
@@ -89,6 +91,7 @@ async def _secure(
     wire: socket.socket,
     when_lost: Callable[[Connection], None],
     tls: Callable[[], ssl.SSLContext],
+    keys: HostKeys,
 ) -> Connection:
     loop = asyncio.get_running_loop()
     is_tls = origin.scheme == "https"
@@ -102,7 +105,7 @@ async def _secure(
     except ssl.SSLCertVerificationError as problem:
         detail = (
             f"the certificate of {origin} is refused: {problem.verify_message} "
-            "(upstream.ca_file names further certificates to trust)"
+            f"({keys.key('ca_file')} names further certificates to trust)"
         )
         raise TransportFault("tls", detail, repeatable=True) from _cut(problem)
     except OSError as problem:

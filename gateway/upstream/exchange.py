@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from ..faults import FaultId, UpstreamFailure, shorten
 from ..observability.record import Call, KeptCall
+from ..settings.host_keys import UPSTREAM_KEYS, HostKeys
 from ..wire.lenient import BOM
 from .body import AnswerBody, Headers, Sink, TransportFault
 from .connection import Connection
@@ -43,7 +44,10 @@ class Exchange:
     headers: Headers
     _connection: Connection
 
-    def __init__(self, first_byte_s: float | None, silence_s: float | None) -> None:
+    def __init__(
+        self, first_byte_s: float | None, silence_s: float | None, keys: HostKeys = UPSTREAM_KEYS
+    ) -> None:
+        self._keys = keys
         self._first_byte_s = first_byte_s
         self._silence_s = silence_s
         self._loop = asyncio.get_running_loop()
@@ -140,9 +144,9 @@ class Exchange:
         if status < 400:
             found = (value for name, value in self.headers if name.lower() == b"location")
             location = shorten(next(found, b"nowhere").decode("utf-8", "replace"), 200)
+            advice = f"set {self._keys.key('url')} to where it leads"
             raise UpstreamFailure(
-                f"answered {status}, a redirect to {location}; set upstream.url to where it leads",
-                fault="bad_http",
+                f"answered {status}, a redirect to {location}; {advice}", fault="bad_http"
             )
         body = b""
         with suppress(UpstreamFailure):

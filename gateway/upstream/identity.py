@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..faults import UpstreamFailure
+from ..settings.host_keys import UPSTREAM_KEYS, HostKeys
 from ..wire import hops
 from ..wire.lenient import parse_lenient
 from .client import Probe, Upstream
@@ -22,8 +24,6 @@ PROBE_S = 3.0
 
 GREETING = "/lmstudio-greeting"
 """The path at which LM Studio says that it is LM Studio."""
-
-ADVICE = "set --upstream (upstream.url, LMSTUDIO_URL) to the address of LM Studio's server"
 
 
 class Kind(StrEnum):
@@ -45,13 +45,15 @@ class Identity(NamedTuple):
     """
     What answers at `url`. `detail` describes a page or an unknown answer, or is empty.
 
-    `root` is the address without a path, for an LM Studio that is not below the path.
+    `root` is the address without a path, for an LM Studio that is not below the path. `keys` are
+    the names of the host's settings.
     """
 
     kind: Kind
     url: str
     detail: str = ""
     root: str = ""
+    keys: HostKeys = UPSTREAM_KEYS
 
     @property
     def is_usable(self) -> bool:
@@ -66,8 +68,14 @@ class Identity(NamedTuple):
     @property
     def sentence(self) -> str:
         """One sentence that says what is there and, unless it is LM Studio, what to do."""
-        values = {"url": self.url, "detail": self.detail, "root": self.root, "advice": ADVICE}
-        return _SENTENCES[self.kind].format_map(values)
+        address = self.keys.address
+        return _SENTENCES[self.kind].format(
+            url=self.url,
+            detail=self.detail,
+            root=self.root,
+            address=address,
+            advice=f"set {address} to the address of LM Studio's server",
+        )
 
 
 _USABLE = (Kind.LMSTUDIO, Kind.OLGATE, Kind.OLLAMA, Kind.LLAMA_CPP, Kind.OPENAI)
@@ -104,8 +112,7 @@ _SENTENCES = {
         "another olgate answers at {url}, and it leads back to this one; {advice}, there or here"
     ),
     Kind.WRONG_PATH: (
-        "LM Studio answers at {root}, but not below the path of {url}; set --upstream "
-        "(upstream.url, LMSTUDIO_URL) to {root}"
+        "LM Studio answers at {root}, but not below the path of {url}; set {address} to {root}"
     ),
     Kind.PAGE: "a web server answers at {url} with {detail}, not LM Studio; {advice}",
     Kind.UNKNOWN: (
@@ -152,35 +159,35 @@ _ODD_STATUSES = (404, 405, 501, _LOOP_DETECTED)
 
 
 async def _identify(upstream: Upstream) -> Identity | None:
-    url = upstream.url
+    told = partial(Identity, url=upstream.url, keys=upstream.keys)
     greeting = await upstream.probe(GREETING)
     via = hops.names_in(greeting.headers)
     if upstream.name in via:
-        return Identity(Kind.ITSELF, url)
+        return told(Kind.ITSELF)
     if via:
         # Two gateways whose lists wait for each other answer no probe of a list.
         is_loop = upstream.name.callers.intersection(via) or await _leads_back(upstream)
-        return Identity(Kind.LOOP if is_loop else Kind.OLGATE, url)
+        return told(Kind.LOOP if is_loop else Kind.OLGATE)
     if _greets(greeting):
-        return Identity(Kind.LMSTUDIO, url)
+        return told(Kind.LMSTUDIO)
     if 300 <= greeting.status < 400:
         return None
     front = await upstream.probe("/")
     if front.body.strip() == b"Ollama is running":
-        return Identity(Kind.OLLAMA, url)
+        return told(Kind.OLLAMA)
     listed = await upstream.probe("/v1/models")
     if (owner := _owner(listed)) is not None:
         is_llama = b"llama.cpp" in _server(listed) or owner == "llamacpp"
-        return Identity(Kind.LLAMA_CPP if is_llama else Kind.OPENAI, url)
+        return told(Kind.LLAMA_CPP if is_llama else Kind.OPENAI)
     if _states_error(listed) and listed.status in (401, 403):
-        return Identity(Kind.OPENAI, url)
+        return told(Kind.OPENAI)
     if upstream.path and _greets(await upstream.probe(GREETING, from_root=True)):
-        return Identity(Kind.WRONG_PATH, url, root=upstream.root)
+        return told(Kind.WRONG_PATH, root=upstream.root)
     page = next((one for one in (front, listed, greeting) if _is_page(one)), None)
     if page is not None:
-        return Identity(Kind.PAGE, url, describe_body(page.body))
+        return told(Kind.PAGE, detail=describe_body(page.body))
     # Its text is not quoted, because the sentence is logged.
-    return Identity(Kind.UNKNOWN, url, f"GET /v1/models is answered with status {listed.status}")
+    return told(Kind.UNKNOWN, detail=f"GET /v1/models is answered with status {listed.status}")
 
 
 async def _leads_back(upstream: Upstream) -> bool:

@@ -15,6 +15,7 @@ import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterable, Callable
 
+from ..settings.host_keys import UPSTREAM_KEYS, HostKeys
 from .address import Origin
 from .body import AnswerBody, Headers, TransportFault
 from .connection import Connection
@@ -28,7 +29,8 @@ class ConnectionPool:
 
     `max_connections` limits what is in use at a time (0 is unlimited), `idle_connection_s` is
     how long an unused connection is kept: less than the 5 s of LM Studio
-    (docs/facts/lmstudio.md#idle-connections). `tls` says whose certificates are trusted.
+    (docs/facts/lmstudio.md#idle-connections). `tls` says whose certificates are trusted, and `keys`
+    are the names of the host's settings.
     """
 
     def __init__(
@@ -37,7 +39,9 @@ class ConnectionPool:
         max_connections: int = 0,
         idle_connection_s: float = 4.0,
         tls: Callable[[], ssl.SSLContext] = trusting,
+        keys: HostKeys = UPSTREAM_KEYS,
     ) -> None:
+        self._keys = keys
         self._tls = tls
         self._idle_connection_s = idle_connection_s
         self._slots = asyncio.Semaphore(max_connections) if max_connections else None
@@ -69,7 +73,7 @@ class ConnectionPool:
         try:
             connection = self._take_idle(origin)
             if connection is None:
-                connection = await dial(origin, self._forget, connect_s, self._tls)
+                connection = await dial(origin, self._forget, connect_s, self._tls, self._keys)
                 if not connection.is_lost:
                     self._open.add(connection)
         except BaseException:
@@ -104,7 +108,8 @@ class ConnectionPool:
         except TimeoutError as problem:
             # Its frames hold the task, and the task may come to hold what is raised here.
             problem.with_traceback(None)
-            detail = f"no connection was free for {limit_s:g} s; raise upstream.max_connections"
+            key = self._keys.key("max_connections")
+            detail = f"no connection was free for {limit_s:g} s; raise {key}"
             raise TransportFault("pool", detail, repeatable=True, timed_out=True) from None
 
     def _free_slot(self) -> None:

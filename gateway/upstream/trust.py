@@ -25,11 +25,9 @@ def trusting(ca_file: str | None = None, verify: bool = True) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError:
-        raise TrustProblem(f"upstream.ca_file: expected certificates in PEM in {ca_file}") from None
+        raise TrustProblem(f"expected certificates in PEM in {ca_file}") from None
     except OSError as failure:
-        raise TrustProblem(
-            f"upstream.ca_file: the file {ca_file} cannot be read: {failure.strerror}"
-        ) from None
+        raise TrustProblem(f"the file {ca_file} cannot be read: {failure.strerror}") from None
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

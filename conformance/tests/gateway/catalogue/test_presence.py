@@ -11,7 +11,8 @@ from conformance.standin import StandIn
 from conformance.standin.options import Options
 from conformance.tests.gateway.support import chat, open_gateway, written
 from gateway.catalogue import presence
-from gateway.catalogue.presence import GET_A_MODEL, RENEW_TOKEN, SET_TOKEN, START_IT
+from gateway.catalogue.advice import GET_A_MODEL, renew_token, set_token, start_it
+from gateway.settings.host_keys import UPSTREAM_KEYS
 
 PATIENCE_S = 20.0
 TELLING = (
@@ -78,7 +79,7 @@ async def test_a_host_that_goes_and_comes_is_told_once_each() -> None:
             lines = await until_told(log, 2)
             assert "LM Studio cannot be used" == lines[1]["event"]
             assert lines[1]["reason"].startswith(f"can't connect to {standin.url}: ")
-            assert START_IT == lines[1]["do"]
+            assert start_it(UPSTREAM_KEYS) == lines[1]["do"]
             async with StandIn(port=standin.port):
                 lines = await until_told(log, 3)
             assert up(standin, "LM Studio answers again") == lines[2]
@@ -99,7 +100,13 @@ async def test_a_host_that_is_missing_at_the_start_is_told_and_awaited() -> None
                 assert up(standin) == (await until_told(log, 2))[1]
 
 
-@pytest.mark.parametrize(("token", "advice"), [(None, SET_TOKEN), ("old", RENEW_TOKEN)])
+@pytest.mark.parametrize(
+    ("token", "advice"),
+    [
+        pytest.param(None, set_token(UPSTREAM_KEYS), id="none"),
+        pytest.param("old", renew_token(UPSTREAM_KEYS), id="old"),
+    ],
+)
 async def test_a_wrong_token_is_told_with_the_next_step(token: str | None, advice: str) -> None:
     """It is the commonest reason after a missing server."""
     with written(format="json") as log:

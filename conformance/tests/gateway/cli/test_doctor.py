@@ -18,9 +18,10 @@ from conformance.standin import StandIn
 from conformance.standin.options import Options
 from conformance.standin.script import Rule
 from conformance.tests.gateway.support import LOAD, open_gateway, open_pair
-from gateway.catalogue.presence import GET_A_MODEL, RENEW_TOKEN, SET_TOKEN, START_IT
+from gateway.catalogue.advice import GET_A_MODEL, renew_token, set_token, start_it
 from gateway.cli.checks import CHECKS, Finding, Scene, run_checks
 from gateway.cli.port_holder import find_holder, how_to_find
+from gateway.settings.host_keys import UPSTREAM_KEYS
 from gateway.settings.schema import ListenSettings, Settings, StoreSettings, UpstreamSettings
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite_file import NEWEST_VERSION
@@ -77,7 +78,7 @@ async def test_all_is_well(tmp_path: Path) -> None:
 async def test_nobody_is_there() -> None:
     """One check says so with the next step, and those that need it are skipped."""
     found = await examine(f"http://127.0.0.1:{free_port()}")
-    assert ("wrong", START_IT) == (found["upstream"].verdict, found["upstream"].do)
+    assert ("wrong", start_it(UPSTREAM_KEYS)) == (found["upstream"].verdict, found["upstream"].do)
     assert "can't connect to" in found["upstream"].found
     for name in ("server", "token", "models", "loading"):
         assert "skipped" == found[name].verdict
@@ -189,8 +190,8 @@ async def test_a_port_that_is_held_in_silence_is_wrong() -> None:
 @pytest.mark.parametrize(
     ("token", "verdict", "said", "do"),
     [
-        (None, "wrong", "LM Studio wants a token", SET_TOKEN),
-        ("old", "wrong", "LM Studio refuses the token", RENEW_TOKEN),
+        (None, "wrong", "LM Studio wants a token", set_token(UPSTREAM_KEYS)),
+        ("old", "wrong", "LM Studio refuses the token", renew_token(UPSTREAM_KEYS)),
         ("right", "ok", "the token is accepted", ""),
     ],
 )
@@ -309,7 +310,7 @@ async def test_the_command_ends_with_0_or_1(tmp_path: Path) -> None:
     found = json.loads(said)
     assert found["ok"] is False
     upstream = next(one for one in found["checks"] if one["check"] == "upstream")
-    assert ("wrong", START_IT) == (upstream["verdict"], upstream["do"])
+    assert ("wrong", start_it(UPSTREAM_KEYS)) == (upstream["verdict"], upstream["do"])
 
 
 async def test_wrong_settings_are_a_finding() -> None:

@@ -476,5 +476,5 @@ async def test_a_gateway_that_would_call_itself_does_not_start(
     assert [
         "olgate: the gateway would call itself: http://localhost:1234 (upstream.url) is LM "
         "Studio's address, and port 1234 is where the gateway is to listen; choose another port "
-        "with --port, or set --upstream to where LM Studio runs"
+        "with --port, or set --upstream (upstream.url, LMSTUDIO_URL) to where LM Studio runs"
     ] == said

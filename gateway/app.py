@@ -158,6 +158,69 @@ class Process:
             await self.tracer.aclose()
 
 
+class Served:
+    """What is mounted, for the edge and for Litestar."""
+
+    def __init__(self) -> None:
+        self.handlers: list[BaseRouteHandler] = []
+        """Litestar's, for what is asked for rarely, and for paths with parameters."""
+        self.apps: dict[str, ASGIApp] = {}
+        """The applications that the edge calls itself, by path or mount."""
+        self.kept: dict[str, Kept] = {}
+        """The answers that are kept, by path."""
+        self.entries: list[tuple[str, str]] = []
+        """The methods and paths that there are; others are answered 404 or 405."""
+        self.mounts: list[str] = []
+        """What is passed on below each of these."""
+
+    def mount(self, method: str, path: str, app: ASGIApp) -> None:
+        """Have Litestar serve a path."""
+        self.handlers.append(_handler(path, app))
+        self.entries.append((method, path))
+
+    def mount_clients_routes(self, process: Process, settings: Settings) -> None:
+        """Mount what the generated tables have: Ollama's routes, and those passed on."""
+        for path, items in groupby(ENDPOINTS, key=lambda endpoint: endpoint.path):
+            endpoints = {item.method: item for item in items}
+            if "{" in path:
+                self.handlers.append(_route(path, endpoints, process))
+                continue
+            self.apps[path] = _serve_endpoint(endpoints, process)
+            if (asked := endpoints.get("GET")) is not None and asked.keeps:
+                self.kept[path] = partial(process.relay.kept.find, asked)
+        self.kept |= {
+            row.path: partial(process.passthrough.kept.find, row)
+            for row in PASSTHROUGH
+            if row.is_kept
+        }
+        self.entries += [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
+        # For a path that Ollama has, a wrong method gets Ollama's answer and not LM Studio's error.
+        self.entries += PASSED_ON
+        self.mounts += MOUNTS
+        if settings.routes.lmstudio:
+            self.mounts += LMSTUDIO_MOUNTS
+        self.apps |= {mount: _serve_mount(mount, process) for mount in self.mounts}
+
+    def mount_own_routes(self, process: Process, live: LiveSettings, worker: Worker | None) -> None:
+        """Mount what the gateway tells of itself, and how it is told something."""
+        settings = live.current
+        if settings.routes.health:
+            self.mount("GET", HEALTH, _serve_health(process, settings))
+        if settings.routes.reload:
+            reloads = Reloads(live, worker.ask_for_reload if worker else None)
+            self.mount("POST", RELOAD, _serve_reload(reloads))
+        drains = DrainRoute(process.fleet, live)
+        for path, is_drain in ((DRAIN, True), (UNDRAIN, False)):
+            self.mount("POST", path, _serve_drain(drains, drains_host=is_drain))
+        if process.metrics is not None:
+            self.mount("GET", metrics.PATH, _serve_metrics(process.metrics, worker))
+
+    def mount_inspector(self, kept: Inspections) -> None:
+        """Mount the exchanges that the inspector keeps: all of them, and each by its id."""
+        self.handlers.append(_handler(INSPECT, _serve_kept(kept), is_mount=True))
+        self.entries += [("GET", INSPECT), ("GET", f"{INSPECT}/{{id}}")]
+
+
 def create_app(
     settings: Settings,
     live: LiveSettings | None = None,
@@ -191,48 +254,12 @@ def create_app(
                 await console.aclose()
             await process.aclose()
 
-    handlers: list[BaseRouteHandler] = []
-    apps: dict[str, ASGIApp] = {}
-    kept: dict[str, Kept] = {}
-    for path, items in groupby(ENDPOINTS, key=lambda endpoint: endpoint.path):
-        endpoints = {item.method: item for item in items}
-        if "{" in path:
-            handlers.append(_route(path, endpoints, process))
-        else:
-            apps[path] = _serve_endpoint(endpoints, process)
-            if (asked := endpoints.get("GET")) is not None and asked.keeps:
-                kept[path] = partial(process.relay.kept.find, asked)
-    kept |= {
-        row.path: partial(process.passthrough.kept.find, row) for row in PASSTHROUGH if row.is_kept
-    }
-    entries = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
-    # For a path that Ollama has, a wrong method gets Ollama's answer and not LM Studio's error.
-    entries += PASSED_ON
-    mounts = [*MOUNTS]
-    if settings.routes.lmstudio:
-        mounts += LMSTUDIO_MOUNTS
-    apps |= {mount: _serve_mount(mount, process) for mount in mounts}
-    if settings.routes.health:
-        handlers.append(_handler(HEALTH, _serve_health(process, settings)))
-        entries.append(("GET", HEALTH))
-    if settings.routes.reload:
-        handlers.append(
-            _handler(
-                RELOAD, _serve_reload(Reloads(live, worker.ask_for_reload if worker else None))
-            )
-        )
-        entries.append(("POST", RELOAD))
-    drains = DrainRoute(process.fleet, live)
-    for path, is_drain in ((DRAIN, True), (UNDRAIN, False)):
-        handlers.append(_handler(path, _serve_drain(drains, drains_host=is_drain)))
-        entries.append(("POST", path))
+    served = Served()
+    served.mount_clients_routes(process, settings)
+    served.mount_own_routes(process, live, worker)
     inspector = make_inspector(live, HEALTH, metrics.PATH)
     if inspector is not None:
-        handlers.append(_handler(INSPECT, _serve_kept(Inspections(inspector, live)), is_mount=True))
-        entries += [("GET", INSPECT), ("GET", f"{INSPECT}/{{id}}")]
-    if process.metrics is not None:
-        handlers.append(_handler(metrics.PATH, _serve_metrics(process.metrics, worker)))
-        entries.append(("GET", metrics.PATH))
+        served.mount_inspector(Inspections(inspector, live))
     gates_of: dict[bytes, Gate] = {
         hops.HEADER: LoopGate(process.name),
         proxies.HEADER: proxies.believe_proxies,
@@ -251,17 +278,19 @@ def create_app(
             worker=worker,
         )
         gates_of[COOKIE] = console.admission.note_session
-        for method, path, serve in console.routes():
-            handlers.append(_handler(path, serve))
-            entries.append((method, path))
+        for route_of_page in console.routes():
+            served.mount(*route_of_page)
     # Litestar would import OpenTelemetry where that is installed, also if no traces are wanted.
     with hide_modules("litestar.plugins.opentelemetry"):
         inner = Litestar(
-            route_handlers=handlers, lifespan=[lifespan], openapi_config=None, logging_config=None
+            route_handlers=served.handlers,
+            lifespan=[lifespan],
+            openapi_config=None,
+            logging_config=None,
         )
     edge = Edge(
         cast("ASGIApp", inner),
-        RouteTable(entries, mounts, apps, kept),
+        RouteTable(served.entries, served.mounts, served.apps, served.kept),
         settings,
         GATES,
         process.metrics,

@@ -60,17 +60,7 @@ def separate_speech(
     'Yes'
     """
     if speech is UNSET:
-        may_split = tags == "split" and reasons != "no"
-        speech = internal.Speech(
-            thinking="",
-            content="",
-            held="",
-            phase="start",
-            deltas=0,
-            tagged="unknown" if may_split else "no",
-            pending="",
-            pieces=[],
-        )
+        speech = _begun(may_split=tags == "split" and reasons != "no")
     # Reading a field is much cheaper than writing it, so a field is written only if it changes.
     thought = reasoning_content or reasoning
     deltas = None
@@ -101,6 +91,20 @@ def separate_speech(
     if deltas is not None:
         speech.deltas = deltas
     return speech
+
+
+def _begun(*, may_split: bool) -> internal.Speech:
+    """Return the accumulator of an answer of which nothing has come."""
+    return internal.Speech(
+        thinking="",
+        content="",
+        held="",
+        phase="start",
+        deltas=0,
+        tagged="unknown" if may_split else "no",
+        pending="",
+        pieces=[],
+    )
 
 
 def _first_guess(

@@ -11,7 +11,7 @@ import os
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import groupby
 from typing import Any, cast
@@ -238,21 +238,8 @@ def create_app(
     live = live or LiveSettings(settings)
     process = Process(settings)
     keys = KeyGate(settings, process.counts)
-    console: Console | None = None
     live.watch(process.prepare)
     live.watch(keys.prepare)
-
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await process.start(tells_of_hosts=tells_of_host)
-        if console is not None:
-            await console.start()
-        try:
-            yield
-        finally:
-            if console is not None:
-                await console.aclose()
-            await process.aclose()
 
     served = Served()
     served.mount_clients_routes(process, settings)
@@ -265,7 +252,8 @@ def create_app(
         proxies.HEADER: proxies.believe_proxies,
         HOST: note_pin,
     }
-    traffic = None
+    traffic: Traffic | None = None
+    console: Console | None = None
     if settings.routes.console:
         traffic = Traffic((HEALTH, metrics.PATH, *CONSOLE_PATHS))
         shown = Snapshots(process.fleet, live, traffic, process.store)
@@ -284,7 +272,7 @@ def create_app(
     with hide_modules("litestar.plugins.opentelemetry"):
         inner = Litestar(
             route_handlers=served.handlers,
-            lifespan=[lifespan],
+            lifespan=[_lifespan(process, console, tells_of_hosts=tells_of_host)],
             openapi_config=None,
             logging_config=None,
         )
@@ -306,6 +294,26 @@ def create_app(
         edge.when_draining.append(console.close)
         console.act_on(edge)
     return edge
+
+
+def _lifespan(
+    process: Process, console: Console | None, *, tells_of_hosts: bool
+) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    """Return what starts and closes the parts with the application."""
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await process.start(tells_of_hosts=tells_of_hosts)
+        if console is not None:
+            await console.start()
+        try:
+            yield
+        finally:
+            if console is not None:
+                await console.aclose()
+            await process.aclose()
+
+    return lifespan
 
 
 def _route(path: str, endpoints: dict[str, Endpoint], process: Process) -> BaseRouteHandler:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,9 +27,13 @@ from .index import load_index
 from .models import Models, with_openai
 from .problems import NotExplained
 from .report import Explanation
-from .running import MakeApp, run_watched, settings_for
+from .running import MakeApp, alive, names_in, run_watched, send_watched, settings_for
 from .trace import Trace
 
+_CHANGING = ("download", "unload")
+"""What a host is asked for by a request after which nothing is as it was."""
+
+HostT = TypeVar("HostT", bound=Host)
 MakeHost = Callable[[Models], Host]
 """Makes the host that an explanation is made against, for a list of models."""
 
@@ -54,6 +59,59 @@ def explain(
         ).result()
 
 
+def explain_each(
+    asks: Sequence[Asked], settings: Settings, make_app: MakeApp, lists: Lists
+) -> list[Explanation]:
+    """
+    Return what becomes of each of several small requests, in order, as `explain` does.
+
+    They are for one application, because to make one takes longer than to watch a request. Another
+    one is made after a request that has changed which models there are, so that each finds what the
+    first one found; a model that one has loaded stays loaded for the next.
+    """
+    found: list[Explanation] = []
+    with ThreadPoolExecutor(1, thread_name_prefix="explain") as thread:
+        while len(found) < len(asks):
+            rest = asks[len(found) :]
+            some = _explain_some(rest, settings, make_app, lists)
+            found += thread.submit(asyncio.run, some).result()
+    return found
+
+
+async def _explain_some(
+    asks: Sequence[Asked], settings: Settings, make_app: MakeApp, lists: Lists
+) -> list[Explanation]:
+    """Explain the first requests by one application, at least one of them."""
+    found: list[Explanation] = []
+    index, listed = load_index(), united(lists.there)
+    async with (
+        _playing(settings, PlayedHosts(lists.there, None)) as (host, used),
+        alive(make_app(used)) as app,
+    ):
+        names = await names_in(app, host)
+        for asked in asks:
+            trace = Trace(index)
+            with trace.watching():
+                sent = await send_watched(app, asked, host, trace)
+            assembly = Assembly(asked, Way(asked), trace, host.seen, sent, index)
+            notes = [*_notes(asked, settings, listed), *lists.left_out]
+            found.append(assembly.explanation(listed, notes))
+            # A download goes on in the background, and asks the host.
+            if any(one.purpose in _CHANGING for one in host.seen):
+                break
+            if await names_in(app, host) != names:
+                break
+    return found
+
+
+@asynccontextmanager
+async def _playing(settings: Settings, host: HostT) -> AsyncIterator[tuple[HostT, Settings]]:
+    """Have a host play, and yield it with the settings of a gateway in front of it."""
+    with TemporaryDirectory(prefix="olgate-explain-", ignore_cleanup_errors=True) as folder:
+        async with host:
+            yield host, settings_for(settings, host.url, Path(folder), host.urls)
+
+
 async def _explain(
     asked: Asked,
     settings: Settings,
@@ -74,11 +132,9 @@ async def _explain(
     host: Host = PlayedHosts(lists.there, asked.answer)
     if make_host is not None:
         host = make_host(listed)
-    with TemporaryDirectory(prefix="olgate-explain-", ignore_cleanup_errors=True) as folder:
-        async with host:
-            used = settings_for(settings, host.url, Path(folder), host.urls)
-            with trace.watching():
-                sent = await run_watched(asked, used, make_app, host, trace)
+    async with _playing(settings, host) as (_, used):
+        with trace.watching():
+            sent = await run_watched(asked, used, make_app, host, trace)
     assembly = Assembly(asked, way, trace, host.seen, sent, index)
     notes = [*_notes(asked, settings, listed), *lists.left_out]
     if isinstance(models, Models) and len(settings.hosts) > 1:

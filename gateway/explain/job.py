@@ -15,7 +15,7 @@ from ..console.records import Explained, RouteView
 from ..faults import StoreFailure
 from ..plans.endpoints import ENDPOINTS, PASSTHROUGH
 from .asked import Asked, check_json, for_route
-from .explaining import explain, name_in
+from .explaining import explain, explain_each, name_in
 from .exporting import as_case, case_name, case_text
 from .files import read_request
 from .hosts import ask_hosts
@@ -71,10 +71,9 @@ def _write_case(job: Job) -> Explained:
 
 def _view(job: Job, make_app: MakeApp) -> Explained:
     lists = asyncio.run(ask_hosts(job.settings, job.model))
-    views = [
-        _route_view(asked, explain(asked, job.settings, make_app, lists))
-        for asked in _asks(job.model)
-    ]
+    asks = list(_asks(job.model))
+    found = explain_each(asks, job.settings, make_app, lists)
+    views = [_route_view(*each) for each in zip(asks, found, strict=True)]
     return Explained(lines=lists.left_out, routes=tuple(views))
 
 

@@ -19,7 +19,7 @@ import msgspec
 from ..server.own_requests import Sent, own_scope, send_own
 from ..settings.schema import Settings
 from ..store.backup import back_up
-from .asked import Asked
+from .asked import Asked, for_route
 from .host import Host
 from .trace import Trace
 
@@ -64,12 +64,25 @@ async def run_watched(
         for earlier in asked.before:
             await _send(app, earlier, host)
             host.reached.clear()
-        host.seen.clear()
-        trace.is_on = True
-        try:
-            return await _send(app, asked, host)
-        finally:
-            trace.is_on = False
+        return await send_watched(app, asked, host, trace)
+
+
+async def send_watched(app: App, asked: Asked, host: Host, trace: Trace) -> Sent:
+    """Send a request that is watched to an application that runs; return what its client got."""
+    host.reached.clear()
+    host.seen.clear()
+    trace.is_on = True
+    try:
+        return await _send(app, asked, host)
+    finally:
+        trace.is_on = False
+
+
+async def names_in(app: App, host: Host) -> bytes:
+    """Return the models that an application lists, as bytes to compare."""
+    host.reached.clear()
+    sent = await _send(app, for_route("GET /api/tags", None, "the names"), host)
+    return sent.body
 
 
 @asynccontextmanager

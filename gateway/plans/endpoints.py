@@ -54,6 +54,7 @@ from ..plans import (
     web_fetch,
     web_search,
 )
+from ..runtime.needs import Needs
 from ..runtime.patching import Change, PassedOn, Rewrite
 from ..types import ollama
 from ..wire.reading import GoRules
@@ -132,6 +133,13 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             objects={"options": "map[string]interface {}"},
         ),
         wants_stream=chat.wants_stream,
+        needs=Needs(
+            model=("model",),
+            begins=("messages", "tools"),
+            until=("role", "user"),
+            filled=(("vision", ("messages", "images")), ("tools", ("tools",))),
+            context=("options", "num_ctx"),
+        ),
     ),
     Endpoint(
         method="HEAD",
@@ -248,6 +256,9 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             rules=RULES,
             objects={},
         ),
+        needs=Needs(
+            model=("source",),
+        ),
     ),
     Endpoint(
         method="POST",
@@ -262,6 +273,9 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         ),
         reports=True,
         wants_stream=create.wants_stream,
+        needs=Needs(
+            model=("from",),
+        ),
     ),
     Endpoint(
         method="DELETE",
@@ -273,6 +287,9 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             go_name="DeleteRequest",
             rules=RULES,
             objects={},
+        ),
+        needs=Needs(
+            model=("model", "name"),
         ),
     ),
     Endpoint(
@@ -286,6 +303,11 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             rules=RULES,
             objects={"options": "map[string]interface {}"},
         ),
+        needs=Needs(
+            model=("model",),
+            begins=("input",),
+            context=("options", "num_ctx"),
+        ),
     ),
     Endpoint(
         method="POST",
@@ -297,6 +319,11 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             go_name="EmbeddingRequest",
             rules=RULES,
             objects={"options": "map[string]interface {}"},
+        ),
+        needs=Needs(
+            model=("model",),
+            begins=("prompt",),
+            context=("options", "num_ctx"),
         ),
     ),
     Endpoint(
@@ -311,6 +338,12 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             objects={"options": "map[string]interface {}"},
         ),
         wants_stream=generate.wants_stream,
+        needs=Needs(
+            model=("model",),
+            begins=("prompt", "system"),
+            filled=(("insert", ("suffix",)), ("vision", ("images",))),
+            context=("options", "num_ctx"),
+        ),
     ),
     Endpoint(
         method="POST",
@@ -384,6 +417,9 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             rules=RULES,
             objects={},
         ),
+        needs=Needs(
+            model=("model", "name"),
+        ),
     ),
     Endpoint(
         method="POST",
@@ -414,6 +450,11 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             go_name="SystemoneRequest",
             rules=RULES,
             objects={},
+        ),
+        needs=Needs(
+            model=("model",),
+            begins=("state",),
+            filled=(("vision", ("images",)),),
         ),
     ),
     Endpoint(
@@ -484,6 +525,12 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         ),
         session="previous_response_id",
         gives=(("response_id",), ("result", "response_id")),
+        needs=Needs(
+            model=("model",),
+            begins=("input", "system_prompt"),
+            words=(("vision", "input", "type", ("image", "image_url", "input_image")),),
+            context=("context_length",),
+        ),
     ),
     PassedOn(
         method="GET",
@@ -496,6 +543,16 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         model="model",
         answered_by=("model", "model_instance_id"),
         request=(Change("replace", passed_on.request_model),),
+        needs=Needs(
+            model=("model",),
+            begins=("system", "instructions", "tools", "messages", "prompt", "input"),
+            until=("role", "user"),
+            filled=(("tools", ("tools",)),),
+            words=(
+                ("vision", "messages", "type", ("image", "image_url", "input_image")),
+                ("vision", "input", "type", ("image", "image_url", "input_image")),
+            ),
+        ),
     ),
     PassedOn(
         method="",
@@ -503,6 +560,16 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         model="model",
         answered_by=("model", "model_instance_id"),
         request=(Change("replace", passed_on.request_model),),
+        needs=Needs(
+            model=("model",),
+            begins=("system", "instructions", "tools", "messages", "prompt", "input"),
+            until=("role", "user"),
+            filled=(("tools", ("tools",)),),
+            words=(
+                ("vision", "messages", "type", ("image", "image_url", "input_image")),
+                ("vision", "input", "type", ("image", "image_url", "input_image")),
+            ),
+        ),
     ),
     PassedOn(
         method="",
@@ -510,6 +577,16 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         model="model",
         answered_by=("model", "model_instance_id"),
         request=(Change("replace", passed_on.request_model),),
+        needs=Needs(
+            model=("model",),
+            begins=("system", "instructions", "tools", "messages", "prompt", "input"),
+            until=("role", "user"),
+            filled=(("tools", ("tools",)),),
+            words=(
+                ("vision", "messages", "type", ("image", "image_url", "input_image")),
+                ("vision", "input", "type", ("image", "image_url", "input_image")),
+            ),
+        ),
     ),
     PassedOn(
         method="POST",
@@ -535,6 +612,9 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         model="model",
         changes_models=True,
         request=(Change("replace", passed_on_loads.request_model),),
+        needs=Needs(
+            model=("model",),
+        ),
     ),
     PassedOn(
         method="",
@@ -543,6 +623,16 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         answered_by=("model",),
         request=(Change("replace", passed_on_responses.request_model),),
         session_below=True,
+        needs=Needs(
+            model=("model",),
+            begins=("system", "instructions", "tools", "messages", "prompt", "input"),
+            until=("role", "user"),
+            filled=(("tools", ("tools",)),),
+            words=(
+                ("vision", "messages", "type", ("image", "image_url", "input_image")),
+                ("vision", "input", "type", ("image", "image_url", "input_image")),
+            ),
+        ),
     ),
     PassedOn(
         method="POST",
@@ -576,6 +666,13 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
                 ),
             ),
         ),
+        needs=Needs(
+            model=("model",),
+            begins=("messages", "tools"),
+            until=("role", "user"),
+            filled=(("tools", ("tools",)),),
+            words=(("vision", "messages", "type", ("image_url",)),),
+        ),
     ),
     PassedOn(
         method="POST",
@@ -587,6 +684,10 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
             Change("replace", v0_completions.request_model),
             Change("add", v0_completions.request_temperature),
         ),
+        needs=Needs(
+            model=("model",),
+            begins=("prompt",),
+        ),
     ),
     PassedOn(
         method="POST",
@@ -596,6 +697,10 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         first=v0_embeddings.first,
         request=(Change("replace", v0_embeddings.request_model),),
         answer=(Change("replace", v0_embeddings.answer_data),),
+        needs=Needs(
+            model=("model",),
+            begins=("input",),
+        ),
     ),
     PassedOn(
         method="GET",
@@ -642,6 +747,13 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
             ),
             Rewrite(v1_chat.whole_calls, when=v1_chat.answer_model_when),
         ),
+        needs=Needs(
+            model=("model",),
+            begins=("messages", "tools"),
+            until=("role", "user"),
+            filled=(("tools", ("tools",)),),
+            words=(("vision", "messages", "type", ("image_url",)),),
+        ),
     ),
     PassedOn(
         method="POST",
@@ -652,6 +764,9 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         missing=Refusal(400, "model is required"),
         lacking=Refusal(
             404, "LM Studio cannot compact a conversation: it lacks POST /v1/responses/compact"
+        ),
+        needs=Needs(
+            model=("model",),
         ),
     ),
     PassedOn(
@@ -681,6 +796,10 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
                 ),
             ),
         ),
+        needs=Needs(
+            model=("model",),
+            begins=("prompt",),
+        ),
     ),
     PassedOn(
         method="POST",
@@ -693,6 +812,9 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         ),
         looked_up=True,
         missing=Refusal(400, "model is required"),
+        needs=Needs(
+            model=("model",),
+        ),
     ),
     PassedOn(
         method="POST",
@@ -701,6 +823,11 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         answered_by=("model",),
         first=v1_decisions.first,
         request=(Change("replace", v1_decisions.request_model),),
+        needs=Needs(
+            model=("model",),
+            begins=("state",),
+            filled=(("vision", ("images",)),),
+        ),
     ),
     PassedOn(
         method="POST",
@@ -712,6 +839,10 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         answer=(
             Change("replace", v1_embeddings.answer_data),
             Change("replace", v1_embeddings.answer_model, when=v1_embeddings.answer_model_when),
+        ),
+        needs=Needs(
+            model=("model",),
+            begins=("input",),
         ),
     ),
     PassedOn(
@@ -725,6 +856,13 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
             Change("add", v1_messages.request_temperature),
             Change("replace", v1_messages.request_messages),
             Change("replace", v1_messages.request_tools),
+        ),
+        needs=Needs(
+            model=("model",),
+            begins=("system", "messages", "tools"),
+            until=("role", "user"),
+            filled=(("tools", ("tools",)),),
+            words=(("vision", "messages", "type", ("image", "image_url", "input_image")),),
         ),
     ),
     PassedOn(
@@ -769,6 +907,13 @@ PASSTHROUGH: Final[tuple[PassedOn, ...]] = (
         ),
         session="previous_response_id",
         gives=(("id",), ("response", "id")),
+        needs=Needs(
+            model=("model",),
+            begins=("instructions", "input", "tools"),
+            until=("role", "user"),
+            filled=(("tools", ("tools",)),),
+            words=(("vision", "input", "type", ("image", "image_url", "input_image")),),
+        ),
     ),
 )
 """How requests are passed on to each route, and what is changed on the way."""

@@ -14,6 +14,7 @@ import {
   TRADES,
   WEATHER_QUESTION,
   check,
+  collect,
   checkPerson,
   equal,
   isCount,
@@ -48,12 +49,6 @@ function checkAnswer(answer) {
   check(isCount(answer.usage_metadata.input_tokens), "input tokens");
   check(isCount(answer.usage_metadata.output_tokens), "output tokens");
   check(answer.content, "text");
-}
-
-async function collect(stream) {
-  const chunks = [];
-  for await (const chunk of stream) chunks.push(chunk);
-  return chunks;
 }
 
 await main({

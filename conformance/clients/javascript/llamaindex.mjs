@@ -5,7 +5,7 @@
 
 import { Ollama, OllamaEmbedding } from "@llamaindex/ollama";
 
-import { BROKEN_QUESTION, MISSING_MODEL, QUESTION, WEATHER_QUESTION, check, equal, main, makePng, refusalOf } from "./scenarios.mjs";
+import { BROKEN_QUESTION, MISSING_MODEL, QUESTION, WEATHER_QUESTION, check, collect, equal, main, makePng, refusalOf } from "./scenarios.mjs";
 
 const connect = (place, model = place.chat) => new Ollama({ model, config: { host: place.url } });
 const messages = (content) => [{ role: "user", content }];
@@ -17,12 +17,6 @@ const WEATHER = {
     parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
   },
 };
-
-async function collect(stream) {
-  const chunks = [];
-  for await (const chunk of stream) chunks.push(chunk);
-  return chunks;
-}
 
 await main({
   async chat(place) {

@@ -13,6 +13,7 @@ import {
   TWO_QUESTION,
   WEATHER_QUESTION,
   check,
+  collect,
   checkPerson,
   equal,
   isCount,
@@ -55,12 +56,6 @@ const PERSON = {
   required: ["name", "age", "trade", "friends"],
   additionalProperties: false,
 };
-
-async function collect(stream) {
-  const chunks = [];
-  for await (const chunk of stream) chunks.push(chunk);
-  return chunks;
-}
 
 const deltasOf = (chunks) => chunks.flatMap((chunk) => chunk.choices.map((one) => one.delta));
 

@@ -80,6 +80,13 @@ export async function waitUntil(holds) {
   }
 }
 
+/** Returns all that a stream yields, in a list. */
+export async function collect(stream) {
+  const chunks = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return chunks;
+}
+
 /** Returns what an action throws; the client must see an error. */
 export async function refusalOf(action) {
   try {

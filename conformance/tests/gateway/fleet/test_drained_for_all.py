@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import httpx
 import pytest
 
 from conformance.runner.processes import ROOT
-from conformance.runner.redis_server import MISSING, RedisServer, find_redis
+from conformance.runner.redis_server import RedisServer
 from conformance.runner.restartable import Server, gateway, running, standin, wait_until
 from conformance.tests.gateway.support import chat
 
@@ -22,18 +21,12 @@ HOST = "x-olgate-host"
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Yield the variables of a store that gateways can share."""
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """Return the variables of a store that gateways can share."""
     if request.param == "sqlite":
-        yield {"OLGATE_STORE_PATH": str(tmp_path / "store.db")}
-        return
-    if find_redis() is None:
-        pytest.skip(MISSING)
-    server = RedisServer(tmp_path)
-    try:
-        yield {"OLGATE_STORE_URL": server.url}
-    finally:
-        server.kill()
+        return {"OLGATE_STORE_PATH": str(tmp_path / "store.db")}
+    server: RedisServer = request.getfixturevalue("redis_server")
+    return {"OLGATE_STORE_URL": server.url}
 
 
 def command(server: Server, word: str, host: str) -> str:
@@ -71,6 +64,8 @@ def test_a_drain_holds_for_all_and_over_a_restart(store: dict[str, str], tmp_pat
     with ExitStack() as stack:
         hosts = [stack.enter_context(running(standin(name, tmp_path))) for name in "ab"]
         tables = [f'[hosts.{host.name}]\nurl = "{host.url}"\n' for host in hosts]
+        # Other tests have the server, too.
+        tables.append(f'[store]\nprefix = "{tmp_path.name}"\n')
         (tmp_path / "olgate.toml").write_text("".join(tables))
         flags = ("--config", str(tmp_path / "olgate.toml"))
         several = gateway("several", tmp_path, *flags, "--workers", "2", environment=store)

@@ -5,6 +5,8 @@ docs/facts/ollama.md#queue).
 
 import asyncio
 
+import httpx
+
 from conformance.tests.gateway.support import (
     CHAT,
     COLD,
@@ -15,12 +17,26 @@ from conformance.tests.gateway.support import (
     LOADED_EMBEDDER,
     UNLOAD,
     VARIED,
+    Pair,
     caching,
     chat,
     gather_all,
     open_pair,
 )
 from gateway.queueing.waiting import BUSY
+
+
+async def crowd(pair: Pair) -> list[asyncio.Task[httpx.Response]]:
+    """
+    Have a request run until `rest` is released, one wait for the load of another model, and a third
+    one wait behind that for the model that runs.
+    """
+    pair.script({"match": {"path": CHAT}, "hold": "rest", "nth": 1})
+    first = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
+    await pair.until_asked(CHAT)
+    waiting = asyncio.create_task(pair.post("/api/chat", chat(COLD_TOO)))
+    await pair.until_answered(LOAD, 2)
+    return [first, waiting, asyncio.create_task(pair.post("/api/chat", chat(COLD)))]
 
 
 async def test_the_one_used_longest_ago_makes_room() -> None:
@@ -68,12 +84,7 @@ async def test_a_load_waits_until_a_busy_model_is_idle() -> None:
 async def test_later_requests_wait_behind_a_load_that_waits() -> None:
     """Also those for the model that makes room; the others are served."""
     async with open_pair(max_instances=3) as pair:
-        pair.script({"match": {"path": CHAT}, "hold": "rest", "nth": 1})
-        first = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
-        await pair.until_asked(CHAT)
-        waiting = asyncio.create_task(pair.post("/api/chat", chat(COLD_TOO)))
-        await pair.until_answered(LOAD, 2)
-        later = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
+        first, waiting, later = await crowd(pair)
         await pair.let_pass()
         assert 200 == (await pair.post("/api/chat", chat(LOADED))).status_code
         pair.release("rest")
@@ -85,12 +96,7 @@ async def test_later_requests_wait_behind_a_load_that_waits() -> None:
 async def test_a_load_that_nobody_wants_any_more_gives_its_place_up() -> None:
     """The busy model is used at once by those who waited, and is not unloaded."""
     async with open_pair(max_instances=3) as pair:
-        pair.script({"match": {"path": CHAT}, "hold": "rest", "nth": 1})
-        first = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
-        await pair.until_asked(CHAT)
-        waiting = asyncio.create_task(pair.post("/api/chat", chat(COLD_TOO)))
-        await pair.until_answered(LOAD, 2)
-        later = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
+        first, waiting, later = await crowd(pair)
         await pair.let_pass()
         waiting.cancel()
         assert 200 == (await later).status_code
@@ -102,12 +108,7 @@ async def test_a_load_that_nobody_wants_any_more_gives_its_place_up() -> None:
 async def test_who_waits_behind_a_load_is_in_the_queue() -> None:
     """Too many are refused in Ollama's words, and one that leaves makes place for another."""
     async with open_pair({"models": {"max_queue": 1}}, max_instances=3) as pair:
-        pair.script({"match": {"path": CHAT}, "hold": "rest", "nth": 1})
-        first = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
-        await pair.until_asked(CHAT)
-        waiting = asyncio.create_task(pair.post("/api/chat", chat(COLD_TOO)))
-        await pair.until_answered(LOAD, 2)
-        later = asyncio.create_task(pair.post("/api/chat", chat(COLD)))
+        first, waiting, later = await crowd(pair)
         await pair.let_pass()
         refused = await pair.post("/api/chat", chat(COLD))
         assert (503, {"error": BUSY}) == (refused.status_code, refused.json())

@@ -5,8 +5,8 @@ Several gateways on one store: none loads or unloads what another one uses
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from conformance.tests.gateway.support import (
     LOAD,
     LOADED,
     UNLOAD,
+    Pair,
     chat,
     frames,
     gather_all,
@@ -44,14 +45,20 @@ LONG_S = 60.0
 STREAM: dict[str, Any] = {"match": {"path": CHAT, "body_contains": "slow"}, "hold": "rest"}
 
 
-async def test_a_timer_waits_for_an_answer_through_another_gateway(tmp_path: Path) -> None:
-    """The keep-alive counts from the end of that answer, whose frames are all there."""
-    store = tmp_path / "olgate.db"
+@asynccontextmanager
+async def two_on(store: dict[str, Any]) -> AsyncIterator[tuple[Pair, Pair]]:
+    """Run two gateways with the settings of one store, in front of one stand-in."""
     async with (
         open_standin() as standin,
-        open_gateway(standin, settings(store)) as first,
-        open_gateway(standin, settings(store)) as second,
+        open_gateway(standin, store) as first,
+        open_gateway(standin, store) as second,
     ):
+        yield first, second
+
+
+async def test_a_timer_waits_for_an_answer_through_another_gateway(tmp_path: Path) -> None:
+    """The keep-alive counts from the end of that answer, whose frames are all there."""
+    async with two_on(settings(tmp_path / "olgate.db")) as (first, second):
         await first.post("/api/chat", chat(COLD, keep_alive="1h"))
         first.script({**STREAM, "after": 3})
         async with second.client.stream(
@@ -72,12 +79,7 @@ async def test_a_timer_waits_for_an_answer_through_another_gateway(tmp_path: Pat
 
 async def test_an_unload_that_a_client_wants_waits_too(tmp_path: Path) -> None:
     """Also of a model that somebody loaded by hand."""
-    store = tmp_path / "olgate.db"
-    async with (
-        open_standin() as standin,
-        open_gateway(standin, settings(store)) as first,
-        open_gateway(standin, settings(store)) as second,
-    ):
+    async with two_on(settings(tmp_path / "olgate.db")) as (first, second):
         await first.running()
         first.script(STREAM)
         slow = asyncio.create_task(second.post("/api/chat", chat(LOADED, "slow")))
@@ -94,12 +96,7 @@ async def test_an_unload_that_a_client_wants_waits_too(tmp_path: Path) -> None:
 
 async def test_growing_waits_for_an_answer_through_another_gateway(tmp_path: Path) -> None:
     """A reload is an unload, too."""
-    store = tmp_path / "olgate.db"
-    async with (
-        open_standin() as standin,
-        open_gateway(standin, settings(store)) as first,
-        open_gateway(standin, settings(store)) as second,
-    ):
+    async with two_on(settings(tmp_path / "olgate.db")) as (first, second):
         await first.post("/api/chat", chat(COLD, options={"num_ctx": 4096}))
         first.script(STREAM)
         slow = asyncio.create_task(second.post("/api/chat", chat(COLD, "slow")))
@@ -126,11 +123,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
 
 async def test_two_gateways_load_a_model_once(shared: dict[str, Any]) -> None:
     """The other one waits for the instance, which is not its own."""
-    async with (
-        open_standin() as standin,
-        open_gateway(standin, shared) as first,
-        open_gateway(standin, shared) as second,
-    ):
+    async with two_on(shared) as (first, second):
         first.script({"match": {"path": LOAD}, "hold": "load"})
         asking = [asyncio.create_task(first.post("/api/chat", chat(COLD)))]
         await first.until_asked(LOAD)
@@ -188,12 +181,7 @@ async def test_a_load_under_way_is_waited_for_when_the_store_dies(
 
 async def test_a_model_that_another_gateway_unloads_is_loaded_anew(tmp_path: Path) -> None:
     """A request that comes meanwhile is not sent to the instance that goes."""
-    store = tmp_path / "olgate.db"
-    async with (
-        open_standin() as standin,
-        open_gateway(standin, settings(store)) as first,
-        open_gateway(standin, settings(store)) as second,
-    ):
+    async with two_on(settings(tmp_path / "olgate.db")) as (first, second):
         await first.post("/api/chat", chat(COLD_TOO, keep_alive="1h"))
         await second.running()
         first.script({"match": {"path": UNLOAD}, "hold": "unload"})
@@ -231,12 +219,7 @@ async def test_an_instance_that_another_gateway_loaded_anew_is_not_unloaded(
     tmp_path: Path,
 ) -> None:
     """Under the same identifier: it was unloaded by hand, and nobody told its first owner."""
-    store = tmp_path / "olgate.db"
-    async with (
-        open_standin() as standin,
-        open_gateway(standin, settings(store)) as first,
-        open_gateway(standin, settings(store)) as second,
-    ):
+    async with two_on(settings(tmp_path / "olgate.db")) as (first, second):
         await first.post("/api/chat", chat(COLD, keep_alive="1h"))
         await first.change("unload", COLD)
         await second.post("/api/chat", chat(COLD, keep_alive="1h"))

@@ -22,6 +22,23 @@ PATH = "/v1/chat/completions"
 EVENT = b'data: {"choices":[]}\n\n'
 
 
+class Flood:
+    """A server's answer of many events, sent as fast as the reader takes them."""
+
+    def __init__(self, total: int) -> None:
+        """Send `total` bytes of data."""
+        self.total = total
+        self.sent = 0
+
+    async def handle(self, call: Call) -> None:
+        """Answer."""
+        await call.start_events()
+        while self.sent < self.total:
+            await call.send_chunks(b"data: " + b"x" * 65536 + b"\n\n")
+            self.sent += 65536
+        await call.finish()
+
+
 class IdleCloser:
     """A server in a thread that answers once and hangs up on its idle connection when told."""
 
@@ -247,18 +264,8 @@ async def test_leaving_early(serve: Serve, connect: Connect) -> None:
 
 async def test_reads_only_when_asked(serve: Serve, connect: Connect) -> None:
     """A reader that stops holds the server back: what is sent ahead is bounded."""
-    total = 64 * 1024 * 1024
-    sent = 0
-
-    async def handle(call: Call) -> None:
-        nonlocal sent
-        await call.start_events()
-        while sent < total:
-            await call.send_chunks(b"data: " + b"x" * 65536 + b"\n\n")
-            sent += 65536
-        await call.finish()
-
-    upstream = connect((await serve(handle)).url)
+    flood = Flood(64 * 1024 * 1024)
+    upstream = connect((await serve(flood.handle)).url)
     received = 0
 
     def take(events: list[Event]) -> None:
@@ -268,29 +275,19 @@ async def test_reads_only_when_asked(serve: Serve, connect: Connect) -> None:
     async with upstream.stream("POST", PATH, b"{}") as stream:
         for _ in range(2000):
             await asyncio.sleep(0)
-        held_at = sent
+        held_at = flood.sent
         await stream.each(take)
 
-    assert held_at < total / 2
-    assert total == received
+    assert held_at < flood.total / 2
+    assert flood.total == received
 
 
 async def test_a_slow_taker_holds_the_server_back(serve: Serve, connect: Connect) -> None:
     """What a taker waits for is waited for before it gets more, and nothing is lost meanwhile."""
-    total = 32 * 1024 * 1024
-    sent = 0
+    flood = Flood(32 * 1024 * 1024)
     is_free = asyncio.Event()
     has_taken = asyncio.Event()
-
-    async def handle(call: Call) -> None:
-        nonlocal sent
-        await call.start_events()
-        while sent < total:
-            await call.send_chunks(b"data: " + b"x" * 65536 + b"\n\n")
-            sent += 65536
-        await call.finish()
-
-    upstream = connect((await serve(handle)).url)
+    upstream = connect((await serve(flood.handle)).url)
     received = 0
 
     async def wait() -> None:
@@ -299,7 +296,7 @@ async def test_a_slow_taker_holds_the_server_back(serve: Serve, connect: Connect
     def take(events: list[Event]) -> Awaitable[None] | None:
         nonlocal received
         received += sum(len(event.data) for event in events)
-        if received > total / 4 and not has_taken.is_set():
+        if received > flood.total / 4 and not has_taken.is_set():
             has_taken.set()
             return wait()
         return None
@@ -312,13 +309,13 @@ async def test_a_slow_taker_holds_the_server_back(serve: Serve, connect: Connect
     await has_taken.wait()
     for _ in range(2000):
         await asyncio.sleep(0)
-    held = (received, sent)
+    held = (received, flood.sent)
     is_free.set()
     await reading
 
-    assert held[0] < total / 2
-    assert held[1] < total * 3 / 4
-    assert total == received
+    assert held[0] < flood.total / 2
+    assert held[1] < flood.total * 3 / 4
+    assert flood.total == received
 
 
 class Refused(Exception):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import groupby
@@ -37,7 +37,7 @@ from .fleet.drain_route import DrainRoute
 from .fleet.fleet import Fleet, refuse_twins
 from .fleet.host import Names
 from .fleet.news import News
-from .health import answer_health
+from .health import Elsewhere, answer_health
 from .lean_imports import hide_modules
 from .observability import journal, metrics
 from .observability.metrics import Metrics
@@ -201,11 +201,17 @@ class Served:
             self.mounts += LMSTUDIO_MOUNTS
         self.apps |= {mount: _serve_mount(mount, process) for mount in self.mounts}
 
-    def mount_own_routes(self, process: Process, live: LiveSettings, worker: Worker | None) -> None:
+    def mount_own_routes(
+        self,
+        process: Process,
+        live: LiveSettings,
+        worker: Worker | None,
+        elsewhere: Callable[[], Awaitable[Elsewhere]],
+    ) -> None:
         """Mount what the gateway tells of itself, and how it is told something."""
         settings = live.current
         if settings.routes.health:
-            self.mount("GET", HEALTH, _serve_health(process, settings))
+            self.mount("GET", HEALTH, _serve_health(process, settings, elsewhere))
         if settings.routes.reload:
             reloads = Reloads(live, worker.ask_for_reload if worker else None)
             self.mount("POST", RELOAD, _serve_reload(reloads))
@@ -241,9 +247,14 @@ def create_app(
     live.watch(process.prepare)
     live.watch(keys.prepare)
 
+    async def elsewhere() -> Elsewhere:
+        others = 0 if worker is None else len(worker.meeting.ports) - 1
+        answers = [] if console is None or not others else await console.waits_elsewhere()
+        return Elsewhere(others, tuple(answers))
+
     served = Served()
     served.mount_clients_routes(process, settings)
-    served.mount_own_routes(process, live, worker)
+    served.mount_own_routes(process, live, worker, elsewhere)
     inspector = make_inspector(live, HEALTH, metrics.PATH)
     if inspector is not None:
         served.mount_inspector(Inspections(inspector, live))
@@ -419,14 +430,18 @@ def _serve_reload(reloads: Reloads) -> ASGIApp:
     return serve
 
 
-def _serve_health(process: Process, settings: Settings) -> ASGIApp:
+def _serve_health(
+    process: Process, settings: Settings, elsewhere: Callable[[], Awaitable[Elsewhere]]
+) -> ASGIApp:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
+        found = await elsewhere()
         await answer_health(
             process.fleet,
             client_of(scope),
             settings.limits.health_s,
             process.store,
             process.counts.trouble,
+            found,
         )
 
     return serve

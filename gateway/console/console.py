@@ -14,6 +14,7 @@ from typing import Any
 
 from ..faults import ClientGone
 from ..observability.inspector import Inspector
+from ..queueing.waiting import Waits
 from ..server.asgi import ASGIApp, AsgiClient, client_of, header, while_connected
 from ..server.keys import KeyGate
 from ..server.routes import (
@@ -32,7 +33,18 @@ from .admission import COOKIE, Admission, read_fields, shown_key
 from .answering import HTML, Refused, add_headers, answer, answer_done, answer_refused
 from .explaining import MOST_BYTES, Explainer, Explaining
 from .feed import MOST_PAGES, Feed
-from .peers import EndSession, Find, Found, KeepSession, Look, Peers, Question, Stop, TellSessions
+from .peers import (
+    CountWaiting,
+    EndSession,
+    Find,
+    Found,
+    KeepSession,
+    Look,
+    Peers,
+    Question,
+    Stop,
+    TellSessions,
+)
 from .sessions import LASTS_S, cookie_for, digest_of, token_in
 from .snapshot import Snapshots
 
@@ -256,12 +268,18 @@ class Console:
 
     # -- other processes ----------------------------------------------------------------------
 
+    async def waits_elsewhere(self) -> list[Waits]:
+        """Return what waits in each of the other processes that answer in time."""
+        return await self._peers.ask(CountWaiting(), Waits)
+
     def _tell(self, question: Question) -> object:
         """Answer a question of another process."""
         sessions = self.admission.sessions
         match question:
             case Look():
                 return self._snapshots.part()
+            case CountWaiting():
+                return self._snapshots.waits()
             case TellSessions():
                 return [KeepSession(*each) for each in sessions.known()]
             case KeepSession():

@@ -1,9 +1,9 @@
 """
-What the processes of one gateway (`--workers`) ask each other for the page, over ports of this
-machine.
+What the processes of one gateway (`--workers`) ask each other for the page and for `/health`, over
+ports of this machine.
 
-Nobody asks while no page is open. A process that does not answer is left out after `KEPT_S`, and
-the page says for how long it has been silent.
+Nobody asks while no page is open and nobody asks for `/health`. A process that does not answer is
+left out after `KEPT_S`, and the page says for how long it has been silent.
 
 A connection begins with the gateway's secret. Then each question and each answer is a frame: its
 length in four bytes, and MessagePack.
@@ -47,6 +47,10 @@ class Look(msgspec.Struct, frozen=True, tag=True):
     """Asks for a `Part`."""
 
 
+class CountWaiting(msgspec.Struct, frozen=True, tag=True):
+    """Asks how many requests wait for a slot, in a `Waits`."""
+
+
 class TellSessions(msgspec.Struct, frozen=True, tag=True):
     """Asks for all sessions, as a list of `KeepSession`."""
 
@@ -83,7 +87,7 @@ class Found(msgspec.Struct, frozen=True):
     exchange: dict[str, Any] | None
 
 
-Question: TypeAlias = Look | TellSessions | KeepSession | EndSession | Stop | Find
+Question: TypeAlias = Look | CountWaiting | TellSessions | KeepSession | EndSession | Stop | Find
 
 
 class Other(NamedTuple):

@@ -23,7 +23,7 @@ from ..fleet.host import Host
 from ..observability.record import Record
 from ..observability.traffic import MOST_TEXT, Ended, Traffic
 from ..observability.version import find_version
-from ..queueing.waiting import Waiting
+from ..queueing.waiting import Waiting, Waits
 from ..server.asgi import header
 from ..server.routes import OWN
 from ..settings.live import LiveSettings
@@ -194,6 +194,11 @@ class Snapshots:
                 tokens=record.events,
                 queued_s=_seconds(record.queued_ns),
             )
+
+    def waits(self) -> Waits:
+        """Return how many requests of this process wait for a slot."""
+        queue = self._fleet.queue
+        return Waits(queue.waiting, queue.interactive)
 
     def _queue(self) -> Queue:
         waiting, now = self._fleet.queue.entries(), time.time()

@@ -16,6 +16,8 @@ from math import ceil
 from time import perf_counter_ns
 from typing import Final, NamedTuple, TypeAlias
 
+import msgspec
+
 from ..faults import GOING_DOWN, Refusal, afresh
 from ..settings.schema import QueueSettings
 from .order import UNBOUNDED, Bid, Entry, Home, Order, Rules
@@ -44,6 +46,13 @@ class Waiting(NamedTuple):
     about: About
     bid: Bid
     waited_s: float
+
+
+class Waits(msgspec.Struct, frozen=True):
+    """How many requests wait for a slot in one process, and how many of them somebody looks at."""
+
+    waiting: int
+    interactive: int
 
 
 class _Waiter(Entry):
@@ -89,6 +98,11 @@ class SlotQueue:
     def waiting(self) -> int:
         """How many requests wait."""
         return len(self._order.entries)
+
+    @property
+    def interactive(self) -> int:
+        """How many of them are answers that somebody looks at."""
+        return sum(entry.bid.is_interactive for entry in self._order.entries)
 
     def entries(self) -> list[Waiting]:
         """Return the requests that wait, the oldest first."""

@@ -157,6 +157,8 @@ def test_each_shows_what_runs_waits_and_has_ended_in_both(two: Gateway) -> None:
                 assert agent in shown["running"]
             assert 4 == shown["running"].count('<th scope="row"')
             assert "2, shown together" in shown["about"]
+            wanted = {"waiting": 2, "interactive": 0, "batch": 2, "processes": 2, "counted": 2}
+            assert wanted == two.worker(number).get("/health").json()["queue"]
     for number in (0, 1):
         ended = sections(two.worker(number))["recent"]
         assert 4 == ended.count("POST /api/chat")

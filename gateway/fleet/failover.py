@@ -3,9 +3,9 @@ Failover: whether a request that a host has failed goes to another one.
 
 It does so only while its client has seen nothing, and only after failures that say that the host
 does not work on it (`verdicts`): no connection, a connection that the host closed before its
-answer's head, and the answers 429 and 503. The first host's exchange is closed by then, so a
-generation never runs on two hosts at once. A host that took a request and stays silent may be
-working on it: that is told the client as an error.
+answer's head, the answers 429 and 503, and words for a route that the host lacks. The first host's
+exchange is closed by then, so a generation never runs on two hosts at once. A host that took a
+request and stays silent may be working on it: that is told the client as an error.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ..faults import FaultId, UpstreamFailure
+from ..upstream.stated_errors import names_missing_route
 from .ejection import Failure
 
 
@@ -28,6 +29,8 @@ _UNREACHED: Final = Verdict("connect", may_move=True)
 _BAD: Final = Verdict("answer", may_move=False)
 _REFUSED: Final = Verdict("answer", may_move=True)
 _HARMLESS: Final = Verdict(None, may_move=False)
+# An older LM Studio, or another server, lacks a route that another host may have.
+_LACKING: Final = Verdict(None, may_move=True)
 
 VERDICTS: Final[Mapping[FaultId, Verdict]] = {
     "connect": _UNREACHED,
@@ -48,7 +51,7 @@ VERDICTS: Final[Mapping[FaultId, Verdict]] = {
     "empty": _BAD,
     # The model or the request is at fault.
     "upstream_error_200": _HARMLESS,
-    "unknown_endpoint": _HARMLESS,
+    "unknown_endpoint": _LACKING,
     "wrong_model": _HARMLESS,
     "bad_tool_arguments": _HARMLESS,
     "wrong_server": _HARMLESS,
@@ -56,6 +59,7 @@ VERDICTS: Final[Mapping[FaultId, Verdict]] = {
 """The verdict on each fault of the wire."""
 
 _BUSY: Final = (429, 503)
+_MISSING: Final = (404, 405)
 
 
 def verdict_on(failure: UpstreamFailure) -> Verdict:
@@ -74,4 +78,6 @@ def verdict_on(failure: UpstreamFailure) -> Verdict:
         return verdict._replace(against_host="answer") if is_busy and is_harmless else verdict
     if is_busy:
         return _REFUSED
+    if failure.status in _MISSING and names_missing_route(failure.message):
+        return _LACKING
     return _BAD if (failure.status or 0) >= 500 else _HARMLESS

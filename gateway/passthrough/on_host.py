@@ -77,9 +77,9 @@ class OnHost:
                     named_by=route.answered_by,
                 )
                 failure = start.failure
-                self._judge(answer, start, passing)
                 if failure is not None and self.may_move(failure, passing):
                     return failure
+                self._judge(answer, start, passing)
                 how = None if failure is None else recovery_for(failure)
                 if failure is None or lease is None or not may_repeat or how is None:
                     start = _changed(answer, start, hidden, passing)

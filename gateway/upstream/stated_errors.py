@@ -136,6 +136,27 @@ def is_unknown_endpoint(message: str) -> bool:
     return message.startswith(_UNKNOWN_ENDPOINT)
 
 
+def names_missing_route(message: str) -> bool:
+    """
+    Whether these are a server's words for a route that it lacks, with the status 404 or 405.
+
+    They name nothing else: words about a model or an answer name it
+    (docs/facts/lmstudio.md#other-missing-routes).
+
+    >>> names_missing_route("File Not Found"), names_missing_route("model 'a' not found")
+    (True, False)
+    """
+    return is_unknown_endpoint(message) or _MISSING_ROUTE.fullmatch(message.strip()) is not None
+
+
+_MISSING_ROUTE = re.compile(
+    r"(?:404 )?(?:(?:file|page|path|route|endpoint|resource) )?not found\.?(?:: [A-Z]{3,7} /.*)?"
+    r"|method not allowed\.?|(?:unknown|invalid) (?:endpoint|route|path)\b.*"
+    r"|cannot [A-Z]{3,7} /.*",
+    re.IGNORECASE,
+)
+
+
 def describe_body(body: bytes) -> str:
     """
     Describe in a few words a body that is neither JSON nor events: its text, or an HTML title.

@@ -242,3 +242,28 @@ async def test_a_host_that_is_back_is_used_again() -> None:
                     answer = await fleet.post("/api/chat", chat(PLAIN.key))
                     assert 200 == answer.status_code
                     host = answer.headers["x-olgate-host"]
+
+
+@pytest.mark.parametrize("version", ["0.3", "openai"])
+async def test_a_route_that_a_host_lacks_is_asked_of_another(version: str) -> None:
+    """Nothing runs on the host without it; a request that names that host is told so."""
+    of_a = {**BOTH, "host_version": version}
+    body = {**chat(PLAIN.key), "max_tokens": 5}
+    async with open_fleet(of_a, BOTH, of_hosts={"b": {"tier": 2}}) as fleet:
+        for path in ("/v1/messages", "/v1/responses"):
+            answer = await fleet.post(path, {**body, "input": "Why?"})
+            assert (200, "b") == (answer.status_code, answer.headers["x-olgate-host"])
+            assert 1 == len(fleet.asked("a", path))
+            pinned = await fleet.post(path, body, **{"x-olgate-host": "a"})
+            assert pinned.status_code in (404, 501)
+        assert "a" == (await fleet.post("/api/chat", chat(PLAIN.key))).headers["x-olgate-host"]
+
+
+async def test_a_route_that_all_hosts_lack_is_missing() -> None:
+    """The client gets the last one's words."""
+    async with two_hosts() as (fleet, _):
+        answer = await fleet.post("/v1/nothing", {"model": PLAIN.key})
+        assert 404 == answer.status_code
+        assert ["/v1/nothing"] * 2 == [
+            one.path for name in ("a", "b") for one in fleet.asked(name, "/v1/nothing")
+        ]

@@ -14,9 +14,9 @@ def test_every_fault_has_a_verdict() -> None:
 
 
 def test_nothing_moves_that_may_run_on_its_host() -> None:
-    """A generation never runs on two hosts at once."""
+    """A generation never runs on two hosts at once; a host that lacks the route runs nothing."""
     moving = {fault for fault, verdict in VERDICTS.items() if verdict.may_move}
-    assert {"connect", "dns", "tls", "write", "closed_before_headers"} == moving
+    assert {"connect", "dns", "tls", "write", "closed_before_headers", "unknown_endpoint"} == moving
 
 
 @pytest.mark.parametrize(
@@ -41,4 +41,23 @@ def test_a_stated_error_is_judged_by_its_status(
 def test_a_busy_status_counts_against_a_host_with_any_fault() -> None:
     """Also where the fault alone says nothing."""
     failure = UpstreamFailure("words", status=503, fault="unknown_endpoint")
-    assert ("answer", False) == verdict_on(failure)
+    assert ("answer", True) == verdict_on(failure)
+
+
+@pytest.mark.parametrize(
+    ("words", "may_move"),
+    [
+        ("File Not Found", True),
+        ("Not Found", True),
+        ("404 page not found", True),
+        ("Cannot POST /v1/messages", True),
+        ("Unexpected endpoint or method. (POST /v1/messages)", True),
+        ("Method Not Allowed", True),
+        ("The model `a` does not exist.", False),
+        ("model 'a' not found", False),
+        ("Response with id 'r' not found.", False),
+    ],
+)
+def test_a_route_that_a_host_lacks_says_nothing_of_the_host(words: str, may_move: bool) -> None:
+    """Another host may have it; what is missing by name is missing."""
+    assert (None, may_move) == verdict_on(UpstreamFailure(words, status=404))

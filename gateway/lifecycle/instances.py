@@ -96,6 +96,7 @@ class Instances:
             is_pending=True,
         )
         if not await self._ownership.claim_load(pending):
+            state.left_to_others = await self._ownership.trouble()
             return False
         state.pending = pending
         return True

@@ -83,8 +83,11 @@ class Loads:
         for waiting in state.requests:
             if not isinstance(waiting.keep_alive, UnsetType):
                 state.keep_alive_s = waiting.keep_alive
-        if not await self._claim_in_time(state, request, until):
-            return
+        try:
+            if not await self._claim_in_time(state, request, until):
+                return
+        finally:
+            state.left_to_others = ""
         try:
             # The list is fetched again first: a load of a loaded model may start a second instance
             # (docs/facts/lmstudio.md#load-again). Another gateway may have loaded it before the
@@ -129,7 +132,7 @@ class Loads:
             if self._is_loaded_for(state, request):
                 return False
             if time.monotonic() >= until:
-                raise not_loaded_in_time(state.name, self._settings.load_timeout_s)
+                raise not_loaded_in_time(state, self._settings.load_timeout_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_LOOK_S)
         return True
@@ -243,9 +246,14 @@ class Loads:
             pause_s = min(2 * pause_s, LONGEST_LOOK_S)
 
 
-def not_loaded_in_time(name: str, limit_s: float) -> UpstreamFailure:
+def not_loaded_in_time(state: ModelState, limit_s: float) -> UpstreamFailure:
     """Return the failure of a request whose time is over before its model is loaded."""
+    reason = "LM Studio may still be loading it"
+    if state.left_to_others:
+        reason = (
+            "another gateway was to load it, since those on one store can't ask each other "
+            f"({state.left_to_others}); load it in LM Studio, or ask another gateway for it"
+        )
     return UpstreamFailure(
-        f"{name} was not loaded within {limit_s:g} s; LM Studio may still be loading it",
-        fault="first_byte_timeout",
+        f"{state.name} was not loaded within {limit_s:g} s; {reason}", fault="first_byte_timeout"
     )

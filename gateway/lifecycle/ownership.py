@@ -107,6 +107,10 @@ class Ownership:
                 )
         return adopted
 
+    async def trouble(self) -> str:
+        """Return why the store can't be written now, in a sentence; empty if it can."""
+        return await self._store.trouble()
+
     async def others(self) -> set[str]:
         """Return the identifiers of instances that another living gateway loaded."""
         try:

@@ -117,7 +117,7 @@ class Readiness:
             if self._catalogue.dialect != "v1":
                 break
             if not state.instances and time.monotonic() >= until:
-                raise not_loaded_in_time(state.name, self.load_timeout_s)
+                raise not_loaded_in_time(state, self.load_timeout_s)
             if not state.instances:
                 loads = True
                 await self._changes.load(state, request)
@@ -241,12 +241,12 @@ class Readiness:
                     async with asyncio.timeout(limit):
                         await state.wait()
                 except TimeoutError:
-                    raise not_loaded_in_time(state.name, self.load_timeout_s) from None
+                    raise not_loaded_in_time(state, self.load_timeout_s) from None
                 return
             await asyncio.wait({task}, timeout=limit)
         if not task.done():
             del task
-            raise not_loaded_in_time(state.name, self.load_timeout_s)
+            raise not_loaded_in_time(state, self.load_timeout_s)
         try:
             if change != "unloading" and not task.cancelled():
                 task.result()

@@ -80,6 +80,8 @@ class ModelState:
     """
     has_lost_one: bool = False
     """Whether an earlier lost load may still come, after its search has ended."""
+    left_to_others: str = ""
+    """Why another gateway is to load it, while that is waited for and the store is away."""
     requests: list[ModelRequest] = field(default_factory=list)
     """The requests that use the model or wait for it, in the order in which they came."""
     task: asyncio.Task[None] | None = None

@@ -30,7 +30,9 @@ from conformance.tests.gateway.support import (
     open_pair,
     speak_to,
 )
+from gateway.faults import StoreFailure
 from gateway.lifecycle.ownership import Ownership, OwnInstance
+from gateway.store.sqlite import SqliteStore
 
 
 @asynccontextmanager
@@ -344,3 +346,28 @@ async def test_a_claim_that_comes_after_the_end_of_its_load_is_ended(
     await asyncio.sleep(0)
     await ownership.aclose()
     assert {} == store.shared.instances
+
+
+async def test_who_waits_in_vain_for_another_gateways_load_is_told_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody loads the model: LM Studio is not to blame, and is asked for no load."""
+
+    async def fail(*_: object) -> bool:
+        raise StoreFailure("it is away")
+
+    async def no(*_: object) -> bool:
+        return False
+
+    async def trouble(_: object) -> str:
+        return "the store is away"
+
+    async with open_pair({"models": {"load_timeout_s": 0.3}}) as pair:
+        monkeypatch.setattr(SqliteStore, "claim_load", fail)
+        monkeypatch.setattr(SqliteStore, "may_load_unclaimed", no)
+        monkeypatch.setattr(SqliteStore, "trouble", trouble)
+        answer = await pair.client.post("/api/chat", json=chat(COLD))
+        assert 504 == answer.status_code
+        assert "another gateway was to load it" in answer.text
+        assert "the store is away" in answer.text
+        assert not pair.asked(LOAD)

@@ -4,9 +4,8 @@ A prepared request on one host: it is sent, and the answer goes to the client, c
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from ..calls.shared import recovery_for
 from ..engine.model_check import ModelCheck
@@ -14,7 +13,6 @@ from ..faults import Refusal, UpstreamFailure, afresh
 from ..fleet.failover import may_move
 from ..fleet.fleet import Fleet
 from ..observability.record import current
-from ..runtime.patching import Change
 from ..server.dialects import MOUNTS
 from ..upstream.answers import RawAnswer
 from .answers import Start, look_at, patch_answer
@@ -53,18 +51,29 @@ class OnHost:
         A model that was unloaded meanwhile is loaded again, once. Raises UpstreamFailure for faults
         of the wire, and Refusal for a route that is not there.
         """
-        scope, route, lease = passing.scope, passing.route, passing.lease
-        most_bytes = passing.context.settings.limits.body_bytes
+        scope, route, context = passing.scope, passing.route, passing.context
+        grant, lease, client = context.grant, passing.lease, passing.client
         target: str = scope["raw_path"].decode("latin-1")
         if scope["query_string"]:
             target += "?" + scope["query_string"].decode("latin-1")
+        path = passing.path
         headers = list(scope["headers"])
-        hidden, gives = _hidden(passing), route.gives if passing.ticket is not None else ()
+        hides = grant is not None and lease is None and grant.hides_models
+        hidden = (HIDE_MODELS,) if hides else ()
+        gives = route.gives if passing.ticket is not None else ()
         is_changed = bool(passing.changes or hidden)
         if is_changed or gives:
             headers = [item for item in headers if item[0] not in _CONDITIONAL]
         may_repeat = lease is not None and isinstance(passing.body, bytes)
-        to_client = _concluding(passing)
+        rewriting, marks = _rewriting(passing)
+        to_client = partial(
+            conclude,
+            path=path,
+            client=client,
+            sign_of_life_s=context.settings.answers.sign_of_life_s,
+            is_ollama=context.settings.answers.openai == "ollama" and path.startswith(MOUNTS),
+            when_whole=passing.leave_host,
+        )
         while True:
             exchange = passing.host.upstream.forward(scope["method"], target, headers, passing.body)
             async with exchange as answer:
@@ -73,7 +82,7 @@ class OnHost:
                     answer,
                     chunks,
                     is_inference=lease is not None,
-                    most_changed=most_bytes if is_changed else 0,
+                    most_changed=context.settings.limits.body_bytes if is_changed else 0,
                     named_by=route.answered_by,
                 )
                 failure = start.failure
@@ -82,14 +91,20 @@ class OnHost:
                 self._judge(answer, start, passing)
                 how = None if failure is None else recovery_for(failure)
                 if failure is None or lease is None or not may_repeat or how is None:
-                    start = _changed(answer, start, hidden, passing)
+                    if start.is_whole:
+                        start = patch_answer(
+                            answer, start, passing.changes, passing.rewrites, context
+                        )
+                    if start.is_whole and hidden:
+                        start = patch_answer(answer, start, hidden, (), context)
                     if passing.keep is not None and start.is_whole and failure is None:
                         # Only what has status 200 is read whole.
                         passing.may_keep(answer.content_type, b"".join(start.held))
+                    for text in context.warnings:
+                        client.add_header(WARNING, text)
                     given = None
                     if gives and failure is None:
                         given = self._remembered.listener(route, passing.host)
-                    rewriting, marks = _rewriting(passing)
                     await to_client(
                         answer, start, answer.each, rewriting=rewriting, marks=marks, given=given
                     )
@@ -137,40 +152,6 @@ class OnHost:
             )
             if warning is not None:
                 passing.client.add_header(WARNING, warning)
-
-
-def _hidden(passing: Passing) -> tuple[Change, ...]:
-    """Return the changes that hide models from the client's key."""
-    grant = passing.context.grant
-    hides = grant is not None and passing.lease is None and grant.hides_models
-    return (HIDE_MODELS,) if hides else ()
-
-
-def _concluding(passing: Passing) -> partial[Coroutine[Any, Any, None]]:
-    """Return `conclude` for the request's client."""
-    answers, path = passing.context.settings.answers, passing.path
-    return partial(
-        conclude,
-        path=path,
-        client=passing.client,
-        sign_of_life_s=answers.sign_of_life_s,
-        is_ollama=answers.openai == "ollama" and path.startswith(MOUNTS),
-        when_whole=passing.leave_host,
-    )
-
-
-def _changed(
-    answer: RawAnswer, start: Start, hidden: tuple[Change, ...], passing: Passing
-) -> Start:
-    """Return the start of an answer after its changes, and tell the client the warnings."""
-    context = passing.context
-    if start.is_whole:
-        start = patch_answer(answer, start, passing.changes, passing.rewrites, context)
-    if start.is_whole and hidden:
-        start = patch_answer(answer, start, hidden, (), context)
-    for text in context.warnings:
-        passing.client.add_header(WARNING, text)
-    return start
 
 
 def _rewriting(passing: Passing) -> tuple[Rewriting | None, tuple[bytes, ...] | None]:

@@ -60,7 +60,17 @@ def separate_speech(
     'Yes'
     """
     if speech is UNSET:
-        speech = _begun(may_split=tags == "split" and reasons != "no")
+        may_split = tags == "split" and reasons != "no"
+        speech = internal.Speech(
+            thinking="",
+            content="",
+            held="",
+            phase="start",
+            deltas=0,
+            tagged="unknown" if may_split else "no",
+            pending="",
+            pieces=[],
+        )
     # Reading a field is much cheaper than writing it, so a field is written only if it changes.
     thought = reasoning_content or reasoning
     deltas = None
@@ -91,20 +101,6 @@ def separate_speech(
     if deltas is not None:
         speech.deltas = deltas
     return speech
-
-
-def _begun(*, may_split: bool) -> internal.Speech:
-    """Return the accumulator of an answer of which nothing has come."""
-    return internal.Speech(
-        thinking="",
-        content="",
-        held="",
-        phase="start",
-        deltas=0,
-        tagged="unknown" if may_split else "no",
-        pending="",
-        pieces=[],
-    )
 
 
 def _first_guess(

@@ -29,11 +29,12 @@ NOT_HERE = {
     "utils.py",  # a module that must not exist
     "gateway/plans/context.py",  # of an example
     "conformance/cases/context/",  # of the same example
+    "specs/mappings/context.yaml",  # of the same example
     "GitHubCopilotChat/",  # the beginning of a user agent
 }
 FIELDS = {"markdown", "textarea", "input", "dropdown", "checkboxes"}
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-_PATH = re.compile(r"`((?:[\w.-]+/)*(?:[\w-]+\.py|[\w-]+/))`")
+_PATH = re.compile(r"`((?:[\w.-]+/)*(?:[\w-]+\.py|[\w-]+/)|(?:[\w.-]+/)+[\w-]+\.yaml)`")
 _SESSIONS = re.compile(r"\b(?:nox|noxfile\.py) (?:-s|--sessions) ((?:[a-z][a-z-]* ?)+)")
 
 

@@ -343,7 +343,8 @@ class Edge:
         if answer is None:
             route, mount = self._table.find(path), self._table.mount_of(path)
             # Ollama's router redirects before it asks who may call, and notes which methods are.
-            if route is None and mount is None:
+            # A slash too many below /v1, too: LM Studio knows no such path.
+            if route is None and (mount is None or path.endswith("/")):
                 answer = self._redirect_to_sibling(scope)
         if answer is None:
             is_wrong_method = route is not None and scope["method"] not in route.methods

@@ -23,6 +23,7 @@ from ..faults import Refusal, StoreFailure
 from ..fleet import everywhere
 from ..fleet.host import Host
 from ..fleet.pulls import may_have, not_used_for
+from ..fleet.union import with_more
 from ..names import grammar
 from ..transforms._media import refused_format
 from ..transforms._picture_parts import refused_data
@@ -187,6 +188,22 @@ async def note_tools(run: Run, *, tools: Raw | UnsetType) -> None:
     The request is not kept until then. (docs/facts/lmstudio.md#tool-fragments-odd)
     """
     run.context.tool_names = tool_names(tools)
+
+
+async def unite_hosts(run: Run) -> None:
+    """
+    Have `$context.model` say what all hosts tell of it, as lists do (docs/fleet.md#several-hosts).
+
+    A request that names its host is told what that one says.
+    """
+    ticket = run.ticket
+    if ticket is None or ticket.pinned is not None:
+        return
+    model = run.context.model
+    for row in ticket.rows.values():
+        if row is not model and row.name.lower() == model.name.lower():
+            model = with_more(model, row)
+    run.context.model = model
 
 
 async def name_instance(run: Run) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from typing import Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -323,19 +323,47 @@ def _united(lists: Iterable[Iterable[Row]]) -> list[Row]:
         for row in rows:
             name = row.name.lower()
             known = found.get(name)
-            found[name] = row if known is None else _with_more(known, row)
+            found[name] = row if known is None else with_more(known, row)
     return list(found.values())
 
 
-def _with_more(row: Row, other: Row) -> Row:
-    """Return a row that is able to do what the other one is, and loaded where that is."""
+def with_more(row: Row, other: Row) -> Row:
+    """
+    Return a row that is able to do what the other one is, and loaded where that is.
+
+    What a host does not tell of its model, as a server with the OpenAI API, the other one tells.
+    """
     added = [word for word in other.shown_capabilities if word not in row.shown_capabilities]
+    # What a host that tells nothing else has as a size is guessed from the name.
+    told: dict[str, Any] = {}
+    if other.architecture and not row.architecture:
+        told["size_bytes"] = other.size_bytes
+    for name in _TOLD:
+        if not getattr(row, name):
+            told[name] = getattr(other, name)
     return msgspec.structs.replace(
         row,
         capabilities=_most_capable(row.capabilities, other.capabilities),
         shown_capabilities=[*row.shown_capabilities, *added],
         instances=[*row.instances, *other.instances],
+        **told,
     )
+
+
+_TOLD: Final = (
+    "architecture",
+    "family",
+    "format",
+    "quantization",
+    "parameter_size",
+    "parameter_count",
+    "size_bytes",
+    "max_context_length",
+    "listed_context_length",
+    "reasoning_options",
+    "reasoning_default",
+)
+"""Fields of a row that a host may leave empty."""
 
 
 def _most_capable(

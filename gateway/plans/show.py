@@ -6,6 +6,7 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from .. import transforms
+from ..engine import steps
 from ..engine.run import Run
 from ..faults import Refusal
 from ..runtime.context import RequestContext
@@ -89,5 +90,7 @@ async def plan(request: ollama.ShowRequest, run: Run) -> Outcome:
         raise Refusal(403, "ollama cloud is disabled: remote model details are unavailable")
     if found == "unknown":
         raise Refusal(404, f"model '{context.asked.display}' not found")
-    # specs/mappings/show.yaml:12: answer
+    # specs/mappings/show.yaml:12: do
+    await steps.unite_hosts(run)
+    # specs/mappings/show.yaml:13: answer
     return Answer(show_answer(request, context))

@@ -168,6 +168,25 @@ async def test_hosts_of_several_dialects_are_one(version: str) -> None:
             assert (200, host) == (shown.status_code, shown.headers.get("x-olgate-host"))
 
 
+@pytest.mark.parametrize("version", ["0.3", "openai"])
+async def test_a_model_is_shown_as_it_is_listed(version: str) -> None:
+    """A host that tells little of it does not hide what another one tells, in either place."""
+    same = {"models": (GRADED,)}
+    async with open_fleet({**same, "host_version": version}, same) as fleet:
+        (listed,) = (await fleet.get("/api/tags"))["models"]
+        full = (
+            await fleet.post("/api/show", {"model": GRADED.key}, **{"x-olgate-host": "b"})
+        ).json()
+        shown = (await fleet.post("/api/show", {"model": GRADED.key})).json()
+        assert "tools" in shown["capabilities"]
+        assert (
+            set(full["capabilities"]) == set(shown["capabilities"]) == set(listed["capabilities"])
+        )
+        assert full["details"] == shown["details"]
+        assert full["details"]["family"] == listed["details"]["family"]
+        assert full["model_info"] == shown["model_info"]
+
+
 async def test_one_host_says_nothing_of_hosts() -> None:
     """Its answers are as before."""
     async with open_fleet(A) as fleet:

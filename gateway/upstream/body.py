@@ -56,6 +56,9 @@ class Source(Protocol):
     def abort(self) -> None:
         """Close at once."""
 
+    def free(self) -> None:
+        """Be of use to other requests again, if it still can."""
+
 
 class AnswerBody:
     """An answer's body while it is received."""
@@ -71,14 +74,12 @@ class AnswerBody:
         "_now",
         "_sink",
         "_waiter",
-        "_when_over",
         "waiting_since",
     )
 
-    def __init__(self, connection: Source, when_over: Callable[[], None]) -> None:
-        """`when_over` is called once, when the body no longer needs the connection."""
+    def __init__(self, connection: Source) -> None:
+        """Take what `connection` receives, and free it once, when it is not needed any more."""
         self._connection: Source | None = connection
-        self._when_over = when_over
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._sink: Sink | None = None
@@ -204,9 +205,9 @@ class AnswerBody:
         """Give the connection back."""
         if self._grace is not None:
             self._grace.cancel()
-        if self._connection is not None:
-            self._connection = None
-            self._when_over()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.free()
 
     # -- waiting --------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ from .exchange import Exchange, may_repeat, translate
 from .joining import Joiner
 from .pool import ConnectionPool, write_head
 from .trust import TrustProblem, trusting
+from .watch import Watch
 
 if TYPE_CHECKING:
     from ..settings.schema import UpstreamSettings
@@ -43,6 +44,9 @@ TargetT = TypeVar("TargetT")
 
 _PROBE_BYTES = 256 * 1024
 """Most bytes that are read of an answer to a probe."""
+_BREAK = b"\r\n"
+_MOST_HEADS = 64
+"""How many heads of a host are kept: its calls have few paths but for those of downloads."""
 _UNREACHABLE = ("connect", "dns", "tls")
 _CONTENT_LENGTH = b"content-length"
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
@@ -117,6 +121,12 @@ class Upstream:
         self._first_byte_s = settings.first_byte_timeout_s
         self._silence_s = settings.silence_timeout_s
         self._connect_s = settings.connect_timeout_s
+        self._watch = Watch()
+        self._own_heads: dict[tuple[str, bytes, bytes, bool], bytes] = {}
+        """
+        The heads of the gateway's own calls but for the length, by method, target, what is
+        accepted, and whether there is no body. Nothing else in them changes.
+        """
         self._token: Headers = []
         if settings.token:
             self._token.append((b"authorization", b"Bearer " + settings.token.encode()))
@@ -213,7 +223,7 @@ class Upstream:
         Raises UpstreamFailure on entering: as `fetch`, and not_sse, empty (the body ended
         without any event), upstream_error_200 (the first event is an error).
         """
-        exchange = Exchange(self._first_byte_s, self._silence_s, self.keys)
+        exchange = Exchange(self._first_byte_s, self._silence_s, self.keys, self._watch)
         return Opened(exchange, self._open_stream(exchange, method, path, body, joiner))
 
     @asynccontextmanager
@@ -234,7 +244,7 @@ class Upstream:
 
         Raises UpstreamFailure for faults of the wire only, on entering and while reading.
         """
-        exchange = Exchange(self._first_byte_s, self._silence_s, self.keys)
+        exchange = Exchange(self._first_byte_s, self._silence_s, self.keys, self._watch)
         kept = drop_hop_by_hop(headers, _NOT_FORWARDED)
         content: bytes | AsyncIterator[bytes] | None = body
         length = [item for item in headers if item[0].lower() == _CONTENT_LENGTH][:1]
@@ -252,7 +262,7 @@ class Upstream:
                 if method != "GET" or content or not may_repeat(failure):
                     raise
                 exchange.close()
-                exchange = Exchange(self._first_byte_s, self._silence_s, self.keys)
+                exchange = Exchange(self._first_byte_s, self._silence_s, self.keys, self._watch)
                 current().retries += 1
                 await self._send(exchange, method, target, kept, content)
             yield RawAnswer(exchange)
@@ -269,7 +279,7 @@ class Upstream:
         exchange = Exchange(None, None, self.keys)
         target = path.encode("latin-1") if from_root else self._target(path)
         try:
-            await self._send(exchange, "GET", target, self._headers(None), None)
+            await self._send(exchange, "GET", target, self._headers(b"", None), None)
             body = await exchange.read_rest(_PROBE_BYTES)
             headers = [(name.lower(), value) for name, value in exchange.headers]
             return Probe(exchange.status, headers, body)
@@ -279,12 +289,12 @@ class Upstream:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._connections.aclose()
+        self._watch.close()
 
     async def _open_stream(
         self, exchange: Exchange, method: str, path: str, body: bytes, joiner: Joiner | None
     ) -> EventStream:
-        headers = [(b"accept", b"text/event-stream"), *self._headers(body)]
-        await self._send(exchange, method, self._target(path), headers, body)
+        await self._send(exchange, method, self._target(path), None, body, b"text/event-stream")
         if not exchange.is_success:
             await exchange.raise_stated_error()
         return await open_events(exchange, joiner)
@@ -292,11 +302,12 @@ class Upstream:
     async def _fetch_once(
         self, method: str, path: str, body: bytes | None, timeout_s: float | None
     ) -> bytes:
-        limits = (self._first_byte_s, self._silence_s) if timeout_s is None else (None, None)
-        exchange = Exchange(*limits, self.keys)
-        headers = [(b"accept", b"application/json"), *self._headers(body)]
+        if timeout_s is None:
+            exchange = Exchange(self._first_byte_s, self._silence_s, self.keys, self._watch)
+        else:
+            exchange = Exchange(None, None, self.keys)
         try:
-            await self._send(exchange, method, self._target(path), headers, body)
+            await self._send(exchange, method, self._target(path), None, body, b"application/json")
             if not exchange.is_success:
                 await exchange.raise_stated_error()
             return out_of_events(await exchange.read_rest())
@@ -308,27 +319,38 @@ class Upstream:
         exchange: Exchange,
         method: str,
         target: bytes,
-        headers: Headers,
+        headers: Headers | None,
         body: bytes | AsyncIterator[bytes] | None,
+        accept: bytes = b"",
     ) -> None:
-        framing = _framing(method, headers, body)
+        """Send a request of others with their headers, or one of the gateway's own with none."""
         record = current()
         record.upstream, record.upstream_status = self.shown, None
+        is_chunked = False
         if record.trace is not None:
             exchange.call = record.trace.call(method, target, self.shown)
-            headers = exchange.call.carried_by(headers)
         if record.kept is not None:
             exchange.kept = record.kept.call(method, target, self.shown, body)
         try:
-            status, answered, answer = await self._connections.send(
-                self._origin,
-                method,
-                write_head(method, target, [self._host, *headers, *framing]),
-                body or b"",
-                is_chunked=_CHUNKED in framing,
-                connect_s=self._connect_s,
-                pool_s=self._first_byte_s,
-                when_connected=exchange.note_connection,
+            if headers is None and exchange.call is None:
+                assert isinstance(body, bytes | None), "the gateway's own bodies are whole"
+                head = self._own_head(method, target, accept, body)
+            else:
+                headers = self._headers(accept, body) if headers is None else headers
+                framing = _framing(method, headers, body)
+                is_chunked = _CHUNKED in framing
+                if exchange.call is not None:
+                    headers = exchange.call.carried_by(headers)
+                head = write_head(method, target, [self._host, *headers, *framing])
+            # As `ConnectionPool.send` does, without a coroutine of its own.
+            connection = self._connections.take_idle(self._origin)
+            if connection is None:
+                connection = await self._connections.open(
+                    self._origin, connect_s=self._connect_s, pool_s=self._first_byte_s
+                )
+            exchange.note_connection(connection)
+            status, answered, answer = await connection.carry(
+                method, head, body or b"", is_chunked=is_chunked
             )
         except TransportFault as fault:
             if self.when_unreachable is not None and fault.fault in _UNREACHABLE:
@@ -345,8 +367,24 @@ class Upstream:
         if exchange.kept is not None:
             exchange.kept.start(status, answered)
 
-    def _headers(self, body: bytes | None) -> Headers:
+    def _own_head(self, method: str, target: bytes, accept: bytes, body: bytes | None) -> bytes:
+        """Return the head of one of the gateway's own calls: only its length is written anew."""
+        key = (method, target, accept, body is None)
+        start = self._own_heads.get(key)
+        if start is None:
+            headers = [self._host, *self._headers(accept, body)]
+            start = write_head(method, target, headers)[: -len(_BREAK)]
+            if len(self._own_heads) >= _MOST_HEADS:
+                self._own_heads.clear()
+            self._own_heads[key] = start
+        if body or method in _WITH_BODY:
+            return b"%bContent-Length: %d\r\n\r\n" % (start, len(body or b""))
+        return start + _BREAK
+
+    def _headers(self, accept: bytes, body: object) -> Headers:
         headers = [_UNPACKED, _AGENT, self._hop, *self._token]
+        if accept:
+            headers.insert(0, (b"accept", accept))
         if body is not None:
             headers.append((b"content-type", b"application/json"))
         return headers

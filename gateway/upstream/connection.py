@@ -146,6 +146,7 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_method",
         "_upload",
+        "_watch",
         "_when_lost",
         "_where",
         "_writable",
@@ -153,6 +154,7 @@ class Connection(asyncio.Protocol):
         "is_lost",
         "may_carry_more",
         "now",
+        "when_free",
         "wire",
     )
 
@@ -173,6 +175,10 @@ class Connection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._is_paused = False
         self._lets_others = False
+        self._watch: select.poll | None = None
+        """Tells of bytes to read on a system that has `poll`; made when it is first asked."""
+        self.when_free: Callable[[Connection], None] | None = None
+        """Called when an answer no longer needs the connection."""
         self.is_lost = False
         self.carried = 0
         """Number of requests that were sent on this connection."""
@@ -184,14 +190,17 @@ class Connection(asyncio.Protocol):
         """Whether an idle connection is still open and has no unexpected bytes to read."""
         if self.wire.is_closing():
             return False
+        if self._watch is not None:
+            return not self._watch.poll(0)
         handle = self.wire.get_extra_info("socket").fileno()
         if handle < 0:
             return False
-        if hasattr(select, "poll"):
-            watch = select.poll()
-            watch.register(handle, select.POLLIN)
-            return not watch.poll(0)
-        return not select.select([handle], [], [], 0)[0]
+        if not hasattr(select, "poll"):
+            return not select.select([handle], [], [], 0)[0]
+        # The transport has its socket as long as it is not closing.
+        self._watch = watch = select.poll()
+        watch.register(handle, select.POLLIN)
+        return not watch.poll(0)
 
     async def carry(
         self,
@@ -200,20 +209,19 @@ class Connection(asyncio.Protocol):
         content: bytes | AsyncIterable[bytes],
         *,
         is_chunked: bool,
-        when_over: Callable[[], None],
     ) -> tuple[int, Headers, AnswerBody]:
         """
         Send a request and return the answer's status, headers and body, once the head is there.
 
         `head` is everything before the body; with `is_chunked` the body is sent in chunks.
-        `when_over` is called when the body no longer needs the connection. That may be before this
+        `when_free` is called when the body no longer needs the connection. That may be before this
         returns, and always happens when this raises: TransportFault, and what a body raises.
         """
         self.carried += 1
         self.may_carry_more = False
         self._method = method
         self._answer = answer = _IncomingAnswer(method)
-        self._body = body = AnswerBody(self, when_over)
+        self._body = body = AnswerBody(self)
         self._head_bytes = 0
         self._upload = None
         self._head_waiter = waiter = self._loop.create_future()
@@ -248,6 +256,11 @@ class Connection(asyncio.Protocol):
         self._fail(fault)
         self.wire.abort()
         return True
+
+    def free(self) -> None:
+        """Tell whoever has the connection that its answer does not need it any more."""
+        if self.when_free is not None:
+            self.when_free(self)
 
     def close(self) -> None:
         """Close an idle connection."""

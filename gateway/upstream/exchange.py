@@ -4,7 +4,6 @@ One request to LM Studio and its answer, with failures named.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from math import inf
@@ -21,6 +20,7 @@ from .stated_errors import (
     is_unknown_endpoint,
     read_error,
 )
+from .watch import Watch
 
 MAX_ERROR_BYTES = 1024 * 1024
 """Most bytes that are read of a body that is an error or not readable."""
@@ -35,9 +35,9 @@ class Exchange:
     """
     One request and its answer, with the time limits of both.
 
-    Once the connection is open, one timer of the loop watches first the answer's headers, then the
-    reads. The body only notes when a wait began. When the timer fires, it checks whether that is
-    too long ago.
+    Once the connection is open, the host's `Watch` looks first at the wait for the answer's
+    headers, then at the reads. The body only notes when a wait began. When it is looked at, it is
+    checked whether that is too long ago.
     """
 
     status: int
@@ -45,15 +45,22 @@ class Exchange:
     _connection: Connection
 
     def __init__(
-        self, first_byte_s: float | None, silence_s: float | None, keys: HostKeys = UPSTREAM_KEYS
+        self,
+        first_byte_s: float | None,
+        silence_s: float | None,
+        keys: HostKeys = UPSTREAM_KEYS,
+        watch: Watch | None = None,
     ) -> None:
+        """
+        Have `watch` keep the limits, in seconds; without it there are none.
+
+        `keys` are the names of the host's settings, for what is said of them.
+        """
         self._keys = keys
         self._first_byte_s = first_byte_s
         self._silence_s = silence_s
-        self._loop = asyncio.get_running_loop()
-        self._now = self._loop.time
-        self._connected_at = self._now()
-        self._timer: asyncio.TimerHandle | None = None
+        self._watch = watch
+        self._connected_at = 0.0
         self._body: AnswerBody | None = None
         self._had_byte = False
         self.call: Call | None = None
@@ -68,14 +75,19 @@ class Exchange:
     def note_connection(self, connection: Connection) -> None:
         """Start the first-byte limit."""
         self._connection = connection
-        self._connected_at = self._now()
-        self._look()
+        # A local name, since an attribute would be looked up among the methods first.
+        loop_time = connection.now
+        now = self._connected_at = loop_time()
+        if self._watch is not None:
+            over_at = self._over_at(now, now)
+            if over_at < inf:
+                self._watch.add(self, over_at)
 
     async def watch_upload(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Start the first-byte limit anew with every piece."""
         async for piece in body:
             if self._body is None:
-                self._connected_at = self._now()
+                self._connected_at = self._connection.now()
             yield piece
 
     def take(self, status: int, headers: Headers, body: AnswerBody) -> None:
@@ -169,40 +181,45 @@ class Exchange:
         raise UpstreamFailure(stated.message, status=status, code=stated.code, fault=fault)
 
     def close(self) -> None:
-        """Stop the timer and close the connection, unless the body was read to its end."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Keep no limit any more, and close the connection unless the body was read to its end."""
+        if self._watch is not None:
+            self._watch.drop(self)
         if self._body is not None:
             self._body.leave()
         if self.call is not None:
             self.call.end()
 
-    def _look(self) -> None:
-        """Fail a wait that is over its limit, or set the timer for the next check."""
-        now, body = self._now(), self._body
+    def look(self, now: float) -> float:
+        """Fail a wait that is over its limit; return when to look next, `inf` for never."""
+        body = self._body
         if body is None:
             since = self._connected_at
         elif body.waiting_since is None:
             since = now
         else:
             since = body.waiting_since if self._had_byte else self._connected_at
-        limit_s = self._silence_s if self._had_byte else self._first_byte_s
-        over_at = inf if limit_s is None else since + limit_s
+        over_at = self._over_at(since, now)
         if now < over_at:
-            if not self._had_byte and self._silence_s is not None:
-                # The first byte starts the other limit, but does not set a timer.
-                over_at = min(over_at, now + self._silence_s)
-            self._timer = self._loop.call_at(over_at, self._look) if over_at < inf else None
-        elif self._had_byte:
+            return over_at
+        if self._had_byte:
             assert body is not None
-            detail = f"nothing came for {limit_s:g} s in the middle of the answer"
+            detail = f"nothing came for {self._silence_s:g} s in the middle of the answer"
             body.interrupt(TransportFault("silence_timeout", detail, timed_out=True))
         elif body is not None:
             body.interrupt(self._first_byte_fault())
         elif not self._connection.give_up(self._first_byte_fault()):
             # The head has come, but its task has not run yet.
-            self._timer = self._loop.call_at(now, self._look)
+            return now
+        return inf
+
+    def _over_at(self, since: float, now: float) -> float:
+        """Return when a wait is over its limit that began at `since`, or may be."""
+        limit_s = self._silence_s if self._had_byte else self._first_byte_s
+        over_at = inf if limit_s is None else since + limit_s
+        if now < over_at and not self._had_byte and self._silence_s is not None:
+            # The first byte starts the other limit, but nobody is told of it.
+            over_at = min(over_at, now + self._silence_s)
+        return over_at
 
     def _first_byte_fault(self) -> TransportFault:
         return TransportFault(

@@ -14,6 +14,8 @@ import asyncio
 import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterable, Callable
+from functools import partial
+from math import inf
 
 from ..settings.host_keys import UPSTREAM_KEYS, HostKeys
 from .address import Origin
@@ -46,7 +48,10 @@ class ConnectionPool:
         self._idle_connection_s = idle_connection_s
         self._slots = asyncio.Semaphore(max_connections) if max_connections else None
         self._open: set[Connection] = set()
-        self._idle: defaultdict[Origin, dict[Connection, asyncio.TimerHandle]] = defaultdict(dict)
+        self._idle: defaultdict[Origin, dict[Connection, float]] = defaultdict(dict)
+        """The idle connections, with the loop's time until which each is kept: the oldest first."""
+        self._sweeping: asyncio.TimerHandle | None = None
+        """Closes what has been idle for too long; one timer for all, while there is any."""
         self._all_closed: asyncio.Event | None = None
 
     async def send(
@@ -68,26 +73,38 @@ class ConnectionPool:
         limits opening a connection, `pool_s` the wait for a free one.
         Raises TransportFault, and whatever a streamed body raises.
         """
+        connection = self.take_idle(origin)
+        if connection is None:
+            connection = await self.open(origin, connect_s=connect_s, pool_s=pool_s)
+        if when_connected is not None:
+            when_connected(connection)
+        return await connection.carry(method, head, content, is_chunked=is_chunked)
+
+    def take_idle(self, origin: Origin) -> Connection | None:
+        """
+        Return the idle connection that was used last, since it is the most likely to be open.
+
+        None without any, and if the number in use is limited: `open` waits for its turn.
+        """
+        return self._pop_idle(origin) if self._slots is None else None
+
+    async def open(
+        self, origin: Origin, *, connect_s: float | None = None, pool_s: float | None = None
+    ) -> Connection:
+        """Return a connection, a new one if none is idle, with the limits of `send`."""
         if self._slots is not None:
             await self._take_slot(self._slots, pool_s)
         try:
-            connection = self._take_idle(origin)
+            connection = self._pop_idle(origin)
             if connection is None:
                 connection = await dial(origin, self._forget, connect_s, self._tls, self._keys)
+                connection.when_free = partial(self._release, origin)
                 if not connection.is_lost:
                     self._open.add(connection)
         except BaseException:
             self._free_slot()
             raise
-        if when_connected is not None:
-            when_connected(connection)
-        return await connection.carry(
-            method,
-            head,
-            content,
-            is_chunked=is_chunked,
-            when_over=self._releaser(origin, connection),
-        )
+        return connection
 
     async def aclose(self) -> None:
         """Close every connection and wait until the loop has closed them; readers get a fault."""
@@ -96,9 +113,8 @@ class ConnectionPool:
             connection.wire.abort()
         if self._open:
             await self._all_closed.wait()
-        for idle in self._idle.values():
-            for timer in idle.values():
-                timer.cancel()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         self._idle.clear()
 
     async def _take_slot(self, slots: asyncio.Semaphore, limit_s: float | None) -> None:
@@ -116,36 +132,48 @@ class ConnectionPool:
         if self._slots is not None:
             self._slots.release()
 
-    def _take_idle(self, origin: Origin) -> Connection | None:
-        """Return the connection that was used last, since it is the most likely to be open."""
+    def _pop_idle(self, origin: Origin) -> Connection | None:
         idle = self._idle[origin]
         while idle:
-            connection, timer = idle.popitem()
-            timer.cancel()
+            connection, _ = idle.popitem()
             if connection.is_usable:
                 return connection
             connection.abort()
         return None
 
-    def _releaser(self, origin: Origin, connection: Connection) -> Callable[[], None]:
-        """Return the callback for an answer that no longer needs its connection."""
+    def _release(self, origin: Origin, connection: Connection) -> None:
+        """Keep a connection that an answer no longer needs, if it may carry more."""
+        if self._slots is not None:
+            self._slots.release()
+        if connection.may_carry_more:
+            # A local name, since an attribute would be looked up among the methods first.
+            now = connection.now
+            self._idle[origin][connection] = now() + self._idle_connection_s
+            if self._sweeping is None:
+                self._sweep_after(self._idle_connection_s)
 
-        def release() -> None:
-            self._free_slot()
-            if connection.may_carry_more:
-                timer = asyncio.get_running_loop().call_later(
-                    self._idle_connection_s, connection.close
-                )
-                self._idle[origin][connection] = timer
+    def _sweep_after(self, seconds: float) -> None:
+        self._sweeping = asyncio.get_running_loop().call_later(seconds, self._sweep)
 
-        return release
+    def _sweep(self) -> None:
+        """Close what has been idle for too long, and look again when the next one may be."""
+        self._sweeping = None
+        now, next_at = asyncio.get_running_loop().time(), inf
+        for idle in self._idle.values():
+            for connection, until in list(idle.items()):
+                if until > now:
+                    next_at = min(next_at, until)
+                    break
+                del idle[connection]
+                connection.close()
+        if next_at < inf:
+            self._sweep_after(next_at - now)
 
     def _forget(self, connection: Connection) -> None:
         """Forget a closed connection."""
         self._open.discard(connection)
         for idle in self._idle.values():
-            if (timer := idle.pop(connection, None)) is not None:
-                timer.cancel()
+            idle.pop(connection, None)
         if self._all_closed is not None and not self._open:
             self._all_closed.set()
 

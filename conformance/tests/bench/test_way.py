@@ -87,9 +87,7 @@ async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], i
     )
     connection = Connection("http://upstream", lambda _: None)
     connection.connection_made(Wire([]))
-    asking = asyncio.ensure_future(
-        connection.carry("POST", b"", b"", is_chunked=False, when_over=lambda: None)
-    )
+    asking = asyncio.ensure_future(connection.carry("POST", b"", b"", is_chunked=False))
     await asyncio.sleep(0)
     connection.data_received(HEAD + token("a", is_first=True))
     status, headers, body = await asking

@@ -71,9 +71,7 @@ async def start(reads: int) -> tuple[Flood, Any]:
     """Return a transport with an answer of so many reads, and the answer's body."""
     connection = Connection("there", lambda _: None)
     flood = Flood(connection, reads)
-    _, _, body = await connection.carry(
-        "GET", b"GET / HTTP/1.1\r\n\r\n", b"", is_chunked=False, when_over=lambda: None
-    )
+    _, _, body = await connection.carry("GET", b"GET / HTTP/1.1\r\n\r\n", b"", is_chunked=False)
     return flood, body
 
 

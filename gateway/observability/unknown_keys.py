@@ -88,7 +88,9 @@ def _find(value: object, shape: inspect.Type, path: str) -> Iterator[str]:
             known = [fields[key] for fields in structs if key in fields]
             here = f"{path}.{key}" if path else str(key)
             if known:
-                yield from _find(inner, known[0], here)
+                # Most values are plain: a generator for each would find nothing in it.
+                if isinstance(inner, dict | list):
+                    yield from _find(inner, known[0], here)
             elif structs:
                 yield here
 

@@ -37,7 +37,12 @@ _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
 class _IncomingAnswer:
-    """The parser's results for one answer. httptools looks the methods up by these names."""
+    """
+    The parser's results for one answer, and after it for the next one on the connection.
+
+    httptools looks the methods up by these names when the parser is made, which takes as long as
+    parsing a head.
+    """
 
     __slots__ = (
         "_method",
@@ -54,20 +59,24 @@ class _IncomingAnswer:
     )
 
     def __init__(self, method: str) -> None:
-        self._method = method
-        self.headers: Headers = []
         self.pieces: list[bytes] = []
         # An answer to HEAD has the length of a body that does not follow; the parser does not know.
         self.on_body: Callable[[bytes], None] = (
             self.pieces.append if method != "HEAD" else lambda _: None
         )
+        self.begin(method)
+        self.parser = httptools.HttpResponseParser(self)
+
+    def begin(self, method: str) -> None:
+        """Take another answer; there must be none to a HEAD before it or after it."""
+        self._method = method
+        self.headers: Headers = []
         self.status = 0
         self.is_measured = self.is_chunked = False
         self.is_kept_alive = False
         self.is_complete = False
         self.unpacker: Unpacker | None = None
         """Unpacks the body of a host that packs it unasked."""
-        self.parser = httptools.HttpResponseParser(self)
 
     @property
     def ends_with_the_connection(self) -> bool:
@@ -145,6 +154,7 @@ class Connection(asyncio.Protocol):
         "_lets_others",
         "_loop",
         "_method",
+        "_next",
         "_upload",
         "_watch",
         "_when_lost",
@@ -168,8 +178,10 @@ class Connection(asyncio.Protocol):
         self.now = self._loop.time
         self._method = ""
         self._answer: _IncomingAnswer | None = None
+        self._next: _IncomingAnswer | None = None
+        """Between two answers: what took the last one, and takes the next one."""
         self._body: AnswerBody | None = None
-        self._head_waiter: asyncio.Future[None] | None = None
+        self._head_waiter: asyncio.Future[tuple[int, Headers]] | None = None
         self._head_bytes = 0
         self._upload: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
@@ -220,7 +232,14 @@ class Connection(asyncio.Protocol):
         self.carried += 1
         self.may_carry_more = False
         self._method = method
-        self._answer = answer = _IncomingAnswer(method)
+        answer = self._next
+        if answer is None or method == "HEAD":
+            self._drop_next()
+            answer = _IncomingAnswer(method)
+        else:
+            self._next = None
+            answer.begin(method)
+        self._answer = answer
         self._body = body = AnswerBody(self)
         self._head_bytes = 0
         self._upload = None
@@ -235,14 +254,15 @@ class Connection(asyncio.Protocol):
                 pieces = _cut(content) if isinstance(content, bytes) else aiter(content)
                 self._upload = asyncio.ensure_future(self._send(pieces, is_chunked=is_chunked))
                 self._upload.add_done_callback(self._note_upload)
-            await waiter
+            # Another answer may come to the same object before this task runs.
+            status, headers = await waiter
         except BaseException:
             body.cut()
             raise
         finally:
             # A raised exception holds this frame, which must not hold the exception.
             del waiter
-        return answer.status, answer.headers, body
+        return status, headers, body
 
     def abort(self) -> None:
         """Close at once, even during a request; no fault is raised for it."""
@@ -309,7 +329,7 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
             if answer.status:
                 self._head_waiter = None
-                waiter.set_result(None)
+                waiter.set_result((answer.status, answer.headers))
             elif fault is None and self._head_bytes > MAX_HEAD_BYTES:
                 detail = f"malformed HTTP: a head of more than {MAX_HEAD_BYTES} bytes"
                 fault = TransportFault("bad_http", detail)
@@ -346,6 +366,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._fail(_cut_mid_stream())
         self._let_go()
+        self._drop_next()
         self._when_lost(self)
 
     def pause_writing(self) -> None:
@@ -400,6 +421,9 @@ class Connection(asyncio.Protocol):
     def _end(self, answer: _IncomingAnswer, body: AnswerBody) -> None:
         """End the answer, and cancel an upload that is not finished."""
         self.may_carry_more = answer.is_kept_alive and self._is_sent and not self.wire.is_closing()
+        if self.may_carry_more:
+            self._answer = None
+            self._next = answer
         self._let_go()
         if self.may_carry_more:
             self.resume()
@@ -425,6 +449,12 @@ class Connection(asyncio.Protocol):
             self._upload.cancel()
             # A failed upload has an exception, which holds the frames of the request.
             self._upload = None
+
+    def _drop_next(self) -> None:
+        """Let a parser go that takes no more answers."""
+        if self._next is not None:
+            del self._next.parser
+            self._next = None
 
     def _name_loss(self) -> TransportFault:
         """

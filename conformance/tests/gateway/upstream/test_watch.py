@@ -17,11 +17,15 @@ class Patient:
         """Say `times` seconds from each look."""
         self._times = [*times]
         self.looks = 0
+        self.has_said_all = asyncio.Event()
 
     def look(self, now: float) -> float:
         """Note a look."""
         self.looks += 1
-        return now + self._times.pop(0) if self._times else inf
+        if self._times:
+            return now + self._times.pop(0)
+        self.has_said_all.set()
+        return inf
 
 
 async def test_each_is_looked_at_in_its_time() -> None:
@@ -33,8 +37,7 @@ async def test_each_is_looked_at_in_its_time() -> None:
     watch.add(early, now + 0.01)
     watch.drop(gone)
     watch.drop(gone)
-    while early.looks < 3:
-        await asyncio.sleep(0.005)
+    await early.has_said_all.wait()
     assert (0, 3, 0) == (late.looks, early.looks, gone.looks)
     watch.close()
 

@@ -66,18 +66,20 @@ def _no_warning(_: str) -> None:
 class Lease:
     """One request's use of a model, from before the load until its answer has ended."""
 
+    slot: Home | None = None
+    """The home of which it has a slot; it may be set before `prepare` to one that is taken."""
+    # What only a recovery sets.
+    _refused_since: float | None = None
+    _quiet_since = 0.0
+    _pause_s = 0.0
+    _has_grown = False
+
     def __init__(self, request: ModelRequest, readiness: Readiness, lifecycle: Lifecycle) -> None:
         """Be made by `Lifecycle.lease`; nothing is used before `prepare`."""
         self.row = request.row
         self._request = request
         self._readiness = readiness
         self._lifecycle = lifecycle
-        self._refused_since: float | None = None
-        self._quiet_since = 0.0
-        self._pause_s = 0.0
-        self._has_grown = False
-        self.slot: Home | None = None
-        """The home of which it has a slot; it may be set before `prepare` to one that is taken."""
 
     @property
     def home(self) -> Home:

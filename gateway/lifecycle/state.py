@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from ..queueing.order import Home
 from ..types import internal
@@ -160,9 +160,11 @@ class ModelState:
         request.state = self
         self.requests.append(request)
         self.is_due = False
-        self.retry_at = None
-        self.stop_timer()
-        self.apply_keep_alive(request)
+        self.retry_at = self.expires_at = None
+        if self.timer is not None:
+            self.halt_timer()
+        if request.keep_alive is not UNSET:
+            self.apply_keep_alive(request)
 
     def apply_keep_alive(self, request: ModelRequest) -> None:
         """Take over the keep-alive that a request states; 0 asks to unload the model."""
@@ -182,6 +184,8 @@ class ModelState:
 
     def wake(self) -> None:
         """Wake all that wait, so that they look at the state again."""
+        if not self._waiting:
+            return
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():
@@ -231,6 +235,8 @@ class ModelStates:
         self.lacking_room: list[ModelState] = []
         """The models whose load lacked memory and has not ended yet: those with a `room_place`."""
         self._states: dict[str, ModelState] = {}
+        self._variants: dict[str, list[ModelState]] = {}
+        """The same by the keys of their models. No state is ever dropped."""
 
     def __iter__(self) -> Iterator[ModelState]:
         return iter(self._states.values())
@@ -245,6 +251,7 @@ class ModelStates:
         if state is None:
             state = ModelState(name, key, self.default_keep_alive_s, home=self._make_home())
             self._states[name] = state
+            self._variants.setdefault(key, []).append(state)
         return state
 
     def state_for(self, row: internal.CatalogueRow) -> ModelState:
@@ -255,8 +262,10 @@ class ModelStates:
         return state
 
     def variants_of(self, state: ModelState) -> list[ModelState]:
-        """Return the states of all variants of a state's model, itself included."""
-        return [other for other in self._states.values() if other.key == state.key]
+        """
+        Return the states of all variants of a state's model, itself included, for reading only.
+        """
+        return self._variants[state.key]
 
     def load_ahead_of(self, request: ModelRequest) -> ModelState | None:
         """
@@ -284,11 +293,12 @@ class ModelStates:
 
         That includes requests for the bare key of the model, for which LM Studio chooses a variant.
         """
-        return state.is_running or any(
-            request.is_running and request.takes_any_variant
-            for other in self.variants_of(state)
-            for request in other.requests
-        )
+        # A loop, since most models have one state, and every request that ends asks.
+        for other in self._variants[state.key]:
+            for request in other.requests:
+                if request.is_running and (other is state or request.takes_any_variant):
+                    return True
+        return False
 
     def is_free(self, state: ModelState) -> bool:
         """Whether no request uses the model or waits for it, and no change is under way."""

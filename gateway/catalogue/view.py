@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from ..names import grammar, keys
 from ..types import internal
@@ -16,6 +16,9 @@ from .rows import CapabilityWords, other_names, rows_of
 
 Dialect: TypeAlias = Literal["v1", "v0", "openai"]
 """The API that a host speaks: LM Studio's own in two versions, or the plain OpenAI list."""
+
+MOST_MATCHED: Final = 1000
+"""How many names of models that were found a view remembers."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,10 @@ class View:
     """LM Studio's models by their folded names."""
     pulled: Mapping[str, str] = field(default_factory=dict)
     """LM Studio's keys of models that were pulled under other names, by these folded names."""
+    _matched: dict[str, internal.CatalogueRow] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What `match` found for the names that were asked for last."""
 
     def match(self, text: str) -> internal.CatalogueRow | None:
         """
@@ -46,6 +53,14 @@ class View:
         A derived model comes first, then an exact key or variant, then a name in any letter case,
         then a name that was pulled, then the name without an instance's number.
         """
+        found = self._matched.get(text)
+        if found is None and (found := self._match(text)) is not None:
+            if len(self._matched) >= MOST_MATCHED:
+                self._matched.clear()
+            self._matched[text] = found
+        return found
+
+    def _match(self, text: str) -> internal.CatalogueRow | None:
         if (made := self.made.get(fold(text))) is not None:
             return made
         row = self.exact.get(text)
@@ -59,7 +74,7 @@ class View:
             if row is not None:
                 return row
         base, number = keys.split_instance(text)
-        return self.match(base) if number is not None and base != text else None
+        return self._match(base) if number is not None and base != text else None
 
     def outdated(self) -> View:
         """Return this view as one that is too old for every use."""

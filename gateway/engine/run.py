@@ -128,26 +128,31 @@ class Run:
         Raises UpstreamFailure if LM Studio cannot be asked and the name is not in the cached list.
         """
         text = name.strip()
-        self.context.asked = internal.AskedName(text=name, trimmed=text, display=name, full=name)
+        context = self.context
         base, place, is_legal = name, None, False
         if not as_written:
             try:
                 base, place = grammar.split_place(text)
             except ValueError:
+                context.asked = internal.AskedName(text=name, trimmed=text, display=name, full=name)
                 return "illegal" if takes_cloud else "conflict"
             if place == "cloud" and takes_cloud:
                 is_legal = grammar.parse(base) is not None
                 base = text
         parsed = grammar.parse(base)
-        if parsed is not None:
-            self.context.asked.display, self.context.asked.full = parsed.display, parsed.full
+        if parsed is None:
+            context.asked = internal.AskedName(text=name, trimmed=text, display=name, full=name)
+        else:
+            context.asked = internal.AskedName(
+                text=name, trimmed=text, display=parsed.display, full=parsed.full
+            )
             if place == "cloud" and not takes_cloud:
                 return "cloud"
         if self.ticket is None:
             row = await self.services.catalogue.find(base, trust_loaded=trust_loaded)
         else:
             row = await self._choose(self.ticket, base, trust_loaded=trust_loaded)
-        grant = self.context.grant
+        grant = context.grant
         if grant is not None and row is not None and not grant.allows_model(row.name, row.key):
             row = None
         if row is None or (
@@ -165,8 +170,8 @@ class Run:
             # A name is shown as it is stored (docs/facts/ollama.md#tools).
             kept = grammar.parse(row.name)
             if kept is not None and kept.folded == parsed.folded:
-                self.context.asked.full = kept.full
-        self.context.model = row
+                context.asked.full = kept.full
+        context.model = row
         return "found"
 
     async def _choose(

@@ -42,29 +42,14 @@ class Name:
     namespace: str
     model: str
     tag: str
-
-    @property
-    def display(self) -> str:
-        """
-        The shortest form, always with the tag: "llama3:latest".
-        (docs/facts/ollama.md#name-display)
-        """
-        # With a host other than the default, even the default namespace is shown.
-        if self.host.lower() != DEFAULT_HOST:
-            return self.full
-        if self.namespace.lower() != DEFAULT_NAMESPACE:
-            return f"{self.namespace}/{self.model}:{self.tag}"
-        return f"{self.model}:{self.tag}"
-
-    @property
-    def full(self) -> str:
-        """Every part: "registry.ollama.ai/library/llama3:latest"."""
-        return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
-
-    @property
-    def folded(self) -> str:
-        """Equal for two names exactly if Ollama's lookup treats them as the same name."""
-        return self.full.lower()
+    display: str
+    """
+    The shortest form, always with the tag: "llama3:latest". (docs/facts/ollama.md#name-display)
+    """
+    full: str
+    """Every part: "registry.ollama.ai/library/llama3:latest"."""
+    folded: str
+    """Equal for two names exactly if Ollama's lookup treats them as the same name."""
 
 
 def parse(text: str) -> Name | None:
@@ -92,14 +77,26 @@ def _read(text: str) -> Name | None:
     _, scheme_end, after_scheme = host.partition("://")
     if scheme_end:
         host = after_scheme
-    name = Name(host or DEFAULT_HOST, namespace or DEFAULT_NAMESPACE, model, tag)
+    host, namespace = host or DEFAULT_HOST, namespace or DEFAULT_NAMESPACE
     is_legal = (
-        _HOST.fullmatch(name.host)
-        and _NAMESPACE.fullmatch(name.namespace)
-        and _MODEL.fullmatch(name.model)
-        and _MODEL.fullmatch(name.tag)
+        _HOST.fullmatch(host)
+        and _NAMESPACE.fullmatch(namespace)
+        and _MODEL.fullmatch(model)
+        and _MODEL.fullmatch(tag)
     )
-    return name if is_legal else None
+    return _name(host, namespace, model, tag) if is_legal else None
+
+
+def _name(host: str, namespace: str, model: str, tag: str) -> Name:
+    """Return a name with its forms: a name that is remembered is asked for them again and again."""
+    full = f"{host}/{namespace}/{model}:{tag}"
+    display = f"{model}:{tag}"
+    # With a host other than the default, even the default namespace is shown.
+    if host.lower() != DEFAULT_HOST:
+        display = full
+    elif namespace.lower() != DEFAULT_NAMESPACE:
+        display = f"{namespace}/{display}"
+    return Name(host, namespace, model, tag, display, full, full.lower())
 
 
 def filled(text: str) -> str:
@@ -135,6 +132,8 @@ def split_place(text: str) -> tuple[str, Place | None]:
     "x:cloud" is "x" on ollama.com and "x:20b-cloud" is "x:20b" there; "x:local" is "x" here. Only
     the text after the last colon counts, in any letter case. (docs/facts/ollama.md#name-places)
     """
+    if ":" not in text:
+        return text, None
     base, place = _split_last_place(text)
     if place is not None and _split_last_place(base)[1] is not None:
         raise ValueError(f"use either :local or :cloud, not both: {text!r}")

@@ -53,10 +53,16 @@ def _too_deep(limits: LimitSettings) -> Refusal:
 
 def check_counts(request: object, limits: LimitSettings) -> None:
     """Raise Refusal (400) if a request's struct has too many messages or images."""
-    messages = getattr(request, "messages", UNSET)
-    messages = messages if isinstance(messages, list) else []
-    check_number("messages", len(messages), limits.messages)
-    check_number("images", sum(_images(each) for each in (request, *messages)), limits.images)
+    # In loops, because every request passes.
+    number = _images(request)
+    messages = getattr(request, "messages", None)
+    if isinstance(messages, list):
+        check_number("messages", len(messages), limits.messages)
+        for each in messages:
+            # A message without them is known by a look, whatever its type.
+            if getattr(each, "images", UNSET) is not UNSET:
+                number += _images(each)
+    check_number("images", number, limits.images)
 
 
 def check_raw_counts(body: bytes, fields: Mapping[str, msgspec.Raw], limits: LimitSettings) -> None:

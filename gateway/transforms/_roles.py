@@ -22,6 +22,8 @@ def sent_role(role: str | UnsetType | None) -> str:
     >>> sent_role("System"), sent_role("narrator"), sent_role("")
     ('system', 'user', 'user')
     """
+    if role in ROLES:
+        return str(role)
     lower = (role or "user").lower()
     return lower if lower in ROLES else "user"
 

@@ -90,6 +90,9 @@ def _with_tool_call_ids(messages: list[ollama.Message]) -> list[internal.Identif
     >>> told.tool_call_id == asked.tool_calls[0].id
     True
     """
+    if not _have_calls(messages):
+        # There is nothing to pair, as in most conversations.
+        return [_alone(message) for message in messages]
     turns = [
         _Turn(
             message=message,
@@ -99,9 +102,6 @@ def _with_tool_call_ids(messages: list[ollama.Message]) -> list[internal.Identif
         )
         for message in messages
     ]
-    if not any(turn.calls for turn in turns):
-        # There is nothing to pair, as in most conversations.
-        return [_identified(turn) for turn in turns]
     _Pairing(turns)
     taken = {turn.sent_id for turn in turns if turn.sent_id}
     taken.update(call.id for turn in turns for call in turn.calls if call.id)
@@ -147,7 +147,10 @@ def has_other_role(messages: list[ollama.Message] | UnsetType | None) -> bool:
     >>> has_other_role([ollama.Message(role="narrator")]), has_other_role([ollama.Message()])
     (True, False)
     """
-    return not {message.role for message in messages or ()} <= USUAL and bool(other_roles(messages))
+    for message in messages or ():
+        if message.role not in USUAL:
+            return bool(other_roles(messages))
+    return False
 
 
 def prompt_as_messages(
@@ -199,7 +202,10 @@ def _with_pictures_apart(
     messages: list[internal.IdentifiedMessage],
 ) -> list[internal.IdentifiedMessage]:
     """Move the pictures of a run of tool results into a turn of the user after the run."""
-    if not any(message.images and message.role == "tool" for message in messages):
+    for message in messages:
+        if message.images and message.role == "tool":
+            break
+    else:
         return messages
     apart: list[internal.IdentifiedMessage] = []
     pictures: list[str] = []
@@ -328,6 +334,26 @@ def _calls(message: ollama.Message) -> list[_Call]:
                 arguments = call.function.arguments or arguments
         calls.append(_Call(id=call.id or "", name=name, arguments=arguments))
     return calls
+
+
+def _have_calls(messages: list[ollama.Message]) -> bool:
+    for message in messages:  # noqa: SIM110 - a generator costs more than its steps
+        if message.tool_calls:
+            return True
+    return False
+
+
+def _alone(message: ollama.Message) -> internal.IdentifiedMessage:
+    """Return a message of a conversation without tool calls."""
+    content, thinking, images = message.content, message.thinking, message.images
+    return internal.IdentifiedMessage(
+        role=sent_role(message.role),
+        content=UNSET if content is None else content,
+        thinking=UNSET if thinking is None else thinking,
+        images=_images(images) if images else UNSET,
+        tool_call_id=message.tool_call_id or UNSET,
+        tool_name=message.tool_name or UNSET,
+    )
 
 
 def _identified(turn: _Turn) -> internal.IdentifiedMessage:

@@ -43,7 +43,10 @@ def have_refused_image(messages: list[ollama.Message] | UnsetType | None) -> boo
     >>> have_refused_image([ollama.Message(images=["UklGRhoAAABXRUJQ"])])
     True
     """
-    return any(has_refused_image(message.images) for message in messages or () if message.images)
+    for message in messages or ():  # noqa: SIM110 - a generator costs more than its steps
+        if message.images and has_refused_image(message.images):
+            return True
+    return False
 
 
 def may_have_refused_url(raw: Raw | UnsetType) -> bool:

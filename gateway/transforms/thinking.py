@@ -34,7 +34,7 @@ def is_no_think_value(think: Raw | UnsetType) -> bool:
     >>> is_no_think_value(Raw(b"1")), is_no_think_value(Raw(b'"x"')), is_no_think_value(UNSET)
     (True, False, False)
     """
-    return kind_of(think) not in ("absent", "bool", "string")
+    return think is not UNSET and kind_of(think) not in ("absent", "bool", "string")
 
 
 def think_type_problem(think: Raw | UnsetType, supported: str) -> str | UnsetType:
@@ -74,6 +74,8 @@ def think_level_problem(
     >>> think_level_problem(Raw(b'"none"'), "yes", ["off", "on"], "on", "qwen3")
     UNSET
     """
+    if isinstance(think, UnsetType):
+        return UNSET
     value = _value(think)
     if not isinstance(value, str) or value in _WORDS:
         return UNSET
@@ -92,6 +94,8 @@ def asks_to_think(think: Raw | UnsetType) -> bool:
     >>> asks_to_think(Raw(b'"low"')), asks_to_think(Raw(b"false")), asks_to_think(UNSET)
     (True, False, False)
     """
+    if isinstance(think, UnsetType):
+        return False
     return kind_of(think) == "string" or think == _TRUE
 
 
@@ -116,6 +120,8 @@ def reasoning_effort(
     >>> reasoning_effort(Raw(b'"max"'), ["low", "medium", "high"], "low", "gptoss")
     'high'
     """
+    if isinstance(think, UnsetType):
+        return UNSET
     value = _value(think)
     if value is False:
         return "none" if options else UNSET

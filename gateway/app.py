@@ -359,7 +359,10 @@ def _serve_endpoint(endpoints: dict[str, Endpoint], process: Process) -> ASGIApp
         try:
             try:
                 # In a list, from which the relay takes it: nothing else may keep a large body.
-                body = [await bodies.receive(receive, client)]
+                whole = bodies.whole(client)
+                body = [await bodies.receive(receive, client) if whole is None else whole]
+                # Nothing else may keep it: not this frame, either.
+                whole = None
             except ClientGone:
                 return
             except Refusal as refusal:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -38,6 +38,21 @@ class PathValues:
         return self._values[name]
 
 
+_NO_PATH: Final = PathValues(EMPTY)
+_NOT_ASKED: Final = internal.AskedName(text="", trimmed="", display="", full="")
+_NO_NAMES: Final[list[str]] = []
+_NO_ROWS: Final[list[internal.CatalogueRow]] = []
+_NO_INSTANCES: Final[list[internal.RunningInstance]] = []
+"""What most requests have; steps replace these, and never change them."""
+
+
+class _TimeOfDay:
+    """The time of day, for a context in which no time was set."""
+
+    def __get__(self, context: object, kind: object = None) -> str:
+        return utc_text(time.time_ns())
+
+
 class RequestContext:
     """
     One request's context. Times are nanoseconds of the monotonic clock.
@@ -45,79 +60,48 @@ class RequestContext:
     `asked` is the model's name as the client sent it, empty until a plan resolves the model.
     `model` is set after that. `sent` are the members of a request that is passed on, as they came;
     `warnings` are sentences for its client; `conditions` are those of changes that were asked.
+
+    What a request has only sometimes is an attribute of the class until then: it costs nothing.
     """
 
     model: internal.CatalogueRow
-    now: str
-    """The time of day for frames: the current time, or a fixed one that was set."""
-
-    __slots__ = (
-        "asked",
-        "conditions",
-        "first_event_ns",
-        "grant",
-        "in_base64",
-        "instance_id",
-        "is_blob_known",
-        "is_source_missing",
-        "joined_pieces",
-        "kept_models",
-        "kept_name",
-        "loaded_ns",
-        "model",
-        "models",
-        "now",
-        "on_hosts",
-        "path",
-        "pictures",
-        "running",
-        "sent",
-        "settings",
-        "started_ns",
-        "text_count",
-        "think_values",
-        "tool_names",
-        "upstream_url",
-        "user_agent",
-        "warnings",
-    )
+    grant: Grant | None = None
+    """What the client's key may do; None is everything."""
+    path: PathValues = _NO_PATH
+    is_blob_known = False
+    is_source_missing = False
+    joined_pieces = 0
+    instance_id = ""
+    text_count = 0
+    in_base64 = False
+    tool_names: list[str] = _NO_NAMES
+    think_values = ""
+    pictures: dict[str, str] = EMPTY_PICTURES
+    on_hosts = ""
+    kept_name: Literal["stored", "configured", "none"] = "none"
+    models: list[internal.CatalogueRow] = _NO_ROWS
+    kept_models: list[internal.CatalogueRow] = _NO_ROWS
+    sent: Mapping[str, msgspec.Raw] = NOTHING
+    running: list[internal.RunningInstance] = _NO_INSTANCES
+    asked: internal.AskedName = _NOT_ASKED
+    if TYPE_CHECKING:
+        now: str
+        """The time of day for frames: the current time, or a fixed one that was set."""
+    else:
+        # A value that is set comes before it: a token's time is set once and read for each frame.
+        now = _TimeOfDay()
 
     def __init__(
         self, settings: Settings, user_agent: str, path: Mapping[str, str] = EMPTY
     ) -> None:
         self.settings = settings
         self.user_agent = user_agent
-        self.path = PathValues(path)
+        if path:
+            self.path = PathValues(path)
         self.upstream_url = settings.upstream.url
         self.started_ns = self.loaded_ns = self.first_event_ns = time.perf_counter_ns()
-        self.grant: Grant | None = None
-        """What the client's key may do; None is everything."""
-        self.is_blob_known = False
-        self.is_source_missing = False
-        self.joined_pieces = 0
-        self.instance_id = ""
-        self.text_count = 0
-        self.in_base64 = False
-        self.tool_names: list[str] = []
         self.conditions: dict[Callable[[RequestContext], bool], bool] = {}
-        self.think_values = ""
-        self.pictures: dict[str, str] = EMPTY_PICTURES
-        self.on_hosts = ""
-        self.kept_name: Literal["stored", "configured", "none"] = "none"
-        self.models: list[internal.CatalogueRow] = []
-        self.kept_models: list[internal.CatalogueRow] = []
-        self.sent: Mapping[str, msgspec.Raw] = NOTHING
         self.warnings: list[str] = []
-        self.running: list[internal.RunningInstance] = []
-        self.asked = internal.AskedName(text="", trimmed="", display="", full="")
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> str:
-            # Called for unset attributes only. `now` is set for a token, so reading it is cheap.
-            if name == "now":
-                return utc_text(time.time_ns())
-            raise AttributeError(f"{name} is not known yet", name=name, obj=self)
 
     @property
     def monotonic_ns(self) -> int:

@@ -69,6 +69,12 @@ class Starting(Protocol):
 SERVER_STREAM = "olgate.stream"
 """The ASGI extension that holds the server's Starting, and a Push for the last part."""
 
+Whole: TypeAlias = Callable[[int], bytes | None]
+"""Returns the whole body of a request if it is there, and has at most so many bytes; else None."""
+
+SERVER_BODY = "olgate.body"
+"""The ASGI extension that holds the server's Whole: most bodies arrive with their head."""
+
 Leaving: TypeAlias = Callable[[Callable[[], None] | None], None]
 """Takes the function that is called when the client leaves before its answer is complete."""
 
@@ -115,6 +121,29 @@ class AsgiClient:
     the headers of GET and no body.
     """
 
+    status: int | None = None
+    outcome = "cut"
+    """`complete`, `left` when the client was gone before that, else `cut`."""
+    is_started = False
+    is_gone = False
+    held_bytes = 0
+    """Bytes of its body that count as held (`bodies`)."""
+    is_event_stream = False
+    grant: Grant | None = None
+    """What its key may do, if the key has a name."""
+    admission: Callable[[], Awaitable[Any]] | None = None
+    """
+    What is asked last before the request is served, if its key has limits: returns the EdgeAnswer
+    that refuses it, or None.
+    """
+    pinned: str | None = None
+    """The name of the only host that may serve the request, None for any."""
+    served_by = ""
+    """The name of the host that serves it, which the answer's start tells; empty for none."""
+    _push: Push | None = None
+    _headers: tuple[tuple[bytes, bytes], ...] = ()
+    _early: asyncio.Future[None] | None = None
+
     def __init__(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
         """Speak over a server's `receive` and `send`; `record` gets the times and the kind."""
         scope[CLIENT] = self
@@ -122,10 +151,6 @@ class AsgiClient:
         self._send = send
         self.record = record
         self.extra_headers: ExtraHeaders = ((REQUEST_ID, record.id.encode("ascii")),)
-        self.status: int | None = None
-        self.outcome = "cut"
-        """`complete`, `left` when the client was gone before that, else `cut`."""
-        self._push: Push | None = None
         extensions = scope.get("extensions") or _NO_EXTENSIONS
         self._server_push: Push | None = extensions.get(SERVER_PUSH)
         self._server_answer: Answering | None = extensions.get(SERVER_ANSWER)
@@ -133,25 +158,16 @@ class AsgiClient:
         self._server_finish: Push | None
         self._server_start, self._server_finish = extensions.get(SERVER_STREAM, _NO_STREAM)
         self._server_leaving: Leaving | None = extensions.get(SERVER_LEAVING)
+        self._server_body: Whole | None = extensions.get(SERVER_BODY)
         self._is_head = scope["method"] == "HEAD"
-        self._headers: list[tuple[bytes, bytes]] = []
-        self.is_started = False
-        self.is_gone = False
-        self.held_bytes = 0
-        """Bytes of its body that count as held (`bodies`)."""
-        self.is_event_stream = False
-        self.grant: Grant | None = None
-        """What its key may do, if the key has a name."""
-        self.admission: Callable[[], Awaitable[Any]] | None = None
+
+    def whole_body(self, most: int) -> bytes | None:
         """
-        What is asked last before the request is served, if its key has limits: returns the
-        EdgeAnswer that refuses it, or None.
+        Return the whole body if it is there and has at most `most` bytes.
+
+        None if it has to be received, or the server can't tell.
         """
-        self.pinned: str | None = None
-        """The name of the only host that may serve the request, None for any."""
-        self.served_by = ""
-        """The name of the host that serves it, which the answer's start tells; empty for none."""
-        self._early: asyncio.Future[None] | None = None
+        return None if self._server_body is None else self._server_body(most)
 
     async def receive(self) -> Message:
         """Return the next message of the request: ASGI's `receive` for the application."""
@@ -220,7 +236,7 @@ class AsgiClient:
 
     def add_header(self, name: str, value: str) -> None:
         """Add a header to an answer that has not started yet."""
-        self._headers.append((name.encode("ascii"), value.encode("latin-1", "replace")))
+        self._headers += ((name.encode("ascii"), value.encode("latin-1", "replace")),)
 
     async def answer(self, status: int, content_type: bytes, body: bytes) -> None:
         """Send a whole answer."""
@@ -446,14 +462,16 @@ async def while_connected(
         client.leave()
         task.cancel()
 
-    def start() -> None:
-        nonlocal stop
-        if stop is None:
-            stop = client.watch(end, client.receive if incoming is None else incoming.rest)
-
     if incoming is None:
-        start()
+        stop = client.watch(end, client.receive)
     else:
+        rest = incoming.rest
+
+        def start() -> None:
+            nonlocal stop
+            if stop is None:
+                stop = client.watch(end, rest)
+
         incoming.when_read(start)
     try:
         await work

@@ -29,6 +29,13 @@ class Holder(Protocol):
     held_bytes: int
 
 
+class Sender(Holder, Protocol):
+    """A client whose body may be there."""
+
+    def whole_body(self, most: int) -> bytes | None:
+        """Return the whole body if it is there and has at most `most` bytes, else None."""
+
+
 class _Waiter(NamedTuple):
     client: Holder
     size: int
@@ -53,6 +60,22 @@ class Bodies:
     def waiting(self) -> int:
         """Return how many bodies wait for room."""
         return len(self._waiters)
+
+    def whole(self, client: Sender) -> bytes | None:
+        """
+        Return the client's body if it is there and has room, as most have; count it as `receive`.
+
+        None if it has to be received.
+        """
+        if self._waiters:
+            return None
+        body = client.whole_body(min(self._limit, self._total - self.used))
+        if body:
+            self._holders += 1
+            size = len(body)
+            self.used += size
+            client.held_bytes = size
+        return body
 
     async def receive(self, receive: Receive, client: Holder) -> bytes:
         """

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from .asgi import SERVER_ANSWER, SERVER_BODY, SERVER_LEAVING, SERVER_PUSH, SERVER_STREAM
 from .outlet import Outlet
 
 _Headers = Iterable[tuple[bytes, bytes]]
@@ -95,6 +96,16 @@ class Cycle(RequestResponseCycle):
             self.more_body = False
             self._has_news = True
 
+    def extensions(self, outlet: Outlet) -> dict[str, Any]:
+        """Return the ASGI extensions of the request, whose answer `outlet` writes."""
+        return {
+            SERVER_PUSH: outlet.push,
+            SERVER_ANSWER: self.answer,
+            SERVER_STREAM: (self.start, self.finish),
+            SERVER_LEAVING: self.when_left,
+            SERVER_BODY: self.whole_body,
+        }
+
     # -- the request ------------------------------------------------------------------------------
 
     def take_body(self, piece: bytes) -> None:
@@ -142,6 +153,27 @@ class Cycle(RequestResponseCycle):
         self._has_news = True
         if self._event is not None:
             self._event.set()
+
+    def whole_body(self, most: int) -> bytes | None:
+        """
+        Return the body if all of it is there and has at most `most` bytes.
+
+        None if it must be received: it may be longer, be awaited, or be cut.
+        """
+        body = self.body
+        if (
+            self.more_body
+            or not self._has_news
+            or self.disconnected
+            or self.response_complete
+            or len(body) > most
+        ):
+            return None
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        self._has_news = False
+        self.body = b""
+        return bytes(body)
 
     async def receive(self) -> Any:
         """Return the next part of the body, or that there is nobody any more: ASGI's `receive`."""

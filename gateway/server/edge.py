@@ -42,6 +42,7 @@ from .asgi import (
     REFUSED,
     REQUEST_ID,
     SERVER_ANSWER,
+    SERVER_BODY,
     SERVER_PUSH,
     SERVER_STREAM,
     Answering,
@@ -158,8 +159,8 @@ class Edge:
             record.client = address[0]
         if self._inspector is not None:
             receive, send = self._inspector.begin(scope, record, receive, send, SERVER_PUSH)
-            # A whole answer is kept as it is sent.
-            for extension in (SERVER_ANSWER, SERVER_STREAM):
+            # What is whole is kept as it is sent and received.
+            for extension in (SERVER_ANSWER, SERVER_BODY, SERVER_STREAM):
                 scope.get("extensions", {}).pop(extension, None)
         client = AsgiClient(scope, receive, send, record)
         if self._traffic is not None:

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..settings.schema import LimitSettings, PortSettings
 from ..wire.writing import JSON
-from .asgi import PORT, SERVER_ANSWER, SERVER_LEAVING, SERVER_PUSH, SERVER_STREAM, Scope
+from .asgi import PORT, Scope
 from .cycle import Cycle
 from .dialects import error_body, is_mounted
 from .heads import Head, Known, heads_of
@@ -299,12 +299,7 @@ class ClientHttp(HttpToolsProtocol):
             keep_alive=keep_alive,
             body=body,
         )
-        scope["extensions"] = {
-            SERVER_PUSH: outlet.push,
-            SERVER_ANSWER: cycle.answer,
-            SERVER_STREAM: (cycle.start, cycle.finish),
-            SERVER_LEAVING: cycle.when_left,
-        }
+        scope["extensions"] = cycle.extensions(outlet)
         if self.port is not None:
             scope[PORT] = self.port
         unanswered = self._unanswered

@@ -19,6 +19,8 @@ class Parameter:
     name: str
     annotation: str
     has_default: bool
+    is_by_name: bool = False
+    """Whether it can't be passed by place."""
 
     @property
     def takes_absent(self) -> bool:
@@ -103,7 +105,7 @@ def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef, file: str) -> Signa
         for index, item in enumerate(positional)
     ]
     parameters += [
-        Parameter(item.arg, _text(item.annotation), default is not None)
+        Parameter(item.arg, _text(item.annotation), default is not None, is_by_name=True)
         for item, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     ]
     return Signature(

@@ -104,9 +104,9 @@ def _v1_model(source: lmstudio.V1Model) -> internal.HostModel:
         size_bytes=UNSET if size_bytes is None else size_bytes,
         parameters=UNSET if params_string is None else params_string,
         max_context_length=UNSET if max_context_length is None else max_context_length,
-        sees=transforms.stated_vision(vision=vision, adapter=has_vision_adapter),
+        sees=transforms.stated_vision(vision, has_vision_adapter),
         uses_tools=UNSET if trained_for_tool_use is None else trained_for_tool_use,
-        reasoning_options=transforms.reasoning_options(capabilities=capabilities),
+        reasoning_options=transforms.reasoning_options(capabilities),
         reasoning_default=UNSET if default is None else default,
         variants=UNSET if variants is None else variants,
         selected_variant=UNSET if selected_variant is None else selected_variant,
@@ -159,9 +159,7 @@ def _v0_model(source: lmstudio.V0Model) -> internal.HostModel:
         uses_tools=transforms.lists_tool_use(capabilities)
         if capabilities is not UNSET and capabilities is not None
         else UNSET,
-        instances=transforms.v0_instances(
-            id=source.id, state=state, context_length=loaded_context_length
-        ),
+        instances=transforms.v0_instances(source.id, state, loaded_context_length),
     )
 
 

@@ -36,7 +36,7 @@ def message(source: internal.IdentifiedMessage) -> openai.RequestMessage:
     tool_name = source.tool_name
     return openai.RequestMessage(
         role=source.role,
-        content=transforms.message_content(text=content, images=images),
+        content=transforms.message_content(content, images),
         tool_calls=[tool_call(item) for item in tool_calls] if tool_calls is not UNSET else UNSET,
         tool_call_id=tool_call_id,
         name=tool_name,
@@ -95,7 +95,7 @@ def finished_tool_call(source: internal.AssembledToolCall) -> ollama.ResponseToo
         function=ollama.ResponseToolCallFunction(
             index=source.index,
             name=source.name,
-            arguments=transforms.to_arguments(name=source.name, text=source.arguments),
+            arguments=transforms.to_arguments(source.name, source.arguments),
         ),
     )
 
@@ -106,7 +106,7 @@ def model_entry(source: internal.CatalogueRow, context: RequestContext) -> opena
         id=source.name,
         object="model",
         created=transforms.unix_seconds(source.modified_at),
-        owned_by=transforms.owner_of(name=source.name, answers=context.settings.answers.openai),
+        owned_by=transforms.owner_of(source.name, context.settings.answers.openai),
     )
 
 

@@ -14,7 +14,7 @@ async def plan(request: None, run: Run) -> Outcome:
     """What happens for a request of `post /api/blobs/{digest}`."""
     context = run.context
     # specs/mappings/blobs.yaml:6: check
-    if not transforms.is_digest(digest=context.path.digest):
+    if not transforms.is_digest(context.path.digest):
         raise Refusal(400, "invalid digest format")
     # specs/mappings/blobs.yaml:8: do
     await steps.look_for_blob(run, digest=context.path.digest)

@@ -83,15 +83,11 @@ def nothing_answer(request: ollama.ChatRequest, context: RequestContext) -> olla
         message=ollama.ResponseMessage(role="assistant", content=""),
         done=True,
         done_reason="length",
-        total_duration=transforms.elapsed_ns(since=context.started_ns, until=context.monotonic_ns),
-        load_duration=transforms.elapsed_ns(since=context.started_ns, until=context.monotonic_ns),
-        prompt_eval_count=transforms.prompt_count(
-            reported=0, messages=UNSET if messages is None else messages
-        ),
+        total_duration=transforms.elapsed_ns(context.started_ns, context.monotonic_ns),
+        load_duration=transforms.elapsed_ns(context.started_ns, context.monotonic_ns),
+        prompt_eval_count=transforms.prompt_count(0, UNSET if messages is None else messages),
         prompt_eval_cached_count=0,
-        prompt_eval_duration=transforms.elapsed_ns(
-            since=context.started_ns, until=context.monotonic_ns
-        ),
+        prompt_eval_duration=transforms.elapsed_ns(context.started_ns, context.monotonic_ns),
     )
 
 
@@ -101,7 +97,7 @@ def chat_request(
     """Call `chat`: the body for `post /v1/chat/completions`."""
     messages = request.messages
     items = (
-        transforms.conversation(messages=messages, made=context.model.made)
+        transforms.conversation(messages, context.model.made)
         if messages is not UNSET and messages is not None
         else UNSET
     )
@@ -167,10 +163,10 @@ def chat_request(
         top_logprobs=UNSET if value_2 is None else value_2,
         response_format=response_format_value,
         reasoning_effort=transforms.reasoning_effort(
-            think=think,
-            options=context.model.reasoning_options,
-            default=context.model.reasoning_default,
-            architecture=context.model.architecture,
+            think,
+            context.model.reasoning_options,
+            context.model.reasoning_default,
+            context.model.architecture,
         ),
     )
 
@@ -333,9 +329,7 @@ class ChatStream:
         """Return the last frame."""
         tool_calls = self.tool_calls
         function_call = self.function_call
-        items = transforms.finished_calls(
-            calls=tool_calls, tools=self._request.tools, older=function_call
-        )
+        items = transforms.finished_calls(tool_calls, self._request.tools, function_call)
         finish_reason = self.finish_reason
         prompt_tokens = self.prompt_tokens
         cached_tokens = self.cached_tokens
@@ -359,24 +353,19 @@ class ChatStream:
             if finish_reason is not UNSET
             else UNSET,
             total_duration=transforms.elapsed_ns(
-                since=self._context.started_ns, until=self._context.monotonic_ns
+                self._context.started_ns, self._context.monotonic_ns
             ),
-            load_duration=transforms.elapsed_ns(
-                since=self._context.started_ns, until=self._context.loaded_ns
-            ),
+            load_duration=transforms.elapsed_ns(self._context.started_ns, self._context.loaded_ns),
             prompt_eval_count=transforms.prompt_count(
-                reported=prompt_tokens,
-                messages=UNSET if self._request.messages is None else self._request.messages,
+                prompt_tokens, UNSET if self._request.messages is None else self._request.messages
             ),
             prompt_eval_cached_count=value if value is not UNSET else 0,
             prompt_eval_duration=transforms.elapsed_ns(
-                since=self._context.loaded_ns, until=self._context.first_event_ns
+                self._context.loaded_ns, self._context.first_event_ns
             ),
-            eval_count=transforms.count_or_deltas(
-                reported=eval_tokens, speech=speech, joined=self._context.joined_pieces
-            ),
+            eval_count=transforms.count_or_deltas(eval_tokens, speech, self._context.joined_pieces),
             eval_duration=transforms.elapsed_ns(
-                since=self._context.first_event_ns, until=self._context.monotonic_ns
+                self._context.first_event_ns, self._context.monotonic_ns
             ),
         )
 
@@ -388,13 +377,13 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     think = request.think
     model = request.model
     if (
-        await run.apart(lambda: transforms.is_no_think_value(think=think))
+        await run.apart(lambda: transforms.is_no_think_value(think))
         if run.is_large
-        else transforms.is_no_think_value(think=think)
+        else transforms.is_no_think_value(think)
     ):
         await steps.look_for_thinking(run, model=model)
     # specs/mappings/chat.yaml:9: check
-    problem = transforms.think_type_problem(think=think, supported=context.think_values)
+    problem = transforms.think_type_problem(think, context.think_values)
     if problem is not UNSET:
         raise Refusal(400, problem)
     # specs/mappings/chat.yaml:11: check
@@ -421,24 +410,24 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     # specs/mappings/chat.yaml:19: answer
     messages = request.messages
     keep_alive = request.keep_alive
-    if not messages and transforms.is_zero_duration(value=keep_alive):
+    if not messages and transforms.is_zero_duration(keep_alive):
         await steps.unload(run)
         return Answer(unload_answer(request, context))
     # specs/mappings/chat.yaml:22: check
     problem_2 = transforms.think_level_problem(
-        think=think,
-        capability=context.model.capabilities.thinking,
-        options=context.model.reasoning_options,
-        default=context.model.reasoning_default,
-        architecture=context.model.architecture,
+        think,
+        context.model.capabilities.thinking,
+        context.model.reasoning_options,
+        context.model.reasoning_default,
+        context.model.architecture,
     )
     if problem_2 is not UNSET:
         raise Refusal(400, problem_2)
     # specs/mappings/chat.yaml:24: need
-    if transforms.asks_to_think(think=think) and context.model.capabilities.thinking == "no":
+    if transforms.asks_to_think(think) and context.model.capabilities.thinking == "no":
         raise Refusal(400, f"{shown_quoted(shown(model))} does not support thinking")
     # specs/mappings/chat.yaml:27: check
-    problem_3 = transforms.typical_p_problem(options=request.options)
+    problem_3 = transforms.typical_p_problem(request.options)
     if problem_3 is not UNSET:
         raise Refusal(400, problem_3)
     # specs/mappings/chat.yaml:29: need
@@ -452,9 +441,7 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
-    options = transforms.with_defaults(
-        options=options, made=value, policy=context.settings.answers.defaults
-    )
+    options = transforms.with_defaults(options, value, context.settings.answers.defaults)
     # specs/mappings/chat.yaml:38: answer
     num_ctx = options.num_ctx
     if not messages:
@@ -462,14 +449,14 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
         return Answer(load_answer(request, context))
     # specs/mappings/chat.yaml:42: check
     format_ = request.format
-    problem_4 = transforms.format_problem(format=format_)
+    problem_4 = transforms.format_problem(format_)
     if problem_4 is not UNSET:
         raise Refusal(500, problem_4, is_late=True)
     # specs/mappings/chat.yaml:44: answer
     num_predict = options.num_predict
     stream = request.stream
     if (
-        transforms.is_no_token(number=num_predict)
+        transforms.is_no_token(num_predict)
         if num_predict is not UNSET and num_predict is not None
         else UNSET
     ) is True:
@@ -480,16 +467,16 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
         )
     # specs/mappings/chat.yaml:48: do
     if (
-        await run.apart(lambda: transforms.has_other_role(messages=messages))
+        await run.apart(lambda: transforms.has_other_role(messages))
         if run.is_large
-        else transforms.has_other_role(messages=messages)
+        else transforms.has_other_role(messages)
     ):
         await steps.warn_of_roles(run, messages=messages)
     # specs/mappings/chat.yaml:51: do
     if (
-        await run.apart(lambda: transforms.have_refused_image(messages=messages))
+        await run.apart(lambda: transforms.have_refused_image(messages))
         if run.is_large
-        else transforms.have_refused_image(messages=messages)
+        else transforms.have_refused_image(messages)
     ):
         await steps.convert_pictures(run, messages=messages)
     # specs/mappings/chat.yaml:54: do

@@ -17,14 +17,14 @@ async def plan(request: ollama.CopyRequest, run: Run) -> Outcome:
     context = run.context
     # specs/mappings/copy.yaml:6: check
     source = request.source
-    if not transforms.is_legal_name(model=source):
+    if not transforms.is_legal_name(source):
         raise Refusal(400, f"source {shown_quoted(shown(source))} is invalid")
     # specs/mappings/copy.yaml:8: check
     destination = request.destination
-    if not transforms.is_legal_name(model=destination):
+    if not transforms.is_legal_name(destination):
         raise Refusal(400, f"destination {shown_quoted(shown(destination))} is invalid")
     # specs/mappings/copy.yaml:10: answer
-    if transforms.is_same_name(source=source, destination=destination):
+    if transforms.is_same_name(source, destination):
         return Answer(None)
     # specs/mappings/copy.yaml:12: model
     name = shown(source)

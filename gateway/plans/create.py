@@ -68,27 +68,27 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
     """What happens for a request of `post /api/create`."""
     context = run.context
     # specs/mappings/create.yaml:6: check
-    problem = transforms.typical_p_problem(options=request.parameters)
+    problem = transforms.typical_p_problem(request.parameters)
     if problem is not UNSET:
         raise Refusal(400, problem)
     # specs/mappings/create.yaml:8: check
     files = request.files
-    problem_2 = transforms.files_problem(files=files)
+    problem_2 = transforms.files_problem(files)
     if problem_2 is not UNSET:
         raise Refusal(400, problem_2)
     # specs/mappings/create.yaml:10: check
     draft_files = request.draft_files
-    problem_3 = transforms.files_problem(files=draft_files)
+    problem_3 = transforms.files_problem(draft_files)
     if problem_3 is not UNSET:
         raise Refusal(400, problem_3)
     # specs/mappings/create.yaml:12: refuse
     adapters = request.adapters
-    if transforms.holds_any(files=adapters):
+    if transforms.holds_any(adapters):
         raise Refusal(400, "LoRA adapters are no longer supported")
     # specs/mappings/create.yaml:14: check
     license = request.license
     problem_4 = (
-        transforms.licence_problem(license=license)
+        transforms.licence_problem(license)
         if license is not UNSET and license is not None
         else UNSET
     )
@@ -96,43 +96,41 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
         raise Refusal(400, problem_4)
     # specs/mappings/create.yaml:16: check
     draft_quantize = request.draft_quantize
-    problem_5 = transforms.draft_problem(quantize=draft_quantize, files=draft_files)
+    problem_5 = transforms.draft_problem(draft_quantize, draft_files)
     if problem_5 is not UNSET:
         raise Refusal(400, problem_5)
     # specs/mappings/create.yaml:18: check
     model = request.model
     name_2 = request.name
-    if not transforms.is_some_legal_name(model=model, name=name_2):
+    if not transforms.is_some_legal_name(model, name_2):
         raise Refusal(400, "invalid model name")
     # specs/mappings/create.yaml:20: check
-    problem_6 = transforms.file_types_problem(files=files)
+    problem_6 = transforms.file_types_problem(files)
     if problem_6 is not UNSET:
         raise Refusal(400, problem_6)
     # specs/mappings/create.yaml:22: check
     quantize = request.quantize
     quantization = request.quantization
     from_ = request.from_
-    problem_7 = transforms.quantize_problem(
-        quantize=quantize, older=quantization, draft=draft_quantize, source=from_, files=files
-    )
+    problem_7 = transforms.quantize_problem(quantize, quantization, draft_quantize, from_, files)
     if problem_7 is not UNSET:
         raise Refusal(400, problem_7)
     # specs/mappings/create.yaml:24: check
-    problem_8 = transforms.source_problem(source=from_, files=files)
+    problem_8 = transforms.source_problem(from_, files)
     if problem_8 is not UNSET:
         raise Refusal(400, problem_8, is_late=True)
     # specs/mappings/create.yaml:26: check
-    problem_9 = transforms.source_name_problem(source=from_)
+    problem_9 = transforms.source_name_problem(from_)
     if problem_9 is not UNSET:
         raise Refusal(400, problem_9, is_late=True)
     # specs/mappings/create.yaml:28: refuse
-    if transforms.holds_any(files=files):
+    if transforms.holds_any(files):
         raise Refusal(
             501,
             "models can't be made of files: LM Studio takes none; import them there, then create from the model",
         )
     # specs/mappings/create.yaml:30: refuse
-    if transforms.holds_any(files=draft_files):
+    if transforms.holds_any(draft_files):
         raise Refusal(
             501,
             "models can't be made of files: LM Studio takes none; import them there, then create from the model",
@@ -151,17 +149,17 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
         raise Refusal(400, "unknown type", is_late=True)
     # specs/mappings/create.yaml:40: check
     info = request.info
-    problem_10 = transforms.info_problem(info=info)
+    problem_10 = transforms.info_problem(info)
     if problem_10 is not UNSET:
         raise Refusal(400, problem_10, is_late=True)
     # specs/mappings/create.yaml:42: check
     template = request.template
-    problem_11 = transforms.template_problem(template=template)
+    problem_11 = transforms.template_problem(template)
     if problem_11 is not UNSET:
         raise Refusal(400, problem_11, is_late=True)
     # specs/mappings/create.yaml:44: check
     messages = request.messages
-    problem_12 = transforms.stored_messages_problem(messages=messages)
+    problem_12 = transforms.stored_messages_problem(messages)
     if problem_12 is not UNSET:
         raise Refusal(400, problem_12)
     # specs/mappings/create.yaml:46: decode

@@ -20,10 +20,10 @@ async def plan(request: ollama.DeleteRequest, run: Run) -> Outcome:
     # specs/mappings/delete.yaml:6: check
     model = request.model
     name_2 = request.name
-    if not transforms.is_some_name(model=model, name=name_2):
+    if not transforms.is_some_name(model, name_2):
         raise Refusal(400, "model is required")
     # specs/mappings/delete.yaml:8: check
-    problem = transforms.illegal_name_problem(model=model, name=name_2)
+    problem = transforms.illegal_name_problem(model, name_2)
     if problem is not UNSET:
         raise Refusal(400, problem)
     # specs/mappings/delete.yaml:10: do

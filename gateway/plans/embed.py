@@ -79,11 +79,11 @@ def embed_response(
     return ollama.EmbedResponse(
         model=model if model is not UNSET and model is not None else "",
         embeddings=transforms.unit_vectors(
-            data=response.data, dimensions=UNSET if dimensions is None else dimensions, input=input_
+            response.data, UNSET if dimensions is None else dimensions, input_
         ),
-        total_duration=transforms.elapsed_ns(since=context.started_ns, until=context.monotonic_ns),
-        load_duration=transforms.elapsed_ns(since=context.started_ns, until=context.loaded_ns),
-        prompt_eval_count=transforms.input_count(reported=prompt_tokens, input=input_)
+        total_duration=transforms.elapsed_ns(context.started_ns, context.monotonic_ns),
+        load_duration=transforms.elapsed_ns(context.started_ns, context.loaded_ns),
+        prompt_eval_count=transforms.input_count(prompt_tokens, input_)
         if input_ is not UNSET and input_ is not None
         else UNSET,
     )
@@ -96,7 +96,7 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
     input_ = request.input
     model = request.model
     problem = (
-        transforms.early_input_problem(input=input_, model=model)
+        transforms.early_input_problem(input_, model)
         if input_ is not UNSET and input_ is not None
         else UNSET
     )
@@ -119,9 +119,7 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
         raise Refusal(404, f"model {shown_quoted(shown(model))} not found, try pulling it first")
     # specs/mappings/embed.yaml:14: check
     problem_2 = (
-        transforms.input_problem(input=input_)
-        if input_ is not UNSET and input_ is not None
-        else UNSET
+        transforms.input_problem(input_) if input_ is not UNSET and input_ is not None else UNSET
     )
     if problem_2 is not UNSET:
         raise Refusal(400, problem_2)
@@ -129,20 +127,18 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
     if context.model.capabilities.embedding == "no":
         raise Refusal(400, f"{shown_quoted(shown(model))} does not support embeddings")
     # specs/mappings/embed.yaml:18: check
-    problem_3 = transforms.typical_p_problem(options=request.options)
+    problem_3 = transforms.typical_p_problem(request.options)
     if problem_3 is not UNSET:
         raise Refusal(400, problem_3)
     # specs/mappings/embed.yaml:20: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
-    options = transforms.with_defaults(
-        options=options, made=value, policy=context.settings.answers.defaults
-    )
+    options = transforms.with_defaults(options, value, context.settings.answers.defaults)
     # specs/mappings/embed.yaml:24: answer
     keep_alive = request.keep_alive
     num_ctx = options.num_ctx
-    if transforms.is_empty_input(input=input_):
+    if transforms.is_empty_input(input_):
         await steps.load(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
         return Answer(load_answer(request))
     # specs/mappings/embed.yaml:28: do

@@ -92,16 +92,14 @@ async def plan(request: ollama.EmbeddingRequest, run: Run) -> Outcome:
     if context.model.capabilities.embedding == "no":
         raise Refusal(400, f"{shown_quoted(shown(model))} does not support embeddings")
     # specs/mappings/embeddings.yaml:15: check
-    problem = transforms.typical_p_problem(options=request.options)
+    problem = transforms.typical_p_problem(request.options)
     if problem is not UNSET:
         raise Refusal(400, problem)
     # specs/mappings/embeddings.yaml:17: decode
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
-    options = transforms.with_defaults(
-        options=options, made=value, policy=context.settings.answers.defaults
-    )
+    options = transforms.with_defaults(options, value, context.settings.answers.defaults)
     # specs/mappings/embeddings.yaml:21: answer
     prompt = request.prompt
     keep_alive = request.keep_alive

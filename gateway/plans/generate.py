@@ -92,15 +92,11 @@ def nothing_answer(
         response="",
         done=True,
         done_reason="length",
-        total_duration=transforms.elapsed_ns(since=context.started_ns, until=context.monotonic_ns),
-        load_duration=transforms.elapsed_ns(since=context.started_ns, until=context.monotonic_ns),
-        prompt_eval_count=transforms.prompt_text_count(
-            reported=0, prompt=UNSET if prompt is None else prompt, system=""
-        ),
+        total_duration=transforms.elapsed_ns(context.started_ns, context.monotonic_ns),
+        load_duration=transforms.elapsed_ns(context.started_ns, context.monotonic_ns),
+        prompt_eval_count=transforms.prompt_text_count(0, UNSET if prompt is None else prompt, ""),
         prompt_eval_cached_count=0,
-        prompt_eval_duration=transforms.elapsed_ns(
-            since=context.started_ns, until=context.monotonic_ns
-        ),
+        prompt_eval_duration=transforms.elapsed_ns(context.started_ns, context.monotonic_ns),
     )
 
 
@@ -124,10 +120,10 @@ def untemplated_request(
     return openai.CompletionRequest(
         model=context.model.request_key,
         prompt=transforms.untemplated_prompt(
-            raw=raw,
-            architecture=context.model.architecture,
-            prompt=UNSET if prompt is None else prompt,
-            suffix=UNSET if suffix is None else suffix,
+            raw,
+            context.model.architecture,
+            UNSET if prompt is None else prompt,
+            UNSET if suffix is None else suffix,
         ),
         stream=True,
         stream_options=openai.StreamOptions(include_usage=True),
@@ -154,10 +150,10 @@ def templated_request(
     system = request.system
     images = request.images
     items = transforms.prompt_as_messages(
-        prompt=UNSET if prompt is None else prompt,
-        system=UNSET if system is None else system,
-        images=images,
-        made=context.model.made,
+        UNSET if prompt is None else prompt,
+        UNSET if system is None else system,
+        images,
+        context.model.made,
     )
     temperature = options.temperature
     top_p = options.top_p
@@ -218,10 +214,10 @@ def templated_request(
         top_logprobs=UNSET if value is None else value,
         response_format=response_format_value,
         reasoning_effort=transforms.reasoning_effort(
-            think=think,
-            options=context.model.reasoning_options,
-            default=context.model.reasoning_default,
-            architecture=context.model.architecture,
+            think,
+            context.model.reasoning_options,
+            context.model.reasoning_default,
+            context.model.architecture,
         ),
     )
 
@@ -330,25 +326,21 @@ class UntemplatedStream:
             if finish_reason is not UNSET
             else UNSET,
             total_duration=transforms.elapsed_ns(
-                since=self._context.started_ns, until=self._context.monotonic_ns
+                self._context.started_ns, self._context.monotonic_ns
             ),
-            load_duration=transforms.elapsed_ns(
-                since=self._context.started_ns, until=self._context.loaded_ns
-            ),
+            load_duration=transforms.elapsed_ns(self._context.started_ns, self._context.loaded_ns),
             prompt_eval_count=transforms.prompt_text_count(
-                reported=prompt_tokens,
-                prompt=UNSET if self._request.prompt is None else self._request.prompt,
-                system=UNSET if self._request.system is None else self._request.system,
+                prompt_tokens,
+                UNSET if self._request.prompt is None else self._request.prompt,
+                UNSET if self._request.system is None else self._request.system,
             ),
             prompt_eval_cached_count=value if value is not UNSET else 0,
             prompt_eval_duration=transforms.elapsed_ns(
-                since=self._context.loaded_ns, until=self._context.first_event_ns
+                self._context.loaded_ns, self._context.first_event_ns
             ),
-            eval_count=transforms.count_or_number(
-                reported=eval_tokens, counted=deltas, joined=self._context.joined_pieces
-            ),
+            eval_count=transforms.count_or_number(eval_tokens, deltas, self._context.joined_pieces),
             eval_duration=transforms.elapsed_ns(
-                since=self._context.first_event_ns, until=self._context.monotonic_ns
+                self._context.first_event_ns, self._context.monotonic_ns
             ),
         )
 
@@ -521,25 +513,21 @@ class TemplatedStream:
             if finish_reason is not UNSET
             else UNSET,
             total_duration=transforms.elapsed_ns(
-                since=self._context.started_ns, until=self._context.monotonic_ns
+                self._context.started_ns, self._context.monotonic_ns
             ),
-            load_duration=transforms.elapsed_ns(
-                since=self._context.started_ns, until=self._context.loaded_ns
-            ),
+            load_duration=transforms.elapsed_ns(self._context.started_ns, self._context.loaded_ns),
             prompt_eval_count=transforms.prompt_text_count(
-                reported=prompt_tokens,
-                prompt=UNSET if self._request.prompt is None else self._request.prompt,
-                system=UNSET if self._request.system is None else self._request.system,
+                prompt_tokens,
+                UNSET if self._request.prompt is None else self._request.prompt,
+                UNSET if self._request.system is None else self._request.system,
             ),
             prompt_eval_cached_count=value if value is not UNSET else 0,
             prompt_eval_duration=transforms.elapsed_ns(
-                since=self._context.loaded_ns, until=self._context.first_event_ns
+                self._context.loaded_ns, self._context.first_event_ns
             ),
-            eval_count=transforms.count_or_deltas(
-                reported=eval_tokens, speech=speech, joined=self._context.joined_pieces
-            ),
+            eval_count=transforms.count_or_deltas(eval_tokens, speech, self._context.joined_pieces),
             eval_duration=transforms.elapsed_ns(
-                since=self._context.first_event_ns, until=self._context.monotonic_ns
+                self._context.first_event_ns, self._context.monotonic_ns
             ),
             tool_calls=[shared.finished_tool_call(item) for item in items]
             if items is not UNSET
@@ -554,13 +542,13 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     think = request.think
     model = request.model
     if (
-        await run.apart(lambda: transforms.is_no_think_value(think=think))
+        await run.apart(lambda: transforms.is_no_think_value(think))
         if run.is_large
-        else transforms.is_no_think_value(think=think)
+        else transforms.is_no_think_value(think)
     ):
         await steps.look_for_thinking(run, model=model)
     # specs/mappings/generate.yaml:9: check
-    problem = transforms.think_type_problem(think=think, supported=context.think_values)
+    problem = transforms.think_type_problem(think, context.think_values)
     if problem is not UNSET:
         raise Refusal(400, problem)
     # specs/mappings/generate.yaml:11: check
@@ -587,7 +575,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     # specs/mappings/generate.yaml:19: answer
     prompt = request.prompt
     keep_alive = request.keep_alive
-    if not prompt and transforms.is_zero_duration(value=keep_alive):
+    if not prompt and transforms.is_zero_duration(keep_alive):
         await steps.unload(run)
         return Answer(unload_answer(request, context))
     # specs/mappings/generate.yaml:22: refuse
@@ -599,19 +587,19 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         raise Refusal(400, "raw mode does not support template, system, or context")
     # specs/mappings/generate.yaml:24: check
     problem_2 = transforms.think_level_problem(
-        think=think,
-        capability=context.model.capabilities.thinking,
-        options=context.model.reasoning_options,
-        default=context.model.reasoning_default,
-        architecture=context.model.architecture,
+        think,
+        context.model.capabilities.thinking,
+        context.model.reasoning_options,
+        context.model.reasoning_default,
+        context.model.architecture,
     )
     if problem_2 is not UNSET:
         raise Refusal(400, problem_2)
     # specs/mappings/generate.yaml:26: need
-    if transforms.asks_to_think(think=think) and context.model.capabilities.thinking == "no":
+    if transforms.asks_to_think(think) and context.model.capabilities.thinking == "no":
         raise Refusal(400, f"{shown_quoted(shown(model))} does not support thinking")
     # specs/mappings/generate.yaml:29: check
-    problem_3 = transforms.typical_p_problem(options=request.options)
+    problem_3 = transforms.typical_p_problem(request.options)
     if problem_3 is not UNSET:
         raise Refusal(400, problem_3)
     # specs/mappings/generate.yaml:31: need
@@ -625,9 +613,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
-    options = transforms.with_defaults(
-        options=options, made=value, policy=context.settings.answers.defaults
-    )
+    options = transforms.with_defaults(options, value, context.settings.answers.defaults)
     # specs/mappings/generate.yaml:40: answer
     num_ctx = options.num_ctx
     if not prompt:
@@ -635,34 +621,34 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         return Answer(load_answer(request, context))
     # specs/mappings/generate.yaml:44: refuse
     format_ = request.format
-    if raw is True and transforms.asks_for_format(format=format_):
+    if raw is True and transforms.asks_for_format(format_):
         raise Refusal(
             501, "LM Studio has no structured output for raw prompts: leave out format, or raw"
         )
     # specs/mappings/generate.yaml:46: refuse
-    if suffix and transforms.asks_for_format(format=format_):
+    if suffix and transforms.asks_for_format(format_):
         raise Refusal(
             501, "LM Studio has no structured output for filling in: leave out format, or suffix"
         )
     # specs/mappings/generate.yaml:48: do
     images = request.images
     if (
-        await run.apart(lambda: transforms.has_refused_image(images=images))
+        await run.apart(lambda: transforms.has_refused_image(images))
         if run.is_large
-        else transforms.has_refused_image(images=images)
+        else transforms.has_refused_image(images)
     ):
         await steps.convert_pictures(run, images=images)
     # specs/mappings/generate.yaml:51: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
     # specs/mappings/generate.yaml:53: check
-    problem_4 = transforms.format_problem(format=format_)
+    problem_4 = transforms.format_problem(format_)
     if problem_4 is not UNSET:
         raise Refusal(500, problem_4, is_late=True)
     # specs/mappings/generate.yaml:55: answer
     num_predict = options.num_predict
     stream = request.stream
     if (
-        transforms.is_no_token(number=num_predict)
+        transforms.is_no_token(num_predict)
         if num_predict is not UNSET and num_predict is not None
         else UNSET
     ) is True:

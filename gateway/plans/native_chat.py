@@ -48,6 +48,6 @@ async def first(members: Members, run: Run) -> None:
     if context.model.capabilities.completion == "no":
         raise Refusal(400, f"{shown_quoted(context.asked.text)} does not support chat")
     # specs/mappings/native_chat.yaml:15: check
-    problem = transforms.native_chat_problem(made=context.model.made)
+    problem = transforms.native_chat_problem(context.model.made)
     if problem is not UNSET:
         raise Refusal(400, problem)

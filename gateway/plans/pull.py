@@ -33,7 +33,7 @@ async def plan(request: ollama.PullRequest, run: Run) -> Outcome:
     # specs/mappings/pull.yaml:6: check
     model = request.model
     name_2 = request.name
-    problem = transforms.pull_name_problem(model=model, name=name_2)
+    problem = transforms.pull_name_problem(model, name_2)
     if problem is not UNSET:
         raise Refusal(400, problem)
     # specs/mappings/pull.yaml:8: report

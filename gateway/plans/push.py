@@ -28,7 +28,7 @@ async def plan(request: ollama.PushRequest, run: Run) -> Outcome:
     # specs/mappings/push.yaml:6: check
     model = request.model
     name_2 = request.name
-    if not transforms.is_name_given(model=model, name=name_2):
+    if not transforms.is_name_given(model, name_2):
         raise Refusal(400, "model is required")
     # specs/mappings/push.yaml:8: report
     stream = request.stream

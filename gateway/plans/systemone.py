@@ -77,10 +77,10 @@ async def plan(request: ollama.SystemoneRequest, run: Run) -> Outcome:
     state = request.state
     questions = request.questions
     images = request.images
-    if not transforms.fits_decision(state=state, questions=questions, images=images):
+    if not transforms.fits_decision(state, questions, images):
         raise Refusal(413, "text and questions may have 64 KiB, and the request 32 MiB")
     # specs/mappings/systemone.yaml:10: check
-    problem = transforms.decision_problem(state=state, questions=questions)
+    problem = transforms.decision_problem(state, questions)
     if problem is not UNSET:
         raise Refusal(400, problem)
     # specs/mappings/systemone.yaml:12: model
@@ -102,9 +102,7 @@ async def plan(request: ollama.SystemoneRequest, run: Run) -> Outcome:
     if context.model.capabilities.decision == "no":
         raise Refusal(400, f"{shown_quoted(shown(model))} does not support decision")
     # specs/mappings/systemone.yaml:20: check
-    problem_2 = transforms.decision_images_problem(
-        images=images, sees=context.model.capabilities.vision
-    )
+    problem_2 = transforms.decision_images_problem(images, context.model.capabilities.vision)
     if problem_2 is not UNSET:
         raise Refusal(400, problem_2)
     # specs/mappings/systemone.yaml:22: do

@@ -22,10 +22,10 @@ def _summary(source: internal.CatalogueRow, context: RequestContext) -> ollama.M
     context_length_value: int | UnsetType = UNSET
     if context.settings.answers.stated_context == "reachable":
         context_length_value = transforms.reachable_context(
-            most=max_context_length,
-            instances=source.instances,
-            limit=context.settings.models.most_context,
-            policy=context.settings.models.context_policy,
+            max_context_length,
+            source.instances,
+            context.settings.models.most_context,
+            context.settings.models.context_policy,
         )
     else:
         context_length_value = listed_context_length

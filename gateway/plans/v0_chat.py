@@ -65,7 +65,7 @@ def request_messages(members: Members, context: RequestContext) -> Values:
     messages = members.get("messages", UNSET)
     return {
         "messages": transforms.passed_on_conversation(
-            messages=messages, made=context.model.made, pictures=context.pictures
+            messages, context.model.made, context.pictures
         )
         if messages is not UNSET
         else UNSET
@@ -87,9 +87,7 @@ def request_tools(members: Members, context: RequestContext) -> Values:
     tools = members.get("tools", UNSET)
     tool_choice = members.get("tool_choice", UNSET)
     return {
-        "tools": transforms.offered_tools(tools=tools, tool_choice=tool_choice)
-        if tools is not UNSET
-        else UNSET,
+        "tools": transforms.offered_tools(tools, tool_choice) if tools is not UNSET else UNSET,
         "tool_choice": transforms.tool_choice_word(tool_choice)
         if tool_choice is not UNSET
         else UNSET,
@@ -98,32 +96,32 @@ def request_tools(members: Members, context: RequestContext) -> Values:
 
 def opened_thinking(context: RequestContext) -> Rewriter:
     """What `opened_thinking` makes for one answer."""
-    return transforms.opened_thinking(template=context.model.template)
+    return transforms.opened_thinking(context.model.template)
 
 
 def opened_thinking_when(context: RequestContext) -> bool:
     """Whether `opened_thinking` is asked for."""
     reasoning_effort = context.sent.get("reasoning_effort", UNSET)
     return transforms.is_thinking_opened(
-        template=context.model.template,
-        reasons=context.model.capabilities.thinking,
-        tags=context.settings.answers.think_tags,
-        effort=reasoning_effort,
+        context.model.template,
+        context.model.capabilities.thinking,
+        context.settings.answers.think_tags,
+        reasoning_effort,
     )
 
 
 def watched_thinking(context: RequestContext) -> Rewriter:
     """What `watched_thinking` makes for one answer."""
     return transforms.watched_thinking(
-        template=context.model.template,
-        reasons=context.model.capabilities.thinking,
-        tags=context.settings.answers.think_tags,
+        context.model.template,
+        context.model.capabilities.thinking,
+        context.settings.answers.think_tags,
     )
 
 
 def sound_calls(context: RequestContext) -> Rewriter:
     """What `sound_calls` makes for one answer."""
-    return transforms.sound_calls(tools=context.tool_names, most=context.settings.limits.tool_calls)
+    return transforms.sound_calls(context.tool_names, context.settings.limits.tool_calls)
 
 
 async def first(members: Members, run: Run) -> None:
@@ -135,12 +133,12 @@ async def first(members: Members, run: Run) -> None:
     # specs/mappings/shared.yaml:302: do
     messages = members.get("messages", UNSET)
     if (
-        await run.apart(lambda: transforms.may_have_refused_url(raw=messages))
+        await run.apart(lambda: transforms.may_have_refused_url(messages))
         if run.is_large
-        else transforms.may_have_refused_url(raw=messages)
+        else transforms.may_have_refused_url(messages)
     ):
         await steps.convert_passed_pictures(run, raw=messages)
     # specs/mappings/shared.yaml:310: do
     tools = members.get("tools", UNSET)
-    if (transforms.offers_tools(tools=tools) if tools is not UNSET else UNSET) is True:
+    if (transforms.offers_tools(tools) if tools is not UNSET else UNSET) is True:
         await steps.note_tools(run, tools=tools)

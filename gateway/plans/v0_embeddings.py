@@ -22,11 +22,7 @@ def request_model(members: Members, context: RequestContext) -> Values:
 def answer_data(members: Members, context: RequestContext) -> Values:
     """Of the answer, replace `data`."""
     data = members.get("data", UNSET)
-    return {
-        "data": transforms.passed_on_vectors(
-            data=data, count=context.text_count, in_base64=context.in_base64
-        )
-    }
+    return {"data": transforms.passed_on_vectors(data, context.text_count, context.in_base64)}
 
 
 async def first(members: Members, run: Run) -> None:

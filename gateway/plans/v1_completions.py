@@ -94,7 +94,7 @@ def stream_stats(members: Members, context: RequestContext) -> Values:
 
 def sound_calls(context: RequestContext) -> Rewriter:
     """What `sound_calls` makes for one answer."""
-    return transforms.sound_calls(tools=context.tool_names, most=context.settings.limits.tool_calls)
+    return transforms.sound_calls(context.tool_names, context.settings.limits.tool_calls)
 
 
 async def first(members: Members, run: Run) -> None:

@@ -19,5 +19,5 @@ def instead(members: Members, context: RequestContext) -> Any:
     system = members.get("system", UNSET)
     tools = members.get("tools", UNSET)
     return openai.CountTokensAnswer(
-        input_tokens=transforms.estimated_tokens(messages=messages, system=system, tools=tools)
+        input_tokens=transforms.estimated_tokens(messages, system, tools)
     )

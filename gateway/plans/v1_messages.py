@@ -40,9 +40,7 @@ def request_messages(members: Members, context: RequestContext) -> Values:
     """Of the request, replace `messages`."""
     messages = members.get("messages", UNSET)
     return {
-        "messages": transforms.behind_made_turns(
-            messages=messages, made=context.model.made, pictures=context.pictures
-        )
+        "messages": transforms.behind_made_turns(messages, context.model.made, context.pictures)
         if messages is not UNSET
         else UNSET
     }
@@ -63,8 +61,8 @@ async def first(members: Members, run: Run) -> None:
     # specs/mappings/shared.yaml:302: do
     messages = members.get("messages", UNSET)
     if (
-        await run.apart(lambda: transforms.may_have_refused_url(raw=messages))
+        await run.apart(lambda: transforms.may_have_refused_url(messages))
         if run.is_large
-        else transforms.may_have_refused_url(raw=messages)
+        else transforms.may_have_refused_url(messages)
     ):
         await steps.convert_passed_pictures(run, raw=messages)

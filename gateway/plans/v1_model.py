@@ -17,7 +17,5 @@ def instead(members: Members, context: RequestContext) -> Any:
         id=context.asked.text,
         object="model",
         created=transforms.unix_seconds(context.model.modified_at),
-        owned_by=transforms.owner_of(
-            name=context.model.name, answers=context.settings.answers.openai
-        ),
+        owned_by=transforms.owner_of(context.model.name, context.settings.answers.openai),
     )

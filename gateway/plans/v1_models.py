@@ -19,7 +19,7 @@ def answer_data(members: Members, context: RequestContext) -> Values:
     data = members.get("data", UNSET)
     return {
         "data": appended(
-            transforms.dated_entries(data=data, models=context.models, now=context.now)
+            transforms.dated_entries(data, context.models, context.now)
             if data is not UNSET
             else UNSET,
             [shared.model_entry(item, context) for item in context.kept_models],
@@ -32,6 +32,4 @@ def instead(members: Members, context: RequestContext) -> Any:
     """The answer that is made here, absent where the request is passed on."""
     if not context.settings.answers.openai == "ollama":
         return UNSET
-    return openai.ListedModels(
-        object="list", data=transforms.ollama_model_list(models=context.models)
-    )
+    return openai.ListedModels(object="list", data=transforms.ollama_model_list(context.models))

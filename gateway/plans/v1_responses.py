@@ -30,7 +30,7 @@ def request_temperature(members: Members, context: RequestContext) -> Values:
     return {
         "temperature": temperature,
         "top_p": top_p,
-        "instructions": transforms.made_instructions(input=input_, made=made),
+        "instructions": transforms.made_instructions(input_, made),
         "max_output_tokens": transforms.positive_or_absent(num_predict)
         if num_predict is not UNSET
         else UNSET,
@@ -51,7 +51,7 @@ def request_text(members: Members, context: RequestContext) -> Values:
 def request_text_when(context: RequestContext) -> bool:
     """Whether `request_text` is asked for."""
     text = context.sent.get("text", UNSET)
-    return transforms.lacks_format(text=text)
+    return transforms.lacks_format(text)
 
 
 def request_input(members: Members, context: RequestContext) -> Values:
@@ -60,10 +60,7 @@ def request_input(members: Members, context: RequestContext) -> Values:
     previous_response_id = members.get("previous_response_id", UNSET)
     return {
         "input": transforms.behind_made_input(
-            input=input_,
-            previous_response_id=previous_response_id,
-            made=context.model.made,
-            pictures=context.pictures,
+            input_, previous_response_id, context.model.made, context.pictures
         )
         if input_ is not UNSET
         else UNSET
@@ -79,8 +76,8 @@ async def first(members: Members, run: Run) -> None:
     # specs/mappings/v1_responses.yaml:15: do
     input_ = members.get("input", UNSET)
     if (
-        await run.apart(lambda: transforms.may_have_refused_url(raw=input_))
+        await run.apart(lambda: transforms.may_have_refused_url(input_))
         if run.is_large
-        else transforms.may_have_refused_url(raw=input_)
+        else transforms.may_have_refused_url(input_)
     ):
         await steps.convert_passed_pictures(run, raw=input_)

@@ -63,20 +63,14 @@ class Run:
     `incoming` is the client's body if it is a file; it can be read once.
     """
 
-    __slots__ = (
-        "context",
-        "hints",
-        "host",
-        "incoming",
-        "is_large",
-        "lease",
-        "request",
-        "services",
-        "ticket",
-        "wanted",
-        "wants_stream",
-        "warnings",
-    )
+    # What most requests neither have nor read stays an attribute of the class: it costs nothing.
+    request: Any = None
+    """The decoded request."""
+    wants_stream: Callable[[Any], bool] | None = None
+    """Tells whether a request's answer is frames; None if that is never so."""
+    incoming: AsyncIterator[bytes] | None = None
+    wanted: Wanted | None = None
+    """What is stated of the model that the request makes."""
 
     def __init__(
         self, context: RequestContext, services: Services, ticket: Ticket | None = None
@@ -88,18 +82,11 @@ class Run:
         self.ticket = ticket
         """Where there are several hosts: how one of them is chosen."""
         self.lease: Lease | None = None
-        self.request: Any = None
-        """The decoded request."""
-        self.wants_stream: Callable[[Any], bool] | None = None
-        """Tells whether a request's answer is frames; None if that is never so."""
-        self.hints: list[tuple[str, str]] = []
-        """Headers for a refusal, with the known names most similar to an unknown one."""
-        self.incoming: AsyncIterator[bytes] | None = None
-        self.wanted: Wanted | None = None
-        """What is stated of the model that the request makes."""
-        self.warnings: list[str] = []
         self.is_large = False
         """Whether work on the whole request takes so long that others must not wait for it."""
+        self.hints: list[tuple[str, str]] = []
+        """Headers for a refusal, with the known names most similar to an unknown one."""
+        self.warnings: list[str] = []
 
     async def apart(
         self, translate: Callable[[Unpack[ValuesT]], TargetT], *values: *ValuesT

@@ -66,8 +66,6 @@ def _no_warning(_: str) -> None:
 class Lease:
     """One request's use of a model, from before the load until its answer has ended."""
 
-    slot: Home | None = None
-    """The home of which it has a slot; it may be set before `prepare` to one that is taken."""
     # What only a recovery sets.
     _refused_since: float | None = None
     _quiet_since = 0.0
@@ -80,6 +78,8 @@ class Lease:
         self._request = request
         self._readiness = readiness
         self._lifecycle = lifecycle
+        self.slot: Home | None = None
+        """The home of which it has a slot; it may be set before `prepare` to one that is taken."""
 
     @property
     def home(self) -> Home:

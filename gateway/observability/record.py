@@ -181,47 +181,37 @@ class Work(Protocol):
 
 
 class Record:
-    """
-    One request. Times are nanoseconds of the monotonic clock; None means not happened.
+    """One request. Times are nanoseconds of the monotonic clock; None means not happened."""
 
-    What has not happened is an attribute of the class: a request pays for what it has.
-    """
-
-    trace: Trace | None = None
-    client: str | None = None
-    """The client's address."""
-    kept: Kept | None = None
-    """The exchange as the inspector keeps it, None if it keeps none."""
-    key: str | None = None
-    """The name of the client's key, or its place in the list of those without; None if none."""
-    grant: Grant | None = None
-    """What counts the request for a key with a name."""
-    route: str | None = None
-    model: str | None = None
-    is_model_known = False
-    """Whether `model` is a model of a list, and not what a client made up."""
-    host: str | None = None
-    """The name of the host that serves the request, None until one is chosen."""
-    upstream: str | None = None
-    upstream_status: int | None = None
-    fault: str | None = None
-    first_ns: int | None = None
-    """When the first bytes of the body were sent."""
-    first_token_ns: int | None = None
-    """When LM Studio's first event of an answer arrived."""
-    queued_ns: int | None = None
-    """How long the request waited for its turn; None if it did not."""
-    read_ns: int | None = None
-    """When the request's body was read; set with `ready_ns`."""
-    ready_ns: int | None = None
-    """How long it took until the model was ready, its load included; None without a model."""
-    is_stream = False
-    tokens_in: int | None = None
-    tokens_out: int | None = None
-    estimated: tuple[str, ...] = ()
-    retries = 0
-    work: Work | None = None
-    """What is known of the request while its plan runs; None before and after."""
+    __slots__ = (
+        "client",
+        "estimated",
+        "events",
+        "fault",
+        "first_ns",
+        "first_token_ns",
+        "grant",
+        "host",
+        "id",
+        "is_model_known",
+        "is_stream",
+        "kept",
+        "key",
+        "model",
+        "observer",
+        "queued_ns",
+        "read_ns",
+        "ready_ns",
+        "retries",
+        "route",
+        "started_ns",
+        "tokens_in",
+        "tokens_out",
+        "trace",
+        "upstream",
+        "upstream_status",
+        "work",
+    )
 
     def __init__(self, observer: Observer | None = None, wanted_id: str = "") -> None:
         """Start the record; a client's id is used if it can be written on a line."""
@@ -231,8 +221,43 @@ class Record:
             self.id = f"{_PROCESS}-{next(_numbers):x}"
         self.started_ns = perf_counter_ns()
         self.observer = observer
+        self.trace: Trace | None = None
+        self.client: str | None = None
+        """The client's address."""
+        self.kept: Kept | None = None
+        """The exchange as the inspector keeps it, None if it keeps none."""
+        self.key: str | None = None
+        """The name of the client's key, or its place in the list of those without; None if none."""
+        self.grant: Grant | None = None
+        """What counts the request for a key with a name."""
+        self.route: str | None = None
+        self.model: str | None = None
+        self.is_model_known = False
+        """Whether `model` is a model of a list, and not what a client made up."""
+        self.host: str | None = None
+        """The name of the host that serves the request, None until one is chosen."""
+        self.upstream: str | None = None
+        self.upstream_status: int | None = None
+        self.fault: str | None = None
+        self.first_ns: int | None = None
+        """When the first bytes of the body were sent."""
+        self.first_token_ns: int | None = None
+        """When LM Studio's first event of an answer arrived."""
+        self.queued_ns: int | None = None
+        """How long the request waited for its turn; None if it did not."""
+        self.read_ns: int | None = None
+        """When the request's body was read; set with `ready_ns`."""
+        self.ready_ns: int | None = None
+        """How long it took until the model was ready, its load included; None without a model."""
+        self.is_stream = False
+        self.tokens_in: int | None = None
+        self.tokens_out: int | None = None
+        self.estimated: tuple[str, ...] = ()
+        self.retries = 0
         self.events = 0
         """The events of LM Studio's stream that have arrived: about one for each token."""
+        self.work: Work | None = None
+        """What is known of the request while its plan runs; None before and after."""
 
     def note_counts(
         self, names: Iterable[tuple[str, str, str]], answer: object, reported: object

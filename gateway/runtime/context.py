@@ -61,7 +61,8 @@ class RequestContext:
     `model` is set after that. `sent` are the members of a request that is passed on, as they came;
     `warnings` are sentences for its client; `conditions` are those of changes that were asked.
 
-    What a request has only sometimes is an attribute of the class until then: it costs nothing.
+    What most requests neither have nor read is an attribute of the class: it costs nothing. One
+    that every request reads is set, since Python finds it faster.
     """
 
     model: internal.CatalogueRow
@@ -75,7 +76,6 @@ class RequestContext:
     text_count = 0
     in_base64 = False
     tool_names: list[str] = _NO_NAMES
-    think_values = ""
     pictures: dict[str, str] = EMPTY_PICTURES
     on_hosts = ""
     kept_name: Literal["stored", "configured", "none"] = "none"
@@ -98,6 +98,7 @@ class RequestContext:
         self.user_agent = user_agent
         if path:
             self.path = PathValues(path)
+        self.think_values = ""
         self.upstream_url = settings.upstream.url
         self.started_ns = self.loaded_ns = self.first_event_ns = time.perf_counter_ns()
         self.conditions: dict[Callable[[RequestContext], bool], bool] = {}

@@ -7,7 +7,6 @@ These are records only. The relay acts on them, and knows nothing else about an 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -44,8 +43,7 @@ class Fold(Protocol[FrameT]):
         """Return the last frame, with the contents of all frames before it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """
     An answer without an upstream call: an object, plain text, or no body.
 
@@ -59,8 +57,7 @@ class Answer:
     is_streamed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StreamCall(Generic[ChunkT, FrameT]):
+class StreamCall(msgspec.Struct, Generic[ChunkT, FrameT], frozen=True):
     """
     An upstream call whose chunks become frames; `streamed` is the client's wish.
 
@@ -77,8 +74,7 @@ class StreamCall(Generic[ChunkT, FrameT]):
     streamed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FetchCall(Generic[SourceT, TargetT]):
+class FetchCall(msgspec.Struct, Generic[SourceT, TargetT], frozen=True):
     """An upstream call with one answer, and the translation of that answer."""
 
     method: str
@@ -88,8 +84,7 @@ class FetchCall(Generic[SourceT, TargetT]):
     translate: Callable[[SourceT], TargetT]
 
 
-@dataclass(frozen=True, slots=True)
-class Report(Generic[SourceT, TargetT]):
+class Report(msgspec.Struct, Generic[SourceT, TargetT], frozen=True):
     """
     Progress that is sent line by line; `streamed` is the client's wish.
 

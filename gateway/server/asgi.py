@@ -121,10 +121,7 @@ class AsgiClient:
     the headers of GET and no body.
     """
 
-    status: int | None = None
-    outcome = "cut"
-    """`complete`, `left` when the client was gone before that, else `cut`."""
-    is_started = False
+    # What most requests don't read is an attribute of the class: it costs nothing.
     is_gone = False
     held_bytes = 0
     """Bytes of its body that count as held (`bodies`)."""
@@ -136,13 +133,9 @@ class AsgiClient:
     What is asked last before the request is served, if its key has limits: returns the EdgeAnswer
     that refuses it, or None.
     """
-    pinned: str | None = None
-    """The name of the only host that may serve the request, None for any."""
     served_by = ""
     """The name of the host that serves it, which the answer's start tells; empty for none."""
-    _push: Push | None = None
     _headers: tuple[tuple[bytes, bytes], ...] = ()
-    _early: asyncio.Future[None] | None = None
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
         """Speak over a server's `receive` and `send`; `record` gets the times and the kind."""
@@ -160,6 +153,14 @@ class AsgiClient:
         self._server_leaving: Leaving | None = extensions.get(SERVER_LEAVING)
         self._server_body: Whole | None = extensions.get(SERVER_BODY)
         self._is_head = scope["method"] == "HEAD"
+        self.status: int | None = None
+        self.outcome = "cut"
+        """`complete`, `left` when the client was gone before that, else `cut`."""
+        self.is_started = False
+        self.pinned: str | None = None
+        """The name of the only host that may serve the request, None for any."""
+        self._push: Push | None = None
+        self._early: asyncio.Future[None] | None = None
 
     def whole_body(self, most: int) -> bytes | None:
         """

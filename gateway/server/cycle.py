@@ -18,7 +18,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from .asgi import SERVER_ANSWER, SERVER_BODY, SERVER_LEAVING, SERVER_PUSH, SERVER_STREAM
-from .outlet import Outlet
+from .outlet import Outlet, in_chunk
 
 _Headers = Iterable[tuple[bytes, bytes]]
 
@@ -54,16 +54,8 @@ class Cycle(RequestResponseCycle):
 
     logger = logging.getLogger("uvicorn.error")
     access_log = False
-    disconnected = False
-    response_started = False
-    response_complete = False
-    more_body = True
-    chunked_encoding = None
     expected_content_length = 0
-    _has_news = False
-    """Whether there is something that `receive` has not returned yet."""
     _event: asyncio.Event | None = None
-    _when_left: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -92,9 +84,13 @@ class Cycle(RequestResponseCycle):
         self.waiting_for_100_continue = expects
         self.keep_alive = keep_alive
         self.body: bytes | bytearray = body or b""  # type: ignore[assignment]  # mostly one piece
-        if body is not None:
-            self.more_body = False
-            self._has_news = True
+        self.more_body = body is None
+        self._has_news = body is not None
+        """Whether there is something that `receive` has not returned yet."""
+        # Set here and not for the class, which Python would search each time.
+        self.disconnected = self.response_started = self.response_complete = False
+        self.chunked_encoding = None
+        self._when_left: Callable[[], None] | None = None
 
     def extensions(self, outlet: Outlet) -> dict[str, Any]:
         """Return the ASGI extensions of the request, whose answer `outlet` writes."""
@@ -225,7 +221,7 @@ class Cycle(RequestResponseCycle):
         if self._must_send() or self.response_started or self.scope["http_version"] == "1.0":
             return False
         head = self._begin(status, headers)
-        chunk = _in_chunk(part)
+        chunk = in_chunk(part) if part else b""
         if is_last:
             chunk += _LAST_CHUNK
         self.transport.write_first(head, chunk)  # type: ignore[attr-defined]  # an Outlet
@@ -242,7 +238,7 @@ class Cycle(RequestResponseCycle):
         """
         if self._must_send() or not self.chunked_encoding or self.response_complete:
             return False
-        self.transport.write(_in_chunk(part) + _LAST_CHUNK)
+        self.transport.write(in_chunk(part) + _LAST_CHUNK if part else _LAST_CHUNK)
         self._complete()
         return True
 
@@ -309,7 +305,7 @@ class Cycle(RequestResponseCycle):
         if self.scope["method"] == "HEAD":
             self.expected_content_length = 0
         elif self.chunked_encoding:
-            data = _in_chunk(body)
+            data = in_chunk(body) if body else b""
             self.transport.write(data + _LAST_CHUNK if is_last else data)
         elif len(body) > self.expected_content_length:
             raise RuntimeError("Response content longer than Content-Length")
@@ -328,10 +324,6 @@ class Cycle(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
-
-
-def _in_chunk(part: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(part), part) if part else b""
 
 
 def _written(defaults: list[tuple[bytes, bytes]]) -> bytes:

@@ -16,6 +16,8 @@ _IN_CHUNKS = b"transfer-encoding: chunked\r\n\r\n"
 """The end of a head without a content length: uvicorn writes this header last."""
 _LINES = b"\r\ncontent-type: application/x-ndjson\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
+_SIZES = [b"%x\r\n" % size for size in range(512)]
+"""The first lines of short chunks, which most are: formatting one takes longer than the rest."""
 _RESET = struct.pack("ii", 1, 0)
 """The value of SO_LINGER with which a close resets the connection."""
 
@@ -30,7 +32,6 @@ class Outlet(asyncio.Transport):
 
     _flushing: asyncio.Handle
     _extra: ClassVar[dict[str, Any]] = {}
-    _head = b""
     _has_head = False
     _is_chunked = False
     _is_lines = False
@@ -43,6 +44,7 @@ class Outlet(asyncio.Transport):
         self._loop = loop
         self._transport = transport
         self._flow = flow
+        self._head = b""
 
     def write(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn writes nothing else
         """Write uvicorn's bytes: the first are the head, unless they only ask for the body."""
@@ -60,7 +62,7 @@ class Outlet(asyncio.Transport):
         else:
             self._has_head = True
             self._is_chunked = data.endswith(_IN_CHUNKS)
-            self._is_lines = self._is_chunked and _LINES in data
+            self._is_lines = self._is_chunked and data.find(_LINES) >= 0
             self._head = data
             self._flushing = self._loop.call_soon(self.flush)
 
@@ -72,7 +74,8 @@ class Outlet(asyncio.Transport):
     def write_first(self, head: bytes, chunk: bytes) -> None:
         """Write a head and the first chunk of the body, maybe the last one with it."""
         self._has_head = self._is_chunked = True
-        self._is_lines = _LINES in head
+        # Not `in`, for which Python tries first to read bytes as a number.
+        self._is_lines = head.find(_LINES) >= 0
         if not self._transport.is_closing():
             self._transport.write(head + (_by_lines(chunk) if self._is_lines else chunk))
 
@@ -86,7 +89,7 @@ class Outlet(asyncio.Transport):
         transport = self._transport
         if not (self._is_chunked and part) or self._flow.write_paused or transport.is_closing():
             return False
-        chunk = b"%x\r\n%b\r\n" % (len(part), part)
+        chunk = in_chunk(part)
         # A chunk of lines is split where it is written, as most are of one line.
         if self._head or (self._is_lines and part.count(b"\n") > 1):
             self.write(chunk)
@@ -144,6 +147,12 @@ class PlainOutlet(Outlet):
         super().close()
 
 
+def in_chunk(part: bytes) -> bytes:
+    """Return a part of a body, which is not empty, as HTTP frames it."""
+    size = len(part)
+    return (_SIZES[size] if size < len(_SIZES) else b"%x\r\n" % size) + part + b"\r\n"
+
+
 def _by_lines(data: bytes) -> bytes:
     """
     Return a chunk of several lines as one chunk for each.
@@ -151,13 +160,14 @@ def _by_lines(data: bytes) -> bytes:
     `data` is what uvicorn wrote: at most one chunk, and the last one after it or alone. Some
     clients in Node take each chunk for one line (docs/facts/ollama.md#stream-lines).
     """
-    if data in (b"", _LAST_CHUNK):
+    # A line, its chunk and the chunk's size have one line end each, and the last chunk has two.
+    if data.count(b"\n") <= (5 if data.endswith(_LAST_CHUNK) else 3):
         return data
     size, _, rest = data.partition(b"\r\n")
     body = rest[: int(size, 16)]
     lines = body.splitlines(keepends=True)
     if len(lines) < 2:
         return data
-    chunks = [b"%x\r\n%b\r\n" % (len(line), line) for line in lines]
+    chunks = [in_chunk(line) for line in lines]
     last = _LAST_CHUNK if data.endswith(b"\r\n" + _LAST_CHUNK) else b""
     return b"".join(chunks) + last

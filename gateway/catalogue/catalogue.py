@@ -237,10 +237,9 @@ class Catalogue:
 
         Raises UpstreamFailure if the host cannot be asked.
         """
-        text = name.strip()
-        if trust_loaded and (row := self._loaded(text)) is not None:
-            self._warnings.look_at(text, row)
+        if trust_loaded and (row := self.find_loaded(name)) is not None:
             return row
+        text = name.strip()
         if grammar.parse(text) is None:
             try:
                 view = await self._look(self._settings.catalogue_ttl_s)
@@ -258,8 +257,13 @@ class Catalogue:
             self._warnings.look_at(text, row)
         return row
 
-    def _loaded(self, text: str) -> internal.CatalogueRow | None:
-        """Return the row of a name if it was loaded in the last list, unless that is too old."""
+    def find_loaded(self, name: str) -> internal.CatalogueRow | None:
+        """
+        Return the row of a name if it was loaded in the last list, unless that is too old.
+
+        It is what `find` returns that trusts the list, without waiting for anything.
+        """
+        text = name.strip()
         view, ttl_s = self.view, self._settings.catalogue_ttl_s
         if view is None or (age_s := time.monotonic() - view.taken_at) > ttl_s * _TRUST_FACTOR:
             return None
@@ -268,6 +272,7 @@ class Catalogue:
             return None
         if age_s > ttl_s / 2:
             self.refresh_later()
+        self._warnings.look_at(text, row)
         return row
 
     def key_for(self, identifier: str) -> str | None:

@@ -96,7 +96,9 @@ class Relay:
             if not isinstance(body, list):
                 run.incoming = body
             elif endpoint.reader is not None:
-                request = await self._read(endpoint.reader, body, run)
+                request = self._read_now(endpoint.reader, body, run)
+                if request is IN_STEPS:
+                    request = await self._read_in_steps(endpoint.reader, body, run)
             run.request, run.wants_stream = request, endpoint.wants_stream
             if run.ticket is not None:
                 note_needs(run.ticket, request, endpoint.needs)
@@ -156,19 +158,31 @@ class Relay:
             if run.ticket is not None:
                 end(self._services.fleet, run.ticket)
 
-    async def _read(self, reader: BodyReader | UnreadBody, body: list[bytes], run: Run) -> Any:
-        """Take the whole body from the list, and return the request that it is."""
+    def _read_now(self, reader: BodyReader | UnreadBody, body: list[bytes], run: Run) -> Any:
+        """
+        Take the whole body from the list, and return the request that it is.
+
+        Returns IN_STEPS, and leaves the body in the list, where that takes too long.
+        """
+        if len(body[0]) > AT_ONCE:
+            return IN_STEPS
         limits = run.context.settings.limits
-        request: Any = IN_STEPS
-        if len(body[0]) <= AT_ONCE:
-            check_depth(body[0], limits)
-            request = reader.read(body[0])
-        if request is IN_STEPS:
-            run.is_large = True
-            size = len(body[0])
-            steps = read_in_steps(reader, body.pop(), limits)
-            request = await self._services.turns.run(steps, size)
-        body.clear()
+        check_depth(body[0], limits)
+        request = reader.read(body[0])
+        if request is not IN_STEPS:
+            body.clear()
+            check_counts(request, limits)
+        return request
+
+    async def _read_in_steps(
+        self, reader: BodyReader | UnreadBody, body: list[bytes], run: Run
+    ) -> Any:
+        """Do the same for a body of any size."""
+        limits = run.context.settings.limits
+        run.is_large = True
+        size = len(body[0])
+        steps = read_in_steps(reader, body.pop(), limits)
+        request = await self._services.turns.run(steps, size)
         check_counts(request, limits)
         return request
 

@@ -136,7 +136,9 @@ class Run:
             if place == "cloud" and not takes_cloud:
                 return "cloud"
         if self.ticket is None:
-            row = await self.services.catalogue.find(base, trust_loaded=trust_loaded)
+            row = self.host.catalogue.find_loaded(base) if trust_loaded else None
+            if row is None:
+                row = await self.services.catalogue.find(base)
         else:
             row = await self._choose(self.ticket, base, trust_loaded=trust_loaded)
         grant = context.grant

@@ -70,7 +70,7 @@ class Cycle(RequestResponseCycle):
         body: bytes | None = None,
     ) -> None:
         """
-        Take a request whose head is read.
+        Take a request whose head is read, and add what this server can do to its scope.
 
         `defaults` are headers of every answer. `expects` is whether the client waits for the word
         to send its body. `on_response` is called when the answer is complete. `body` is the whole
@@ -91,10 +91,7 @@ class Cycle(RequestResponseCycle):
         self.disconnected = self.response_started = self.response_complete = False
         self.chunked_encoding = None
         self._when_left: Callable[[], None] | None = None
-
-    def extensions(self, outlet: Outlet) -> dict[str, Any]:
-        """Return the ASGI extensions of the request, whose answer `outlet` writes."""
-        return {
+        scope["extensions"] = {
             SERVER_PUSH: outlet.push,
             SERVER_ANSWER: self.answer,
             SERVER_STREAM: (self.start, self.finish),

@@ -299,7 +299,6 @@ class ClientHttp(HttpToolsProtocol):
             keep_alive=keep_alive,
             body=body,
         )
-        scope["extensions"] = cycle.extensions(outlet)
         if self.port is not None:
             scope[PORT] = self.port
         unanswered = self._unanswered

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -91,11 +92,25 @@ def _answers_nothing(check: Check) -> _Inspector:
 
 
 def _fields(steps: list[tuple[str, _Inspector]]) -> _Inspector:
-    def fit(value: Any) -> bool:
-        for name, look in steps:
-            # Most fields of most requests are absent.
+    names, looks = zip(*steps, strict=True)
+    if len(names) == 1:
+        (name,), (only,) = names, looks
+
+        def fit_one(value: Any) -> bool:
             held = getattr(value, name)
-            if held is not UNSET and held is not None and not look(held):
+            return held is UNSET or held is None or only(held)
+
+        return fit_one
+    read = attrgetter(*names)
+    nothing = (UNSET,) * len(names)
+
+    def fit(value: Any) -> bool:
+        held = read(value)
+        # Most fields of most requests are absent.
+        if held == nothing:
+            return True
+        for each, look in zip(held, looks, strict=True):
+            if each is not UNSET and each is not None and not look(each):
                 return False
         return True
 

@@ -299,13 +299,17 @@ class Steps:
                     table, Subscript(FINAL, (Subscript(MAPPING, (STR, STR)),)), Literal({**words})
                 )
             )
+            empty = f"NO_{name.upper()}"
+            self._builder.module.constants.append(
+                ir.Constant(empty, Subscript(FINAL, (struct(kind),)), Call(struct(kind)))
+            )
             self._body.names.add(name)
             value = Call(
                 READ_LATE,
                 (
                     operand.code,
                     self._builder.decoder(kind),
-                    Call(struct(kind)),
+                    Name(empty),
                     Name(table),
                     Literal(step.status or 400),
                 ),

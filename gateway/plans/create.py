@@ -41,6 +41,7 @@ PARAMETERS_REFUSALS: Final[Mapping[str, str]] = {
     "num_thread": 'option "num_thread" must be of type integer',
     "draft_num_predict": 'option "draft_num_predict" must be of type integer',
 }
+NO_PARAMETERS: Final[ollama.Options] = ollama.Options()
 DECODE_OPTIONS: Final[msgspec.json.Decoder[ollama.Options]] = msgspec.json.Decoder(ollama.Options)
 
 
@@ -163,7 +164,7 @@ async def plan(request: ollama.CreateRequest, run: Run) -> Outcome:
     if problem_12 is not UNSET:
         raise Refusal(400, problem_12)
     # specs/mappings/create.yaml:46: decode
-    read_late(request.parameters, DECODE_OPTIONS, ollama.Options(), PARAMETERS_REFUSALS, 400)
+    read_late(request.parameters, DECODE_OPTIONS, NO_PARAMETERS, PARAMETERS_REFUSALS, 400)
     # specs/mappings/create.yaml:48: do
     await steps.look_for_source(run, source=from_)
     # specs/mappings/create.yaml:50: do

@@ -42,6 +42,7 @@ OPTIONS_REFUSALS: Final[Mapping[str, str]] = {
     "num_thread": 'option "num_thread" must be of type integer',
     "draft_num_predict": 'option "draft_num_predict" must be of type integer',
 }
+NO_OPTIONS: Final[ollama.Options] = ollama.Options()
 DECODE_OPTIONS: Final[msgspec.json.Decoder[ollama.Options]] = msgspec.json.Decoder(ollama.Options)
 DECODE_EMBEDDINGS_RESPONSE: Final[msgspec.json.Decoder[openai.EmbeddingsResponse]] = (
     msgspec.json.Decoder(openai.EmbeddingsResponse)
@@ -131,7 +132,7 @@ async def plan(request: ollama.EmbedRequest, run: Run) -> Outcome:
     if problem_3 is not UNSET:
         raise Refusal(400, problem_3)
     # specs/mappings/embed.yaml:20: decode
-    options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
+    options = read_late(request.options, DECODE_OPTIONS, NO_OPTIONS, OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(options, value, context.settings.answers.defaults)

@@ -118,16 +118,16 @@ class Relay:
                     if run.warnings:
                         self._send_warnings(run, client)
                     match outcome:
+                        case StreamCall():
+                            is_streamed = outcome.streamed
+                            await self._stream(outcome, request, run, client)
+                        case FetchCall():
+                            await self._fetch(outcome, run, client)
                         case Answer():
                             await self._answer(outcome, run, client, endpoint if keeps else None)
                         case Report():
                             is_streamed = True
                             await self._tell(outcome, client)
-                        case FetchCall():
-                            await self._fetch(outcome, run, client)
-                        case StreamCall():
-                            is_streamed = outcome.streamed
-                            await self._stream(outcome, request, run, client)
                     break
                 except UpstreamFailure as failure:
                     if not self._may_move(failure, outcome, run, client):

@@ -43,6 +43,7 @@ OPTIONS_REFUSALS: Final[Mapping[str, str]] = {
     "num_thread": 'option "num_thread" must be of type integer',
     "draft_num_predict": 'option "draft_num_predict" must be of type integer',
 }
+NO_OPTIONS: Final[ollama.Options] = ollama.Options()
 DECODE_OPTIONS: Final[msgspec.json.Decoder[ollama.Options]] = msgspec.json.Decoder(ollama.Options)
 DECODE_CHAT_COMPLETION_CHUNK: Final[msgspec.json.Decoder[openai.ChatCompletionChunk]] = (
     msgspec.json.Decoder(openai.ChatCompletionChunk)
@@ -438,7 +439,7 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     if tools and context.model.capabilities.tools == "no":
         raise Refusal(400, f"{context.asked.full} does not support tools")
     # specs/mappings/chat.yaml:34: decode
-    options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
+    options = read_late(request.options, DECODE_OPTIONS, NO_OPTIONS, OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(options, value, context.settings.answers.defaults)

@@ -43,6 +43,7 @@ OPTIONS_REFUSALS: Final[Mapping[str, str]] = {
     "num_thread": 'option "num_thread" must be of type integer',
     "draft_num_predict": 'option "draft_num_predict" must be of type integer',
 }
+NO_OPTIONS: Final[ollama.Options] = ollama.Options()
 DECODE_OPTIONS: Final[msgspec.json.Decoder[ollama.Options]] = msgspec.json.Decoder(ollama.Options)
 DECODE_COMPLETION_CHUNK: Final[msgspec.json.Decoder[openai.CompletionChunk]] = msgspec.json.Decoder(
     openai.CompletionChunk
@@ -610,7 +611,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     if suffix and context.model.capabilities.insert == "no":
         raise Refusal(400, f"{context.asked.full} does not support insert")
     # specs/mappings/generate.yaml:36: decode
-    options = read_late(request.options, DECODE_OPTIONS, ollama.Options(), OPTIONS_REFUSALS, 500)
+    options = read_late(request.options, DECODE_OPTIONS, NO_OPTIONS, OPTIONS_REFUSALS, 500)
     made = context.model.made
     value = made.parameters if made is not UNSET else UNSET
     options = transforms.with_defaults(options, value, context.settings.answers.defaults)

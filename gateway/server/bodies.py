@@ -69,7 +69,8 @@ class Bodies:
         """
         if self._waiters:
             return None
-        body = client.whole_body(min(self._limit, self._total - self.used))
+        room = self._total - self.used
+        body = client.whole_body(room if room < self._limit else self._limit)
         if body:
             self._holders += 1
             size = len(body)

@@ -265,9 +265,12 @@ class Cycle(RequestResponseCycle):
         parts = [STATUS_LINE[status], _written(self.default_headers)]
         is_closed = False
         for item in headers:
-            line = _lines.get(item) or _line_of(item)
-            if line.startswith(_FRAMING):
-                is_closed = self._note_framing(*item) or is_closed
+            line = _lines.get(item)
+            if line is None:
+                # What comes often says nothing of the framing.
+                line = _line_of(item)
+                if line.startswith(_FRAMING):
+                    is_closed = self._note_framing(*item) or is_closed
             parts.append(line)
         if not self.keep_alive and not is_closed:
             parts.append(_CLOSE)

@@ -150,7 +150,10 @@ class Edge:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        record = start_record(self._observer, header(scope, REQUEST_ID))
+        head = scope["headers"]
+        # A head that was judged before states no id: those are read anew for each request.
+        is_known = type(head) is Head and head.judged is not None
+        record = start_record(self._observer, "" if is_known else header(scope, REQUEST_ID))
         if self._observer is not None:
             self._observer.running_requests += 1
         if self._tracer is not None:

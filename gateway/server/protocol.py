@@ -55,6 +55,7 @@ class ClientHttp(HttpToolsProtocol):
     """The further port that the connection is of; None for the main one."""
     cycle: Cycle
     parser: Parser
+    scope: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Accept the arguments that uvicorn gives its protocols."""
@@ -188,7 +189,7 @@ class ClientHttp(HttpToolsProtocol):
         self.url = b""
         self.expect_100_continue = False
         self.headers = Head()
-        self.scope = cast("Any", self._new_scope(self.headers))
+        self.scope = self._new_scope(self.headers)
 
     def _new_scope(self, head: Head) -> dict[str, Any]:
         return {
@@ -234,7 +235,7 @@ class ClientHttp(HttpToolsProtocol):
 
     def _begin_request(self, parser: Parser) -> None:
         """Complete the scope, and start the request's application, or queue it."""
-        scope = cast("Any", self.scope)
+        scope = self.scope
         version = scope["http_version"] = parser.get_http_version()
         scope["method"] = parser.get_method().decode("ascii")
         url = self.url
@@ -260,7 +261,7 @@ class ClientHttp(HttpToolsProtocol):
         scope["path"] = known.path
         scope["raw_path"] = known.raw_path
         scope["query_string"] = known.query
-        self.scope = cast("Any", scope)
+        self.scope = scope
         self._body_left = known.length - len(body)
         if not self._body_left:
             self._last_scope = self.scope
@@ -285,7 +286,7 @@ class ClientHttp(HttpToolsProtocol):
 
     def _take_request(self, *, expects: bool, keep_alive: bool, body: bytes | None = None) -> None:
         """Start the request of the scope, or queue it; `body` is its whole body if it is there."""
-        scope = cast("Any", self.scope)
+        scope = self.scope
         kind = PlainOutlet if scope["http_version"] == "1.0" else Outlet
         outlet = kind(self.loop, self.transport, self.flow)
         last = self.cycle

@@ -32,21 +32,19 @@ def show_answer(request: ollama.ShowRequest, context: RequestContext) -> ollama.
     value_6 = made.parent if made is not UNSET else UNSET
     return ollama.ShowResponse(
         thinking=transforms.thinking_support(
-            capability=context.model.capabilities.thinking,
-            options=context.model.reasoning_options,
-            default=context.model.reasoning_default,
+            context.model.capabilities.thinking,
+            context.model.reasoning_options,
+            context.model.reasoning_default,
         ),
         license=transforms.joined_licences(value) if value is not UNSET else UNSET,
         modelfile=transforms.modelfile(
-            name=context.model.name, system=UNSET if system is None else system, made=made
+            context.model.name, UNSET if system is None else system, made
         ),
         parameters=transforms.parameters_text(
-            instances=context.model.instances,
-            made=value_3,
-            policy=context.settings.answers.show_num_ctx,
+            context.model.instances, value_3, context.settings.answers.show_num_ctx
         ),
-        template=transforms.template_hint(insert=context.model.capabilities.insert, made=value_4),
-        system=transforms.system_in_force(asked=system, made=value_5),
+        template=transforms.template_hint(context.model.capabilities.insert, value_4),
+        system=transforms.system_in_force(system, value_5),
         details=ollama.ModelDetails(
             parent_model=value_6 if value_6 is not UNSET else "",
             format=context.model.format,
@@ -57,12 +55,12 @@ def show_answer(request: ollama.ShowRequest, context: RequestContext) -> ollama.
         ),
         messages=[_turn(item) for item in value_2] if value_2 else UNSET,
         model_info=transforms.model_info(
-            row=context.model,
-            asked=context.asked.text,
-            user_agent=context.user_agent,
-            stated=context.settings.answers.stated_context,
-            limit=context.settings.models.most_context,
-            policy=context.settings.models.context_policy,
+            context.model,
+            context.asked.text,
+            context.user_agent,
+            context.settings.answers.stated_context,
+            context.settings.models.most_context,
+            context.settings.models.context_policy,
         ),
         capabilities=context.model.shown_capabilities
         if context.model.shown_capabilities

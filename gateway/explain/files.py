@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .asked import Answered, Asked, for_route
 from .curl import read_curl
@@ -54,10 +54,18 @@ def read_request(
     return for_route(route, text.strip().encode("utf-8", "surrogateescape"), where)
 
 
+_TOO_DEEP: Final = (
+    "{where} has lists or objects in each other to a depth that is not read here; the gateway "
+    "refuses such a body with 400"
+)
+
+
 def parse(text: str, where: str) -> Any:
     """Return what a text of JSON or YAML holds. Raises NotExplained."""
     try:
         return json.loads(text)
+    except RecursionError:
+        raise NotExplained(_TOO_DEEP.format(where=where)) from None
     except ValueError as problem:
         is_json = text.lstrip()[:1] in ("{", "[") and "# yaml" not in text[:200]
         if is_json and not Path(where).suffix.startswith(".y"):
@@ -71,6 +79,8 @@ def parse(text: str, where: str) -> Any:
         ) from None
     try:
         return yaml.YAML(typ="safe", pure=True).load(text)
+    except RecursionError:
+        raise NotExplained(_TOO_DEEP.format(where=where)) from None
     except yaml.error.YAMLError as problem:
         line = str(problem).splitlines()[0]
         raise NotExplained(f"{where} is neither JSON nor YAML: {line}") from None

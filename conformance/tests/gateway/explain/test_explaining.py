@@ -234,6 +234,7 @@ async def test_without_lm_studio_a_name_is_taken_for_a_model() -> None:
     ("given", "words", "sentence"),
     [
         ('{"model": 1', ("--route", "/api/chat"), "is not JSON"),
+        pytest.param("[" * 5000 + "]" * 5000, (), "in each other to a depth", id="deep"),
         ('{"model": "x"}', (), "holds a body and no route"),
         ('{"model": "x"}', ("--route", "api/chat"), "is not a path; write it as /api/chat"),
         ('{"model": "x"}', ("--route", "BREW /api/chat"), "BREW is not a method"),

@@ -6,7 +6,7 @@ exist, and chooses between several that match. Callers trim a name before they p
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -42,14 +42,28 @@ class Name:
     namespace: str
     model: str
     tag: str
-    display: str
+    display: str = field(init=False)
     """
     The shortest form, always with the tag: "llama3:latest". (docs/facts/ollama.md#name-display)
     """
-    full: str
+    full: str = field(init=False)
     """Every part: "registry.ollama.ai/library/llama3:latest"."""
-    folded: str
+    folded: str = field(init=False)
     """Equal for two names exactly if Ollama's lookup treats them as the same name."""
+
+    def __post_init__(self) -> None:
+        """Make its forms: a name that is remembered is asked for them again and again."""
+        display = f"{self.model}:{self.tag}"
+        full = f"{self.host}/{self.namespace}/{display}"
+        # With a host other than the default, even the default namespace is shown.
+        if self.host.lower() != DEFAULT_HOST:
+            display = full
+        elif self.namespace.lower() != DEFAULT_NAMESPACE:
+            display = f"{self.namespace}/{display}"
+        # The way to set a member of what is frozen.
+        object.__setattr__(self, "display", display)
+        object.__setattr__(self, "full", full)
+        object.__setattr__(self, "folded", full.lower())
 
 
 def parse(text: str) -> Name | None:
@@ -84,19 +98,7 @@ def _read(text: str) -> Name | None:
         and _MODEL.fullmatch(model)
         and _MODEL.fullmatch(tag)
     )
-    return _name(host, namespace, model, tag) if is_legal else None
-
-
-def _name(host: str, namespace: str, model: str, tag: str) -> Name:
-    """Return a name with its forms: a name that is remembered is asked for them again and again."""
-    full = f"{host}/{namespace}/{model}:{tag}"
-    display = f"{model}:{tag}"
-    # With a host other than the default, even the default namespace is shown.
-    if host.lower() != DEFAULT_HOST:
-        display = full
-    elif namespace.lower() != DEFAULT_NAMESPACE:
-        display = f"{namespace}/{display}"
-    return Name(host, namespace, model, tag, display, full, full.lower())
+    return Name(host, namespace, model, tag) if is_legal else None
 
 
 def filled(text: str) -> str:

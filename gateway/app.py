@@ -40,6 +40,7 @@ from .fleet.news import News
 from .health import Elsewhere, answer_health
 from .lean_imports import hide_modules
 from .observability import journal, metrics
+from .observability.inspector import Inspector
 from .observability.metrics import Metrics
 from .observability.tracing import open_tracer
 from .observability.traffic import Traffic
@@ -267,15 +268,7 @@ def create_app(
     console: Console | None = None
     if settings.routes.console:
         traffic = Traffic((HEALTH, metrics.PATH, *CONSOLE_PATHS))
-        shown = Snapshots(process.fleet, live, traffic, process.store)
-        console = Console(
-            shown,
-            live,
-            keys,
-            explainer=Jobs(),
-            inspector=inspector,
-            worker=worker,
-        )
+        console = _make_console(process, live, keys, traffic, inspector, worker)
         gates_of[COOKIE] = console.admission.note_session
         for route_of_page in console.routes():
             served.mount(*route_of_page)
@@ -305,6 +298,19 @@ def create_app(
         edge.when_draining.append(console.close)
         console.act_on(edge)
     return edge
+
+
+def _make_console(
+    process: Process,
+    live: LiveSettings,
+    keys: KeyGate,
+    traffic: Traffic,
+    inspector: Inspector | None,
+    worker: Worker | None,
+) -> Console:
+    """Return what serves the page, which shows and explains what the process does."""
+    shown = Snapshots(process.fleet, live, traffic, process.store)
+    return Console(shown, live, keys, explainer=Jobs(), inspector=inspector, worker=worker)
 
 
 def _lifespan(

@@ -113,7 +113,7 @@ class EventStream:
             if (ready := joiner.feed(b"")) and (pending := take_bytes(ready)) is not None:
                 await pending
             if not self._has_ended:
-                await self._exchange.push(take_joined)
+                await self._exchange.push(take_joined, joiner.alike)
             rest = b"" if self._has_ended else joiner.rest()
             if rest and (pending := take_bytes(rest)) is not None:
                 await pending

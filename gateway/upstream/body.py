@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
 from ..faults import FaultId, afresh
+from .alike import Alike
 
 AHEAD_BYTES = 128 * 1024
 """Bytes of a body that are buffered while nothing reads it; then the upstream has to wait."""
@@ -74,6 +75,7 @@ class AnswerBody:
         "_now",
         "_sink",
         "_waiter",
+        "alike",
         "waiting_since",
     )
 
@@ -83,6 +85,8 @@ class AnswerBody:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._sink: Sink | None = None
+        self.alike: Alike | None = None
+        """Takes received chunks that the sink need not see yet, while there is one."""
         self._waiter: asyncio.Future[Awaitable[None] | None] | None = None
         self._fault: TransportFault | None = None
         self._has_ended = False
@@ -106,9 +110,9 @@ class AnswerBody:
             await self._wait()
         return self._take_held()
 
-    async def push(self, sink: Sink) -> Awaitable[None] | None:
+    async def push(self, sink: Sink, alike: Alike | None = None) -> Awaitable[None] | None:
         """
-        Pass every piece to `sink` as it arrives, buffered bytes first.
+        Pass every piece to `sink` as it arrives, buffered bytes first; not what `alike` takes.
 
         Return the awaitable that `sink` returned; nothing more is read until `push` is called
         again. Return None at the body's end, or after `stop`. Raises TransportFault, and what
@@ -122,11 +126,11 @@ class AnswerBody:
                 raise afresh(self._fault)
             if self._has_ended:
                 return None
-            self._sink = sink
+            self._sink, self.alike = sink, alike
             try:
                 pending = await self._wait()
             finally:
-                self._sink = None
+                self._sink = self.alike = None
             if pending is not None:
                 return pending
 
@@ -172,17 +176,17 @@ class AnswerBody:
         try:
             pending = sink(data)
         except Exception as problem:
-            self._sink = None
+            self._sink = self.alike = None
             assert self._waiter is not None
             if not self._waiter.done():
                 self._waiter.set_exception(problem)
             return
         if pending is not None:
-            self._sink = None
+            self._sink = self.alike = None
             self._pause()
             self._wake(pending)
         elif self._is_stopped:
-            self._sink = None
+            self._sink = self.alike = None
             self._wake()
         else:
             # A local name, since an attribute would be looked up among the methods first.

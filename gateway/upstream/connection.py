@@ -308,12 +308,16 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, and pass on those of the body."""
-        if len(data) >= _FULL_READ_BYTES:
-            self._let_others()
         answer, body = self._answer, self._body
         if answer is None or body is None:
             self.wire.abort()
             return
+        if (alike := body.alike) is not None and alike.take(data):
+            now = self.now
+            body.waiting_since = now()
+            return
+        if len(data) >= _FULL_READ_BYTES:
+            self._let_others()
         fault = None
         try:
             answer.parser.feed_data(data)
@@ -333,6 +337,7 @@ class Connection(asyncio.Protocol):
             elif fault is None and self._head_bytes > MAX_HEAD_BYTES:
                 detail = f"malformed HTTP: a head of more than {MAX_HEAD_BYTES} bytes"
                 fault = TransportFault("bad_http", detail)
+        looked_at = [] if alike is None else answer.pieces.copy()
         if pieces := answer.pieces:
             whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
@@ -344,6 +349,8 @@ class Connection(asyncio.Protocol):
                     fault = TransportFault("bad_http", "a body that is not packed as stated")
             if whole:
                 body.take(whole)
+        if alike is not None and not alike.look(data, looked_at):
+            body.alike = None
         if answer.unpacker is not None and answer.is_complete and answer.is_cut and fault is None:
             fault = _cut_mid_stream()
         if fault is not None:

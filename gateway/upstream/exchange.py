@@ -13,6 +13,7 @@ from ..faults import FaultId, UpstreamFailure, shorten
 from ..observability.record import Call, KeptCall
 from ..settings.host_keys import UPSTREAM_KEYS, HostKeys
 from ..wire.lenient import BOM
+from .alike import Alike
 from .body import AnswerBody, Headers, Sink, TransportFault
 from .connection import Connection
 from .stated_errors import (
@@ -106,20 +107,25 @@ class Exchange:
             self.kept.received.add(data)
         return data
 
-    async def push(self, sink: Sink) -> None:
-        """Pass the rest of the body to `sink` as it arrives. Raises UpstreamFailure."""
+    async def push(self, sink: Sink, alike: Alike | None = None) -> None:
+        """
+        Pass the rest of the body to `sink` as it arrives, but for chunks that `alike` takes.
+
+        Raises UpstreamFailure.
+        """
         assert self._body is not None
         pending = None
         if not self._had_byte:
             first = await self.read()
             pending = sink(first) if first else None
         if self.kept is not None:
-            sink = self.kept.through(sink)
+            # It keeps bytes as they come.
+            sink, alike = self.kept.through(sink), None
         try:
             while True:
                 if pending is not None:
                     await pending
-                pending = await self._body.push(sink)
+                pending = await self._body.push(sink, alike)
                 if pending is None:
                     return
         except TransportFault as fault:

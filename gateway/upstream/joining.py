@@ -17,15 +17,15 @@ b'data: {"delta":{"content":"abc"}}\n\ndata: [DONE]\n\n'
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from ..wire.lenient import UNREADABLE
+from .alike import END, Alike, Kind
 
-_END: Final = b"\n\n"
 _DATA: Final = b"data: "
 _DONE: Final = b"[DONE]"
 _ERROR: Final = b"error"
@@ -47,13 +47,6 @@ def _patterns(names: tuple[str, ...]) -> tuple[tuple[bytes, ...], re.Pattern[byt
     return keys, re.compile(b"(?:" + either + rb')(?! ?(?:null|""|\[\]|\{\}))')
 
 
-class _Kind(NamedTuple):
-    """The bytes of an event before and after its text."""
-
-    before: bytes
-    after: bytes
-
-
 class Joiner:
     """
     Gathers the bytes of one event stream, and joins events on the way.
@@ -62,14 +55,17 @@ class Joiner:
     event is joined to the one before it only if both are the same but for one such text.
     """
 
-    __slots__ = ("_held", "_is_urgent", "_keys", "_last", "_says_more", "_size", "joined")
+    __slots__ = ("_held", "_is_urgent", "_kind_of", "_last", "_size", "alike", "joined")
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        self._keys, self._says_more = _patterns(names)
+        # No method: what this holds must not hold this.
+        self._kind_of = partial(_kind_of, *_patterns(names))
         self._held: list[bytes] = []
         self._size = 0
         self._last = b""
         self._is_urgent = False
+        self.alike = Alike(self._kind_of)
+        """Takes received chunks in place of `feed`, which must get all others."""
         self.joined = 0
         """How many pieces that are not empty have become part of another event."""
 
@@ -84,6 +80,8 @@ class Joiner:
         """Take the next bytes; return those that are to be decoded now, perhaps none."""
         # Every token of a paced answer passes here. `in` would take several times as long as
         # `find`: Python first tries to read the bytes as a number, and fails.
+        if self.alike.texts:
+            self._take_alike()
         seen = self._last + data
         if data:
             self._held.append(data)
@@ -94,8 +92,8 @@ class Joiner:
             return b""
         data = self._taken()
         # What follows is an event's beginning. A stream with other line ends has no such place.
-        end = data.rfind(_END) + len(_END)
-        if end < len(_END):
+        end = data.rfind(END) + len(END)
+        if end < len(END):
             return data
         left = data[end:]
         self._held.append(left)
@@ -106,9 +104,24 @@ class Joiner:
 
     def rest(self) -> bytes:
         """Return all that is left, to be decoded now."""
+        if self.alike.texts:
+            self._take_alike()
         data = self._taken()
-        end = data.rfind(_END) + len(_END)
-        return data if end < len(_END) else self._all_joined(data[:end]) + data[end:]
+        end = data.rfind(END) + len(END)
+        return data if end < len(END) else self._all_joined(data[:end]) + data[end:]
+
+    def _take_alike(self) -> None:
+        """Hold the events whose texts were kept: as one, or as they came if that says more."""
+        (before, after), texts = self.alike.drained()
+        close = after + END
+        whole = b"".join(texts)
+        if _is_text(whole):
+            self.joined += max(len(texts) - texts.count(b"") - 1, 0)
+        else:
+            whole = (close + before).join(texts)
+        self._held.append(before + whole + close)
+        self._size += len(before) + len(whole) + len(close)
+        self._last = b""
 
     def _taken(self) -> bytes:
         data = b"".join(self._held)
@@ -122,11 +135,11 @@ class Joiner:
         parts: list[bytes] = []
         at = misses = 0
         while at < len(data) and misses < _MISSES:
-            event_end = data.find(_END, at)
+            event_end = data.find(END, at)
             if event_end < 0:
                 # A third line end was behind the last event.
                 break
-            next_at = event_end + len(_END)
+            next_at = event_end + len(END)
             kind = self._kind_of(data[at:event_end])
             if kind is not None:
                 end = _guess_end(data, at, kind)
@@ -145,32 +158,14 @@ class Joiner:
         parts.append(data[at:])
         return b"".join(parts)
 
-    def _kind_of(self, event: bytes) -> _Kind | None:
-        """Return the kind of an event that says nothing but one text."""
-        if not event.startswith(_DATA) or _LF in event or _CR in event:
-            return None
-        for key in self._keys:
-            at = event.find(key)
-            text = _TEXT.match(event, at + len(key)) if at >= 0 else None
-            if text is None or not text[1]:
-                continue
-            before, after = event[: text.start(1)], event[text.end(1) :]
-            if after.find(key) >= 0:
-                # A repeated key: the last one counts, which is empty.
-                return None
-            if self._says_more.search(event, 0, at) or self._says_more.search(after):
-                continue
-            return _Kind(before, after)
-        return None
-
-    def _in_one(self, data: bytes, at: int, end: int, kind: _Kind) -> bytes | None:
+    def _in_one(self, data: bytes, at: int, end: int, kind: Kind) -> bytes | None:
         """Return the events between two places as one, or None if that is not the same answer."""
         before, after = kind
         lead = len(before)
         # No step of Python's own for an event. Every second line is what ends one, and is empty.
         lines = data[at:end].split(b"\n")[:-1:2]
         texts: list[bytes] = list(map(itemgetter(slice(lead, -len(after))), lines))
-        close = after + _END
+        close = after + END
         inside = (close + before).join(texts)
         is_whole = (
             at + lead + len(inside) + len(close) == end
@@ -185,31 +180,50 @@ class Joiner:
         return before + whole + close
 
 
-def _guess_end(data: bytes, at: int, kind: _Kind) -> int:
+def _kind_of(keys: tuple[bytes, ...], says_more: re.Pattern[bytes], event: bytes) -> Kind | None:
+    """Return the kind of an event that says nothing but one text."""
+    if not event.startswith(_DATA) or _LF in event or _CR in event:
+        return None
+    for key in keys:
+        at = event.find(key)
+        text = _TEXT.match(event, at + len(key)) if at >= 0 else None
+        if text is None or not text[1]:
+            continue
+        before, after = event[: text.start(1)], event[text.end(1) :]
+        if after.find(key) >= 0:
+            # A repeated key: the last one counts, which is empty.
+            return None
+        if says_more.search(event, 0, at) or says_more.search(after):
+            continue
+        return Kind(before, after)
+    return None
+
+
+def _guess_end(data: bytes, at: int, kind: Kind) -> int:
     """
     Return where a row of events ends that begins at a place, if no others are among them.
 
     Events of one kind come in a row, so its end is searched in halves.
     """
     low, high = at, len(data)
-    while (middle := data.find(_END, (low + high) // 2) + len(_END)) < high:
+    while (middle := data.find(END, (low + high) // 2) + len(END)) < high:
         if data.startswith(kind.before, middle):
             low = middle
         else:
             high = middle
     while low < high and data.startswith(kind.before, low):
-        low = data.find(_END, low) + len(_END)
+        low = data.find(END, low) + len(END)
     return low
 
 
-def _find_end(data: bytes, at: int, kind: _Kind) -> int:
+def _find_end(data: bytes, at: int, kind: Kind) -> int:
     """Return where a row of events ends that begins at a place: each of them is looked at."""
-    close = kind.after + _END
+    close = kind.after + END
     while data.startswith(kind.before, at):
         line_end = data.find(_LF, at)
         if not data.startswith(close, max(line_end - len(kind.after), at + len(kind.before))):
             break
-        at = line_end + len(_END)
+        at = line_end + len(END)
     return at
 
 

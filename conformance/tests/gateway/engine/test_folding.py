@@ -44,7 +44,7 @@ class Cut:
         self._pieces.clear()
         return rest
 
-    async def push(self, sink: Sink) -> None:
+    async def push(self, sink: Sink, _alike: object = None) -> None:
         while self._pieces and not self._has_ended:
             pending = sink(self._pieces.pop(0))
             if pending is not None:

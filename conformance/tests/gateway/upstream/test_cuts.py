@@ -98,7 +98,7 @@ class Body:
             raise UpstreamFailure("cut", fault="closed_mid_stream")
         return b""
 
-    async def push(self, sink: Sink) -> None:
+    async def push(self, sink: Sink, _alike: object = None) -> None:
         """Hand over all that is left."""
         while not self._is_stopped and (data := await self.read()):
             if (pending := sink(data)) is not None:

@@ -30,6 +30,8 @@ the gateway's end.
 
 _SOUND_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 _IN = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*([0-9]{1,12})')
+_COUNTED = b'_tokens"'
+_NAME_BYTES = len(b'"completion')
 _OUT = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*([0-9]{1,12})')
 _PROCESS = token_hex(3)
 _numbers = count(1)
@@ -283,6 +285,11 @@ class Record:
 
     def note_usage(self, ends: bytes) -> None:
         """Read LM Studio's counts from the first and last bytes of a passed-through answer."""
+        # A search for the name, and not by an expression at each of so many bytes.
+        if (at := ends.find(_COUNTED)) < 0:
+            self.tokens_in = self.tokens_out = None
+            return
+        ends = ends[max(at - _NAME_BYTES, 0) :]
         taken_in, given_out = _IN.findall(ends), _OUT.findall(ends)
         self.tokens_in = int(taken_in[-1]) if taken_in else None
         self.tokens_out = int(given_out[-1]) if given_out else None

@@ -18,7 +18,7 @@ from ..upstream.sse import FIELD_STARTS, Event, SseDecoder
 from ..upstream.stated_errors import describe_body, is_unknown_endpoint, read_error
 from ..wire.lenient import BOM, UNREADABLE
 from .cut_events import LONE_HALF, is_utf8, mended_body
-from .json_members import join_members, members_of
+from .json_members import join_members, members_of, strict_members_of
 
 _JSON_BYTES = 1024 * 1024
 """Most bytes of an inference's answer that are held to check it; a longer one is not checked."""
@@ -26,6 +26,7 @@ _JSON_BYTES = 1024 * 1024
 _OF_THE_BYTES = (b"content-length", b"content-md5", b"digest", b"etag", b"last-modified")
 """Headers that describe a body's bytes, and are wrong once the body is changed."""
 
+_ERROR = "error"
 _ERROR_START = b'{"error":'
 _ERROR_START_BYTES = len(BOM) + len(_ERROR_START)
 _MOST_BLANKS = 1024
@@ -43,6 +44,8 @@ class Start(NamedTuple):
     failure: UpstreamFailure | None = None
     model: str = ""
     is_whole: bool = False
+    members: dict[str, msgspec.Raw] | None = None
+    """Those of a whole answer, if they were read already."""
 
 
 async def look_at(
@@ -87,7 +90,11 @@ async def look_at(
             raise UpstreamFailure(f"an answer of more than {limit} bytes", fault="bad_http")
         if len(body) >= limit and not start.startswith(b"<"):
             return Start(held)
-        return Start(held, model=_model_of(check_json(body), named_by), is_whole=True)
+        # One decode for all: that of vectors looks at megabytes.
+        members = strict_members_of(body.removeprefix(BOM))
+        if members is None or _ERROR in members:
+            members = members_of(check_json(body))
+        return Start([body], model=_model_in(members, named_by), is_whole=True, members=members)
     except UpstreamFailure as failure:
         if failure.fault in _WIRE_FAULTS:
             raise
@@ -133,7 +140,8 @@ async def _first_event(
     if may_be_error(events[0]):
         raise_error_event(events[0])
     is_checked = is_inference and events[0].data.startswith(b"{")
-    model = _model_of(check_json(events[0].data), named_by) if is_checked else ""
+    members = members_of(check_json(events[0].data)) if is_checked else None
+    model = _model_in(members, named_by)
     return Start(held, model=model)
 
 
@@ -172,7 +180,9 @@ def patch_answer(
                 break
     if not (is_changed or wanted):
         return start
-    members = members_of(body.removeprefix(BOM))
+    members = start.members
+    if members is None or body is not came:
+        members = members_of(body.removeprefix(BOM))
     if members is None:
         return start
     before = members
@@ -185,15 +195,14 @@ def patch_answer(
     body = join_members(members if after is None else after)
     answer.headers = [item for item in answer.headers if item[0] not in _OF_THE_BYTES]
     answer.headers.append((b"content-length", str(len(body)).encode("ascii")))
-    return start._replace(held=[body])
+    return start._replace(held=[body], members=None)
 
 
-def _model_of(body: bytes, named_by: tuple[str, ...]) -> str:
-    """Return the model that an answer names, "" when it names none."""
-    members = (members_of(body) or {}) if named_by else {}
+def _model_in(members: dict[str, msgspec.Raw] | None, named_by: tuple[str, ...]) -> str:
+    """Return the model that an answer of these members names, "" when it names none."""
     for name in named_by:
         try:
-            named = msgspec.json.decode(members.get(name, b"null"))
+            named = msgspec.json.decode((members or {}).get(name, b"null"))
         except UNREADABLE:
             continue
         if isinstance(named, str):

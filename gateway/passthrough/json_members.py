@@ -35,6 +35,14 @@ def members_of(body: bytes) -> dict[str, msgspec.Raw] | None:
         return split_members(body)
 
 
+def strict_members_of(body: bytes) -> dict[str, msgspec.Raw] | None:
+    """Return the members of a JSON object that any parser reads, None for anything else."""
+    try:
+        return _decode(body)
+    except UNREADABLE:
+        return None
+
+
 def split_members(body: bytes) -> dict[str, msgspec.Raw] | None:
     """
     Return the members of an object, None when the body is not an object.

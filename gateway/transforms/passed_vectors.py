@@ -10,6 +10,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from ..faults import UpstreamFailure
 from ..wire import float32
+from ..wire.apart import in_their_places, take_out
 from ..wire.lenient import UNREADABLE
 from .vectors import DIFFER
 
@@ -34,11 +35,7 @@ def passed_on_vectors(data: Raw | UnsetType, count: int, in_base64: bool) -> lis
     >>> bytes(passed_on_vectors(data, 1, True)[0])
     b'{"embedding":"AACAPwAAAL8=","index":0}'
     """
-    try:
-        items = _decode_members(b"null" if isinstance(data, UnsetType) else data)
-        vectors = [bytes(item[_EMBEDDING]) for item in items]
-    except (*UNREADABLE, KeyError):
-        raise _not_numbers() from None
+    items, vectors = _read(b"null" if isinstance(data, UnsetType) else bytes(data))
     if count and len(vectors) != count:
         raise UpstreamFailure(f"vectors for {len(vectors)} of {count} texts", fault="empty")
     is_changed = False
@@ -51,10 +48,25 @@ def passed_on_vectors(data: Raw | UnsetType, count: int, in_base64: bool) -> lis
         if in_base64 and not is_text:
             item[_EMBEDDING] = Raw(b'"' + b64encode(_packed(vector)) + b'"')
             is_changed = True
+    lists = [vector for vector in vectors if vector[:1] != b'"']
     # A list of numbers has nothing within that has commas of its own.
-    if len({vector.count(b",") for vector in vectors if vector[:1] != b'"'}) > 1:
+    if len(lists) > 1 and len({*map(float32.comma_count, lists)}) > 1:
         raise UpstreamFailure(DIFFER, fault="empty")
     return [Raw(msgspec.json.encode(item)) for item in items] if is_changed else UNSET
+
+
+def _read(data: bytes) -> tuple[list[dict[str, Raw]], list[bytes]]:
+    """Return the members of each item, and the vectors, which are not decoded with them."""
+    rest, lists = take_out(data, _EMBEDDING.encode())
+    try:
+        items = _decode_members(rest)
+        vectors = in_their_places([item[_EMBEDDING] for item in items], lists)
+        if vectors is None:
+            items = _decode_members(data)
+            vectors = [bytes(item[_EMBEDDING]) for item in items]
+    except (*UNREADABLE, KeyError):
+        raise _not_numbers() from None
+    return items, vectors
 
 
 def _packed(vector: bytes) -> bytes:

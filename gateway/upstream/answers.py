@@ -37,7 +37,7 @@ TakeEvents: TypeAlias = Callable[[list[Event]], Awaitable[None] | None]
 """Takes events at once. The caller must await a returned awaitable before it passes more."""
 
 _SAMPLE_BYTES = 1024
-_LARGE = 32 * 1024
+_LARGE = 2 * 1024
 """Bytes of an answer from which on it pays to take the lists of numbers out first."""
 _ERROR = "error"
 _CORS = b"access-control-"

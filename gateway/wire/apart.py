@@ -9,6 +9,7 @@ fast, and one list is one step.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple, get_args, get_origin
 
@@ -85,13 +86,37 @@ def put_back(answer: msgspec.Struct, place: Place, lists: list[bytes]) -> bool:
 
     Returns False if they are not all there in their order, each once: then other members of that
     name were lists, or a name was written with escapes, and the answer must be decoded as it came.
+
+    A list is put back as the bytes that it is. As `Raw`, it would be copied to be read.
     """
+    items = getattr(answer, place.items)
+    values = in_their_places([getattr(item, place.field) for item in items], lists)
+    if values is None:
+        return False
+    for item, value in zip(items, values, strict=True):
+        setattr(item, place.field, value)
+    return True
+
+
+def in_their_places(values: Iterable[Raw], lists: list[bytes]) -> list[bytes] | None:
+    """
+    Return values of members of that name, each list that was taken out in its place.
+
+    Returns None if the lists are not all there in their order, each once, as `put_back` says.
+
+    >>> in_their_places([Raw(b"[0]"), Raw(b'"a"'), Raw(b"[1]")], [b"[0.5]", b"[7]"])
+    [b'[0.5]', b'"a"', b'[7]']
+    >>> in_their_places([Raw(b"[1]")], [b"[0.5]"]) is None
+    True
+    """
+    found: list[bytes] = []
     due = 0
-    for item in getattr(answer, place.items):
-        value = bytes(getattr(item, place.field))
+    for raw in values:
+        value = bytes(raw)
         if value[:1] == b"[" and value[1:-1].isdigit():
             if due == len(lists) or value != b"[%d]" % due:
-                return False
-            setattr(item, place.field, Raw(lists[due]))
+                return None
+            value = lists[due]
             due += 1
-    return due == len(lists)
+        found.append(value)
+    return found if due == len(lists) else None

@@ -1,5 +1,6 @@
 """Embedding: inputs and vectors."""
 
+import json
 import math
 
 import msgspec
@@ -14,6 +15,7 @@ from gateway.transforms import (
     input_problem,
     is_empty_input,
     only_vector,
+    passed_on_vectors,
     unit_vectors,
 )
 from gateway.types import openai
@@ -177,3 +179,36 @@ def test_vectors_have_length_one(vector: list[float], dimensions: int) -> None:
         )
     else:
         assert cut == found
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        (rb'{"embedding":[1,-0.5],"index":0}', ["AACAPwAAAL8="]),
+        (rb'{"embedding":[1]},{"embedding":"AACAPw=="}', ["AACAPw==", "AACAPw=="]),
+        (rb'{"embedding":[1]},{"embeddin\u0067":[1]}', ["AACAPw==", "AACAPw=="]),
+        (rb'{"embedding":[1],"more":{"embedding":[0.25]}}', ["AACAPw=="]),
+        (rb'{"embedding": [1] ,"note":"\"embedding\":[2]"}', ["AACAPw=="]),
+    ],
+    ids=["one", "a-text-already", "a-name-in-escapes", "one-within-another", "one-in-a-text"],
+)
+def test_vectors_that_are_passed_on_stay_in_their_places(items: bytes, expected: list[str]) -> None:
+    """They are taken out before the items are decoded, whatever else is called so."""
+    data = Raw(b"[%b]" % items)
+
+    found = passed_on_vectors(data, len(expected), in_base64=True)
+
+    assert isinstance(found, list)
+    decoded = [json.loads(bytes(item)) for item in found]
+    assert expected == [item["embedding"] for item in decoded]
+    others = [{**item, "embedding": 0} for item in json.loads(bytes(data))]
+    assert others == [{**item, "embedding": 0} for item in decoded]
+
+
+def test_vectors_of_different_lengths_are_not_passed_on() -> None:
+    """Clients put them into one table; one vector alone has the length that it has."""
+    data = Raw(b'[{"embedding":[1,2]},{"embedding":[3]}]')
+    with pytest.raises(UpstreamFailure, match="different lengths"):
+        passed_on_vectors(data, 2, in_base64=False)
+    one = Raw(b'[{"embedding":[1,2]}]')
+    assert passed_on_vectors(one, 1, in_base64=False) is UNSET

@@ -104,10 +104,10 @@ class Bench:
         return [each for each in self._targets if each.processes == 1 or streams >= MANY]
 
     def _measure_paced(self, streams: int) -> None:
-        tokens = self._size.tokens
+        size = self._size
+        # A long stream yields one first token only, and one at a time takes long.
+        tokens, cycles = (size.lone_tokens, size.lone_streams) if streams == 1 else (size.tokens, 1)
         servers.set_plan(self._standin, Plan(tokens=tokens, interval_s=PACE_S))
-        # One stream yields few first tokens, and costs little.
-        cycles = 2 if streams == 1 else 1
         found = self._rounds(
             self._several(streams), "stream", workers=streams, cycles=cycles, stagger_s=PACE_S * 7.5
         )

@@ -6,17 +6,16 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from conformance.bench import fleet, interpreter
+from conformance.bench import fleet, floors, interpreter
 from conformance.bench.moved import Change
 from conformance.bench.results import Results, Spread
 
 DIRECT = "direct"
-OWN = "olgate"
-FLOOR = "bare pass-through"
-HANDLER = "bare handler"
+OWN, FLOOR, HANDLER = floors.OWN, floors.PASSED, floors.HANDLER
 PLAIN = "straightforward"
 PAGE = Path("docs/performance.md")
 PICTURE = Path("docs/performance.svg")
@@ -30,6 +29,8 @@ def tables(results: Results) -> str:
     parts = [
         "### Targets",
         _target_table(results),
+        "### Floors: what olgate takes of the least possible, in this run",
+        _floor_table(results),
         "### Added time, streams paced at 50 tokens/s (ms: p50 / p90 / p99)",
         _paced_table(results),
         "### A wave: streams that all begin at once, time to the first token (ms: p50 / p90 / p99)",
@@ -176,14 +177,25 @@ def _paced_table(results: Results) -> str:
                 row.target + (" (in all)" if is_base else ""),
                 _added(row.first_token, None if is_base else base.first_token),
                 _added(row.token, None if is_base else base.token),
+                f"{row.first_token.count:,} / {row.token.count:,}",
             ]
         )
-    return _table(["streams", "server", "to the first token", "per token"], rows)
+    return _table(["streams", "server", "to the first token", "per token", "samples"], rows)
 
 
 def _wave_table(results: Results) -> str:
-    rows = [[str(row.streams), row.target, _added(row.first_token, None)] for row in results.waves]
-    return _table(["streams", "server", "to the first token, in all"], rows)
+    rows = [
+        [str(row.streams), row.target, _added(row.first_token, None), f"{row.first_token.count:,}"]
+        for row in results.waves
+    ]
+    return _table(["streams", "server", "to the first token, in all", "samples"], rows)
+
+
+def _more(spread: Spread, base: Spread, share: str) -> float:
+    """Return in ms how much later a share of samples is there than in another distribution."""
+    own: float = getattr(spread, share)
+    less: float = getattr(base, share)
+    return (own - less) / 1e6
 
 
 def _added(spread: Spread, base: Spread | None) -> str:
@@ -220,39 +232,96 @@ def _target_table(results: Results) -> str:
     burst = {row.target: row for row in results.burst}
     rows: list[list[str]] = []
 
-    def add(what: str, value: float, limit: float, *, is_least: bool = False) -> None:
-        is_met = value >= limit if is_least else value <= limit
-        sign = ">=" if is_least else "<="
-        rows.append([what, f"{sign} {limit:g}", f"{value:.2f}", "met" if is_met else "missed"])
-
+    add = partial(_add_target, rows)
     for streams in (16, 64):
         own, floor = paced.get((OWN, streams)), paced.get((FLOOR, streams))
         if own and floor:
             ratio = own.cpu_us_per_token / floor.cpu_us_per_token
-            add(f"CPU per paced token, {streams} streams, of the pass-through's", ratio, 1.1)
+            add(
+                f"CPU per paced token, {streams} streams, of the pass-through's",
+                ratio,
+                1.1,
+                floor=1,
+            )
     if OWN in burst and FLOOR in burst:
         ratio = burst[OWN].cpu_us / burst[FLOOR].cpu_us
-        add("CPU per burst token, of the pass-through's", ratio, 2.5)
+        add("CPU per burst token, of the pass-through's", ratio, 2.5, floor=1)
     if OWN in burst and PLAIN in burst:
         ratio = burst[OWN].per_cpu_s / burst[PLAIN].per_cpu_s
-        add("burst tokens/s, times the straightforward way's", ratio, 3, is_least=True)
+        least = burst[FLOOR].per_cpu_s / burst[PLAIN].per_cpu_s if FLOOR in burst else None
+        what = "burst tokens/s, times the straightforward way's"
+        add(what, ratio, 3, is_least=True, floor=least)
     for streams, share, limit in ((1, "p50", 2.0), (64, "p99", 20.0)):
         own, base = paced.get((OWN, streams)), paced.get((DIRECT, streams))
         if own and base:
-            added = getattr(own.first_token, share) - getattr(base.first_token, share)
-            add(f"added to the first token, {streams} streams, {share}, ms", added / 1e6, limit)
-    own, base = paced.get((OWN, 64)), paced.get((DIRECT, 64))
+            floor = paced.get((FLOOR, streams))
+            least = _more(floor.first_token, base.first_token, share) if floor else None
+            add(
+                f"added to the first token, {streams} streams, {share}, ms",
+                _more(own.first_token, base.first_token, share),
+                limit,
+                floor=least,
+                samples=own.first_token.count,
+            )
+    own, base, floor = (paced.get((name, 64)) for name in (OWN, DIRECT, FLOOR))
     if own and base:
-        added = (own.token.p99 - base.token.p99) / 1e6
-        add("added per token, 64 streams, p99, ms", added, 2)
+        add(
+            "added per token, 64 streams, p99, ms",
+            _more(own.token, base.token, "p99"),
+            2,
+            floor=_more(floor.token, base.token, "p99") if floor else None,
+            samples=own.token.count,
+        )
+    resident = {row.target: max(row.early, row.late) for row in results.memory}
     for row in results.memory:
         if row.target == OWN:
-            add(f"MiB resident, {row.streams} open streams", max(row.early, row.late), 150)
+            what = f"MiB resident, {row.streams} open streams"
+            add(what, resident[OWN], 150, floor=resident.get(FLOOR))
     if (more := fleet.added_ms(results.fleet, fleet.SHARED)) is not None:
         add(f"added by {fleet.HOSTS} hosts and Redis, p50, ms", more, fleet.MOST_MS)
     if results.start is not None:
         add("start to first answer, s", results.start.first_answer_s, 1)
-    return _table(["what", "target", "this run", ""], rows)
+    head = ["what", "target", "this run", "", FLOOR, "of that", "samples"]
+    return _table(head, rows)
+
+
+def _add_target(
+    rows: list[list[str]],
+    what: str,
+    value: float,
+    limit: float,
+    *,
+    is_least: bool = False,
+    floor: float | None = None,
+    samples: int = 0,
+) -> None:
+    """Add a row: what is to be reached, what was, and what the pass-through has of it."""
+    is_met = value >= limit if is_least else value <= limit
+    sign = ">=" if is_least else "<="
+    of_floor = f"{value / floor:.2f}x" if floor and floor > 0 else ""
+    rows.append(
+        [
+            what,
+            f"{sign} {limit:g}",
+            f"{value:.2f}",
+            "met" if is_met else "missed",
+            "" if floor is None else f"{floor:.2f}",
+            of_floor,
+            f"{samples:,}" if samples else "",
+        ]
+    )
+
+
+def _floor_table(results: Results) -> str:
+    rows = [
+        [each.what, each.name, _number(each.floor), _number(each.own), f"{each.ratio:.2f}x"]
+        for each in floors.floors(results)
+    ]
+    return _table(["what", "floor", "the floor's", "olgate's", "of the floor"], rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def _instruction_table(results: Results) -> str:

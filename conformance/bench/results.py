@@ -26,6 +26,8 @@ class Spread(msgspec.Struct, frozen=True):
     p90: float
     p99: float
     quantiles: list[float] = []
+    count: int = 0
+    """Of how many samples it is."""
 
     @staticmethod
     def of(samples: list[int]) -> Spread:
@@ -35,7 +37,13 @@ class Spread(msgspec.Struct, frozen=True):
         def at(share: float) -> float:
             return float(ordered[min(len(ordered) - 1, math.floor(share * len(ordered)))])
 
-        return Spread(at(0.5), at(0.9), at(0.99), [at((n + 0.5) / PLOTTED) for n in range(PLOTTED)])
+        return Spread(
+            at(0.5),
+            at(0.9),
+            at(0.99),
+            [at((n + 0.5) / PLOTTED) for n in range(PLOTTED)],
+            len(ordered),
+        )
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +120,9 @@ class Size(msgspec.Struct, frozen=True):
     rounds: int = 3
     wave_streams: int = 256
     tokens: int = TOKENS
+    lone_tokens: int = 10
+    """Of a stream that is alone: only many of them tell how long a first token takes."""
+    lone_streams: int = 40
     burst_cycles: int = 20
     request_cycles: int = 100
     memory_streams: int = 1000
@@ -126,6 +137,7 @@ QUICK = Size(
     rounds=1,
     wave_streams=32,
     tokens=50,
+    lone_streams=8,
     burst_cycles=5,
     request_cycles=15,
     memory_streams=100,

@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from conformance.bench import counts, fleet, instructions, report, servers, stalls
+from conformance.bench import counts, fleet, floors, instructions, report, servers, stalls
 from conformance.bench.dialect import STAMP, request
 from conformance.bench.fleet import FirstToken
 from conformance.bench.instructions import Counted
 from conformance.bench.measures import Bench
-from conformance.bench.results import Paced, Results, Size, Spread
+from conformance.bench.results import Cost, Paced, Results, Size, Spread
 from conformance.bench.servers import Target
 from conformance.bench.stalls import Stall
 from conformance.bench.standin import Plan
@@ -74,6 +74,38 @@ def test_tells_what_a_server_adds() -> None:
     told = report.tables(results)
     assert "1.00 / 2.00 / 4.00" in told
     assert "30.0 (1.50x)" in told
+
+
+def test_tells_each_floor_and_how_many_samples_a_figure_has() -> None:
+    """A token is held against the pass-through, a request of the gateway's own the handler."""
+    spread = Spread.of([1_000_000, 2_000_000, 3_000_000])
+    results = Results(
+        paced=[
+            paced(name, spread, cpu_us)
+            for name, cpu_us in (("direct", 1.0), (floors.PASSED, 20.0), ("olgate", 30.0))
+        ],
+        requests=[
+            Cost(target=name, task="tags", cpu_us=us, per_cpu_s=1.0, per_wall_s=1.0)
+            for name, us in ((floors.HANDLER, 100.0), ("olgate", 125.0))
+        ],
+        instructions=[
+            Counted(name, {"/api/tags": own, "embed 1 text": own})
+            for name, own in (("olgate", 300.0), (floors.PASSED, 200.0), (floors.HANDLER, 100.0))
+        ],
+    )
+    told = report.tables(results)
+    found = {each.what: (each.name, each.ratio) for each in floors.floors(results)}
+    assert {
+        "paced token, 16 streams, µs": (floors.PASSED, 1.5),
+        "tags, µs": (floors.HANDLER, 1.25),
+        "/api/tags, instructions": (floors.HANDLER, 3.0),
+        "embed 1 text, instructions": (floors.PASSED, 1.5),
+    } == found
+    assert (
+        "| tags, µs                    | bare handler      | 100         | 125      | 1.25x "
+        in told
+    )
+    assert "| 3 / 3   |" in told
 
 
 def test_every_kind_of_large_body_is_answered_and_others_are_watched(standin: Target) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from conformance.tests.gateway.support import Pair, chat, gather_all, open_pair
+from gateway.server.asgi import SERVER_BODY
 
 TURNS = 500
 """More turns of the loop than the requests of `let_pass` take."""
@@ -43,6 +44,15 @@ def note_arrivals(pair: Pair) -> list[str]:
                 arrived.append(scope["path"])
             return message
 
+        def whole(most: int) -> bytes | None:
+            body: bytes | None = whole_body(most)
+            if body is not None:
+                arrived.append(scope["path"])
+            return body
+
+        if "extensions" in scope:
+            whole_body = scope["extensions"][SERVER_BODY]
+            scope["extensions"][SERVER_BODY] = whole
         await inner(scope, take, send)
 
     pair.app.inner = note

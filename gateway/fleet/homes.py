@@ -152,8 +152,10 @@ class _OfName:
             return
         best = self._fits[self._shown].rank
         is_gone = before is not None and before.rank == best and not self._kinds[_kind_of(before)]
+        # Of hosts where the name fits as well, the first one gives the key.
         is_new = fit is not None and (
-            fit.rank < best or (fit.rank == best and self._kinds[_kind_of(fit)] == 1)
+            fit.rank < best
+            or (fit.rank == best and (number < self._shown or self._kinds[_kind_of(fit)] == 1))
         )
         if is_gone or is_new:
             self._must_choose = True

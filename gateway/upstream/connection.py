@@ -40,8 +40,8 @@ class _IncomingAnswer:
     """
     The parser's results for one answer, and after it for the next one on the connection.
 
-    httptools looks the methods up by these names when the parser is made, which takes as long as
-    parsing a head.
+    httptools looks the methods up by these names when the parser is made, which takes a third of
+    the time of parsing a head.
     """
 
     __slots__ = (

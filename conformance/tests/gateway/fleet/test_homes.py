@@ -67,6 +67,23 @@ def test_homes_after_changes(
         )
 
 
+def test_the_first_host_gives_the_key_also_if_it_has_its_model_last(fleet: Fleet) -> None:
+    """Where a name is written as no host has it, and hosts write it in two ways."""
+    first, second, third, _ = fleet.hosts
+    for host in fleet.hosts:
+        change(host, {})
+    names = HomesOfNames(lambda: fleet.hosts, FORGET_S)
+    for host, key in (
+        (second, "qwen/qwen3-8b"),
+        (third, "Qwen/Qwen3-8B"),
+        (first, "Qwen/Qwen3-8B"),
+    ):
+        change(host, {key: True})
+        names.note_change(host)
+        fresh = HomesOfNames(lambda: fleet.hosts, FORGET_S).resolve("QWEN/qwen3-8b")
+        assert shown(fresh) == shown(names.resolve("QWEN/qwen3-8b"))
+
+
 def test_who_has_missed_many_changes_looks_at_all(fleet: Fleet) -> None:
     """Only the last ones are remembered."""
     for host in fleet.hosts:

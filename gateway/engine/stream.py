@@ -18,7 +18,6 @@ from ..observability.record import current, sampled
 from ..runtime.context import RequestContext
 from ..runtime.outcome import StreamCall, Translator
 from ..upstream.answers import (
-    DONE,
     EventStream,
     is_filler,
     may_be_error,
@@ -26,7 +25,7 @@ from ..upstream.answers import (
     read_odd,
 )
 from ..upstream.exchange import BLANKS
-from ..upstream.sse import Event
+from ..upstream.sse import DONE, Event
 from ..wire.client_api import ClientApi
 from ..wire.cut_text import CutTexts
 from ..wire.lenient import UNREADABLE

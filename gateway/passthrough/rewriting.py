@@ -16,10 +16,10 @@ from ..runtime.context import RequestContext
 from ..runtime.patching import Change, Rewrite, changed
 from ..server.dialects import error_event, is_error_event_in_dialect
 from ..transforms.rewriter import Chunk, Rewriter
-from ..upstream.answers import DONE, is_filler, may_be_error
+from ..upstream.answers import is_filler, may_be_error
 from ..upstream.body import Sink
 from ..upstream.exchange import BLANKS
-from ..upstream.sse import Event, SseDecoder, is_whole_object
+from ..upstream.sse import DONE, Event, SseDecoder, is_whole_object
 from ..upstream.stated_errors import read_event_error
 from ..wire.lenient import BOM
 from ..wire.odd_values import note_odd

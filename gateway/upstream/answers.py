@@ -22,8 +22,7 @@ from ..wire.salvage import NotJson, salvage
 from .body import BODILESS, Headers, Sink
 from .exchange import BLANKS, MAX_ERROR_BYTES, Exchange
 from .joining import Joiner
-from .sse import DONE as DONE
-from .sse import FIELD_STARTS, Event, EventTooLong, SseDecoder
+from .sse import DONE, FIELD_STARTS, Event, EventTooLong, SseDecoder
 from .stated_errors import (
     describe_body,
     is_unknown_endpoint,

@@ -25,12 +25,12 @@ import msgspec
 
 from ..wire.lenient import UNREADABLE
 from .alike import END, Alike, Kind
+from .sse import DONE
 
 _DATA: Final = b"data: "
-_DONE: Final = b"[DONE]"
 _ERROR: Final = b"error"
-"""Bytes after which nothing more may come for a long time, so that nothing waits for more."""
-_OVERLAP: Final = max(len(_DONE), len(_ERROR)) - 1
+"""As after `DONE`, nothing more may come for a long time, so that nothing waits for more."""
+_OVERLAP: Final = max(len(DONE), len(_ERROR)) - 1
 _MOST: Final = 64 * 1024
 """Bytes that are gathered at most; a run of this length saves as much as a longer one would."""
 _MISSES: Final = 8
@@ -87,7 +87,7 @@ class Joiner:
             self._held.append(data)
         self._size = size = self._size + len(data)
         self._last = seen[-_OVERLAP:]
-        is_urgent = self._is_urgent or seen.rfind(_DONE) >= 0 or seen.find(_ERROR) >= 0
+        is_urgent = self._is_urgent or seen.rfind(DONE) >= 0 or seen.find(_ERROR) >= 0
         if not is_urgent and size < _MOST:
             return b""
         data = self._taken()
@@ -229,7 +229,7 @@ def _find_end(data: bytes, at: int, kind: Kind) -> int:
 
 def _is_urgent(data: bytes) -> bool:
     # From the end, where the word stands that ends a stream.
-    return data.rfind(_DONE) >= 0 or data.find(_ERROR) >= 0
+    return data.rfind(DONE) >= 0 or data.find(_ERROR) >= 0
 
 
 def _is_text(data: bytes) -> bool:

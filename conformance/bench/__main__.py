@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from conformance.bench import instructions, moved, report, servers
+from conformance.bench import instructions, moved, peers, report, servers
 from conformance.bench.dialect import Dialect
 from conformance.bench.instructions import Counted
 from conformance.bench.measures import Bench
@@ -95,9 +95,9 @@ def main(
     if compare is not None:
         old = msgspec.json.decode(compare.read_bytes(), type=Results)
         click.echo(report.changes(moved.changes(old, results)))
-    report.draw(results, out / "spread.svg")
     if write:
         report.write(results)
+    report.draw(results, out / "spread.svg")
     for problem in results.problems:
         click.echo(f"problem: {problem}", err=True)
     sys.exit(1 if results.problems else 0)
@@ -130,6 +130,7 @@ def measure(size: Size, against: tuple[str, ...], standin_url: str | None) -> Re
         for name, module, dialect in YARDSTICKS:
             arguments = servers.yardstick_arguments(module, standin.url)
             targets.append(stack.enter_context(servers.started(name, dialect, *arguments)))
+        targets += stack.enter_context(peers.started(standin.url, state))
         targets += [_other(item) for item in against]
         return Bench(standin, targets, size, _say).run()
 

@@ -15,6 +15,7 @@ import socket
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import quantiles
 from urllib.parse import urlsplit
@@ -80,6 +81,8 @@ def measure(turns: int) -> tuple[list[FirstToken], list[str]]:
         gateways: list[tuple[str, list[str], dict[str, str]]] = [(ONE, [], {}), (MANY, more, {})]
         if find_redis() is None:
             skipped.append(f"{SHARED}: {MISSING}")
+        elif find_spec("redis") is None:
+            skipped.append(f"{SHARED}: the gateway's extra `redis` is not installed")
         else:
             (folder / "redis").mkdir()
             redis = stack.enter_context(

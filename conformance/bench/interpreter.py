@@ -5,10 +5,13 @@ Which Python runs, and how it was built: a build with profiles is a third to a h
 from __future__ import annotations
 
 import platform
+import sys
 import sysconfig
+from pathlib import Path
 
 _PROFILED = "--enable-optimizations"
 _LINKED = "--with-lto"
+_DEBIAN = Path("/etc/debian_version")
 
 
 def described(configured: str | None = None) -> str:
@@ -22,6 +25,9 @@ def described(configured: str | None = None) -> str:
     """
     if configured is None:
         configured = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+        if sys.base_prefix == "/usr" and _DEBIAN.exists():
+            # Its rules build with both, and leave that out of what Python says of itself.
+            configured += f" {_PROFILED} {_LINKED}"
     kind = "with profiles" if _PROFILED in configured else "without profiles"
     if _LINKED in configured:
         kind += " and link-time optimisation"

@@ -178,10 +178,23 @@ class Usage:
         self._process = psutil.Process(pid)
 
     def cpu_ns(self) -> int:
-        """Return user and system time used so far."""
-        found = [each.cpu_times() for each in (self._process, *self._process.children())]
-        return int(sum(times.user + times.system for times in found) * 1e9)
+        """Return user and system time used so far, also by threads that have ended."""
+        return sum(_cpu_ns(each) for each in (self._process, *self._process.children()))
 
     def rss_bytes(self) -> int:
         """Return the resident memory now."""
         return int(self._process.memory_info().rss)
+
+
+def _cpu_ns(process: psutil.Process) -> int:
+    """
+    Return a process's CPU time.
+
+    Linux has a clock for each process, which counts nanoseconds. psutil reads what is counted in
+    steps of 10 ms: a hundred short requests take no more than that.
+    """
+    if sys.platform == "linux":
+        # What clock_getcpuclockid(3) makes of a process id: CPUCLOCK_SCHED of a whole process.
+        return time.clock_gettime_ns((~process.pid << 3) | 2)
+    times = process.cpu_times()
+    return int((times.user + times.system) * 1e9)

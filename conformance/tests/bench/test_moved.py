@@ -4,7 +4,8 @@ import pytest
 
 from conformance.bench import interpreter, report
 from conformance.bench.dialect import LARGE, TASKS, Task, request
-from conformance.bench.moved import Change, changes, figures
+from conformance.bench.figures import figures
+from conformance.bench.moved import Change, changes
 from conformance.bench.results import Cost, Paced, Results, Spread, Wave
 
 ONE = Spread(1e6, 2e6, 3e6)
@@ -57,26 +58,27 @@ def test_the_greatest_change_comes_first_and_rows_of_one_run_are_left_out() -> N
 
 def test_every_kind_of_row_has_figures() -> None:
     """Also those of a wave, whose noise is that of its rounds."""
-    found = figures(
-        Results(
-            paced=[
-                Paced(
-                    target="olgate",
-                    streams=16,
-                    first_token=ONE,
-                    token=ONE,
-                    cpu_us_per_token=20.0,
-                    rounds=[18.0, 22.0],
-                )
-            ],
-            waves=[Wave(target="olgate", streams=256, first_token=ONE, rounds=[0.5e6, 1.5e6])],
-            work_ns={"framing": 500.0},
-        )
+    results = Results(
+        paced=[
+            Paced(
+                target="olgate",
+                streams=16,
+                first_token=ONE,
+                token=ONE,
+                cpu_us_per_token=20.0,
+                rounds=[18.0, 22.0],
+            )
+        ],
+        waves=[Wave(target="olgate", streams=256, first_token=ONE, rounds=[0.5e6, 1.5e6])],
+        work_ns={"framing": 500.0},
     )
 
-    assert (20.0, 0.1) == found["olgate, 16 streams: CPU per token, us"]
-    assert (3.0, 0.5) == found["olgate, wave of 256: first token p99, ms"]
-    assert (500.0, 0.0) == found["framing: ns per chunk"]
+    found = {f"{each.target}, {each.what}": each for each in figures(results)}
+
+    assert 20.0 == found["olgate, 16 streams: CPU per token, us"].value
+    assert 3.0 == found["olgate, wave of 256: first token p99, ms"].value
+    assert (0.5, 1.5) == found["olgate, wave of 256: first token p99, ms"].rounds
+    assert 500.0 == found["olgate, framing: ns per chunk"].value
 
 
 def test_a_table_tells_what_has_moved_and_how_much_has_not() -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from ..wire.lenient import UNREADABLE
 
-_STRING = rb'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
+_STRING = rb'"[^"\\\x00-\x1f]*+(?>\\.[^"\\\x00-\x1f]*+)*+"'
 _BLANKS = re.compile(rb"[ \t\r\n]*+")
 _KEY = re.compile(rb"[ \t\r\n]*+(" + _STRING + rb")[ \t\r\n]*+:[ \t\r\n]*+")
 _SCALAR = re.compile(_STRING + rb"|[-+.\w]++")

@@ -37,7 +37,7 @@ Rewriting: TypeAlias = Callable[[Sink], EventRewriter]
 """Makes the rewriter of a stream."""
 
 _SOUND: Final = re.compile(
-    rb'(?:(?:event: [a-z_.]++\n)?data: \{"(?:id|object|choices|created|model|type)"[^\n]*+\n\n)++'
+    rb'(?>(?:event: [a-z_.]++\n)?data: \{"(?:id|object|choices|created|model|type)"[^\n]*+\n\n)++'
     rb"(?:data: \[DONE\]\n\n)?"
     rb"|data: \[DONE\]\n\n"
 )

@@ -382,7 +382,7 @@ def _path_and_parents(path: str) -> Iterator[str]:
         yield path
 
 
-_WHOLE_NUMBERS: Final = re.compile(rb"-?+[0-9]{1,19}+(?:,-?+[0-9]{1,19}+)*+")
+_WHOLE_NUMBERS: Final = re.compile(rb"-?+[0-9]{1,19}+(?>,-?+[0-9]{1,19}+)*+")
 
 
 def _all_fit(items: list[Any], shape: Shape) -> bool:

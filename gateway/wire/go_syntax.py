@@ -42,7 +42,7 @@ _LITERALS: Final = {b"t": b"true", b"f": b"false", b"n": b"null"}
 
 _SPACES: Final = r"[ \t\r\n]*+"
 
-TEXT: Final = r'"(?:[^"\\\x00-\x1f]++|\\(?:[bfnrt\\/"]|u[0-9a-fA-F]{4}))*+"'
+TEXT: Final = r'"(?>[^"\\\x00-\x1f]++|\\(?:[bfnrt\\/"]|u[0-9a-fA-F]{4}))*+"'
 """The pattern of a string."""
 
 
@@ -52,14 +52,14 @@ def value_pattern(levels: int) -> str:
 
     It takes only what Go takes, and never looks at a byte twice.
     """
-    number = r"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+"
+    number = r"-?+(?:0|[1-9][0-9]*+)(?>\.[0-9]++)?+(?>[eE][+-]?+[0-9]++)?+"
     scalar = f"{TEXT}|{number}|true|false|null"
     value = f"(?>{scalar})"
     for _ in range(levels):
         # A comma is followed by another item.
-        array = rf"\[{_SPACES}(?:{value}{_SPACES}(?:,{_SPACES}(?!\])|(?=\])))*+\]"
+        array = rf"\[{_SPACES}(?>{value}{_SPACES}(?:,{_SPACES}(?!\])|(?=\])))*+\]"
         member = rf"{TEXT}{_SPACES}:{_SPACES}{value}{_SPACES}"
-        members = rf"(?:{member}(?:,{_SPACES}(?!\}})|(?=\}})))*+"
+        members = rf"(?>{member}(?:,{_SPACES}(?!\}})|(?=\}})))*+"
         value = f"(?>{scalar}|{array}|\\{{{_SPACES}{members}\\}})"
     return value
 
@@ -75,7 +75,7 @@ def runs_of_items(levels: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
     """
     item = f"{_SPACES}{value_pattern(levels)}{_SPACES},"
     member = f"{_SPACES}{TEXT}{_SPACES}:{item}"
-    return re.compile(f"(?:{item})*+".encode()), re.compile(f"(?:{member})*+".encode())
+    return re.compile(f"(?>{item})*+".encode()), re.compile(f"(?>{member})*+".encode())
 
 
 _LEVELS: Final = 3

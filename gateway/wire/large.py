@@ -33,7 +33,7 @@ T = TypeVar("T")
 _EMPTY: Final[Mapping[str, Any]] = {"text": "", "array": [], "object": {}}
 _KINDS: Final[Mapping[str, JsonKind]] = {"text": "string", "array": "array", "object": "object"}
 _HALF_A_PAIR: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\Z")
-_UNITS: Final = re.compile(rb"(?:[^\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+")
+_UNITS: Final = re.compile(rb"(?>[^\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+")
 
 
 class Sizes(NamedTuple):

@@ -35,7 +35,8 @@ _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 def check_depth(body: bytes, limits: LimitSettings) -> None:
     """Raise Refusal (400) if the values of a JSON body nest too deep."""
     most = limits.json_depth
-    if body.count(b"[") + body.count(b"{") > most and _is_deeper(body, most):
+    # Most bodies are too short for it, which counting in them would only tell later.
+    if len(body) > most and body.count(b"[") + body.count(b"{") > most and _is_deeper(body, most):
         raise _too_deep(limits)
 
 

@@ -109,7 +109,6 @@ class Frames:
             # The whole answer is the only chunk.
             events.put_back([Event("", events.one_shot)])
         await events.each(self._take)
-        self._context.now = utc_text(time.time_ns())
         self._context.joined_pieces = events.joined
         try:
             last = self._end()

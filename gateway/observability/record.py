@@ -33,6 +33,8 @@ _IN = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*([0-9]{1,12})')
 _COUNTED = b'_tokens"'
 _NAME_BYTES = len(b'"completion')
 _OUT = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*([0-9]{1,12})')
+_NUMBER = (int, float)
+"""Not `int | float`, which makes an object each time that it is looked at."""
 _PROCESS = token_hex(3)
 _numbers = count(1)
 
@@ -274,11 +276,11 @@ class Record:
         estimated: list[str] = []
         for side, ours, theirs in names:
             count, stated = getattr(answer, ours, UNSET), getattr(reported, theirs, UNSET)
-            if not isinstance(count, int | float):
+            if not isinstance(count, _NUMBER):
                 counted.append(None)
                 continue
             counted.append(int(count))
-            if not isinstance(stated, int | float) or stated < 1:
+            if not isinstance(stated, _NUMBER) or stated < 1:
                 estimated.append(side)
         self.tokens_in, self.tokens_out = counted
         self.estimated = tuple(estimated)

@@ -134,7 +134,7 @@ class EventRewriter:
         data = event.data
         if data.strip(BLANKS) == DONE:
             return self._flush() + (block if data == DONE and block else _DONE_EVENT)
-        is_bare = not event.name and b'"choices"' not in data
+        is_bare = not event.name and data.find(b'"choices"') < 0
         if (is_bare or may_be_error(event)) and (
             stated := read_event_error(event.name, data)
         ) is not None:

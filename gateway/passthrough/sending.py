@@ -126,12 +126,12 @@ async def _send_on(
             and marks is not None
             and _SOUND.fullmatch(chunk)
             and _CR not in chunk
-            and b"error" not in chunk
+            and chunk.find(b"error") < 0
             and (_BACKSLASH not in chunk or LONE_HALF.search(chunk) is None)
             and (chunk.isascii() or is_utf8(chunk))
         ):
             for mark in marks:
-                if mark in chunk:
+                if chunk.find(mark) >= 0:
                     break
             else:
                 record.events += 1

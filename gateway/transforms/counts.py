@@ -22,7 +22,8 @@ def elapsed_ns(since: int, until: int) -> int:
     >>> elapsed_ns(5, 12), elapsed_ns(5, 5)
     (7, 1)
     """
-    return max(1, until - since)
+    took = until - since
+    return took if took > 1 else 1
 
 
 def prompt_count(

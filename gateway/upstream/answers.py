@@ -272,7 +272,9 @@ def _no_event(sample: bytes) -> UpstreamFailure:
 
 def may_be_error(event: Event) -> bool:
     """Return whether an event has to be looked at: for most, a search in its bytes says no."""
-    return event.name == "error" or b'"error' in event.data or event.data[:1] != b"{"
+    # Not `in`, for which Python tries first to read bytes as a number.
+    data = event.data
+    return event.name == "error" or data[:1] != b"{" or data.find(b'"error') >= 0
 
 
 def raise_error_event(event: Event) -> None:

@@ -333,7 +333,7 @@ class Upstream:
             exchange.kept = record.kept.call(method, target, self.shown, body)
         try:
             if headers is None and exchange.call is None:
-                assert isinstance(body, bytes | None), "the gateway's own bodies are whole"
+                assert body is None or isinstance(body, bytes), "the gateway's own bodies are whole"
                 head = self._own_head(method, target, accept, body)
             else:
                 headers = self._headers(accept, body) if headers is None else headers

@@ -147,9 +147,15 @@ class SseDecoder:
             data = data[cut:]
             if self._tail or self._data or self._name:
                 return events + self._feed_any(data)
+        limit = self._limit
+        # Whole events of one line each, as LM Studio sends them: every second line is blank.
+        lines = data.split(b"\n")
+        if not lines[-1] and not any(lines[1::2]) and len(data) <= limit:
+            found = [Event("", line[6:]) for line in lines[:-1:2] if line[:6] == b"data: "]
+            if 2 * len(found) + 1 == len(lines):
+                return events + found
         blocks = data.split(b"\n\n")
         rest = blocks.pop()
-        limit = self._limit
         for block in blocks:
             if block[:6] == b"data: " and _LF not in block and len(block) - 6 <= limit:
                 events.append(Event("", block[6:]))

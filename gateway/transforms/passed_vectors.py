@@ -71,7 +71,7 @@ def _read(data: bytes) -> tuple[list[dict[str, Raw]], list[bytes]]:
 
 def _packed(vector: bytes) -> bytes:
     try:
-        return float32.read(vector).packed()
+        return float32.read([vector]).packed()[0]
     except ValueError:
         raise _not_numbers() from None
 

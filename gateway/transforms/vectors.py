@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isfinite
 from operator import attrgetter
 from typing import Any, Final
@@ -20,6 +21,8 @@ _ITEM_KEYS: Final = frozenset({"text", "image", "audio"})
 _index: Final = attrgetter("index")
 _embedding: Final = attrgetter("embedding")
 DIFFER: Final = "vectors of different lengths"
+_BLOCK_BYTES: Final = 256 * 1024
+"""Bytes of vectors after which they are read and written: sixteen of 768 numbers, 0.7 ms."""
 _UNIT_TOLERANCE: Final = 1e-6
 """A normalised vector of 32-bit numbers can differ from length 1 by this much."""
 
@@ -114,14 +117,20 @@ def unit_vectors(
     """
     wanted = 0 if isinstance(dimensions, UnsetType) else dimensions
     vectors = _vectors(data, len(input) if isinstance(input, list) else 1)
+    found: list[Raw] = []
+    width = 0
     try:
-        numbers = [float32.read(bytes(vector)) for vector in vectors]
-        lengths = {*map(len, numbers)}
-        if len(lengths) > 1 and 0 not in lengths:
-            raise UpstreamFailure(DIFFER, fault="empty")
-        return [Raw(_unit_vector(each, wanted)) for each in numbers]
+        for block in _blocks(vectors):
+            numbers = float32.read(block)
+            if numbers.width != (width or numbers.width):
+                raise float32.Ragged(DIFFER)
+            width = numbers.width
+            found += map(Raw, _unit_vectors(numbers, wanted))
+    except float32.Ragged:
+        raise UpstreamFailure(DIFFER, fault="empty") from None
     except ValueError:
         raise _no_numbers() from None
+    return found
 
 
 def only_vector(data: list[openai.Embedding]) -> list[float]:
@@ -136,12 +145,9 @@ def only_vector(data: list[openai.Embedding]) -> list[float]:
     [3.0, 4.0]
     """
     try:
-        vector = float32.read(bytes(_vectors(data, 1)[0])).singles()
+        return float32.read([bytes(_vectors(data, 1)[0])]).singles()[0]
     except ValueError:
         raise _no_numbers() from None
-    if not vector:
-        raise _no_numbers()
-    return vector
 
 
 def input_count(reported: int | float | UnsetType | None, input: Any) -> int:
@@ -171,19 +177,32 @@ def _vectors(data: list[openai.Embedding], count: int) -> list[Raw]:
     return [*map(_embedding, data)]
 
 
-def _unit_vector(numbers: float32.Numbers, dimensions: int) -> bytes:
-    """Return one vector as JSON. Raises ValueError when it is not made of numbers."""
-    count = len(numbers)
-    if not count:
-        raise ValueError("no numbers")
-    if 0 < dimensions < count:
+def _blocks(vectors: list[Raw]) -> Iterator[list[bytes]]:
+    """Group vectors, so that what is made for one block is still in the processor's cache."""
+    block: list[bytes] = []
+    size = 0
+    for vector in map(bytes, vectors):
+        block.append(vector)
+        size += len(vector)
+        if size >= _BLOCK_BYTES:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+def _unit_vectors(numbers: float32.Vectors, dimensions: int) -> list[bytes]:
+    """Return vectors as JSON. Raises ValueError when one is not made of numbers."""
+    if 0 < dimensions < numbers.width:
         numbers = numbers.first(dimensions)
-    length = numbers.length()
-    if length == 0 or abs(length - 1) <= _UNIT_TOLERANCE:
-        return numbers.text()
-    if not isfinite(length):
+    lengths = numbers.lengths()
+    if not all(map(isfinite, lengths)):
         raise ValueError("a number that is none")
-    return numbers.over(length).text()
+    divisors = [
+        1.0 if length == 0 or abs(length - 1) <= _UNIT_TOLERANCE else length for length in lengths
+    ]
+    # Divided by 1 a number stays what it is.
+    return (numbers if {*divisors} == {1.0} else numbers.over(divisors)).texts()
 
 
 def _no_numbers() -> UpstreamFailure:

@@ -18,7 +18,7 @@ import re
 import sys
 import threading
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from decimal import ROUND_HALF_EVEN, ROUND_UP, Context
 from functools import partial
@@ -39,8 +39,12 @@ _POWER: Final = re.compile(rb"([0-9]+)(?:\.([0-9]+))?e([-+]?[0-9]+)")
 _LEAST_POWER, _MOST_POWER = -6, 21
 _MOST: Final = 2.0**128 - 2.0**103
 """The least number that is rounded to more than 32 bits can hold."""
-_SQUARES_FIT: Final = 1e-100, 1e100
-"""Numbers between these have squares that a double holds with all of its digits."""
+_SQUARES_FIT: Final = 1e-200, 1e200
+"""If the squares of a vector add up to something between these, its length is the root of that."""
+_FEW_BITS: Final = 1e70
+"""Squares that add up to no more than that are those of numbers of 32 bits."""
+_MOST_KEPT_BYTES: Final = 1024 * 1024
+"""The longest document whose parser is kept: it has some 15 bytes for each byte, untouched ones."""
 
 _SHIFT: Final = 1.5 * 2**52
 """Added and taken away again, it rounds a number to an integer."""
@@ -52,75 +56,93 @@ The factor that splits a double into its upper 24 bits and the rest (Dekker): wi
 """
 
 
-class Numbers(Protocol):
-    """The numbers of a vector, as doubles."""
+class Ragged(ValueError):
+    """Vectors have different lengths."""
 
-    def __len__(self) -> int:
-        """Return how many there are."""
 
-    def length(self) -> float:
-        """Return the vector's length, perhaps infinity."""
+class Vectors(Protocol):
+    """One or more vectors of as many numbers each, as doubles."""
 
-    def first(self, count: int) -> Numbers:
-        """Return the first ones."""
+    @property
+    def width(self) -> int:
+        """How many numbers each has, at least one."""
 
-    def over(self, length: float) -> Numbers:
-        """Return each divided by a length."""
+    def lengths(self) -> list[float]:
+        """Return the length of each, perhaps infinity."""
 
-    def text(self) -> bytes:
-        """Return them as a JSON list, each with 32 bits. Raises ValueError for a larger one."""
+    def first(self, count: int) -> Vectors:
+        """Return the first numbers of each."""
 
-    def singles(self) -> list[float]:
-        """Return each rounded to 32 bits. Raises ValueError for a larger one."""
+    def over(self, lengths: list[float]) -> Vectors:
+        """Return the numbers of each divided by its length."""
 
-    def packed(self) -> bytes:
-        """Return each in four bytes, the lowest first; a larger one becomes infinity."""
+    def texts(self) -> list[bytes]:
+        """
+        Return each as a JSON list of numbers with 32 bits.
+
+        Raises ValueError for a larger number.
+        """
+
+    def singles(self) -> list[list[float]]:
+        """Return the numbers of each, rounded to 32 bits. Raises ValueError for a larger one."""
+
+    def packed(self) -> list[bytes]:
+        """Return each with four bytes a number, the lowest first; larger ones become infinity."""
 
 
 class _Calculated:
-    """Numbers in a list."""
+    """Vectors in lists."""
 
-    __slots__ = ("_numbers",)
+    __slots__ = ("_rows",)
 
-    def __init__(self, numbers: list[float]) -> None:
-        self._numbers = numbers
+    def __init__(self, rows: list[list[float]]) -> None:
+        self._rows = rows
 
-    def __len__(self) -> int:
-        return len(self._numbers)
+    @property
+    def width(self) -> int:
+        return len(self._rows[0])
 
-    def length(self) -> float:
-        return hypot(*self._numbers)
+    def lengths(self) -> list[float]:
+        return [hypot(*row) for row in self._rows]
 
-    def first(self, count: int) -> Numbers:
-        return _Calculated(self._numbers[:count])
+    def first(self, count: int) -> Vectors:
+        return _Calculated([row[:count] for row in self._rows])
 
-    def over(self, length: float) -> Numbers:
-        return _Calculated([number / length for number in self._numbers])
+    def over(self, lengths: list[float]) -> Vectors:
+        return _Calculated(
+            [
+                [number / length for number in row]
+                for row, length in zip(self._rows, lengths, strict=True)
+            ]
+        )
 
-    def text(self) -> bytes:
-        return _in_go_form(_encode(_shortest(self.singles())))
+    def texts(self) -> list[bytes]:
+        return [_in_go_form(_encode(_shortest(row))) for row in self.singles()]
 
-    def singles(self) -> list[float]:
-        found = array("f", self._numbers).tolist()
-        if not isfinite(sum(found)):
+    def singles(self) -> list[list[float]]:
+        found = [array("f", row).tolist() for row in self._rows]
+        if not isfinite(sum(map(sum, found))):
             raise ValueError("a number of more than 32 bits")
         return found
 
-    def packed(self) -> bytes:
-        numbers = array("f", self._numbers)
+    def packed(self) -> list[bytes]:
+        rows = [array("f", row) for row in self._rows]
         if sys.byteorder == "big":
-            numbers.byteswap()
-        return numbers.tobytes()
+            for row in rows:
+                row.byteswap()
+        return [row.tobytes() for row in rows]
 
 
 class _Compiled(NamedTuple):
     """What the libraries have."""
 
-    from_list: Callable[[list[float]], Any]
+    from_lists: Callable[[list[Any]], Any]
     """Makes an array of doubles."""
     from_buffer: Callable[[Any], Any]
     parser: Callable[[], Any] | None
     """Makes a parser; None without simdjson."""
+    products: Callable[[Any, Any], Any]
+    """Adds up the products of each row of an array with the same row of another one."""
     whole: Callable[[Any], Any]
     """Rounds each number of an array to an integer."""
     dumps: Callable[[Any], bytes]
@@ -129,50 +151,65 @@ class _Compiled(NamedTuple):
     ignoring_overflow: Callable[[], AbstractContextManager[object]]
 
 
-class _Array:
-    """Numbers in an array of numpy's."""
+class _Arrays:
+    """Vectors as the rows of an array of numpy's: a call for many takes as long as one for one."""
 
-    __slots__ = ("_compiled", "_largest", "_numbers")
+    __slots__ = ("_compiled", "_rows", "_squares")
 
-    def __init__(self, numbers: Any, compiled: _Compiled) -> None:
-        self._numbers = numbers
+    def __init__(self, rows: Any, compiled: _Compiled) -> None:
+        self._rows = rows
         self._compiled = compiled
-        self._largest = max(-numbers.min(), numbers.max()) if len(numbers) else 0.0
+        self._squares: list[float] = compiled.products(rows, rows).tolist()
 
-    def __len__(self) -> int:
-        return len(self._numbers)
+    @property
+    def width(self) -> int:
+        return int(self._rows.shape[1])
 
-    def length(self) -> float:
-        if _SQUARES_FIT[0] < self._largest < _SQUARES_FIT[1]:
-            return sqrt(self._numbers.dot(self._numbers))
-        return hypot(*self._numbers.tolist())
+    def lengths(self) -> list[float]:
+        least, most = _SQUARES_FIT
+        if least < min(self._squares) and max(self._squares) < most:
+            return [*map(sqrt, self._squares)]
+        return [hypot(*row) for row in self._rows.tolist()]
 
-    def first(self, count: int) -> Numbers:
-        return _Array(self._numbers[:count], self._compiled)
+    def first(self, count: int) -> Vectors:
+        return _Arrays(self._rows[:, :count], self._compiled)
 
-    def over(self, length: float) -> Numbers:
-        return _Array(self._numbers / length, self._compiled)
-
-    def text(self) -> bytes:
+    def over(self, lengths: list[float]) -> Vectors:
         compiled = self._compiled
-        if self._largest >= _MOST:
-            raise ValueError("a number of more than 32 bits")
-        numbers = self._numbers.astype("f4")
-        text = compiled.dumps(numbers)
-        # Most vectors have no integers. All numbers with a positive exponent are integers.
-        is_whole = (compiled.whole(numbers) == numbers).any()
-        return _in_go_form(text) if is_whole else text
+        return _Arrays(self._rows / compiled.from_lists([lengths]).T, compiled)
 
-    def singles(self) -> list[float]:
-        if self._largest >= _MOST:
-            raise ValueError("a number of more than 32 bits")
-        found: list[float] = self._numbers.astype("f4").tolist()
+    def texts(self) -> list[bytes]:
+        compiled = self._compiled
+        rows = self._rounded()
+        texts = [*map(compiled.dumps, rows)]
+        # Most vectors have no integers. All numbers with a positive exponent are integers.
+        if (compiled.whole(rows) == rows).any():
+            return [*map(_in_go_form, texts)]
+        return [_in_go_form(text) if _EXPONENT in text else text for text in texts]
+
+    def singles(self) -> list[list[float]]:
+        found: list[list[float]] = self._rounded().tolist()
         return found
 
-    def packed(self) -> bytes:
+    def packed(self) -> list[bytes]:
         with self._compiled.ignoring_overflow():
-            packed: bytes = self._numbers.astype("<f4").tobytes()
-        return packed
+            rows = self._rows.astype("<f4")
+        return [row.tobytes() for row in rows]
+
+    def _rounded(self) -> Any:
+        rows = self._rows
+        if max(self._squares) > _FEW_BITS and max(-rows.min(), rows.max()) >= _MOST:
+            raise ValueError("a number of more than 32 bits")
+        return rows.astype("f4")
+
+
+class _OfThread(threading.local):
+    """The parser of a thread. A new one would have to take its memory anew."""
+
+    parser: Any = None
+
+
+_of_thread = _OfThread()
 
 
 class _Libraries:
@@ -221,9 +258,10 @@ def _load() -> _Compiled | None:
     if dumps(numpy.array([0.1, 0.000001, 9.5e-7], "f4")) != b"[0.1,0.000001,9.5e-7]":
         return None
     return _Compiled(
-        from_list=partial(numpy.array, dtype="f8"),
+        from_lists=partial(numpy.array, dtype="f8"),
         from_buffer=numpy.frombuffer,
         parser=parser,
+        products=partial(numpy.einsum, "ij,ij->i"),
         whole=numpy.rint,
         dumps=dumps,
         byte_count=lambda data, byte: int(
@@ -236,44 +274,81 @@ def _load() -> _Compiled | None:
 _libraries = _Libraries()
 
 
-def read(data: bytes) -> Numbers:
+def read(lists: Sequence[bytes]) -> Vectors:
     """
-    Return the numbers of a list that is valid JSON.
+    Return the vectors of lists that are valid JSON, at least one.
 
-    Raises ValueError when it is anything but a list of numbers.
+    Raises ValueError when one is anything but a list of numbers, or empty, and Ragged when they
+    have different lengths.
 
-    >>> numbers = read(b"[0.10000000149011612, 1, 2.5e-7]")
-    >>> len(numbers), numbers.text()
-    (3, b'[0.1,1,2.5e-7]')
+    >>> vectors = read([b"[0.10000000149011612, 1, 2.5e-7]", b"[3, 4, 5]"])
+    >>> vectors.width, vectors.texts()
+    (3, [b'[0.1,1,2.5e-7]', b'[3,4,5]'])
     """
     compiled = _libraries.compiled or _libraries.get()
     if compiled is not None and compiled.parser is not None:
-        # It reads lists of lists as one list, and no integers of more than 64 bits.
-        if not is_list_of_numbers(data):
-            raise ValueError("not a list of numbers")
-        try:
-            read_by_it = compiled.parser().parse(data).as_buffer(of_type="d")
-            return _Array(compiled.from_buffer(read_by_it), compiled)
-        except (ValueError, TypeError, AttributeError, RuntimeError):
-            pass
+        found = _parsed(lists, compiled, compiled.parser)
+        if found is not None:
+            return found
     try:
-        found = _numbers_of(data)
+        return of([*map(_numbers_of, lists)])
     except UNREADABLE:
         raise ValueError("not a list of numbers") from None
-    return of(found)
 
 
-def of(numbers: list[float]) -> Numbers:
+def of(rows: list[list[float]]) -> Vectors:
     """
-    Return the numbers of a list.
+    Return the vectors of these numbers. Raises as `read`.
 
-    >>> of([0.1, -0.0, 1e-6, 1e21]).text()
-    b'[0.1,-0,0.000001,1e+21]'
+    >>> of([[0.1, -0.0, 1e-6, 1e21]]).texts()
+    [b'[0.1,-0,0.000001,1e+21]']
     """
+    _check_widths({*map(len, rows)})
     compiled = _libraries.compiled or _libraries.get()
     if compiled is None:
-        return _Calculated(numbers)
-    return _Array(compiled.from_list(numbers), compiled)
+        return _Calculated(rows)
+    return _Arrays(compiled.from_lists(rows), compiled)
+
+
+def _parsed(
+    lists: Sequence[bytes], compiled: _Compiled, new_parser: Callable[[], Any]
+) -> Vectors | None:
+    """
+    Return what simdjson reads; None for what it does not, as integers of more than 64 bits.
+
+    Raises as `read`.
+    """
+    for data in lists:
+        # It takes lists of lists for one list.
+        if data[:1] != b"[" or data.find(b"[", 1) > 0:
+            raise ValueError("not a list of numbers")
+    count = len(lists)
+    whole = lists[0]
+    if count > 1:
+        # Brackets at the ends: put around the whole, they would copy it once more.
+        whole = b",".join([b"[" + lists[0], *lists[1:-1], lists[-1] + b"]"])
+    parser, _of_thread.parser = _of_thread.parser, None
+    if parser is None:
+        parser = new_parser()
+    try:
+        document = parser.parse(whole)
+        widths = {len(document)} if count == 1 else {*map(len, document)}
+        numbers = compiled.from_buffer(document.as_buffer(of_type="d"))
+    except (ValueError, TypeError, AttributeError, RuntimeError):
+        return None
+    # A parser with a document reads no other one, and one that failed may have one.
+    del document
+    if len(whole) <= _MOST_KEPT_BYTES:
+        _of_thread.parser = parser
+    _check_widths(widths)
+    return _Arrays(numbers.reshape(count, -1), compiled)
+
+
+def _check_widths(widths: set[int]) -> None:
+    if 0 in widths:
+        raise ValueError("a vector without numbers")
+    if len(widths) > 1:
+        raise Ragged("vectors of different lengths")
 
 
 def is_list_of_numbers(data: bytes) -> bool:

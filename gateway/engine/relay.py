@@ -254,6 +254,7 @@ class Relay:
         if run.ticket is not None:
             run.ticket.note_answer()
         self._check_model(source, run, client)
+        encoded: bytes | list[bytes]
         if is_large:
             answer, encoded = await apart(_written, call, source, self._api)
         else:
@@ -384,10 +385,10 @@ class Relay:
 
 def _written(
     call: FetchCall[Any, msgspec.Struct], source: Any, api: ClientApi
-) -> tuple[msgspec.Struct, bytes]:
-    """Return what an answer becomes, and its bytes."""
+) -> tuple[msgspec.Struct, list[bytes]]:
+    """Return what an answer becomes, and its bytes in parts."""
     answer = call.translate(source)
-    return answer, api.encode(answer)
+    return answer, api.encode_in_parts(answer)
 
 
 def _leave_host(run: Run) -> None:

@@ -50,8 +50,10 @@ The layers in between only need the beginning and the end of an answer, so the t
 of a stream bypass them.
 """
 
-Answering: TypeAlias = Callable[[int, list[tuple[bytes, bytes]], bytes], bool]
-"""Sends a whole answer at once, or returns that it must be sent with `send`."""
+Answering: TypeAlias = Callable[[int, list[tuple[bytes, bytes]], list[bytes]], bool]
+"""
+Sends a whole answer at once, or returns that it must be sent with `send`. The body is in parts.
+"""
 
 SERVER_ANSWER = "olgate.answer"
 """The ASGI extension that holds the server's Answering."""
@@ -239,20 +241,22 @@ class AsgiClient:
         """Add a header to an answer that has not started yet."""
         self._headers += ((name.encode("ascii"), value.encode("latin-1", "replace")),)
 
-    async def answer(self, status: int, content_type: bytes, body: bytes) -> None:
-        """Send a whole answer."""
+    async def answer(self, status: int, content_type: bytes, body: bytes | list[bytes]) -> None:
+        """Send a whole answer, whose body may be in parts."""
+        parts = [body] if isinstance(body, bytes) else body
         if self._early is not None:
             await self._settle()
         headers = [(b"content-type", content_type)] if content_type else []
         if self._server_answer is not None and not self.is_started:
             told = self._told(headers)
-            if self._server_answer(status, [*told, *self.extra_headers], body):
+            if self._server_answer(status, [*told, *self.extra_headers], parts):
                 self._note_start(status, told)
                 if body and self.record.first_ns is None:
                     self.record.first_ns = perf_counter_ns()
                 if self.outcome == "cut":
                     self.outcome = "complete"
                 return
+        body = b"".join(parts)
         await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self.send(
             {

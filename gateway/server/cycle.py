@@ -40,6 +40,8 @@ _CLOSE: Final = b"connection: close\r\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODILESS: Final = (204, 304)
+_COPIED_BYTES: Final = 64 * 1024
+"""A body of as many bytes is sent from where it is, and not copied to stand after the head."""
 
 
 class _Defaults:
@@ -188,9 +190,10 @@ class Cycle(RequestResponseCycle):
 
     # -- the answer -------------------------------------------------------------------------------
 
-    def answer(self, status: int, headers: _Headers, body: bytes) -> bool:
+    def answer(self, status: int, headers: _Headers, body: list[bytes]) -> bool:
         """
-        Send a whole answer at once, in one write; `headers` say nothing of how the body is framed.
+        Send a whole answer at once, in one write; `headers` say nothing of how the body is framed,
+        which is in parts.
 
         Returns False if the caller must use `send`: the answer has begun, the client is slow or has
         left, or it asked for the head only.
@@ -203,9 +206,13 @@ class Cycle(RequestResponseCycle):
         parts += [_lines.get(item) or _line_of(item) for item in headers]
         if not self.keep_alive:
             parts.append(_CLOSE)
-        parts.append(b"content-length: %d\r\n\r\n" % len(body))
-        parts.append(body)
-        self.transport.write_whole(b"".join(parts))  # type: ignore[attr-defined]  # an Outlet
+        size = len(body[0]) if len(body) == 1 else sum(map(len, body))
+        parts.append(b"content-length: %d\r\n\r\n" % size)
+        if size < _COPIED_BYTES:
+            parts += body
+            self.transport.write_whole([b"".join(parts)])  # type: ignore[attr-defined]  # an Outlet
+        else:
+            self.transport.write_whole([b"".join(parts), *body])  # type: ignore[attr-defined]  # an Outlet
         self._complete()
         return True
 

@@ -230,7 +230,7 @@ class Edge:
         record = Record(self._observer)
         identifier = (REQUEST_ID, record.id.encode("ascii"))
         headers = [(b"content-type", content_type), *judged.headers, identifier]
-        if not answer(200, headers, body):
+        if not answer(200, headers, [body]):
             return False
         # They hold the request, and the scope them.
         scope.pop("extensions", None)

@@ -66,10 +66,14 @@ class Outlet(asyncio.Transport):
             self._head = data
             self._flushing = self._loop.call_soon(self.flush)
 
-    def write_whole(self, answer: bytes) -> None:
-        """Write a whole answer that has its length in its head, before anything else."""
-        if not self._transport.is_closing():
-            self._transport.write(answer)
+    def write_whole(self, answer: list[bytes]) -> None:
+        """Write a whole answer that has its length in its head, before anything else, in parts."""
+        if self._transport.is_closing():
+            return
+        if len(answer) == 1:
+            self._transport.write(answer[0])
+        else:
+            self._transport.writelines(answer)
 
     def write_first(self, head: bytes, chunk: bytes) -> None:
         """Write a head and the first chunk of the body, maybe the last one with it."""

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from .writing import (
     JSON,
     JSON_OF_STREAMS,
@@ -18,6 +20,7 @@ from .writing import (
     encode,
     encode_error,
     encode_error_line,
+    encode_in_parts,
     encode_line,
     encode_lines,
 )
@@ -42,6 +45,8 @@ class ClientApi:
 
     encode: Callable[[object], bytes]
     """A whole answer."""
+    encode_in_parts: Callable[[msgspec.Struct], list[bytes]]
+    """A whole answer of many bytes."""
     encode_line: Callable[[object], bytes]
     """One frame of a streamed answer, its end of line included."""
     encode_lines: Callable[[list[Any]], bytes]
@@ -65,6 +70,7 @@ class ClientApi:
 
 OLLAMA: Final = ClientApi(
     encode=encode,
+    encode_in_parts=encode_in_parts,
     encode_line=encode_line,
     encode_lines=encode_lines,
     encode_error=encode_error,

@@ -36,6 +36,8 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[bytes] = []
+        self.part_sizes: list[list[int]] = []
+        """The sizes of the parts of each write that came in parts."""
         self.is_closed = self.is_full = self.is_ended = False
         self.is_read = True
         self.has_write = asyncio.Event()
@@ -52,6 +54,10 @@ class Wire(asyncio.Transport):
         self.has_write.set()
         if self.is_full and self.protocol is not None:
             self.protocol.pause_writing()
+
+    def writelines(self, list_of_data: Any) -> None:
+        self.part_sizes.append([len(part) for part in list_of_data])
+        self.write(b"".join(list_of_data))
 
     def is_closing(self) -> bool:
         return self.is_closed
@@ -147,6 +153,27 @@ async def test_a_whole_answer_is_one_write(request_head: bytes, body: bytes) -> 
 
     assert all(b"content-length: 5\r\n" in each for each in wire.writes)
     assert all(each.endswith(b"\r\n\r\n" + body) for each in wire.writes)
+
+
+@pytest.mark.parametrize("size", [3, 1024 * 1024])
+@pytest.mark.parametrize("request_head", [GET, HEAD])
+async def test_a_body_in_parts_is_one_write(request_head: bytes, size: int) -> None:
+    """Large parts are not copied to be joined."""
+    parts = [b"a" * size, b"b", b"c" * size]
+
+    async def answer(client: AsgiClient, _receive: Any) -> None:
+        await client.answer(200, b"text/plain", parts)
+
+    async with serving(answer) as (wire, protocol, tasks):
+        protocol.data_received(request_head)
+        await asyncio.gather(*tasks)
+        await wire.has_write.wait()
+
+    (written,) = wire.writes
+    assert b"content-length: %d\r\n" % (2 * size + 1) in written
+    assert written.endswith(b"\r\n\r\n" + (b"".join(parts) if request_head is GET else b""))
+    is_apart = request_head is GET and size > 3
+    assert [[*map(len, parts)]] * is_apart == [sizes[1:] for sizes in wire.part_sizes]
 
 
 async def test_a_head_with_nothing_behind_it_is_written_all_the_same() -> None:

@@ -161,11 +161,11 @@ class Client:
     def add_header(self, name: str, value: str) -> None:
         """Look at no header."""
 
-    async def answer(self, status: int, content_type: bytes, body: bytes) -> None:
+    async def answer(self, status: int, content_type: bytes, body: bytes | list[bytes]) -> None:
         """Keep a whole answer."""
         assert not self.is_started
         self.is_started = self.is_finished = True
-        self.status, self.got = status, body
+        self.status, self.got = status, body if isinstance(body, bytes) else b"".join(body)
 
     def push(self, part: bytes) -> None:
         """Keep lines."""

@@ -18,7 +18,7 @@ from gateway.settings.schema import LimitSettings
 from gateway.wire.large import Sizes, is_deeper_in_steps, read_in_steps
 from gateway.wire.reading import read_slowly
 from gateway.wire.splitting import SMALL, WINDOW
-from gateway.wire.writing import encode, encode_in_steps
+from gateway.wire.writing import encode, encode_in_parts, encode_in_steps
 
 READERS = {
     endpoint.path: endpoint.reader
@@ -265,3 +265,29 @@ def test_what_is_written_in_steps_is_what_is_written_at_once(number: int) -> Non
     assert at_once == written
     assert steps >= 2 * number
     assert [None] * number == whole.parts
+
+
+class Raws(msgspec.Struct):
+    """A struct with lists of raw values and others."""
+
+    name: str
+    first: list[msgspec.Raw]
+    texts: list[str]
+    second: list[msgspec.Raw] | None
+    number: int = 1
+
+
+@pytest.mark.parametrize("number", [0, 1, 7, 300])
+@pytest.mark.parametrize("second", [None, [], [msgspec.Raw(b"null"), msgspec.Raw(b'"\x00<"')]])
+def test_what_is_written_in_parts_is_what_is_written_at_once(
+    number: int, second: list[msgspec.Raw] | None
+) -> None:
+    """Escapes within raw values included; no part is much larger than those that are joined."""
+    items = [msgspec.Raw(b'["<&>",%d,"%b"]' % (at, b"9" * at * 10)) for at in range(number)]
+    answer = Raws("a<", items, ["<b>"] * number, second)
+    parts = encode_in_parts(answer)
+
+    assert encode(answer) == b"".join(parts)
+    assert (len(parts) > 3) is bool(number or second)
+    assert max(map(len, parts)) < 140_000
+    assert number < 300 or len(parts) > 6

@@ -34,12 +34,17 @@ class Floor(NamedTuple):
 
 
 def floors(results: Results) -> Iterator[Floor]:
-    """Yield what was measured of the gateway and of its floor: CPU time, then instructions."""
+    """Yield what was measured of the gateway and of its floor: times, then instructions."""
     paced = {(row.target, row.streams): row.cpu_us_per_token for row in results.paced}
     for name, streams in paced:
         if name == OWN and streams > 1:
             what = f"paced token, {streams} streams, µs"
             yield from _of(what, PASSED, paced.get((PASSED, streams)), paced[name, streams])
+    waves = {(row.target, row.streams): row.first_token.p99 / 1e6 for row in results.waves}
+    for name, streams in waves:
+        if name == OWN:
+            what = f"wave of {streams}, first token p99, ms"
+            yield from _of(what, PASSED, waves.get((PASSED, streams)), waves[name, streams])
     burst = {row.target: row.cpu_us for row in results.burst}
     yield from _of("burst token, µs", PASSED, burst.get(PASSED), burst.get(OWN))
     requests = {(row.target, row.task): row.cpu_us for row in results.requests}

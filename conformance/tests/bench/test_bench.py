@@ -21,7 +21,7 @@ from conformance.bench.dialect import STAMP, request
 from conformance.bench.fleet import FirstToken
 from conformance.bench.instructions import Counted
 from conformance.bench.measures import Bench
-from conformance.bench.results import Cost, Paced, Results, Size, Spread
+from conformance.bench.results import Cost, Paced, Results, Size, Spread, Wave
 from conformance.bench.servers import Target
 from conformance.bench.stalls import Stall
 from conformance.bench.standin import Plan
@@ -84,6 +84,10 @@ def test_tells_each_floor_and_how_many_samples_a_figure_has() -> None:
             paced(name, spread, cpu_us)
             for name, cpu_us in (("direct", 1.0), (floors.PASSED, 20.0), ("olgate", 30.0))
         ],
+        waves=[
+            Wave(target=name, streams=256, first_token=Spread(0.0, 0.0, ns))
+            for name, ns in ((floors.PASSED, 4e6), ("olgate", 3e6))
+        ],
         requests=[
             Cost(target=name, task="tags", cpu_us=us, per_cpu_s=1.0, per_wall_s=1.0)
             for name, us in ((floors.HANDLER, 100.0), ("olgate", 125.0))
@@ -97,12 +101,13 @@ def test_tells_each_floor_and_how_many_samples_a_figure_has() -> None:
     found = {each.what: (each.name, each.ratio) for each in floors.floors(results)}
     assert {
         "paced token, 16 streams, µs": (floors.PASSED, 1.5),
+        "wave of 256, first token p99, ms": (floors.PASSED, 0.75),
         "tags, µs": (floors.HANDLER, 1.25),
         "/api/tags, instructions": (floors.HANDLER, 3.0),
         "embed 1 text, instructions": (floors.PASSED, 1.5),
     } == found
     assert (
-        "| tags, µs                    | bare handler      | 100         | 125      | 1.25x "
+        "| tags, µs                         | bare handler      | 100         | 125      | 1.25x "
         in told
     )
     assert "| 3 / 3   |" in told

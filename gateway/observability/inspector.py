@@ -166,21 +166,20 @@ class Inspector:
         record: Record,
         receive: Receive,
         send: Send,
-        push: str,
+        extension: str,
     ) -> tuple[Receive, Send]:
         """
         Keep a request from here on; return what its application receives and sends with.
 
-        `push` is the name of the server's extension that sends without waiting.
+        `extension` is the name under which the scope has the server (`server.asgi.Server`).
         """
         if scope["path"].startswith(self._skipped) or _BY_COMMAND in scope["headers"]:
             return receive, send
         kept = record.kept = KeptExchange(scope, record, self._most)
         self._kept.append(kept)
         extensions = scope.get("extensions") or {}
-        pushed: Push | None = extensions.get(push)
-        if pushed is not None:
-            scope["extensions"] = {**extensions, push: _pushing(pushed, kept)}
+        if (server := extensions.get(extension)) is not None:
+            scope["extensions"] = {**extensions, extension: _Seen(server, kept)}
 
         async def receiving() -> Message:
             message = await receive()
@@ -250,16 +249,46 @@ class Inspector:
         return [self._cleaned(one) for one in value] if isinstance(value, list) else value
 
 
-def _pushing(push: Push, kept: KeptExchange) -> Push:
-    keep = kept.answer.add
+class _Seen:
+    """
+    A server whose pieces are kept as they are sent.
 
-    def take(part: bytes) -> bool:
-        if not push(part):
-            return False
-        keep(part)
-        return True
+    Whole answers and bodies, starts and ends are sent and received as messages, and so kept.
+    """
 
-    return take
+    def __init__(self, server: Any, kept: KeptExchange) -> None:
+        self.when_left = server.when_left
+        self._server = server
+        self._keep = kept.answer.add
+
+    @property
+    def push(self) -> Push:
+        """What sends a part of an answer and keeps it."""
+        push: Push = self._server.push
+        keep = self._keep
+
+        def take(part: bytes) -> bool:
+            if not push(part):
+                return False
+            keep(part)
+            return True
+
+        return take
+
+    def answer(self, *_: object) -> bool:
+        """Leave it to `send`."""
+        return False
+
+    def start(self, *_: object, is_last: bool = False) -> bool:
+        """Leave it to `send`."""
+        return False
+
+    def finish(self, _: bytes) -> bool:
+        """Leave it to `send`."""
+        return False
+
+    def whole_body(self, _: int) -> None:
+        """Leave it to `receive`."""
 
 
 def _kept(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -11,13 +11,10 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
-    Iterable,
-    Mapping,
     MutableMapping,
 )
 from functools import partial
 from time import perf_counter_ns
-from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
 
 from ..faults import ClientGone
@@ -41,52 +38,49 @@ REQUEST_ID = b"x-request-id"
 Push: TypeAlias = Callable[[bytes], bool]
 """Sends a part of an answer at once, or returns that it must be sent with `send`."""
 
-
-SERVER_PUSH = "olgate.push"
-"""
-The ASGI extension that holds the server's Push.
-
-The layers in between only need the beginning and the end of an answer, so the tokens in the middle
-of a stream bypass them.
-"""
-
 Answering: TypeAlias = Callable[[int, list[tuple[bytes, bytes]], list[bytes]], bool]
 """
 Sends a whole answer at once, or returns that it must be sent with `send`. The body is in parts.
 """
 
-SERVER_ANSWER = "olgate.answer"
-"""The ASGI extension that holds the server's Answering."""
 
+class Server(Protocol):
+    """
+    What the gateway's server can do with a request beyond ASGI, each in one step.
 
-class Starting(Protocol):
-    """Starts an answer with its first part, and maybe its last one, at once."""
+    The layers in between only need the beginning and the end of an answer, so the tokens in the
+    middle of a stream bypass them.
+    """
 
-    def __call__(
+    @property
+    def push(self) -> Push:
+        """What sends a part of an answer that has started."""
+
+    def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: list[bytes]) -> bool:
+        """Send a whole answer, its body in parts, or return False if `send` must send it."""
+
+    def start(
         self, status: int, headers: list[tuple[bytes, bytes]], part: bytes, *, is_last: bool = False
     ) -> bool:
-        """Return False if the answer must be sent with `send`."""
+        """Start an answer with its first part, maybe its last one, or return False."""
+
+    def finish(self, part: bytes) -> bool:
+        """End an answer that was started with its last part, or return False."""
+
+    def whole_body(self, most: int) -> bytes | None:
+        """Return the whole body if it is there, as most are, and has at most so many bytes."""
+
+    def when_left(self, tell: Callable[[], None] | None) -> None:
+        """
+        Have a function called if the client leaves before its answer is complete; None for no more.
+
+        The application reads no body after it. A server that can't do this is asked for its next
+        message until it says that nobody is there; that takes a task for each request.
+        """
 
 
-SERVER_STREAM = "olgate.stream"
-"""The ASGI extension that holds the server's Starting, and a Push for the last part."""
-
-Whole: TypeAlias = Callable[[int], bytes | None]
-"""Returns the whole body of a request if it is there, and has at most so many bytes; else None."""
-
-SERVER_BODY = "olgate.body"
-"""The ASGI extension that holds the server's Whole: most bodies arrive with their head."""
-
-Leaving: TypeAlias = Callable[[Callable[[], None] | None], None]
-"""Takes the function that is called when the client leaves before its answer is complete."""
-
-SERVER_LEAVING = "olgate.leaving"
-"""
-The ASGI extension that holds the server's Leaving. The application reads no body after it.
-
-A server without it is asked for its next message until it says that nobody is there; that takes a
-task for each request.
-"""
+SERVER = "olgate.server"
+"""The ASGI extension that holds the Server of a request."""
 
 REFUSED = "olgate.refused"
 """
@@ -108,8 +102,6 @@ QUEUED = b"x-olgate-queued-ms"
 
 CLIENT = "olgate.client"
 """Where the scope has the AsgiClient. Its `receive` may lead back to the scope."""
-_NO_EXTENSIONS: Mapping[str, Any] = MappingProxyType({})
-_NO_STREAM = (None, None)
 _STREAM_HEADERS = [(b"content-type", NDJSON)]
 _EVENT_STREAM = b"text/event-stream"
 
@@ -146,14 +138,8 @@ class AsgiClient:
         self._send = send
         self.record = record
         self.extra_headers: ExtraHeaders = ((REQUEST_ID, record.id.encode("ascii")),)
-        extensions = scope.get("extensions") or _NO_EXTENSIONS
-        self._server_push: Push | None = extensions.get(SERVER_PUSH)
-        self._server_answer: Answering | None = extensions.get(SERVER_ANSWER)
-        self._server_start: Starting | None
-        self._server_finish: Push | None
-        self._server_start, self._server_finish = extensions.get(SERVER_STREAM, _NO_STREAM)
-        self._server_leaving: Leaving | None = extensions.get(SERVER_LEAVING)
-        self._server_body: Whole | None = extensions.get(SERVER_BODY)
+        extensions = scope.get("extensions")
+        self._server: Server | None = extensions.get(SERVER) if extensions else None
         self._is_head = scope["method"] == "HEAD"
         self.status: int | None = None
         self.outcome = "cut"
@@ -170,7 +156,7 @@ class AsgiClient:
 
         None if it has to be received, or the server can't tell.
         """
-        return None if self._server_body is None else self._server_body(most)
+        return None if self._server is None else self._server.whole_body(most)
 
     async def receive(self) -> Message:
         """Return the next message of the request: ASGI's `receive` for the application."""
@@ -187,7 +173,8 @@ class AsgiClient:
         """
         if message["type"] == "http.response.start":
             headers = message.get("headers", ())
-            self._note_start(int(message["status"]), headers)
+            kinds = (value for name, value in headers if name == b"content-type")
+            self._note_start(int(message["status"]), next(kinds, b""))
             message["headers"] = [
                 *(item for item in headers if item[0] != REQUEST_ID),
                 *self.extra_headers,
@@ -221,10 +208,9 @@ class AsgiClient:
 
         `receive` returns the messages after the body, for a server that does not tell by itself.
         """
-        leaving = self._server_leaving
-        if leaving is not None:
-            leaving(end)
-            return partial(leaving, None)
+        if (server := self._server) is not None:
+            server.when_left(end)
+            return partial(server.when_left, None)
 
         def tell(_: asyncio.Future[None]) -> None:
             end()
@@ -247,10 +233,10 @@ class AsgiClient:
         if self._early is not None:
             await self._settle()
         headers = [(b"content-type", content_type)] if content_type else []
-        if self._server_answer is not None and not self.is_started:
+        if self._server is not None and not self.is_started:
             told = self._told(headers)
-            if self._server_answer(status, [*told, *self.extra_headers], parts):
-                self._note_start(status, told)
+            if self._server.answer(status, [*told, *self.extra_headers], parts):
+                self._note_start(status, content_type)
                 if body and self.record.first_ns is None:
                     self.record.first_ns = perf_counter_ns()
                 if self.outcome == "cut":
@@ -297,7 +283,7 @@ class AsgiClient:
                 self.outcome = "complete"
                 return
             await self.start(200, _STREAM_HEADERS)
-        if self._server_finish is not None and self._server_finish(lines):
+        if self._server is not None and self._server.finish(lines):
             if lines and self.record.first_ns is None:
                 self.record.first_ns = perf_counter_ns()
             if self.outcome == "cut":
@@ -307,15 +293,16 @@ class AsgiClient:
 
     def _start_with(self, part: bytes, *, is_last: bool = False) -> bool:
         """Start an NDJSON answer with its first part at once, or return that it must be sent."""
-        if self._server_start is None:
+        server = self._server
+        if server is None:
             return False
         told = self._told(_STREAM_HEADERS)
-        if not self._server_start(200, [*told, *self.extra_headers], part, is_last=is_last):
+        if not server.start(200, [*told, *self.extra_headers], part, is_last=is_last):
             return False
-        self._note_start(200, told)
+        self._note_start(200, NDJSON)
         if part and self.record.first_ns is None:
             self.record.first_ns = perf_counter_ns()
-        self._push = self._server_push
+        self._push = server.push
         return True
 
     async def _send_part(self, part: bytes) -> None:
@@ -324,7 +311,8 @@ class AsgiClient:
         if not self.is_started:
             await self.start(200, _STREAM_HEADERS)
         await self.send({"type": "http.response.body", "body": part, "more_body": True})
-        self._push = self._server_push
+        if self._server is not None:
+            self._push = self._server.push
 
     async def _start_early(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -360,18 +348,18 @@ class AsgiClient:
             headers = [*headers, (QUEUED, b"%d" % queued_ms)]
         return headers
 
-    def _note_start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def _note_start(self, status: int, content_type: bytes) -> None:
         if self.is_started:
             raise RuntimeError("the answer has already started")
         self.is_started = True
         self.status = status
         record = self.record
-        for name, value in headers:
-            if name == b"content-type":
-                self.is_event_stream = value.startswith(_EVENT_STREAM)
-                record.is_stream = self.is_event_stream or value.startswith(NDJSON)
-        if record.observer is not None:
-            record.observer.running_streams += record.is_stream
+        if content_type.startswith(_EVENT_STREAM):
+            self.is_event_stream = record.is_stream = True
+        elif content_type.startswith(NDJSON):
+            record.is_stream = True
+        if record.is_stream and record.observer is not None:
+            record.observer.running_streams += 1
 
 
 def client_of(scope: Scope) -> AsgiClient:

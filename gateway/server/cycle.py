@@ -12,12 +12,13 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from .asgi import SERVER_ANSWER, SERVER_BODY, SERVER_LEAVING, SERVER_PUSH, SERVER_STREAM
+from .asgi import SERVER, Push
 from .outlet import Outlet, in_chunk
 
 _Headers = Iterable[tuple[bytes, bytes]]
@@ -42,6 +43,8 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODILESS: Final = (204, 304)
 _COPIED_BYTES: Final = 64 * 1024
 """A body of as many bytes is sent from where it is, and not copied to stand after the head."""
+_FAILED: Final = b"Internal Server Error"
+_FAILED_TYPE: Final = (b"content-type", b"text/plain; charset=utf-8")
 
 
 class _Defaults:
@@ -93,13 +96,44 @@ class Cycle(RequestResponseCycle):
         self.disconnected = self.response_started = self.response_complete = False
         self.chunked_encoding = None
         self._when_left: Callable[[], None] | None = None
-        scope["extensions"] = {
-            SERVER_PUSH: outlet.push,
-            SERVER_ANSWER: self.answer,
-            SERVER_STREAM: (self.start, self.finish),
-            SERVER_LEAVING: self.when_left,
-            SERVER_BODY: self.whole_body,
-        }
+        scope["extensions"] = {SERVER: self}
+
+    # -- the application --------------------------------------------------------------------------
+
+    def run(
+        self, app: Any, loop: asyncio.AbstractEventLoop, tasks: set[asyncio.Task[None]]
+    ) -> None:
+        """Run an application for the request in a task, which `tasks` has until its end."""
+        context = copy_context()
+        task = loop.create_task(app(self.scope, self.receive, self.send), context=context)
+        tasks.add(task)
+        self._tasks = tasks
+        task.add_done_callback(self._end, context=context)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        """Answer in place of an application that has failed to."""
+        self._tasks.discard(task)
+        try:
+            task.result()
+        except BaseException as problem:
+            self.logger.error("Exception in ASGI application\n", exc_info=problem)
+            self._give_up()
+        else:
+            if not (self.response_complete or self.disconnected):
+                self.logger.error("ASGI callable returned without completing response.")
+                self._give_up()
+        # It holds the connection.
+        self.on_response = _do_nothing
+
+    def _give_up(self) -> None:
+        """Answer that the server has failed, and close the connection."""
+        if self.response_started or self.disconnected:
+            self.transport.close()
+            return
+        self.keep_alive = False
+        length = (b"content-length", b"%d" % len(_FAILED))
+        self.transport.write(self._begin(500, (_FAILED_TYPE, length)))
+        self._write_body({"body": _FAILED})
 
     # -- the request ------------------------------------------------------------------------------
 
@@ -189,6 +223,11 @@ class Cycle(RequestResponseCycle):
         return {"type": "http.disconnect"}
 
     # -- the answer -------------------------------------------------------------------------------
+
+    @property
+    def push(self) -> Push:
+        """What writes a part of a stream at once, without the layers of its beginning and end."""
+        return self.transport.push  # type: ignore[attr-defined,no-any-return]  # an Outlet
 
     def answer(self, status: int, headers: _Headers, body: list[bytes]) -> bool:
         """
@@ -331,6 +370,10 @@ class Cycle(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+def _do_nothing() -> None:
+    """Take the place of what is called when an answer is complete."""
 
 
 def _written(defaults: list[tuple[bytes, bytes]]) -> bytes:

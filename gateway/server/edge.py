@@ -41,10 +41,7 @@ from .asgi import (
     PORT,
     REFUSED,
     REQUEST_ID,
-    SERVER_ANSWER,
-    SERVER_BODY,
-    SERVER_PUSH,
-    SERVER_STREAM,
+    SERVER,
     Answering,
     ASGIApp,
     AsgiClient,
@@ -161,10 +158,7 @@ class Edge:
         if (address := scope.get("client")) is not None:
             record.client = address[0]
         if self._inspector is not None:
-            receive, send = self._inspector.begin(scope, record, receive, send, SERVER_PUSH)
-            # What is whole is kept as it is sent and received.
-            for extension in (SERVER_ANSWER, SERVER_BODY, SERVER_STREAM):
-                scope.get("extensions", {}).pop(extension, None)
+            receive, send = self._inspector.begin(scope, record, receive, send, SERVER)
         client = AsgiClient(scope, receive, send, record)
         if self._traffic is not None:
             self._traffic.running[record] = scope
@@ -197,7 +191,8 @@ class Edge:
                 record.fault = record.fault or INTERNAL_FAULT
             if self._observer is not None:
                 self._observer.running_requests -= 1
-                self._observer.running_streams -= record.is_stream
+                if record.is_stream:
+                    self._observer.running_streams -= 1
             if self._traffic is not None:
                 self._traffic.running.pop(record, None)
             outcome = "failed" if failed else client.outcome

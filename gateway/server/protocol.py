@@ -75,7 +75,8 @@ class ClientHttp(HttpToolsProtocol):
         """The request that runs and the ones queued for after it; answered ones leave it late."""
         self._waves = waves_of(self.server_state)
         self._heads = heads_of(self.server_state)
-        self._asgi = {"version": self.asgi_version, "spec_version": "2.3"}
+        self._blank: dict[str, Any] = {}
+        """The scope of every request of the connection, before its head is read."""
         self._refusal = b""
         self._body_left = 0
         """Bytes that are still to come of a body whose head was not parsed, and so it is not."""
@@ -96,6 +97,20 @@ class ClientHttp(HttpToolsProtocol):
         """Start to wait for the first request."""
         super().connection_made(transport)
         self.flow = WatchedFlow(transport, self.loop, self.limits.write_s)
+        self._blank = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            # What each request has is named here, too: a copy of a whole dictionary is cheap.
+            **dict.fromkeys(("method", "path", "raw_path", "query_string")),
+            **dict.fromkeys(("headers", "state", "extensions")),
+        }
+        if self.port is not None:
+            self._blank[PORT] = self.port
         _send_at_once(transport)
         self._idle = IdleTime(self.loop, self.timeout_keep_alive, transport.close)
         self._await_head()
@@ -192,17 +207,10 @@ class ClientHttp(HttpToolsProtocol):
         self.scope = self._new_scope(self.headers)
 
     def _new_scope(self, head: Head) -> dict[str, Any]:
-        return {
-            "type": "http",
-            "asgi": self._asgi,
-            "http_version": "1.1",
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "root_path": self.root_path,
-            "headers": head,
-            "state": self.app_state.copy(),
-        }
+        scope = self._blank.copy()
+        scope["headers"] = head
+        scope["state"] = self.app_state.copy()
+        return scope
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Read a header, up to the limit on their number; a trailer is counted and dropped."""
@@ -300,8 +308,6 @@ class ClientHttp(HttpToolsProtocol):
             keep_alive=keep_alive,
             body=body,
         )
-        if self.port is not None:
-            scope[PORT] = self.port
         unanswered = self._unanswered
         while unanswered and unanswered[0].response_complete:
             unanswered.popleft()
@@ -315,6 +321,10 @@ class ClientHttp(HttpToolsProtocol):
         if len(self.pipeline) > QUEUED_REQUESTS:
             # Otherwise reading goes on, so that a client that leaves is seen.
             self.flow.pause_reading()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Start a request's application."""
+        cycle.run(app, self.loop, self.tasks)
 
     def _answer_now(self, cycle: Cycle, app: Any) -> None:
         """Have a request without a body answered in this step, or start a task for it."""

@@ -22,7 +22,7 @@ from gateway.observability.record import Record
 from gateway.plans import chat
 from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import StreamCall
-from gateway.server.asgi import SERVER_PUSH, AsgiClient
+from gateway.server.asgi import SERVER, AsgiClient
 from gateway.server.outlet import Outlet
 from gateway.settings.schema import Settings
 from gateway.types import ollama, openai
@@ -49,6 +49,17 @@ class Wire(asyncio.Transport):
 
     def abort(self) -> None:
         """Have nothing to close."""
+
+
+class Pushing:
+    """A server that starts no answer by itself, and has a token written at once."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self.push = outlet.push
+
+    def start(self, *_: object, is_last: bool) -> bool:
+        """Leave it to `send`."""
+        return is_last
 
 
 def token(text: str, *, is_first: bool = False) -> bytes:
@@ -93,7 +104,7 @@ async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], i
     status, headers, body = await asking
     exchange = Exchange(None, None)
     exchange.take(status, headers, body)
-    scope = {"method": "POST", "extensions": {SERVER_PUSH: outlet.push}}
+    scope = {"method": "POST", "extensions": {SERVER: Pushing(outlet)}}
     client = AsgiClient(cast("Any", scope), receive, send, Record())
     frames = Frames(plan, context, await open_events(exchange), client, OLLAMA, lambda _: None)
     translating = asyncio.ensure_future(frames.run())

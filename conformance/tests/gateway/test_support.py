@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from conformance.tests.gateway.support import Pair, chat, gather_all, open_pair
-from gateway.server.asgi import SERVER_BODY
+from gateway.server.asgi import SERVER
 
 TURNS = 500
 """More turns of the loop than the requests of `let_pass` take."""
@@ -51,8 +51,8 @@ def note_arrivals(pair: Pair) -> list[str]:
             return body
 
         if "extensions" in scope:
-            whole_body = scope["extensions"][SERVER_BODY]
-            scope["extensions"][SERVER_BODY] = whole
+            server = scope["extensions"][SERVER]
+            whole_body, server.whole_body = server.whole_body, whole
         await inner(scope, take, send)
 
     pair.app.inner = note

@@ -238,18 +238,18 @@ class Relay:
         while True:
             try:
                 upstream = run.host.upstream
-                data = await upstream.fetch_unchecked(call.method, call.path, body)
+                pieces = await upstream.fetch_unchecked(call.method, call.path, body)
                 answered_ns = time.perf_counter_ns()
-                is_large = len(data) > _ANSWER_AT_ONCE
+                is_large = sum(map(len, pieces)) > _ANSWER_AT_ONCE
                 if is_large:
-                    source = await apart(read_answer, call, data)
+                    source = await apart(read_answer, call, pieces)
                 else:
-                    source = read_answer(call, data)
+                    source = read_answer(call, pieces)
                 break
             except UpstreamFailure as failure:
                 if not await self._recover(failure, run, client):
                     raise
-        del data
+        del pieces
         run.context.first_event_ns = answered_ns
         if run.ticket is not None:
             run.ticket.note_answer()
@@ -261,6 +261,8 @@ class Relay:
             answer = call.translate(source)
             encoded = self._api.encode(answer)
         current().note_counts(self._api.counts, answer, getattr(source, "usage", None))
+        # The client may take its time to read, and large answers are in memory once then.
+        del source, answer
         _leave_host(run)
         await client.answer(200, self._api.answer_type, encoded)
 

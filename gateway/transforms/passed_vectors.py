@@ -57,7 +57,7 @@ def passed_on_vectors(data: Raw | UnsetType, count: int, in_base64: bool) -> lis
 
 def _read(data: bytes) -> tuple[list[dict[str, Raw]], list[bytes]]:
     """Return the members of each item, and the vectors, which are not decoded with them."""
-    rest, lists = take_out(data, _EMBEDDING.encode())
+    rest, lists = take_out([data], _EMBEDDING.encode())
     try:
         items = _decode_members(rest)
         vectors = in_their_places([item[_EMBEDDING] for item in items], lists)

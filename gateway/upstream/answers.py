@@ -38,6 +38,7 @@ TakeEvents: TypeAlias = Callable[[list[Event]], Awaitable[None] | None]
 _SAMPLE_BYTES = 1024
 _LARGE = 2 * 1024
 """Bytes of an answer from which on it pays to take the lists of numbers out first."""
+_JSON_STARTS = (b"{", b"[")
 _ERROR = "error"
 _CORS = b"access-control-"
 
@@ -301,15 +302,18 @@ def is_filler(data: bytes) -> bool:
     return not start or start.startswith(b":")
 
 
-def out_of_events(body: bytes) -> bytes:
+def out_of_events(pieces: list[bytes]) -> list[bytes]:
     """
-    Return the one answer that came as events instead of JSON; any other body as it is.
+    Return the one answer that came as events instead of JSON; any other body as it is, in pieces.
 
     Raises UpstreamFailure for an error among the events, and for several answers (not_json).
     """
-    start = body.removeprefix(BOM).lstrip(BLANKS)
-    if not start.startswith(FIELD_STARTS):
-        return body
+    start = b"".join(pieces[:1]).removeprefix(BOM).lstrip(BLANKS)
+    if start[:1] in _JSON_STARTS:
+        return pieces
+    body = b"".join(pieces)
+    if not body.removeprefix(BOM).lstrip(BLANKS).startswith(FIELD_STARTS):
+        return [body]
     decoder = SseDecoder(max(len(body), 1))
     events = [
         event
@@ -321,7 +325,7 @@ def out_of_events(body: bytes) -> bytes:
     if len(events) != 1:
         detail = f"answered with {len(events)} events, not with JSON"
         raise UpstreamFailure(detail, fault="not_json" if events else "empty")
-    return events[0].data
+    return [events[0].data]
 
 
 def check_json(body: bytes) -> bytes:
@@ -345,28 +349,31 @@ def check_json(body: bytes) -> bytes:
     )
 
 
-def read_answer(call: FetchCall[SourceT, Any], data: bytes) -> SourceT:
+def read_answer(call: FetchCall[SourceT, Any], pieces: list[bytes]) -> SourceT:
     """
     Decode the answer of a call, and look for keys that its description lacks, in a sample of them.
+
+    The answer comes in the pieces that were received. They are joined only if there is need.
 
     Values of another type than described are left out and counted. Raises UpstreamFailure: as
     `check_json` for a body that is no success, and not_json when what is left is no answer.
     """
     kind: Any = call.decoder.type
     answer: Any
-    place = place_in(kind) if len(data) > _LARGE else None
-    rest, lists = take_out(data, place.key) if place else (data, [])
+    place = place_in(kind) if sum(map(len, pieces)) > _LARGE else None
+    rest, lists = take_out(pieces, place.key) if place else (b"".join(pieces), [])
     try:
         decode = _decoder_with_error(kind)
         answer = decode(rest)
         if place and not put_back(answer, place, lists):
-            rest, answer = data, decode(data)
+            rest = b"".join(pieces)
+            answer = decode(rest)
         is_success = getattr(answer, _ERROR, UNSET) is UNSET
     except UNREADABLE:
         is_success, answer = False, None
     if not is_success:
         # Rare enough to be decoded twice.
-        data = check_json(data)
+        data = check_json(b"".join(pieces))
         if answer is None:
             answer = read_odd(data, kind)
     if look := sampled(kind):

@@ -158,13 +158,14 @@ class Upstream:
         (unknown_endpoint, upstream_error_200), a body that is missing (empty) or not JSON
         (not_json).
         """
-        return check_json(await self.fetch_unchecked(method, path, body, timeout_s=timeout_s))
+        pieces = await self.fetch_unchecked(method, path, body, timeout_s=timeout_s)
+        return check_json(b"".join(pieces))
 
     async def fetch_unchecked(
         self, method: str, path: str, body: bytes | None = None, *, timeout_s: float | None = None
-    ) -> bytes:
+    ) -> list[bytes]:
         """
-        Return the whole body of an answer that has the status of a success.
+        Return the whole body of an answer that has the status of a success, in pieces.
 
         It may still be an error, or no JSON: `answers.read_answer` tells that while it decodes.
 
@@ -205,8 +206,8 @@ class Upstream:
         Raises UpstreamFailure, as `fetch_unchecked` and `read_answer` do.
         """
         body = encode(call.body) if call.body is not None else None
-        data = await self.fetch_unchecked(call.method, call.path, body, timeout_s=timeout_s)
-        return call.translate(read_answer(call, data))
+        pieces = await self.fetch_unchecked(call.method, call.path, body, timeout_s=timeout_s)
+        return call.translate(read_answer(call, pieces))
 
     def stream(
         self, method: str, path: str, body: bytes, joiner: Joiner | None = None
@@ -301,7 +302,7 @@ class Upstream:
 
     async def _fetch_once(
         self, method: str, path: str, body: bytes | None, timeout_s: float | None
-    ) -> bytes:
+    ) -> list[bytes]:
         if timeout_s is None:
             exchange = Exchange(self._first_byte_s, self._silence_s, self.keys, self._watch)
         else:
@@ -310,7 +311,7 @@ class Upstream:
             await self._send(exchange, method, self._target(path), None, body, b"application/json")
             if not exchange.is_success:
                 await exchange.raise_stated_error()
-            return out_of_events(await exchange.read_rest())
+            return out_of_events(await exchange.read_pieces())
         finally:
             exchange.close()
 

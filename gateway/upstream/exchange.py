@@ -137,8 +137,13 @@ class Exchange:
         self._body.stop()
 
     async def read_rest(self, limit: int | None = None) -> bytes:
+        """Return what `read_pieces` does, in one piece."""
+        parts = await self.read_pieces(limit)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def read_pieces(self, limit: int | None = None) -> list[bytes]:
         """
-        Return the rest of the body, or its first `limit` bytes and a little more.
+        Return the rest of the body, or its first `limit` bytes and a little more, as it came.
 
         Without a limit, it raises UpstreamFailure (not_json) for more than MAX_ANSWER_BYTES.
         """
@@ -154,7 +159,7 @@ class Exchange:
             if size > MAX_ANSWER_BYTES:
                 what = f"its answer is longer than {MAX_ANSWER_BYTES} bytes"
                 raise UpstreamFailure(what, fault="not_json")
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return parts
 
     async def raise_stated_error(self) -> NoReturn:
         """Raise the error of an answer whose status is not a success, even if it was cut off."""

@@ -9,7 +9,7 @@ fast, and one list is one step.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple, get_args, get_origin
 
@@ -46,38 +46,59 @@ def place_in(kind: type[msgspec.Struct]) -> Place | None:
     return found[0] if len(found) == 1 else None
 
 
-def take_out(data: bytes, key: bytes) -> tuple[bytes, list[bytes]]:
+def take_out(pieces: Sequence[bytes], key: bytes) -> tuple[bytes, list[bytes]]:
     r"""
     Return JSON without the lists of numbers that members of that name have, and these lists.
 
-    A list with the number of the one that was there is in its place. Whether what was taken out is
-    valid JSON is not looked at.
+    It comes in pieces, which are not joined: only the bytes around a seam are. A list with the
+    number of the one that was there is in its place. Whether what was taken out is valid JSON is
+    not looked at. The name has no bracket.
 
-    >>> take_out(b'{"a": [{"n": [0.5, 1]}, {"n": [2]}], "b": "\\"n\\":[3]"}', b"n")
+    >>> take_out([b'{"a": [{"n": [0.5, ', b'1]}, {"n": [2]}], "b": "\\"n\\":[3]"}'], b"n")
     (b'{"a": [{"n": [0]}, {"n": [1]}], "b": "\\"n\\":[3]"}', [b'[0.5, 1]', b'[2]'])
     """
     name = b'"%b"' % key
-    parts: list[bytes] = []
+    rest: list[bytes] = []
     lists: list[bytes] = []
-    done, at = 0, data.find(name)
+    held: list[bytes] = []
+    for left, piece in enumerate(pieces, 1 - len(pieces)):
+        # Neither a name nor a list of numbers goes on after the bracket that ends a list.
+        end = piece.rfind(b"]") + 1 if left else len(piece)
+        start = 0
+        if held and end:
+            start = piece.find(b"]") + 1 or end
+            held.append(piece[:start])
+            seam = b"".join(held)
+            held = []
+            _take_out_of(seam, 0, len(seam), name, rest, lists)
+        _take_out_of(piece, start, end, name, rest, lists)
+        if end < len(piece):
+            held.append(piece[end:])
+    return b"".join(rest), lists
+
+
+def _take_out_of(
+    data: bytes, start: int, end: int, name: bytes, rest: list[bytes], lists: list[bytes]
+) -> None:
+    """Add to the rest and to the lists what is in a part of some bytes."""
+    done, at = start, data.find(name, start, end)
     while at >= 0:
-        follows = _LIST_FOLLOWS.match(data, at + len(name))
+        follows = _LIST_FOLLOWS.match(data, at + len(name), end)
         # In valid JSON these bytes are a member, unless the first quote is one within a text.
-        if follows is None or data[at - 1] == _ESCAPE:
-            at = data.find(name, at + len(name))
+        if follows is None or (at and data[at - 1] == _ESCAPE):
+            at = data.find(name, at + len(name), end)
             continue
-        start = follows.end()
-        end = data.find(b"]", start) + 1
-        if not end:
+        first = follows.end()
+        last = data.find(b"]", first, end) + 1
+        if not last:
             break
-        found = data[start:end]
+        found = data[first:last]
         if is_list_of_numbers(found):
-            parts += data[done:start], b"[%d]" % len(lists)
+            rest += data[done:first], b"[%d]" % len(lists)
             lists.append(found)
-            done = end
-        at = data.find(name, end)
-    parts.append(data[done:])
-    return b"".join(parts), lists
+            done = last
+        at = data.find(name, last, end)
+    rest.append(data[done:end])
 
 
 def put_back(answer: msgspec.Struct, place: Place, lists: list[bytes]) -> bool:

@@ -289,7 +289,7 @@ class PlayedUpstream:
         finally:
             if self.is_dead:
                 await asyncio.Future()
-        return call.translate(read_answer(call, json.dumps(answer).encode()))
+        return call.translate(read_answer(call, [json.dumps(answer).encode()]))
 
 
 def _base(request_key: str) -> str:

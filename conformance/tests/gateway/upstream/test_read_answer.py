@@ -29,7 +29,7 @@ ITEM = b'{"embedding":[1.0],"index":0}'
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_a_success_is_decoded(error: bytes, mark: bytes) -> None:
     """Whatever it has in place of an error, and with a byte order mark."""
-    answer = answers.read_answer(CALL, mark + b'{"data":[%b]%b}' % (ITEM, error))
+    answer = answers.read_answer(CALL, [mark + b'{"data":[%b]%b}' % (ITEM, error)])
 
     assert isinstance(answer, openai.EmbeddingsResponse)
     assert [b"[1.0]"] == [bytes(each.embedding) for each in answer.data]
@@ -53,7 +53,7 @@ def test_a_success_is_decoded(error: bytes, mark: bytes) -> None:
 def test_what_is_no_success_is_told(body: bytes, fault: str, words: str) -> None:
     """In the same words as before a body is decoded."""
     with pytest.raises(UpstreamFailure, match=words) as caught:
-        answers.read_answer(CALL, body)
+        answers.read_answer(CALL, [body])
 
     assert fault == caught.value.fault
 
@@ -66,7 +66,7 @@ def test_a_success_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(answers, "check_json", decode_again)
 
-    assert 1 == len(answers.read_answer(CALL, b'{"data":[%b]}' % ITEM).data)
+    assert 1 == len(answers.read_answer(CALL, [b'{"data":[%b]}' % ITEM]).data)
 
 
 def test_an_answer_with_an_error_of_its_own_is_decoded() -> None:
@@ -84,16 +84,16 @@ def test_an_answer_with_an_error_of_its_own_is_decoded() -> None:
         translate=lambda status: status,
     )
 
-    assert answers.read_answer(call, b'{"error":null,"done":true}').done
+    assert answers.read_answer(call, [b'{"error":null,"done":true}']).done
     with pytest.raises(UpstreamFailure, match="no disk"):
-        answers.read_answer(call, b'{"error":"no disk"}')
+        answers.read_answer(call, [b'{"error":"no disk"}'])
 
 
 def test_the_gateways_own_calls_are_read_by_it() -> None:
     """Their types are not changed by the field that is added for the error."""
     call = host.list_v1()
 
-    assert [] == answers.read_answer(call, b'{"models":[]}').models
+    assert [] == answers.read_answer(call, [b'{"models":[]}']).models
     assert "error" not in call.decoder.type.__struct_fields__
 
 
@@ -112,7 +112,7 @@ def test_vectors_are_not_decoded_with_the_answer(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(answers, "_decoder_with_error", watched)
     vector = b"[%b]" % b",".join([b"0.25"] * 768)
     items = b",".join(b'{"embedding":%b,"index":%d}' % (vector, n) for n in range(9))
-    answer = answers.read_answer(CALL, b'{"data":[%b]}' % items)
+    answer = answers.read_answer(CALL, [b'{"data":[%b]}' % items])
 
     assert [vector] * 9 == [bytes(each.embedding) for each in answer.data]
     assert 1 == len(seen)
@@ -124,6 +124,6 @@ def test_vectors_in_an_unusual_place_are_those_that_were_sent() -> None:
     long = b"[%b0]" % (b"0.5," * 10_000)
     data = rb'{"data":[{"embeddin\u0067":[0],"index":0},{"embedding":%b,"index":1}]}' % long
 
-    answer = answers.read_answer(CALL, data)
+    answer = answers.read_answer(CALL, [data])
 
     assert [b"[0]", long] == [bytes(each.embedding) for each in answer.data]

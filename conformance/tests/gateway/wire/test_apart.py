@@ -1,5 +1,6 @@
 """Lists of numbers that are taken out of an answer before it is decoded."""
 
+import itertools
 import json
 
 import msgspec
@@ -15,9 +16,15 @@ PLACE = Place("data", "embedding", b"embedding")
 decode = msgspec.json.Decoder(KIND).decode
 
 
-def read(data: bytes) -> tuple[list[bytes], int]:
-    """Return the vectors of an answer, and how many of them were taken out."""
-    rest, lists = take_out(data, PLACE.key)
+def cut(data: bytes, *places: int) -> list[bytes]:
+    """Return bytes in pieces, which begin at these places."""
+    edges = [0, *sorted({place % len(data) for place in places} - {0}), len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
+
+
+def read(data: bytes, *places: int) -> tuple[list[bytes], int]:
+    """Return the vectors of an answer in pieces, and how many of them were taken out."""
+    rest, lists = take_out(cut(data, *places), PLACE.key)
     answer = decode(rest)
     if not put_back(answer, PLACE, lists):
         answer, lists = decode(data), []
@@ -34,10 +41,25 @@ def test_vectors_are_taken_out_and_nothing_else() -> None:
     """What is left is the answer of a model without dimensions, so its decoding costs nothing."""
     data = b'{"object":"list","data":[{"object":"embedding","embedding":[0.5,1],"index":0}]}'
 
-    rest, lists = take_out(data, b"embedding")
+    rest, lists = take_out([data], b"embedding")
 
     assert b'{"object":"list","data":[{"object":"embedding","embedding":[0],"index":0}]}' == rest
     assert [b"[0.5,1]"] == lists
+
+
+@pytest.mark.parametrize("is_cut_twice", [False, True])
+def test_it_does_not_matter_where_an_answer_is_cut(is_cut_twice: bool) -> None:
+    """Within a name, a number, a bracket's neighbours, and one vector in three pieces."""
+    data = (
+        rb'{"object":"a]","data":[{"embedding":[0.5, 1],"note":"\"embedding\":[3]"},'
+        rb'{"embedding" : [ 2],"index":1},{"embedding":[[4]]},{"embedding":[5]}],"model":"]"}'
+    )
+    whole = take_out([data], b"embedding")
+    assert [b"[0.5, 1]", b"[ 2]", b"[5]"] == whole[1]
+
+    for place in range(1, len(data)):
+        for second in range(place + 1, len(data)) if is_cut_twice else [place]:
+            assert whole == take_out(cut(data, place, second), b"embedding")
 
 
 VALUES = st.one_of(
@@ -57,15 +79,20 @@ VALUES = st.one_of(
     ),
     st.dictionaries(st.sampled_from(["a", "embedding", "embedding\\"]), VALUES),
     st.sampled_from([None, 2]),
+    st.lists(st.integers(0, 500), max_size=4),
 )
 def test_an_answer_is_what_it_is_when_it_is_decoded_as_it_came(
-    items: list[dict[str, object]], others: dict[str, object], indent: int | None
+    items: list[dict[str, object]],
+    others: dict[str, object],
+    indent: int | None,
+    places: list[int],
 ) -> None:
     """Whatever else it has: keys with quotes, texts that look like members, lists of lists."""
     data = json.dumps({**others, "data": items}, indent=indent).encode()
 
-    found, _ = read(data)
+    found, number = read(data, *places)
 
+    assert number == read(data)[1]
     assert [json.loads(bytes(item.embedding)) for item in decode(data).data] == [
         json.loads(vector) for vector in found
     ]
@@ -96,7 +123,7 @@ def test_a_cut_answer_stays_cut(end: bytes) -> None:
     """Nothing is found in it that is not there."""
     data = b'{"data":[{"embedding":[0.5]},{"embedding":' + end
 
-    rest, lists = take_out(data, b"embedding")
+    rest, lists = take_out([data], b"embedding")
 
     assert b'{"data":[{"embedding":[0]},{"embedding":' + end == rest
     assert [b"[0.5]"] == lists

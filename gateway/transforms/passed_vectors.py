@@ -66,7 +66,7 @@ def _read(data: bytes) -> tuple[list[dict[str, Raw]], list[bytes]]:
             vectors = [bytes(item[_EMBEDDING]) for item in items]
     except (*UNREADABLE, KeyError):
         raise _not_numbers() from None
-    return items, vectors
+    return items, [*map(bytes, vectors)]
 
 
 def _packed(vector: bytes) -> bytes:

@@ -177,11 +177,12 @@ def _vectors(data: list[openai.Embedding], count: int) -> list[Raw]:
     return [*map(_embedding, data)]
 
 
-def _blocks(vectors: list[Raw]) -> Iterator[list[bytes]]:
+def _blocks(vectors: list[Raw]) -> Iterator[list[memoryview]]:
     """Group vectors, so that what is made for one block is still in the processor's cache."""
-    block: list[bytes] = []
+    block: list[memoryview] = []
     size = 0
-    for vector in map(bytes, vectors):
+    for raw in vectors:
+        vector = memoryview(raw)
         block.append(vector)
         size += len(vector)
         if size >= _BLOCK_BYTES:

@@ -16,8 +16,6 @@ from typing import Final, NamedTuple, get_args, get_origin
 import msgspec
 from msgspec import Raw
 
-from .float32 import is_list_of_numbers
-
 _ESCAPE: Final = ord("\\")
 _LIST_FOLLOWS: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*(?=\[)")
 
@@ -46,20 +44,22 @@ def place_in(kind: type[msgspec.Struct]) -> Place | None:
     return found[0] if len(found) == 1 else None
 
 
-def take_out(pieces: Sequence[bytes], key: bytes) -> tuple[bytes, list[bytes]]:
+def take_out(pieces: Sequence[bytes], key: bytes) -> tuple[bytes, list[memoryview]]:
     r"""
-    Return JSON without the lists of numbers that members of that name have, and these lists.
+    Return JSON without the flat lists that members of that name have, and these lists.
 
-    It comes in pieces, which are not joined: only the bytes around a seam are. A list with the
-    number of the one that was there is in its place. Whether what was taken out is valid JSON is
+    It comes in pieces, which are not joined: only the bytes around a seam are. The lists are parts
+    of these bytes, not copies. One with the number of the list that was there is in its place.
+    A list without texts and lists is taken out; whether it is one of numbers, and valid JSON, is
     not looked at. The name has no bracket.
 
-    >>> take_out([b'{"a": [{"n": [0.5, ', b'1]}, {"n": [2]}], "b": "\\"n\\":[3]"}'], b"n")
-    (b'{"a": [{"n": [0]}, {"n": [1]}], "b": "\\"n\\":[3]"}', [b'[0.5, 1]', b'[2]'])
+    >>> rest, lists = take_out([b'{"a": [{"n": [0.5, ', b'1]}, {"n": [2]}], "b": "[3]"}'], b"n")
+    >>> rest, [*map(bytes, lists)]
+    (b'{"a": [{"n": [0]}, {"n": [1]}], "b": "[3]"}', [b'[0.5, 1]', b'[2]'])
     """
     name = b'"%b"' % key
     rest: list[bytes] = []
-    lists: list[bytes] = []
+    lists: list[memoryview] = []
     held: list[bytes] = []
     for left, piece in enumerate(pieces, 1 - len(pieces)):
         # Neither a name nor a list of numbers goes on after the bracket that ends a list.
@@ -78,9 +78,10 @@ def take_out(pieces: Sequence[bytes], key: bytes) -> tuple[bytes, list[bytes]]:
 
 
 def _take_out_of(
-    data: bytes, start: int, end: int, name: bytes, rest: list[bytes], lists: list[bytes]
+    data: bytes, start: int, end: int, name: bytes, rest: list[bytes], lists: list[memoryview]
 ) -> None:
     """Add to the rest and to the lists what is in a part of some bytes."""
+    view = memoryview(data)
     done, at = start, data.find(name, start, end)
     while at >= 0:
         follows = _LIST_FOLLOWS.match(data, at + len(name), end)
@@ -92,23 +93,22 @@ def _take_out_of(
         last = data.find(b"]", first, end) + 1
         if not last:
             break
-        found = data[first:last]
-        if is_list_of_numbers(found):
+        if data.find(b'"', first, last) < 0 and data.find(b"[", first + 1, last) < 0:
             rest += data[done:first], b"[%d]" % len(lists)
-            lists.append(found)
+            lists.append(view[first:last])
             done = last
         at = data.find(name, last, end)
     rest.append(data[done:end])
 
 
-def put_back(answer: msgspec.Struct, place: Place, lists: list[bytes]) -> bool:
+def put_back(answer: msgspec.Struct, place: Place, lists: list[memoryview]) -> bool:
     """
     Give the items of a decoded struct the lists that were taken out.
 
     Returns False if they are not all there in their order, each once: then other members of that
     name were lists, or a name was written with escapes, and the answer must be decoded as it came.
 
-    A list is put back as the bytes that it is. As `Raw`, it would be copied to be read.
+    A list is put back as the view that it is. As `Raw`, it would be copied to be read.
     """
     items = getattr(answer, place.items)
     values = in_their_places([getattr(item, place.field) for item in items], lists)
@@ -119,25 +119,31 @@ def put_back(answer: msgspec.Struct, place: Place, lists: list[bytes]) -> bool:
     return True
 
 
-def in_their_places(values: Iterable[Raw], lists: list[bytes]) -> list[bytes] | None:
+def in_their_places(
+    values: Iterable[Raw], lists: list[memoryview]
+) -> Sequence[bytes | memoryview] | None:
     """
     Return values of members of that name, each list that was taken out in its place.
 
     Returns None if the lists are not all there in their order, each once, as `put_back` says.
 
-    >>> in_their_places([Raw(b"[0]"), Raw(b'"a"'), Raw(b"[1]")], [b"[0.5]", b"[7]"])
-    [b'[0.5]', b'"a"', b'[7]']
-    >>> in_their_places([Raw(b"[1]")], [b"[0.5]"]) is None
+    >>> lists = [memoryview(b"[0.5]"), memoryview(b"[7]")]
+    >>> in_their_places([Raw(b"[0]"), Raw(b'"a"'), Raw(b"[1]")], lists)[1:2]
+    [b'"a"']
+    >>> in_their_places([Raw(b"[1]")], lists[:1]) is None
     True
     """
-    found: list[bytes] = []
+    found: list[bytes | memoryview] = []
+    left = [*map(bytes, values)]
+    if left == [b"[%d]" % due for due in range(len(lists))]:
+        return lists
     due = 0
-    for raw in values:
-        value = bytes(raw)
+    for value in left:
         if value[:1] == b"[" and value[1:-1].isdigit():
             if due == len(lists) or value != b"[%d]" % due:
                 return None
-            value = lists[due]
+            found.append(lists[due])
             due += 1
-        found.append(value)
+        else:
+            found.append(value)
     return found if due == len(lists) else None

@@ -274,7 +274,7 @@ def _load() -> _Compiled | None:
 _libraries = _Libraries()
 
 
-def read(lists: Sequence[bytes]) -> Vectors:
+def read(lists: Sequence[bytes | memoryview]) -> Vectors:
     """
     Return the vectors of lists that are valid JSON, at least one.
 
@@ -311,22 +311,20 @@ def of(rows: list[list[float]]) -> Vectors:
 
 
 def _parsed(
-    lists: Sequence[bytes], compiled: _Compiled, new_parser: Callable[[], Any]
+    lists: Sequence[bytes | memoryview], compiled: _Compiled, new_parser: Callable[[], Any]
 ) -> Vectors | None:
     """
     Return what simdjson reads; None for what it does not, as integers of more than 64 bits.
 
     Raises as `read`.
     """
-    for data in lists:
-        # It takes lists of lists for one list.
-        if data[:1] != b"[" or data.find(b"[", 1) > 0:
-            raise ValueError("not a list of numbers")
     count = len(lists)
-    whole = lists[0]
+    whole = bytes(lists[0])
     if count > 1:
         # Brackets at the ends: put around the whole, they would copy it once more.
-        whole = b",".join([b"[" + lists[0], *lists[1:-1], lists[-1] + b"]"])
+        whole = b",".join([b"[" + whole, *lists[1:-1], bytes(lists[-1]) + b"]"])
+    if not _has_lists(whole, count):
+        raise ValueError("not a list of numbers")
     parser, _of_thread.parser = _of_thread.parser, None
     if parser is None:
         parser = new_parser()
@@ -342,6 +340,20 @@ def _parsed(
         _of_thread.parser = parser
     _check_widths(widths)
     return _Arrays(numbers.reshape(count, -1), compiled)
+
+
+def _has_lists(whole: bytes, count: int) -> bool:
+    """
+    Return whether a list that has nothing but lists has so many, and no other ones; 1 is itself.
+
+    simdjson reads lists of lists as one list.
+    """
+    at = 0
+    for _ in range(count if count > 1 else 0):
+        at = whole.find(b"[", at + 1)
+        if at < 0:
+            return False
+    return whole[:1] == b"[" and whole.find(b"[", at + 1) < 0
 
 
 def _check_widths(widths: set[int]) -> None:

@@ -49,7 +49,7 @@ class Passthrough:
         self._remembered = Remembered(services.fleet)
         self._receiving = Receiving(services.turns, services.bodies)
         self._preparing = Preparing(services, settings, self._remembered)
-        self._on_host = OnHost(services.fleet, check, self._remembered)
+        self._on_host = OnHost(services, check, self._remembered)
         self.kept = KeptLists(services)
         """The lists of models that need no call of LM Studio."""
 

@@ -9,10 +9,11 @@ from typing import Final
 
 from ..calls.shared import recovery_for
 from ..engine.model_check import ModelCheck
+from ..engine.run import Services
 from ..faults import Refusal, UpstreamFailure, afresh
 from ..fleet.failover import may_move
-from ..fleet.fleet import Fleet
 from ..observability.record import current
+from ..runtime.patching import Change
 from ..server.dialects import MOUNTS
 from ..upstream.answers import RawAnswer
 from .answers import Start, look_at, patch_answer
@@ -36,11 +37,16 @@ _CONDITIONAL: Final = (
 """Request headers that can get an answer without a body, a part of it, or a packed one."""
 
 
+_PATCHED_AT_ONCE: Final = 64 * 1024
+"""The longest answer, in bytes, that the event loop itself changes."""
+
+
 class OnHost:
     """Sends requests to their hosts."""
 
-    def __init__(self, fleet: Fleet, check: ModelCheck, remembered: Remembered) -> None:
-        self._fleet = fleet
+    def __init__(self, services: Services, check: ModelCheck, remembered: Remembered) -> None:
+        self._fleet = services.fleet
+        self._turns = services.turns
         self._check = check
         self._remembered = remembered
 
@@ -92,11 +98,7 @@ class OnHost:
                 how = None if failure is None else recovery_for(failure)
                 if failure is None or lease is None or not may_repeat or how is None:
                     if start.is_whole:
-                        start = patch_answer(
-                            answer, start, passing.changes, passing.rewrites, context
-                        )
-                    if start.is_whole and hidden:
-                        start = patch_answer(answer, start, hidden, (), context)
+                        start = await self._patched(answer, start, passing, hidden)
                     if passing.keep is not None and start.is_whole and failure is None:
                         # Only what has status 200 is read whole.
                         passing.may_keep(answer.content_type, b"".join(start.held))
@@ -116,6 +118,25 @@ class OnHost:
                 await to_client(answer, start, None)
                 return None
             current().retries += 1
+
+    async def _patched(
+        self, answer: RawAnswer, start: Start, passing: Passing, hidden: tuple[Change, ...]
+    ) -> Start:
+        """
+        Return the start of an answer that was read whole, as rules change it and with what is
+        hidden.
+
+        A long one is changed in a thread: vectors are read, number by number.
+        """
+        context = passing.context
+
+        def patch() -> Start:
+            patched = patch_answer(answer, start, passing.changes, passing.rewrites, context)
+            return patch_answer(answer, patched, hidden, (), context) if hidden else patched
+
+        if sum(map(len, start.held)) <= _PATCHED_AT_ONCE:
+            return patch()
+        return await self._turns.apart(patch)
 
     def may_move(self, failure: UpstreamFailure, passing: Passing) -> bool:
         """Return whether a request goes to another host, and take a retry if it does."""

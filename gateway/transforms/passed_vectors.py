@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -12,7 +13,7 @@ from ..faults import UpstreamFailure
 from ..wire import float32
 from ..wire.apart import in_their_places, take_out
 from ..wire.lenient import UNREADABLE
-from .vectors import DIFFER
+from ._vector_blocks import DIFFER, read_in_blocks
 
 _decode_members: Final = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _EMBEDDING: Final = "embedding"
@@ -38,21 +39,23 @@ def passed_on_vectors(data: Raw | UnsetType, count: int, in_base64: bool) -> lis
     items, vectors = _read(b"null" if isinstance(data, UnsetType) else bytes(data))
     if count and len(vectors) != count:
         raise UpstreamFailure(f"vectors for {len(vectors)} of {count} texts", fault="empty")
-    is_changed = False
-    for item, vector in zip(items, vectors, strict=True):
+    for vector in vectors:
         is_text = vector[:1] == b'"'
         if not (is_text or float32.is_list_of_numbers(vector)):
             raise _not_numbers()
         if vector == b'""' or (len(vector) < _MOST_BLANK and not vector.strip(b"[ \t\r\n]")):
             raise UpstreamFailure("a vector without numbers", fault="empty")
-        if in_base64 and not is_text:
-            item[_EMBEDDING] = Raw(b'"' + b64encode(_packed(vector)) + b'"')
-            is_changed = True
     lists = [vector for vector in vectors if vector[:1] != b'"']
+    if in_base64 and lists:
+        packed = _packed(lists)
+        for item, vector in zip(items, vectors, strict=True):
+            if vector[:1] != b'"':
+                item[_EMBEDDING] = Raw(b'"%b"' % b64encode(next(packed)))
+        return [Raw(msgspec.json.encode(item)) for item in items]
     # A list of numbers has nothing within that has commas of its own.
     if len(lists) > 1 and len({*map(float32.comma_count, lists)}) > 1:
         raise UpstreamFailure(DIFFER, fault="empty")
-    return [Raw(msgspec.json.encode(item)) for item in items] if is_changed else UNSET
+    return UNSET
 
 
 def _read(data: bytes) -> tuple[list[dict[str, Raw]], list[bytes]]:
@@ -69,9 +72,12 @@ def _read(data: bytes) -> tuple[list[dict[str, Raw]], list[bytes]]:
     return items, [*map(bytes, vectors)]
 
 
-def _packed(vector: bytes) -> bytes:
+def _packed(lists: list[bytes]) -> Iterator[bytes]:
     try:
-        return float32.read([vector]).packed()[0]
+        for block in read_in_blocks(lists):
+            yield from block.packed()
+    except float32.Ragged:
+        raise UpstreamFailure(DIFFER, fault="empty") from None
     except ValueError:
         raise _not_numbers() from None
 

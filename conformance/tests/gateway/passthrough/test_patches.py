@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
+import threading
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -12,7 +14,16 @@ from urllib.parse import unquote
 import pytest
 import pytest_asyncio
 
-from conformance.tests.gateway.support import CHAT, LOADED, Pair, chat, open_pair
+from conformance.tests.gateway.support import (
+    CHAT,
+    EMBEDDINGS,
+    LOADED,
+    LOADED_EMBEDDER,
+    Pair,
+    chat,
+    open_pair,
+)
+from gateway.wire import float32
 
 LIST = "/v1/models"
 MADE = {
@@ -235,3 +246,32 @@ async def test_a_choice_without_tools_becomes_a_word_all_the_same(made: Pair) ->
     await made.post(CHAT, {**chat(), "tool_choice": {"type": "function"}, "tools": "none"})
     (sent,) = made.asked(CHAT)
     assert ("required", "none") == (sent.body["tool_choice"], sent.body["tools"])
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize(("count", "is_apart"), [(1, False), (40, True)])
+async def test_vectors_of_a_long_answer_are_packed_in_a_thread(
+    made: Pair, monkeypatch: pytest.MonkeyPatch, count: int, is_apart: bool
+) -> None:
+    """Other requests would wait for as long as it takes to read all their numbers."""
+    await made.reset()
+    threads: set[int] = set()
+    read = float32.read
+
+    def noting(lists: Any) -> Any:
+        threads.add(threading.get_ident())
+        return read(lists)
+
+    monkeypatch.setattr(float32, "read", noting)
+    rows = [[0.1 + row, -0.25] * 100 for row in range(count)]
+    data = [{"embedding": row, "index": place} for place, row in enumerate(rows)]
+    body = json.dumps({"data": data}, indent=8).encode()
+    made.script(play(body, EMBEDDINGS, headers={"Content-Type": "application/json"}))
+
+    sent = {"model": LOADED_EMBEDDER, "input": ["a"] * count, "encoding_format": "base64"}
+    answer = await made.post(EMBEDDINGS, sent)
+
+    packed = [base64.b64decode(item["embedding"]) for item in answer.json()["data"]]
+    assert [struct.pack("<200f", *row) for row in rows] == packed
+    assert is_apart is (threading.get_ident() not in threads)
+    assert 1 == len(threads)

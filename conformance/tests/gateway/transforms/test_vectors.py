@@ -1,7 +1,9 @@
 """Embedding: inputs and vectors."""
 
+import base64
 import json
 import math
+import struct
 
 import msgspec
 import pytest
@@ -212,3 +214,24 @@ def test_vectors_of_different_lengths_are_not_passed_on() -> None:
         passed_on_vectors(data, 2, in_base64=False)
     one = Raw(b'[{"embedding":[1,2]}]')
     assert passed_on_vectors(one, 1, in_base64=False) is UNSET
+
+
+@pytest.mark.parametrize("is_odd", [False, True])
+def test_vectors_of_several_blocks_are_read_in_their_order(is_odd: bool) -> None:
+    """Each stays at its place, and one of another length is found in any block."""
+    rows = [[1.0, place / 1000, 0.5] * 4000 for place in range(12)]
+    rows[-1] = rows[-1][: len(rows[-1]) - is_odd]
+    data = [embedding(row, place) for place, row in enumerate(rows)]
+    passed = Raw(msgspec.json.encode([{"embedding": row} for row in rows]))
+    if is_odd:
+        with pytest.raises(UpstreamFailure, match="different lengths"):
+            unit_vectors(data, UNSET, ["a"] * 12)
+        with pytest.raises(UpstreamFailure, match="different lengths"):
+            passed_on_vectors(passed, 12, in_base64=True)
+        return
+    found = unit(data, UNSET, ["a"] * 12)
+    assert [row[1] / row[0] for row in rows] == pytest.approx([row[1] / row[0] for row in found])
+    packed = passed_on_vectors(passed, 12, in_base64=True)
+    assert isinstance(packed, list)
+    texts = [json.loads(bytes(item))["embedding"] for item in packed]
+    assert [struct.pack("<12000f", *row) for row in rows] == [*map(base64.b64decode, texts)]

@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from gateway.faults import UpstreamFailure
 from gateway.transforms import (
+    _vector_blocks,
     embed_input,
     input_problem,
     is_empty_input,
@@ -217,10 +218,14 @@ def test_vectors_of_different_lengths_are_not_passed_on() -> None:
 
 
 @pytest.mark.parametrize("is_odd", [False, True])
-def test_vectors_of_several_blocks_are_read_in_their_order(is_odd: bool) -> None:
+@pytest.mark.parametrize("block_bytes", [1, 100])
+def test_vectors_of_several_blocks_are_read_in_their_order(
+    monkeypatch: pytest.MonkeyPatch, block_bytes: int, is_odd: bool
+) -> None:
     """Each stays at its place, and one of another length is found in any block."""
-    rows = [[1.0, place / 1000, 0.5] * 4000 for place in range(12)]
-    rows[-1] = rows[-1][: len(rows[-1]) - is_odd]
+    monkeypatch.setattr(_vector_blocks, "_BLOCK_BYTES", block_bytes)
+    rows = [[1.0, place / 1000, 0.5] for place in range(12)]
+    rows[-1] = rows[-1][: 3 - is_odd]
     data = [embedding(row, place) for place, row in enumerate(rows)]
     passed = Raw(msgspec.json.encode([{"embedding": row} for row in rows]))
     if is_odd:
@@ -234,4 +239,4 @@ def test_vectors_of_several_blocks_are_read_in_their_order(is_odd: bool) -> None
     packed = passed_on_vectors(passed, 12, in_base64=True)
     assert isinstance(packed, list)
     texts = [json.loads(bytes(item))["embedding"] for item in packed]
-    assert [struct.pack("<12000f", *row) for row in rows] == [*map(base64.b64decode, texts)]
+    assert [struct.pack("<3f", *row) for row in rows] == [*map(base64.b64decode, texts)]

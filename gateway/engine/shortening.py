@@ -39,22 +39,28 @@ def shorten(*requests: msgspec.Struct) -> Steps[None]:
     for request in requests:
         for name in request.__struct_fields__:
             held = getattr(request, name)
-            left = yield from _left_of(held)
-            if left is not held:
-                setattr(request, name, left)
+            if isinstance(held, str):
+                if len(held) > LONG:
+                    setattr(request, name, _left_of(held))
+            elif isinstance(held, msgspec.Struct):
+                yield from shorten(held)
+            elif isinstance(held, list):
+                yield from _shorten_items(held)
 
 
-def _left_of(held: Any) -> Steps[Any]:
-    if isinstance(held, str):
-        if len(held) <= LONG:
-            return held
-        left = Shortened()
-        left.length = len(held)
-        return left
-    if isinstance(held, msgspec.Struct):
-        yield from shorten(held)
-    elif isinstance(held, list):
-        for at, item in enumerate(held):
-            held[at] = yield from _left_of(item)
-            yield
-    return held
+def _shorten_items(items: list[Any]) -> Steps[None]:
+    for at, item in enumerate(items):
+        if isinstance(item, str):
+            if len(item) > LONG:
+                items[at] = _left_of(item)
+        elif isinstance(item, msgspec.Struct):
+            yield from shorten(item)
+        elif isinstance(item, list):
+            yield from _shorten_items(item)
+        yield
+
+
+def _left_of(text: str) -> Shortened:
+    left = Shortened()
+    left.length = len(text)
+    return left

@@ -11,7 +11,6 @@ As in all large bodies, the last of equal keys counts (see `reading`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Mapping
 from itertools import accumulate
 from typing import Any, Final, NamedTuple, TypeVar, get_args
@@ -26,14 +25,22 @@ from .go_syntax import Broken
 from .inspecting import inspector_for
 from .lenient import UNREADABLE
 from .shapes import JsonKind, Shape, plan_for
-from .splitting import SMALL, WINDOW, Part, Steps, split, split_items
+from .splitting import (
+    BACKSLASH,
+    SMALL,
+    WINDOW,
+    Part,
+    Steps,
+    split,
+    split_items,
+    whole_units,
+    without_quotes,
+)
 
 T = TypeVar("T")
 
 _EMPTY: Final[Mapping[str, Any]] = {"text": "", "array": [], "object": {}}
 _KINDS: Final[Mapping[str, JsonKind]] = {"text": "string", "array": "array", "object": "object"}
-_HALF_A_PAIR: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\Z")
-_UNITS: Final = re.compile(rb"(?>[^\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+")
 
 
 class Sizes(NamedTuple):
@@ -258,34 +265,36 @@ class _Reader:
         pieces: list[str] = []
         at, end = part.start + 1, part.end - 1
         while at < end:
-            stop = _end_of_piece(self._body, at, end)
-            pieces.append(_text_of(self._body[at:stop]))
-            at = stop
+            piece = _piece_of_text(self._body, at, end)
+            pieces.append(_text_of(piece))
+            at += len(piece)
             yield
         return "".join(pieces)
 
 
-def _end_of_piece(body: bytes, at: int, end: int) -> int:
-    """Return where a piece of a text may end: not within a character, an escape or a pair."""
+def _piece_of_text(body: bytes, at: int, end: int) -> bytes:
+    """Return what follows of a text: no part of a character, of an escape or of a pair."""
     stop = min(at + WINDOW, end)
-    if body.find(b"\\", at, stop) >= 0:
-        stop = min(at + SMALL, end)
-        units = _UNITS.match(body, at, stop)
-        if stop < end and units is not None:
-            half = _HALF_A_PAIR.search(body, max(at, units.end() - 6), units.end())
-            stop = half.start() if half is not None and half.start() > at else units.end()
+    piece = body[at:stop]
+    if stop == end:
+        return piece
+    if BACKSLASH in piece:
+        stop = at + whole_units(without_quotes(piece))
     least = max(at + 1, stop - 3)
-    while least < stop < end and body[stop] & 0xC0 == 0x80:
+    while least < stop and body[stop] & 0xC0 == 0x80:
         stop -= 1
-    return stop
+    return piece[: stop - at]
 
 
 def _text_of(piece: bytes) -> str:
-    quoted = b'"%b"' % piece
+    """Return a piece of a text in which nothing but half a pair or a character can be wrong."""
     try:
-        return msgspec.json.decode(quoted, type=str)
+        if BACKSLASH not in piece:
+            return piece.decode()
+        return msgspec.json.decode(b'"%b"' % piece, type=str)
     except UNREADABLE:
-        text: str = msgspec.json.decode(mend_surrogates(replace_undecoded(quoted)), type=str)
+        quoted = mend_surrogates(replace_undecoded(b'"%b"' % piece))
+        text: str = msgspec.json.decode(quoted, type=str)
         return text
 
 
@@ -333,28 +342,56 @@ def _parts_of(kind: Any) -> Generator[Any, None, None]:
 
 
 _OTHER: Final = bytes(set(range(256)) - set(b'[]{}"'))
-_LEVEL: Final[Mapping[int, int]] = {91: 1, 123: 1, 93: -1, 125: -1}
+_AS_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_LEVEL: Final[Mapping[int, int]] = {91: 1, 93: -1}
+_PAIRED: Final = 4
+"""Levels that are taken off the innermost brackets of a step before what is left is counted."""
 
 
 def is_deeper_in_steps(body: bytes, limit: int) -> Steps[bool]:
     """
     Return whether brackets of any kind nest deeper than `limit`.
 
-    A step removes from its bytes the escapes, then everything but brackets and quotes, then the
-    strings, which follow an odd number of quotes, and adds up what is left.
+    A body with few brackets needs no more than their count. Of another one, a step removes from its
+    bytes the escapes, then everything but brackets and quotes, then the strings, which follow an
+    odd number of quotes, then pairs of brackets, and adds up what is left.
     """
+    if not (yield from _has_more_brackets(body, limit)):
+        return False
     depth, is_in_text, kept = 0, 0, b""
     for at in range(0, len(body), WINDOW):
-        piece = (kept + body[at : at + WINDOW]).replace(b"\\\\", b"")
-        kept = b"\\" if piece.endswith(b"\\") else b""
-        marks = piece.replace(b'\\"', b"").translate(None, _OTHER)
-        parts = marks.split(b'"')
+        piece = kept + body[at : at + WINDOW]
+        kept = b""
+        if BACKSLASH in piece:
+            piece = piece.replace(b"\\\\", b"")
+            kept = b"\\" if piece.endswith(b"\\") else b""
+            piece = piece.replace(b'\\"', b"")
+        parts = piece.translate(_AS_SQUARE, _OTHER).split(b'"')
         brackets = b"".join(parts[is_in_text::2])
         is_in_text ^= (len(parts) - 1) & 1
         if brackets:
-            levels = list(accumulate(map(_LEVEL.__getitem__, brackets), initial=depth))
-            if max(levels) > limit:
+            levels = brackets
+            for _ in range(_PAIRED):
+                levels = levels.replace(b"[]", b"")
+            opened = levels.count(b"[")
+            if depth + opened + _PAIRED > limit:
+                most = max(accumulate(map(_LEVEL.__getitem__, brackets), initial=depth))
+                if most > limit:
+                    return True
+            depth += 2 * opened - len(levels)
+        yield
+    return False
+
+
+def _has_more_brackets(body: bytes, most: int) -> Steps[bool]:
+    """Return whether a body has more opening brackets, in texts or not."""
+    left = most
+    for mark in (b"[", b"{"):
+        at = body.find(mark)
+        while at >= 0:
+            if not left:
                 return True
-            depth = levels[-1]
+            left -= 1
+            at = body.find(mark, at + 1)
         yield
     return False

@@ -28,13 +28,7 @@ TEXT = b"text/plain; charset=utf-8"
 NO_TYPE = b""
 """For an answer without a body: Ollama sends no content type then."""
 
-_ESCAPES = (
-    (b"<", b"\\u003c"),
-    (b">", b"\\u003e"),
-    (b"&", b"\\u0026"),
-    ("\u2028".encode(), b"\\u2028"),
-    ("\u2029".encode(), b"\\u2029"),
-)
+_SEPARATORS_ESCAPED = (("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"))
 _SEPARATORS = "\u2028".encode()[:2]
 """The first byte of both separators; other punctuation has it, too, and is not replaced."""
 _LESS, _GREATER, _AND = b"<>&"
@@ -43,8 +37,11 @@ tries to read as a number."""
 _MARK = msgspec.Raw(b"\0")
 _PIECE = 128 * 1024
 """Characters of a text that are written in one step, and least bytes of a part of a raw list."""
-_GROUP = 64
-"""Items of a list that are written in one step, where they are neither structs nor texts."""
+_LEAST = 64
+"""Bytes that a value is taken for, besides those of a text: it takes as long as these."""
+_TEXTS = (str, msgspec.Raw)
+_PARTS = (list, tuple)
+_fields_of = msgspec.structs.astuple
 _encoder = msgspec.json.Encoder()
 
 
@@ -125,7 +122,10 @@ def encode_in_steps(value: msgspec.Struct) -> Steps[bytes]:
 
 
 def _write(value: msgspec.Struct, whole: BytesIO) -> Steps[None]:
-    """Write a struct; what it holds of lists, structs and long texts is written part by part."""
+    """Write a struct; if it holds much, its lists, structs and long texts part by part."""
+    if _weight(value) <= _PIECE:
+        whole.write(encode(value))
+        return
     apart: dict[str, Any] = {}
     for name in value.__struct_fields__:
         held = getattr(value, name)
@@ -160,19 +160,45 @@ def _write_items(items: list[Any], whole: BytesIO) -> Steps[None]:
         whole.write(mark)
         mark = b","
         item = items[at]
-        if isinstance(item, msgspec.Struct):
-            # It is written once, so its texts need not be in memory any longer.
-            items[at] = None
-            at += 1
+        end = _end_of_group(items, at)
+        if end == at + 1 and isinstance(item, msgspec.Struct):
             yield from _write(item, whole)
-        elif isinstance(item, str):
-            at += 1
+        elif end == at + 1 and isinstance(item, str):
             yield from _write_text(item, whole)
         else:
-            whole.write(encode(items[at : at + _GROUP])[1:-1])
-            at += _GROUP
+            whole.write(encode(items[at:end])[1:-1])
+        if isinstance(item, msgspec.Struct):
+            # They are written once, so their texts need not be in memory any longer.
+            items[at:end] = [None] * (end - at)
+        at = end
         yield
     whole.write(b"]")
+
+
+def _end_of_group(items: list[Any], at: int) -> int:
+    """Return the end of as many items, one at least, as may be written in one step."""
+    weight = _weight(items[at])
+    for end in range(at + 1, len(items)):
+        weight += _weight(items[end])
+        if weight > _PIECE:
+            return end
+    return len(items)
+
+
+def _weight(held: Any) -> int:
+    """Return about how many bytes of JSON a value is, or some number beyond `_PIECE`."""
+    if isinstance(held, _TEXTS):
+        return _LEAST + len(held)
+    parts = _fields_of(held) if isinstance(held, msgspec.Struct) else held
+    weight = _LEAST
+    if isinstance(parts, _PARTS):
+        for part in parts:
+            # Most fields are absent.
+            if part is not msgspec.UNSET:
+                weight += _weight(part)
+                if weight > _PIECE:
+                    break
+    return weight
 
 
 def encode_line(frame: object) -> bytes:
@@ -197,13 +223,14 @@ def encode_lines(frames: list[Any]) -> bytes:
 
 
 def _escape(data: bytes) -> bytes:
-    if (
-        _LESS in data
-        or _GREATER in data
-        or _AND in data
-        or (not data.isascii() and data.find(_SEPARATORS) >= 0)
-    ):
-        for plain, escaped in _ESCAPES:
+    if _LESS in data:
+        data = data.replace(b"<", b"\\u003c")
+    if _GREATER in data:
+        data = data.replace(b">", b"\\u003e")
+    if _AND in data:
+        data = data.replace(b"&", b"\\u0026")
+    if not data.isascii() and data.find(_SEPARATORS) >= 0:
+        for plain, escaped in _SEPARATORS_ESCAPED:
             data = data.replace(plain, escaped)
     return data
 

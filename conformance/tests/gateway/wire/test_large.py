@@ -3,10 +3,14 @@
 import json
 import random
 from collections.abc import Callable, Generator
+from io import BytesIO
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conformance.tests.gateway.interpreter import Steps
 from conformance.tests.gateway.wire.steps import SIZES, counted, done, in_small_steps
@@ -15,6 +19,7 @@ from gateway.engine.limits import check_depth
 from gateway.faults import Refusal
 from gateway.plans.endpoints import ENDPOINTS
 from gateway.settings.schema import LimitSettings
+from gateway.wire import writing
 from gateway.wire.large import Sizes, is_deeper_in_steps, read_in_steps
 from gateway.wire.reading import read_slowly
 from gateway.wire.splitting import SMALL, WINDOW
@@ -119,7 +124,7 @@ def test_steps_change_nothing(seed: int) -> None:
         at_once = outcome(
             lambda: read_slowly(body, reader.kind, reader.decoder, reader.go_name, **given)  # noqa: B023 - called at once
         )
-        window, small = dice.choice([(7, 12), (16, 24), (40, 20), (64, 64), (300, 100)])
+        window, small = dice.choice([(12, 12), (13, 30), (16, 24), (40, 20), (64, 64), (300, 100)])
         in_steps = outcome(
             lambda: in_small_steps(
                 window,  # noqa: B023 - called at once
@@ -134,6 +139,59 @@ def test_steps_change_nothing(seed: int) -> None:
     assert {"read", "refused"} == ends
 
 
+UNITS = [
+    *(b"a", b" ", b"fog on the tide", "é".encode(), "€".encode(), "😀".encode(), b"[{", b"<"),
+    *(
+        rb"\n",
+        rb"\\",
+        rb"\"",
+        rb"\/",
+        rb"\u00e9",
+        rb"\ud83d",
+        rb"\uDe00",
+        rb"\ud83d\ude00",
+        rb"\u0022",
+    ),
+]
+ODD = [b"\xff", b"\xe2\x82", b"\xed\xa0\xbd", b"\x01", b"\n", rb"\x", rb"\u12", rb"\u", b"\\", b'"']
+
+
+@given(
+    units=st.lists(st.sampled_from(UNITS), max_size=80),
+    odd=st.lists(st.tuples(st.integers(0, 80), st.sampled_from(ODD)), max_size=2),
+    cut=st.one_of(st.none(), st.integers(1, 400)),
+    sizes=st.tuples(st.integers(12, 70), st.integers(12, 70)),
+    is_wanted=st.booleans(),
+)
+@settings(max_examples=600, deadline=None)
+def test_texts_are_cut_between_units(
+    units: list[bytes],
+    odd: list[tuple[int, bytes]],
+    cut: int | None,
+    sizes: tuple[int, int],
+    is_wanted: bool,
+) -> None:
+    """Of characters, escapes and pairs, broken ones included, none is cut by a step's end."""
+    for at, piece in odd:
+        units = [*units[:at], piece, *units[at:]]
+    name = b"prompt" if is_wanted else b"other"
+    body = b'{"%b":"%b","model":"m"}' % (name, b"".join(units))
+    if cut is not None:
+        body = body[:cut]
+    reader = READERS["/api/generate"]
+    rules: dict[str, Any] = {"rules": reader.rules, "objects": reader.objects}
+    at_once = outcome(
+        lambda: read_slowly(body, reader.kind, reader.decoder, reader.go_name, **rules)
+    )
+    in_steps = outcome(
+        lambda: in_small_steps(
+            *sizes,
+            lambda: done(read_in_steps(body, reader.kind, reader.go_name, sizes=SIZES, **rules)),
+        )
+    )
+    assert at_once == in_steps
+
+
 MANY = 40
 KINDS: dict[str, tuple[str, bytes, bytes, bytes]] = {
     "broken at its end": ("/api/chat", b'{"x":[', b"1," * 1000, b"1]!"),
@@ -141,6 +199,9 @@ KINDS: dict[str, tuple[str, bytes, bytes, bytes]] = {
     "unknown key": ("/api/chat", b'{"x":[', b'{"a":[1,"b"]},' * 200, b"1]}"),
     "deep and flat": ("/api/chat", b'{"x":[', b"[[[[[]]]]]," * 200, b"1]}"),
     "escapes": ("/api/generate", b'{"prompt":"\\ud83d', b"\\n" * 1000, b'"}'),
+    "unknown text": ("/api/chat", b'{"x":"', b"fog " * 1000, b'"}'),
+    "halves of pairs": ("/api/generate", b'{"prompt":"', b"\\ud83d\\n" * 150, b'"}'),
+    "quotes": ("/api/generate", b'{"prompt":"', b'\\"' * 1000, b'"}'),
     "plain text": ("/api/generate", b'{"prompt":"', b"fog " * 1000, b'"}'),
     "messages": ("/api/chat", b'{"messages":[', b'{"role":"user","foo":1},' * 100, b'{"role":"u"}]}'),  # noqa: E501 - a row of a table
     "tokens": ("/api/generate", b'{"extra":1,"context":[', b"1," * 1000, b"1]}"),
@@ -203,7 +264,7 @@ def test_what_must_be_seen_whole_has_a_limit() -> None:
 def test_depth_is_found_in_steps(seed: int) -> None:
     """The levels of a body are the same, whether they are counted at once or in steps."""
     dice = random.Random(seed)
-    for _ in range(300):
+    for _ in range(1000):
         levels, most, body = 0, 0, b""
         for _ in range(dice.randrange(40)):
             mark = dice.choice([b"[", b"[", b"{", b"]", b"}", b"x", b",", b'"'])
@@ -213,20 +274,20 @@ def test_depth_is_found_in_steps(seed: int) -> None:
                 inside = [b"\\\\", b'\\"', b"[", b"}", b"x"]
                 mark = b'"%b"' % b"".join(dice.choice(inside) for _ in range(dice.randrange(6)))
             body += mark
-        window = dice.choice([1, 2, 3, 7])
-        found = in_small_steps(window, 1, lambda: done(is_deeper_in_steps(body, 3)))  # noqa: B023 - called at once
-        assert found == (most > 3), body
+        window, limit = dice.choice([1, 2, 3, 7, 50]), dice.choice([0, 3, 5, 6, 7, 9])
+        found = in_small_steps(window, 1, lambda: done(is_deeper_in_steps(body, limit)))  # noqa: B023 - called at once
+        assert found == (most > limit), (body, limit)
 
 
 def test_depth_of_a_whole_body() -> None:
     """The limit is the same for bodies of all sizes."""
     limits = LimitSettings(json_depth=5)
-    filler = b'"%b",' % (b"x" * WINDOW)
+    filler = b'"[%b",' % (b"x" * WINDOW)
     for depth in (4, 5, 6):
         body = b'{"a":[' + filler * 3 + b"[" * (depth - 2) + b"]" * (depth - 2) + b"]}"
         number, is_deeper = counted(is_deeper_in_steps(body, limits.json_depth))
         assert is_deeper == (depth > 5)
-        assert number >= 3
+        assert number >= 3, "brackets in texts count for nothing"
         if is_deeper:
             with pytest.raises(Refusal):
                 check_depth(body, limits)
@@ -254,17 +315,61 @@ class Whole(msgspec.Struct, omit_defaults=True):
 
 @pytest.mark.parametrize("number", [0, 1, 200])
 def test_what_is_written_in_steps_is_what_is_written_at_once(number: int) -> None:
-    """Escapes, long texts and lists within lists included; more items take more steps."""
+    """Escapes, long texts and lists within lists included."""
     parts = [
         Inner(f"<{at}>", ["&", "\u2028"][: at % 3], Inner("é" * (at * 2000)) if at % 2 else None)
         for at in range(number)
     ]
     whole = Whole("a<", list(range(number)), ["<b>"] * number, parts, "&" * (number * 2000))
     at_once = encode(whole)
-    steps, written = counted(encode_in_steps(whole))
-    assert at_once == written
-    assert steps >= 2 * number
-    assert [None] * number == whole.parts
+    assert at_once == done(encode_in_steps(whole))
+    # A struct that holds little is written in one step, and is kept.
+    assert ([None] * number == whole.parts) == (number != 1)
+
+
+def test_each_character_that_go_escapes_is_escaped() -> None:
+    """With and without the others, in ASCII and in other texts."""
+    for other in ("", "é", "<>&\u2028\u2029"):
+        for escaped in "<>&\u2028\u2029":
+            text = f"a{escaped}b{escaped}{other}"
+            written = encode([text])
+            assert [text] == msgspec.json.decode(written)
+            assert not any(each in written.decode() for each in "<>&\u2028\u2029")
+            assert written.count(b"\\u%04x" % ord(escaped)) == 2 + other.count(escaped)
+
+
+@pytest.mark.parametrize("long", [0, 20, 3000, 400_000])
+def test_a_step_writes_so_much(long: int) -> None:
+    """Small parts are written together, however many there are, and large ones in pieces."""
+    parts = [
+        Inner("a", ["b"] * 3, Inner("c" * long, ["d" * long]))
+        for _ in range(9_000_000 // (9000 + long))
+    ]
+    texts = ["e" * long for _ in range(3000 if long < 9000 else 3)]
+    whole = Whole("f", list(range(3000)), texts, parts, "g" * long)
+    sizes = [0]
+
+    class Noted(BytesIO):
+        def write(self, data: Any) -> int:
+            sizes[-1] += len(data)
+            return super().write(data)
+
+    at_once = encode(whole)
+    with patch.object(writing, "BytesIO", Noted):
+
+        def noted() -> Generator[None, None, bytes]:
+            steps = encode_in_steps(whole)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    return bytes(end.value)
+                sizes.append(0)
+                yield
+
+        assert at_once == done(noted())
+    assert 400_000 > max(sizes)
+    assert len(sizes) <= 20 + len(at_once) // 30_000 + 2 * (len(parts) + len(texts)) // 60
 
 
 class Raws(msgspec.Struct):

@@ -79,8 +79,12 @@ class Callers(Protocol):
     def __call__(self, scope: Scope, settings: Settings) -> EdgeAnswer | ExtraHeaders:
         """Be a gate."""
 
-    def lets_everybody_in(self, scope: Scope) -> bool:
-        """Return whether a request is let in, whoever sends it."""
+    def owner_now(self, scope: Scope) -> str | None:
+        """
+        Return whose key a request has that may do everything, "" where no key is needed.
+
+        None if the gate has to be called.
+        """
 
 
 class _Judgement(NamedTuple):
@@ -216,8 +220,10 @@ class Edge:
             or judged.port is not scope.get(PORT)
             or self._tracer is not None
             or self._inspector is not None
-            or not (self._callers is None or self._callers.lets_everybody_in(scope))
         ):
+            return False
+        owner = "" if self._callers is None else self._callers.owner_now(scope)
+        if owner is None:
             return False
         if (kept := judged.kept()) is None:
             return False
@@ -229,7 +235,7 @@ class Edge:
             return False
         # They hold the request, and the scope them.
         scope.pop("extensions", None)
-        record.route = judged.template
+        record.route, record.key = judged.template, owner or None
         if (address := scope["client"]) is not None:
             record.client = address[0]
         token = enter(record)
@@ -366,7 +372,7 @@ class Edge:
             answer, headers, route, template, kept, is_wrong_method, is_final, self, port
         )
         if type(head) is Head and gates is self._gates:
-            head.judged = judged
+            head.judge(judged)
         return judged
 
     def _app_for(

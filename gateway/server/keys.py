@@ -66,9 +66,21 @@ class KeyGate:
 
         return use
 
-    def lets_everybody_in(self, scope: Scope) -> bool:
-        """Return whether a request is let in, whoever sends it."""
-        return PORT not in scope and self._keys.is_empty
+    def owner_now(self, scope: Scope) -> str | None:
+        """
+        Return whose key a request has, if that key may do everything: its place in the list.
+
+        "" if there are no keys. None for every other request: the gate says what becomes of it.
+        """
+        keys = self._keys
+        if keys.is_empty:
+            return None if PORT in scope else ""
+        if PORT in scope or scope.get("query_string"):
+            return None
+        for each in shown_keys(scope, scope["path"]):
+            if (owner := keys.owner_of(each)) is not None:
+                return str(owner) if isinstance(owner, int) else None
+        return None
 
     def __call__(self, scope: Scope, settings: Settings) -> EdgeAnswer | ExtraHeaders:
         """Be the gate."""

@@ -257,12 +257,12 @@ class ClientHttp(HttpToolsProtocol):
             keep_alive=version != "1.0" and parser.should_keep_alive(),
         )
 
-    def _begin_known(self, known: Known, body: bytes) -> None:
+    def _begin_known(self, known: Known, head: Head, body: bytes) -> None:
         """Begin a request with a head that was read before, and with what is there of its body."""
         self._stop_timer()
         self._idle.end()
         self.has_idle_offer = False
-        head = self.headers = known.head
+        self.headers = head
         self.url = known.url
         scope = self._new_scope(head)
         scope["method"] = known.method

@@ -32,7 +32,7 @@ from codegen.compiler.tree import (
 from codegen.descriptions.problem import Position
 from codegen.descriptions.spec import JSON, SSE, Operation
 from codegen.descriptions.types import Type, arms
-from codegen.rules.model import Block, CallRule
+from codegen.rules.model import Alternative, Block, CallRule
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class CompiledCall:
 
     rule: CallRule
     operation: Operation
+    alternative: Operation | None
     request: str | None
     """The function that makes the body, if there is one."""
     parameters: tuple[str, ...]
@@ -79,6 +80,11 @@ class Calls:
         if operation is None:
             return None
         self._check_types(call, operation)
+        alternative: Operation | None = None
+        if call.alternative is not None:
+            alternative = self._alternative(call.alternative, operation)
+            if alternative is None:
+                return None
         request: str | None = None
         parameters: tuple[ir.Parameter, ...] = ()
         if call.request is not None:
@@ -103,6 +109,7 @@ class Calls:
         return CompiledCall(
             call,
             operation,
+            alternative,
             request,
             names,
             answered.decoder,
@@ -110,6 +117,20 @@ class Calls:
             answered.fold,
             answered.pieces,
         )
+
+    def _alternative(self, rule: Alternative, operation: Operation) -> Operation | None:
+        """Return the operation called instead, which takes the same; its answer is read alike."""
+        found = self._builder.specs.operation(rule.api, rule.operation, rule.position)
+        if found is None:
+            return None
+        if (found.method, found.request) != (operation.method, operation.request):
+            self._findings.add(
+                "type-mismatch",
+                rule.position,
+                f"`{rule.operation}` does not take what `{operation.name}` takes",
+                declared=found.position,
+            )
+        return found
 
     def _check_types(self, call: CallRule, operation: Operation) -> None:
         """A call sends what its operation takes, and reads what that answers."""
@@ -135,9 +156,19 @@ class Calls:
                     declared=operation.position,
                 )
 
-    def invocation(self, call: CompiledCall, streamed: Expression) -> Expression:
-        """Return what a plan ends in; `streamed` tells whether the client wants frames."""
-        method, path = call.operation.method.upper(), call.operation.path
+    def invocation(
+        self, call: CompiledCall, streamed: Expression, elsewhere: Expression | None
+    ) -> Expression:
+        """
+        Return what a plan ends in.
+
+        `streamed` tells whether the client wants frames, `elsewhere` when the call's alternative
+        is made.
+        """
+        method = call.operation.method.upper()
+        path: Expression = Literal(call.operation.path)
+        if call.alternative is not None and elsewhere is not None:
+            path = Conditional(Literal(call.alternative.path), elsewhere, path)
         body: Expression = NONE
         if call.request is not None:
             parameters = tuple(map(Name, call.parameters))
@@ -148,7 +179,7 @@ class Calls:
                 Attribute(Name("run"), "is_large"),
                 Call(request, parameters),
             )
-        head = (("method", Literal(method)), ("path", Literal(path)), ("body", body))
+        head = (("method", Literal(method)), ("path", path), ("body", body))
         if call.fold is None:
             tail = (("decoder", call.decoder), ("translate", call.translate))
             return Call(FETCH_CALL, keywords=(*head, *tail))
@@ -241,6 +272,12 @@ class Calls:
     def library_call(self, call: CallRule) -> None:
         """Write the function of a call that the gateway makes for itself."""
         self._builder.used.add(("call", call.name))
+        if call.alternative is not None:
+            self._findings.add(
+                "unknown-key",
+                call.alternative.position,
+                "an `alternative` is for calls of a plan, which has what its `when` reads",
+            )
         compiled = self.compiled(call, None)
         if compiled is None:
             return

@@ -137,7 +137,7 @@ class Plans:
                 compiled[each.name] = self._calls.compiled(rule, usage)
             call = compiled[each.name]
             each.value = (
-                self._calls.invocation(call, each.streamed)
+                self._calls.invocation(call, each.streamed, each.elsewhere)
                 if call is not None
                 else Call(ANSWER, (NO_TEXT,))
             )

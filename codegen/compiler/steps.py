@@ -80,6 +80,8 @@ class PendingCall:
     name: str
     test: Expression | None
     streamed: Expression
+    elsewhere: Expression | None = None
+    """When the call's alternative is made."""
     value: Expression = field(default=NONE)
 
     def statements(self) -> tuple[Statement, ...]:
@@ -423,6 +425,7 @@ class Steps:
             test = self._expressions.conditions.test(condition) if condition is not None else None
             call = self._builder.file.calls.get(name)
             streamed: Expression = FALSE
+            elsewhere: Expression | None = None
             if call is None:
                 self._findings.add(
                     "no-such-call",
@@ -433,7 +436,10 @@ class Steps:
             elif call.stream is not None:
                 operand = self._expressions.wants_frames(call.streamed)
                 streamed = operand.code if operand is not None else FALSE
-            pending = PendingCall(name, all_of((when, test)), streamed)
+            other = call.alternative if call is not None else None
+            if other is not None and other.when is not None:
+                elsewhere = self._expressions.conditions.test(other.when)
+            pending = PendingCall(name, all_of((when, test)), streamed, elsewhere)
             self.pending.append(pending)
             self._body.lines.append(pending)
 

@@ -49,6 +49,7 @@ from codegen.rules.translations import (
     REASONS,
     RULES,
     STATES,
+    Alternative,
     AnswerRule,
     Block,
     CallRule,
@@ -77,6 +78,7 @@ from codegen.rules.values import (
 
 __all__ = [
     "SHARED",
+    "Alternative",
     "AnswerRule",
     "Argument",
     "Block",

@@ -251,6 +251,19 @@ class Upstream:
     position: Position = place("operation")
 
 
+@construct("alternative")
+@dataclass(frozen=True, kw_only=True)
+class Alternative:
+    """An operation that a call makes in place of its own: with the same method and body."""
+
+    api: str = key(WORD, "the spec's name", required=True)
+    operation: str = key(WORD, "`method /path`", required=True)
+    when: Condition | None = maybe(
+        one(lambda: Condition), "make it only when this holds", required=True
+    )
+    position: Position = place("operation")
+
+
 @construct("call", exclusive=(("stream", "response"), ("streamed", "response")))
 @dataclass(frozen=True, kw_only=True)
 class CallRule:
@@ -259,6 +272,9 @@ class CallRule:
     name: str = text_of_key()
     position: Position = place_of_key()
     upstream: Upstream | None = maybe(one(lambda: Upstream), "the operation called", required=True)
+    alternative: Alternative | None = maybe(
+        one(lambda: Alternative), "the operation called instead, when its `when` holds"
+    )
     request: Block | None = maybe(one(lambda: Block), "how its body is made")
     streamed: Rule | None = maybe(
         one(lambda: Rule), "whether this client wants frames; a fold of them otherwise"

@@ -38,7 +38,14 @@ from conformance.suite.wire import (
 JSON = "application/json; charset=utf-8"
 JSON_OF_REPORTS = "application/json"
 REPORTS = ("/api/pull", "/api/push", "/api/create")
-GENERATIONS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
+GENERATIONS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+    "/api/v0/chat/completions",
+    "/api/v0/completions",
+)
 _TEXT_PATHS = {
     "content": ("message.content",),
     "thinking": ("message.thinking", "thinking"),

@@ -1,8 +1,8 @@
 """
 The engine: it reads a request, runs its plan, calls the upstream and translates the answer.
 
-It works on records (endpoints, outcomes, translators) and never names an endpoint. Generation is
-always streamed from LM Studio; the one-shot answer is the fold of the frames.
+It works on records (endpoints, outcomes, translators) and never names an endpoint. The one-shot
+answer is the fold of the frames, also where LM Studio gave it in one piece.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..observability.record import Record, current
 from ..runtime.context import EMPTY, RequestContext
 from ..runtime.outcome import Answer, FetchCall, Outcome, Report, StreamCall
 from ..settings.schema import Settings
-from ..upstream.answers import read_answer
+from ..upstream.answers import lacks_route, read_answer
 from ..upstream.joining import Joiner
 from ..wire.client_api import ClientApi
 from ..wire.reading import AT_ONCE, IN_STEPS
@@ -130,10 +130,16 @@ class Relay:
                             await self._tell(outcome, client)
                     break
                 except UpstreamFailure as failure:
-                    if not self._may_move(failure, outcome, run, client):
+                    if self._lacks_whole(failure, run, client):
+                        # The same plan now asks for a stream.
+                        run.host.lacks_whole = True
+                        if run.ticket is not None:
+                            go_elsewhere(run.ticket)
+                    elif self._may_move(failure, outcome, run, client):
+                        assert run.ticket is not None
+                        move(run.ticket, failure)
+                    else:
                         raise
-                    assert run.ticket is not None
-                    move(run.ticket, failure)
                 except OtherHost:
                     assert run.ticket is not None
                     go_elsewhere(run.ticket)
@@ -273,8 +279,8 @@ class Relay:
     ) -> None:
         if not run.is_large:
             body = encode(call.body)
-        elif run.ticket is not None:
-            # Another host may need the request whole.
+        elif run.ticket is not None or not run.context.asks_for_stream:
+            # Another host may need the request whole, or this one for a stream.
             body = await self._encoded(call.body)
         else:
             steps = encode_and_shorten(call.body, request)
@@ -285,6 +291,7 @@ class Relay:
                 upstream = run.host.upstream
                 async with upstream.stream(call.method, call.path, body, joiner) as events:
                     run.context.first_event_ns = time.perf_counter_ns()
+                    run.context.is_whole = events.one_shot is not None
                     if run.is_large and call.streamed:
                         # It is not sent again: that would keep a copy while the model answers.
                         body = b""
@@ -333,6 +340,14 @@ class Relay:
         run.context.loaded_ns = time.perf_counter_ns()
         self._send_warnings(run, client)
         return True
+
+    def _lacks_whole(self, failure: UpstreamFailure, run: Run, client: Client) -> bool:
+        """Return whether a host lacks the route for an answer in one piece, and is asked anew."""
+        return (
+            not run.context.asks_for_stream
+            and not client.is_started
+            and lacks_route(failure, names_thing=True)
+        )
 
     def _may_move(
         self, failure: UpstreamFailure, outcome: Outcome | None, run: Run, client: Client
@@ -417,5 +432,5 @@ def _note(context: RequestContext, record: Record) -> None:
     if context.loaded_ns != context.started_ns:
         record.read_ns = context.started_ns
         record.ready_ns = context.loaded_ns - context.started_ns
-    if context.first_event_ns != context.started_ns:
+    if context.first_event_ns != context.started_ns and not context.is_whole:
         record.first_token_ns = context.first_event_ns

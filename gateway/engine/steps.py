@@ -80,6 +80,11 @@ async def warn_of_roles(run: Run, *, messages: list[ollama.Message] | UnsetType 
     run.warnings.append(f"sent as user, since LM Studio does not know the role: {told}")
 
 
+async def ask_for_whole(run: Run, *, stream: bool | UnsetType | None) -> None:
+    """Ask the host for its answer in one piece, for a client of one answer, if the host can."""
+    run.context.asks_for_stream = stream is not False or not run.host.gives_whole
+
+
 async def acquire(
     run: Run, *, keep_alive: Raw | UnsetType, num_ctx: float | UnsetType = UNSET
 ) -> None:

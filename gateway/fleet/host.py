@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from math import inf
+from typing import Final
 
 from ..catalogue.aliases import Aliases
 from ..catalogue.catalogue import Catalogue
@@ -35,6 +36,9 @@ from ..store.interface import Store
 from ..types import internal
 from ..upstream.client import Upstream
 from ..wire.hops import Name
+
+_WITH_TIMES: Final = ("v1", "v0")
+"""The dialects of hosts that have the routes below `/api/v0`."""
 
 
 class Names:
@@ -125,6 +129,8 @@ class Host:
         """Whether its list cannot be had; it is asked from time to time."""
         self.is_late = False
         """Whether its list was not there in time; nobody waits for the next one."""
+        self.lacks_whole = False
+        """Whether it has said that it lacks the routes that answer in one piece, with times."""
         self.failure: UpstreamFailure | None = None
         """Why its list could not be had the last time."""
         self._log = get_logger(host=name)
@@ -159,6 +165,14 @@ class Host:
 
         catalogue.when_fetched, upstream.when_unreachable = note_fetch, note_unreachable
         catalogue.when_changed, catalogue.when_outdated = changed, outdated
+
+    @property
+    def gives_whole(self) -> bool:
+        """
+        Whether it may be asked for an answer in one piece that states its times: it is an LM
+        Studio with `/api/v0`, as far as is known (docs/facts/lmstudio.md#v0-answers).
+        """
+        return not self.lacks_whole and self.catalogue.dialect in _WITH_TIMES
 
     def held(self) -> int:
         """Return how many models it has loaded, as of its last list."""

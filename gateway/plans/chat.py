@@ -146,8 +146,10 @@ def chat_request(
         model=context.model.request_key,
         messages=value if value is not UNSET else [],
         tools=[shared.tool(item) for item in tools] if tools else UNSET,
-        stream=True,
-        stream_options=openai.StreamOptions(include_usage=True),
+        stream=context.asks_for_stream,
+        stream_options=openai.StreamOptions(include_usage=True)
+        if context.asks_for_stream is True
+        else UNSET,
         temperature=UNSET if temperature is None else temperature,
         top_p=UNSET if top_p is None else top_p,
         top_k=transforms.whole(top_k) if top_k is not UNSET and top_k is not None else UNSET,
@@ -225,6 +227,7 @@ class ChatStream:
         "function_call",
         "prompt_tokens",
         "speech",
+        "stats",
         "tool_calls",
     )
 
@@ -246,6 +249,7 @@ class ChatStream:
         self.prompt_tokens: int | float | UnsetType = UNSET
         self.cached_tokens: int | float | UnsetType = UNSET
         self.eval_tokens: int | float | UnsetType = UNSET
+        self.stats: openai.Stats | UnsetType = UNSET
         self.tool_calls: list[internal.AssembledToolCall] | UnsetType = UNSET
         self.function_call: list[internal.AssembledToolCall] | UnsetType = UNSET
         self.speech: internal.Speech | UnsetType = UNSET
@@ -275,6 +279,9 @@ class ChatStream:
             completion_tokens = usage.completion_tokens
             if completion_tokens is not UNSET and completion_tokens is not None:
                 self.eval_tokens = completion_tokens
+        stats = chunk.stats
+        if stats:
+            self.stats = stats
         delta_or_message = delta or message
         if delta_or_message:
             tool_calls = delta_or_message.tool_calls
@@ -335,6 +342,7 @@ class ChatStream:
         prompt_tokens = self.prompt_tokens
         cached_tokens = self.cached_tokens
         value = transforms.whole(cached_tokens) if cached_tokens is not UNSET else UNSET
+        stats = self.stats
         eval_tokens = self.eval_tokens
         speech = self.speech
         return ollama.ChatResponse(
@@ -361,12 +369,16 @@ class ChatStream:
                 prompt_tokens, UNSET if self._request.messages is None else self._request.messages
             ),
             prompt_eval_cached_count=value if value is not UNSET else 0,
-            prompt_eval_duration=transforms.elapsed_ns(
-                self._context.loaded_ns, self._context.first_event_ns
+            prompt_eval_duration=transforms.prompt_eval_ns(
+                self._context.loaded_ns, self._context.first_event_ns, self._context.is_whole, stats
             ),
             eval_count=transforms.count_or_deltas(eval_tokens, speech, self._context.joined_pieces),
-            eval_duration=transforms.elapsed_ns(
-                self._context.first_event_ns, self._context.monotonic_ns
+            eval_duration=transforms.eval_ns(
+                self._context.loaded_ns,
+                self._context.first_event_ns,
+                self._context.monotonic_ns,
+                self._context.is_whole,
+                stats,
             ),
         )
 
@@ -482,10 +494,15 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
         await steps.convert_pictures(run, messages=messages)
     # specs/mappings/chat.yaml:54: do
     await steps.acquire(run, keep_alive=keep_alive, num_ctx=UNSET if num_ctx is None else num_ctx)
-    # specs/mappings/chat.yaml:56: call
+    # specs/mappings/chat.yaml:56: do
+    if context.settings.answers.one_shot == "whole":
+        await steps.ask_for_whole(run, stream=stream)
+    # specs/mappings/chat.yaml:59: call
     return StreamCall(
         method="POST",
-        path="/v1/chat/completions",
+        path="/api/v0/chat/completions"
+        if context.asks_for_stream is False
+        else "/v1/chat/completions",
         body=await run.apart(chat_request, request, options, context)
         if run.is_large
         else chat_request(request, options, context),

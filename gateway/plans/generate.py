@@ -126,8 +126,10 @@ def untemplated_request(
             UNSET if prompt is None else prompt,
             UNSET if suffix is None else suffix,
         ),
-        stream=True,
-        stream_options=openai.StreamOptions(include_usage=True),
+        stream=context.asks_for_stream,
+        stream_options=openai.StreamOptions(include_usage=True)
+        if context.asks_for_stream is True
+        else UNSET,
         temperature=UNSET if temperature is None else temperature,
         top_p=UNSET if top_p is None else top_p,
         top_k=transforms.whole(top_k) if top_k is not UNSET and top_k is not None else UNSET,
@@ -197,8 +199,10 @@ def templated_request(
     return openai.ChatCompletionRequest(
         model=context.model.request_key,
         messages=[shared.message(item) for item in items],
-        stream=True,
-        stream_options=openai.StreamOptions(include_usage=True),
+        stream=context.asks_for_stream,
+        stream_options=openai.StreamOptions(include_usage=True)
+        if context.asks_for_stream is True
+        else UNSET,
         temperature=UNSET if temperature is None else temperature,
         top_p=UNSET if top_p is None else top_p,
         top_k=transforms.whole(top_k) if top_k is not UNSET and top_k is not None else UNSET,
@@ -258,6 +262,7 @@ class UntemplatedStream:
         "eval_tokens",
         "finish_reason",
         "prompt_tokens",
+        "stats",
     )
 
     def __init__(self, request: ollama.GenerateRequest, context: RequestContext) -> None:
@@ -269,6 +274,7 @@ class UntemplatedStream:
         self.prompt_tokens: int | float | UnsetType = UNSET
         self.cached_tokens: int | float | UnsetType = UNSET
         self.eval_tokens: int | float | UnsetType = UNSET
+        self.stats: openai.Stats | UnsetType = UNSET
         self.deltas: int | UnsetType = UNSET
 
     def chunk(self, chunk: openai.CompletionChunk) -> ollama.GenerateResponse | None:
@@ -294,6 +300,9 @@ class UntemplatedStream:
             completion_tokens = usage.completion_tokens
             if completion_tokens is not UNSET and completion_tokens is not None:
                 self.eval_tokens = completion_tokens
+        stats = chunk.stats
+        if stats:
+            self.stats = stats
         if text is not UNSET and text is not None:
             self.deltas = transforms.count_texts(self.deltas, text)
         if text:
@@ -314,6 +323,7 @@ class UntemplatedStream:
         prompt_tokens = self.prompt_tokens
         cached_tokens = self.cached_tokens
         value = transforms.whole(cached_tokens) if cached_tokens is not UNSET else UNSET
+        stats = self.stats
         eval_tokens = self.eval_tokens
         deltas = self.deltas
         return ollama.GenerateResponse(
@@ -336,12 +346,16 @@ class UntemplatedStream:
                 UNSET if self._request.system is None else self._request.system,
             ),
             prompt_eval_cached_count=value if value is not UNSET else 0,
-            prompt_eval_duration=transforms.elapsed_ns(
-                self._context.loaded_ns, self._context.first_event_ns
+            prompt_eval_duration=transforms.prompt_eval_ns(
+                self._context.loaded_ns, self._context.first_event_ns, self._context.is_whole, stats
             ),
             eval_count=transforms.count_or_number(eval_tokens, deltas, self._context.joined_pieces),
-            eval_duration=transforms.elapsed_ns(
-                self._context.first_event_ns, self._context.monotonic_ns
+            eval_duration=transforms.eval_ns(
+                self._context.loaded_ns,
+                self._context.first_event_ns,
+                self._context.monotonic_ns,
+                self._context.is_whole,
+                stats,
             ),
         )
 
@@ -394,6 +408,7 @@ class TemplatedStream:
         "function_call",
         "prompt_tokens",
         "speech",
+        "stats",
         "tool_calls",
     )
 
@@ -415,6 +430,7 @@ class TemplatedStream:
         self.prompt_tokens: int | float | UnsetType = UNSET
         self.cached_tokens: int | float | UnsetType = UNSET
         self.eval_tokens: int | float | UnsetType = UNSET
+        self.stats: openai.Stats | UnsetType = UNSET
         self.tool_calls: list[internal.AssembledToolCall] | UnsetType = UNSET
         self.function_call: list[internal.AssembledToolCall] | UnsetType = UNSET
         self.speech: internal.Speech | UnsetType = UNSET
@@ -444,6 +460,9 @@ class TemplatedStream:
             completion_tokens = usage.completion_tokens
             if completion_tokens is not UNSET and completion_tokens is not None:
                 self.eval_tokens = completion_tokens
+        stats = chunk.stats
+        if stats:
+            self.stats = stats
         delta_or_message = delta or message
         if delta_or_message:
             tool_calls = delta_or_message.tool_calls
@@ -498,6 +517,7 @@ class TemplatedStream:
         prompt_tokens = self.prompt_tokens
         cached_tokens = self.cached_tokens
         value = transforms.whole(cached_tokens) if cached_tokens is not UNSET else UNSET
+        stats = self.stats
         eval_tokens = self.eval_tokens
         speech = self.speech
         tool_calls = self.tool_calls
@@ -523,12 +543,16 @@ class TemplatedStream:
                 UNSET if self._request.system is None else self._request.system,
             ),
             prompt_eval_cached_count=value if value is not UNSET else 0,
-            prompt_eval_duration=transforms.elapsed_ns(
-                self._context.loaded_ns, self._context.first_event_ns
+            prompt_eval_duration=transforms.prompt_eval_ns(
+                self._context.loaded_ns, self._context.first_event_ns, self._context.is_whole, stats
             ),
             eval_count=transforms.count_or_deltas(eval_tokens, speech, self._context.joined_pieces),
-            eval_duration=transforms.elapsed_ns(
-                self._context.first_event_ns, self._context.monotonic_ns
+            eval_duration=transforms.eval_ns(
+                self._context.loaded_ns,
+                self._context.first_event_ns,
+                self._context.monotonic_ns,
+                self._context.is_whole,
+                stats,
             ),
             tool_calls=[shared.finished_tool_call(item) for item in items]
             if items is not UNSET
@@ -657,11 +681,14 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
             nothing_answer(request, context),
             is_streamed=stream if stream is not UNSET and stream is not None else True,
         )
-    # specs/mappings/generate.yaml:57: call
+    # specs/mappings/generate.yaml:57: do
+    if context.settings.answers.one_shot == "whole":
+        await steps.ask_for_whole(run, stream=stream)
+    # specs/mappings/generate.yaml:60: call
     if raw is True:
         return StreamCall(
             method="POST",
-            path="/v1/completions",
+            path="/api/v0/completions" if context.asks_for_stream is False else "/v1/completions",
             body=await run.apart(untemplated_request, request, options, context)
             if run.is_large
             else untemplated_request(request, options, context),
@@ -674,7 +701,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     if suffix:
         return StreamCall(
             method="POST",
-            path="/v1/completions",
+            path="/api/v0/completions" if context.asks_for_stream is False else "/v1/completions",
             body=await run.apart(untemplated_request, request, options, context)
             if run.is_large
             else untemplated_request(request, options, context),
@@ -686,7 +713,9 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
         )
     return StreamCall(
         method="POST",
-        path="/v1/chat/completions",
+        path="/api/v0/chat/completions"
+        if context.asks_for_stream is False
+        else "/v1/chat/completions",
         body=await run.apart(templated_request, request, options, context)
         if run.is_large
         else templated_request(request, options, context),

@@ -72,6 +72,8 @@ class RequestContext:
     is_blob_known = False
     is_source_missing = False
     joined_pieces = 0
+    asks_for_stream = True
+    is_whole = False
     instance_id = ""
     text_count = 0
     in_base64 = False

@@ -11,7 +11,9 @@ from .counts import count_or_deltas as count_or_deltas
 from .counts import count_or_number as count_or_number
 from .counts import count_texts as count_texts
 from .counts import elapsed_ns as elapsed_ns
+from .counts import eval_ns as eval_ns
 from .counts import prompt_count as prompt_count
+from .counts import prompt_eval_ns as prompt_eval_ns
 from .counts import prompt_text_count as prompt_text_count
 from .decisions import answers_by_name as answers_by_name
 from .decisions import decision_images as decision_images
@@ -142,6 +144,7 @@ __all__ = [
     "elapsed_ns",
     "embed_input",
     "estimated_tokens",
+    "eval_ns",
     "families",
     "file_types_problem",
     "files_problem",
@@ -198,6 +201,7 @@ __all__ = [
     "positive_or_absent",
     "prompt_as_messages",
     "prompt_count",
+    "prompt_eval_ns",
     "prompt_text_count",
     "pull_name_problem",
     "quantize_problem",

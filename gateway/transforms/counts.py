@@ -7,10 +7,15 @@ clients crash without counts and divide by durations.
 
 from __future__ import annotations
 
-from msgspec import UnsetType
+from typing import Final, TypeGuard
 
-from ..types import internal, ollama
+from msgspec import UNSET, UnsetType
+
+from ..types import internal, ollama, openai
 from ._estimate import stated, tokens
+
+_MOST_S: Final = 1e6
+"""Seconds, eleven days; what states more for one answer states no time."""
 
 
 def elapsed_ns(since: int, until: int) -> int:
@@ -24,6 +29,61 @@ def elapsed_ns(since: int, until: int) -> int:
     """
     took = until - since
     return took if took > 1 else 1
+
+
+def prompt_eval_ns(
+    ready: int, first: int, is_whole: bool, stats: openai.Stats | UnsetType
+) -> int | UnsetType:
+    """
+    Return how long the prompt took: from a ready model to the first event.
+
+    An answer in one piece has no first event. Its own statistics tell it, or nothing does
+    (docs/facts/lmstudio.md#v0-answers).
+
+    >>> prompt_eval_ns(5, 12, False, UNSET), prompt_eval_ns(5, 12, True, UNSET)
+    (7, UNSET)
+    >>> prompt_eval_ns(5, 12, True, openai.Stats(time_to_first_token=0.25, generation_time=1.5))
+    250000000
+    """
+    if not is_whole:
+        return elapsed_ns(ready, first)
+    times = _stated_times(stats)
+    return times[0] if times is not None else UNSET
+
+
+def eval_ns(
+    ready: int, first: int, until: int, is_whole: bool, stats: openai.Stats | UnsetType
+) -> int:
+    """
+    Return how long the answer took: from its first event to its end.
+
+    An answer in one piece has no first event. Without its own statistics the time since the model
+    was ready is not split: all of it is the answer's.
+
+    >>> eval_ns(5, 12, 20, False, UNSET), eval_ns(5, 19, 20, True, UNSET)
+    (8, 15)
+    >>> eval_ns(5, 19, 20, True, openai.Stats(time_to_first_token=0.25, generation_time=1.5))
+    1500000000
+    """
+    if not is_whole:
+        return elapsed_ns(first, until)
+    times = _stated_times(stats)
+    return times[1] if times is not None else elapsed_ns(ready, until)
+
+
+def _stated_times(stats: openai.Stats | UnsetType) -> tuple[int, int] | None:
+    """Return the two times of an answer's statistics, if it states both and they can be."""
+    if not isinstance(stats, openai.Stats):
+        return None
+    first, rest = stats.time_to_first_token, stats.generation_time
+    if not (_can_be(first) and _can_be(rest)):
+        return None
+    return max(1, int(first * 1e9)), max(1, int(rest * 1e9))
+
+
+def _can_be(seconds: float | UnsetType | None) -> TypeGuard[float]:
+    """Return whether something is a time that an answer may take."""
+    return isinstance(seconds, int | float) and 0 <= seconds <= _MOST_S
 
 
 def prompt_count(

@@ -56,6 +56,8 @@ class CompletionTokensDetails(Struct, gc=False, kw_only=True):
 
 
 class Stats(Struct, gc=False, kw_only=True):
+    time_to_first_token: float | UnsetType | None = UNSET
+    generation_time: float | UnsetType | None = UNSET
     draft_model: str | UnsetType | None = UNSET
     total_draft_tokens_count: int | float | UnsetType | None = UNSET
     accepted_draft_tokens_count: int | float | UnsetType | None = UNSET

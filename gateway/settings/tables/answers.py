@@ -43,6 +43,17 @@ class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
     chat, completions, embeddings, lists of models, and errors
     (docs/facts/ollama.md#v1-chat). `/v1/responses` and `/v1/messages` stay LM Studio's.
     """
+    one_shot: Literal["stream", "whole"] = "stream"
+    """
+    How LM Studio is asked for an answer that the client wants in one piece (`"stream": false` on
+    `/api/chat` and `/api/generate`): as a `stream`, or `whole`. `whole` takes less CPU time of the
+    gateway and suits many short requests: titles, classification, routing. It is asked of
+    `/api/v0`, which states LM Studio's own times; a host without these routes is asked for a
+    stream. `upstream.first_byte_timeout_s` then limits the whole answer, and
+    `upstream.silence_timeout_s` means nothing: a host that hangs is noticed that late. Metrics lack
+    the time of the first token
+    (docs/decisions/0039-a-one-shot-answer-is-asked-for-as-a-stream.md).
+    """
     version: Annotated[str, Meta(pattern=r"^\d+(\.\d+){1,3}\Z")] = "0.34.4"
     """
     The Ollama version that clients are told. Whole numbers with dots only: several clients

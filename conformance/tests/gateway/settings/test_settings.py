@@ -70,6 +70,7 @@ EVERY_KEY = {
     "answers.show_num_ctx": ("loaded", "loaded"),
     "answers.stated_context": ("reachable", "reachable"),
     "answers.openai": ("ollama", "ollama"),
+    "answers.one_shot": ("whole", "whole"),
     "answers.version": ("0.12.6", "0.12.6"),
     "answers.think_tags": ("keep", "keep"),
     "answers.early_headers_s": ("2.5", 2.5),

@@ -288,6 +288,20 @@ def test_the_first_call_whose_condition_holds_is_made(gateway: Modules) -> None:
     assert {"model": "able", "done": True, "count": 2} == msgspec.to_builtins(answer)
 
 
+@pytest.mark.parametrize(
+    ("shown", "path"), [("both", "/v1/lengths"), ("text", "/v1/older/lengths")]
+)
+def test_a_condition_chooses_the_operation_of_a_call(
+    gateway: Modules, shown: str, path: str
+) -> None:
+    """An alternative takes the same body; where its condition holds, it is called instead."""
+    run = run_of(gateway)
+    run.context.shown = shown
+    call = outcome_of(gateway, "guide", {"model": "able", "question": "How long?"}, run)
+
+    assert (path, "How long?") == (call.path, call.body.text)
+
+
 @pytest.mark.parametrize("label", ["short", {"text": "short"}], ids=["text", "object"])
 def test_an_answer_is_translated(gateway: Modules, label: object) -> None:
     """A union is told apart by its JSON type, objects of a spec among them."""

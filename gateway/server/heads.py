@@ -101,6 +101,7 @@ class Known:
         "length",
         "method",
         "path",
+        "plain",
         "query",
         "raw_path",
         "url",
@@ -128,6 +129,8 @@ class Known:
             head.known = kept
             head = kept
         self._head = head
+        self.plain = head if key_at is None else None
+        """The head with its last length; None if it needs a key."""
 
     def head(self, length: int, key: bytes) -> Head | None:
         """
@@ -136,8 +139,6 @@ class Known:
         None if the head that was read had none, or if the key is longer than one that was read: a
         head may be too long with it.
         """
-        if not key and self._key_at is None and length == self.length:
-            return self._head
         if len(key) > self._most_of_key or bool(key) != (self._key_at is not None):
             return None
         if length != self.length:
@@ -146,7 +147,10 @@ class Known:
             self._head = self._head.with_value(self._length_at, b"%d" % length)
             self._head.known = None
             self.length = length
-        return self._head if self._key_at is None else self._head.with_value(self._key_at, key)
+        if self._key_at is not None:
+            return self._head.with_value(self._key_at, key)
+        self.plain = self._head
+        return self._head
 
 
 class Heads:
@@ -167,8 +171,7 @@ class Heads:
         """
         end = data.find(_END) + 4
         if end == len(data) and (known := self._bodiless.get(data)) is not None:
-            head = known.head(0, b"")
-            return None if head is None else (known, head, b"")
+            return None if known.plain is None else (known, known.plain, b"")
         if end < 4:
             return None
         rest, length = _without_length(data, end)
@@ -182,7 +185,7 @@ class Heads:
             known = kept.get(rest) if key else None
         if known is None or len(data) - end > length:
             return None
-        head = known.head(length, key)
+        head = known.plain if length == known.length and not key else known.head(length, key)
         return None if head is None else (known, head, data[end:])
 
     def keep(self, data: bytes, scope: Any, url: bytes) -> None:

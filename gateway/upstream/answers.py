@@ -4,7 +4,7 @@ The kinds of upstream answers: an event stream, one JSON object, or raw bytes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar, cast
@@ -193,21 +193,18 @@ class RawAnswer:
 
 class Opened(AbstractAsyncContextManager["EventStream"]):
     """
-    An exchange that is closed when its block is left, or when it could not be opened.
+    An exchange that is closed when its block is left; `opening` closes it where that fails.
 
     A generator under `contextlib` would do the same with more calls.
     """
 
-    def __init__(self, exchange: Exchange, opening: Awaitable[EventStream]) -> None:
+    def __init__(self, exchange: Exchange, opening: Coroutine[Any, Any, EventStream]) -> None:
         self._exchange = exchange
         self._opening = opening
 
-    async def __aenter__(self) -> EventStream:
-        try:
-            return await self._opening
-        except BaseException:
-            self._exchange.close()
-            raise
+    def __aenter__(self) -> Coroutine[Any, Any, EventStream]:
+        """Return the opening itself: a coroutine around it would be one more for each step."""
+        return self._opening
 
     async def __aexit__(self, *_: object) -> None:
         self._exchange.close()

@@ -295,10 +295,14 @@ class Upstream:
     async def _open_stream(
         self, exchange: Exchange, method: str, path: str, body: bytes, joiner: Joiner | None
     ) -> EventStream:
-        await self._send(exchange, method, self._target(path), None, body, b"text/event-stream")
-        if not exchange.is_success:
-            await exchange.raise_stated_error()
-        return await open_events(exchange, joiner)
+        try:
+            await self._send(exchange, method, self._target(path), None, body, b"text/event-stream")
+            if not exchange.is_success:
+                await exchange.raise_stated_error()
+            return await open_events(exchange, joiner)
+        except BaseException:
+            exchange.close()
+            raise
 
     async def _fetch_once(
         self, method: str, path: str, body: bytes | None, timeout_s: float | None

@@ -101,6 +101,9 @@ class SseDecoder:
 
         Raises EventTooLong; the decoder is of no use afterwards.
         """
+        if not self._started and not self._tail and data[:1] == b"d":
+            # A stream begins with its first event, as nearly all do, and not with a mark.
+            self._started = self._is_idle = True
         if self._is_idle:
             line, _, rest = data.partition(b"\n")
             if (

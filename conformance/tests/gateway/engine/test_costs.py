@@ -92,9 +92,9 @@ ASKED = {"role": "user", "content": "Hi"}
 FUNCTIONS: list[tuple[str, str, Any, int]] = [
     ("GET", "/api/tags", None, 35),
     ("GET", "/v1/models", None, 35),
-    ("POST", "/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 285),
-    ("POST", "/api/chat", {"model": LOADED, "messages": [ASKED], "stream": False}, 450),
-    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED]}, 275),
+    ("POST", "/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 250),
+    ("POST", "/api/chat", {"model": LOADED, "messages": [ASKED], "stream": False}, 425),
+    ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED]}, 270),
     ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED], "stream": True}, 405),
 ]
 

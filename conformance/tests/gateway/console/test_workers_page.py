@@ -30,7 +30,7 @@ from conformance.tests.gateway.console.test_page import (
     SCRIPT,
     cookie_in,
 )
-from conformance.tests.gateway.support import CHAT, LOADED, chat
+from conformance.tests.gateway.support import CERTIFICATES, CHAT, LOADED, chat
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 
@@ -54,7 +54,9 @@ class Gateway:
         """
         for _ in range(400):
             one = httpx.Limits(max_connections=1, keepalive_expiry=WAIT_S)
-            client = httpx.Client(base_url=self.server.url, timeout=WAIT_S, limits=one)
+            client = httpx.Client(
+                base_url=self.server.url, timeout=WAIT_S, limits=one, verify=CERTIFICATES
+            )
             with suppress(httpx.TransportError):
                 if f'worker="{number}"' in client.get("/metrics").text:
                     self._clients.callback(client.close)
@@ -73,7 +75,8 @@ class Gateway:
 
     def steer(self, path: str, told: object) -> None:
         """Tell the stand-in something."""
-        httpx.post(f"{self.host.url}/__standin/{path}", json=told).raise_for_status()
+        url = f"{self.host.url}/__standin/{path}"
+        httpx.post(url, json=told, verify=CERTIFICATES).raise_for_status()
 
     @contextmanager
     def asking(self, client: httpx.Client, agent: str) -> Iterator[None]:
@@ -195,7 +198,7 @@ def test_a_session_is_one_of_both_and_outlives_the_process_that_opened_it(tmp_pa
 
         def worker(number: int) -> httpx.Client:
             for _ in range(400):
-                client = httpx.Client(base_url=two.server.url, timeout=WAIT_S)
+                client = httpx.Client(base_url=two.server.url, timeout=WAIT_S, verify=CERTIFICATES)
                 with suppress(httpx.TransportError):
                     if f'worker="{number}"' in client.get("/metrics", headers=key).text:
                         return client

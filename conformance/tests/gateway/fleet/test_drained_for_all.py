@@ -14,7 +14,7 @@ import pytest
 from conformance.runner.processes import ROOT
 from conformance.runner.redis_server import RedisServer
 from conformance.runner.restartable import Server, gateway, running, standin, wait_until
-from conformance.tests.gateway.support import chat
+from conformance.tests.gateway.support import CERTIFICATES, chat
 
 WAIT_S = 60.0
 HOST = "x-olgate-host"
@@ -43,7 +43,8 @@ def states(server: Server) -> set[str]:
     """Return in which states a gateway has host b, asked on several connections."""
     found: set[str] = set()
     for _ in range(8):
-        answer: dict[str, Any] = httpx.get(f"{server.url}/health", timeout=WAIT_S).json()
+        got = httpx.get(f"{server.url}/health", timeout=WAIT_S, verify=CERTIFICATES)
+        answer: dict[str, Any] = got.json()
         found.add(answer["hosts"]["b"]["state"])
     return found
 
@@ -51,7 +52,12 @@ def states(server: Server) -> set[str]:
 def served_by(server: Server) -> set[str]:
     """Return who answers some requests, each on a connection of its own."""
     answers = [
-        httpx.post(f"{server.url}/api/chat", json=chat(text=f"Why {n}?"), timeout=WAIT_S)
+        httpx.post(
+            f"{server.url}/api/chat",
+            json=chat(text=f"Why {n}?"),
+            timeout=WAIT_S,
+            verify=CERTIFICATES,
+        )
         for n in range(8)
     ]
     assert {200} == {answer.status_code for answer in answers}

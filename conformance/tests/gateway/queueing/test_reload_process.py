@@ -13,7 +13,7 @@ import pytest
 
 from conformance.runner.processes import ROOT
 from conformance.runner.restartable import Server, gateway, running, standin, wait_until
-from conformance.tests.gateway.support import CHAT, chat
+from conformance.tests.gateway.support import CERTIFICATES, CHAT, chat
 
 WAIT_S = 60.0
 
@@ -27,7 +27,9 @@ def write(file: Path, host: Server, *, slots: int, most: int) -> None:
 
 def asked(host: Server) -> int:
     """Return how many chats the stand-in was asked for."""
-    seen = httpx.get(f"{host.url}/__standin/seen", params={"path": CHAT}, timeout=WAIT_S)
+    seen = httpx.get(
+        f"{host.url}/__standin/seen", params={"path": CHAT}, timeout=WAIT_S, verify=CERTIFICATES
+    )
     return len(seen.json())
 
 
@@ -40,10 +42,14 @@ def test_more_slots_and_fewer_places_count_at_once(tmp_path: Path) -> None:
         with running(gateway("olgate", tmp_path, "--config", str(file))) as served:
 
             def post() -> httpx.Response:
-                return httpx.post(f"{served.url}/api/chat", json=chat(), timeout=WAIT_S)
+                return httpx.post(
+                    f"{served.url}/api/chat", json=chat(), timeout=WAIT_S, verify=CERTIFICATES
+                )
 
             def waiting() -> int:
-                health = httpx.get(f"{served.url}/health", timeout=WAIT_S).json()
+                health = httpx.get(
+                    f"{served.url}/health", timeout=WAIT_S, verify=CERTIFICATES
+                ).json()
                 return int(health["queue"]["waiting"])
 
             def reloaded(times: int) -> bool:

@@ -17,6 +17,7 @@ from conformance.runner.restartable import gateway, running, wait_until
 from conformance.standin import StandIn
 from conformance.standin.script import Match, Rule
 from conformance.tests.gateway.support import (
+    CERTIFICATES,
     CHAT,
     Pair,
     chat,
@@ -217,6 +218,7 @@ def test_workers_of_one_gateway_count_together(tmp_path: Path) -> None:
         found = []
         for _ in range(12):
             # A connection of its own, which either process may take.
-            answer = httpx.get(f"{server.url}/api/version", headers=bearer(), timeout=PATIENCE_S)
+            url = f"{server.url}/api/version"
+            answer = httpx.get(url, headers=bearer(), timeout=PATIENCE_S, verify=CERTIFICATES)
             found.append(answer.status_code)
     assert [200] * 3 + [429] * 9 == found

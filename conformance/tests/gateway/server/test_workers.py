@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from conformance.runner.restartable import Server, gateway, running, standin, wait_until
+from conformance.tests.gateway.support import CERTIFICATES
 from gateway.observability.worker_label import labelled
 from gateway.server.workers import WorkersProblem, check_workers
 
@@ -47,7 +48,7 @@ def workers_of(server: Server) -> set[int]:
 
 def asked(server: Server) -> int:
     """Ask for the list of models on a new connection, and return the status."""
-    return httpx.get(f"{server.url}/api/tags", timeout=WAIT_S).status_code
+    return httpx.get(f"{server.url}/api/tags", timeout=WAIT_S, verify=CERTIFICATES).status_code
 
 
 def test_a_worker_that_is_killed_is_started_again(two: Server) -> None:

@@ -2,7 +2,8 @@
 What the gateway takes of the least that its libraries allow, measured in the same run.
 
 A request that needs no call to LM Studio has the bare handler as its floor, all that LM Studio
-works for the bare pass-through. A ratio of 1 is all that could be reached without other libraries.
+works for the bare pass-through, and vectors also what reading and writing their numbers takes by
+itself. A ratio of 1 is all that could be reached without other libraries.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from conformance.bench.results import Results
 OWN = "olgate"
 PASSED = "bare pass-through"
 HANDLER = "bare handler"
+NUMBERS = "simdjson, numpy, orjson"
 _OF_HANDLER = frozenset({"tags", "show", "/api/tags"})
 """Requests that the gateway answers by itself, by their names among times and instructions."""
 
@@ -51,7 +53,10 @@ def floors(results: Results) -> Iterator[Floor]:
     for target, task in requests:
         if target == OWN:
             name = HANDLER if task in _OF_HANDLER else PASSED
-            yield from _of(f"{task}, µs", name, requests.get((name, task)), requests[target, task])
+            least, own = requests.get((name, task)), requests[target, task]
+            yield from _of(f"{task}, µs", name, least, own)
+            if (more := results.numbers_us.get(task)) and least:
+                yield from _of(f"{task}, µs", f"{PASSED}, {NUMBERS}", least + more, own)
     counted = {each.target: each.with_token() for each in results.instructions}
     for label, own in counted.get(OWN, {}).items():
         name = HANDLER if label in _OF_HANDLER else PASSED

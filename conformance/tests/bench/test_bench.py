@@ -4,6 +4,7 @@ That the bench sees what there is: tokens, their times, and answers that are wro
 
 from __future__ import annotations
 
+import json
 import select
 import socket
 import subprocess
@@ -16,8 +17,18 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from conformance.bench import counts, fleet, floors, instructions, report, servers, stalls
-from conformance.bench.dialect import STAMP, request
+from conformance.bench import (
+    counts,
+    fleet,
+    floors,
+    instructions,
+    numbers,
+    report,
+    servers,
+    stalls,
+    wire,
+)
+from conformance.bench.dialect import STAMP, Task, request
 from conformance.bench.fleet import FirstToken
 from conformance.bench.instructions import Counted
 from conformance.bench.measures import Bench
@@ -25,6 +36,7 @@ from conformance.bench.results import Cost, Paced, Results, Size, Spread, Wave
 from conformance.bench.servers import Target
 from conformance.bench.stalls import Stall
 from conformance.bench.standin import Plan
+from gateway.wire import float32
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +123,40 @@ def test_tells_each_floor_and_how_many_samples_a_figure_has() -> None:
         in told
     )
     assert "| 3 / 3   |" in told
+
+
+def test_vectors_are_also_held_against_what_their_numbers_take() -> None:
+    """Without the libraries there is no such row."""
+    rows: list[tuple[str, Task, float]] = [
+        ("olgate", "embed1", 600.0),
+        (floors.PASSED, "embed1", 200.0),
+    ]
+    results = Results(
+        requests=[
+            Cost(target=name, task=task, cpu_us=us, per_cpu_s=1.0, per_wall_s=1.0)
+            for name, task, us in rows
+        ],
+        numbers_us={"embed1": 100.0},
+    )
+
+    assert [3.0, 2.0] == [each.ratio for each in floors.floors(results)]
+    results.numbers_us.clear()
+    assert [3.0] == [each.ratio for each in floors.floors(results)]
+
+
+def test_numbers_of_vectors_are_written_as_ollama_writes_them() -> None:
+    """What is timed does the gateway's work: its texts are those of the same vectors."""
+    simdjson, numpy, orjson = (
+        pytest.importorskip(name, reason="the extra `vectors` is not installed")
+        for name in ("simdjson", "numpy", "orjson")
+    )
+    answer = wire.embeddings(3)
+    vectors = [json.dumps(item["embedding"]).encode() for item in json.loads(answer)["data"]]
+
+    texts = numbers.rewritten(simdjson.Parser().parse(answer), numpy, orjson)
+
+    assert [*map(json.loads, float32.read(vectors).texts())] == [*map(json.loads, texts)]
+    assert {*numbers.COUNTS} == {*numbers.least_us()}
 
 
 def test_every_kind_of_large_body_is_answered_and_others_are_watched(standin: Target) -> None:

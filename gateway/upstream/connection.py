@@ -408,12 +408,14 @@ class Connection(asyncio.Protocol):
             upload.done() and not upload.cancelled() and upload.exception() is None
         )
 
-    async def _send(self, pieces: AsyncIterator[bytes], *, is_chunked: bool) -> None:
+    async def _send(self, pieces: AsyncIterator[bytes | memoryview], *, is_chunked: bool) -> None:
         async for piece in pieces:
             if self._writable is not None:
                 await self._writable
             if piece:
-                self.wire.write(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
+                if is_chunked:
+                    piece = b"%x\r\n%b\r\n" % (len(piece), bytes(piece))
+                self.wire.write(piece)
         if is_chunked:
             self.wire.write(b"0\r\n\r\n")
 
@@ -480,10 +482,11 @@ class Connection(asyncio.Protocol):
         )
 
 
-async def _cut(content: bytes) -> AsyncIterator[bytes]:
-    """Split a large body, so that it is known when its last piece was sent."""
+async def _cut(content: bytes) -> AsyncIterator[memoryview]:
+    """Split a large body, so that it is known when its last piece was sent; copy nothing."""
+    whole = memoryview(content)
     for start in range(0, len(content), _PIECE_BYTES):
-        yield content[start : start + _PIECE_BYTES]
+        yield whole[start : start + _PIECE_BYTES]
 
 
 def _cut_mid_stream() -> TransportFault:

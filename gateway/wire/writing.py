@@ -148,7 +148,7 @@ def _write(value: msgspec.Struct, whole: BytesIO) -> Steps[None]:
 def _write_text(text: str, whole: BytesIO) -> Steps[None]:
     whole.write(b'"')
     for at in range(0, len(text), _PIECE):
-        whole.write(encode(text[at : at + _PIECE])[1:-1])
+        whole.write(memoryview(encode(text[at : at + _PIECE]))[1:-1])
         yield
     whole.write(b'"')
 

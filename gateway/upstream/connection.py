@@ -33,6 +33,7 @@ uvloop reads a connection up to 32 times, 256,000 bytes each, before it looks at
 _UNPACKED_BYTES = 16 * 1024 * 1024
 """Most bytes that one read of a packed body may hold."""
 _OF_PACKED = (b"content-encoding", b"content-length")
+_LOOKED_AT = frozenset((*_OF_PACKED, b"transfer-encoding"))
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
@@ -96,7 +97,8 @@ class _IncomingAnswer:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Store a header as it was sent."""
         self.headers.append((name, value))
-        key = name.lower()
+        if (key := name.lower()) not in _LOOKED_AT:
+            return
         if key == b"content-length":
             self.is_measured = True
         elif key == b"transfer-encoding":

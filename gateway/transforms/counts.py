@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, TypeGuard
 
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from ..types import internal, ollama, openai
 from ._estimate import stated, tokens
@@ -31,24 +31,23 @@ def elapsed_ns(since: int, until: int) -> int:
     return took if took > 1 else 1
 
 
-def prompt_eval_ns(
-    ready: int, first: int, is_whole: bool, stats: openai.Stats | UnsetType
-) -> int | UnsetType:
+def prompt_eval_ns(ready: int, first: int, is_whole: bool, stats: openai.Stats | UnsetType) -> int:
     """
     Return how long the prompt took: from a ready model to the first event.
 
-    An answer in one piece has no first event. Its own statistics tell it, or nothing does
-    (docs/facts/lmstudio.md#v0-answers).
+    An answer in one piece has no first event. Its own statistics tell it
+    (docs/facts/lmstudio.md#v0-answers). Without them it is the least, and the whole time is the
+    answer's: clients read both and divide by them.
 
     >>> prompt_eval_ns(5, 12, False, UNSET), prompt_eval_ns(5, 12, True, UNSET)
-    (7, UNSET)
+    (7, 1)
     >>> prompt_eval_ns(5, 12, True, openai.Stats(time_to_first_token=0.25, generation_time=1.5))
     250000000
     """
     if not is_whole:
         return elapsed_ns(ready, first)
     times = _stated_times(stats)
-    return times[0] if times is not None else UNSET
+    return times[0] if times is not None else 1
 
 
 def eval_ns(

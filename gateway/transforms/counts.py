@@ -39,8 +39,10 @@ def prompt_eval_ns(ready: int, first: int, is_whole: bool, stats: openai.Stats |
     (docs/facts/lmstudio.md#v0-answers). Without them it is the least, and the whole time is the
     answer's: clients read both and divide by them.
 
+    >>> from msgspec import UNSET
     >>> prompt_eval_ns(5, 12, False, UNSET), prompt_eval_ns(5, 12, True, UNSET)
     (7, 1)
+    >>> from msgspec import UNSET
     >>> prompt_eval_ns(5, 12, True, openai.Stats(time_to_first_token=0.25, generation_time=1.5))
     250000000
     """
@@ -59,6 +61,7 @@ def eval_ns(
     An answer in one piece has no first event. Without its own statistics the time since the model
     was ready is not split: all of it is the answer's.
 
+    >>> from msgspec import UNSET
     >>> eval_ns(5, 12, 20, False, UNSET), eval_ns(5, 19, 20, True, UNSET)
     (8, 15)
     >>> eval_ns(5, 19, 20, True, openai.Stats(time_to_first_token=0.25, generation_time=1.5))

@@ -42,7 +42,6 @@ def prompt_eval_ns(ready: int, first: int, is_whole: bool, stats: openai.Stats |
     >>> from msgspec import UNSET
     >>> prompt_eval_ns(5, 12, False, UNSET), prompt_eval_ns(5, 12, True, UNSET)
     (7, 1)
-    >>> from msgspec import UNSET
     >>> prompt_eval_ns(5, 12, True, openai.Stats(time_to_first_token=0.25, generation_time=1.5))
     250000000
     """

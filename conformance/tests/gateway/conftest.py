@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from conformance.runner.redis_server import MISSING, RedisServer, Starting, find_redis
 from conformance.tests.gateway.support import Pair, caching, open_pair
+from gateway.observability.record import current_id
 
 HERE = Path(__file__).parent
 
@@ -31,6 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_lent = bool(LENT & set(getattr(item, "fixturenames", ())))
         if is_lent or item.path.parent.name not in OWN_LOOPS:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest.fixture(autouse=True)
+def outside_of_requests() -> Iterator[None]:
+    """See that a test leaves no request behind: the log lines of later ones would have its id."""
+    yield
+    assert current_id() is None, "this test has made a record the current one and has not left it"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

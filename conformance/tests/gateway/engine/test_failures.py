@@ -8,7 +8,7 @@ import pytest
 from conformance.tests.gateway.support import lines_of, written
 from gateway.engine.failures import Failures
 from gateway.faults import GOING_DOWN, INTERNAL, ClientGone, Refusal, UpstreamFailure
-from gateway.observability.record import Grant, start_record
+from gateway.observability.record import Grant, Record, enter, leave
 from gateway.runtime.context import RequestContext
 from gateway.settings.schema import Settings
 
@@ -59,7 +59,8 @@ class Client:
 
 async def conclude(problem: BaseException, client: Client) -> tuple[bool, str | None]:
     """Have a request end with an exception; return whether that was all, and the fault counted."""
-    record = start_record(None)
+    record = Record()
+    token = enter(record)
     settings = Settings()
     try:
         raise problem
@@ -67,6 +68,8 @@ async def conclude(problem: BaseException, client: Client) -> tuple[bool, str | 
         done = await Failures(settings).conclude(
             caught, client, client.refuse, RequestContext(settings, ""), "/some/path"
         )
+    finally:
+        leave(token)
     return done, record.fault
 
 

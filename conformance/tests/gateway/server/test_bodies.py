@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.faults import ClientGone, Refusal
-from gateway.observability.record import start_record
+from gateway.observability.record import Record
 from gateway.server.asgi import AsgiClient, Message
 from gateway.server.bodies import Bodies
 from gateway.settings.schema import LimitSettings
@@ -27,7 +27,7 @@ def client() -> AsgiClient:
     async def nothing(*_: Any) -> Any:
         raise AssertionError("not called")
 
-    return AsgiClient({"type": "http", "method": "POST"}, nothing, nothing, start_record(None, ""))
+    return AsgiClient({"type": "http", "method": "POST"}, nothing, nothing, Record())
 
 
 def sending(*sizes: int, leaves: bool = False) -> Callable[[], Awaitable[Message]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.observability.record import Record, start_record
+from gateway.observability.record import Record, enter, leave
 from gateway.server.asgi import Scope
 from gateway.server.proxies import HEADER, believe_proxies, find_client
 from gateway.settings.schema import ListenSettings, Settings
@@ -34,11 +34,15 @@ def test_the_client_is_whom_balancers_state(peer: str, stated: str, client: str)
 
 def asked_with(proxies: tuple[str, ...]) -> tuple[Scope, Record]:
     """Let a request of a balancer pass the gate; return its scope and its record."""
-    record = start_record(None, "")
+    record = Record()
     record.client = "10.0.0.1"
     headers = [(HEADER, b"1.1.1.1"), (HEADER, b"192.0.2.7")]
     scope: Scope = {"type": "http", "client": ("10.0.0.1", 5), "headers": headers}
-    believe_proxies(scope, Settings(listen=ListenSettings(proxies=proxies)))
+    token = enter(record)
+    try:
+        believe_proxies(scope, Settings(listen=ListenSettings(proxies=proxies)))
+    finally:
+        leave(token)
     return scope, record
 
 

@@ -27,6 +27,7 @@ The exceptions that cross the gateway's rooms, and the closed list of upstream f
         ├── IrreversibleName  a name contains only a digest of its key (names.keys)
         ├── NotJson           an answer's part is not JSON (wire.salvage)
         ├── NotPacked         a body is not packed as it says (wire.encodings)
+        ├── Ragged            vectors have different lengths (wire.float32)
         ├── TooLong           an unpacked body exceeds its limit (wire.encodings)
         └── UnknownEncoding   a body has another content encoding (wire.encodings)
     DatabaseError

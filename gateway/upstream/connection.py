@@ -415,9 +415,7 @@ class Connection(asyncio.Protocol):
             if self._writable is not None:
                 await self._writable
             if piece:
-                if is_chunked:
-                    piece = b"%x\r\n%b\r\n" % (len(piece), bytes(piece))
-                self.wire.write(piece)
+                self.wire.write(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)  # type: ignore[str-format]  # it takes any buffer
         if is_chunked:
             self.wire.write(b"0\r\n\r\n")
 

@@ -66,7 +66,12 @@ MISSING = [
         "",
     ),
     ("default", "maybe-absent", "use: message, default: []}", "use: message}"),
-    ("argument", "transform-args", "{since: $context.first_event_ns, until:", "{until:"),
+    (
+        "argument",
+        "transform-args",
+        "{since: $context.started_ns, until: $context.loaded",
+        "{until: $context.loaded",
+    ),
     ("otherwise", "open-without-otherwise", "{otherwise: true, reject:", "{equals: xml, reject:"),
     ("words", "unknown-key", '    illegal: {status: 400, error: "invalid model name"}\n', ""),
     ("field-of-the-fold", "fold-missing", "        - load_duration\n", ""),
@@ -87,7 +92,7 @@ MISTAKEN = [
     (
         "object",
         "type-mismatch",
-        "stream:         {value: true}",
+        "stream:         $context.asks_for_stream",
         "stream:         {fields: {}}",
     ),
     (

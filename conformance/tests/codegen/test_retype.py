@@ -37,6 +37,7 @@ INDIFFERENT = {
     "internal:Template": "handed to a transform as a whole, whose own types say what it reads",
     "ollama:GenerateRequest context": "a plan only asks whether it is empty",
     "ollama:Options": "handed to a transform as a whole, and ignored",
+    "openai:Stats": "handed to a transform as a whole, whose own types say what it reads",
 }
 """Fields whose type no rule depends on, or structs that have such fields, and why."""
 

@@ -21,8 +21,11 @@ OPERATIONS = {
     "/api/v1/models": "list_models",
     "/api/v0/models": "list_models",
     "/v1/models": "list_models",
+    "/api/v0/chat/completions": "chat",
 }
 """Which operation asks LM Studio for what a fixture answers."""
+SETTINGS = {"/api/v0/chat/completions": {"answers": {"one_shot": "whole"}}}
+"""With which settings it is asked so, where they are not the default."""
 VERSIONS = {"/api/v0/models": "0.3", "/v1/models": "openai"}
 """Which host is asked that way, where it is not the latest."""
 OF_A_SOUND_HOST = {
@@ -52,7 +55,7 @@ async def test_answers_over_a_fixture_are_as_declared(
     # What takes no body has no examples.
     phase = "coverage" if operation == "list_models" else "examples"
     version = VERSIONS.get(path, "0.4")
-    async with open_pair(fixtures=tmp_path, host_version=version) as pair:
+    async with open_pair(SETTINGS.get(path), fixtures=tmp_path, host_version=version) as pair:
         account = await asyncio.to_thread(
             run_operation, pair.url, document, operation, (phase,), "positive"
         )

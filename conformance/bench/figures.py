@@ -29,7 +29,9 @@ def figures(results: Results) -> Iterator[Figure]:
     """Yield every figure of the servers that were measured, in the order of the tables."""
     for paced in results.paced:
         name, what = paced.target, f"{paced.streams} streams"
-        yield Figure(name, f"{what}: CPU per token, us", paced.cpu_us_per_token, _of(paced.rounds))
+        yield Figure(
+            name, f"{what}: CPU per token, us", paced.cpu_us_per_token, tuple(paced.rounds)
+        )
         for when, spread in (("first token", paced.first_token), ("token", paced.token)):
             for share, ns in (("p50", spread.p50), ("p99", spread.p99)):
                 yield Figure(name, f"{what}: {when} {share}, ms", ns / 1e6, is_time_in_all=True)
@@ -40,9 +42,9 @@ def figures(results: Results) -> Iterator[Figure]:
         yield Figure(name, f"{what} p50, ms", p50, medians, is_time_in_all=True)
         yield Figure(name, f"{what} p99, ms", p99, medians, is_time_in_all=True)
     for burst in results.burst:
-        yield Figure(burst.target, "burst: CPU per token, us", burst.cpu_us, _of(burst.rounds))
+        yield Figure(burst.target, "burst: CPU per token, us", burst.cpu_us, tuple(burst.rounds))
     for row in results.requests:
-        yield Figure(row.target, f"{row.task}: CPU, us", row.cpu_us, _of(row.rounds))
+        yield Figure(row.target, f"{row.task}: CPU, us", row.cpu_us, tuple(row.rounds))
     for memory in results.memory:
         yield Figure(memory.target, "MiB at rest", memory.at_rest)
         yield Figure(memory.target, f"MiB with {memory.streams} streams", memory.late)
@@ -53,7 +55,3 @@ def figures(results: Results) -> Iterator[Figure]:
         yield Figure(first.target, "one stream at a time: first token p50, ms", first.p50_ms)
     for name, took_ns in results.work_ns.items():
         yield Figure(OWN, f"{name}: ns per chunk", took_ns)
-
-
-def _of(rounds: list[float]) -> tuple[float, ...]:
-    return tuple(rounds)

@@ -12,6 +12,8 @@ from pathlib import Path
 _PROFILED = "--enable-optimizations"
 _LINKED = "--with-lto"
 _DEBIAN = Path("/etc/debian_version")
+_PROFILED_BY_DEBIAN = ("x86_64", "aarch64")
+"""Machines for which Debian's rules certainly build with profiles; not all are among them."""
 
 
 def described(configured: str | None = None) -> str:
@@ -25,8 +27,12 @@ def described(configured: str | None = None) -> str:
     """
     if configured is None:
         configured = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
-        if sys.base_prefix == "/usr" and _DEBIAN.exists():
-            # Its rules build with both, and leave that out of what Python says of itself.
+        if (
+            sys.base_prefix == "/usr"
+            and _DEBIAN.exists()
+            and platform.machine() in _PROFILED_BY_DEBIAN
+        ):
+            # Its rules leave that out of what Python says of itself.
             configured += f" {_PROFILED} {_LINKED}"
     kind = "with profiles" if _PROFILED in configured else "without profiles"
     if _LINKED in configured:

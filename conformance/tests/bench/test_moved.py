@@ -1,5 +1,7 @@
 """What the bench says of two runs, and of the Python that it runs on."""
 
+from pathlib import Path
+
 import pytest
 
 from conformance.bench import interpreter, report
@@ -102,6 +104,35 @@ def test_the_build_of_python_is_told(configured: str, kind: str) -> None:
     """It changes figures by a third to a half."""
     assert kind in interpreter.described(configured)
     assert interpreter.described() in report.machine()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "has_file", "machine", "kind"),
+    [
+        ("/usr", True, "x86_64", "built with profiles and link-time"),
+        ("/usr", True, "riscv64", "built without profiles"),
+        ("/usr", False, "x86_64", "built without profiles"),
+        ("/opt/python", True, "x86_64", "built without profiles"),
+    ],
+)
+def test_a_build_of_debians_does_not_say_how_it_is_built(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    prefix: str,
+    has_file: bool,
+    machine: str,
+    kind: str,
+) -> None:
+    """Only its own Python is known to be built so, and only for some machines."""
+    mark = tmp_path / "debian_version"
+    if has_file:
+        mark.touch()
+    monkeypatch.setattr(interpreter, "_DEBIAN", mark)
+    monkeypatch.setattr("sys.base_prefix", prefix)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("sysconfig.get_config_var", lambda _: "'--enable-shared'")
+
+    assert kind in interpreter.described()
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -27,6 +27,7 @@ from conformance.tests.gateway.support import (
     open_pair,
 )
 from gateway.engine.turns import Turns
+from gateway.wire import float32
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 CALLS: list[tuple[str, dict[str, Any], int]] = [
@@ -36,6 +37,12 @@ CALLS: list[tuple[str, dict[str, Any], int]] = [
     ("/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 1),
     ("/api/show", {"model": LOADED}, 0),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def libraries() -> None:
+    """Load what reads vectors, which is loaded at its first use: a gateway in use has it."""
+    float32.read([b"[1]"])
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -38,9 +38,7 @@ from .model_check import ModelCheck
 from .run import Run, Services
 from .shortening import encode_and_shorten
 from .stream import Frames
-
-_ANSWER_AT_ONCE = 64 * 1024
-"""The longest answer, in bytes, that the event loop itself translates: four vectors, 0.2 ms."""
+from .turns import ANSWER_AT_ONCE
 
 
 class Relay:
@@ -246,7 +244,7 @@ class Relay:
                 upstream = run.host.upstream
                 pieces = await upstream.fetch_unchecked(call.method, call.path, body)
                 answered_ns = time.perf_counter_ns()
-                is_large = sum(map(len, pieces)) > _ANSWER_AT_ONCE
+                is_large = sum(map(len, pieces)) > ANSWER_AT_ONCE
                 if is_large:
                     source = await apart(read_answer, call, pieces)
                 else:

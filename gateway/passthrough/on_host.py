@@ -10,6 +10,7 @@ from typing import Final
 from ..calls.shared import recovery_for
 from ..engine.model_check import ModelCheck
 from ..engine.run import Services
+from ..engine.turns import ANSWER_AT_ONCE
 from ..faults import Refusal, UpstreamFailure, afresh
 from ..fleet.failover import may_move
 from ..observability.record import current
@@ -35,10 +36,6 @@ _CONDITIONAL: Final = (
     b"accept-encoding",
 )
 """Request headers that can get an answer without a body, a part of it, or a packed one."""
-
-
-_PATCHED_AT_ONCE: Final = 64 * 1024
-"""The longest answer, in bytes, that the event loop itself changes."""
 
 
 class OnHost:
@@ -134,7 +131,7 @@ class OnHost:
             patched = patch_answer(answer, start, passing.changes, passing.rewrites, context)
             return patch_answer(answer, patched, hidden, (), context) if hidden else patched
 
-        if sum(map(len, start.held)) <= _PATCHED_AT_ONCE:
+        if sum(map(len, start.held)) <= ANSWER_AT_ONCE:
             return patch()
         return await self._turns.apart(patch)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -84,15 +85,18 @@ class Bench:
         workers: int,
         cycles: int = 1,
         stagger_s: float = 0.0,
+        rounds: int | None = None,
     ) -> dict[str, list[tuple[Yield, int]]]:
         """
         Drive the targets that have such a task, each round beginning with another one.
+
+        There are as many rounds as the run has, or as stated.
 
         Returns what came of each round and its CPU time in nanoseconds, by the target's name.
         """
         asked = [each for each in targets if request(each.dialect, task) is not None]
         found: dict[str, list[tuple[Yield, int]]] = {target.name: [] for target in asked}
-        for number in range(self._size.rounds):
+        for number in range(rounds or self._size.rounds):
             first = number % len(asked)
             for target in asked[first:] + asked[:first]:
                 found[target.name].append(
@@ -148,8 +152,15 @@ class Bench:
 
     def _measure_burst(self) -> None:
         servers.set_plan(self._standin, Plan(tokens=self._size.tokens))
-        found = self._rounds(self._several(1), "stream", workers=8, cycles=self._size.burst_cycles)
-        self.results.burst += self._costs("stream", found, self._size.tokens)
+        size = self._size
+        found = self._rounds(
+            self._several(1),
+            "stream",
+            workers=8,
+            cycles=size.burst_cycles,
+            rounds=size.short_rounds,
+        )
+        self.results.burst += costs("stream", found, size.tokens)
 
     def _measure_requests(self, task: Task) -> None:
         size = self._size
@@ -161,27 +172,8 @@ class Bench:
                 self._drive(target, task, workers=1, cycles=1)
         # A server may load a library at the first use, on another thread.
         time.sleep(_SETTLING_S)
-        found = self._rounds(targets, task, workers=4, cycles=cycles)
-        self.results.requests += self._costs(task, found, 1)
-
-    def _costs(
-        self, task: Task, found: dict[str, list[tuple[Yield, int]]], size: int
-    ) -> Iterator[Cost]:
-        """Yield what each target's requests cost, as many parts as `size` says for each."""
-        for name, rounds in found.items():
-            count = sum(got.requests for got, _ in rounds) * size
-            cpu_ns = sum(each for _, each in rounds)
-            if count and cpu_ns:
-                yield Cost(
-                    target=name,
-                    task=task,
-                    cpu_us=cpu_ns / count / 1000,
-                    per_cpu_s=count / cpu_ns * 1e9,
-                    per_wall_s=count / sum(got.wall_ns for got, _ in rounds) * 1e9,
-                    rounds=[
-                        each / got.requests / size / 1000 for got, each in rounds if got.requests
-                    ],
-                )
+        found = self._rounds(targets, task, workers=4, cycles=cycles, rounds=size.short_rounds)
+        self.results.requests += costs(task, found, 1)
 
     def _measure_memory(self) -> None:
         streams = self._size.memory_streams
@@ -301,3 +293,23 @@ class Bench:
         if problem not in self.results.problems:
             self.results.problems.append(problem)
             self._say(f"problem: {problem}")
+
+
+def costs(task: Task, found: dict[str, list[tuple[Yield, int]]], size: int) -> Iterator[Cost]:
+    """
+    Yield what each target's requests cost, as many parts as `size` says for each.
+
+    `found` has of each target what came of its rounds, and their CPU time in nanoseconds.
+    """
+    for name, rounds in found.items():
+        each_us = [ns / got.requests / size / 1000 for got, ns in rounds if got.requests]
+        count = sum(got.requests for got, _ in rounds) * size
+        if each_us and (cpu_us := statistics.median(each_us)):
+            yield Cost(
+                target=name,
+                task=task,
+                cpu_us=cpu_us,
+                per_cpu_s=1e6 / cpu_us,
+                per_wall_s=count / sum(got.wall_ns for got, _ in rounds) * 1e9,
+                rounds=each_us,
+            )

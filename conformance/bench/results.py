@@ -68,7 +68,11 @@ class Paced(Wave, frozen=True, kw_only=True):
 
 
 class Cost(Row, frozen=True, kw_only=True):
-    """What a request costs, or a token of a burst: the server's CPU time, also in each round."""
+    """
+    What a request costs, or a token of a burst: the server's CPU time, the median of the rounds'.
+
+    A round in which the machine is disturbed so changes little.
+    """
 
     task: Task
     cpu_us: float
@@ -120,6 +124,8 @@ class Size(msgspec.Struct, frozen=True):
 
     streams: tuple[int, ...] = (1, 16, 64, 256)
     rounds: int = 3
+    short_rounds: int = 7
+    """Of what takes a second or less a round: bursts and one-shot requests."""
     wave_streams: int = 256
     tokens: int = TOKENS
     lone_tokens: int = 10
@@ -137,6 +143,7 @@ QUICK = Size(
     streams=(1, 16, 64),
     stall_megabytes=2,
     rounds=1,
+    short_rounds=1,
     wave_streams=32,
     tokens=50,
     lone_streams=8,

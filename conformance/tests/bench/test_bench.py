@@ -30,8 +30,9 @@ from conformance.bench import (
 )
 from conformance.bench.dialect import STAMP, Task, request
 from conformance.bench.fleet import FirstToken
+from conformance.bench.generator import Yield
 from conformance.bench.instructions import Counted
-from conformance.bench.measures import Bench
+from conformance.bench.measures import Bench, costs
 from conformance.bench.results import Cost, Paced, Results, Size, Spread, Wave
 from conformance.bench.servers import Target
 from conformance.bench.stalls import Stall
@@ -123,6 +124,15 @@ def test_tells_each_floor_and_how_many_samples_a_figure_has() -> None:
         in told
     )
     assert "| 3 / 3   |" in told
+
+
+def test_a_disturbed_round_does_not_change_what_a_request_costs() -> None:
+    """One round took ten times as long as the others, and in another one nothing came."""
+    got = Yield(requests=100, wall_ns=10_000_000)
+    rounds = [(got, 5_000_000), (got, 50_000_000), (got, 5_200_000), (Yield(), 7)]
+    (cost,) = costs("tags", {"olgate": rounds}, 1)
+    assert (cost.cpu_us, cost.per_cpu_s) == (52.0, 1e6 / 52.0)
+    assert cost.rounds == [50.0, 500.0, 52.0]
 
 
 def test_vectors_are_also_held_against_what_their_numbers_take() -> None:

@@ -99,9 +99,9 @@ class RouteTable:
 def _pattern(route: Route, parameter: str) -> re.Pattern[str]:
     if route.template.endswith(REST):
         # All that follows, slashes too, and nothing, as a wildcard of Ollama's router.
-        return re.compile(re.escape(route.template.removesuffix(REST)) + ".*")
+        return re.compile(re.escape(route.template.removesuffix(REST)) + ".*", re.DOTALL)
     parts = re.split(r"\{[^{}]+\}", route.template)
-    return re.compile(parameter.join(re.escape(part) for part in parts))
+    return re.compile(parameter.join(re.escape(part) for part in parts), re.DOTALL)
 
 
 RELOAD = "/reload"

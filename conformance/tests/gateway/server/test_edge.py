@@ -27,6 +27,7 @@ TABLE = RouteTable(
         ("POST", "/api/blobs/{digest}"),
         ("POST", "/v1/messages"),
         ("GET", "/v1/models/{model}"),
+        ("GET", "/api/codex/{rest}"),
     ],
     ["/v1/", "/api/v0/"],
 )
@@ -98,6 +99,8 @@ async def ask(
         ("POST", "/v1/messages"),
         ("OPTIONS", "/api/v0/models"),
         ("GET", "/v1/..a"),
+        # What follows may have line breaks in it.
+        ("GET", "/api/codex/a%0Ab%0D%C2%85"),
     ],
 )
 async def test_what_is_there_is_handed_on_untouched(method: str, target: str) -> None:

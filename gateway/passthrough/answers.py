@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..faults import UpstreamFailure
+from ..faults import UpstreamFailure, afresh
 from ..runtime.context import RequestContext
 from ..runtime.patching import Change, Rewrite, changed
 from ..upstream.answers import RawAnswer, check_json, may_be_error, raise_error_event
@@ -98,7 +98,8 @@ async def look_at(
     except UpstreamFailure as failure:
         if failure.fault in _WIRE_FAULTS:
             raise
-        return Start(held, failure)
+        # The one that was raised leads to frames that will hold it (on Python 3.13, in a cycle).
+        return Start(held, afresh(failure))
 
 
 async def _look_for_lacking_route(chunks: AsyncIterator[bytes]) -> Start:

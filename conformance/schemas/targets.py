@@ -14,6 +14,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy  # noqa: F401 - Hypothesis looks into it, while a gateway's thread may still load it
+
 from conformance.runner.runner import Bench
 from conformance.schemas.ollama import (
     PHASES,

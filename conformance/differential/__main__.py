@@ -88,6 +88,7 @@ def main(count: int, seed: tuple[int, ...], declared: bool) -> None:
     click.echo(
         f"{tally.requests} requests, {tally.equal} equal in everything, {tally.offline} for which "
         f"Ollama wanted the internet, {tally.unloaded} for which it had lost its engine, "
+        f"{tally.late} for which it took too long, "
         f"{sum(tally.seen.values())} with {len(tally.seen)} kinds of undeclared difference; {words}"
     )
     sys.exit(1 if tally.seen else 0)

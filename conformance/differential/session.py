@@ -18,7 +18,7 @@ from conformance.differential.deviations import undeclared
 from conformance.differential.minimise import minimise
 from conformance.differential.requests import Drawn, draw
 from conformance.differential.sequences import draw_sequence, post
-from conformance.differential.wire import NoReply, Reply, Request, ask
+from conformance.differential.wire import Late, NoReply, Reply, Request, ask
 
 THREADS = 6
 SEQUENCE_SHARE = 0.12
@@ -68,6 +68,7 @@ class Tally:
     seen: Counter[str] = field(default_factory=Counter)
     offline: int = 0
     unloaded: int = 0
+    late: int = 0
 
 
 class Session:
@@ -138,6 +139,12 @@ class Session:
         """
         try:
             real = ask(self.real, drawn.request)
+        except Late:
+            # It says nothing of what Ollama answers. That of the gateway's would be a difference.
+            with self._lock:
+                self.tally.requests += count
+                self.tally.late += count
+            return None
         except NoReply as error:
             real = Reply(0, (), f"no reply: {error}".encode())
         try:

@@ -61,6 +61,10 @@ class NoReply(Exception):
     """The server closed the connection, or stayed silent, before a whole head had come."""
 
 
+class Late(NoReply):
+    """The reply had not ended within the time for it."""
+
+
 def ask(url: str, request: Request, limit_s: float = LIMIT_S) -> Reply:
     """
     Send one request on a connection of its own and read the reply to its end.
@@ -109,12 +113,12 @@ class _Stream:
     def _more(self) -> bool:
         left = self._until - time.monotonic()
         if left <= 0:
-            raise NoReply("no end of the reply in time")
+            raise Late("no end of the reply in time")
         self._link.settimeout(left)
         try:
             data = self._link.recv(65536)
         except TimeoutError:
-            raise NoReply("no end of the reply in time") from None
+            raise Late("no end of the reply in time") from None
         except ConnectionResetError:
             data = b""
         self._data += data

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from conformance.differential import document as doc
+from conformance.differential import session as sessions
 from conformance.differential.llama_server import Handler, chat_events, completion_events
 from conformance.differential.report import describe
 from conformance.differential.requests import Drawn
 from conformance.differential.session import Session, findings_of
-from conformance.differential.wire import NoReply, Request, ask
+from conformance.differential.wire import Late, NoReply, Reply, Request, ask
 from conformance.suite.source import read_yaml
 
 Answering = Callable[[str, bytes], tuple[int, bytes]]
@@ -199,3 +200,24 @@ def test_a_server_that_says_nothing_is_no_reply() -> None:
 
     with running(Silent) as url, pytest.raises(NoReply):
         ask(url, Request("GET", "/"), limit_s=5)
+
+
+@pytest.mark.parametrize(("late", "seen"), [("real", 0), ("ours", 1)])
+def test_only_the_gateway_has_to_answer_in_time(
+    late: str, seen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real Ollama that is slow on a busy machine says nothing of what it answers."""
+    with serving(strict) as real, serving(strict) as ours:
+        session = Session(real, ours, lambda name: None)
+        slow = {"real": real, "ours": ours}[late]
+
+        def hurry(url: str, request: Request) -> Reply:
+            if url == slow:
+                raise Late("no end of the reply in time")
+            return ask(url, request)
+
+        monkeypatch.setattr(sessions, "ask", hurry)
+        session.check(Drawn("GET /", "GET", "/"))
+
+    assert (1, 0, 1 - seen) == (session.tally.requests, session.tally.equal, session.tally.late)
+    assert seen == sum(session.tally.seen.values())

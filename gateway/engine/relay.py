@@ -364,11 +364,9 @@ class Relay:
 
     def _send_warnings(self, run: Run, client: Client) -> None:
         for text in run.warnings:
-            if run.ticket is not None:
-                if text in run.ticket.warned:
-                    continue
-                run.ticket.warned.add(text)
-            client.add_header("x-olgate-warning", text)
+            if text not in run.warned:
+                run.warned += (text,)
+                client.add_header("x-olgate-warning", text)
         run.warnings.clear()
 
     def _check_model(self, source: Any, run: Run, client: Client) -> None:

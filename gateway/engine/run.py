@@ -71,6 +71,8 @@ class Run:
     incoming: AsyncIterator[bytes] | None = None
     wanted: Wanted | None = None
     """What is stated of the model that the request makes."""
+    warned: tuple[str, ...] = ()
+    """The warnings that the client has got; they are not repeated when the plan runs again."""
 
     def __init__(
         self, context: RequestContext, services: Services, ticket: Ticket | None = None

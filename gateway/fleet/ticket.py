@@ -52,7 +52,6 @@ class Ticket:
         "session",
         "slot",
         "tried",
-        "warned",
     )
 
     def __init__(self, seats: Seats, pinned: int | None = None) -> None:
@@ -87,8 +86,6 @@ class Ticket:
         """How many hosts it was moved to, each from one that failed."""
         self.budgeted = 0
         """Those of them that the retry budget counts."""
-        self.warned: set[str] = set()
-        """The warnings that its client has got; they are not repeated by another host."""
         self.host: Host | None = None
         self.row: internal.CatalogueRow | None = None
         self.last_failure: UpstreamFailure | None = None

@@ -83,6 +83,16 @@ async def test_a_large_request_is_whole_when_it_is_asked_again_for_a_stream() ->
         assert text == body["messages"][0]["content"]
 
 
+async def test_a_client_is_warned_once_though_its_request_is_asked_again() -> None:
+    """The plan that asks for a stream says once more what the first one has said."""
+    messages = [{"role": "narrator", "content": "Fog."}, {"role": "user", "content": "Why?"}]
+    async with open_pair(ASKING) as pair:
+        pair.script(LACKING)
+        answer = await pair.post("/api/chat", chat(messages=messages))
+        assert 1 == len(answer.headers.get_list("x-olgate-warning"))
+        assert 1 == len(pair.asked(CHAT))
+
+
 async def test_of_several_hosts_the_one_without_the_route_is_asked_for_a_stream() -> None:
     """It has the model and works; so its request stays there, and the next ones ask it at once."""
     both: dict[str, Any] = {"models": (PLAIN,)}

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import structlog
+from hypothesis import settings
 
 from gateway.server.memory import tune_collector
 
@@ -17,6 +18,10 @@ QUIET = ("gateway", "live", "mutants", "runner", "schemas", "suite")
 
 SPEAKING = ("test_edge.py", "test_journal.py", "test_process.py")
 """Files of those folders whose tests read the lines that are written."""
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+# Hypothesis would fail an example that takes 0.2 s, as any may on a busy machine.
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.upstream.alike import Alike, Kind
@@ -119,7 +119,6 @@ EVENTS = st.one_of(
     st.booleans(),
     st.booleans(),
 )
-@settings(deadline=None)
 @example([[event(content=word) for word in "abcdefgh"]], [], False, False)
 def test_an_answer_is_the_same_however_it_comes(
     rows: list[list[bytes]], cuts: list[int], joins_reads: bool, splits_events: bool

@@ -347,7 +347,7 @@ def test_genuine_streams_are_among_them() -> None:
     assert len(RECORDED) >= 10 + len(list_fixtures()) // 2
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(streams, places)
 def test_a_cut_changes_nothing(data: bytes, at: list[int]) -> None:
     """However it arrives, the client gets the same answer or the same error."""
@@ -360,7 +360,7 @@ def test_a_cut_changes_nothing(data: bytes, at: list[int]) -> None:
         assert folded(whole) == folded(pieces)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(streams, st.integers(0, 1_000_000), st.booleans())
 def test_a_lost_connection_is_never_an_answer(data: bytes, at: int, streamed: bool) -> None:
     """Only a stream that said it is over may be an answer: what came by then is the whole."""
@@ -372,7 +372,7 @@ def test_a_lost_connection_is_never_an_answer(data: bytes, at: int, streamed: bo
         assert b"finish_reason" in data
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(streams, places)
 def test_one_answer_is_the_fold_of_the_frames(data: bytes, at: list[int]) -> None:
     """What a client puts together is what the other one gets, and both fail or none does."""

@@ -3,7 +3,7 @@
 import collections
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.upstream.sse import Event, EventTooLong, SseDecoder
@@ -72,7 +72,6 @@ def cut_up(stream: bytes, cuts: list[int]) -> list[bytes]:
     return [stream[a:b] for a, b in zip([0, *places], [*places, len(stream)], strict=True)]
 
 
-@settings(deadline=None)
 @given(STREAMS)
 def test_reads_as_the_standard_says(stream: bytes) -> None:
     """Every stream gives the events that the standard's own steps give."""
@@ -80,7 +79,6 @@ def test_reads_as_the_standard_says(stream: bytes) -> None:
     assert read_by_the_book(stream) == read_all([stream])
 
 
-@settings(deadline=None)
 @given(STREAMS, st.lists(st.integers(0, 200), max_size=12))
 def test_boundaries_do_not_matter(stream: bytes, cuts: list[int]) -> None:
     """The same bytes in other pieces, empty ones included, give the same events."""
@@ -88,7 +86,6 @@ def test_boundaries_do_not_matter(stream: bytes, cuts: list[int]) -> None:
     assert read_all([stream]) == read_all(cut_up(stream, cuts))
 
 
-@settings(deadline=None)
 @given(STREAMS)
 def test_one_byte_at_a_time(stream: bytes) -> None:
     """The same bytes one by one give the same events."""

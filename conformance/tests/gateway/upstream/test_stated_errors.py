@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.faults import MAX_MESSAGE_CHARS, Refusal, UpstreamFailure
@@ -168,7 +168,6 @@ def test_what_states_nothing_is_none(body: bytes) -> None:
     assert read_error(body) is None
 
 
-@settings(deadline=None)
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 def test_never_raises(body: bytes) -> None:
     """Any body is read, and what comes out is text that can be encoded."""

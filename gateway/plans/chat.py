@@ -335,16 +335,16 @@ class ChatStream:
 
     def end(self) -> ollama.ChatResponse:
         """Return the last frame."""
+        finish_reason = self.finish_reason
+        speech = self.speech
         tool_calls = self.tool_calls
         function_call = self.function_call
         items = transforms.finished_calls(tool_calls, self._request.tools, function_call)
-        finish_reason = self.finish_reason
         prompt_tokens = self.prompt_tokens
         cached_tokens = self.cached_tokens
         value = transforms.whole(cached_tokens) if cached_tokens is not UNSET else UNSET
         stats = self.stats
         eval_tokens = self.eval_tokens
-        speech = self.speech
         return ollama.ChatResponse(
             model=self._request.model
             if self._request.model is not UNSET and self._request.model is not None
@@ -352,7 +352,12 @@ class ChatStream:
             created_at=self._context.now,
             message=ollama.ResponseMessage(
                 role="assistant",
-                content="",
+                content=transforms.unsaid_content(
+                    finish_reason,
+                    speech,
+                    self._context.model.template,
+                    self._context.settings.answers.thinking,
+                ),
                 tool_calls=[shared.finished_tool_call(item) for item in items]
                 if items is not UNSET
                 else UNSET,

@@ -514,12 +514,12 @@ class TemplatedStream:
     def end(self) -> ollama.GenerateResponse:
         """Return the last frame."""
         finish_reason = self.finish_reason
+        speech = self.speech
         prompt_tokens = self.prompt_tokens
         cached_tokens = self.cached_tokens
         value = transforms.whole(cached_tokens) if cached_tokens is not UNSET else UNSET
         stats = self.stats
         eval_tokens = self.eval_tokens
-        speech = self.speech
         tool_calls = self.tool_calls
         function_call = self.function_call
         items = transforms.finished_calls(calls=tool_calls, older=function_call)
@@ -528,7 +528,12 @@ class TemplatedStream:
             if self._request.model is not UNSET and self._request.model is not None
             else "",
             created_at=self._context.now,
-            response="",
+            response=transforms.unsaid_content(
+                finish_reason,
+                speech,
+                self._context.model.template,
+                self._context.settings.answers.thinking,
+            ),
             done=True,
             done_reason=shared.DONE_REASON.get(finish_reason, "stop")
             if finish_reason is not UNSET

@@ -97,6 +97,7 @@ from .show import reachable_context as reachable_context
 from .show import system_in_force as system_in_force
 from .show import template_hint as template_hint
 from .speech import separate_speech as separate_speech
+from .speech import unsaid_content as unsaid_content
 from .structured import any_object_schema as any_object_schema
 from .structured import asks_for_format as asks_for_format
 from .structured import format_problem as format_problem
@@ -229,6 +230,7 @@ __all__ = [
     "typical_p_problem",
     "unit_vectors",
     "unix_seconds",
+    "unsaid_content",
     "untemplated_prompt",
     "v0_instances",
     "watched_thinking",

@@ -103,6 +103,29 @@ def separate_speech(
     return speech
 
 
+def unsaid_content(
+    finish_reason: str | UnsetType,
+    speech: internal.Speech | UnsetType,
+    template: internal.Template | UnsetType,
+    policy: str,
+) -> str:
+    """
+    Return the content that still waits for a finish reason when the answer has ended; "" for none.
+
+    Some hosts write "" as the reason, in the last chunk or in each
+    (docs/facts/lmstudio.md#finish-reason). It may be the end, but nothing is said because of it.
+
+    >>> chunk = (UNSET, UNSET, "<th", "", "yes", "split", "field", UNSET, UNSET, True)
+    >>> speech = separate_speech(UNSET, *chunk)
+    >>> speech.content, unsaid_content("", speech, UNSET, "field")
+    ('', '<th')
+    """
+    if finish_reason or isinstance(speech, UnsetType) or speech.tagged in ("no", "watched"):
+        return ""
+    _, content = _split_tags(speech, "", "stop", template)
+    return _begin_content(speech, content, policy) if content else ""
+
+
 def _first_guess(
     speech: internal.Speech,
     content: str,
@@ -152,6 +175,7 @@ def _split_tags(
     is_guess = speech.tagged == "opened"
     if is_last and is_guess and finish_reason == "stop":
         _remember(template, opens=False)
+        speech.tagged = "no"
         return "", "".join((*speech.pieces, thought))
     if is_last:
         return thought, ""

@@ -22,7 +22,7 @@ SOURCES = ("specs", "codegen", "docs", "gateway", "COVERAGE.md")
 
 KINDS = {".py", ".yaml", ".json", ".md", ".j2"}
 
-TOOLS = ("datamodel-code-generator", "jinja2", "msgspec", "ruamel.yaml", "ruff")
+TOOLS = ("datamodel-code-generator", "jinja2", "msgspec", "pyyaml", "ruamel.yaml", "ruff")
 """The packages whose version can change what is written."""
 
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from codegen.descriptions.nodes import Node, compose
 from codegen.descriptions.problem import Findings, Position
 
 Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | None"
@@ -95,7 +94,7 @@ def load(path: Path, root: Path, findings: Findings) -> Mapping:
     name = path.relative_to(root).as_posix()
     start = Position(name, 1, 1)
     try:
-        node = YAML(typ="safe", pure=True).compose(path)
+        node = compose(path)
     except MarkedYAMLError as error:
         mark = error.problem_mark
         position = Position(name, mark.line + 1, mark.column + 1) if mark else start
@@ -115,20 +114,20 @@ class _Builder:
 
     def build(self, node: Node) -> Value:
         position = self._position(node)
-        if node.anchor is not None:
+        if getattr(node, "anchor", None):
             self._findings.add("bad-yaml", position, "anchors and aliases are not allowed here")
-        if isinstance(node, MappingNode):
+        if node.id == "mapping":
             return self._mapping(node, position)
-        if isinstance(node, SequenceNode):
+        if node.id == "sequence":
             return Sequence(tuple(self.build(item) for item in node.value), position)
-        assert isinstance(node, ScalarNode)
+        assert node.id == "scalar"
         return Scalar(_scalar(node), position)
 
-    def _mapping(self, node: MappingNode, position: Position) -> Mapping:
+    def _mapping(self, node: Node, position: Position) -> Mapping:
         entries: dict[str, tuple[Key, Value]] = {}
         for key_node, value_node in node.value:
             place = self._position(key_node)
-            if not isinstance(key_node, ScalarNode):
+            if key_node.id != "scalar":
                 self._findings.add("bad-yaml", place, "a key must be a word")
                 continue
             key = Key(str(key_node.value), place)
@@ -144,7 +143,7 @@ class _Builder:
         return Position(self._file, node.start_mark.line + 1, node.start_mark.column + 1)
 
 
-def _scalar(node: ScalarNode) -> str | int | float | bool | None:
+def _scalar(node: Node) -> str | int | float | bool | None:
     text = str(node.value)
     match str(node.tag).rsplit(":", 1)[-1]:
         case "null":

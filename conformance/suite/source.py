@@ -17,9 +17,9 @@ from typing import Any
 
 import jsonschema
 from jsonschema import Draft202012Validator
-from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLStreamError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from codegen.descriptions.nodes import Node, compose
 
 Keys = tuple[str | int, ...]
 
@@ -52,7 +52,7 @@ class Document:
 def read_yaml(path: Path) -> Document:
     """Read one file; raises `SourceProblem` with every problem of the YAML itself."""
     try:
-        node = YAML(typ="rt", pure=True).compose(path)
+        node = compose(path, kind="rt")
     except (MarkedYAMLError, YAMLStreamError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
@@ -69,26 +69,26 @@ def read_yaml(path: Path) -> Document:
 
 def _build(node: Node, keys: Keys, document: Document, problems: list[str]) -> Any:
     document.places.setdefault(keys, (node.start_mark.line + 1, node.start_mark.column + 1))
-    if node.anchor is not None:
+    if getattr(node, "anchor", None):
         problems.append(f"{document.at(keys)}: anchors and aliases are not allowed here")
-    if isinstance(node, MappingNode):
+    if node.id == "mapping":
         return _build_mapping(node, keys, document, problems)
-    if isinstance(node, SequenceNode):
+    if node.id == "sequence":
         return [
             _build(item, (*keys, number), document, problems)
             for number, item in enumerate(node.value)
         ]
-    assert isinstance(node, ScalarNode)
+    assert node.id == "scalar"
     return _scalar(node)
 
 
 def _build_mapping(
-    node: MappingNode, keys: Keys, document: Document, problems: list[str]
+    node: Node, keys: Keys, document: Document, problems: list[str]
 ) -> dict[str, Any]:
     value: dict[str, Any] = {}
     for key_node, value_node in node.value:
         mark = key_node.start_mark
-        if not isinstance(key_node, ScalarNode) or key_node.value == "<<":
+        if key_node.id != "scalar" or key_node.value == "<<":
             problems.append(
                 f"{document.path}:{mark.line + 1}:{mark.column + 1}: a key must be a word"
             )
@@ -103,7 +103,7 @@ def _build_mapping(
     return value
 
 
-def _scalar(node: ScalarNode) -> str | int | float | bool | None:
+def _scalar(node: Node) -> str | int | float | bool | None:
     text = str(node.value)
     match str(node.tag).rsplit(":", 1)[-1]:
         case "null":

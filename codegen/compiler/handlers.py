@@ -14,9 +14,8 @@ A name is one of these:
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from codegen.compiler.builder import REQUEST_CONTEXT, Project
@@ -123,16 +122,28 @@ def _words_of(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _reasons_in(value: object) -> Iterator[Reason]:
-    """Yield every reason of a mapping file, wherever it stands."""
+def _reasons_in(value: object) -> list[Reason]:
+    """Return every reason of a mapping file, wherever it stands."""
+    found: list[Reason] = []
+    _add_reasons(value, found)
+    return found
+
+
+def _add_reasons(value: object, found: list[Reason]) -> None:
     if isinstance(value, Reason):
-        yield value
+        found.append(value)
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _reasons_in(item)
+            _add_reasons(item, found)
     elif isinstance(value, tuple | list):
         for item in value:
-            yield from _reasons_in(item)
-    elif is_dataclass(value) and not isinstance(value, type):
-        for field in fields(value):
-            yield from _reasons_in(getattr(value, field.name))
+            _add_reasons(item, found)
+    else:
+        for name in _attributes_of(type(value)):  # type: ignore[arg-type]  # mypy takes classes for unhashable
+            _add_reasons(getattr(value, name), found)
+
+
+@cache
+def _attributes_of(kind: type) -> tuple[str, ...]:
+    """Return the attributes of a dataclass; of anything else, none."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Literal as Word
 from typing import TypeAlias
 
@@ -308,16 +309,25 @@ def is_simple(node: Expression) -> bool:
 
 def children(node: Node) -> Iterator[Node]:
     """Yield the nodes right below one, in the order of the text."""
-    for field in fields(node):
-        yield from _nodes_in(getattr(node, field.name))
+    for name in _attributes_of(type(node)):  # type: ignore[arg-type]  # mypy takes classes for unhashable
+        value = getattr(node, name)
+        if isinstance(value, _NODES):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _nodes_in(value)
 
 
-def _nodes_in(value: object) -> Iterator[Node]:
-    if isinstance(value, tuple):
-        for item in value:
-            yield from _nodes_in(item)
-    elif isinstance(value, _NODES):
-        yield value
+def _nodes_in(values: tuple[object, ...]) -> Iterator[Node]:
+    for value in values:
+        if isinstance(value, tuple):
+            yield from _nodes_in(value)
+        elif isinstance(value, _NODES):
+            yield value
+
+
+@cache
+def _attributes_of(kind: type[Node]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 _NODES = (

@@ -60,16 +60,23 @@ def check_descriptions(specs: Specs, findings: Findings) -> None:
         _check_deviations(specs, api, document, findings)
 
 
-def _mappings(value: Value) -> Iterator[Mapping]:
+def _mappings(value: Value) -> list[Mapping]:
+    """Return a mapping and all that stand in it, in the order of the file."""
+    found: list[Mapping] = []
+    _add_mappings(value, found)
+    return found
+
+
+def _add_mappings(value: Value, found: list[Mapping]) -> None:
     if isinstance(value, Mapping):
-        yield value
-    inner: Iterable[Value] = ()
-    if isinstance(value, Mapping):
-        inner = (item for _, item in value.items())
+        found.append(value)
+        for _, item in value.entries.values():
+            if not isinstance(item, Scalar):
+                _add_mappings(item, found)
     elif isinstance(value, Sequence):
-        inner = value.items
-    for item in inner:
-        yield from _mappings(item)
+        for item in value.items:
+            if not isinstance(item, Scalar):
+                _add_mappings(item, found)
 
 
 def _schemas(schema: Value) -> Iterator[Mapping]:

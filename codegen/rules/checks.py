@@ -5,8 +5,8 @@ Mistakes that the rules alone show, looked for once a file is read.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
 
 from codegen.descriptions.problem import Findings
 from codegen.descriptions.source import Plain
@@ -147,16 +147,29 @@ def _json_type(value: Plain) -> str:
             return "null"
 
 
-def parts_of(part: object, name: str = "") -> Iterator[tuple[object, str]]:
-    """Yield a construct and all that stand in it, each with the key under which it stands."""
+def parts_of(part: object, name: str = "") -> list[tuple[object, str]]:
+    """Return a construct and all that stand in it, each with the key under which it stands."""
+    found: list[tuple[object, str]] = []
+    _add_parts(part, name, found)
+    return found
+
+
+def _add_parts(part: object, name: str, found: list[tuple[object, str]]) -> None:
     if isinstance(part, dict):
         for key, inner in part.items():
-            yield from parts_of(inner, str(key))
+            _add_parts(inner, str(key), found)
     elif isinstance(part, tuple):
         for inner in part:
-            yield from parts_of(inner, name)
-    elif is_dataclass(part):
-        yield part, name
-        for item in fields(part):
-            if "entry" in item.metadata:
-                yield from parts_of(getattr(part, item.name), name)
+            _add_parts(inner, name, found)
+    elif (entries := _entries_of(type(part))) is not None:  # type: ignore[arg-type]  # mypy takes classes for unhashable
+        found.append((part, name))
+        for entry in entries:
+            _add_parts(getattr(part, entry), name, found)
+
+
+@cache
+def _entries_of(kind: type) -> tuple[str, ...] | None:
+    """Return the attributes of a construct that are its entries; None for anything else."""
+    if not is_dataclass(kind):
+        return None
+    return tuple(item.name for item in fields(kind) if "entry" in item.metadata)

@@ -1,9 +1,9 @@
 """
 One connection to the upstream: a request out, its answer in, in the callbacks of the event loop.
 
-This module has the parser's callbacks, the flow of bytes in both directions, and the names of
-failures on an open connection. `dialing` opens connections, `pool` keeps them for reuse, `exchange`
-has the time limits, and `answers` interprets bodies.
+This module has the flow of bytes in both directions, and the names of failures on an open
+connection. `incoming` takes what the parser finds, `dialing` opens connections, `pool` keeps them
+for reuse, `exchange` has the time limits, and `answers` interprets bodies.
 
 There are two ways to take an answer's body. `read` waits for the next bytes. `push` passes every
 piece to a function in the callback that received it, without a future, a task switch and a chain of
@@ -19,8 +19,9 @@ from typing import cast
 
 import httptools
 
-from ..wire.encodings import NotPacked, TooLong, UnknownEncoding, Unpacker
-from .body import BODILESS, AnswerBody, Headers, TransportFault
+from ..wire.encodings import NotPacked, TooLong
+from .body import AnswerBody, Headers, TransportFault
+from .incoming import IncomingAnswer
 
 MAX_HEAD_BYTES = 64 * 1024
 _PIECE_BYTES = 64 * 1024
@@ -32,115 +33,7 @@ uvloop reads a connection up to 32 times, 256,000 bytes each, before it looks at
 """
 _UNPACKED_BYTES = 16 * 1024 * 1024
 """Most bytes that one read of a packed body may hold."""
-_OF_PACKED = (b"content-encoding", b"content-length")
-_LOOKED_AT = frozenset((*_OF_PACKED, b"transfer-encoding"))
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
-
-
-class _IncomingAnswer:
-    """
-    The parser's results for one answer, and after it for the next one on the connection.
-
-    httptools looks the methods up by these names when the parser is made, which takes a third of
-    the time of parsing a head.
-    """
-
-    __slots__ = (
-        "_method",
-        "headers",
-        "is_chunked",
-        "is_complete",
-        "is_kept_alive",
-        "is_measured",
-        "on_body",
-        "parser",
-        "pieces",
-        "status",
-        "unpacker",
-    )
-
-    def __init__(self, method: str) -> None:
-        self.pieces: list[bytes] = []
-        # An answer to HEAD has the length of a body that does not follow; the parser does not know.
-        self.on_body: Callable[[bytes], None] = (
-            self.pieces.append if method != "HEAD" else lambda _: None
-        )
-        self.begin(method)
-        self.parser = httptools.HttpResponseParser(self)
-
-    def begin(self, method: str) -> None:
-        """Take another answer; there must be none to a HEAD before it or after it."""
-        self._method = method
-        self.headers: Headers = []
-        self.status = 0
-        self.is_measured = self.is_chunked = False
-        self.is_kept_alive = False
-        self.is_complete = False
-        self.unpacker: Unpacker | None = None
-        """Unpacks the body of a host that packs it unasked."""
-
-    @property
-    def ends_with_the_connection(self) -> bool:
-        """Whether the body ends with the connection: the head states no length and no chunks."""
-        return bool(self.status) and not (self.is_measured or self.is_chunked)
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether a packed body ends in the middle of what is packed."""
-        return self.unpacker is not None and self.unpacker.is_open
-
-    def on_message_begin(self) -> None:
-        """Refuse a second answer to one request."""
-        if self.is_complete:
-            raise ValueError("more than one answer")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Store a header as it was sent."""
-        self.headers.append((name, value))
-        if (key := name.lower()) not in _LOOKED_AT:
-            return
-        if key == b"content-length":
-            self.is_measured = True
-        elif key == b"transfer-encoding":
-            self.is_chunked = value.strip().lower().endswith(b"chunked")
-        elif key == b"content-encoding" and self._method != "HEAD":
-            self._note_encoding(value.strip().lower().decode("latin-1"))
-
-    def on_headers_complete(self) -> None:
-        """
-        Store the status, unless it is an interim one (1xx).
-
-        Raises ValueError for one that HTTP does not have: no server could pass it on.
-        """
-        status = self.parser.get_status_code()
-        if not 100 <= status <= 599:
-            raise ValueError(f"status {status}")
-        if status < 200:
-            return
-        self.status = status
-        if self.unpacker is not None:
-            self.headers = [item for item in self.headers if item[0].lower() not in _OF_PACKED]
-        if self._method == "HEAD" or status in BODILESS:
-            self.is_measured = self.is_complete = True
-        self.is_kept_alive = self._method != "HEAD" and self.parser.should_keep_alive()
-
-    def _note_encoding(self, encoding: str) -> None:
-        """Raises ValueError for an encoding that can't be unpacked: none was asked for."""
-        if encoding in ("", "identity"):
-            return
-        try:
-            self.unpacker = Unpacker(encoding)
-        except UnknownEncoding:
-            raise ValueError("a content encoding, although none was asked for") from None
-
-    def on_message_complete(self) -> None:
-        """Note the end; after an interim answer the next one begins."""
-        if self.status:
-            self.is_complete = True
-        else:
-            self.headers.clear()
-            self.is_measured = self.is_chunked = False
-            self.unpacker = None
 
 
 class Connection(asyncio.Protocol):
@@ -179,8 +72,8 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self._method = ""
-        self._answer: _IncomingAnswer | None = None
-        self._next: _IncomingAnswer | None = None
+        self._answer: IncomingAnswer | None = None
+        self._next: IncomingAnswer | None = None
         """Between two answers: what took the last one, and takes the next one."""
         self._body: AnswerBody | None = None
         self._head_waiter: asyncio.Future[tuple[int, Headers]] | None = None
@@ -237,7 +130,7 @@ class Connection(asyncio.Protocol):
         answer = self._next
         if answer is None or method == "HEAD":
             self._drop_next()
-            answer = _IncomingAnswer(method)
+            answer = IncomingAnswer(method)
         else:
             self._next = None
             answer.begin(method)
@@ -314,6 +207,9 @@ class Connection(asyncio.Protocol):
         if answer is None or body is None:
             self.wire.abort()
             return
+        if answer.left:
+            self._take_rest(answer, body, data)
+            return
         if (alike := body.alike) is not None and alike.take(data):
             now = self.now
             body.waiting_since = now()
@@ -343,6 +239,9 @@ class Connection(asyncio.Protocol):
         if pieces := answer.pieces:
             whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
+            if answer.left:
+                # They came with the head.
+                answer.left -= len(whole)
             if answer.unpacker is not None:
                 try:
                     whole = answer.unpacker.feed(whole, _UNPACKED_BYTES)
@@ -359,6 +258,20 @@ class Connection(asyncio.Protocol):
             self._fail(fault)
             self.wire.abort()
         elif answer.is_complete:
+            self._end(answer, body)
+
+    def _take_rest(self, answer: IncomingAnswer, body: AnswerBody, data: bytes) -> None:
+        """Take more of a long body as it was read."""
+        if len(data) >= _FULL_READ_BYTES:
+            self._let_others()
+        if len(data) > answer.left:
+            # As the parser finds, after the body is something that nobody asked for.
+            data, answer.is_kept_alive = data[: answer.left], False
+        answer.left -= len(data)
+        answer.is_parsed = False
+        body.alike = None
+        body.take(data)
+        if not answer.left:
             self._end(answer, body)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -427,10 +340,10 @@ class Connection(asyncio.Protocol):
             self._fail(problem)
             self.wire.abort()
 
-    def _end(self, answer: _IncomingAnswer, body: AnswerBody) -> None:
+    def _end(self, answer: IncomingAnswer, body: AnswerBody) -> None:
         """End the answer, and cancel an upload that is not finished."""
         self.may_carry_more = answer.is_kept_alive and self._is_sent and not self.wire.is_closing()
-        if self.may_carry_more:
+        if self.may_carry_more and answer.is_parsed:
             self._answer = None
             self._next = answer
         self._let_go()

@@ -20,7 +20,11 @@ ONLY_IN = {
     "httpx": {"gateway/upstream/httpx_transport.py"},
     "aiohappyeyeballs": {"gateway/upstream/dialing.py"},
     "opentelemetry": {"gateway/observability/tracing.py"},
-    "httptools": {"gateway/upstream/connection.py", "gateway/server/parsing.py"},
+    "httptools": {
+        "gateway/upstream/connection.py",
+        "gateway/upstream/incoming.py",
+        "gateway/server/parsing.py",
+    },
 }
 """Libraries that one layer wraps, so that exchanging one stays a matter of that layer."""
 

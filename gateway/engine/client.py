@@ -45,7 +45,9 @@ class Client(Protocol):
     def add_header(self, name: str, value: str) -> None:
         """Add a header to an answer that has not started yet."""
 
-    async def answer(self, status: int, content_type: bytes, body: bytes | list[bytes]) -> None:
+    async def answer(
+        self, status: int, content_type: bytes, body: bytes | list[bytes | memoryview]
+    ) -> None:
         """Send a whole answer, whose body may be in parts."""
 
     def push(self, part: bytes) -> Awaitable[None] | None:

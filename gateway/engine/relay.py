@@ -258,12 +258,10 @@ class Relay:
         if run.ticket is not None:
             run.ticket.note_answer()
         self._check_model(source, run, client)
-        encoded: bytes | list[bytes]
         if is_large:
             answer, encoded = await apart(_written, call, source, self._api)
         else:
-            answer = call.translate(source)
-            encoded = self._api.encode(answer)
+            answer, encoded = _written(call, source, self._api)
         current().note_counts(self._api.counts, answer, getattr(source, "usage", None))
         # The client may take its time to read, and large answers are in memory once then.
         del source, answer
@@ -398,7 +396,7 @@ class Relay:
 
 def _written(
     call: FetchCall[Any, msgspec.Struct], source: Any, api: ClientApi
-) -> tuple[msgspec.Struct, list[bytes]]:
+) -> tuple[msgspec.Struct, list[bytes | memoryview]]:
     """Return what an answer becomes, and its bytes in parts."""
     answer = call.translate(source)
     return answer, api.encode_in_parts(answer)

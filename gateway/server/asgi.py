@@ -56,7 +56,9 @@ class Server(Protocol):
     def push(self) -> Push:
         """What sends a part of an answer that has started."""
 
-    def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: list[bytes]) -> bool:
+    def answer(
+        self, status: int, headers: list[tuple[bytes, bytes]], body: list[bytes | memoryview]
+    ) -> bool:
         """Send a whole answer, its body in parts, or return False if `send` must send it."""
 
     def start(
@@ -227,9 +229,11 @@ class AsgiClient:
         """Add a header to an answer that has not started yet."""
         self._headers += ((name.encode("ascii"), value.encode("latin-1", "replace")),)
 
-    async def answer(self, status: int, content_type: bytes, body: bytes | list[bytes]) -> None:
+    async def answer(
+        self, status: int, content_type: bytes, body: bytes | list[bytes | memoryview]
+    ) -> None:
         """Send a whole answer, whose body may be in parts."""
-        parts = [body] if isinstance(body, bytes) else body
+        parts: list[bytes | memoryview] = [body] if isinstance(body, bytes) else body
         if self._early is not None:
             await self._settle()
         headers = [(b"content-type", content_type)] if content_type else []

@@ -229,7 +229,7 @@ class Cycle(RequestResponseCycle):
         """What writes a part of a stream at once, without the layers of its beginning and end."""
         return self.transport.push  # type: ignore[attr-defined,no-any-return]  # an Outlet
 
-    def answer(self, status: int, headers: _Headers, body: list[bytes]) -> bool:
+    def answer(self, status: int, headers: _Headers, body: list[bytes | memoryview]) -> bool:
         """
         Send a whole answer at once, in one write; `headers` say nothing of how the body is framed,
         which is in parts.
@@ -241,7 +241,7 @@ class Cycle(RequestResponseCycle):
             return False
         self.response_started = True
         self.waiting_for_100_continue = False
-        parts = [STATUS_LINE[status], _written(self.default_headers)]
+        parts: list[bytes | memoryview] = [STATUS_LINE[status], _written(self.default_headers)]
         parts += [_lines.get(item) or _line_of(item) for item in headers]
         if not self.keep_alive:
             parts.append(_CLOSE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec import Raw
@@ -17,7 +17,7 @@ for one block is in the processor's cache when it is used.
 """
 
 
-def read_in_blocks(vectors: Iterable[Raw | bytes]) -> Iterator[float32.Vectors]:
+def read_in_blocks(vectors: Sequence[Raw | bytes | memoryview]) -> Iterator[float32.Vectors]:
     """
     Return vectors block by block, in their order.
 
@@ -26,24 +26,17 @@ def read_in_blocks(vectors: Iterable[Raw | bytes]) -> Iterator[float32.Vectors]:
     >>> [block.texts() for block in read_in_blocks([b"[1,2]", b"[0.5,3]"])]
     [[b'[1,2]', b'[0.5,3]']]
     """
-    width = 0
-    for block in _blocks(vectors):
+    block: list[bytes | memoryview] = []
+    width = size = 0
+    for left, raw in enumerate(vectors, 1 - len(vectors)):
+        vector = raw if type(raw) is memoryview else bytes(raw)
+        block.append(vector)
+        size += len(vector)
+        if left and size < _BLOCK_BYTES:
+            continue
         read = float32.read(block)
         if width not in (0, read.width):
             raise float32.Ragged(DIFFER)
         width = read.width
         yield read
-
-
-def _blocks(vectors: Iterable[Raw | bytes]) -> Iterator[list[memoryview]]:
-    block: list[memoryview] = []
-    size = 0
-    for raw in vectors:
-        vector = memoryview(raw)
-        block.append(vector)
-        size += len(vector)
-        if size >= _BLOCK_BYTES:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block
+        block, size = [], 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -61,14 +62,16 @@ def passed_on_vectors(data: Raw | UnsetType, count: int, in_base64: bool) -> lis
 def _read(data: bytes) -> tuple[list[dict[str, Raw]], list[bytes]]:
     """Return the members of each item, and the vectors, which are not decoded with them."""
     rest, lists = take_out([data], _EMBEDDING.encode())
-    try:
+    vectors: Sequence[bytes | memoryview] | None = None
+    with suppress(*UNREADABLE, KeyError):
         items = _decode_members(rest)
         vectors = in_their_places([item[_EMBEDDING] for item in items], lists)
-        if vectors is None:
+    if vectors is None:
+        try:
             items = _decode_members(data)
             vectors = [bytes(item[_EMBEDDING]) for item in items]
-    except (*UNREADABLE, KeyError):
-        raise _not_numbers() from None
+        except (*UNREADABLE, KeyError):
+            raise _not_numbers() from None
     return items, [*map(bytes, vectors)]
 
 

@@ -12,6 +12,7 @@ from ..faults import UpstreamFailure
 from ..names.grammar import is_lookup_name
 from ..types import openai
 from ..wire import float32
+from ..wire.writing import RawNumbers
 from ._estimate import stated, tokens
 from ._vector_blocks import DIFFER, read_in_blocks
 
@@ -114,7 +115,7 @@ def unit_vectors(
     """
     wanted = 0 if isinstance(dimensions, UnsetType) else dimensions
     vectors = _vectors(data, len(input) if isinstance(input, list) else 1)
-    found: list[Raw] = []
+    found = RawNumbers()
     try:
         for block in read_in_blocks(vectors):
             found += map(Raw, _unit_vectors(block, wanted))

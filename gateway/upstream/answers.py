@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 from ..faults import UpstreamFailure
 from ..observability.record import sampled
 from ..runtime.outcome import FetchCall
-from ..wire.apart import place_in, put_back, take_out
+from ..wire.apart import Place, place_in, put_back, take_out
 from ..wire.lenient import BOM, UNREADABLE
 from ..wire.odd_values import note_odd
 from ..wire.salvage import NotJson, salvage
@@ -358,11 +358,12 @@ def read_answer(call: FetchCall[SourceT, Any], pieces: list[bytes]) -> SourceT:
     kind: Any = call.decoder.type
     answer: Any
     place = place_in(kind) if sum(map(len, pieces)) > _LARGE else None
-    rest, lists = take_out(pieces, place.key) if place else (b"".join(pieces), [])
+    decode = _decoder_with_error(kind)
+    answer = None
     try:
-        decode = _decoder_with_error(kind)
-        answer = decode(rest)
-        if place and not put_back(answer, place, lists):
+        if place is not None:
+            rest, answer = _read_apart(decode, place, pieces)
+        if answer is None:
             rest = b"".join(pieces)
             answer = decode(rest)
         is_success = getattr(answer, _ERROR, UNSET) is UNSET
@@ -376,6 +377,22 @@ def read_answer(call: FetchCall[SourceT, Any], pieces: list[bytes]) -> SourceT:
     if look := sampled(kind):
         look(rest)
     return cast("SourceT", answer)
+
+
+def _read_apart(
+    decode: Callable[[bytes], Any], place: Place, pieces: list[bytes]
+) -> tuple[bytes, Any]:
+    """
+    Decode an answer without its lists of numbers, and put them back.
+
+    Returns what was decoded, and the answer; None for one that must be decoded as it came.
+    """
+    rest, lists = take_out(pieces, place.key)
+    try:
+        answer = decode(rest)
+    except UNREADABLE:
+        return rest, None
+    return rest, answer if put_back(answer, place, lists) else None
 
 
 @lru_cache(maxsize=64)

@@ -18,6 +18,8 @@ from msgspec import Raw
 
 _ESCAPE: Final = ord("\\")
 _LIST_FOLLOWS: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*(?=\[)")
+_stand_in: Final = lru_cache(maxsize=1024)(b"[%d]".__mod__)
+"""Makes what stands in the place of a list with a number. Making one takes as long as a search."""
 
 
 class Place(NamedTuple):
@@ -50,8 +52,9 @@ def take_out(pieces: Sequence[bytes], key: bytes) -> tuple[bytes, list[memoryvie
 
     It comes in pieces, which are not joined: only the bytes around a seam are. The lists are parts
     of these bytes, not copies. One with the number of the list that was there is in its place.
-    A list without texts and lists is taken out; whether it is one of numbers, and valid JSON, is
-    not looked at. The name has no bracket.
+    A list without lists is taken out; whether it is one of numbers, and valid JSON, is not looked
+    at. If it has a text with a bracket, it ends there, within a text: then it is not valid, and
+    what is left mostly is not. The name has no bracket.
 
     >>> rest, lists = take_out([b'{"a": [{"n": [0.5, ', b'1]}, {"n": [2]}], "b": "[3]"}'], b"n")
     >>> rest, [*map(bytes, lists)]
@@ -93,8 +96,8 @@ def _take_out_of(
         last = data.find(b"]", first, end) + 1
         if not last:
             break
-        if data.find(b'"', first, last) < 0 and data.find(b"[", first + 1, last) < 0:
-            rest += data[done:first], b"[%d]" % len(lists)
+        if data.find(b"[", first + 1, last) < 0:
+            rest += data[done:first], _stand_in(len(lists))
             lists.append(view[first:last])
             done = last
         at = data.find(name, last, end)
@@ -135,12 +138,12 @@ def in_their_places(
     """
     found: list[bytes | memoryview] = []
     left = [*map(bytes, values)]
-    if left == [b"[%d]" % due for due in range(len(lists))]:
+    if left == [*map(_stand_in, range(len(lists)))]:
         return lists
     due = 0
     for value in left:
         if value[:1] == b"[" and value[1:-1].isdigit():
-            if due == len(lists) or value != b"[%d]" % due:
+            if due == len(lists) or value != _stand_in(due):
                 return None
             found.append(lists[due])
             due += 1

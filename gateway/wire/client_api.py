@@ -45,8 +45,8 @@ class ClientApi:
 
     encode: Callable[[object], bytes]
     """A whole answer."""
-    encode_in_parts: Callable[[msgspec.Struct], list[bytes]]
-    """A whole answer of many bytes."""
+    encode_in_parts: Callable[[msgspec.Struct], list[bytes | memoryview]]
+    """A whole answer that may have many bytes."""
     encode_line: Callable[[object], bytes]
     """One frame of a streamed answer, its end of line included."""
     encode_lines: Callable[[list[Any]], bytes]

@@ -42,7 +42,9 @@ class Client:
     def add_header(self, name: str, value: str) -> None:
         """Take no header."""
 
-    async def answer(self, status: int, content_type: bytes, body: bytes | list[bytes]) -> None:
+    async def answer(
+        self, status: int, content_type: bytes, body: bytes | list[bytes | memoryview]
+    ) -> None:
         """Take no answer."""
 
     def push(self, part: bytes) -> Awaitable[None] | None:

@@ -159,7 +159,7 @@ async def test_a_whole_answer_is_one_write(request_head: bytes, body: bytes) -> 
 @pytest.mark.parametrize("request_head", [GET, HEAD])
 async def test_a_body_in_parts_is_one_write(request_head: bytes, size: int) -> None:
     """Large parts are not copied to be joined."""
-    parts = [b"a" * size, b"b", b"c" * size]
+    parts: list[bytes | memoryview] = [b"a" * size, b"b", b"c" * size]
 
     async def answer(client: AsgiClient, _receive: Any) -> None:
         await client.answer(200, b"text/plain", parts)

@@ -192,8 +192,16 @@ def test_vectors_have_length_one(vector: list[float], dimensions: int) -> None:
         (rb'{"embedding":[1]},{"embeddin\u0067":[1]}', ["AACAPw==", "AACAPw=="]),
         (rb'{"embedding":[1],"more":{"embedding":[0.25]}}', ["AACAPw=="]),
         (rb'{"embedding": [1] ,"note":"\"embedding\":[2]"}', ["AACAPw=="]),
+        (b'{"embedding":[1],"more":{"embedding":["a]b"]}}', ["AACAPw=="]),
     ],
-    ids=["one", "a-text-already", "a-name-in-escapes", "one-within-another", "one-in-a-text"],
+    ids=[
+        "one",
+        "a-text-already",
+        "a-name-in-escapes",
+        "one-within-another",
+        "one-in-a-text",
+        "a-text-with-a-bracket",
+    ],
 )
 def test_vectors_that_are_passed_on_stay_in_their_places(items: bytes, expected: list[str]) -> None:
     """They are taken out before the items are decoded, whatever else is called so."""

@@ -161,7 +161,9 @@ class Client:
     def add_header(self, name: str, value: str) -> None:
         """Look at no header."""
 
-    async def answer(self, status: int, content_type: bytes, body: bytes | list[bytes]) -> None:
+    async def answer(
+        self, status: int, content_type: bytes, body: bytes | list[bytes | memoryview]
+    ) -> None:
         """Keep a whole answer."""
         assert not self.is_started
         self.is_started = self.is_finished = True

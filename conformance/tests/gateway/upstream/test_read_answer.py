@@ -127,3 +127,13 @@ def test_vectors_in_an_unusual_place_are_those_that_were_sent() -> None:
     answer = answers.read_answer(CALL, [data])
 
     assert [b"[0]", long] == [bytes(each.embedding) for each in answer.data]
+
+
+def test_a_text_with_a_bracket_in_another_list_of_that_name_hides_no_vector() -> None:
+    """What is left without the lists can't be decoded then, and the answer is, as it came."""
+    long = b"[%b0]" % (b"0.5," * 10_000)
+    data = b'{"data":[{"embedding":%b,"more":{"embedding":["a]b"]}}]}' % long
+
+    answer = answers.read_answer(CALL, [data])
+
+    assert [long] == [bytes(each.embedding) for each in answer.data]

@@ -31,6 +31,7 @@ TYPES, CALLS, PLANS = "types", "calls", "plans"
 """The packages of generated modules: structs, what other modules call, what serves operations."""
 
 MAPPING = Global("collections.abc", "Mapping")
+PARTIAL = Global("functools", "partial")
 ANY = Global("typing", "Any")
 FINAL = Global("typing", "Final")
 LITERAL = Global("typing", "Literal")

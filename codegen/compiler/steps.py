@@ -40,7 +40,6 @@ from codegen.compiler.tree import (
     Conditional,
     Do,
     Expression,
-    Lambda,
     Literal,
     Name,
     Or,
@@ -482,5 +481,6 @@ def _apart(when: Expression | None) -> Expression | None:
         return when
     run = Name("run")
     # It may look through all that the request holds, and no other request waits for that.
-    elsewhere = Await(Call(Attribute(run, "apart"), (Lambda((), when),)))
+    given = (when.function, *when.arguments)
+    elsewhere = Await(Call(Attribute(run, "apart"), given, when.keywords))
     return Conditional(elsewhere, Attribute(run, "is_large"), when)

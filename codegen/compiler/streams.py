@@ -17,7 +17,7 @@ from codegen.compiler.folds import Folds, class_name
 from codegen.compiler.operand import Body, Kept, Operand, Scope
 from codegen.compiler.place import Context
 from codegen.compiler.provenance import Origin, entries_of, said, state_entry
-from codegen.compiler.runtime import BOOL, UNSET, UNSET_TYPE, annotation, one_of
+from codegen.compiler.runtime import BOOL, PARTIAL, UNSET, UNSET_TYPE, annotation, one_of
 from codegen.compiler.tree import (
     NONE,
     SELF,
@@ -26,7 +26,6 @@ from codegen.compiler.tree import (
     Call,
     Conditional,
     Expression,
-    Lambda,
     Literal,
     Name,
     Return,
@@ -111,9 +110,11 @@ class Streams:
         self._check(writing)
         fold = self._folds.compiled(call, stream, target)
         given = self._write(writing, chunk, complete, end)
-        made = Call(Name(class_name(call, "Stream")), tuple(map(Name, given)))
+        kind = Name(class_name(call, "Stream"))
+        # Not a lambda: a name that a function inside reads is slower to read for all of the plan.
+        made = Call(PARTIAL, (kind, *map(Name, given)))
         names = Tuple(tuple(map(Literal, sorted(self._pieces(source, set())))))
-        return CompiledStream(builder.decoder(source), names, Lambda((), made), fold)
+        return CompiledStream(builder.decoder(source), names, made, fold)
 
     def _pieces(self, source: StructType, seen: set[StructType]) -> set[str]:
         """Return the names of a chunk's members, at any depth, that hold pieces of a whole."""

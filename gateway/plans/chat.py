@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -395,7 +396,7 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
     think = request.think
     model = request.model
     if (
-        await run.apart(lambda: transforms.is_no_think_value(think))
+        await run.apart(transforms.is_no_think_value, think)
         if run.is_large
         else transforms.is_no_think_value(think)
     ):
@@ -485,14 +486,14 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
         )
     # specs/mappings/chat.yaml:48: do
     if (
-        await run.apart(lambda: transforms.has_other_role(messages))
+        await run.apart(transforms.has_other_role, messages)
         if run.is_large
         else transforms.has_other_role(messages)
     ):
         await steps.warn_of_roles(run, messages=messages)
     # specs/mappings/chat.yaml:51: do
     if (
-        await run.apart(lambda: transforms.have_refused_image(messages))
+        await run.apart(transforms.have_refused_image, messages)
         if run.is_large
         else transforms.have_refused_image(messages)
     ):
@@ -520,7 +521,7 @@ async def plan(request: ollama.ChatRequest, run: Run) -> Outcome:
             "reasoning_content",
             "tool_calls",
         ),
-        translator=lambda: ChatStream(request, context),
+        translator=partial(ChatStream, request, context),
         fold=ChatFold,
         streamed=stream if stream is not UNSET and stream is not None else True,
     )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -572,7 +573,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     think = request.think
     model = request.model
     if (
-        await run.apart(lambda: transforms.is_no_think_value(think))
+        await run.apart(transforms.is_no_think_value, think)
         if run.is_large
         else transforms.is_no_think_value(think)
     ):
@@ -663,7 +664,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
     # specs/mappings/generate.yaml:48: do
     images = request.images
     if (
-        await run.apart(lambda: transforms.has_refused_image(images))
+        await run.apart(transforms.has_refused_image, images)
         if run.is_large
         else transforms.has_refused_image(images)
     ):
@@ -699,7 +700,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
             else untemplated_request(request, options, context),
             chunks=DECODE_COMPLETION_CHUNK,
             pieces=("logprobs", "text"),
-            translator=lambda: UntemplatedStream(request, context),
+            translator=partial(UntemplatedStream, request, context),
             fold=UntemplatedFold,
             streamed=stream if stream is not UNSET and stream is not None else True,
         )
@@ -712,7 +713,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
             else untemplated_request(request, options, context),
             chunks=DECODE_COMPLETION_CHUNK,
             pieces=("logprobs", "text"),
-            translator=lambda: UntemplatedStream(request, context),
+            translator=partial(UntemplatedStream, request, context),
             fold=UntemplatedFold,
             streamed=stream if stream is not UNSET and stream is not None else True,
         )
@@ -733,7 +734,7 @@ async def plan(request: ollama.GenerateRequest, run: Run) -> Outcome:
             "reasoning_content",
             "tool_calls",
         ),
-        translator=lambda: TemplatedStream(request, context),
+        translator=partial(TemplatedStream, request, context),
         fold=TemplatedFold,
         streamed=stream if stream is not UNSET and stream is not None else True,
     )

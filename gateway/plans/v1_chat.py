@@ -177,7 +177,7 @@ async def first(members: Members, run: Run) -> None:
     # specs/mappings/shared.yaml:302: do
     messages = members.get("messages", UNSET)
     if (
-        await run.apart(lambda: transforms.may_have_refused_url(messages))
+        await run.apart(transforms.may_have_refused_url, messages)
         if run.is_large
         else transforms.may_have_refused_url(messages)
     ):

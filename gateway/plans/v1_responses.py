@@ -76,7 +76,7 @@ async def first(members: Members, run: Run) -> None:
     # specs/mappings/v1_responses.yaml:15: do
     input_ = members.get("input", UNSET)
     if (
-        await run.apart(lambda: transforms.may_have_refused_url(input_))
+        await run.apart(transforms.may_have_refused_url, input_)
         if run.is_large
         else transforms.may_have_refused_url(input_)
     ):

@@ -3,7 +3,7 @@ One request of a client's connection and its answer: the server's side of ASGI.
 
 It does what uvicorn's own class does, with less work for a request: no event until somebody waits,
 one check of a whole head instead of two for each header, and a whole answer in one step
-(docs/decisions/0040-hot-routes-pass-litestar-by.md). `outlet` joins and frames what is written.
+(docs/decisions/0040-hot-routes-pass-litestar-by.md). `outlet` has how it is written.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextvars import copy_context
 from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from .asgi import SERVER, Push
-from .outlet import Outlet, in_chunk
+from ..wire.writing import NDJSON
+from .asgi import SERVER
+from .eager_start import start_now
+from .outlet import Outlet
 
-_Headers = Iterable[tuple[bytes, bytes]]
+_Headers = Collection[tuple[bytes, bytes]]
 
-_CONTROLS: Final = bytes({*range(32), 127} - set(b"\t\r\n"))
-"""What no header may have in it, but for the line breaks, which are counted."""
+_SOUND_VALUE: Final = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*+")
 _BAD_NAME: Final = re.compile(rb'[\x00-\x1f\x7f()<>@,;:\[\]={} \t\\"]')
 _MOST_NAMES: Final = 1000
 """Names of headers that are known to be sound and kept in memory."""
@@ -38,13 +39,11 @@ _lines: dict[tuple[bytes, bytes], bytes] = {}
 
 _FRAMING: Final = (b"content-length:", b"transfer-encoding:", b"connection:")
 _CLOSE: Final = b"connection: close\r\n"
-_LAST_CHUNK: Final = b"0\r\n\r\n"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODILESS: Final = (204, 304)
 _COPIED_BYTES: Final = 64 * 1024
 """A body of as many bytes is sent from where it is, and not copied to stand after the head."""
-_FAILED: Final = b"Internal Server Error"
-_FAILED_TYPE: Final = (b"content-type", b"text/plain; charset=utf-8")
+_OF_LINES: Final = (b"content-type", NDJSON)
 
 
 class _Defaults:
@@ -54,7 +53,7 @@ class _Defaults:
     written: ClassVar[bytes] = b""
 
 
-class Cycle(RequestResponseCycle):
+class Cycle(Outlet, RequestResponseCycle):
     """A request whose application runs in a task, or waits for that."""
 
     logger = logging.getLogger("uvicorn.error")
@@ -65,7 +64,7 @@ class Cycle(RequestResponseCycle):
     def __init__(
         self,
         scope: Any,
-        outlet: Outlet,
+        transport: asyncio.Transport,
         flow: FlowControl,
         defaults: list[tuple[bytes, bytes]],
         on_response: Callable[..., None],
@@ -82,7 +81,7 @@ class Cycle(RequestResponseCycle):
         body if it is there already.
         """
         self.scope = scope
-        self.transport = outlet
+        self.transport = transport
         self.flow = flow
         self.default_headers = defaults
         self.on_response = on_response
@@ -95,6 +94,9 @@ class Cycle(RequestResponseCycle):
         # Set here and not for the class, which Python would search each time.
         self.disconnected = self.response_started = self.response_complete = False
         self.chunked_encoding = None
+        self.is_plain = scope["http_version"] == "1.0"
+        self.is_lines = False
+        self._head = b""
         self._when_left: Callable[[], None] | None = None
         scope["extensions"] = {SERVER: self}
 
@@ -126,14 +128,11 @@ class Cycle(RequestResponseCycle):
         self.on_response = _do_nothing
 
     def _give_up(self) -> None:
-        """Answer that the server has failed, and close the connection."""
-        if self.response_started or self.disconnected:
-            self.transport.close()
-            return
-        self.keep_alive = False
-        length = (b"content-length", b"%d" % len(_FAILED))
-        self.transport.write(self._begin(500, (_FAILED_TYPE, length)))
-        self._write_body({"body": _FAILED})
+        """Answer that the server has failed, where that can be done, and close the connection."""
+        is_lost = self.response_started or self.disconnected
+        # It waits for a client that does not even read the answers before this one.
+        if is_lost or start_now(self.send_500_response()) is not None:
+            self.close()
 
     # -- the request ------------------------------------------------------------------------------
 
@@ -207,7 +206,7 @@ class Cycle(RequestResponseCycle):
     async def receive(self) -> Any:
         """Return the next part of the body, or that there is nobody any more: ASGI's `receive`."""
         if self.waiting_for_100_continue and not self.transport.is_closing():
-            self.transport.write(_CONTINUE)
+            self.write(_CONTINUE)
             self.waiting_for_100_continue = False
         while not (self.disconnected or self.response_complete):
             if self.flow.read_paused:
@@ -223,11 +222,6 @@ class Cycle(RequestResponseCycle):
         return {"type": "http.disconnect"}
 
     # -- the answer -------------------------------------------------------------------------------
-
-    @property
-    def push(self) -> Push:
-        """What writes a part of a stream at once, without the layers of its beginning and end."""
-        return self.transport.push  # type: ignore[attr-defined,no-any-return]  # an Outlet
 
     def answer(self, status: int, headers: _Headers, body: list[bytes | memoryview]) -> bool:
         """
@@ -248,10 +242,9 @@ class Cycle(RequestResponseCycle):
         size = len(body[0]) if len(body) == 1 else sum(map(len, body))
         parts.append(b"content-length: %d\r\n\r\n" % size)
         if size < _COPIED_BYTES:
-            parts += body
-            self.transport.write_whole([b"".join(parts)])  # type: ignore[attr-defined]  # an Outlet
-        else:
-            self.transport.write_whole([b"".join(parts), *body])  # type: ignore[attr-defined]  # an Outlet
+            self.write(b"".join(parts + body))
+        elif not self.transport.is_closing():
+            self.transport.writelines([b"".join(parts), *body])
         self._complete()
         return True
 
@@ -261,13 +254,9 @@ class Cycle(RequestResponseCycle):
 
         Returns False if the caller must use `send`, as for `answer`, or for a client of HTTP/1.0.
         """
-        if self._must_send() or self.response_started or self.scope["http_version"] == "1.0":
+        if self._must_send() or self.response_started or self.is_plain:
             return False
-        head = self._begin(status, headers)
-        chunk = in_chunk(part) if part else b""
-        if is_last:
-            chunk += _LAST_CHUNK
-        self.transport.write_first(head, chunk)  # type: ignore[attr-defined]  # an Outlet
+        self.write(self._begin(status, headers) + self.framed(part, is_last=is_last))
         if is_last:
             self._complete()
         return True
@@ -281,7 +270,7 @@ class Cycle(RequestResponseCycle):
         """
         if self._must_send() or not self.chunked_encoding or self.response_complete:
             return False
-        self.transport.write(in_chunk(part) + _LAST_CHUNK if part else _LAST_CHUNK)
+        self.write(self.framed(part, is_last=True))
         self._complete()
         return True
 
@@ -298,7 +287,7 @@ class Cycle(RequestResponseCycle):
         if not self.response_started:
             if kind != "http.response.start":
                 raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'")
-            self.transport.write(self._begin(message["status"], message.get("headers", ())))
+            self.hold(self._begin(message["status"], message.get("headers", ())))
         elif self.response_complete or kind != "http.response.body":
             raise RuntimeError(f"Unexpected ASGI message '{kind}'")
         else:
@@ -326,7 +315,9 @@ class Cycle(RequestResponseCycle):
             and status not in _BODILESS
         ):
             self.chunked_encoding = True
-            parts.append(b"transfer-encoding: chunked\r\n")
+            self.is_lines = _OF_LINES in headers
+            if not self.is_plain:
+                parts.append(b"transfer-encoding: chunked\r\n")
         parts.append(b"\r\n")
         return b"".join(parts)
 
@@ -351,13 +342,12 @@ class Cycle(RequestResponseCycle):
         if self.scope["method"] == "HEAD":
             self.expected_content_length = 0
         elif self.chunked_encoding:
-            data = in_chunk(body) if body else b""
-            self.transport.write(data + _LAST_CHUNK if is_last else data)
+            self.write(self.framed(body, is_last=is_last))
         elif len(body) > self.expected_content_length:
             raise RuntimeError("Response content longer than Content-Length")
         else:
             self.expected_content_length -= len(body)
-            self.transport.write(body)
+            self.write(body)
         if is_last:
             if self.expected_content_length:
                 raise RuntimeError("Response content shorter than Content-Length")
@@ -368,7 +358,7 @@ class Cycle(RequestResponseCycle):
         self._when_left = None
         self._wake()
         if not self.keep_alive:
-            self.transport.close()
+            self.close()
         self.on_response()
 
 
@@ -389,9 +379,9 @@ def _line_of(item: tuple[bytes, bytes]) -> bytes:
     name, value = item
     if name not in _sound_names:
         name = _sound(name)
-    line = b"%b: %b\r\n" % (name, value)
-    if line.count(b"\n") != 1 or line.count(b"\r") != 1 or line.translate(None, _CONTROLS) != line:
+    if not _SOUND_VALUE.fullmatch(value):
         raise RuntimeError("Invalid HTTP header value")
+    line = b"%b: %b\r\n" % (name, value)
     if name in _OFTEN and len(_lines) < _MOST_LINES:
         _lines[item] = line
     return line

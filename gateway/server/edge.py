@@ -20,6 +20,8 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
+import msgspec
+
 from ..faults import GOING_DOWN
 from ..observability.inspector import Inspector
 from ..observability.journal import get_logger, log_request
@@ -87,7 +89,7 @@ class Callers(Protocol):
         """
 
 
-class _Judgement(NamedTuple):
+class _Judgement(msgspec.Struct, frozen=True):
     """
     What an edge says of a head, but for its caller: an answer, or an application.
 

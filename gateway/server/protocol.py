@@ -23,7 +23,6 @@ from .cycle import Cycle
 from .dialects import error_body, is_mounted
 from .heads import Head, Known, heads_of
 from .idle import IdleTime
-from .outlet import Outlet, PlainOutlet
 from .parsing import METHOD, METHODS, SHORT_URL, STAND_IN, Parser, known_url, split_url
 from .refusals import Noter, Refusals, refusal_bytes
 from .stalled import WatchedFlow
@@ -295,12 +294,10 @@ class ClientHttp(HttpToolsProtocol):
     def _take_request(self, *, expects: bool, keep_alive: bool, body: bytes | None = None) -> None:
         """Start the request of the scope, or queue it; `body` is its whole body if it is there."""
         scope = self.scope
-        kind = PlainOutlet if scope["http_version"] == "1.0" else Outlet
-        outlet = kind(self.loop, self.transport, self.flow)
         last = self.cycle
         cycle = self.cycle = Cycle(
             scope,
-            outlet,
+            self.transport,
             self.flow,
             self.server_state.default_headers,
             self.on_response_complete,
@@ -476,7 +473,7 @@ class ClientHttp(HttpToolsProtocol):
 
     def _flush_answers(self) -> None:
         for cycle in self._unanswered:
-            cast("Outlet", cycle.transport).flush()
+            cycle.flush()
 
 
 def _send_at_once(transport: asyncio.Transport) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
@@ -22,8 +21,8 @@ from gateway.observability.record import Record
 from gateway.plans import chat
 from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import StreamCall
-from gateway.server.asgi import SERVER, AsgiClient
-from gateway.server.outlet import Outlet
+from gateway.server.asgi import AsgiClient, Scope
+from gateway.server.cycle import Cycle
 from gateway.settings.schema import Settings
 from gateway.types import ollama, openai
 from gateway.upstream.answers import open_events
@@ -35,7 +34,6 @@ CALLS = 17
 """The most calls of Python functions per token, the counter's own and the test's included."""
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-ANSWER_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 class Wire(asyncio.Transport):
@@ -51,17 +49,6 @@ class Wire(asyncio.Transport):
         """Have nothing to close."""
 
 
-class Pushing:
-    """A server that starts no answer by itself, and has a token written at once."""
-
-    def __init__(self, outlet: Outlet) -> None:
-        self.push = outlet.push
-
-    def start(self, *_: object, is_last: bool) -> bool:
-        """Leave it to `send`."""
-        return is_last
-
-
 def token(text: str, *, is_first: bool = False) -> bytes:
     """Return one token as it comes off the wire."""
     return wire.in_http_chunk(wire.event(wire.chunk("chat", text, is_first=is_first)))
@@ -70,19 +57,10 @@ def token(text: str, *, is_first: bool = False) -> bytes:
 async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], int]) -> int:
     """Open a stream, count what one token of it costs, and leave it."""
 
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            outlet.write(ANSWER_HEAD)
-        else:
-            outlet.write(message["body"])
-            has_begun.set()
-
-    async def receive() -> Any:
-        raise AssertionError("nothing is read of the client")
-
-    has_begun = asyncio.Event()
     client_wire = Wire(sent)
-    outlet = Outlet(asyncio.get_running_loop(), client_wire, FlowControl(client_wire))
+    scope: Scope = {"http_version": "1.1", "method": "POST"}
+    flow = FlowControl(client_wire)
+    cycle = Cycle(scope, client_wire, flow, [], lambda: None, expects=False, keep_alive=True)
     context = RequestContext(Settings(), "bench")
     context.model = described()
     request = ollama.ChatRequest(model=MODEL)
@@ -104,11 +82,11 @@ async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], i
     status, headers, body = await asking
     exchange = Exchange(None, None)
     exchange.take(status, headers, body)
-    scope = {"method": "POST", "extensions": {SERVER: Pushing(outlet)}}
-    client = AsgiClient(cast("Any", scope), receive, send, Record())
+    client = AsgiClient(scope, cycle.receive, cycle.send, Record())
     frames = Frames(plan, context, await open_events(exchange), client, OLLAMA, lambda _: None)
     translating = asyncio.ensure_future(frames.run())
-    await has_begun.wait()
+    await asyncio.sleep(0)
+    assert sent, "the first token"
     connection.data_received(token("b"))
     next_one = token("c")
     counted = min(count(lambda: connection.data_received(next_one)) for _ in range(20))

@@ -130,7 +130,7 @@ class Relay:
                 except UpstreamFailure as failure:
                     if self._lacks_whole(failure, run, client):
                         # The same plan now asks for a stream.
-                        run.host.lacks_whole = True
+                        run.host.note_lack_of_whole()
                         if run.ticket is not None:
                             go_elsewhere(run.ticket)
                     elif self._may_move(failure, outcome, run, client):
@@ -257,7 +257,7 @@ class Relay:
         run.context.first_event_ns = answered_ns
         if run.ticket is not None:
             run.ticket.note_answer()
-        self._check_model(source, run, client)
+        self._check_model(run, client, source)
         if is_large:
             answer, encoded = await apart(_written, call, source, self._api)
         else:
@@ -298,7 +298,7 @@ class Relay:
                         events,
                         client,
                         self._api,
-                        lambda chunk: self._check_model(chunk, run, client),
+                        partial(self._check_model, run, client),
                     )
                     lines, whole = await frames.run()
                     _leave_host(run)
@@ -367,7 +367,7 @@ class Relay:
                 client.add_header("x-olgate-warning", text)
         run.warnings.clear()
 
-    def _check_model(self, source: Any, run: Run, client: Client) -> None:
+    def _check_model(self, run: Run, client: Client, source: Any) -> None:
         """Refuse an answer from another model than the requested one, or warn the client."""
         row, named = run.context.resolved, getattr(source, "model", None)
         if row is None or not named:

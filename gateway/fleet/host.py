@@ -39,6 +39,11 @@ from ..wire.hops import Name
 
 _WITH_TIMES: Final = ("v1", "v0")
 """The dialects of hosts that have the routes below `/api/v0`."""
+LACKS_WHOLE_S: Final = 600.0
+"""
+Seconds for which a host is believed to lack the routes that answer in one piece. It may be updated
+or replaced without a word, and a request that asks for them in vain is asked once more.
+"""
 
 
 class Names:
@@ -129,8 +134,8 @@ class Host:
         """Whether its list cannot be had; it is asked from time to time."""
         self.is_late = False
         """Whether its list was not there in time; nobody waits for the next one."""
-        self.lacks_whole = False
-        """Whether it has said that it lacks the routes that answer in one piece, with times."""
+        self._lacks_whole_until = -inf
+        """Until when it is believed to lack the routes that answer in one piece, with times."""
         self.failure: UpstreamFailure | None = None
         """Why its list could not be had the last time."""
         self._log = get_logger(host=name)
@@ -172,7 +177,12 @@ class Host:
         Whether it may be asked for an answer in one piece that states its times: it is an LM
         Studio with `/api/v0`, as far as is known (docs/facts/lmstudio.md#v0-answers).
         """
-        return not self.lacks_whole and self.catalogue.dialect in _WITH_TIMES
+        lacks_it = time.monotonic() < self._lacks_whole_until
+        return not lacks_it and self.catalogue.dialect in _WITH_TIMES
+
+    def note_lack_of_whole(self) -> None:
+        """Note that it has said that it lacks these routes."""
+        self._lacks_whole_until = time.monotonic() + LACKS_WHOLE_S
 
     def held(self) -> int:
         """Return how many models it has loaded, as of its last list."""

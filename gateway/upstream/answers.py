@@ -102,13 +102,14 @@ class EventStream:
                 raise UpstreamFailure(str(problem), fault="not_sse") from problem
             return take(events) if events else None
 
-        def take_joined(data: bytes) -> Awaitable[None] | None:
-            assert joiner is not None
-            return take_bytes(ready) if (ready := joiner.feed(data)) else None
-
         if joiner is None:
             await self._exchange.push(take_bytes)
         else:
+            feed_joiner = joiner.feed
+
+            def take_joined(data: bytes) -> Awaitable[None] | None:
+                return take_bytes(ready) if (ready := feed_joiner(data)) else None
+
             # What came in the read of the first event may already hold the end.
             if (ready := joiner.feed(b"")) and (pending := take_bytes(ready)) is not None:
                 await pending

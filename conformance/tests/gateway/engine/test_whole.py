@@ -5,13 +5,17 @@ What becomes of them is in the cases chat/whole and generate/whole.
 """
 
 import asyncio
+import time
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from conformance.standin.catalogue import PLAIN
 from conformance.tests.gateway.fleet.fleets import open_fleet
 from conformance.tests.gateway.support import CHAT, Pair, chat, generate, open_pair
+from gateway.fleet import host
 from gateway.wire.reading import AT_ONCE
 
 WHOLE = "/api/v0/chat/completions"
@@ -103,3 +107,19 @@ async def test_of_several_hosts_the_one_without_the_route_is_asked_for_a_stream(
             assert (200, "a") == (answer.status_code, answer.headers["x-olgate-host"])
         assert (1, 2) == (len(fleet.asked("a", WHOLE)), len(fleet.asked("a", CHAT)))
         assert 0 == len(fleet.asked("b", WHOLE))
+
+
+async def test_a_host_that_lacked_the_route_is_asked_for_it_again_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may have been updated; until then its requests are not made twice."""
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + host.LACKS_WHOLE_S)
+    async with open_pair(ASKING) as pair:
+        pair.script({**LACKING, "nth": 1})
+        for _ in range(2):
+            assert 200 == (await pair.post("/api/chat", chat())).status_code
+        assert (1, 2) == (len(pair.asked(WHOLE)), len(pair.asked(CHAT)))
+
+        monkeypatch.setattr(host, "time", later)
+        assert 200 == (await pair.post("/api/chat", chat())).status_code
+        assert (2, 2) == (len(pair.asked(WHOLE)), len(pair.asked(CHAT)))

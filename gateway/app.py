@@ -167,8 +167,8 @@ class Served:
         """Litestar's, for what is asked for rarely, and for paths with parameters."""
         self.apps: dict[str, ASGIApp] = {}
         """The applications that the edge calls itself, by path or mount."""
-        self.kept: dict[str, Kept] = {}
-        """The answers that are kept, by path."""
+        self.kept: dict[str, dict[str, Kept]] = {}
+        """The answers that are kept, by path and method."""
         self.entries: list[tuple[str, str]] = []
         """The methods and paths that there are; others are answered 404 or 405."""
         self.mounts: list[str] = []
@@ -187,10 +187,13 @@ class Served:
                 self.handlers.append(_route(path, endpoints, process))
                 continue
             self.apps[path] = _serve_endpoint(endpoints, process)
-            if (asked := endpoints.get("GET")) is not None and asked.keeps:
-                self.kept[path] = partial(process.relay.kept.find, asked)
+            self.kept[path] = {
+                method: partial(process.relay.kept.find, endpoint, None)
+                for method, endpoint in endpoints.items()
+                if endpoint.keeps == "request" or (endpoint.keeps and method == "GET")
+            }
         self.kept |= {
-            row.path: partial(process.passthrough.kept.find, row)
+            row.path: {"GET": partial(process.passthrough.kept.find, row, None)}
             for row in PASSTHROUGH
             if row.is_kept
         }

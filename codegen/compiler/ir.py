@@ -107,7 +107,12 @@ class Endpoint:
     reads_bytes: bool = False
     reports: bool = False
     keeps: str = ""
-    """What alone its answer depends on: `settings`, `models` (and settings), or "" for more."""
+    """
+    What alone its answer depends on: `settings`, `models` (and settings), `request` (and both), or
+    "" for more.
+    """
+    keeps_agent: bool = False
+    """Whether it depends on the client's name for itself, too; only of `request`."""
     needs: Needs | None = None
 
 

@@ -4,7 +4,7 @@ Plans: what happens for a request, step by step, and the rows of the endpoint ta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from codegen.compiler import ir
 from codegen.compiler.answers import NO_TEXT, Answers
@@ -36,6 +36,13 @@ _LISTS_MODELS = "catalogue"
 """The step that lists the models: what it fills changes only with them."""
 _KEPT = frozenset({"models", "settings"})
 """What an answer may read of the context that is kept for other requests."""
+_OF_LISTS = frozenset({_LISTS_MODELS, "unite_hosts"})
+"""Steps that tell nothing which the list of models has not, where there is one host."""
+_AGENT = "user_agent"
+_KEPT_FOR_ONE = _KEPT | {"model", "asked", _AGENT}
+"""What it may read that is kept for requests of the same body: their name of a model, too."""
+_SETTLED = frozenset({"model", "check", "need", "refuse", "decode"})
+"""Kinds of steps that read no more than their arguments, the request and its model's row."""
 
 
 class Plans:
@@ -168,7 +175,7 @@ class Plans:
 
     def _note_endpoints(self, streams: bool) -> None:
         builder, request = self._builder, self._builder.request
-        keeps = self._keeps()
+        keeps, reads = self._keeps(), self._read_of_context()
         fields = builder.specs.struct(request).fields.values() if request is not None else ()
         needs = needs_of_struct(builder)
         for operation in builder.operations:
@@ -178,7 +185,8 @@ class Plans:
                     streams=streams,
                     reports=any(step.kind == "report" for step in builder.file.plan),
                     reads_bytes=operation.takes_bytes,
-                    keeps="" if request is not None or "{" in operation.path else keeps,
+                    keeps="" if "{" in operation.path else keeps,
+                    keeps_agent=keeps == "request" and _AGENT in reads,
                     method=operation.method.upper(),
                     path=operation.path,
                     module=builder.file.name,
@@ -194,16 +202,29 @@ class Plans:
 
     def _keeps(self) -> str:
         """Return what alone the answer depends on, if it can be kept until that changes."""
-        plan = self._builder.file.plan
-        *before, last = plan
-        if last.kind != "answer" or any(step.when is not None for step in plan):
+        *before, last = self._builder.file.plan
+        if last.kind != "answer" or last.do:
             return ""
-        if any(step.kind != "do" or step.name != _LISTS_MODELS for step in before):
+        if self._builder.request is not None:
+            return self._keeps_for_request(before)
+        if last.when is not None or any(not each.reads_body for each in self._builder.operations):
             return ""
-        read = attributes_read(
-            (node for each in self._builder.module.functions for node in each.nodes), CONTEXT.id
-        )
-        return ("models" if before else "settings") if read <= _KEPT else ""
+        if any(not _does(step, {_LISTS_MODELS}) or step.when is not None for step in before):
+            return ""
+        return ("models" if before else "settings") if self._read_of_context() <= _KEPT else ""
+
+    def _keeps_for_request(self, before: list[Step]) -> str:
+        """Return the same of a plan that reads a body, of which all but the last step is given."""
+        for step in before:
+            is_settled = step.kind in _SETTLED or (step.kind == "answer" and not step.do)
+            if not (is_settled or _does(step, _OF_LISTS)):
+                return ""
+        return "request" if self._read_of_context() <= _KEPT_FOR_ONE else ""
+
+    def _read_of_context(self) -> set[str]:
+        """Return what the plan and its answers read of the context."""
+        functions = self._builder.module.functions
+        return attributes_read((node for each in functions for node in each.nodes), CONTEXT.id)
 
     # -- checks -------------------------------------------------------------------------------
 
@@ -289,6 +310,11 @@ class Plans:
                         f"{operation.name} documents {status}, no step here can answer it",
                         declared=operation.position,
                     )
+
+
+def _does(step: Step, names: Collection[str]) -> bool:
+    """Whether a step runs one of the steps of these names, and nothing else."""
+    return step.kind == "do" and step.name in names
 
 
 def _refusals(step: Step) -> Iterator[Refusal]:

@@ -74,6 +74,8 @@ class Catalogue:
         self._capability_words = capability_words
         self._upstream = upstream
         self._settings = settings
+        self.max_age_s = settings.catalogue_ttl_s
+        """Seconds for which a list is believed."""
         self._aliases = aliases
         self._first_seen = first_seen
         self.pulled = pulled

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -20,6 +20,11 @@ from ..wire.reading import AT_ONCE, read_blank, read_body
 from ..wire.splitting import Steps
 from .limits import check_depth_in_steps
 from .run import Run
+
+Keeps: TypeAlias = Literal["", "settings", "models", "request"]
+"""
+What alone an answer depends on: `models` includes the settings, and `request` both. "" is more.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +105,10 @@ class Endpoint:
     """Whether its body is a file, which a step of its plan reads as it arrives."""
     reports: bool = False
     """Whether it reports progress; its late errors then have a stream's form, streamed or not."""
-    keeps: Literal["", "settings", "models"] = ""
-    """What alone its answer depends on, if it can be kept; `models` includes the settings."""
+    keeps: Keeps = ""
+    """What alone its answer depends on, if it can be kept."""
+    keeps_agent: bool = False
+    """Whether an answer that depends on the `request` depends on its user agent, too."""
     needs: Needs | None = None
     """What tells which hosts could serve its requests; None if they name no model."""
 

@@ -8,7 +8,7 @@ answer is the fold of the frames, also where LM Studio gave it in one piece.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any, cast
@@ -32,7 +32,7 @@ from ..wire.writing import encode, encode_in_steps
 from .client import Client
 from .endpoint import BodyReader, Endpoint, UnreadBody, read_in_steps
 from .failures import Failures
-from .kept import KeptAnswers
+from .kept import KeptAnswer, KeptAnswers
 from .limits import check_counts, check_depth
 from .model_check import ModelCheck
 from .run import Run, Services
@@ -91,6 +91,14 @@ class Relay:
         try:
             if client.pinned is not None or not self._services.fleet.is_one:
                 run.ticket = self._services.fleet.ticket(client.pinned)
+            keep = None
+            if endpoint.keeps and client.pinned is None:
+                asked = body[0] if isinstance(body, list) and endpoint.keeps == "request" else b""
+                kept = self.kept.find(endpoint, context.grant, asked, user_agent)
+                if kept is not None:
+                    await _give(kept, context, client)
+                    return
+                keep = self.kept.keeper(endpoint, context.grant, asked, user_agent)
             if not isinstance(body, list):
                 run.incoming = body
             elif endpoint.reader is not None:
@@ -103,10 +111,6 @@ class Relay:
             early_s = settings.answers.early_headers_s
             if early_s is not None and endpoint.wants_stream and endpoint.wants_stream(request):
                 client.start_after(early_s)
-            keeps = endpoint.keeps != "" and client.pinned is None
-            if keeps and (kept := self.kept.find(endpoint, context.grant)) is not None:
-                await client.answer(200, *kept)
-                return
             while True:
                 outcome = None
                 try:
@@ -122,7 +126,7 @@ class Relay:
                         case FetchCall():
                             await self._fetch(outcome, run, client)
                         case Answer():
-                            await self._answer(outcome, run, client, endpoint if keeps else None)
+                            await self._answer(outcome, run, client, keep)
                         case Report():
                             is_streamed = True
                             await self._tell(outcome, client)
@@ -191,29 +195,40 @@ class Relay:
         return request
 
     async def _answer(
-        self, outcome: Answer, run: Run, client: Client, kept_for: Endpoint | None
+        self,
+        outcome: Answer,
+        run: Run,
+        client: Client,
+        keep: Callable[[KeptAnswer], None] | None,
     ) -> None:
-        """Send an answer of the plan's own; keep its bytes for an endpoint, if one is given."""
+        """Send an answer of the plan's own; `keep` its bytes, if they can be kept."""
         api, answer = self._api, outcome.body
         if answer is None:
             await client.answer(outcome.status, api.bodiless_type, b"")
         elif isinstance(answer, str):
             data = answer.encode()
-            self._keep(outcome, kept_for, run, api.text_type, data)
+            self._keep(outcome, run, keep, api.text_type, data)
             await client.answer(outcome.status, api.text_type, data)
         elif client.is_started or outcome.is_streamed:
             await client.finish(api.encode_line(answer))
         else:
             kind = api.report_type if outcome.is_late else api.answer_type
             data = api.encode(answer)
-            self._keep(outcome, kept_for, run, kind, data)
+            self._keep(outcome, run, keep, kind, data)
             await client.answer(outcome.status, kind, data)
 
     def _keep(
-        self, outcome: Answer, endpoint: Endpoint | None, run: Run, kind: bytes, data: bytes
+        self,
+        outcome: Answer,
+        run: Run,
+        keep: Callable[[KeptAnswer], None] | None,
+        kind: bytes,
+        data: bytes,
     ) -> None:
-        if endpoint is not None and outcome.status == 200:
-            self.kept.keep(endpoint, run.context.grant, kind, data)
+        context = run.context
+        # Other settings may be in force by now, and nothing of before is kept then.
+        if keep is not None and outcome.status == 200 and context.settings is self._settings:
+            keep(KeptAnswer(kind, data, context.resolved))
 
     # -- progress -----------------------------------------------------------------------------
 
@@ -400,6 +415,13 @@ def _written(
     """Return what an answer becomes, and its bytes in parts."""
     answer = call.translate(source)
     return answer, api.encode_in_parts(answer)
+
+
+async def _give(kept: KeptAnswer, context: RequestContext, client: Client) -> None:
+    """Send a kept answer, and have the record say which model it is of."""
+    if kept.model is not None:
+        context.model = kept.model
+    await client.answer(200, kept.content_type, kept.body)
 
 
 def _leave_host(run: Run) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from ..engine.failures import Failures
+from ..engine.kept import KeptAnswer
 from ..engine.model_check import ModelCheck
 from ..engine.run import Services, allowed
 from ..faults import OtherHost, UpstreamFailure
@@ -21,7 +22,7 @@ from ..runtime.context import RequestContext
 from ..runtime.patching import PassedOn
 from ..server.asgi import AsgiClient, Receive, Scope, header
 from ..settings.schema import Settings
-from .kept_lists import KeptList, KeptLists
+from .kept_lists import KeptLists
 from .on_host import OnHost
 from .passing import Passing
 from .preparing import Preparing
@@ -78,7 +79,7 @@ class Passthrough:
                 and not (scope["query_string"] or passing.has_body)
             ):
                 if (kept := self.kept.find(route, context.grant)) is not None:
-                    await client.answer(200, *kept)
+                    await client.answer(200, kept.content_type, kept.body)
                     return
                 passing.keep = self._keeper(route, context)
             while True:
@@ -117,7 +118,7 @@ class Passthrough:
         rows = self.kept.begin()
 
         def keep(content_type: bytes, body: bytes) -> None:
-            self.kept.keep(route, context.grant, rows, KeptList(content_type, body))
+            self.kept.keep(route, context.grant, rows, KeptAnswer(content_type, body))
 
         return keep
 

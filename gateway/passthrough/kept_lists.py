@@ -7,24 +7,15 @@ for after that one, so it is at least as young, and it is kept until that one is
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, TypeAlias
+from typing import TypeAlias
 
+from ..engine.kept import KeptAnswer, Shelf
 from ..engine.run import Services
 from ..observability.record import Grant
 from ..runtime.patching import PassedOn
 from ..types import internal
 
-MOST_KEPT: Final = 256
-"""How many answers are kept; one for each route and each key's patterns of models."""
-
 _Rows: TypeAlias = list[internal.CatalogueRow]
-
-
-class KeptList(NamedTuple):
-    """The body of an answer with status 200, and its content type."""
-
-    content_type: bytes
-    body: bytes
 
 
 class KeptLists:
@@ -33,22 +24,24 @@ class KeptLists:
     def __init__(self, services: Services) -> None:
         """Keep nothing yet; the list of models is that of `services.catalogue`."""
         self._services = services
-        self._kept: dict[tuple[str, tuple[str, ...]], tuple[_Rows, KeptList]] = {}
+        self._shelf = Shelf()
 
     def clear(self) -> None:
         """Forget all answers: the settings are other ones."""
-        self._kept.clear()
+        self._shelf.clear()
 
-    def find(self, route: PassedOn, grant: Grant | None = None) -> KeptList | None:
+    def find(
+        self, route: PassedOn, grant: Grant | None = None, body: bytes = b"", _agent: str = ""
+    ) -> KeptAnswer | None:
         """Return the answer of a route for a key, None if there is none that still holds."""
-        found = self._kept.get((route.path, () if grant is None else grant.models))
-        if found is None:
+        shelf = self._shelf
+        found = shelf.answers.get((route.path, () if grant is None else grant.models))
+        if found is None or body:
             return None
-        rows, kept = found
         services = self._services
-        if rows is not services.catalogue.listed_now() or not services.fleet.is_one:
+        if shelf.of is not services.catalogue.listed_now() or not services.fleet.is_one:
             return None
-        return kept
+        return found
 
     def begin(self) -> _Rows | None:
         """Return what an answer that is made from here on may be kept for, None for nothing."""
@@ -56,11 +49,8 @@ class KeptLists:
         return services.catalogue.listed_now() if services.fleet.is_one else None
 
     def keep(
-        self, route: PassedOn, grant: Grant | None, rows: _Rows | None, kept: KeptList
+        self, route: PassedOn, grant: Grant | None, rows: _Rows | None, kept: KeptAnswer
     ) -> None:
         """Keep an answer, unless the models are others than at its beginning, `rows`."""
-        if rows is None or rows is not self.begin():
-            return
-        if len(self._kept) >= MOST_KEPT:
-            self._kept.clear()
-        self._kept[route.path, () if grant is None else grant.models] = (rows, kept)
+        if rows is not None and rows is self.begin():
+            self._shelf.keep((route.path, () if grant is None else grant.models), rows, kept)

@@ -417,6 +417,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             rules=RULES,
             objects={},
         ),
+        keeps="request",
+        keeps_agent=True,
         needs=Needs(
             model=("model", "name"),
         ),

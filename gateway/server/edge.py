@@ -93,8 +93,9 @@ class _Judgement(msgspec.Struct, frozen=True):
     """
     What an edge says of a head, but for its caller: an answer, or an application.
 
-    `headers` are for any later answer. `kept` has the answer where it is kept. `is_final` is
-    whether the caller does not matter. `judge` and `port` are those that it is of.
+    `headers` are for any later answer. `kept` has the answer where it is kept, which may depend on
+    `agent`, the client's name for itself. `is_final` is whether the caller does not matter. `judge`
+    and `port` are those that it is of.
     """
 
     answer: EdgeAnswer | ASGIApp
@@ -102,6 +103,7 @@ class _Judgement(msgspec.Struct, frozen=True):
     route: Route | None
     template: str | None
     kept: Kept | None
+    agent: str
     is_wrong_method: bool
     is_final: bool
     judge: object
@@ -207,9 +209,9 @@ class Edge:
             scope.pop(CLIENT, None)
             scope.pop("extensions", None)
 
-    def answer_now(self, scope: Scope, answer: Answering) -> bool:
+    def answer_now(self, scope: Scope, answer: Answering, body: bytes = b"") -> bool:
         """
-        Answer a request without a body at once, in no task, if its head and its answer are kept.
+        Answer a request whose body is whole at once, in no task, if head and answer are kept.
 
         Returns False for any other one, and if somebody looks closely at each request.
         """
@@ -227,9 +229,9 @@ class Edge:
         owner = "" if self._callers is None else self._callers.owner_now(scope)
         if owner is None:
             return False
-        if (kept := judged.kept()) is None:
+        if (kept := judged.kept(body, judged.agent)) is None:
             return False
-        content_type, body = kept
+        content_type, body, model = kept
         record = Record(self._observer)
         identifier = (REQUEST_ID, record.id.encode("ascii"))
         headers = [(b"content-type", content_type), *judged.headers, identifier]
@@ -238,6 +240,8 @@ class Edge:
         # They hold the request, and the scope them.
         scope.pop("extensions", None)
         record.route, record.key = judged.template, owner or None
+        if model is not None:
+            record.model, record.is_model_known = model.name, True
         if (address := scope["client"]) is not None:
             record.client = address[0]
         token = enter(record)
@@ -368,10 +372,11 @@ class Edge:
             elif mount is not None:
                 template = f"{mount}*"
             answer = self._app_for(scope, route, mount, is_wrong_method=is_wrong_method)
-        has_kept = route is not None and not is_final and scope["method"] == "GET"
-        kept = route.kept if route is not None and has_kept else None
+        kept, agent = None, ""
+        if route is not None and not is_final and route.kept:
+            kept, agent = route.kept.get(scope["method"]), header(scope, b"user-agent")
         judged = _Judgement(
-            answer, headers, route, template, kept, is_wrong_method, is_final, self, port
+            answer, headers, route, template, kept, agent, is_wrong_method, is_final, self, port
         )
         if type(head) is Head and gates is self._gates:
             head.judge(judged)

@@ -310,8 +310,10 @@ class ClientHttp(HttpToolsProtocol):
             unanswered.popleft()
         unanswered.append(cycle)
         if last is None or last.response_complete:
-            # A body that is there is whole.
-            start = self._start_asgi_task if body is None or body else self._answer_now
+            # A body that is there is whole, and hardly any answer to one is kept.
+            judged = scope["headers"].judged if body else None
+            is_now = body == b"" or (judged is not None and judged.kept is not None)
+            start = self._answer_now if is_now else self._start_asgi_task
             self._waves.begin(partial(start, cycle, self.app), self.loop)
             return
         self.pipeline.appendleft((cycle, self.app))
@@ -324,9 +326,9 @@ class ClientHttp(HttpToolsProtocol):
         cycle.run(app, self.loop, self.tasks)
 
     def _answer_now(self, cycle: Cycle, app: Any) -> None:
-        """Have a request without a body answered in this step, or start a task for it."""
+        """Have a request that is whole answered in this step, or start a task for it."""
         answer_now = getattr(app, "answer_now", None)
-        if answer_now is None or not answer_now(cycle.scope, cycle.answer):
+        if answer_now is None or not answer_now(cycle.scope, cycle.answer, cycle.body):
             self._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:

@@ -9,28 +9,32 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
+from ..observability.record import Named
 from .asgi import ASGIApp
 
 REST = "{rest}"
 """The parameter at the end of a template that stands for the whole rest of a path."""
 
 
-Kept: TypeAlias = Callable[[], tuple[bytes, bytes] | None]
-"""Returns the content type and the body of an answer that is kept, None if there is none now."""
+Kept: TypeAlias = Callable[[bytes, str], tuple[bytes, bytes, Named | None] | None]
+"""
+Returns the kept answer to a request with a body and a user agent, None if there is none now: its
+content type, its body, and the model that it is of.
+"""
 
 
 class Route(NamedTuple):
     """
     One path template and its methods, in the order of registration.
 
-    `app` serves the path, if it has no parameters and needs no framework. `kept` has what GET would
-    be answered.
+    `app` serves the path, if it has no parameters and needs no framework. `kept` has the answers of
+    methods that are kept.
     """
 
     template: str
     methods: tuple[str, ...]
     app: ASGIApp | None = None
-    kept: Kept | None = None
+    kept: Mapping[str, Kept] = MappingProxyType({})
 
 
 class RouteTable:
@@ -41,12 +45,13 @@ class RouteTable:
         entries: Iterable[tuple[str, str]],
         mounts: Iterable[str],
         apps: Mapping[str, ASGIApp] = MappingProxyType({}),
-        kept: Mapping[str, Kept] = MappingProxyType({}),
+        kept: Mapping[str, Mapping[str, Kept]] = MappingProxyType({}),
     ) -> None:
         """
         Take (method, template) pairs in the order of registration, and the mounted prefixes.
 
-        `apps` serve templates without parameters, and prefixes; `kept` has answers of templates.
+        `apps` serve templates without parameters, and prefixes; `kept` has answers by
+        template and method.
 
         A `{name}` segment of a template matches one segment that is not empty. Below a mount
         (`"/v1/"`) every path matches, with every method unless an entry lists the methods. There,
@@ -56,7 +61,7 @@ class RouteTable:
         for method, template in entries:
             methods.setdefault(template, []).append(method)
         routes = [
-            Route(template, tuple(found), apps.get(template), kept.get(template))
+            Route(template, tuple(found), apps.get(template), kept.get(template, {}))
             for template, found in methods.items()
         ]
         self._mounts = tuple(mounts)

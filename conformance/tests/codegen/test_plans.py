@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -442,6 +443,76 @@ def test_a_new_endpoint_needs_no_code(project: Path) -> None:
     assert {"COVERAGE.md", "gateway/explain/rules.json"} == {
         name for name in kept if before[name] != files.texts[name]
     }
+
+
+MODEL = """\
+  - model:   said
+    missing: {status: 400, error: "what is said?"}
+    illegal: {status: 400, error: "illegal"}
+    unknown: {status: 400, error: "unknown"}
+    cloud:   {status: 400, error: "elsewhere"}
+    conflict: {status: 400, error: "in two places"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("heard", "before", "keeps"),
+    [
+        ("{from: said, default: nothing}", "", "request"),
+        ("$context.model.name", MODEL, "request"),
+        ("$context.asked.text", MODEL, "request"),
+        ("$context.now", "", ""),
+        ("$context.shown", "", ""),
+        ("$context.model.name", f"{MODEL}  - do: drop\n", ""),
+        ("$context.now", MODEL, ""),
+    ],
+)
+def test_what_an_answer_reads_says_whether_it_is_kept(
+    project: Path, heard: str, before: str, keeps: str
+) -> None:
+    """What depends on the request and the models alone is; the time changes, and a step acts."""
+    spec = "specs/ollama.yaml"
+    described = replaced(project, spec, "  /api/gone:\n", NEW_PATH)
+    described = described.replace("    GoneRequest:\n", NEW_SCHEMAS)
+    mapping = NEW_MAPPING.replace("{from: said, default: nothing}", heard)
+    mapping = mapping.replace("  - answer: echo\n", f"{before}  - answer: echo\n")
+    if "said" not in heard + before:
+        mapping += "  said: it is not heard\n"
+
+    row = echo_row(project, {spec: described, "specs/mappings/echo.yaml": mapping})
+
+    assert (f'keeps="{keeps}"' in row, "keeps=" in row) == (keeps != "", keeps != "")
+
+
+UNREAD = "    post:\n      x-go-unread: true\n      operationId: echo"
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_a_body_that_must_only_be_there_is_looked_for(project: Path, is_read: bool) -> None:
+    """A kept answer would come without it, too."""
+    spec = "specs/ollama.yaml"
+    path = NEW_PATH.replace("        '400': {$ref: '#/components/responses/Error'}\n", "")
+    described = replaced(project, spec, "  /api/gone:\n", path)
+    described = described.replace("    GoneRequest:\n", NEW_SCHEMAS)
+    mapping = NEW_MAPPING.replace("{from: said, default: nothing}", "{value: nothing}")
+    mapping = re.sub(r"  - check:.*\n.*\n", "", mapping)
+    if is_read:
+        mapping += "  said: it is not heard\n"
+    else:
+        described = described.replace("    post:\n      operationId: echo", UNREAD)
+        mapping = re.sub(r"ignored:\n.*\n", "", mapping)
+
+    row = echo_row(project, {spec: described, "specs/mappings/echo.yaml": mapping})
+
+    assert is_read == ("keeps=" in row)
+
+
+def echo_row(project: Path, changed: dict[str, str]) -> str:
+    """Return the row of the new endpoint in the table that is generated after some changes."""
+    with edited(project, changed):
+        table = Generator(project).generate().texts["gateway/plans/endpoints.py"]
+    _, _, row = table.partition("plan=echo.plan")
+    return row.partition("Endpoint(")[0]
 
 
 def test_a_report_translates_what_its_step_yields(gateway: Modules) -> None:

@@ -209,10 +209,10 @@ class Noting:
             self.tasks[scope["path"]] = task
         await self.inner(scope, receive, send)
 
-    def answer_now(self, scope: Any, answer: Any) -> bool:
+    def answer_now(self, scope: Any, answer: Any, body: bytes) -> bool:
         """Hand on."""
         answer_now = getattr(self.inner, "answer_now", None)
-        return answer_now is not None and bool(answer_now(scope, answer))
+        return answer_now is not None and bool(answer_now(scope, answer, body))
 
 
 @asynccontextmanager

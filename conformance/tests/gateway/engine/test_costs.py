@@ -99,6 +99,7 @@ ASKED = {"role": "user", "content": "Hi"}
 FUNCTIONS: list[tuple[str, str, Any, int]] = [
     ("GET", "/api/tags", None, 35),
     ("GET", "/v1/models", None, 35),
+    ("POST", "/api/show", {"model": LOADED}, 37),
     ("POST", "/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 250),
     ("POST", "/api/chat", {"model": LOADED, "messages": [ASKED], "stream": False}, 425),
     ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED]}, 270),

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import AsyncIterator
-from hashlib import sha256
 from pathlib import Path
 from types import FrameType
 
@@ -13,6 +12,7 @@ import gateway
 from conformance.runner.runner import make_gateway
 from conformance.standin import StandIn
 from conformance.standin.options import Options
+from conformance.tests.gateway.keyed import check_lists, open_keyed
 from conformance.tests.gateway.support import (
     COLD,
     LIST,
@@ -25,6 +25,7 @@ from conformance.tests.gateway.support import (
     speak_to,
 )
 from gateway.app import Process, create_app
+from gateway.engine.kept import KeptAnswer
 from gateway.plans.endpoints import ENDPOINTS
 from gateway.settings.live import LiveSettings
 from gateway.settings.schema import Settings
@@ -56,7 +57,7 @@ async def plans_entered(pair: Pair, path: str) -> int:
     return entered
 
 
-async def names(pair: Pair, **headers: str) -> list[str]:
+async def names(pair: Pair, /, **headers: str) -> list[str]:
     """Return the listed names, asked for twice: the second answer may be a kept one."""
     first = await pair.client.get("/api/tags", headers=headers)
     second = await pair.client.get("/api/tags", headers=headers)
@@ -116,19 +117,8 @@ async def test_a_load_is_seen_at_once(own: Pair) -> None:
 
 async def test_a_key_sees_its_own_models_only() -> None:
     """Each key's list is its own, however often the others are asked for."""
-    models: dict[str, tuple[str, ...]] = {"all": (), "some": (LOADED,), "none": ("nothing-*",)}
-    keys = {
-        name: {"digest": sha256(name.encode()).hexdigest(), "models": patterns}
-        for name, patterns in models.items()
-    }
-    async with open_pair({**caching(), "keys": keys}) as pair:
-        lists: dict[str, list[str]] = {}
-        for name in (*keys, *reversed(keys)):
-            got = await names(pair, authorization=f"Bearer {name}")
-            assert lists.setdefault(name, got) == got
-        assert (1, 0) == (len(lists["some"]), len(lists["none"]))
-        assert 1 < len(lists["all"])
-        assert 401 == (await pair.client.get("/api/tags")).status_code
+    async with open_keyed() as pair:
+        await check_lists(pair, "/api/tags", names)
 
 
 async def test_hosts_are_seen_when_they_change() -> None:
@@ -178,8 +168,11 @@ async def test_other_settings_forget_what_is_kept(own: Pair) -> None:
     settings = msgspec.convert({"upstream": {"url": own.standin.url}}, Settings)
     process = Process(settings)
     shown = next(each for each in ENDPOINTS if each.keeps == "settings")
-    process.relay.kept.keep(shown, None, b"text/plain", b"kept")
-    assert (b"text/plain", b"kept") == process.relay.kept.find(shown)
+    kept = KeptAnswer(b"text/plain", b"kept")
+    keep = process.relay.kept.keeper(shown, None, b"", "")
+    assert keep is not None
+    keep(kept)
+    assert kept == process.relay.kept.find(shown)
     process.relay.use(settings)
     assert process.relay.kept.find(shown) is None
     await process.aclose()

@@ -23,11 +23,13 @@ from conformance.bench.instructions import Counted
 from conformance.bench.measures import Bench
 from conformance.bench.results import QUICK, Results, Size, as_json
 from conformance.bench.servers import StartProblem, Target
+from conformance.bench.yardsticks import vectors
 
 WORKERS = 2
 YARDSTICKS: tuple[tuple[str, str, Dialect], ...] = (
     (report.FLOOR, "passthrough", "openai"),
     (report.HANDLER, "handler", "handler"),
+    (report.VECTORS, "vectors", "vectors"),
     (report.PLAIN, "straightforward", "ollama"),
 )
 """What the gateway is measured against: its name, its module, and what it answers."""
@@ -127,7 +129,7 @@ def measure(size: Size, against: tuple[str, ...], standin_url: str | None) -> Re
             )
             target = stack.enter_context(workers)
             targets.append(msgspec.structs.replace(target, processes=WORKERS))
-        for name, module, dialect in YARDSTICKS:
+        for name, module, dialect in _yardsticks():
             arguments = servers.yardstick_arguments(module, standin.url)
             targets.append(stack.enter_context(servers.started(name, dialect, *arguments)))
         targets += stack.enter_context(peers.started(standin.url, state))
@@ -145,10 +147,18 @@ def count() -> list[Counted]:
         instructions.count(report.OWN, "ollama", servers.gateway_arguments),
         *(
             instructions.count(name, dialect, partial(servers.yardstick_arguments, module))
-            for name, module, dialect in YARDSTICKS
+            for name, module, dialect in _yardsticks()
             if name != report.PLAIN
         ),
     ]
+
+
+def _yardsticks() -> list[tuple[str, str, Dialect]]:
+    """Return those whose libraries are installed."""
+    if not (missing := vectors.missing()):
+        return [*YARDSTICKS]
+    _say(f"no {report.VECTORS}: without {' and '.join(missing)} of the extra `vectors`")
+    return [each for each in YARDSTICKS if each[0] != report.VECTORS]
 
 
 def _say(text: str) -> None:

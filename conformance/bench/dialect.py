@@ -13,8 +13,11 @@ from typing import Literal
 
 from conformance.bench.wire import EMBEDDER, MODEL, STAMP_DIGITS
 
-Dialect = Literal["ollama", "openai", "handler"]
-"""What a server answers; a handler has only one answer, and no models behind it."""
+Dialect = Literal["ollama", "openai", "handler", "vectors"]
+"""
+What a server answers. A handler has only one answer, and no models behind it. `vectors` is OpenAI's
+dialect of a server that is made for its embeddings.
+"""
 Task = Literal[
     "stream", "chat", "tags", "models", "show", "embed1", "embed256", "long", "tools", "image"
 ]
@@ -105,4 +108,7 @@ _OPENAI: dict[Task, _Row] = {
 _HANDLER: dict[Task, _Row] = {
     task: row for task, row in _OLLAMA.items() if task in ("tags", "models", "show")
 }
-_ROWS = {"ollama": _OLLAMA, "openai": _OPENAI, "handler": _HANDLER}
+_VECTORS: dict[Task, _Row] = {
+    task: row for task, row in _OPENAI.items() if task in ("models", "embed1", "embed256")
+}
+_ROWS = {"ollama": _OLLAMA, "openai": _OPENAI, "handler": _HANDLER, "vectors": _VECTORS}

@@ -1,9 +1,9 @@
 """
 What the gateway takes of the least that its libraries allow, measured in the same run.
 
-A request that needs no call to LM Studio has the bare handler as its floor, all that LM Studio
-works for the bare pass-through, and vectors also what reading and writing their numbers takes by
-itself. A ratio of 1 is all that could be reached without other libraries.
+A request that needs no call to LM Studio has the bare handler as its floor, and all that LM Studio
+works for the bare pass-through. Embeddings also have bare vectors, a pass-through that reads and
+writes their numbers. A ratio of 1 is all that could be reached without other libraries.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from conformance.bench.results import Results
 OWN = "olgate"
 PASSED = "bare pass-through"
 HANDLER = "bare handler"
-NUMBERS = "simdjson, numpy, orjson"
+VECTORS = "bare vectors"
 _OF_HANDLER = frozenset({"tags", "show", "/api/tags"})
 """Requests that the gateway answers by itself, by their names among times and instructions."""
+_OF_VECTORS = frozenset({"embed 1 text", "embed 256 texts"})
+"""What else bare vectors answer is passed on."""
 
 
 class Floor(NamedTuple):
@@ -53,14 +55,16 @@ def floors(results: Results) -> Iterator[Floor]:
     for target, task in requests:
         if target == OWN:
             name = HANDLER if task in _OF_HANDLER else PASSED
-            least, own = requests.get((name, task)), requests[target, task]
-            yield from _of(f"{task}, µs", name, least, own)
-            if (more := results.numbers_us.get(task)) and least:
-                yield from _of(f"{task}, µs", f"{PASSED}, {NUMBERS}", least + more, own)
+            own = requests[target, task]
+            yield from _of(f"{task}, µs", name, requests.get((name, task)), own)
+            yield from _of(f"{task}, µs", VECTORS, requests.get((VECTORS, task)), own)
     counted = {each.target: each.with_token() for each in results.instructions}
     for label, own in counted.get(OWN, {}).items():
         name = HANDLER if label in _OF_HANDLER else PASSED
         yield from _of(f"{label}, instructions", name, counted.get(name, {}).get(label), own)
+        if label in _OF_VECTORS:
+            least = counted.get(VECTORS, {}).get(label)
+            yield from _of(f"{label}, instructions", VECTORS, least, own)
 
 
 def _of(what: str, name: str, floor: float | None, own: float | None) -> Iterator[Floor]:

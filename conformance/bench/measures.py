@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from conformance.bench import fleet, load, numbers, servers, stalls, work
+from conformance.bench import fleet, load, servers, stalls, work
 from conformance.bench.dialect import LARGE, TASKS, Task, request
 from conformance.bench.generator import Job, Yield
 from conformance.bench.load import PACE_S
@@ -68,7 +68,6 @@ class Bench:
         self._say("start and work per chunk")
         self._measure_start()
         self.results.work_ns = {name: work.time_ns(each) for name, each in work.works().items()}
-        self.results.numbers_us = numbers.least_us()
         return self.results
 
     def _warm_up(self) -> None:

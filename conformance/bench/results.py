@@ -110,8 +110,6 @@ class Results(msgspec.Struct):
     start: Start | None = None
     stalls: list[Stall] = []
     work_ns: dict[str, float] = {}
-    numbers_us: dict[Task, float] = {}
-    """CPU time that the numbers of vectors take by themselves, by the request for them."""
     instructions: list[Counted] = []
     fleet: list[FirstToken] = []
     skipped: list[str] = []

@@ -15,7 +15,9 @@ from conformance.bench.yardsticks.serving import serve
 _HOP_BY_HOP = (b"host", b"transfer-encoding", b"connection", b"content-length")
 
 
-class _PassThrough:
+class PassThrough:
+    """Passes on what it is asked, and the answer piece by piece."""
+
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
         self._session: aiohttp.ClientSession | None = None
@@ -47,21 +49,26 @@ class _PassThrough:
         async with self._session.request(
             scope["method"], url, data=body or None, headers=headers
         ) as answer:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": answer.status,
-                    "headers": [
-                        (name.lower(), value)
-                        for name, value in answer.raw_headers
-                        if name.lower() not in _HOP_BY_HOP or name.lower() == b"content-length"
-                    ],
-                }
-            )
-            async for piece in answer.content.iter_any():
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self.give(answer, scope["path"], send)
+
+    async def give(self, answer: aiohttp.ClientResponse, path: str, send: Any) -> None:
+        """Send an answer to the client; `path` is that of the request."""
+        del path
+        await send(
+            {
+                "type": "http.response.start",
+                "status": answer.status,
+                "headers": [
+                    (name.lower(), value)
+                    for name, value in answer.raw_headers
+                    if name.lower() not in _HOP_BY_HOP or name.lower() == b"content-length"
+                ],
+            }
+        )
+        async for piece in answer.content.iter_any():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 if __name__ == "__main__":
-    serve("passthrough", _PassThrough)
+    serve("passthrough", PassThrough)

@@ -22,7 +22,6 @@ from conformance.bench import (
     fleet,
     floors,
     instructions,
-    numbers,
     report,
     servers,
     stalls,
@@ -37,6 +36,7 @@ from conformance.bench.results import Cost, Paced, Results, Size, Spread, Wave
 from conformance.bench.servers import Target
 from conformance.bench.stalls import Stall
 from conformance.bench.standin import Plan
+from conformance.bench.yardsticks import vectors
 from gateway.wire import float32
 
 
@@ -135,38 +135,52 @@ def test_a_disturbed_round_does_not_change_what_a_request_costs() -> None:
     assert cost.rounds == [50.0, 500.0, 52.0]
 
 
-def test_vectors_are_also_held_against_what_their_numbers_take() -> None:
-    """Without the libraries there is no such row."""
+def test_embeddings_are_also_held_against_bare_vectors() -> None:
+    """Without the libraries, or in instructions of anything else, there is no such row."""
     rows: list[tuple[str, Task, float]] = [
         ("olgate", "embed1", 600.0),
         (floors.PASSED, "embed1", 200.0),
+        (floors.VECTORS, "embed1", 300.0),
     ]
     results = Results(
         requests=[
             Cost(target=name, task=task, cpu_us=us, per_cpu_s=1.0, per_wall_s=1.0)
             for name, task, us in rows
         ],
-        numbers_us={"embed1": 100.0},
+        instructions=[
+            Counted("olgate", {"embed 1 text": 300.0, "/v1/models": 100.0}),
+            Counted(floors.VECTORS, {"embed 1 text": 250.0, "/v1/models": 50.0}),
+        ],
     )
 
-    assert [3.0, 2.0] == [each.ratio for each in floors.floors(results)]
-    results.numbers_us.clear()
+    assert [3.0, 2.0, 1.2] == [each.ratio for each in floors.floors(results)]
+    results.requests.pop()
+    results.instructions.pop()
     assert [3.0] == [each.ratio for each in floors.floors(results)]
 
 
-def test_numbers_of_vectors_are_written_as_ollama_writes_them() -> None:
-    """What is timed does the gateway's work: its texts are those of the same vectors."""
-    simdjson, numpy, orjson = (
-        pytest.importorskip(name, reason="the extra `vectors` is not installed")
-        for name in ("simdjson", "numpy", "orjson")
-    )
+@pytest.mark.skipif(bool(vectors.missing()), reason="the extra `vectors` is not installed")
+def test_bare_vectors_are_written_as_ollama_writes_them() -> None:
+    """The yardstick does the gateway's work: its numbers are those of the same vectors."""
     answer = wire.embeddings(3)
-    vectors = [json.dumps(item["embedding"]).encode() for item in json.loads(answer)["data"]]
+    lists = [json.dumps(item["embedding"]).encode() for item in json.loads(answer)["data"]]
+    yardstick = vectors.Vectors("http://127.0.0.1:9")
 
-    texts = numbers.rewritten(simdjson.Parser().parse(answer), numpy, orjson)
+    for _ in range(2):
+        given = json.loads(yardstick.rewritten(answer))
+        assert [*map(json.loads, float32.read(lists).texts())] == given["embeddings"]
 
-    assert [*map(json.loads, float32.read(vectors).texts())] == [*map(json.loads, texts)]
-    assert {*numbers.COUNTS} == {*numbers.least_us()}
+
+@pytest.mark.skipif(bool(vectors.missing()), reason="the extra `vectors` is not installed")
+def test_bare_vectors_answer_what_is_measured(standin: Target) -> None:
+    """Both kinds of embeddings, and the list that every server answers."""
+    arguments = servers.yardstick_arguments("vectors", standin.url)
+    with servers.started("bare vectors", "vectors", *arguments) as target:
+        bench = Bench(standin, [standin, target], Size(short_rounds=1, request_cycles=3), print)
+        for task in ("embed1", "embed256", "models"):
+            got, cpu_ns = bench._drive(target, task, workers=1, cycles=2)
+            assert ([], 2) == (got.problems, got.requests)
+            assert cpu_ns
 
 
 def test_every_kind_of_large_body_is_answered_and_others_are_watched(standin: Target) -> None:

@@ -17,7 +17,7 @@ OWN = "olgate"
 PASSED = "bare pass-through"
 HANDLER = "bare handler"
 VECTORS = "bare vectors"
-_OF_HANDLER = frozenset({"tags", "show", "/api/tags"})
+_OF_HANDLER = frozenset({"tags", "show", "/api/tags", "/api/show"})
 """Requests that the gateway answers by itself, by their names among times and instructions."""
 _OF_VECTORS = frozenset({"embed 1 text", "embed 256 texts"})
 """What else bare vectors answer is passed on."""

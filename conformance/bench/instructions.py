@@ -62,6 +62,7 @@ class Row(NamedTuple):
 ROWS = {
     "/api/tags": Row("tags", 0, 40),
     "/v1/models": Row("models", 0, 40),
+    "/api/show": Row("show", 0, 40),
     ONE: Row("stream", 1, 20, tries=5),
     MANY: Row("stream", _MANY_TOKENS, 4),
     "one-shot chat of 200 tokens": Row("chat", 200, 2),

@@ -9,9 +9,7 @@ import msgspec
 import pytest_asyncio
 
 import gateway
-from conformance.runner.runner import make_gateway
-from conformance.standin import StandIn
-from conformance.standin.options import Options
+from conformance.tests.gateway.fleet.fleets import open_fleet
 from conformance.tests.gateway.keyed import check_lists, open_keyed
 from conformance.tests.gateway.support import (
     COLD,
@@ -123,24 +121,21 @@ async def test_a_key_sees_its_own_models_only() -> None:
 
 async def test_hosts_are_seen_when_they_change() -> None:
     """With several hosts, what a host lists anew stands in the next list of all."""
-    async with StandIn(Options()) as one, StandIn(Options()) as other:
-        hosts = {"one": {"url": one.url}, "other": {"url": other.url}}
-        app = make_gateway(one.url, {**caching(), "hosts": hosts})
-        async with serve(app) as url, speak_to(url) as client:
+    async with open_fleet({}, {}, settings=caching()) as fleet:
 
-            async def listed() -> bytes:
-                answers = [await client.get("/api/tags") for _ in range(3)]
-                assert 1 == len({each.content for each in answers})
-                assert 200 == answers[0].status_code
-                return answers[0].content
+        async def listed() -> bytes:
+            answers = [await fleet.client.get("/api/tags") for _ in range(3)]
+            assert 1 == len({each.content for each in answers})
+            assert 200 == answers[0].status_code
+            return answers[0].content
 
-            before = await listed()
-            copied = await client.post("/api/copy", json={"source": LOADED, "destination": "new"})
-            assert 200 == copied.status_code
-            assert b'"new:latest"' in await listed()
-            gone = await client.request("DELETE", "/api/delete", json={"model": "new"})
-            assert 200 == gone.status_code
-            assert before == await listed()
+        before = await listed()
+        copied = await fleet.post("/api/copy", {"source": LOADED, "destination": "new"})
+        assert 200 == copied.status_code
+        assert b'"new:latest"' in await listed()
+        gone = await fleet.client.request("DELETE", "/api/delete", json={"model": "new"})
+        assert 200 == gone.status_code
+        assert before == await listed()
 
 
 async def test_a_reload_is_seen_at_once(own: Pair) -> None:

@@ -18,9 +18,7 @@ import pytest
 import pytest_asyncio
 
 import gateway
-from conformance.runner.runner import make_gateway
-from conformance.standin import StandIn
-from conformance.standin.options import Options
+from conformance.tests.gateway.fleet.fleets import open_fleet
 from conformance.tests.gateway.keyed import open_keyed
 from conformance.tests.gateway.support import (
     COLD,
@@ -31,8 +29,6 @@ from conformance.tests.gateway.support import (
     caching,
     lines_of,
     open_pair,
-    serve,
-    speak_to,
     written,
 )
 from gateway.app import Process
@@ -271,16 +267,13 @@ async def test_a_list_that_is_not_believed_keeps_nothing(pair: Pair) -> None:
 
 async def test_of_several_hosts_the_plan_chooses() -> None:
     """Each of them has a list of its own."""
-    async with StandIn(Options()) as one, StandIn(Options()) as other:
-        hosts = {"one": {"url": one.url}, "other": {"url": other.url}}
-        app = make_gateway(one.url, {**caching(), "hosts": hosts})
-        async with serve(app) as url, speak_to(url) as client:
-            for _ in range(3):
-                with plans_entered() as entered:
-                    answer = await client.post(SHOW, json=ASK)
-                assert 200 == answer.status_code
-                assert entered
-                assert answer.headers["x-olgate-host"] in hosts
+    async with open_fleet({}, {}, settings=caching()) as fleet:
+        for _ in range(3):
+            with plans_entered() as entered:
+                answer = await fleet.post(SHOW, ASK)
+            assert 200 == answer.status_code
+            assert entered
+            assert answer.headers["x-olgate-host"] in fleet.standins
 
 
 def test_a_shelf_is_bounded() -> None:

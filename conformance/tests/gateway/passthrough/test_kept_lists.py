@@ -6,9 +6,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from conformance.runner.runner import make_gateway
-from conformance.standin import StandIn
-from conformance.standin.options import Options
+from conformance.tests.gateway.fleet.fleets import open_fleet
 from conformance.tests.gateway.keyed import check_lists, open_keyed
 from conformance.tests.gateway.support import (
     COLD,
@@ -18,8 +16,6 @@ from conformance.tests.gateway.support import (
     Pair,
     caching,
     open_pair,
-    serve,
-    speak_to,
 )
 from gateway.app import Process
 from gateway.engine.kept import KeptAnswer
@@ -128,14 +124,11 @@ async def test_ollamas_names_are_kept_too() -> None:
 
 async def test_several_hosts_are_asked() -> None:
     """Their lists come at different times: what one is late with stands in a later list."""
-    async with StandIn(Options()) as one, StandIn(Options()) as other:
-        hosts = {"one": {"url": one.url}, "other": {"url": other.url}}
-        app = make_gateway(one.url, {**caching(), "hosts": hosts})
-        async with serve(app) as url, speak_to(url) as client:
-            for _ in range(2):
-                assert 200 == (await client.get(MODELS)).status_code
-        for each in (one, other):
-            assert 2 == len([seen for seen in each.seen if seen.path == MODELS])
+    async with open_fleet({}, {}, settings=caching()) as fleet:
+        for _ in range(2):
+            await fleet.get(MODELS)
+        for name in fleet.standins:
+            assert 2 == len(fleet.asked(name, MODELS))
 
 
 async def test_other_settings_forget_what_is_kept(own: Pair) -> None:

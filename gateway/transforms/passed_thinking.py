@@ -188,8 +188,10 @@ class OpenedThinking:
             return [self._whole(chunk, choices, choice, said, text)]
         self._last = chunk
         reason = bytes(choice.get("finish_reason", b"null"))
+        # A host may write "" in each chunk (docs/facts/lmstudio.md#finish-reason).
+        is_finished = reason not in _NOTHING
         thought, content = self._separate(text)
-        if reason != b"null" and not self._is_over:
+        if is_finished and not self._is_over:
             thought, content = self._finish(thought, is_stop=reason == b'"stop"')
         if not (text or thought or content):
             return [chunk]

@@ -112,7 +112,7 @@ def unsaid_content(
     """
     Return the content that still waits for a finish reason when the answer has ended; "" for none.
 
-    Some hosts write "" as the reason, in the last chunk or in each
+    A host may write "" as the reason, in the last chunk or in each
     (docs/facts/lmstudio.md#finish-reason). It may be the end, but nothing is said because of it.
 
     >>> chunk = (UNSET, UNSET, "<th", "", "yes", "split", "field", UNSET, UNSET, True)

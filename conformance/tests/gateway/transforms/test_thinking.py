@@ -1,18 +1,21 @@
 """Thinking: what is refused, what is sent to LM Studio, what models are said to support."""
 
+import json
+
 import pytest
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.transforms import (
     asks_to_think,
     is_no_think_value,
+    opened_thinking,
     reasoning_effort,
     reasoning_options,
     think_level_problem,
     think_type_problem,
     thinking_support,
 )
-from gateway.types import lmstudio, ollama
+from gateway.types import internal, lmstudio, ollama
 
 CHOICE = '"high", "medium", "low", "max", true, or false'
 GRADED = ["off", "low", "medium", "xhigh", "on"]
@@ -181,3 +184,19 @@ def test_options_of_a_host() -> None:
     assert ["on"] == reasoning_options(
         lmstudio.V1Capabilities(reasoning=lmstudio.V1Reasoning(allowed_options=None))
     )
+
+
+@pytest.mark.parametrize("last", ["stop", ""])
+@pytest.mark.parametrize("reason", [None, ""])
+def test_an_empty_reason_in_each_chunk_does_not_end_thinking(reason: str | None, last: str) -> None:
+    """The closing tag does, also where it is cut, and nothing of the text is lost."""
+    thinking = opened_thinking(internal.Template(opens_thinking=True))
+    texts = ("Hm, ", "so.</thi", "nk>Yes", ".")
+    told: dict[str, str] = {}
+    for number, text in enumerate(texts, 1 - len(texts)):
+        choice = {"delta": {"content": text}, "finish_reason": reason if number else last}
+        for chunk in thinking.take({"choices": Raw(json.dumps([choice]).encode())}):
+            for name, said in json.loads(bytes(chunk["choices"]))[0]["delta"].items():
+                told[name] = told.get(name, "") + said
+    assert {"reasoning_content": "Hm, so.", "content": "Yes."} == told
+    assert [] == thinking.end()

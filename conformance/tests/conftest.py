@@ -16,7 +16,7 @@ from gateway.server.memory import tune_collector
 QUIET = ("gateway", "live", "mutants", "runner", "schemas", "suite")
 """Folders whose tests run whole gateways: making a line look nice takes as long as a request."""
 
-SPEAKING = ("test_edge.py", "test_journal.py", "test_process.py")
+SPEAKING = ("test_edge.py", "test_journal.py", "test_process.py", "test_unanswered.py")
 """Files of those folders whose tests read the lines that are written."""
 
 settings.register_profile("untimed", deadline=None)

@@ -9,18 +9,17 @@ one check of a whole head instead of two for each header, and a whole answer in 
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable, Collection
 from contextvars import copy_context
+from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
-
+from ..observability.journal import get_logger
 from ..wire.writing import NDJSON
 from .asgi import SERVER
 from .eager_start import start_now
+from .flow import READ_AHEAD_BYTES, Flow
 from .outlet import Outlet
 
 _Headers = Collection[tuple[bytes, bytes]]
@@ -46,6 +45,18 @@ _COPIED_BYTES: Final = 64 * 1024
 _OF_LINES: Final = (b"content-type", NDJSON)
 
 
+_STATUS_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii")
+    for status in HTTPStatus
+}
+_FAILED: Final = b"Internal Server Error"
+_OF_FAILED: Final = (
+    (b"content-type", b"text/plain; charset=utf-8"),
+    (b"content-length", b"%d" % len(_FAILED)),
+    (b"connection", b"close"),
+)
+
+
 class _Defaults:
     """The server's own headers as bytes; it makes a new list of them every second."""
 
@@ -53,11 +64,9 @@ class _Defaults:
     written: ClassVar[bytes] = b""
 
 
-class Cycle(Outlet, RequestResponseCycle):
+class Cycle(Outlet):
     """A request whose application runs in a task, or waits for that."""
 
-    logger = logging.getLogger("uvicorn.error")
-    access_log = False
     expected_content_length = 0
     _event: asyncio.Event | None = None
 
@@ -65,7 +74,7 @@ class Cycle(Outlet, RequestResponseCycle):
         self,
         scope: Any,
         transport: asyncio.Transport,
-        flow: FlowControl,
+        flow: Flow,
         defaults: list[tuple[bytes, bytes]],
         on_response: Callable[..., None],
         *,
@@ -87,7 +96,7 @@ class Cycle(Outlet, RequestResponseCycle):
         self.on_response = on_response
         self.waiting_for_100_continue = expects
         self.keep_alive = keep_alive
-        self.body: bytes | bytearray = body or b""  # type: ignore[assignment]  # mostly one piece
+        self.body: bytes | bytearray = body or b""
         self.more_body = body is None
         self._has_news = body is not None
         """Whether there is something that `receive` has not returned yet."""
@@ -117,12 +126,16 @@ class Cycle(Outlet, RequestResponseCycle):
         self._tasks.discard(task)
         try:
             task.result()
-        except BaseException as problem:
-            self.logger.error("Exception in ASGI application\n", exc_info=problem)
+        except asyncio.CancelledError:
+            self._give_up()
+        except BaseException:
+            log = get_logger()
+            log.exception("an application has failed (internal error)", path=self.scope["path"])
             self._give_up()
         else:
             if not (self.response_complete or self.disconnected):
-                self.logger.error("ASGI callable returned without completing response.")
+                log = get_logger()
+                log.error("an application has not answered", path=self.scope["path"])
                 self._give_up()
         # It holds the connection.
         self.on_response = _do_nothing
@@ -131,8 +144,12 @@ class Cycle(Outlet, RequestResponseCycle):
         """Answer that the server has failed, where that can be done, and close the connection."""
         is_lost = self.response_started or self.disconnected
         # It waits for a client that does not even read the answers before this one.
-        if is_lost or start_now(self.send_500_response()) is not None:
+        if is_lost or start_now(self._send_failure()) is not None:
             self.close()
+
+    async def _send_failure(self) -> None:
+        await self.send({"type": "http.response.start", "status": 500, "headers": _OF_FAILED})
+        await self.send({"type": "http.response.body", "body": _FAILED})
 
     # -- the request ------------------------------------------------------------------------------
 
@@ -147,7 +164,7 @@ class Cycle(Outlet, RequestResponseCycle):
             held += piece
         else:
             self.body = bytearray(held + piece)
-        if len(self.body) > HIGH_WATER_LIMIT:
+        if len(self.body) > READ_AHEAD_BYTES:
             self.flow.pause_reading()
         self._wake()
 
@@ -235,7 +252,7 @@ class Cycle(Outlet, RequestResponseCycle):
             return False
         self.response_started = True
         self.waiting_for_100_continue = False
-        parts: list[bytes | memoryview] = [STATUS_LINE[status], _written(self.default_headers)]
+        parts: list[bytes | memoryview] = [_status_line(status), _written(self.default_headers)]
         parts += [_lines.get(item) or _line_of(item) for item in headers]
         if not self.keep_alive:
             parts.append(_CLOSE)
@@ -297,7 +314,7 @@ class Cycle(Outlet, RequestResponseCycle):
         """Return the head of the answer. Raises RuntimeError for a header that can't be sent."""
         self.response_started = True
         self.waiting_for_100_continue = False
-        parts = [STATUS_LINE[status], _written(self.default_headers)]
+        parts = [_status_line(status), _written(self.default_headers)]
         is_closed = False
         for item in headers:
             line = _lines.get(item)
@@ -364,6 +381,11 @@ class Cycle(Outlet, RequestResponseCycle):
 
 def _do_nothing() -> None:
     """Take the place of what is called when an answer is complete."""
+
+
+def _status_line(status: int) -> bytes:
+    """Return the first line of an answer; a status that HTTP has no words for has none."""
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
 def _written(defaults: list[tuple[bytes, bytes]]) -> bytes:

@@ -16,8 +16,6 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from .of_servers import OfServers
-
 MOST_BYTES: Final = 2048
 """The longest head that is kept."""
 MOST_HEADS: Final = 256
@@ -245,7 +243,3 @@ def _may_keep(headers: Iterable[tuple[bytes, bytes]]) -> bool:
         name not in _NOT_KEPT or (name == b"connection" and value.lower() == _KEEPS_ALIVE)
         for name, value in headers
     )
-
-
-heads_of = OfServers(Heads).of
-"""Returns those of all connections of a server."""

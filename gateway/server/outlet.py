@@ -9,7 +9,7 @@ import socket
 import struct
 from typing import Final
 
-from uvicorn.protocols.http.flow_control import FlowControl
+from .flow import Flow
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
 _SIZES: Final = [b"%x\r\n" % size for size in range(512)]
@@ -31,7 +31,7 @@ class Outlet:
     """
 
     transport: asyncio.Transport
-    flow: FlowControl
+    flow: Flow
     response_complete: bool
     chunked_encoding: bool | None
     """Whether the body has no length; None if that is not known yet."""

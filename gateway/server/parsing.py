@@ -12,6 +12,8 @@ from urllib.parse import unquote
 
 import httptools
 
+from .heads import Head
+
 
 def split_url(url: bytes) -> tuple[str, bytes, bytes]:
     """
@@ -46,10 +48,10 @@ OFFER = frozenset({b"upgrade", b"http2-settings"})
 class Offered(Protocol):
     """The connection that a parser calls, with the head that it has read."""
 
-    parser: Parser
+    parser: Parser | None
     has_idle_offer: bool
     url: bytes
-    headers: list[tuple[bytes, bytes]]
+    headers: Head
 
 
 class Parser(httptools.HttpRequestParser):
@@ -72,6 +74,21 @@ class Parser(httptools.HttpRequestParser):
     def get_method(self) -> bytes:
         """Return the method as the client wrote it."""
         return self.own_method or super().get_method()
+
+    def is_http(self, data: bytes) -> bool:
+        """
+        Parse bytes, and return whether they are HTTP.
+
+        What follows an offer that is taken up is another protocol, which nothing here speaks, and
+        no request.
+        """
+        try:
+            self.feed_data(data)
+        except httptools.HttpParserError:
+            return False
+        except httptools.HttpParserUpgrade:
+            pass
+        return True
 
     def feed_data(self, data: bytes | bytearray | memoryview | array[int]) -> None:
         """Parse bytes; if an offer of HTTP/2 ends the head, continue after it with a new parser."""

@@ -11,7 +11,6 @@ line. The second signal cancels them at once. The exit code is 0 in both cases.
 
 import asyncio
 import contextlib
-import logging
 import socket
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
@@ -147,7 +146,6 @@ class _Server(uvicorn.Server):
 
     async def run_on(self, listeners: list[socket.socket]) -> int:
         """Serve on the sockets of `bind_all` until the shutdown, and return the exit code."""
-        logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
         serving = asyncio.ensure_future(self.serve(listeners))
         leaving = asyncio.ensure_future(self._second_signal.wait())
         await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -277,20 +275,6 @@ class _Server(uvicorn.Server):
             self._on_signal()
         else:
             self._reload()
-
-
-def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    """
-    Drop uvicorn's messages about cut and broken requests and about upgrades: the gateway answers
-    these, and writes the line of each request itself.
-    """
-    if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
-        return False
-    text = record.getMessage()
-    return not any(each in text for each in _HANDLED)
-
-
-_HANDLED = ("upgrade request", "WebSocket library", "Invalid HTTP request")
 
 
 def _noter_of(app: "ASGIApp") -> Noter | None:

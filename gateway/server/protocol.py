@@ -1,32 +1,25 @@
 """
-The HTTP protocol of a client's connection: uvicorn's httptools protocol with additions.
+HTTP/1 on a client's connection: bytes become requests, in the order in which they came.
 
 It limits the head of a request and the time that head and body may take, ignores an offer of
-HTTP/2, and sends an answer in as few writes as possible. An ASGI application cannot do these things
-itself.
+HTTP/2, and refuses what is no request. An ASGI application cannot do these things itself.
 """
 
 import asyncio
-import contextlib
-import socket
 from collections import deque
 from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from ..settings.schema import LimitSettings, PortSettings
 from ..wire.writing import JSON
-from .asgi import PORT, Scope
+from .asgi import Scope
+from .connection import ClientConnection
 from .cycle import Cycle
 from .dialects import error_body, is_mounted
-from .heads import Head, Known, heads_of
-from .idle import IdleTime
+from .heads import Head, Known
 from .parsing import METHOD, METHODS, SHORT_URL, STAND_IN, Parser, known_url, split_url
 from .refusals import Noter, Refusals, refusal_bytes
-from .stalled import WatchedFlow
-from .waves import waves_of
 
 SLOWEST_BYTES = 1024
 """Bytes of a body that must arrive in each period of `limits.body_s`."""
@@ -44,26 +37,27 @@ LINGER_S = 0.5
 """Seconds for a refused client to read the reason, before its unread bytes reset the connection."""
 
 
-# Large because uvicorn and the parser call each of its callbacks by name.
-class ClientHttp(HttpToolsProtocol):
+# Large because the loop, the parser and uvicorn call each of its callbacks by name.
+class ClientHttp(ClientConnection):
     """One connection of a client."""
 
-    limits: ClassVar[LimitSettings] = LimitSettings()
     refusals: ClassVar[Refusals] = Refusals()
-    port: ClassVar[PortSettings | None] = None
-    """The further port that the connection is of; None for the main one."""
-    cycle: Cycle
-    parser: Parser
-    scope: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Accept the arguments that uvicorn gives its protocols."""
         super().__init__(*args, **kwargs)
-        self.parser = Parser(self)
+        self.cycle: Cycle | None = None
+        """The last request that was read, perhaps not to its end."""
+        self.parser: Parser | None = None
+        """Made for the first head that is not known."""
+        self.scope: Any = None
+        self.headers = Head()
         self.url = b""
         self.has_idle_offer = False
+        self._expects_word = False
+        """Whether the client waits for the word to send its body."""
         self._is_in_head = True
-        self._last_scope = self.scope
+        self._last_scope: Any = None
         """The last request's; the next one has its own from its first byte, maybe amid a read."""
         self._head_bytes = 0
         """Bytes of the head; in a body, bytes since the last one of its content (trailers)."""
@@ -72,10 +66,8 @@ class ClientHttp(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._unanswered: deque[Cycle] = deque()
         """The request that runs and the ones queued for after it; answered ones leave it late."""
-        self._waves = waves_of(self.server_state)
-        self._heads = heads_of(self.server_state)
-        self._blank: dict[str, Any] = {}
-        """The scope of every request of the connection, before its head is read."""
+        self._queued: deque[Cycle] = deque()
+        """The ones that are queued, the next one last."""
         self._refusal = b""
         self._body_left = 0
         """Bytes that are still to come of a body whose head was not parsed, and so it is not."""
@@ -92,43 +84,22 @@ class ClientHttp(HttpToolsProtocol):
         own = {"limits": limits, "refusals": Refusals(noter), "port": port}
         return type(cls.__name__, (cls,), own)
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base
         """Start to wait for the first request."""
         super().connection_made(transport)
-        self.flow = WatchedFlow(transport, self.loop, self.limits.write_s)
-        self._blank = {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": "1.1",
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "root_path": self.root_path,
-            # What each request has is named here, too: a copy of a whole dictionary is cheap.
-            **dict.fromkeys(("method", "path", "raw_path", "query_string")),
-            **dict.fromkeys(("headers", "state", "extensions")),
-        }
-        if self.port is not None:
-            self._blank[PORT] = self.port
-        _send_at_once(transport)
-        self._idle = IdleTime(self.loop, self.timeout_keep_alive, transport.close)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the time limits, and tell every request that its client has left."""
         self._stop_timer()
-        self.pipeline.clear()
+        self._queued.clear()
         for cycle in self._unanswered:
             if not cycle.response_complete:
                 cycle.leave()
-        self.connections.discard(self)
-        self.flow.resume_writing()
-        if exc is None:
-            self.transport.close()
-        self._idle.stop()
-        self.parser = None  # type: ignore[assignment]  # it and this hold each other
+        super().connection_lost(exc)
+        self.parser = None  # it and this hold each other
 
-    def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn never keeps it open
+    def eof_received(self) -> bool | None:
         """
         Close the connection, after an answer that is about to be written.
 
@@ -146,7 +117,10 @@ class ClientHttp(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Close the connection, at once or after the answers to what was asked already."""
         self._flush_answers()
-        super().shutdown()
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
 
     def data_received(self, data: bytes) -> None:
         """Parse bytes, of which those of heads and trailers are limited."""
@@ -158,9 +132,11 @@ class ClientHttp(HttpToolsProtocol):
         is_first = self._is_in_head and self.scope is self._last_scope
         method = b""
         if is_first:
-            if (known := self._heads.find(data)) is not None:
+            if (known := self.shared.heads.find(data)) is not None:
                 self._begin_known(*known)
                 return
+            if self.parser is None:
+                self.parser = Parser(self)
             # Go takes any token for a method; httptools a list of some.
             found = METHOD.match(data)
             method = found[1] if found and found[1] not in METHODS else b""
@@ -171,7 +147,7 @@ class ClientHttp(HttpToolsProtocol):
             self._body_bytes += len(data)
         if self._head_bytes + len(data) <= self.limits.header_bytes:
             self._head_bytes += len(data)
-            super().data_received(data)
+            self._parse(data)
         else:
             self._receive_in_parts(data)
         # Most requests arrive in one read, so there is no time to limit.
@@ -179,7 +155,7 @@ class ClientHttp(HttpToolsProtocol):
             return
         if is_first and self._is_in_head and self.scope is self._last_scope:
             if not method and self.cycle is not None and self.cycle.keep_alive:
-                self._heads.keep(data, self.scope, self.url)
+                self.shared.heads.keep(data, self.scope, self.url)
         elif not self._is_in_head and self._timer is None:
             self._await_body()
         elif is_first and self._is_in_head and self.scope is not self._last_scope:
@@ -196,17 +172,29 @@ class ClientHttp(HttpToolsProtocol):
             part = data[start : start + room]
             start += room
             self._head_bytes += len(part)
-            super().data_received(part)
+            self._parse(part)
+
+    def _parse(self, data: bytes) -> None:
+        """Parse bytes, and refuse those that are not HTTP."""
+        assert self.parser is not None, "it is made for the first byte of the first request"
+        self.idle.end()
+        if not self.parser.is_http(data):
+            kind = b"text/plain; charset=utf-8"
+            self._refuse(HTTPStatus.BAD_REQUEST, kind, b"Invalid HTTP request received.")
 
     def on_message_begin(self) -> None:
         """Begin the scope of a request."""
         self.url = b""
-        self.expect_100_continue = False
+        self._expects_word = False
         self.headers = Head()
         self.scope = self._new_scope(self.headers)
 
+    def on_url(self, part: bytes) -> None:
+        """Read a part of the target."""
+        self.url += part
+
     def _new_scope(self, head: Head) -> dict[str, Any]:
-        scope = self._blank.copy()
+        scope = self.blank.copy()
         scope["headers"] = head
         scope["state"] = self.app_state.copy()
         return scope
@@ -219,7 +207,7 @@ class ClientHttp(HttpToolsProtocol):
         elif self._is_in_head:
             name = name.lower()
             if name == b"expect" and value.lower() == b"100-continue":
-                self.expect_100_continue = True
+                self._expects_word = True
             headers.append((name, value))
         else:
             self._trailers += 1
@@ -229,6 +217,7 @@ class ClientHttp(HttpToolsProtocol):
         if self._refusal:
             return
         parser = self.parser
+        assert parser is not None, "it calls this"
         self.has_idle_offer = False
         if parser.should_upgrade():
             upgrade = next((value for name, value in self.headers if name == b"upgrade"), b"")
@@ -252,14 +241,14 @@ class ClientHttp(HttpToolsProtocol):
             known_url(url) if is_kept else split_url(url)
         )
         self._take_request(
-            expects=self.expect_100_continue,
+            expects=self._expects_word,
             keep_alive=version != "1.0" and parser.should_keep_alive(),
         )
 
     def _begin_known(self, known: Known, head: Head, body: bytes) -> None:
         """Begin a request with a head that was read before, and with what is there of its body."""
         self._stop_timer()
-        self._idle.end()
+        self.idle.end()
         self.has_idle_offer = False
         self.headers = head
         self.url = known.url
@@ -275,9 +264,9 @@ class ClientHttp(HttpToolsProtocol):
             self._take_request(expects=False, keep_alive=True, body=body)
             return
         self._is_in_head = False
-        self._take_request(expects=False, keep_alive=True)
+        cycle = self._take_request(expects=False, keep_alive=True)
         if body:
-            self.cycle.take_body(body)
+            cycle.take_body(body)
         self._await_body()
 
     def _take_rest(self, data: bytes) -> None:
@@ -285,13 +274,13 @@ class ClientHttp(HttpToolsProtocol):
         self._body_bytes += len(data)
         piece, rest = data[: self._body_left], data[self._body_left :]
         self._body_left -= len(piece)
-        self.cycle.take_body(piece)
+        self._reading.take_body(piece)
         if not self._body_left:
             self.on_message_complete()
         if rest:
             self.data_received(rest)
 
-    def _take_request(self, *, expects: bool, keep_alive: bool, body: bytes | None = None) -> None:
+    def _take_request(self, *, expects: bool, keep_alive: bool, body: bytes | None = None) -> Cycle:
         """Start the request of the scope, or queue it; `body` is its whole body if it is there."""
         scope = self.scope
         last = self.cycle
@@ -313,29 +302,30 @@ class ClientHttp(HttpToolsProtocol):
             # A body that is there is whole, and hardly any answer to one is kept.
             judged = scope["headers"].judged if body else None
             is_now = body == b"" or (judged is not None and judged.kept is not None)
-            start = self._answer_now if is_now else self._start_asgi_task
-            self._waves.begin(partial(start, cycle, self.app), self.loop)
-            return
-        self.pipeline.appendleft((cycle, self.app))
-        if len(self.pipeline) > QUEUED_REQUESTS:
+            start = self._answer_now if is_now else self._start_task
+            self.shared.waves.begin(partial(start, cycle), self.loop)
+            return cycle
+        self._queued.appendleft(cycle)
+        if len(self._queued) > QUEUED_REQUESTS:
             # Otherwise reading goes on, so that a client that leaves is seen.
             self.flow.pause_reading()
+        return cycle
 
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+    def _start_task(self, cycle: Cycle) -> None:
         """Start a request's application."""
-        cycle.run(app, self.loop, self.tasks)
+        cycle.run(self.app, self.loop, self.server_state.tasks)
 
-    def _answer_now(self, cycle: Cycle, app: Any) -> None:
+    def _answer_now(self, cycle: Cycle) -> None:
         """Have a request that is whole answered in this step, or start a task for it."""
-        answer_now = getattr(app, "answer_now", None)
+        answer_now = getattr(self.app, "answer_now", None)
         if answer_now is None or not answer_now(cycle.scope, cycle.answer, cycle.body):
-            self._start_asgi_task(cycle, app)
+            self._start_task(cycle)
 
     def on_body(self, body: bytes) -> None:
         """Read a part of the body."""
         self._head_bytes = 0
         if not self._refusal:
-            self.cycle.take_body(body)
+            self._reading.take_body(body)
 
     def on_message_complete(self) -> None:
         """End the request, and count anew for the next one on this connection."""
@@ -344,7 +334,13 @@ class ClientHttp(HttpToolsProtocol):
             self._is_in_head = True
             self._last_scope = self.scope
             self._head_bytes = self._trailers = 0
-            self.cycle.end_body()
+            self._reading.end_body()
+
+    @property
+    def _reading(self) -> Cycle:
+        """The request whose body is being read."""
+        assert self.cycle is not None, "a body follows a head"
+        return self.cycle
 
     def on_response_complete(self) -> None:
         """Start the request that is next, or wait for one."""
@@ -352,18 +348,10 @@ class ClientHttp(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+        if self._queued:
+            self._start_task(self._queued.pop())
             return
-        self._idle.begin()
-
-    def _unset_keepalive_if_required(self) -> None:
-        """Note that the client has sent something: uvicorn calls this for every read."""
-        self._idle.end()
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse bytes that are not HTTP."""
-        self._refuse(HTTPStatus.BAD_REQUEST, b"text/plain; charset=utf-8", msg.encode("ascii"))
+        self.idle.begin()
 
     def _await_head(self) -> None:
         """Start the timer for a head, at the connection's start and at the head's first byte."""
@@ -433,16 +421,17 @@ class ClientHttp(HttpToolsProtocol):
         # Set at once: what was read in the same piece goes on to be parsed.
         self._refusal = refusal_bytes(status, kind, text, b"")
         if self._is_in_head:
+            parser = self.parser
             known: Scope = {
                 # The parser has some method before it has read one.
-                "method": self.parser.get_method().decode("ascii") if self.url else "-",
+                "method": parser.get_method().decode("ascii") if parser and self.url else "-",
                 "path": self._path.partition("?")[0] or "-",
                 "headers": self.headers,
                 "client": self.client,
             }
             identifier = self.refusals.note(known, status, waited_s)
         else:
-            refused = self.cycle
+            refused = self._reading
             if refused.response_complete:
                 self.transport.close()
                 return
@@ -450,8 +439,8 @@ class ClientHttp(HttpToolsProtocol):
                 self.transport.abort()
                 return
             scope = cast("Scope", refused.scope)
-            if self.pipeline:
-                self.pipeline.popleft()
+            if self._queued:
+                self._queued.popleft()
                 identifier = self.refusals.note(scope, status, waited_s)
             else:
                 identifier = self.refusals.have_noted(scope, status)
@@ -476,18 +465,6 @@ class ClientHttp(HttpToolsProtocol):
     def _flush_answers(self) -> None:
         for cycle in self._unanswered:
             cycle.flush()
-
-
-def _send_at_once(transport: asyncio.Transport) -> None:
-    """
-    Disable Nagle's delay, which holds back each token until the client has acknowledged the last.
-
-    asyncio does that for sockets that name TCP. Those that its loop accepts on Windows do not.
-    """
-    connection = transport.get_extra_info("socket")
-    if connection is not None:
-        with contextlib.suppress(OSError):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _close_after(steps: int, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from uvicorn.protocols.http.flow_control import FlowControl
-
 from ..observability.journal import get_logger
 
 
@@ -62,28 +60,6 @@ class Stalled:
         self._was_same = left >= self._left
         self._left = left
         self._timer = self._loop.call_later(self._limit_s / 2, self._look)
-
-
-class WatchedFlow(FlowControl):
-    """Says when a client reads too slowly, and ends the connection of one that does not read."""
-
-    def __init__(
-        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, limit_s: float
-    ) -> None:
-        """Watch the client of `transport`, which has `limit_s` seconds; 0 is no limit."""
-        super().__init__(transport)
-        self._watched = transport
-        self._stalled = Stalled(loop, limit_s)
-
-    def pause_writing(self) -> None:
-        """Have nothing more written until the client has read."""
-        super().pause_writing()
-        self._stalled.begin(self._watched)
-
-    def resume_writing(self) -> None:
-        """Have more written, or end with the connection."""
-        super().resume_writing()
-        self._stalled.end()
 
 
 def _unread(transport: asyncio.Transport) -> int:

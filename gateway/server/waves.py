@@ -13,8 +13,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from .of_servers import OfServers
-
 AT_ONCE: Final = 4
 """Requests that are begun in one turn; to begin one takes some tenths of a millisecond."""
 
@@ -58,7 +56,3 @@ class Waves:
                 raise
         if waiting:
             loop.call_soon(self._go_on, loop)
-
-
-waves_of = OfServers(Waves).of
-"""Returns those of all connections of a server."""

@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from uvicorn.protocols.http.flow_control import FlowControl
-
 from conformance.bench import wire
 from conformance.bench.wire import MODEL
 from conformance.bench.work import described
@@ -23,6 +21,7 @@ from gateway.runtime.context import RequestContext
 from gateway.runtime.outcome import StreamCall
 from gateway.server.asgi import AsgiClient, Scope
 from gateway.server.cycle import Cycle
+from gateway.server.flow import Flow
 from gateway.settings.schema import Settings
 from gateway.types import ollama, openai
 from gateway.upstream.answers import open_events
@@ -59,7 +58,7 @@ async def count_way(sent: list[bytes], count: Callable[[Callable[[], object]], i
 
     client_wire = Wire(sent)
     scope: Scope = {"http_version": "1.1", "method": "POST"}
-    flow = FlowControl(client_wire)
+    flow = Flow(client_wire, asyncio.get_running_loop(), 0)
     cycle = Cycle(scope, client_wire, flow, [], lambda: None, expects=False, keep_alive=True)
     context = RequestContext(Settings(), "bench")
     context.model = described()

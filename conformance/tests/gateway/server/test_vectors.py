@@ -114,7 +114,7 @@ def passes(vector: Vector, answers: list[tuple[int, bytes]]) -> bool:
     )
 
 
-async def passed(protocol: type[HttpToolsProtocol], vectors: list[Vector]) -> set[str]:
+async def passed(protocol: type[HttpToolsProtocol | ClientHttp], vectors: list[Vector]) -> set[str]:
     """Return the names of the vectors that a server passes."""
     config = uvicorn.Config(
         echo, http=protocol, lifespan="off", ws="none", log_config=None, access_log=False

@@ -16,7 +16,7 @@ from types import FrameType
 import pytest
 
 from conformance.bench import wire
-from conformance.bench.work import works
+from conformance.bench.work import Work, works
 from gateway.upstream.sse import SseDecoder
 
 ROUNDS = 50
@@ -77,14 +77,20 @@ def test_a_chunk_makes_no_garbage_for_the_collector() -> None:
     """Tokens are freed by counting references, so the collector has nothing to do for them."""
     for work in works().values():
         work()
-        gc.collect()
-        gc.disable()
-        try:
-            for _ in range(ROUNDS):
-                work()
-            assert 0 == gc.collect()
-        finally:
-            gc.enable()
+        # Servers of other tests may leave some meanwhile, in threads of their own.
+        assert 0 == min(garbage_of(work) for _ in range(5))
+
+
+def garbage_of(work: Work) -> int:
+    """Return how many objects the collector finds after some calls."""
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(ROUNDS):
+            work()
+        return gc.collect()
+    finally:
+        gc.enable()
 
 
 def test_events_of_one_read_are_cut_in_one_go() -> None:

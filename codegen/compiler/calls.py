@@ -17,6 +17,7 @@ from codegen.compiler.runtime import ANY, FETCH_CALL, PATH_VALUE, STR, STREAM_CA
 from codegen.compiler.streams import Streams
 from codegen.compiler.tree import (
     NONE,
+    Assign,
     Attribute,
     Await,
     Call,
@@ -26,6 +27,7 @@ from codegen.compiler.tree import (
     Literal,
     Name,
     Return,
+    Statement,
     Subscript,
     Text,
 )
@@ -33,6 +35,9 @@ from codegen.descriptions.problem import Position
 from codegen.descriptions.spec import JSON, SSE, Operation
 from codegen.descriptions.types import Type, arms
 from codegen.rules.model import Alternative, Block, CallRule
+
+_MOST_KEYWORDS = 15
+"""The most keywords of a call that Python passes without a dictionary."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +212,7 @@ class Calls:
         scope = builder.request_scope(source)
         expressions = Expressions.at(self._context, scope, body)
         code = expressions.build(target, block.fields, block.names, call.position)
-        body.lines.append(Return(code))
+        body.lines += _returned(code, body)
         builder.check_target(target, block)
         usage = Usage(source, block.source_position)
         usage.note(scope, "", "$request")
@@ -323,6 +328,24 @@ class Calls:
                 ),
             )
         )
+
+
+def _returned(made: Expression, body: Body) -> tuple[Statement, ...]:
+    """
+    Return what returns an object.
+
+    Of many members the last ones are set one by one: Python passes more than it holds in its stack
+    in a dictionary, which it makes for the call.
+    """
+    if not isinstance(made, Call) or len(made.keywords) <= _MOST_KEYWORDS:
+        return (Return(made),)
+    name = Name(body.fresh("made"))
+    first, rest = made.keywords[:_MOST_KEYWORDS], made.keywords[_MOST_KEYWORDS:]
+    return (
+        Assign((name,), Call(made.function, made.arguments, first)),
+        *(Assign((Attribute(name, member),), value) for member, value in rest),
+        Return(name),
+    )
 
 
 def _origin(kind: str, call: CallRule, block: Block) -> Origin:

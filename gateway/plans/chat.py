@@ -143,7 +143,7 @@ def chat_request(
                 is_late=True,
             )
     think = request.think
-    return openai.ChatCompletionRequest(
+    made = openai.ChatCompletionRequest(
         model=context.model.request_key,
         messages=value if value is not UNSET else [],
         tools=[shared.tool(item) for item in tools] if tools else UNSET,
@@ -163,16 +163,17 @@ def chat_request(
         max_tokens=transforms.positive_or_absent(num_predict)
         if num_predict is not UNSET and num_predict is not None
         else UNSET,
-        logprobs=UNSET if logprobs is None else logprobs,
-        top_logprobs=UNSET if value_2 is None else value_2,
-        response_format=response_format_value,
-        reasoning_effort=transforms.reasoning_effort(
-            think,
-            context.model.reasoning_options,
-            context.model.reasoning_default,
-            context.model.architecture,
-        ),
     )
+    made.logprobs = UNSET if logprobs is None else logprobs
+    made.top_logprobs = UNSET if value_2 is None else value_2
+    made.response_format = response_format_value
+    made.reasoning_effort = transforms.reasoning_effort(
+        think,
+        context.model.reasoning_options,
+        context.model.reasoning_default,
+        context.model.architecture,
+    )
+    return made
 
 
 def wants_stream(request: ollama.ChatRequest) -> bool:

@@ -197,7 +197,7 @@ def templated_request(
                 is_late=True,
             )
     think = request.think
-    return openai.ChatCompletionRequest(
+    made = openai.ChatCompletionRequest(
         model=context.model.request_key,
         messages=[shared.message(item) for item in items],
         stream=context.asks_for_stream,
@@ -217,15 +217,16 @@ def templated_request(
         if num_predict is not UNSET and num_predict is not None
         else UNSET,
         logprobs=UNSET if logprobs is None else logprobs,
-        top_logprobs=UNSET if value is None else value,
-        response_format=response_format_value,
-        reasoning_effort=transforms.reasoning_effort(
-            think,
-            context.model.reasoning_options,
-            context.model.reasoning_default,
-            context.model.architecture,
-        ),
     )
+    made.top_logprobs = UNSET if value is None else value
+    made.response_format = response_format_value
+    made.reasoning_effort = transforms.reasoning_effort(
+        think,
+        context.model.reasoning_options,
+        context.model.reasoning_default,
+        context.model.architecture,
+    )
+    return made
 
 
 def wants_stream(request: ollama.GenerateRequest) -> bool:

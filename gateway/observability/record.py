@@ -273,7 +273,7 @@ class Record:
         has LM Studio's own counts. A count that is missing there, or below 1, was estimated.
         """
         counted: list[int | None] = []
-        estimated: list[str] = []
+        estimated: tuple[str, ...] = ()
         for side, ours, theirs in names:
             count, stated = getattr(answer, ours, UNSET), getattr(reported, theirs, UNSET)
             if not isinstance(count, _NUMBER):
@@ -281,9 +281,9 @@ class Record:
                 continue
             counted.append(int(count))
             if not isinstance(stated, _NUMBER) or stated < 1:
-                estimated.append(side)
+                estimated += (side,)
         self.tokens_in, self.tokens_out = counted
-        self.estimated = tuple(estimated)
+        self.estimated = estimated
 
     def note_usage(self, ends: bytes) -> None:
         """Read LM Studio's counts from the first and last bytes of a passed-through answer."""

@@ -109,8 +109,8 @@ def _fields(steps: list[tuple[str, _Inspector]]) -> _Inspector:
         # Most fields of most requests are absent.
         if held == nothing:
             return True
-        for each, look in zip(held, looks, strict=True):
-            if each is not UNSET and each is not None and not look(each):
+        for at, each in enumerate(held):
+            if each is not UNSET and each is not None and not looks[at](each):
                 return False
         return True
 

@@ -105,7 +105,7 @@ class Readiness:
 
         Raises UpstreamFailure when a load fails, and Refusal when too many requests wait already.
         """
-        if self._is_ready(request):
+        if self.is_ready(request):
             request.is_running = True
             return False
         until = time.monotonic() + self.load_timeout_s
@@ -184,7 +184,7 @@ class Readiness:
                 return "another gateway used it all the time"
         return None
 
-    def _is_ready(self, request: ModelRequest) -> bool:
+    def is_ready(self, request: ModelRequest) -> bool:
         """
         Return whether a request needs nothing but to run: no change, no context, no other gateway.
 

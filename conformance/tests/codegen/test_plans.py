@@ -1,5 +1,6 @@
 """What the generator emits does what the rules say: the fixture project's plans, run."""
 
+import ast
 import asyncio
 import json
 import re
@@ -13,6 +14,8 @@ import pytest
 
 from codegen.generator import Generator
 from conformance.tests.codegen.harness import edited, gateway_of, replaced, written
+
+PLANS = Path(__file__).parents[3] / "gateway" / "plans"
 
 Modules = Mapping[str, ModuleType]
 
@@ -568,3 +571,18 @@ def test_changes_of_groups_come_before_those_that_include_them(gateway: Modules)
         "answer": ["answer_id", "answer_kind", "answer_bytes"],
         "stream": ["stream_id", "stream_kind", "stream_bytes"],
     }
+
+
+MOST_KEYWORDS = 15
+"""What Python passes without making a dictionary for the call."""
+
+
+@pytest.mark.parametrize("plan", sorted(path.name for path in PLANS.glob("*.py")))
+def test_no_body_is_made_with_a_dictionary(plan: str) -> None:
+    """Each request would make one, and throw it away."""
+    calls = [
+        node
+        for node in ast.walk(ast.parse((PLANS / plan).read_text("utf-8")))
+        if isinstance(node, ast.Call)
+    ]
+    assert [] == [ast.unparse(node.func) for node in calls if len(node.keywords) > MOST_KEYWORDS]

@@ -26,17 +26,15 @@ def read_in_blocks(vectors: Sequence[Raw | bytes | memoryview]) -> Iterator[floa
     >>> [block.texts() for block in read_in_blocks([b"[1,2]", b"[0.5,3]"])]
     [[b'[1,2]', b'[0.5,3]']]
     """
-    block: list[bytes | memoryview] = []
-    width = size = 0
-    for left, raw in enumerate(vectors, 1 - len(vectors)):
-        vector = raw if type(raw) is memoryview else bytes(raw)
-        block.append(vector)
-        size += len(vector)
-        if left and size < _BLOCK_BYTES:
-            continue
-        read = float32.read(block)
+    sizes = [*map(len, vectors)]
+    # Vectors of one answer have about as many bytes each.
+    in_each = -(-len(sizes) // (sum(sizes) // _BLOCK_BYTES + 1)) or 1
+    if {*map(type, vectors)} != {memoryview}:
+        vectors = [raw if type(raw) is memoryview else bytes(raw) for raw in vectors]
+    width = 0
+    for start in range(0, len(sizes), in_each):
+        read = float32.read(vectors[start : start + in_each])
         if width not in (0, read.width):
             raise float32.Ragged(DIFFER)
         width = read.width
         yield read
-        block, size = [], 0

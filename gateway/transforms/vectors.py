@@ -93,6 +93,8 @@ def embed_input(input: Any) -> str | list[str]:
     if isinstance(input, str):
         return input
     if isinstance(input, list):
+        if {*map(type, input)} <= {str}:
+            return input
         return [item if isinstance(item, str) else item["text"] for item in input]
     return str(input["text"]) if input else ""
 
@@ -175,13 +177,16 @@ def _unit_vectors(numbers: float32.Vectors, dimensions: int) -> list[bytes]:
     if 0 < dimensions < numbers.width:
         numbers = numbers.first(dimensions)
     lengths = numbers.lengths()
-    if not all(map(isfinite, lengths)):
+    least, most = min(lengths), max(lengths)
+    if not isfinite(most):
         raise ValueError("a number that is none")
+    if abs(least - 1) <= _UNIT_TOLERANCE and abs(most - 1) <= _UNIT_TOLERANCE:
+        return numbers.texts()
+    # Divided by 1 a number stays what it is.
     divisors = [
         1.0 if length == 0 or abs(length - 1) <= _UNIT_TOLERANCE else length for length in lengths
     ]
-    # Divided by 1 a number stays what it is.
-    return (numbers if {*divisors} == {1.0} else numbers.over(divisors)).texts()
+    return numbers.over(divisors).texts()
 
 
 def _no_numbers() -> UpstreamFailure:

@@ -9,15 +9,19 @@ fast, and one list is one step.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import repeat
+from operator import attrgetter
 from typing import Final, NamedTuple, get_args, get_origin
 
 import msgspec
 from msgspec import Raw
 
-_ESCAPE: Final = ord("\\")
-_LIST_FOLLOWS: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*(?=\[)")
+_OPENING, _CLOSING = b"[]"
+"""As numbers, which `find` takes in fewer steps than bytes."""
+_exhaust: Final = deque[None](maxlen=0).extend
 _stand_in: Final = lru_cache(maxsize=1024)(b"[%d]".__mod__)
 """Makes what stands in the place of a list with a number. Making one takes as long as a search."""
 
@@ -46,6 +50,17 @@ def place_in(kind: type[msgspec.Struct]) -> Place | None:
     return found[0] if len(found) == 1 else None
 
 
+@lru_cache(maxsize=64)
+def _member_of(name: bytes) -> re.Pattern[bytes]:
+    """
+    Return what finds the start of a member that is a list, up to the bracket.
+
+    In valid JSON these bytes are a member, unless the first quote is one within a text.
+    """
+    quoted = b'"%b"' % re.escape(name)
+    return re.compile(rb"%b(?<!\\%b)[ \t\r\n]*:[ \t\r\n]*(?=\[)" % (quoted, quoted))
+
+
 def take_out(pieces: Sequence[bytes], key: bytes) -> tuple[bytes, list[memoryview]]:
     r"""
     Return JSON without the flat lists that members of that name have, and these lists.
@@ -60,7 +75,7 @@ def take_out(pieces: Sequence[bytes], key: bytes) -> tuple[bytes, list[memoryvie
     >>> rest, [*map(bytes, lists)]
     (b'{"a": [{"n": [0]}, {"n": [1]}], "b": "[3]"}', [b'[0.5, 1]', b'[2]'])
     """
-    name = b'"%b"' % key
+    member = _member_of(key)
     rest: list[bytes] = []
     lists: list[memoryview] = []
     held: list[bytes] = []
@@ -73,34 +88,33 @@ def take_out(pieces: Sequence[bytes], key: bytes) -> tuple[bytes, list[memoryvie
             held.append(piece[:start])
             seam = b"".join(held)
             held = []
-            _take_out_of(seam, 0, len(seam), name, rest, lists)
-        _take_out_of(piece, start, end, name, rest, lists)
+            _take_out_of(seam, 0, len(seam), member, rest, lists)
+        _take_out_of(piece, start, end, member, rest, lists)
         if end < len(piece):
             held.append(piece[end:])
     return b"".join(rest), lists
 
 
 def _take_out_of(
-    data: bytes, start: int, end: int, name: bytes, rest: list[bytes], lists: list[memoryview]
+    data: bytes,
+    start: int,
+    end: int,
+    member: re.Pattern[bytes],
+    rest: list[bytes],
+    lists: list[memoryview],
 ) -> None:
     """Add to the rest and to the lists what is in a part of some bytes."""
-    view = memoryview(data)
-    done, at = start, data.find(name, start, end)
-    while at >= 0:
-        follows = _LIST_FOLLOWS.match(data, at + len(name), end)
-        # In valid JSON these bytes are a member, unless the first quote is one within a text.
-        if follows is None or (at and data[at - 1] == _ESCAPE):
-            at = data.find(name, at + len(name), end)
-            continue
-        first = follows.end()
-        last = data.find(b"]", first, end) + 1
-        if not last:
+    view, find, search = memoryview(data), data.find, member.search
+    done = at = start
+    while (found := search(data, at, end)) is not None:
+        first = found.end()
+        at = find(_CLOSING, first, end) + 1
+        if not at:
             break
-        if data.find(b"[", first + 1, last) < 0:
+        if find(_OPENING, first + 1, at) < 0:
             rest += data[done:first], _stand_in(len(lists))
-            lists.append(view[first:last])
-            done = last
-        at = data.find(name, last, end)
+            lists.append(view[first:at])
+            done = at
     rest.append(data[done:end])
 
 
@@ -114,11 +128,11 @@ def put_back(answer: msgspec.Struct, place: Place, lists: list[memoryview]) -> b
     A list is put back as the view that it is. As `Raw`, it would be copied to be read.
     """
     items = getattr(answer, place.items)
-    values = in_their_places([getattr(item, place.field) for item in items], lists)
+    values = in_their_places(map(attrgetter(place.field), items), lists)
     if values is None:
         return False
-    for item, value in zip(items, values, strict=True):
-        setattr(item, place.field, value)
+    # Loops of C's: they are a step for each of hundreds of vectors.
+    _exhaust(map(setattr, items, repeat(place.field), values))
     return True
 
 

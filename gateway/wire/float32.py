@@ -23,7 +23,9 @@ from contextlib import AbstractContextManager, suppress
 from decimal import ROUND_HALF_EVEN, ROUND_UP, Context
 from functools import partial
 from importlib import import_module
+from itertools import repeat
 from math import frexp, hypot, isfinite, sqrt
+from operator import contains
 from struct import pack
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -34,6 +36,7 @@ from .lenient import UNREADABLE
 _numbers_of: Final = msgspec.json.Decoder(list[float]).decode
 _encode: Final = msgspec.json.Encoder().encode
 _QUOTE, _LIST, _OBJECT, _EXPONENT, _COMMA = b'"[{e,'
+_EXPONENTS: Final = repeat(_EXPONENT)
 _WORDS: Final = b"ul"
 """`true` and `null` have the one, `null` and `false` the other; no number has any."""
 _POWER: Final = re.compile(rb"([0-9]+)(?:\.([0-9]+))?e([-+]?[0-9]+)")
@@ -149,7 +152,8 @@ class _Compiled(NamedTuple):
     whole: Callable[[Any], Any]
     """Rounds each number of an array to an integer."""
     count_true: Callable[[Any], int]
-    """How many values of an array are true: `any` of an array is a function of Python's."""
+    single: Any
+    """The type of a number of 32 bits."""
     dumps: Callable[[Any], bytes]
     ignoring_overflow: Callable[[], AbstractContextManager[object]]
 
@@ -157,21 +161,18 @@ class _Compiled(NamedTuple):
 class _Arrays:
     """Vectors as the rows of an array of numpy's: a call for many takes as long as one for one."""
 
-    __slots__ = ("_compiled", "_rows", "_squares")
+    __slots__ = ("_compiled", "_rows", "_squares", "width")
 
     def __init__(self, rows: Any, compiled: _Compiled) -> None:
         self._rows = rows
         self._compiled = compiled
+        count, self.width = rows.shape
         # Of one, in a third of the time that `einsum` takes to read its subscripts.
         self._squares: list[float] = (
             compiled.products(rows, rows).tolist()
-            if len(rows) > 1
-            else [compiled.square(rows, rows)]
+            if count > 1
+            else [compiled.square(rows, rows).item()]
         )
-
-    @property
-    def width(self) -> int:
-        return int(self._rows.shape[1])
 
     def lengths(self) -> list[float]:
         least, most = _SQUARES_FIT
@@ -191,10 +192,13 @@ class _Arrays:
         rows = self._rounded()
         # A call for all rows would copy its memory as it grows.
         texts = [*map(compiled.dumps, rows)]
-        # Most vectors have no integers. A search for them takes ten times as long as counting.
-        if compiled.count_true(compiled.whole(rows) == rows):
+        # Most vectors have no integers. A search for them takes ten times as long as comparing, and
+        # numpy's own ways to look for a true value are functions of Python's.
+        if (compiled.whole(rows) == rows).tobytes().find(True) >= 0:
             return [*map(_in_go_form, texts)]
-        return [_powers_in_go_form(text) if _EXPONENT in text else text for text in texts]
+        if any(map(contains, texts, _EXPONENTS)):
+            return [_powers_in_go_form(text) if _EXPONENT in text else text for text in texts]
+        return texts
 
     def singles(self) -> list[list[float]]:
         return self._rounded().tolist()  # type: ignore[no-any-return]  # numpy's is not typed here
@@ -208,7 +212,7 @@ class _Arrays:
         rows = self._rows
         if max(self._squares) > _FEW_BITS and max(-rows.min(), rows.max()) >= _MOST:
             raise ValueError("a number of more than 32 bits")
-        return rows.astype("f4")
+        return rows.astype(self._compiled.single)
 
 
 class _OfThread(threading.local):
@@ -278,6 +282,7 @@ def _load() -> _Compiled | None:
         square=numpy.vdot,
         whole=numpy.rint,
         count_true=numpy.count_nonzero,
+        single=numpy.dtype("f4"),
         dumps=dumps,
         ignoring_overflow=partial(numpy.errstate, over="ignore"),
     )

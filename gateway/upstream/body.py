@@ -68,7 +68,6 @@ class AnswerBody:
         "_connection",
         "_fault",
         "_grace",
-        "_has_ended",
         "_held",
         "_held_bytes",
         "_is_stopped",
@@ -76,6 +75,7 @@ class AnswerBody:
         "_sink",
         "_waiter",
         "alike",
+        "has_ended",
         "waiting_since",
     )
 
@@ -89,7 +89,8 @@ class AnswerBody:
         """Takes received chunks that the sink need not see yet, while there is one."""
         self._waiter: asyncio.Future[Awaitable[None] | None] | None = None
         self._fault: TransportFault | None = None
-        self._has_ended = False
+        self.has_ended = False
+        """Whether nothing is to come any more."""
         self._is_stopped = False
         self._now = connection.now
         self.waiting_since: float | None = None
@@ -105,7 +106,7 @@ class AnswerBody:
         while not self._held:
             if self._fault is not None:
                 raise afresh(self._fault)
-            if self._has_ended:
+            if self.has_ended:
                 return b""
             await self._wait()
         return self._take_held()
@@ -124,7 +125,7 @@ class AnswerBody:
                     return pending
             if self._fault is not None:
                 raise afresh(self._fault)
-            if self._has_ended:
+            if self.has_ended:
                 return None
             self._sink, self.alike = sink, alike
             try:
@@ -140,7 +141,7 @@ class AnswerBody:
 
         The connection is kept for reuse if that comes soon enough.
         """
-        self._has_ended = self._is_stopped = True
+        self.has_ended = self._is_stopped = True
         self._held.clear()
 
     def interrupt(self, fault: TransportFault) -> None:
@@ -151,7 +152,7 @@ class AnswerBody:
 
     def leave(self) -> None:
         """Close the connection, unless the body has ended or is about to."""
-        self._has_ended = True
+        self.has_ended = True
         if self._is_stopped and self._connection is not None:
             self._connection.resume()
             self._grace = asyncio.get_running_loop().call_later(LAST_BYTES_S, self.cut)
@@ -195,7 +196,7 @@ class AnswerBody:
 
     def end(self) -> None:
         """Note the regular end."""
-        self._has_ended = True
+        self.has_ended = True
         self._wake()
         self.detach()
 

@@ -137,28 +137,41 @@ class Exchange:
         self._body.stop()
 
     async def read_rest(self, limit: int | None = None) -> bytes:
-        """Return what `read_pieces` does, in one piece."""
-        parts = await self.read_pieces(limit)
+        """Return the rest of the body, or its first `limit` bytes and a little more."""
+        if limit is None:
+            parts = await self.read_pieces()
+        else:
+            parts = []
+            size = 0
+            while size < limit and (data := await self.read()):
+                parts.append(data)
+                size += len(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def read_pieces(self, limit: int | None = None) -> list[bytes]:
+    async def read_pieces(self) -> list[bytes]:
         """
-        Return the rest of the body, or its first `limit` bytes and a little more, as it came.
+        Return the rest of the body in the pieces that were received.
 
-        Without a limit, it raises UpstreamFailure (not_json) for more than MAX_ANSWER_BYTES.
+        Raises UpstreamFailure, not_json for more than MAX_ANSWER_BYTES.
         """
-        parts: list[bytes] = []
-        size = 0
-        while data := await self.read():
-            parts.append(data)
-            size += len(data)
-            if size < (limit or MAX_ANSWER_BYTES):
-                continue
-            if limit is not None:
-                break
-            if size > MAX_ANSWER_BYTES:
+        body = self._body
+        assert body is not None
+        first = await self.read()
+        if body.has_ended:
+            # Most answers come in one piece. What is held at once is far below the limit.
+            return [first] if first else []
+        parts = [first]
+        left = MAX_ANSWER_BYTES - len(first)
+
+        def take(data: bytes) -> None:
+            nonlocal left
+            left -= len(data)
+            if left < 0:
                 what = f"its answer is longer than {MAX_ANSWER_BYTES} bytes"
                 raise UpstreamFailure(what, fault="not_json")
+            parts.append(data)
+
+        await self.push(take)
         return parts
 
     async def raise_stated_error(self) -> NoReturn:

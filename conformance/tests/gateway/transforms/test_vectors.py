@@ -248,3 +248,27 @@ def test_vectors_of_several_blocks_are_read_in_their_order(
     assert isinstance(packed, list)
     texts = [json.loads(bytes(item))["embedding"] for item in packed]
     assert [struct.pack("<3f", *row) for row in rows] == [*map(base64.b64decode, texts)]
+
+
+@given(
+    st.lists(
+        st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=2)
+        | st.lists(st.sampled_from([0.0, -0.0, 1.0, 0.5, 1e-7, 1e21]), min_size=2, max_size=2),
+        min_size=1,
+        max_size=9,
+    ),
+    st.integers(1, 400),
+)
+def test_where_blocks_are_cut_makes_no_difference(rows: list[list[float]], size: int) -> None:
+    """Each vector is written as alone, with the integers and exponents of another one beside it."""
+    alone = [bytes(unit_vectors([embedding(row)], UNSET, "a")[0]) for row in rows]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(_vector_blocks, "_BLOCK_BYTES", size)
+        data = [*map(embedding, rows)]
+
+        assert alone == [*map(bytes, unit_vectors(data, UNSET, ["a"] * len(rows)))]
+
+
+def test_no_vectors_are_no_block() -> None:
+    """There is nothing to divide by their number."""
+    assert [] == [*_vector_blocks.read_in_blocks([])]

@@ -13,6 +13,7 @@ import pytest
 from conformance.tests.gateway.upstream.servers import Call, Connect, Serve
 from gateway.faults import UpstreamFailure
 from gateway.upstream import body as body_module
+from gateway.upstream import exchange as exchange_module
 from gateway.upstream.client import Upstream
 from gateway.upstream.httpx_transport import HttpxTransport
 from gateway.upstream.pool import ConnectionPool
@@ -241,6 +242,31 @@ async def test_closing_everything_tells_who_waits(serve: Serve, connect: Connect
             await waiting
 
         assert fault == caught.value.fault
+
+
+@pytest.mark.parametrize("is_too_long", [False, True])
+async def test_an_answer_of_many_reads(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, is_too_long: bool
+) -> None:
+    """It is returned as it was received, up to a limit; the next one is not hurt by it."""
+    long = b'["%b"]' % (bytes(range(97, 123)) * 40_000)
+    monkeypatch.setattr(exchange_module, "MAX_ANSWER_BYTES", len(long) - is_too_long)
+
+    async def handle(call: Call) -> None:
+        await call.answer(b"{}" if b"short" in call.request_line else long)
+
+    upstream = connect((await serve(handle)).url)
+    if is_too_long:
+        with pytest.raises(UpstreamFailure, match="longer than") as caught:
+            await upstream.fetch("POST", PATH, b"{}")
+
+        assert "not_json" == caught.value.fault
+    else:
+        pieces = await upstream.fetch_unchecked("POST", PATH, b"{}")
+
+        assert len(pieces) > 1
+        assert long == b"".join(pieces)
+    assert b"{}" == await upstream.fetch("POST", "/short", b"{}")
 
 
 async def test_leaving_early(serve: Serve, connect: Connect) -> None:

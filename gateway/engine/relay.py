@@ -24,11 +24,12 @@ from ..observability.record import Record, current
 from ..runtime.context import EMPTY, RequestContext
 from ..runtime.outcome import Answer, FetchCall, Outcome, Report, StreamCall
 from ..settings.schema import Settings
-from ..upstream.answers import lacks_route, read_answer
+from ..upstream.answers import lacks_route, read_answer, read_quickly
 from ..upstream.joining import Joiner
 from ..wire.client_api import ClientApi
 from ..wire.reading import AT_ONCE, IN_STEPS
-from ..wire.writing import encode, encode_in_steps
+from ..wire.splitting import Steps
+from ..wire.writing import ANSWER_AT_ONCE, encode, encode_in_steps, make_numbers
 from .client import Client
 from .endpoint import BodyReader, Endpoint, UnreadBody, read_in_steps
 from .failures import Failures
@@ -38,7 +39,6 @@ from .model_check import ModelCheck
 from .run import Run, Services
 from .shortening import encode_and_shorten
 from .stream import Frames
-from .turns import ANSWER_AT_ONCE
 
 
 class Relay:
@@ -253,17 +253,17 @@ class Relay:
         body = None
         if call.body is not None:
             body = encode(call.body) if not run.is_large else await self._encoded(call.body)
-        apart = self._services.turns.apart
+        turns = self._services.turns
         while True:
             try:
                 upstream = run.host.upstream
                 pieces = await upstream.fetch_unchecked(call.method, call.path, body)
                 answered_ns = time.perf_counter_ns()
                 is_large = sum(map(len, pieces)) > ANSWER_AT_ONCE
-                if is_large:
-                    source = await apart(read_answer, call, pieces)
-                else:
-                    source = read_answer(call, pieces)
+                source = read_quickly(call, pieces) if is_large else read_answer(call, pieces)
+                has_numbers = source is not None
+                if source is None:
+                    source = await turns.apart(read_answer, call, pieces)
                 break
             except UpstreamFailure as failure:
                 if not await self._recover(failure, run, client):
@@ -273,8 +273,10 @@ class Relay:
         if run.ticket is not None:
             run.ticket.note_answer()
         self._check_model(run, client, source)
-        if is_large:
-            answer, encoded = await apart(_written, call, source, self._api)
+        if is_large and has_numbers:
+            answer, encoded = await turns.run(_written_in_steps(call, source, self._api))
+        elif is_large:
+            answer, encoded = await turns.apart(_written_slowly, call, source, self._api)
         else:
             answer, encoded = _written(call, source, self._api)
         current().note_counts(self._api.counts, answer, getattr(source, "usage", None))
@@ -412,8 +414,27 @@ class Relay:
 def _written(
     call: FetchCall[Any, msgspec.Struct], source: Any, api: ClientApi
 ) -> tuple[msgspec.Struct, list[bytes | memoryview]]:
-    """Return what an answer becomes, and its bytes in parts."""
+    """Return what an answer becomes, and its bytes in parts; a small one has its numbers made."""
     answer = call.translate(source)
+    return answer, api.encode_in_parts(answer)
+
+
+def _written_in_steps(
+    call: FetchCall[Any, msgspec.Struct], source: Any, api: ClientApi
+) -> Steps[tuple[msgspec.Struct, list[bytes | memoryview]]]:
+    """Do the same for an answer of numbers, in steps of a bounded time."""
+    answer = call.translate(source)
+    yield from make_numbers(answer)
+    return answer, api.encode_in_parts(answer)
+
+
+def _written_slowly(
+    call: FetchCall[Any, msgspec.Struct], source: Any, api: ClientApi
+) -> tuple[msgspec.Struct, list[bytes | memoryview]]:
+    """Do the same for any answer, for as long as it takes."""
+    answer = call.translate(source)
+    for _ in make_numbers(answer):
+        pass
     return answer, api.encode_in_parts(answer)
 
 

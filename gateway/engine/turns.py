@@ -27,9 +27,6 @@ ValuesT = TypeVarTuple("ValuesT")
 SLICE_S: Final = 0.002
 """Seconds of work after which the loop is given back; a request takes some four steps of it."""
 
-ANSWER_AT_ONCE: Final = 64 * 1024
-"""The longest answer, in bytes, that the event loop itself translates: four vectors, 0.2 ms."""
-
 TWICE_BYTES: Final = 64 * 1024 * 1024
 """
 Bytes of bodies that may be in memory twice at a time, as what is read and as what is made of it.

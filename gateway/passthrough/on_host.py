@@ -10,13 +10,13 @@ from typing import Final
 from ..calls.shared import recovery_for
 from ..engine.model_check import ModelCheck
 from ..engine.run import Services
-from ..engine.turns import ANSWER_AT_ONCE
 from ..faults import Refusal, UpstreamFailure, afresh
 from ..fleet.failover import may_move
 from ..observability.record import current
 from ..runtime.patching import Change
 from ..server.dialects import MOUNTS
 from ..upstream.answers import RawAnswer
+from ..wire.writing import ANSWER_AT_ONCE
 from .answers import Start, look_at, patch_answer
 from .hiding import HIDE_MODELS
 from .passing import Passing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from math import isfinite
 from operator import attrgetter
 from typing import Any, Final
@@ -12,7 +14,7 @@ from ..faults import UpstreamFailure
 from ..names.grammar import is_lookup_name
 from ..types import openai
 from ..wire import float32
-from ..wire.writing import RawNumbers
+from ..wire.writing import ANSWER_AT_ONCE, RawNumbers
 from ._estimate import stated, tokens
 from ._vector_blocks import DIFFER, read_in_blocks
 
@@ -108,8 +110,8 @@ def unit_vectors(
     Numbers are those of 32 bits, in their shortest text. Dimensions that do not shorten a vector
     are ignored, a zero vector stays one, and a vector that has length 1 already keeps its numbers.
     Raises UpstreamFailure (`empty`) when a vector is missing, empty, of another length than the
-    others, or not made of numbers.
-    (docs/facts/ollama.md#vectors, docs/facts/lmstudio.md#embeddings-errors)
+    others, or not made of numbers; of many vectors only when they are made, as late as they are
+    written. (docs/facts/ollama.md#vectors, docs/facts/lmstudio.md#embeddings-errors)
 
     >>> data = [openai.Embedding(index=0, embedding=Raw(b"[3, 4.0]"))]
     >>> [bytes(vector) for vector in unit_vectors(data, UNSET, "a")]
@@ -117,15 +119,10 @@ def unit_vectors(
     """
     wanted = 0 if isinstance(dimensions, UnsetType) else dimensions
     vectors = _vectors(data, len(input) if isinstance(input, list) else 1)
-    found = RawNumbers()
-    try:
-        for block in read_in_blocks(vectors):
-            found += map(Raw, _unit_vectors(block, wanted))
-    except float32.Ragged:
-        raise UpstreamFailure(DIFFER, fault="empty") from None
-    except ValueError:
-        raise _no_numbers() from None
-    return found
+    blocks = _written_in_blocks(vectors, wanted)
+    if sum(map(len, vectors)) > ANSWER_AT_ONCE:
+        return RawNumbers(later=blocks)
+    return RawNumbers(chain.from_iterable(blocks))
 
 
 def only_vector(data: list[openai.Embedding]) -> list[float]:
@@ -170,6 +167,19 @@ def _vectors(data: list[openai.Embedding], count: int) -> list[Raw]:
     if {*map(type, map(_index, data))} <= {int, float}:
         data = sorted(data, key=_index)
     return [*map(_embedding, data)]
+
+
+def _written_in_blocks(
+    vectors: Sequence[Raw | memoryview], dimensions: int
+) -> Iterator[Iterable[Raw]]:
+    """Return vectors as JSON, block by block. Raises UpstreamFailure (`empty`)."""
+    try:
+        for block in read_in_blocks(vectors):
+            yield map(Raw, _unit_vectors(block, dimensions))
+    except float32.Ragged:
+        raise UpstreamFailure(DIFFER, fault="empty") from None
+    except ValueError:
+        raise _no_numbers() from None
 
 
 def _unit_vectors(numbers: float32.Vectors, dimensions: int) -> list[bytes]:

@@ -14,33 +14,30 @@ calculates the same texts, which takes some ten times as long.
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 import threading
 from array import array
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from decimal import ROUND_HALF_EVEN, ROUND_UP, Context
 from functools import partial
 from importlib import import_module
 from itertools import repeat
-from math import frexp, hypot, isfinite, sqrt
+from math import hypot, isfinite, sqrt
 from operator import contains
 from struct import pack
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
+from .go_numbers import EXPONENT, in_go_form, powers_in_go_form, shortest
 from .lenient import UNREADABLE
 
 _numbers_of: Final = msgspec.json.Decoder(list[float]).decode
 _encode: Final = msgspec.json.Encoder().encode
-_QUOTE, _LIST, _OBJECT, _EXPONENT, _COMMA = b'"[{e,'
-_EXPONENTS: Final = repeat(_EXPONENT)
+_QUOTE, _LIST, _OBJECT, _COMMA = b'"[{,'
+_EXPONENTS: Final = repeat(EXPONENT)
 _WORDS: Final = b"ul"
 """`true` and `null` have the one, `null` and `false` the other; no number has any."""
-_POWER: Final = re.compile(rb"([0-9]+)(?:\.([0-9]+))?e([-+]?[0-9]+)")
-_LEAST_POWER, _MOST_POWER = -6, 21
 _MOST: Final = 2.0**128 - 2.0**103
 """The least number that is rounded to more than 32 bits can hold."""
 _SQUARES_FIT: Final = 1e-200, 1e200
@@ -49,15 +46,6 @@ _FEW_BITS: Final = 1e70
 """Squares that add up to no more than that are those of numbers of 32 bits."""
 _MOST_KEPT_BYTES: Final = 1024 * 1024
 """The longest document whose parser is kept: it has some 15 bytes for each byte, untouched ones."""
-
-_SHIFT: Final = 1.5 * 2**52
-"""Added and taken away again, it rounds a number to an integer."""
-_LEAST_NORMAL: Final = 2.0**-126
-_HALF: Final = 2.0**29 + 1
-"""
-The factor that splits a double into its upper 24 bits and the rest (Dekker): with `t = n * _HALF`,
-`t - (t - n)` is `n` as a number of 32 bits.
-"""
 
 
 class Ragged(ValueError):
@@ -121,7 +109,7 @@ class _Calculated:
         )
 
     def texts(self) -> list[bytes]:
-        return [_in_go_form(_encode(_shortest(row))) for row in self.singles()]
+        return [in_go_form(_encode(shortest(row))) for row in self.singles()]
 
     def singles(self) -> list[list[float]]:
         found = [array("f", row).tolist() for row in self._rows]
@@ -195,9 +183,9 @@ class _Arrays:
         # Most vectors have no integers. A search for them takes ten times as long as comparing, and
         # numpy's own ways to look for a true value are functions of Python's.
         if (compiled.whole(rows) == rows).tobytes().find(True) >= 0:
-            return [*map(_in_go_form, texts)]
+            return [*map(in_go_form, texts)]
         if any(map(contains, texts, _EXPONENTS)):
-            return [_powers_in_go_form(text) if _EXPONENT in text else text for text in texts]
+            return [powers_in_go_form(text) if EXPONENT in text else text for text in texts]
         return texts
 
     def singles(self) -> list[list[float]]:
@@ -289,6 +277,11 @@ def _load() -> _Compiled | None:
 
 
 _libraries = _Libraries()
+
+
+def is_fast() -> bool:
+    """Return whether the libraries are there, or are being loaded for the first vector."""
+    return (_libraries.compiled or _libraries.get()) is not None
 
 
 def read(lists: Sequence[bytes | memoryview]) -> Vectors:
@@ -412,93 +405,3 @@ def comma_count(data: bytes) -> int:
         return data.count(b",")
     # `bytes.count` takes a hundred instructions for each one.
     return int(compiled.count_true(compiled.from_buffer(data, "B") == _COMMA))
-
-
-def _shortest(numbers: list[float]) -> list[float]:
-    """
-    Return for each number of 32 bits the double that has its shortest text.
-
-    A number is tried with 8, 9, 10 and 11 places, by doubles alone: up to 12 places, a product of
-    24 bits and a power of ten is exact. It is one function, as a call for each number would take as
-    long as all the rest.
-    """
-    shift, half = _SHIFT, _HALF
-    return [
-        # With 8 places: then perhaps with fewer.
-        (
-            _by_digits(n)
-            if (t := (d := ((n * 1e7 + shift) - shift) / 1e7) * half) - (t - d) == n
-            else c
-        )
-        if (t := (c := ((n * 1e8 + shift) - shift) / 1e8) * half) - (t - c) == n
-        else c
-        if (t := (c := ((n * 1e9 + shift) - shift) / 1e9) * half) - (t - c) == n
-        else c
-        if (t := (c := ((n * 1e10 + shift) - shift) / 1e10) * half) - (t - c) == n
-        else c
-        if (t := (c := ((n * 1e11 + shift) - shift) / 1e11) * half) - (t - c) == n
-        else _by_digits(n)
-        for n in numbers
-    ]
-
-
-def _by_digits(number: float) -> float:
-    """Return the double that has the shortest text of one number of 32 bits."""
-    if number == 0:
-        return number
-    if abs(number) < _LEAST_NORMAL or abs(frexp(number)[0]) == 0.5:
-        return _by_all_digits(number)
-    # Six digits never tell two of the same number apart, so fewer are zeros at their end.
-    for digits in ("%.6g", "%.7g", "%.8g"):
-        found = float(digits % number)
-        if (t := found * _HALF) - (t - found) == number:
-            return found
-    return float("%.9g" % number)  # noqa: UP031 - as above
-
-
-def _by_all_digits(number: float) -> float:
-    """Do so for a number that has few bits, or that is nearer to those below it than above it."""
-    for digits in range(1, 10):
-        # At a power of two the nearest text may be another number's, and the next one is not.
-        for rounding in (ROUND_HALF_EVEN, ROUND_UP):
-            found = float(Context(digits, rounding).create_decimal_from_float(number))
-            if array("f", (found,))[0] == number:
-                return found
-    return number
-
-
-def _in_go_form(data: bytes) -> bytes:
-    """Return a list of numbers with integers and exponents as Go writes them."""
-    if data.find(b".0,") >= 0 or data[-3:] == b".0]":
-        data = data.replace(b".0,", b",")
-        if data[-3:] == b".0]":
-            data = data[:-3] + b"]"
-    return _powers_in_go_form(data) if _EXPONENT in data else data
-
-
-def _powers_in_go_form(data: bytes) -> bytes:
-    """Return a list of numbers with the exponents as Go writes them."""
-    # A regular expression would look at every number, and takes longer than all the rest.
-    parts: list[bytes] = []
-    done, at = 0, data.find(b"e")
-    while at > 0:
-        start = (data.rfind(b",", done, at) + 1) or 1
-        end = data.find(b",", at)
-        if end < 0:
-            end = len(data) - 1
-        parts += data[done:start], _POWER.sub(_power_as_go, data[start:end])
-        done, at = end, data.find(b"e", end)
-    parts.append(data[done:])
-    return b"".join(parts)
-
-
-def _power_as_go(found: re.Match[bytes]) -> bytes:
-    whole, rest, power = found[1], found[2] or b"", int(found[3])
-    if power < _LEAST_POWER:
-        return found[0]
-    mantissa = whole + (b"." + rest if rest else b"")
-    if power >= _MOST_POWER:
-        return b"%be+%d" % (mantissa, power)
-    if power < 0:
-        return b"0." + b"0" * (-power - len(whole)) + whole + rest
-    return whole + rest.ljust(power, b"0")

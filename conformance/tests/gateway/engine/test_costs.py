@@ -26,7 +26,6 @@ from conformance.tests.gateway.support import (
     caching,
     open_pair,
 )
-from gateway.engine.turns import Turns
 from gateway.wire import float32
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -69,26 +68,6 @@ async def test_a_list_costs_no_call_while_it_is_fresh(kept: Pair) -> None:
     for _ in range(3):
         assert 200 == (await kept.client.get("/api/tags")).status_code
     assert [] == kept.asked(LIST)
-
-
-@pytest.mark.parametrize(("texts", "threads"), [(1, 0), (3000, 2)])
-async def test_only_a_large_answer_is_translated_in_a_thread(
-    kept: Pair, monkeypatch: pytest.MonkeyPatch, texts: int, threads: int
-) -> None:
-    """A thread would take longer than one vector, and the loop must not wait for thousands."""
-    used: list[object] = []
-    real = Turns.apart
-
-    async def apart(turns: Turns, work: Any, *values: Any) -> Any:
-        used.append(work)
-        return await real(turns, work, *values)
-
-    monkeypatch.setattr(Turns, "apart", apart)
-    body = {"model": LOADED_EMBEDDER, "input": ["a"] * texts}
-    answer = await kept.client.post("/api/embed", json=body)
-
-    assert texts == len(answer.json()["embeddings"])
-    assert threads == len(used)
 
 
 COUNTED = tuple(

@@ -2,8 +2,9 @@
 
 import json
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from io import BytesIO
+from itertools import chain
 from typing import Any
 from unittest.mock import patch
 
@@ -23,7 +24,13 @@ from gateway.wire import writing
 from gateway.wire.large import Sizes, is_deeper_in_steps, read_in_steps
 from gateway.wire.reading import read_slowly
 from gateway.wire.splitting import SMALL, WINDOW
-from gateway.wire.writing import RawNumbers, encode, encode_in_parts, encode_in_steps
+from gateway.wire.writing import (
+    RawNumbers,
+    encode,
+    encode_in_parts,
+    encode_in_steps,
+    make_numbers,
+)
 
 READERS = {
     endpoint.path: endpoint.reader
@@ -395,3 +402,20 @@ def test_what_is_written_in_parts_is_what_is_written_at_once(
     assert encode(answer) == b"".join(parts)
     assert len(parts) == (2 * number + 1 if kind is RawNumbers else 1)
     assert kind is list or [bytes(item) for item in items] == parts[1::2]
+
+
+def test_numbers_that_are_made_later_are_written_as_those_that_are_there() -> None:
+    """Not one of them is left out by who does not know of it."""
+
+    def later() -> Iterator[list[msgspec.Raw]]:
+        for at in range(5):
+            yield [msgspec.Raw(b"[%d]" % at), msgspec.Raw(b"[0.5]")]
+
+    numbers = RawNumbers(later=later())
+    answer = Raws("a", numbers, ["<"], [])
+    with pytest.raises(TypeError):
+        encode(answer)
+    assert [None] * 5 == list(make_numbers(answer)), "steps"
+    there = Raws("a", RawNumbers(chain.from_iterable(later())), ["<"], [])
+    assert encode(there) == encode(answer) == b"".join(encode_in_parts(answer))
+    assert [] == list(make_numbers(answer)), "they are made once"

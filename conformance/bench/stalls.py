@@ -1,5 +1,5 @@
 """
-How long other requests wait while a server reads one large body, by the kind of that body.
+How long other requests wait while a server reads one large body, or answers with one, by its kind.
 
 A small request is made again and again on a connection of its own, before and while a large one is
 served. Their ratio depends less on the machine than their times do.
@@ -16,12 +16,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from conformance.bench.servers import Target
-from conformance.bench.wire import MODEL
+from conformance.bench.wire import EMBEDDER, MODEL
 
 PROBE = "/api/version"
 IDLE_PROBES = 200
 PAUSE_S = 0.002
 _PATIENCE_S = 300.0
+_TEXTS = 2048
+"""So many vectors are 33 MB of LM Studio's answer."""
 
 
 class Stall(msgspec.Struct, frozen=True):
@@ -35,6 +37,13 @@ class Stall(msgspec.Struct, frozen=True):
     idle_p99_ms: float
     p99_ms: float
     most_ms: float
+
+
+def requests(megabytes: int) -> dict[str, tuple[str, bytes]]:
+    """Return the path and the body of a request of each kind."""
+    texts = json.dumps({"model": EMBEDDER, "input": ["a text"] * _TEXTS}).encode()
+    chats = {kind: ("/api/chat", body) for kind, body in bodies(megabytes).items()}
+    return {**chats, f"{_TEXTS:,} texts for vectors": ("/api/embed", texts)}
 
 
 def bodies(megabytes: int) -> dict[str, bytes]:
@@ -97,17 +106,22 @@ def measure(target: Target, megabytes: int) -> list[Stall]:
     where = urlsplit(target.url)
     assert where.hostname is not None
     assert where.port is not None
+    sent = requests(megabytes)
+    for path, body in sent.values():
+        if path != "/api/chat":
+            # The stand-in makes so many vectors once, and a server may load what reads them.
+            _post(where.hostname, where.port, path, body)
     idle = _Prober(where.hostname, where.port)
     for _ in range(IDLE_PROBES):
         idle.probe()
     idle.close()
     found = []
-    for kind, body in bodies(megabytes).items():
+    for kind, (path, body) in sent.items():
         prober = _Prober(where.hostname, where.port)
         probing = threading.Thread(target=prober.run)
         probing.start()
         began = time.perf_counter()
-        status = _post(where.hostname, where.port, body)
+        status = _post(where.hostname, where.port, path, body)
         took = time.perf_counter() - began
         prober.stop()
         probing.join()
@@ -127,10 +141,10 @@ def measure(target: Target, megabytes: int) -> list[Stall]:
     return found
 
 
-def _post(host: str, port: int, body: bytes) -> int:
+def _post(host: str, port: int, path: str, body: bytes) -> int:
     connection = http.client.HTTPConnection(host, port, timeout=_PATIENCE_S)
     try:
-        connection.request("POST", "/api/chat", body, {"content-type": "application/json"})
+        connection.request("POST", path, body, {"content-type": "application/json"})
         answer = connection.getresponse()
         answer.read()
         return answer.status

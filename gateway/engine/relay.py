@@ -24,8 +24,9 @@ from ..observability.record import Record, current
 from ..runtime.context import EMPTY, RequestContext
 from ..runtime.outcome import Answer, FetchCall, Outcome, Report, StreamCall
 from ..settings.schema import Settings
-from ..upstream.answers import lacks_route, read_answer, read_quickly
+from ..upstream.answers import lacks_route, read_answer, read_answer_in_steps
 from ..upstream.joining import Joiner
+from ..wire import float32
 from ..wire.client_api import ClientApi
 from ..wire.reading import AT_ONCE, IN_STEPS
 from ..wire.splitting import Steps
@@ -260,10 +261,12 @@ class Relay:
                 pieces = await upstream.fetch_unchecked(call.method, call.path, body)
                 answered_ns = time.perf_counter_ns()
                 is_large = sum(map(len, pieces)) > ANSWER_AT_ONCE
-                source = read_quickly(call, pieces) if is_large else read_answer(call, pieces)
-                has_numbers = source is not None
-                if source is None:
+                if not is_large:
+                    source = read_answer(call, pieces)
+                elif (found := await turns.run(read_answer_in_steps(call, pieces))) is None:
                     source = await turns.apart(read_answer, call, pieces)
+                else:
+                    source = found
                 break
             except UpstreamFailure as failure:
                 if not await self._recover(failure, run, client):
@@ -273,12 +276,13 @@ class Relay:
         if run.ticket is not None:
             run.ticket.note_answer()
         self._check_model(run, client, source)
-        if is_large and has_numbers:
-            answer, encoded = await turns.run(_written_in_steps(call, source, self._api))
-        elif is_large:
-            answer, encoded = await turns.apart(_written_slowly, call, source, self._api)
-        else:
+        if not is_large:
             answer, encoded = _written(call, source, self._api)
+        elif found is not None and float32.is_loaded():
+            answer, encoded = await turns.run(_written_in_steps(call, source, self._api))
+        else:
+            # In the thread, what reads and writes numbers is loaded first.
+            answer, encoded = await turns.apart(_written_slowly, call, source, self._api)
         current().note_counts(self._api.counts, answer, getattr(source, "usage", None))
         # The client may take its time to read, and large answers are in memory once then.
         del source, answer

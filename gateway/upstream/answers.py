@@ -15,10 +15,11 @@ from msgspec import UNSET, UnsetType
 from ..faults import UpstreamFailure
 from ..observability.record import sampled
 from ..runtime.outcome import FetchCall
-from ..wire.apart import Place, place_in, put_back, take_out
+from ..wire.apart import Place, place_in, put_back, take_out, take_out_in_steps
 from ..wire.lenient import BOM, UNREADABLE
 from ..wire.odd_values import note_odd
 from ..wire.salvage import NotJson, salvage
+from ..wire.splitting import Steps
 from .body import BODILESS, Headers, Sink
 from .exchange import BLANKS, MAX_ERROR_BYTES, Exchange
 from .joining import Joiner
@@ -38,6 +39,8 @@ TakeEvents: TypeAlias = Callable[[list[Event]], Awaitable[None] | None]
 _SAMPLE_BYTES = 1024
 _LARGE = 2 * 1024
 """Bytes of an answer from which on it pays to take the lists of numbers out first."""
+_MOST_REST = 1024 * 1024
+"""Bytes that are decoded in one step: a millisecond."""
 _JSON_STARTS = (b"{", b"[")
 _ERROR = "error"
 _CORS = b"access-control-"
@@ -356,9 +359,12 @@ def read_answer(call: FetchCall[SourceT, Any], pieces: list[bytes]) -> SourceT:
     Values of another type than described are left out and counted. Raises UpstreamFailure: as
     `check_json` for a body that is no success, and not_json when what is left is no answer.
     """
-    if sum(map(len, pieces)) > _LARGE and (found := read_quickly(call, pieces)) is not None:
-        return found
     kind: Any = call.decoder.type
+    place = place_in(kind) if sum(map(len, pieces)) > _LARGE else None
+    if place is not None:
+        found = _read_apart(kind, place, *take_out(pieces, place.key))
+        if found is not None:
+            return cast("SourceT", found)
     whole = b"".join(pieces)
     answer: Any = None
     try:
@@ -376,38 +382,41 @@ def read_answer(call: FetchCall[SourceT, Any], pieces: list[bytes]) -> SourceT:
     return cast("SourceT", answer)
 
 
-def read_quickly(call: FetchCall[SourceT, Any], pieces: list[bytes]) -> SourceT | None:
+def read_answer_in_steps(
+    call: FetchCall[SourceT, Any], pieces: list[bytes]
+) -> Steps[SourceT | None]:
     """
-    Decode an answer that is a success with lists of numbers, as described.
+    Do the same for an answer of lists of numbers, in steps of a bounded time.
 
-    It takes a millisecond for some megabytes. Returns None for any other answer.
+    Returns None for any other answer, for an error, and for one with odd values.
     """
     kind: Any = call.decoder.type
     place = place_in(kind)
     if place is None:
         return None
-    rest, answer = _read_apart(_decoder_with_error(kind), place, pieces)
-    if answer is None or getattr(answer, _ERROR, UNSET) is not UNSET:
+    rest, lists = yield from take_out_in_steps(pieces, place.key)
+    if len(rest) > _MOST_REST:
         return None
-    if look := sampled(kind):
-        look(rest)
-    return cast("SourceT", answer)
+    return cast("SourceT | None", _read_apart(kind, place, rest, lists))
 
 
 def _read_apart(
-    decode: Callable[[bytes], Any], place: Place, pieces: list[bytes]
-) -> tuple[bytes, Any]:
+    kind: type[msgspec.Struct], place: Place, rest: bytes, lists: list[memoryview]
+) -> msgspec.Struct | None:
     """
     Decode an answer without its lists of numbers, and put them back.
 
-    Returns what was decoded, and the answer; None for one that must be decoded as it came.
+    Returns None for an error, and for an answer that must be decoded as it came.
     """
-    rest, lists = take_out(pieces, place.key)
     try:
-        answer = decode(rest)
+        answer: msgspec.Struct = _decoder_with_error(kind)(rest)
     except UNREADABLE:
-        return rest, None
-    return rest, answer if put_back(answer, place, lists) else None
+        return None
+    if getattr(answer, _ERROR, UNSET) is not UNSET or not put_back(answer, place, lists):
+        return None
+    if look := sampled(kind):
+        look(rest)
+    return answer
 
 
 @lru_cache(maxsize=64)

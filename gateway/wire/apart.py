@@ -19,6 +19,8 @@ from typing import Final, NamedTuple, get_args, get_origin
 import msgspec
 from msgspec import Raw
 
+from .splitting import Steps
+
 _OPENING, _CLOSING = b"[]"
 """As numbers, which `find` takes in fewer steps than bytes."""
 _exhaust: Final = deque[None](maxlen=0).extend
@@ -62,6 +64,17 @@ def _member_of(name: bytes) -> re.Pattern[bytes]:
 
 
 def take_out(pieces: Sequence[bytes], key: bytes) -> tuple[bytes, list[memoryview]]:
+    """Return what `take_out_in_steps` does, at once."""
+    steps = take_out_in_steps(pieces, key)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            taken: tuple[bytes, list[memoryview]] = end.value
+            return taken
+
+
+def take_out_in_steps(pieces: Sequence[bytes], key: bytes) -> Steps[tuple[bytes, list[memoryview]]]:
     r"""
     Return JSON without the flat lists that members of that name have, and these lists.
 
@@ -69,7 +82,7 @@ def take_out(pieces: Sequence[bytes], key: bytes) -> tuple[bytes, list[memoryvie
     of these bytes, not copies. One with the number of the list that was there is in its place.
     A list without lists is taken out; whether it is one of numbers, and valid JSON, is not looked
     at. If it has a text with a bracket, it ends there, within a text: then it is not valid, and
-    what is left mostly is not. The name has no bracket.
+    what is left mostly is not. The name has no bracket. A step is for a piece.
 
     >>> rest, lists = take_out([b'{"a": [{"n": [0.5, ', b'1]}, {"n": [2]}], "b": "[3]"}'], b"n")
     >>> rest, [*map(bytes, lists)]
@@ -92,6 +105,8 @@ def take_out(pieces: Sequence[bytes], key: bytes) -> tuple[bytes, list[memoryvie
         _take_out_of(piece, start, end, member, rest, lists)
         if end < len(piece):
             held.append(piece[end:])
+        if left:
+            yield
     return b"".join(rest), lists
 
 

@@ -217,7 +217,7 @@ class _Libraries:
 
     def __init__(self) -> None:
         self.compiled: _Compiled | None = None
-        self._is_loaded = False
+        self.is_loaded = False
         self._loading: threading.Thread | None = None
 
     def get(self) -> _Compiled | None:
@@ -226,7 +226,7 @@ class _Libraries:
 
         Loading takes some 0.3 s, and the loop must not wait for it.
         """
-        if self._is_loaded:
+        if self.is_loaded:
             return self.compiled
         try:
             asyncio.get_running_loop()
@@ -242,7 +242,7 @@ class _Libraries:
         """Load them, if they write numbers as they are expected to."""
         with suppress(ImportError, AttributeError, TypeError, ValueError):
             self.compiled = _load()
-        self._is_loaded = True
+        self.is_loaded = True
 
 
 def _doubles(rows: list[list[float]]) -> bytes:
@@ -279,9 +279,14 @@ def _load() -> _Compiled | None:
 _libraries = _Libraries()
 
 
+def is_loaded() -> bool:
+    """Return whether the libraries are there, or are known to be missing."""
+    return _libraries.is_loaded
+
+
 def is_fast() -> bool:
-    """Return whether the libraries are there, or are being loaded for the first vector."""
-    return (_libraries.compiled or _libraries.get()) is not None
+    """Return whether the libraries are there."""
+    return _libraries.compiled is not None
 
 
 def read(lists: Sequence[bytes | memoryview]) -> Vectors:

@@ -193,7 +193,7 @@ def test_every_kind_of_large_body_is_answered_and_others_are_watched(standin: Ta
         ) as gateway,
     ):
         found = stalls.measure(gateway, 1)
-    assert [*stalls.bodies(1)] == [row.kind for row in found]
+    assert [*stalls.requests(1)] == [row.kind for row in found]
     assert {200, 400} == {row.status for row in found}
     assert all(0 < row.p99_ms <= row.most_ms for row in found)
     told = report.tables(Results(stalls=[Stall("olgate", "odd", 1.0, 200, 9.0, 2.0, 3.0, 8.0)]))

@@ -12,8 +12,8 @@ from ..wire import float32
 DIFFER: Final = "vectors of different lengths"
 _BLOCK_BYTES: Final = 256 * 1024
 """
-Bytes of vectors after which they are read and written: sixteen of 768 numbers, 0.7 ms. What is made
-for one block is in the processor's cache when it is used.
+About as many bytes of vectors are read and written together: sixteen of 768 numbers, 0.7 ms. What
+is made for one block is in the processor's cache when it is used.
 """
 _SLOW_BLOCK_BYTES: Final = 32 * 1024
 """The same where the numbers are calculated one by one: two vectors, 0.9 ms."""

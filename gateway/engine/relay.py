@@ -453,8 +453,9 @@ def _leave_host(run: Run) -> None:
     """
     Let others use the host: its answer is here, and the client may take its time to read it.
     """
-    if run.lease is not None:
-        run.lease.release()
+    lease, run.lease = run.lease, None
+    if lease is not None:
+        lease.release()
     if run.ticket is not None:
         run.ticket.leave()
 

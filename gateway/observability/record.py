@@ -276,10 +276,13 @@ class Record:
         estimated: tuple[str, ...] = ()
         for side, ours, theirs in names:
             count, stated = getattr(answer, ours, UNSET), getattr(reported, theirs, UNSET)
-            if not isinstance(count, _NUMBER):
+            if type(count) is int:
+                counted.append(count)
+            elif isinstance(count, float):
+                counted.append(int(count))
+            else:
                 counted.append(None)
                 continue
-            counted.append(int(count))
             if not isinstance(stated, _NUMBER) or stated < 1:
                 estimated += (side,)
         self.tokens_in, self.tokens_out = counted

@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 
 from ..settings.schema import LimitSettings, PortSettings
 from .asgi import PORT
+from .cycle import Cycle
 from .flow import Flow
 from .heads import Heads
 from .idle import IdleTime
@@ -43,7 +44,7 @@ class Shared:
     def __init__(self) -> None:
         """Know no head, and let nobody wait."""
         self.heads = Heads()
-        self.waves = Waves()
+        self.waves: Waves[Cycle] = Waves()
 
 
 _shared_of: Final = OfServers(Shared).of

@@ -7,7 +7,6 @@ HTTP/2, and refuses what is no request. An ASGI application cannot do these thin
 
 import asyncio
 from collections import deque
-from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
@@ -303,7 +302,7 @@ class ClientHttp(ClientConnection):
             judged = scope["headers"].judged if body else None
             is_now = body == b"" or (judged is not None and judged.kept is not None)
             start = self._answer_now if is_now else self._start_task
-            self.shared.waves.begin(partial(start, cycle), self.loop)
+            self.shared.waves.begin(start, cycle, self.loop)
             return cycle
         self._queued.appendleft(cycle)
         if len(self._queued) > QUEUED_REQUESTS:

@@ -11,37 +11,42 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final, Generic, TypeVar
 
 AT_ONCE: Final = 4
 """Requests that are begun in one turn; to begin one takes some tenths of a millisecond."""
 
-Start: TypeAlias = Callable[[], None]
+RequestT = TypeVar("RequestT")
 
 
-class Waves:
+class Waves(Generic[RequestT]):
     """Begins requests in the order in which they came, a few in each turn of the loop."""
 
     def __init__(self) -> None:
         """Let nobody wait yet."""
-        self._waiting: deque[Start] = deque()
+        self._waiting: deque[tuple[Callable[[RequestT], None], RequestT]] = deque()
         self._turn = 0.0
         self._begun = 0
 
-    def begin(self, start: Start, loop: asyncio.AbstractEventLoop) -> None:
-        """Call `start` now, or in a later turn if this one has begun enough."""
+    def begin(
+        self,
+        start: Callable[[RequestT], None],
+        request: RequestT,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Start a request now, or in a later turn if this one has begun enough."""
         # uvloop's clock stands still within a turn. A clock that goes on makes nobody wait.
         now = loop.time()
         if now != self._turn:
             self._turn = now
             self._begun = 0
         if self._waiting:
-            self._waiting.append(start)
+            self._waiting.append((start, request))
         elif self._begun < AT_ONCE:
             self._begun += 1
-            start()
+            start(request)
         else:
-            self._waiting.append(start)
+            self._waiting.append((start, request))
             loop.call_soon(self._go_on, loop)
 
     def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -49,7 +54,8 @@ class Waves:
         waiting = self._waiting
         for _ in range(min(AT_ONCE, len(waiting))):
             try:
-                waiting.popleft()()
+                start, request = waiting.popleft()
+                start(request)
             except BaseException:
                 if waiting:
                     loop.call_soon(self._go_on, loop)

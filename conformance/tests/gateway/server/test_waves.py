@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -47,13 +46,13 @@ def as_loop(turns: Turns) -> asyncio.AbstractEventLoop:
 @given(st.lists(st.integers(min_value=0, max_value=3 * AT_ONCE), max_size=12))
 def test_all_are_begun_in_their_order_and_few_in_a_turn(arriving: list[int]) -> None:
     """Whatever comes in which turn, nothing is lost, nothing overtakes, and no turn is full."""
-    turns, waves = Turns(), Waves()
+    turns, waves = Turns(), Waves[int]()
     begun: list[int] = []
     number = 0
     for count in arriving:
         before = len(begun)
         for _ in range(count):
-            waves.begin(partial(begun.append, number), as_loop(turns))
+            waves.begin(begun.append, number, as_loop(turns))
             number += 1
         # What waited for this turn, and what came in it.
         assert len(begun) - before <= AT_ONCE
@@ -67,25 +66,25 @@ def test_all_are_begun_in_their_order_and_few_in_a_turn(arriving: list[int]) -> 
 
 def test_one_alone_does_not_wait() -> None:
     """A request that comes alone is begun where it came."""
-    turns, waves = Turns(), Waves()
+    turns, waves = Turns(), Waves[int]()
     begun: list[int] = []
-    waves.begin(lambda: begun.append(1), as_loop(turns))
+    waves.begin(begun.append, 1, as_loop(turns))
     assert [1] == begun
     assert turns.is_idle
 
 
 def test_one_that_fails_holds_up_no_other() -> None:
     """An exception comes out where the loop sees it, and the rest goes on."""
-    turns, waves = Turns(), Waves()
+    turns, waves = Turns(), Waves[int]()
     begun: list[int] = []
 
-    def fail() -> None:
+    def fail(_: int) -> None:
         raise ValueError
 
     for number in range(AT_ONCE):
-        waves.begin(partial(begun.append, number), as_loop(turns))
-    waves.begin(fail, as_loop(turns))
-    waves.begin(lambda: begun.append(-1), as_loop(turns))
+        waves.begin(begun.append, number, as_loop(turns))
+    waves.begin(fail, 0, as_loop(turns))
+    waves.begin(begun.append, -1, as_loop(turns))
     with pytest.raises(ValueError, match=r"^$"):
         turns.turn()
     turns.turn()

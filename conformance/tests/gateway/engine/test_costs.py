@@ -79,8 +79,8 @@ FUNCTIONS: list[tuple[str, str, Any, int]] = [
     ("GET", "/api/tags", None, 35),
     ("GET", "/v1/models", None, 35),
     ("POST", "/api/show", {"model": LOADED}, 37),
-    ("POST", "/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 249),
-    ("POST", "/api/chat", {"model": LOADED, "messages": [ASKED], "stream": False}, 420),
+    ("POST", "/api/embed", {"model": LOADED_EMBEDDER, "input": ["a", "b"]}, 246),
+    ("POST", "/api/chat", {"model": LOADED, "messages": [ASKED], "stream": False}, 419),
     ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED]}, 266),
     ("POST", "/v1/chat/completions", {"model": LOADED, "messages": [ASKED], "stream": True}, 401),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import socket
 import sys
 import threading
@@ -12,6 +13,26 @@ from typing import Any
 import uvicorn
 
 from conformance.bench import loops
+from gateway.server.memory import tune_collector
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+"""Numbers of parameters in glibc's malloc.h."""
+_MOST = 32 * 1024 * 1024
+"""The greatest size that glibc takes from its heap."""
+
+
+def keep_memory() -> None:
+    """
+    Give no memory back, where the C library is glibc.
+
+    A floor is the least possible. Without it, a third of what megabytes of vectors take would be
+    pages that the system gives and takes, again and again.
+    """
+    set_parameter = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if set_parameter is not None:
+        set_parameter(_M_MMAP_THRESHOLD, _MOST)
+        set_parameter(_M_TRIM_THRESHOLD, 8 * _MOST)
 
 
 def serve(name: str, make: Callable[[str], Any]) -> None:
@@ -25,6 +46,8 @@ def serve(name: str, make: Callable[[str], Any]) -> None:
         make(upstream), http="httptools", ws="none", log_config=None, access_log=False
     )
     server = uvicorn.Server(config)
+    tune_collector()
+    keep_memory()
 
     def end_with_parent() -> None:
         sys.stdin.read()

@@ -30,7 +30,13 @@ from ..wire import float32
 from ..wire.client_api import ClientApi
 from ..wire.reading import AT_ONCE, IN_STEPS
 from ..wire.splitting import Steps
-from ..wire.writing import ANSWER_AT_ONCE, encode, encode_in_steps, make_numbers
+from ..wire.writing import (
+    ANSWER_AT_ONCE,
+    encode,
+    encode_in_steps,
+    give_numbers,
+    make_numbers,
+)
 from .client import Client
 from .endpoint import BodyReader, Endpoint, UnreadBody, read_in_steps
 from .failures import Failures
@@ -427,8 +433,11 @@ def _written_in_steps(
     call: FetchCall[Any, msgspec.Struct], source: Any, api: ClientApi
 ) -> Steps[tuple[msgspec.Struct, list[bytes | memoryview]]]:
     """Do the same for an answer of numbers, in steps of a bounded time."""
+    made = call.translate(source)
+    yield from make_numbers(made)
+    # Once more: what it says of the time has the making of the numbers in it.
     answer = call.translate(source)
-    yield from make_numbers(answer)
+    give_numbers(made, answer)
     return answer, api.encode_in_parts(answer)
 
 
@@ -436,10 +445,13 @@ def _written_slowly(
     call: FetchCall[Any, msgspec.Struct], source: Any, api: ClientApi
 ) -> tuple[msgspec.Struct, list[bytes | memoryview]]:
     """Do the same for any answer, for as long as it takes."""
-    answer = call.translate(source)
-    for _ in make_numbers(answer):
-        pass
-    return answer, api.encode_in_parts(answer)
+    steps = _written_in_steps(call, source, api)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            written: tuple[msgspec.Struct, list[bytes | memoryview]] = end.value
+            return written
 
 
 async def _give(kept: KeptAnswer, context: RequestContext, client: Client) -> None:

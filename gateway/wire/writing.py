@@ -94,6 +94,13 @@ def make_numbers(value: msgspec.Struct) -> Steps[None]:
             yield from items.make()
 
 
+def give_numbers(made: msgspec.Struct, value: msgspec.Struct) -> None:
+    """Give a struct the numbers of another one of its kind, in place of those that are not made."""
+    for name in _raw_lists_in(type(value)):
+        if type(getattr(value, name)) is RawNumbers:
+            setattr(value, name, getattr(made, name))
+
+
 def encode(value: object) -> bytes:
     """
     Return a value as one JSON text.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 
 from conformance.tests.gateway.support import LOADED_EMBEDDER, Pair, caching, open_pair
+from gateway import transforms
 from gateway.engine.turns import Turns
 from gateway.wire import float32
 from gateway.wire.writing import ANSWER_AT_ONCE
@@ -114,6 +116,30 @@ async def test_the_first_batch_loads_what_reads_vectors_in_a_thread(
     assert (200, vectors) == (status, found["embeddings"])
     assert made.count("thread") == 1
     assert unloaded.is_loaded
+
+
+async def test_the_time_of_a_batch_has_the_making_of_its_vectors_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ends after the last of them."""
+    read, elapsed_ns = float32.read, transforms.elapsed_ns
+    made_at: list[int] = []
+    ends: list[int] = []
+
+    def noting_read(lists: Any) -> Any:
+        made_at.append(time.perf_counter_ns())
+        return read(lists)
+
+    def noting_end(since: int, until: int) -> int:
+        ends.append(until)
+        return elapsed_ns(since, until)
+
+    monkeypatch.setattr(float32, "read", noting_read)
+    monkeypatch.setattr(transforms, "elapsed_ns", noting_end)
+    status, _ = await embedded(answer([vector(at) for at in range(TEXTS)]), TEXTS)
+    assert 200 == status
+    assert len(made_at) >= 2
+    assert max(ends) > made_at[-1]
 
 
 async def test_few_vectors_are_made_at_once(made: list[str]) -> None:
